@@ -1,0 +1,86 @@
+"""The ``riffstream`` command. Each subcommand lives in ``riffstream/commands`` and is loaded only when it runs,
+so that ``riffstream --help`` and shell completion never wait for torch."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from riffstream import __version__
+from riffstream.errors import RiffstreamError
+
+__all__ = ["main"]
+
+# name -> (module with add_arguments(parser) and run(args) -> int, one-line help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("riffstream.commands.serve", "stream endless music to browsers, players and apps"),
+    "render": ("riffstream.commands.render", "render prompts to an audio file"),
+    "listen": ("riffstream.commands.listen", "listen to a station from the terminal, record it, steer it"),
+    "config": ("riffstream.commands.config", "print the resolved configuration"),
+    "seeds": ("riffstream.commands.seeds", "list and search the seed library"),
+    "bench": ("riffstream.commands.bench", "measure this machine and print the tables"),
+    "train": ("riffstream.commands.train", "build the corpus, train and evaluate models"),
+    "audio-to-image": ("riffstream.commands.audio_to_image", "turn an audio file into a spectrogram image"),
+    "image-to-audio": ("riffstream.commands.image_to_audio", "turn a spectrogram image into audio"),
+    "print-exif": ("riffstream.commands.print_exif", "print a spectrogram image's parameters"),
+    "sample-clips": ("riffstream.commands.sample_clips", "cut random clips from an audio file"),
+    "audio-to-images-batch": ("riffstream.commands.audio_to_images_batch", "audio-to-image for a folder"),
+    "sample-clips-batch": ("riffstream.commands.sample_clips_batch", "sample-clips for a folder"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad usage as one line (argparse prints the usage block first)."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _overview() -> _Parser:
+    listing = "\n".join(f"  {name:<22} {text}" for name, (_, text) in COMMANDS.items())
+    parser = _Parser(
+        prog="riffstream",
+        description="An endless, steerable music stream made by spectrogram diffusion.",
+        epilog=f"commands:\n{listing}\n\n'riffstream COMMAND --help' shows a command's options and examples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"riffstream {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; the process's own by default.
+
+    Returns:
+        The exit code: 0 on success, 2 on bad input (one line on stderr says what and the allowed range), 130 when
+        interrupted.
+    """
+    chosen = _overview().parse_args(argv)
+    module = importlib.import_module(COMMANDS[chosen.command][0])
+    parser = _Parser(
+        prog=f"riffstream {chosen.command}",
+        description=module.__doc__,
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(chosen.arguments)
+    try:
+        return int(module.run(args))
+    except RiffstreamError as error:
+        print(f"riffstream {chosen.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left (``riffstream seeds | head``); keep the interpreter from reporting it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
