@@ -1,0 +1,68 @@
+# make run    set everything up and play: http://127.0.0.1:8080
+# make test   set everything up and run every test
+# make lint   ruff, mypy, and the type check of the player
+# make bench  measure this machine and print the tables
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Extra words for pip, for example PIP_ARGS="--index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple"
+PIP_ARGS ?=
+# Extra words for `riffstream serve`, for example SERVE_ARGS="--port 9000"
+SERVE_ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test test-fast test-js lint format bench mini-smoke clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "riffstream needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run
+	$(BIN)/riffstream serve $(SERVE_ARGS)
+
+test: $(VENV)/.dev
+	@sh .ci/system-packages
+	$(BIN)/python -m pytest --cov --cov-report=term
+	@$(MAKE) --no-print-directory test-js
+
+# What most changes need while working: no browser, nothing over ten seconds.
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "not browser and not slow"
+
+test-js:
+	@if command -v node >/dev/null; then node --test client/tests/; else echo "node is not installed: the player's unit tests were not run"; fi
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@sh .ci/check-player
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.run
+	$(BIN)/riffstream bench dsp
+	$(BIN)/riffstream bench model
+	$(BIN)/riffstream bench stream
+
+mini-smoke: $(VENV)/.dev
+	$(BIN)/riffstream train smoke
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

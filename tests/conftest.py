@@ -1,0 +1,39 @@
+"""What every test may use: tools that must be there, and one thread for torch so that timings and results are steady."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def need_tool() -> Callable[[str], str]:
+    """``need_tool("ffmpeg")`` gives the program's path; without it the test is skipped, or fails where CI is set."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            message = f"{name} is not installed (see .ci/system-packages)"
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def parity_folder() -> Path:
+    """The full set of numbers from the original Riffusion, where it lies beside the repository."""
+    folder = ROOT.parent / "shared" / "parity"
+    if not folder.is_dir():
+        pytest.skip("the full parity set is not beside this repository; the subset in tests/data still runs")
+    return folder
