@@ -17,8 +17,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from riffstream.diffusion.prompts import WeightedText
 from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["Defaults", "Family", "TextEmbedding", "TrainingSchedule"]
@@ -29,7 +31,8 @@ class TrainingSchedule:
     """What the denoiser was trained to predict, and along which noise schedule.
 
     ``kind="ddpm"``: betas as in diffusers' ``scheduler_config.json``. ``kind="flow"``: rectified flow,
-    ``x_t = (1 - t) x_0 + t noise`` with t in [0, 1] and the prediction ``noise - x_0`` (Liu et al. 2022, arXiv:2209.03003).
+    ``x_t = (1 - t) x_0 + t noise`` with t in [0, 1] and the prediction ``noise - x_0`` (Liu et al. 2022,
+    arXiv:2209.03003).
     """
 
     kind: Literal["ddpm", "flow"]
@@ -59,11 +62,42 @@ class TextEmbedding:
 
     Attributes:
         tokens: [B, S, D] float, one vector a token.
-        mask: [B, S] bool, True where a token counts; None: all count (Stable Diffusion).
+        mask: [B, S] float32 >= 0, how much a token counts: 0 not at all, 1 fully, and other values in prompt mixes and
+            for emphasis. Attention multiplies the exponentiated scores by it (adds ``log(mask)`` to the scores), a
+            pooled embedding is the mean weighted by it. None: all count fully (Stable Diffusion).
     """
 
     tokens: Tensor
     mask: Tensor | None = None
+
+    @property
+    def bias(self) -> Tensor | None:
+        """[B, 1, S] float32 to add to attention scores: ``log(mask)``, -10000 where a token does not count."""
+        if self.mask is None:
+            return None
+        return self.mask.clamp_min(1e-30).log().masked_fill(self.mask <= 0, -1e4).unsqueeze(1)
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def row(self, index: int) -> TextEmbedding:
+        """The embedding of one clip of the batch, [1, S, D]."""
+        return TextEmbedding(
+            self.tokens[index : index + 1], None if self.mask is None else self.mask[index : index + 1]
+        )
+
+    @staticmethod
+    def stack(rows: Sequence[TextEmbedding]) -> TextEmbedding:
+        """Join embeddings along the batch; shorter ones are padded with tokens that do not count."""
+        if not rows:
+            raise ValueError("stack needs at least one embedding")
+        length = max(row.tokens.shape[1] for row in rows)
+        if all(row.mask is None and row.tokens.shape[1] == length for row in rows):
+            return TextEmbedding(torch.cat([row.tokens for row in rows]))
+        tokens = [F.pad(row.tokens, (0, 0, 0, length - row.tokens.shape[1])) for row in rows]
+        ones = [row.tokens.new_ones(row.tokens.shape[:2], dtype=torch.float32) for row in rows]
+        masks = [own if row.mask is None else row.mask.float() for own, row in zip(ones, rows, strict=True)]
+        return TextEmbedding(torch.cat(tokens), torch.cat([F.pad(mask, (0, length - mask.shape[1])) for mask in masks]))
 
 
 class Family(ABC):
@@ -82,6 +116,7 @@ class Family(ABC):
     beats: int | None  # beats in a clip; None where a clip has no fixed musical length
     continues: bool  # whether ``denoise`` accepts ``previous``
     text_length: int  # S of one chunk of text, start and end marks included
+    text_chunks: int = 1  # the most chunks that ``encode_weighted`` and ``denoise`` take
 
     @abstractmethod
     def latent_shape(self, frames: int | None = None) -> tuple[int, int, int]:
@@ -90,6 +125,25 @@ class Family(ABC):
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> TextEmbedding:
         """Encode prompts without weights, each in one chunk; longer text is cut with a warning."""
+
+    def count_chunks(self, prompt: Sequence[WeightedText]) -> int:
+        """How many chunks of ``text_length`` tokens a prompt fills, 1 to ``text_chunks``."""
+        return 1
+
+    def encode_weighted(self, prompt: Sequence[WeightedText], chunks: int = 1) -> TextEmbedding:
+        """Encode one prompt with weights inside it, in so many chunks.
+
+        This is what ``text.PromptEncoder`` calls. Families whose text encoder shows its tokens override it and
+        ``count_chunks`` (``tokens.py`` has the chunking); here weights inside a prompt have no effect.
+
+        Args:
+            prompt: the stretches from ``prompts.parse_weights``.
+            chunks: 1 to ``text_chunks``; padded when the text is shorter, cut with a warning when it is longer.
+
+        Returns:
+            [1, S, D]; S = chunks * text_length for families without a mask.
+        """
+        return self.encode_text(["".join(run.text for run in prompt)])
 
     @abstractmethod
     def denoise(
