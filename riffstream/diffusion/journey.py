@@ -1,0 +1,404 @@
+"""Journeys: the path through prompts and seeds that a station takes, as a pure function of the clip's number.
+
+A journey is a list of stops. At a stop the music *stays* for some clips, while the noise walks from seed to seed + 1
+(Riffusion's way of never repeating); then it *travels* over some clips to the next stop. A clip's place between two
+keyframes is its alpha. Nothing here needs torch: the server process plans journeys, the generator process renders them.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from riffstream.diffusion.ranges import SEEDS, check, reject_unknown
+from riffstream.errors import MediaError, ParameterError
+
+__all__ = ["ClipSpec", "Ending", "Journey", "Keyframe", "PromptPart", "Stop"]
+
+Ending = Literal["loop", "evolve", "stay"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPart:
+    """One part of a prompt mix.
+
+    Attributes:
+        text: the prompt, Riffusion's weights ``(x:1.2)`` allowed.
+        weight: 0 to 10, relative to the other parts of the mix.
+    """
+
+    text: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise ParameterError("text", self.text, "a string")
+        object.__setattr__(self, "weight", check("weight", self.weight))
+
+
+@dataclass(frozen=True, slots=True)
+class Keyframe:
+    """A point in the space of music.
+
+    Attributes:
+        prompts: the prompt mix, at least one part, some weight above 0.
+        negative: what to steer away from.
+        seed: of the noise, 0 to 2**32 - 1.
+        denoising: 0 (the seed image as it is) to 1 (nothing of it remains); None: the model's default.
+        guidance: 0 to 30, 1 and less turns guidance off; None: the model's default.
+        seed_image: a name in the seed library (or a path, where the caller may read files); None: from noise alone.
+        bpm: tempo, 40 to 240; None: the clip's own.
+        key: transposition in semitones, -6 to 6.
+
+    Raises:
+        ParameterError: naming the field and its range.
+    """
+
+    prompts: tuple[PromptPart, ...]
+    negative: str = ""
+    seed: int = 0
+    denoising: float | None = None
+    guidance: float | None = None
+    seed_image: str | None = None
+    bpm: float | None = None
+    key: float = 0.0
+
+    def __post_init__(self) -> None:
+        prompts = tuple(self.prompts)
+        if not prompts or not any(part.weight > 0 for part in prompts):
+            raise ParameterError("prompts", [], "one or more {text, weight}, at least one weight above 0")
+        if not isinstance(self.negative, str):
+            raise ParameterError("negative", self.negative, "a string")
+        if self.seed_image is not None and not isinstance(self.seed_image, str):
+            raise ParameterError("seed_image", self.seed_image, "the name of a seed image")
+        object.__setattr__(self, "prompts", prompts)
+        for name in ("seed", "key"):
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        for name in ("denoising", "guidance", "bpm"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check(name, getattr(self, name)))
+
+    @classmethod
+    def of(cls, prompt: str | Sequence[PromptPart], **rest: Any) -> Keyframe:
+        """A keyframe from one prompt, or from a mix."""
+        return cls((PromptPart(prompt),) if isinstance(prompt, str) else tuple(prompt), **rest)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any], *, where: str = "keyframe") -> Keyframe:
+        """A keyframe from TOML or JSON values; ``prompt = "x"`` is short for ``prompts = [{text = "x"}]``.
+
+        Raises:
+            ParameterError: an unknown key (naming the nearest) or a value outside its range, as ``where.field``.
+        """
+        names = {f.name for f in fields(cls)}
+        reject_unknown(given, names | {"prompt"}, where=where)
+        if ("prompt" in given) == ("prompts" in given):
+            raise ParameterError(f"{where}.prompts", given.get("prompts"), "either prompt or prompts")
+        values = {key: value for key, value in given.items() if key not in ("prompt", "prompts")}
+        try:
+            parts = _parts(given["prompts"]) if "prompts" in given else (PromptPart(given["prompt"]),)
+            return cls(parts, **values)
+        except ParameterError as error:
+            raise ParameterError(f"{where}.{error.field}", error.value, error.allowed) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_dict`; fields that are None are left out."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "prompts"}
+        parts = [{"text": part.text, "weight": part.weight} for part in self.prompts]
+        return {"prompts": parts, **{key: value for key, value in plain.items() if value is not None}}
+
+    def shifted(self, seeds: int) -> Keyframe:
+        """The same point with ``seeds`` added to its seed (modulo 2**32)."""
+        return replace(self, seed=(self.seed + seeds) % SEEDS) if seeds % SEEDS else self
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpec:
+    """What one clip should be: ``alpha`` of the way from ``start`` to ``end``.
+
+    Text embeddings and noise are interpolated by the engine; guidance, denoising and tempo are linear in alpha.
+    """
+
+    start: Keyframe
+    end: Keyframe
+    alpha: float
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", check("alpha", self.alpha))
+        object.__setattr__(self, "index", check("index", self.index))
+
+    def guidance(self, default: float) -> float:
+        """Guidance at alpha; ``default`` stands for a keyframe that names none."""
+        return self._between(_or(self.start.guidance, default), _or(self.end.guidance, default))
+
+    def denoising(self, default: float) -> float:
+        """Denoising at alpha. A keyframe without a seed image counts as 1: its music comes from noise alone."""
+        ends = (self.start, self.end)
+        a, b = (1.0 if k.seed_image is None else _or(k.denoising, default) for k in ends)
+        return self._between(a, b)
+
+    @property
+    def bpm(self) -> float | None:
+        """Tempo at alpha; where only one keyframe names a tempo, that one."""
+        a, b = self.start.bpm, self.end.bpm
+        if a is None or b is None:
+            return b if a is None else a
+        return self._between(a, b)
+
+    @property
+    def key(self) -> float:
+        """Transposition at alpha, semitones: a modulation half way, since keys in between would be out of tune."""
+        return self.start.key if self.alpha < 0.5 else self.end.key
+
+    @property
+    def prompts(self) -> tuple[PromptPart, ...]:
+        """The mix as a listener would describe it: both ends' prompts, weighted by alpha, parts below 1 % left out."""
+        mix: dict[str, float] = {}
+        for end, share in ((self.start, 1 - self.alpha), (self.end, self.alpha)):
+            whole = sum(part.weight for part in end.prompts)
+            for part in end.prompts:
+                mix[part.text] = mix.get(part.text, 0.0) + share * part.weight / whole
+        return tuple(PromptPart(text, round(weight, 4)) for text, weight in mix.items() if weight >= 0.01)
+
+    def _between(self, a: float, b: float) -> float:
+        return a if a == b else (1 - self.alpha) * a + self.alpha * b
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A keyframe on a journey.
+
+    Attributes:
+        keyframe: where the music is.
+        stay: clips spent here, while the noise walks from seed to seed; the walk ends on a whole seed.
+        travel: clips on the way to the next stop; 0 is a cut.
+    """
+
+    keyframe: Keyframe
+    stay: int = 8
+    travel: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("stay", "travel"):
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.stay + self.travel == 0:
+            raise ParameterError("stay", 0, "at least 1 clip of stay and travel together")
+
+    def seeds(self, drift: int) -> int:
+        """How many seeds the noise walks during the stay, at about ``drift`` clips each."""
+        return max(1, round(self.stay / drift)) if self.stay and drift else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """An endless path through stops.
+
+    Attributes:
+        stops: one or more.
+        ending: what follows the last stop. ``stay``: remain there for ever, the noise walking on. ``loop``: travel to
+            the first stop, and repeat exactly. ``evolve``: travel to the first stop and go round with ever new seeds.
+        drift: clips from one seed to the next while staying; 0 keeps the seed, so that a stay repeats one clip.
+        name: for display.
+    """
+
+    stops: tuple[Stop, ...]
+    ending: Ending = "stay"
+    drift: int = 4
+    name: str = ""
+    _begins: tuple[int, ...] = field(init=False, repr=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stops", tuple(self.stops))
+        if not self.stops:
+            raise ParameterError("keyframe", [], "one or more keyframes")
+        if self.ending not in get_args(Ending):
+            raise ParameterError("ending", self.ending, ", ".join(get_args(Ending)))
+        object.__setattr__(self, "drift", check("drift", self.drift))
+        begins = [0]
+        for stop in self.stops:
+            begins.append(begins[-1] + stop.stay + stop.travel)
+        object.__setattr__(self, "_begins", tuple(begins))
+
+    @classmethod
+    def single(cls, prompt: str | Sequence[PromptPart] | Keyframe, *, drift: int = 4, **rest: Any) -> Journey:
+        """One prompt for ever, walking from seed to seed + 1; ``rest`` are keyframe fields (``seed=42``)."""
+        keyframe = replace(prompt, **rest) if isinstance(prompt, Keyframe) else Keyframe.of(prompt, **rest)
+        return cls((Stop(keyframe),), drift=drift)
+
+    @classmethod
+    def visit(
+        cls,
+        prompts: Sequence[str | Sequence[PromptPart]],
+        clips_each: int = 8,
+        transition_clips: int = 4,
+        *,
+        drift: int = 4,
+        ending: Ending = "evolve",
+        **rest: Any,
+    ) -> Journey:
+        """Several prompts in turn, round and round.
+
+        At a prompt the seed walks; between prompts the seed is fixed and only the prompt moves.
+
+        Args:
+            prompts: one or more prompts or mixes.
+            clips_each: clips at each.
+            transition_clips: clips from one to the next.
+            drift, ending: as in :class:`Journey`.
+            rest: keyframe fields shared by all (``guidance=5``); ``seed`` is the first one's.
+        """
+        keyframes = [Keyframe.of(prompt, **rest) for prompt in prompts]
+        return cls.along(keyframes, stay=clips_each, travel=transition_clips, drift=drift, ending=ending)
+
+    @classmethod
+    def along(
+        cls, keyframes: Sequence[Keyframe], *, stay: int = 8, travel: int = 4, drift: int = 4, ending: Ending = "evolve"
+    ) -> Journey:
+        """Keyframes in turn; each seed is replaced by where the walk before it ends, so that travel keeps the seed."""
+        stops: list[Stop] = []
+        for keyframe in keyframes:
+            seed = stops[-1].keyframe.seed + stops[-1].seeds(drift) if stops else keyframe.seed
+            stops.append(Stop(replace(keyframe, seed=seed % SEEDS), stay, travel))
+        return cls(tuple(stops), ending, drift)
+
+    @classmethod
+    def steered(cls, start: Keyframe, end: Keyframe, *, transition_clips: int = 4, drift: int = 4) -> Journey:
+        """From where the music is now to a new keyframe, and then staying there."""
+        if transition_clips == 0:
+            return cls((Stop(end),), drift=drift)
+        return cls((Stop(start, 0, transition_clips), Stop(end)), drift=drift)
+
+    @classmethod
+    def wander(cls, seed: int = 0, *, stay: int = 10, travel: int = 4) -> Journey:
+        """A journey that keeps an hour interesting with nobody at the wheel; see ``wander.py``."""
+        from riffstream.diffusion.wander import wander
+
+        return wander(seed, stay=stay, travel=travel)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> Journey:
+        """A journey from TOML or JSON values.
+
+        Keys: ``name``, ``ending``, ``drift``, ``defaults`` (keyframe fields for all), and ``keyframe``: a list of
+        tables with the fields of :class:`Keyframe` plus ``stay`` and ``travel``. A keyframe without a seed goes on
+        with the seed that the one before it ends on.
+
+        Raises:
+            ParameterError: naming the key, the value and the range.
+        """
+        reject_unknown(given, {"name", "ending", "drift", "defaults", "keyframe"}, where="journey")
+        drift = check("drift", given.get("drift", 4))
+        defaults, tables = given.get("defaults", {}), given.get("keyframe", [])
+        if not isinstance(defaults, Mapping):
+            raise ParameterError("defaults", defaults, "a table of keyframe fields")
+        if not isinstance(tables, Sequence) or isinstance(tables, str):
+            raise ParameterError("keyframe", tables, "a list of tables")
+        stops: list[Stop] = []
+        for number, table in enumerate(tables):
+            where = f"keyframe[{number}]"
+            if not isinstance(table, Mapping):
+                raise ParameterError(where, table, "a table of keyframe fields")
+            own = {"prompt", "prompts"} & set(table)
+            inherited = {key: value for key, value in defaults.items() if not (own and key in ("prompt", "prompts"))}
+            merged = {**inherited, **table}
+            if "seed" not in merged and stops:
+                merged["seed"] = (stops[-1].keyframe.seed + stops[-1].seeds(drift)) % SEEDS
+            counts = {key: merged.pop(key) for key in ("stay", "travel") if key in merged}
+            reject_unknown(merged, _KEYFRAME_KEYS, where=where)
+            keyframe = Keyframe.from_dict(merged, where=where)
+            try:
+                stops.append(Stop(keyframe, **counts))
+            except ParameterError as error:
+                raise ParameterError(f"{where}.{error.field}", error.value, error.allowed) from None
+        return cls(tuple(stops), given.get("ending", "loop"), drift, str(given.get("name", "")))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Journey:
+        """Read a journey from a ``.toml`` or ``.json`` file; the keys are those of :meth:`from_dict`.
+
+        Raises:
+            MediaError: the file cannot be read or is not valid TOML or JSON.
+            ParameterError: a key or a value is not allowed.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            given = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            raise MediaError(f"journey {path}: {error}") from None
+        if not isinstance(given, Mapping):
+            raise MediaError(f"journey {path}: the top level must be a table, not {type(given).__name__}")
+        return cls.from_dict(given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_dict`."""
+        tables = [{**stop.keyframe.to_dict(), "stay": stop.stay, "travel": stop.travel} for stop in self.stops]
+        return {"name": self.name, "ending": self.ending, "drift": self.drift, "keyframe": tables}
+
+    @property
+    def length(self) -> int:
+        """Clips in one round."""
+        return self._begins[-1]
+
+    def clip(self, index: int) -> ClipSpec:
+        """The clip at ``index`` (any whole number from 0): the same answer every time, in any order."""
+        index = check("index", index)
+        last = self._begins[-2]
+        if self.ending == "stay" and index >= last:
+            return self._walk(self.stops[-1].keyframe, index - last, 1, self.drift, index)
+        turn, place = divmod(index, self.length)
+        number = bisect.bisect_right(self._begins, place, hi=len(self.stops)) - 1
+        stop, offset = self.stops[number], place - self._begins[number]
+        shift = turn * self._advance if self.ending == "evolve" else 0
+        walked = stop.seeds(self.drift)
+        if offset < stop.stay:
+            return self._walk(stop.keyframe.shifted(shift), offset, walked, stop.stay if walked else 0, index)
+        following = (number + 1) % len(self.stops)
+        round_again = following == 0 and self.ending == "evolve"
+        end = self.stops[following].keyframe.shifted(shift + self._advance if round_again else shift)
+        alpha = (offset - stop.stay) / stop.travel
+        return ClipSpec(stop.keyframe.shifted(shift + walked), end, alpha, index)
+
+    @property
+    def _advance(self) -> int:
+        """Seeds by which a round of an evolving journey moves on: where its last walk ends, or at least 1."""
+        first, last = self.stops[0].keyframe.seed, self.stops[-1]
+        return max(1, (last.keyframe.seed + last.seeds(self.drift) - first) % SEEDS)
+
+    @staticmethod
+    def _walk(keyframe: Keyframe, clip: int, seeds: int, over: int, index: int) -> ClipSpec:
+        """``clip`` clips into a walk of ``seeds`` seeds over ``over`` clips (0: standing still)."""
+        if over == 0:
+            return ClipSpec(keyframe, keyframe, 0.0, index)
+        whole, part = divmod(clip * seeds, over)
+        return ClipSpec(keyframe.shifted(whole), keyframe.shifted(whole + 1), part / over, index)
+
+
+_KEYFRAME_KEYS = frozenset({f.name for f in fields(Keyframe)} | {"prompt", "stay", "travel"})
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _parts(given: Any) -> tuple[PromptPart, ...]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ParameterError("prompts", given, "a list of {text, weight}")
+    parts: list[PromptPart] = []
+    for number, part in enumerate(given):
+        if isinstance(part, str):
+            part = {"text": part}
+        if not isinstance(part, Mapping) or "text" not in part:
+            raise ParameterError(f"prompts[{number}]", part, "{text, weight}")
+        reject_unknown(part, {"text", "weight"}, where=f"prompts[{number}]")
+        try:
+            parts.append(PromptPart(**part))
+        except ParameterError as error:
+            raise ParameterError(f"prompts[{number}].{error.field}", error.value, error.allowed) from None
+    return tuple(parts)

@@ -1,0 +1,83 @@
+"""The range of every musical parameter, in one place: journeys, the protocol, the configuration and the command line
+check against this table. No torch here: the server process imports it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from riffstream.errors import ParameterError
+
+__all__ = ["RANGES", "SEEDS", "Range", "check", "nearest", "reject_unknown"]
+
+SEEDS = 2**32  # noise seeds are taken modulo this
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An inclusive range of numbers, with the unit for messages."""
+
+    low: float
+    high: float
+    integer: bool = False
+    unit: str = ""
+
+    @property
+    def words(self) -> str:
+        """The range as a user reads it: ``0 to 1``, ``40 to 240 beats per minute``."""
+        kind = "a whole number from " if self.integer else ""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{kind}{self.low:.10g} to {self.high:.10g}{unit}"
+
+
+RANGES: Mapping[str, Range] = {
+    "alpha": Range(0, 1),
+    "bpm": Range(40, 240, unit="beats per minute"),
+    "clips": Range(0, 1_000_000, integer=True),
+    "denoising": Range(0, 1),
+    "drift": Range(0, 1_000, integer=True, unit="clips from seed to seed (0: the seed stays)"),
+    "frames": Range(8, 4096, integer=True, unit="frames"),
+    "guidance": Range(0, 30),
+    "index": Range(0, 2**53, integer=True),
+    "key": Range(-6, 6, unit="semitones"),
+    "seed": Range(0, SEEDS - 1, integer=True),
+    "stay": Range(0, 1_000_000, integer=True, unit="clips"),
+    "steps": Range(1, 1000, integer=True),
+    "travel": Range(0, 1_000_000, integer=True, unit="clips"),
+    "weight": Range(0, 10),
+}
+
+
+def check(name: str, value: Any, *, field: str | None = None) -> Any:
+    """Return ``value`` as an int or a float if it lies in the range of ``name``.
+
+    Args:
+        name: a key of :data:`RANGES`.
+        value: what the user gave. Numbers only: strings and booleans are refused.
+        field: the name for the message, where it differs (``keyframe[2].denoising``).
+
+    Raises:
+        ParameterError: naming the field, the value and the range.
+    """
+    rule = RANGES[name]
+    bad = isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
+    if bad or not rule.low <= value <= rule.high or (rule.integer and value != int(value)):
+        raise ParameterError(field or name, value, rule.words)
+    return int(value) if rule.integer else float(value)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` where a choice resembles ``name``, else an empty string."""
+    close = difflib.get_close_matches(name, list(choices), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def reject_unknown(given: Iterable[str], known: Iterable[str], *, where: str) -> None:
+    """Raise ParameterError for the first key of ``given`` that is not in ``known``, suggesting the nearest one."""
+    known = sorted(known)
+    for key in given:
+        if key not in known:
+            raise ParameterError(where, key, f"the keys {', '.join(known)}{nearest(str(key), known)}")
