@@ -224,8 +224,6 @@ class SpectrogramParams:
         if unknown:
             allowed = f"the fields {', '.join(sorted(known))}"
             raise ParameterError(unknown[0], values[unknown[0]], allowed)
-                unknown[0], values[unknown[0]], f"no such field; fields are {', '.join(sorted(known))}"
-            )
         return cls(**{name: _convert(name, value) for name, value in values.items()})
 
     def replace(self, **changes: Any) -> SpectrogramParams:
