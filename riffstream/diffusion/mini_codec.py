@@ -1,0 +1,155 @@
+"""Latent codec of the embedded model: stereo mel clips to a small grid of numbers and back.
+
+A linear part (principal components of patches) carries most of the signal and convolutions on the patch grid refine
+both directions, so quality starts at the floor of the linear code and only rises with training.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Codec", "CodecConfig", "features_to_mel", "mel_to_features"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodecConfig:
+    """Sizes and scales of the codec (``codec/config.json``).
+
+    ``floor_db``: level below which everything is silence, in dB relative to amplitude 1. ``span_db``: the dB that make
+    one unit of a feature. ``balance``: weight of the stereo balance against the level.
+    """
+
+    mels: int = 256
+    patch: int = 16
+    channels: int = 20
+    width: int = 192
+    encoder_blocks: int = 1
+    decoder_blocks: int = 2
+    fine_width: int = 96
+    fine_blocks: int = 1
+    floor_db: float = -80.0
+    span_db: float = 20.0
+    balance: float = 0.5
+    balance_limit_db: float = 30.0
+
+
+def mel_to_features(mel: Tensor, config: CodecConfig) -> Tensor:
+    """Stereo mel amplitudes [B, 2, M, T] to features [B, 2, M, T]: level and left-right balance, both in dB / span.
+
+    The level is the root mean square of both sides over the floor (>= 0); the balance fades to 0 towards the floor.
+    """
+    floor = 10 ** (config.floor_db / 20)
+    left, right = mel[:, 0].float(), mel[:, 1].float()
+    level = (0.5 * (left.square() + right.square())).sqrt().clamp_min(floor)
+    balance = ((left + floor) / (right + floor)).log10() * 20
+    limit = config.balance_limit_db
+    return torch.stack(
+        [
+            (20 * level.log10() - config.floor_db) / config.span_db,
+            balance.clamp(-limit, limit) * (config.balance / config.span_db),
+        ],
+        dim=1,
+    )
+
+
+def features_to_mel(features: Tensor, config: CodecConfig) -> Tensor:
+    """The inverse: amplitudes [B, 2, M, T] float32, >= 0; below the floor they fade to exactly 0."""
+    features = features.float()
+    decibels = (features[:, 0] * config.span_db).clamp_max(-config.floor_db + 20)
+    level = torch.exp((decibels + config.floor_db) * (math.log(10) / 20)) * (decibels / 3).clamp(0, 1)
+    limit = config.balance_limit_db
+    balance = (features[:, 1] * (config.span_db / config.balance)).clamp(-limit, limit)
+    ratio = torch.exp(balance * (math.log(10) / 20))
+    right = level * (2 / (1 + ratio.square())).sqrt()
+    return torch.stack([right * ratio, right], dim=1)
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions around the identity, the second one starting at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.first(F.silu(x))))  # type: ignore[no-any-return]
+
+
+class Codec(nn.Module):
+    """Features [B, 2, M, T] <-> latents [B, C, M / patch, T / patch], of about unit variance over all channels."""
+
+    mean: Tensor
+    basis: Tensor
+    latent_mean: Tensor
+    latent_scale: Tensor
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        size, rows = 2 * config.patch**2, config.mels // config.patch
+        self.register_buffer("mean", torch.zeros(2, config.mels))
+        self.register_buffer("basis", torch.eye(config.channels, size))
+        self.register_buffer("latent_mean", torch.zeros(config.channels, rows))
+        self.register_buffer("latent_scale", torch.ones(config.channels))
+        w, f = config.width, config.fine_width
+        self.encoder_in = nn.Conv2d(size, w, 1)
+        self.encoder = nn.Sequential(*(_Residual(w) for _ in range(config.encoder_blocks)))
+        self.encoder_out = nn.Conv2d(w, config.channels, 3, padding=1)
+        self.decoder_in = nn.Conv2d(config.channels, w, 3, padding=1)
+        self.decoder = nn.Sequential(*(_Residual(w) for _ in range(config.decoder_blocks)))
+        self.fine_in = nn.Conv2d(w, 4 * f, 1)
+        self.fine = nn.Sequential(*(_Residual(f) for _ in range(config.fine_blocks)))
+        self.fine_out = nn.Conv2d(f, size // 4, 3, padding=1)
+        for layer in (self.encoder_out, self.fine_out):
+            nn.init.zeros_(layer.weight)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Features [B, 2, M, T] (T a multiple of the patch) to latents."""
+        dtype = self.encoder_in.weight.dtype
+        centred = features.float() - self.mean[:, :, None]
+        patches = F.pixel_unshuffle(centred, self.config.patch)
+        linear = torch.einsum("cp,bphw->bchw", self.basis, patches)
+        linear = (linear - self.latent_mean[..., None]) / self.latent_scale[:, None, None]
+        refined = self.encoder_out(F.silu(self.encoder(self.encoder_in(patches.to(dtype)))))
+        return linear + refined.float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents to features, float32."""
+        dtype = self.decoder_in.weight.dtype
+        latents = latents.float()
+        linear = latents * self.latent_scale[:, None, None] + self.latent_mean[..., None]
+        patches = torch.einsum("cp,bchw->bphw", self.basis, linear)
+        coarse = self.decoder(self.decoder_in(latents.to(dtype)))
+        fine = self.fine(F.pixel_shuffle(self.fine_in(F.silu(coarse)), 2))
+        refined = F.pixel_shuffle(self.fine_out(F.silu(fine)), self.config.patch // 2)
+        return F.pixel_shuffle(patches, self.config.patch) + refined.float() + self.mean[:, :, None]
+
+    @torch.no_grad()
+    def fit_linear(self, features: Tensor, power: float = 0.4) -> None:
+        """Set the linear part to the principal components of ``features`` [B, 2, M, T].
+
+        ``power`` shares the variance: each channel is divided by sd ** (1 - power), then all by one number, so that the
+        large components stay larger and are settled earlier in sampling.
+        """
+        config = self.config
+        self.mean.copy_(features.float().mean(dim=(0, 3)))
+        patches = F.pixel_unshuffle(features.float() - self.mean[:, :, None], config.patch)
+        flat = patches.permute(0, 2, 3, 1).flatten(0, 2)
+        _, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+        self.basis.copy_(vectors.T.flip(0)[: config.channels])
+        code = torch.einsum("cp,bphw->bchw", self.basis, patches)
+        self.latent_mean.copy_(code.mean(dim=(0, 3)))
+        code -= self.latent_mean[..., None]
+        deviation = code.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(1e-4)
+        scaled = deviation**power
+        self.latent_scale.copy_(deviation ** (1 - power) * scaled.square().mean().sqrt())

@@ -1,0 +1,235 @@
+"""Denoiser of the embedded model: a small diffusion transformer over patches of the latent grid.
+
+Blocks after Peebles & Xie 2022 (arXiv:2212.09748, adaptive layer norm) with cross-attention to the text tokens in every
+other block, normalised queries and keys, and a 3x3 depthwise mix inside each MLP. Trained as a rectified flow.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Denoiser", "DenoiserConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiserConfig:
+    """Sizes of the denoiser (``denoiser/config.json``).
+
+    The latent grid is ``rows`` x ``columns`` cells of ``channels`` numbers (columns of 4/4 clips; 3/4 clips have
+    ``columns_triple``); a token is a ``patch`` x ``patch`` square of cells.
+    """
+
+    channels: int = 20
+    rows: int = 16
+    columns: int = 32
+    columns_triple: int = 24
+    patch: int = 2
+    width: int = 256
+    layers: int = 8
+    heads: int = 4
+    mlp: int = 1024
+    text_width: int = 384
+    cross_every: int = 2
+
+
+class _Attention(nn.Module):
+    """Multi-head attention of x [B, N, D] to itself, or to y [B, S, D]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, width, bias=False)
+        self.k = nn.Linear(width, width, bias=False)
+        self.v = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(width, width)
+        self.q_scale = nn.Parameter(torch.ones(width // heads))
+        self.k_scale = nn.Parameter(torch.ones(width // heads))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    @staticmethod
+    def _unit(x: Tensor, scale: Tensor) -> Tensor:
+        wide = x.float()
+        return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6) * scale.float()).to(x.dtype)
+
+    def forward(self, x: Tensor, y: Tensor, bias: Tensor | None) -> Tensor:
+        q = self._unit(self._heads(self.q(x)), self.q_scale)
+        k = self._unit(self._heads(self.k(y)), self.k_scale)
+        v = self._heads(self.v(y))
+        if torch.is_grad_enabled():  # the fused kernel's backward pass is slow on CPUs under bfloat16
+            scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+            if bias is not None:
+                scores = scores + bias
+            mixed = scores.softmax(-1).to(v.dtype) @ v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=None if bias is None else bias.to(q.dtype))
+        return self.out(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class _Mix(nn.Module):
+    """3x3 depthwise filter over the token grid [B, H, W, D], zero outside, written as nine shifted adds: depthwise
+    convolutions are slow in the backward pass on CPUs, these fuse."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        kernel = torch.zeros(9, width)
+        kernel[4] = 1
+        self.kernel = nn.Parameter(kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[1:3]
+        padded = F.pad(x, (0, 0, 1, 1, 1, 1))
+        kernel = self.kernel.to(x.dtype)
+        total = padded[:, 0:h, 0:w] * kernel[0]
+        for i in range(1, 9):
+            total = total + padded[:, i // 3 : i // 3 + h, i % 3 : i % 3 + w] * kernel[i]
+        return total
+
+
+def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    wide = F.layer_norm(x.float(), x.shape[-1:])
+    return (wide * (1 + scale.float()[:, None]) + shift.float()[:, None]).to(scale.dtype)
+
+
+class _Block(nn.Module):
+    def __init__(self, config: DenoiserConfig, cross: bool) -> None:
+        super().__init__()
+        d = config.width
+        self.modulation = nn.Linear(d, 6 * d)
+        self.attention = _Attention(d, config.heads)
+        self.cross = _Attention(d, config.heads) if cross else None
+        self.mix = _Mix(d)
+        self.up = nn.Linear(d, config.mlp)
+        self.down = nn.Linear(config.mlp, d)
+
+    def forward(
+        self, x: Tensor, condition: Tensor, text: Tensor, text_bias: Tensor, cells: tuple[int, int],
+        valid: Tensor | None, bias: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).chunk(6, dim=-1)
+        h = _modulate(x, shift1, scale1)
+        x = x + gate1[:, None] * self.attention(h, h, bias)
+        if self.cross is not None:
+            x = x + self.cross(F.layer_norm(x, x.shape[-1:]), text, text_bias)
+        h = _modulate(x, shift2, scale2)
+        if valid is not None:
+            h = h * valid
+        h = self.mix(h.unflatten(1, cells)).flatten(1, 2)
+        return x + gate2[:, None] * self.down(F.gelu(self.up(h), approximate="tanh"))  # type: ignore[no-any-return]
+
+
+class Denoiser(nn.Module):
+    """Predicts ``noise - x_0`` of a rectified flow ``x_t = (1 - t) x_0 + t noise``.
+
+    Shape:
+        x, previous: [B, C, h, w] with h = rows and w = columns (4/4) or columns_triple (3/4); t: [B] in [0, 1];
+        tokens: [B, S, text_width]; mask: [B, S] float >= 0, how much each token counts; result like x.
+    """
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__()
+        self.config = config
+        d, patch = config.width, config.channels * config.patch**2
+        grid = (config.rows // config.patch, config.columns // config.patch)
+        self.patch_in = nn.Linear(patch, d)
+        self.previous_in = nn.Linear(patch, d)
+        self.previous_none = nn.Parameter(torch.zeros(d))
+        self.row = nn.Parameter(torch.randn(grid[0], d) * 0.3)
+        self.column = nn.Parameter(torch.randn(grid[1], d) * 0.3)
+        self.column_triple = nn.Parameter(torch.randn(config.columns_triple // config.patch, d) * 0.3)
+        self.time_in = nn.Linear(128, d)
+        self.time_out = nn.Linear(d, d)
+        self.pooled_in = nn.Linear(config.text_width, d)
+        self.text_in = nn.Linear(config.text_width, d)
+        self.blocks = nn.ModuleList(_Block(config, i % config.cross_every == 0) for i in range(config.layers))
+        self.modulation = nn.Linear(d, 2 * d)
+        self.patch_out = nn.Linear(d, patch)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for block in self.blocks:
+            assert isinstance(block, _Block)
+            nn.init.zeros_(block.modulation.weight)
+            if block.cross is not None:
+                nn.init.zeros_(block.cross.out.weight)
+        for layer in (self.modulation, self.patch_out):
+            nn.init.zeros_(layer.weight)
+
+    def _patchify(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        p = self.config.patch
+        return x.view(b, c, h // p, p, w // p, p).permute(0, 2, 4, 1, 3, 5).reshape(b, (h // p) * (w // p), c * p * p)
+
+    def _unpatchify(self, x: Tensor, h: int, w: int) -> Tensor:
+        p, c = self.config.patch, self.config.channels
+        cells = x.view(x.shape[0], h // p, w // p, c, p, p).permute(0, 3, 1, 4, 2, 5)
+        return cells.reshape(x.shape[0], c, h, w)
+
+    def _embed_time(self, t: Tensor) -> Tensor:
+        rates = torch.exp(torch.arange(64, device=t.device) * (-math.log(1e4) / 64))
+        angles = t.float()[:, None] * 1000 * rates
+        wave = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.time_in.weight.dtype)
+        return self.time_out(F.silu(self.time_in(wave)))  # type: ignore[no-any-return]
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        tokens: Tensor,
+        mask: Tensor | None = None,
+        previous: Tensor | None = None,
+        previous_mask: Tensor | None = None,
+        triple: Tensor | None = None,
+    ) -> Tensor:
+        """One evaluation.
+
+        Args:
+            previous: clean latents of the clip before; rows where ``previous_mask`` [B] is False are ignored.
+            triple: [B] bool for mixed batches on the 4/4 grid (training only): those clips fill the first
+                ``columns_triple`` columns and see nothing of the rest.
+        """
+        config = self.config
+        height, width = x.shape[-2:]
+        cells = (height // config.patch, width // config.patch)
+        narrow = self.column_triple.shape[0]
+        h = self.patch_in(self._patchify(x))
+        if previous is None:
+            h = h + self.previous_none
+        else:
+            before = self.previous_in(self._patchify(previous))
+            if previous_mask is not None:
+                before = torch.where(previous_mask[:, None, None], before, self.previous_none.to(before.dtype))
+            h = h + before
+        valid = bias = None
+        if triple is None:
+            columns = self.column if width == config.columns else self.column_triple
+            place = (self.row[:, None] + columns[: cells[1]]).flatten(0, 1)
+        else:
+            wide = F.pad(self.column_triple, (0, 0, 0, cells[1] - narrow))
+            columns = torch.where(triple[:, None, None], wide, self.column)
+            place = (self.row[:, None] + columns[:, None]).flatten(1, 2)
+            inside = torch.arange(cells[1], device=x.device) < narrow
+            seen = (inside | ~triple[:, None])[:, None].expand(-1, cells[0], -1).flatten(1)
+            valid = seen[..., None].to(h.dtype)
+            bias = torch.where(seen, 0.0, -1e4)[:, None, None]
+        h = h + place.to(h.dtype)
+        mask = torch.ones(tokens.shape[:2], device=x.device) if mask is None else mask
+        text_bias = torch.where(mask > 0, mask.clamp_min(1e-30).log(), -1e4)[:, None, None]
+        pooled = (tokens.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1e-6)
+        condition = F.silu(self._embed_time(t) + self.pooled_in(pooled.to(tokens.dtype)))
+        text = self.text_in(tokens)
+        for block in self.blocks:
+            h = block(h, condition, text, text_bias, cells, valid, bias)
+        shift, scale = self.modulation(condition).chunk(2, dim=-1)
+        return self._unpatchify(self.patch_out(_modulate(h, shift, scale)), height, width)

@@ -1,0 +1,92 @@
+"""Reading and writing the parts of an embedded model's folder: JSON configs and safetensors, with errors that name the part."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from riffstream.errors import CheckpointError
+
+__all__ = ["load_module", "read_config", "read_json", "read_tensors", "write_config", "write_tensors"]
+
+T = TypeVar("T")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from ``path``; CheckpointError when it is missing or no object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} holds no {path.name}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds no JSON object")
+    return value
+
+
+def read_config(folder: Path, kind: type[T]) -> T:
+    """``folder/config.json`` as the dataclass ``kind``; keys that start with an underscore are notes."""
+    data = {key: value for key, value in read_json(folder / "config.json").items() if not key.startswith("_")}
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise CheckpointError(f"{folder.name}/config.json has an unknown key {key}; known: {', '.join(known)}")
+    for name, field in known.items():
+        if name not in data and field.default is MISSING and field.default_factory is MISSING:
+            raise CheckpointError(f"{folder.name}/config.json lacks {name}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name, on the CPU."""
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} holds no {path.name}")
+    try:
+        return load_file(str(path))
+    except Exception as error:  # safetensors raises its own type, which is no subclass of anything useful
+        raise CheckpointError(f"{path.parent.name}/{path.name} cannot be read: {error}") from None
+
+
+def load_module(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:
+    """Fill ``module`` with ``tensors``, in the module's own dtype; the names and shapes must agree exactly."""
+    own = module.state_dict()
+    for name, value in own.items():
+        if name not in tensors:
+            raise CheckpointError(f"{part}: tensor {name} is missing")
+        if tensors[name].shape != value.shape:
+            given, expected = tuple(tensors[name].shape), tuple(value.shape)
+            raise CheckpointError(f"{part}: tensor {name} is {given}; the config asks for {expected}")
+    extra = sorted(set(tensors) - set(own))
+    if extra:
+        raise CheckpointError(f"{part}: tensor {extra[0]} is unknown (of {len(extra)} such)")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(tensors[name])
+
+
+def write_config(folder: Path, config: Mapping[str, Any], name: str = "config.json") -> None:
+    """Write ``folder/name`` whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{name}.part"
+    part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    os.replace(part, folder / name)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file whole or not at all, so that a reader never sees half a file."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, str(part))
+    os.replace(part, path)
