@@ -70,6 +70,10 @@ class TextEmbedding:
     tokens: Tensor
     mask: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        if self.mask is not None and self.mask.dtype != torch.float32:
+            object.__setattr__(self, "mask", self.mask.float())
+
     @property
     def bias(self) -> Tensor | None:
         """[B, 1, S] float32 to add to attention scores: ``log(mask)``, -10000 where a token does not count."""
