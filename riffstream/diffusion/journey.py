@@ -15,30 +15,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from riffstream.diffusion.prompts import PromptPart
 from riffstream.diffusion.ranges import SEEDS, check, reject_unknown
 from riffstream.errors import MediaError, ParameterError
 
 __all__ = ["ClipSpec", "Ending", "Journey", "Keyframe", "PromptPart", "Stop"]
 
 Ending = Literal["loop", "evolve", "stay"]
-
-
-@dataclass(frozen=True, slots=True)
-class PromptPart:
-    """One part of a prompt mix.
-
-    Attributes:
-        text: the prompt, Riffusion's weights ``(x:1.2)`` allowed.
-        weight: 0 to 10, relative to the other parts of the mix.
-    """
-
-    text: str
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.text, str):
-            raise ParameterError("text", self.text, "a string")
-        object.__setattr__(self, "weight", check("weight", self.weight))
+MAX_PARTS = 8  # of one keyframe: half of what one embedding mixes, since a clip between two keyframes mixes both
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +30,7 @@ class Keyframe:
     """A point in the space of music.
 
     Attributes:
-        prompts: the prompt mix, at least one part, some weight above 0.
+        prompts: the prompt mix: 1 to 8 parts, weights 0 to 10, one at least above 0.
         negative: what to steer away from.
         seed: of the noise, 0 to 2**32 - 1.
         denoising: 0 (the seed image as it is) to 1 (nothing of it remains); None: the model's default.
@@ -69,9 +53,9 @@ class Keyframe:
     key: float = 0.0
 
     def __post_init__(self) -> None:
-        prompts = tuple(self.prompts)
-        if not prompts or not any(part.weight > 0 for part in prompts):
-            raise ParameterError("prompts", [], "one or more {text, weight}, at least one weight above 0")
+        prompts = tuple(_checked(number, part) for number, part in enumerate(self.prompts))
+        if not 1 <= len(prompts) <= MAX_PARTS or not any(part.weight > 0 for part in prompts):
+            raise ParameterError("prompts", len(prompts), f"1 to {MAX_PARTS} of {{text, weight}}, one weight above 0")
         if not isinstance(self.negative, str):
             raise ParameterError("negative", self.negative, "a string")
         if self.seed_image is not None and not isinstance(self.seed_image, str):
@@ -397,8 +381,11 @@ def _parts(given: Any) -> tuple[PromptPart, ...]:
         if not isinstance(part, Mapping) or "text" not in part:
             raise ParameterError(f"prompts[{number}]", part, "{text, weight}")
         reject_unknown(part, {"text", "weight"}, where=f"prompts[{number}]")
-        try:
-            parts.append(PromptPart(**part))
-        except ParameterError as error:
-            raise ParameterError(f"prompts[{number}].{error.field}", error.value, error.allowed) from None
+        parts.append(PromptPart(**part))
     return tuple(parts)
+
+
+def _checked(number: int, part: PromptPart) -> PromptPart:
+    if not isinstance(part.text, str):
+        raise ParameterError(f"prompts[{number}].text", part.text, "a string")
+    return PromptPart(part.text, check("weight", part.weight, field=f"prompts[{number}].weight"))
