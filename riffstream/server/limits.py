@@ -1,0 +1,86 @@
+"""Limits that keep one client from spoiling the stream for the others."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+__all__ = ["ConnectionCounter", "TokenBucket"]
+
+
+class TokenBucket:
+    """Allows ``burst`` actions at once and one more every ``interval_s`` seconds.
+
+    Args:
+        interval_s: seconds between actions in the long run; 0 allows everything.
+        burst: actions that may follow each other at once, 1 or more.
+        clock: a monotonic clock in seconds.
+    """
+
+    def __init__(self, interval_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.interval_s = interval_s
+        self.burst = max(1, burst)
+        self._clock = clock
+        self._tokens = float(self.burst)
+        self._at = clock()
+
+    def _refill(self) -> None:
+        now = self._clock()
+        # A clock that jumps back (a suspended machine, a test) must not take tokens away.
+        passed = max(0.0, now - self._at)
+        self._at = now
+        if self.interval_s <= 0:
+            self._tokens = float(self.burst)
+        else:
+            self._tokens = min(float(self.burst), self._tokens + passed / self.interval_s)
+
+    def take(self) -> bool:
+        """Use one action; False where none is left."""
+        self._refill()
+        if self._tokens < 1.0 - 1e-9:  # three tenths of a second are not always 0.3
+            return False
+        self._tokens = max(0.0, self._tokens - 1.0)
+        return True
+
+    def wait_s(self) -> float:
+        """Seconds until ``take`` succeeds; 0 when it would now."""
+        self._refill()
+        return max(0.0, 1.0 - self._tokens) * self.interval_s
+
+
+class ConnectionCounter:
+    """Counts the open connections, in all and per address.
+
+    Args:
+        total: most connections at once.
+        per_address: most connections from one address.
+    """
+
+    def __init__(self, total: int, per_address: int) -> None:
+        self.total = total
+        self.per_address = per_address
+        self._by_address: Counter[str] = Counter()
+
+    @property
+    def open(self) -> int:
+        """Connections open now."""
+        return self._by_address.total()
+
+    def refusal(self, address: str) -> str | None:
+        """Why one more connection from ``address`` is refused, None where it is welcome."""
+        if self.open >= self.total:
+            return f"the server is full ({self.total} connections)"
+        if self._by_address[address] >= self.per_address:
+            return f"too many connections from {address} ({self.per_address} are allowed)"
+        return None
+
+    def enter(self, address: str) -> None:
+        """Count a connection in."""
+        self._by_address[address] += 1
+
+    def leave(self, address: str) -> None:
+        """Count it out."""
+        self._by_address[address] -= 1
+        if self._by_address[address] <= 0:
+            del self._by_address[address]

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from riffstream.server.access import Access, Role, is_public_address
+
+OPEN = Access({})
+GUARDED = Access({"dj-secret": Role.DJ, "own-secret": Role.OWNER}, ["https://radio.example"])
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "role"),
+    [
+        (None, "localhost:8080", Role.OWNER),
+        ("http://localhost:8080", "localhost:8080", Role.OWNER),
+        ("http://192.168.0.7:8080", "192.168.0.7:8080", Role.OWNER),
+        ("http://[::1]:8080", "[::1]:8080", Role.OWNER),
+        ("http://nas:8080", "nas:8080", Role.OWNER),
+        ("http://studio.local", "studio.local", Role.OWNER),
+        ("https://evil.example", "localhost:8080", Role.LISTENER),
+        ("http://localhost:3000", "localhost:8080", Role.LISTENER),
+        ("null", "localhost:8080", Role.LISTENER),
+        ("http://[", "[", Role.LISTENER),
+        # DNS rebinding: evil.example resolves to 127.0.0.1, so Origin and Host agree.
+        ("http://evil.example:8080", "evil.example:8080", Role.LISTENER),
+    ],
+)
+def test_without_tokens_only_foreign_pages_may_not_steer(origin: str | None, host: str, role: Role) -> None:
+    assert OPEN.grant(None, origin, host) is role
+
+
+@pytest.mark.parametrize(
+    ("token", "role"),
+    [
+        (None, Role.LISTENER),
+        ("", Role.LISTENER),
+        ("dj-secret", Role.DJ),
+        ("own-secret", Role.OWNER),
+        ("dj-secre", None),
+        ("dj-secret ", None),
+        ("\ud800", None),
+        ("ключ", None),
+    ],
+)
+def test_with_tokens_the_token_decides(token: str | None, role: Role | None) -> None:
+    assert GUARDED.grant(token, "https://elsewhere.example", "radio.example") is role
+    assert GUARDED.grant(token, None, "localhost:8080") is role
+
+
+def test_a_configured_origin_is_trusted() -> None:
+    assert GUARDED.trusts("https://Radio.example/", "backend:8080")
+    assert not GUARDED.trusts("http://radio.example", "backend:8080")
+
+
+def test_a_token_on_an_open_server_is_ignored() -> None:
+    assert OPEN.grant("whatever", None, "localhost") is Role.OWNER
+    assert OPEN.grant("whatever", "https://evil.example", "localhost") is Role.LISTENER
+
+
+def test_roles_that_steer() -> None:
+    assert [role.may_steer for role in (Role.LISTENER, Role.DJ, Role.OWNER)] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [
+        ("127.0.0.1", False),
+        ("127.3.4.5", False),
+        ("::1", False),
+        ("localhost", False),
+        ("0.0.0.0", True),
+        ("::", True),
+        ("", True),
+        ("192.168.1.2", True),
+        ("music.example", True),
+    ],
+)
+def test_public_addresses(host: str, public: bool) -> None:
+    assert is_public_address(host) is public
