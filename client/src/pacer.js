@@ -1,0 +1,62 @@
+// @ts-check
+/**
+ * Decides how much to hold back and how fast to read: an adaptive target between 200 and 600 ms, and a rate within
+ * 0.5 % of 1 that leads the fill towards it. Real sound cards drift by some 200 parts in a million.
+ */
+
+export const TARGET_MIN_MS = 200;
+export const TARGET_MAX_MS = 600;
+const MAX_RATE_OFFSET = 0.005;
+/** Half a minute without trouble takes 10 ms off the target again. */
+const CALM_MS = 30000;
+
+export class Pacer {
+  /** @param {number} sampleRate */
+  constructor(sampleRate) {
+    this.sampleRate = sampleRate;
+    this.targetMs = TARGET_MIN_MS;
+    this.calmMs = 0;
+    this.average = -1; // smoothed fill, samples
+    this.rate = 1;
+    this.open = false;
+  }
+
+  get target() {
+    return (this.targetMs * this.sampleRate) / 1000;
+  }
+
+  /**
+   * Once a block.
+   * @param {number} fill samples waiting
+   * @param {number} block samples just played
+   * @returns {number} the rate to read the next block at
+   */
+  update(fill, block) {
+    if (!this.open) {
+      this.average = fill;
+      if (fill >= this.target) this.open = true;
+      this.rate = 1;
+      return this.rate;
+    }
+    // Frames arrive in bursts of some 200 ms; a two-second average sees through them.
+    this.average += (fill - this.average) * (block / (2 * this.sampleRate));
+    const error = (this.average - this.target) / this.target;
+    // Within a tenth of the target the rate is exactly 1, and so are the samples.
+    const wanted = Math.abs(error) < 0.1 ? 0 : Math.max(-1, Math.min(1, error)) * MAX_RATE_OFFSET;
+    this.rate += (1 + wanted - this.rate) * 0.01;
+    if (wanted === 0 && Math.abs(this.rate - 1) < 1e-5) this.rate = 1;
+    this.calmMs += (1000 * block) / this.sampleRate;
+    if (this.calmMs > CALM_MS && this.targetMs > TARGET_MIN_MS) {
+      this.targetMs = Math.max(TARGET_MIN_MS, this.targetMs - 10);
+      this.calmMs = 0;
+    }
+    return this.rate;
+  }
+
+  /** The ring ran dry: hold back more, and wait until it is there. */
+  underrun() {
+    this.targetMs = Math.min(TARGET_MAX_MS, this.targetMs * 1.5);
+    this.calmMs = 0;
+    this.open = false;
+  }
+}

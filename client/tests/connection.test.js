@@ -1,0 +1,161 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Connection } from "../src/connection.js";
+
+class FakeSocket {
+  static all = [];
+  constructor(url, protocol) {
+    Object.assign(this, { url, protocol, readyState: 0, sent: [] });
+    FakeSocket.all.push(this);
+  }
+  send(text) {
+    this.sent.push(JSON.parse(text));
+  }
+  close() {
+    this.readyState = 3;
+  }
+  open() {
+    this.readyState = 1;
+    this.onopen();
+  }
+  say(message) {
+    this.onmessage({ data: JSON.stringify(message) });
+  }
+  frame(seq) {
+    const buffer = new ArrayBuffer(24);
+    const view = new DataView(buffer);
+    view.setUint8(0, 1);
+    view.setUint32(4, seq, true);
+    this.onmessage({ data: buffer });
+  }
+  fail(code = 1006) {
+    this.readyState = 3;
+    this.onclose({ code, reason: "" });
+  }
+}
+
+function start(t) {
+  FakeSocket.all = [];
+  t.mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
+  const states = [];
+  const frames = [];
+  const connection = new Connection(
+    { url: "ws://x", codecs: ["opus"], WebSocketClass: FakeSocket, random: () => 1 },
+    { onState: (s) => states.push(s), onFrame: (f) => frames.push(f) },
+  );
+  connection.open();
+  return { connection, states, frames, latest: () => FakeSocket.all.at(-1) };
+}
+
+const welcome = (resumed = false) => ({ type: "welcome", session: "s1", resumed });
+
+test("says hello, then resumes with the session and the last frame", (t) => {
+  const { connection, latest, frames } = start(t);
+  latest().open();
+  assert.deepEqual(latest().sent[0], { type: "hello", v: 1, codecs: ["opus"], steer: true });
+  latest().say(welcome());
+  latest().frame(7);
+  latest().frame(8);
+  latest().fail();
+  t.mock.timers.tick(250);
+  latest().open();
+  assert.deepEqual(latest().sent[0].resume, { session: "s1", last_seq: 8 });
+  latest().say(welcome(true));
+  latest().frame(8); // repeated: dropped
+  latest().frame(9);
+  assert.deepEqual(
+    frames.map((f) => [f.seq, f.discontinuity]),
+    [
+      [7, false],
+      [8, false],
+      [9, false],
+    ],
+  );
+  connection.close();
+});
+
+test("a missing frame is a discontinuity and counted", (t) => {
+  const { connection, latest, frames } = start(t);
+  latest().open();
+  latest().say(welcome());
+  latest().frame(2 ** 32 - 1);
+  latest().frame(0); // wraps without a gap
+  latest().frame(3);
+  assert.deepEqual(
+    frames.map((f) => f.discontinuity),
+    [false, false, true],
+  );
+  assert.equal(connection.lost, 2);
+  connection.close();
+});
+
+test("backs off, and starts over after a welcome", (t) => {
+  const { connection, latest } = start(t);
+  for (const delay of [250, 500, 1000, 2000]) {
+    const before = FakeSocket.all.length;
+    latest().fail();
+    t.mock.timers.tick(delay - 1);
+    assert.equal(FakeSocket.all.length, before, `too early before ${delay} ms`);
+    t.mock.timers.tick(1);
+    assert.equal(FakeSocket.all.length, before + 1);
+  }
+  latest().open();
+  latest().say(welcome());
+  const before = FakeSocket.all.length;
+  latest().fail();
+  t.mock.timers.tick(250);
+  assert.equal(FakeSocket.all.length, before + 1);
+  connection.close();
+});
+
+test("a silent line is given up", (t) => {
+  const { connection, latest, states } = start(t);
+  latest().open();
+  latest().say(welcome());
+  for (let i = 0; i < 14; i++) t.mock.timers.tick(1000);
+  assert.ok(states.includes("reconnecting"));
+  assert.ok(FakeSocket.all.length > 1);
+  connection.close();
+});
+
+test("a refusal ends it; a full server is asked again when it said", (t) => {
+  const refused = start(t);
+  refused.latest().open();
+  refused.latest().say({ type: "rejected", code: "unauthorised", message: "no" });
+  refused.latest().fail(4001);
+  t.mock.timers.tick(60000);
+  assert.equal(refused.states.at(-1), "forbidden");
+  assert.equal(FakeSocket.all.length, 1);
+  t.mock.timers.reset();
+
+  const full = start(t);
+  full.latest().open();
+  full.latest().say({ type: "rejected", code: "busy", message: "full", retry_after_ms: 5000 });
+  full.latest().fail(4003);
+  assert.equal(full.states.at(-1), "full");
+  t.mock.timers.tick(4999);
+  assert.equal(FakeSocket.all.length, 1);
+  t.mock.timers.tick(1);
+  assert.equal(FakeSocket.all.length, 2);
+  full.connection.close();
+});
+
+test("a restarting server says when to come back", (t) => {
+  const { connection, latest, states } = start(t);
+  latest().open();
+  latest().say(welcome());
+  latest().say({ type: "bye", reason: "restarting", reconnect_ms: 1200 });
+  latest().fail(1001);
+  assert.equal(states.at(-1), "restarting");
+  t.mock.timers.tick(1200);
+  assert.equal(FakeSocket.all.length, 2);
+  connection.close();
+});
+
+test("after close nothing comes back", (t) => {
+  const { connection, latest } = start(t);
+  latest().open();
+  connection.close();
+  t.mock.timers.tick(100000);
+  assert.equal(FakeSocket.all.length, 1);
+});
