@@ -164,7 +164,7 @@ guidance = 9
         ({"keyframe": [{"prompt": "a", "prompts": ["b"]}]}, "either prompt or prompts"),
         ({"keyframe": [{"seed": 3}]}, r"keyframe\[0\].prompts"),
         ({"keyframe": [{"prompts": [{"text": "a", "wieght": 1}]}]}, "did you mean 'weight'"),
-        ({"keyframe": [{"prompts": [{"text": "a", "weight": 0}]}]}, "at least one weight above 0"),
+        ({"keyframe": [{"prompts": [{"text": "a", "weight": 0}]}]}, "one weight above 0"),
         ({"keyframe": [{"prompts": "a"}]}, "a list of"),
         ({"keyframe": [3]}, r"keyframe\[0\] is 3"),
         ({"keyframe": [{"prompt": "a"}], "ending": "stop"}, "loop, evolve, stay"),

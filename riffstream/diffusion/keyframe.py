@@ -1,0 +1,168 @@
+"""Keyframes, and what one clip between two of them should be. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from riffstream.diffusion.prompts import PromptPart
+from riffstream.diffusion.ranges import SEEDS, check, reject_unknown
+from riffstream.errors import ParameterError
+
+__all__ = ["ClipSpec", "Keyframe"]
+
+MAX_PARTS = 8  # of one keyframe: half of what one embedding mixes, since a clip between two keyframes mixes both
+
+
+@dataclass(frozen=True, slots=True)
+class Keyframe:
+    """A point in the space of music.
+
+    Attributes:
+        prompts: the prompt mix: 1 to 8 parts, weights 0 to 10, one at least above 0.
+        negative: what to steer away from.
+        seed: of the noise, 0 to 2**32 - 1.
+        denoising: 0 (the seed image as it is) to 1 (nothing of it remains); None: the model's default.
+        guidance: 0 to 30, 1 and less turns guidance off; None: the model's default.
+        seed_image: a name in the seed library (or a path, where the caller may read files); None: from noise alone.
+        bpm: tempo, 40 to 240; None: the clip's own.
+        key: transposition in semitones, -6 to 6.
+
+    Raises:
+        ParameterError: naming the field and its range.
+    """
+
+    prompts: tuple[PromptPart, ...]
+    negative: str = ""
+    seed: int = 0
+    denoising: float | None = None
+    guidance: float | None = None
+    seed_image: str | None = None
+    bpm: float | None = None
+    key: float = 0.0
+
+    def __post_init__(self) -> None:
+        prompts = tuple(_checked(number, part) for number, part in enumerate(self.prompts))
+        if not 1 <= len(prompts) <= MAX_PARTS or not any(part.weight > 0 for part in prompts):
+            raise ParameterError("prompts", len(prompts), f"1 to {MAX_PARTS} of {{text, weight}}, one weight above 0")
+        if not isinstance(self.negative, str):
+            raise ParameterError("negative", self.negative, "a string")
+        if self.seed_image is not None and not isinstance(self.seed_image, str):
+            raise ParameterError("seed_image", self.seed_image, "the name of a seed image")
+        object.__setattr__(self, "prompts", prompts)
+        for name in ("seed", "key"):
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        for name in ("denoising", "guidance", "bpm"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check(name, getattr(self, name)))
+
+    @classmethod
+    def of(cls, prompt: str | Sequence[PromptPart], **rest: Any) -> Keyframe:
+        """A keyframe from one prompt, or from a mix."""
+        return cls((PromptPart(prompt),) if isinstance(prompt, str) else tuple(prompt), **rest)
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any], *, where: str = "keyframe") -> Keyframe:
+        """A keyframe from TOML or JSON values; ``prompt = "x"`` is short for ``prompts = [{text = "x"}]``.
+
+        Raises:
+            ParameterError: an unknown key (naming the nearest) or a value outside its range, as ``where.field``.
+        """
+        names = {f.name for f in fields(cls)}
+        reject_unknown(given, names | {"prompt"}, where=where)
+        if ("prompt" in given) == ("prompts" in given):
+            raise ParameterError(f"{where}.prompts", given.get("prompts"), "either prompt or prompts")
+        values = {key: value for key, value in given.items() if key not in ("prompt", "prompts")}
+        try:
+            parts = _parts(given["prompts"]) if "prompts" in given else (PromptPart(given["prompt"]),)
+            return cls(parts, **values)
+        except ParameterError as error:
+            raise ParameterError(f"{where}.{error.field}", error.value, error.allowed) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_dict`; fields that are None are left out."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "prompts"}
+        parts = [{"text": part.text, "weight": part.weight} for part in self.prompts]
+        return {"prompts": parts, **{key: value for key, value in plain.items() if value is not None}}
+
+    def shifted(self, seeds: int) -> Keyframe:
+        """The same point with ``seeds`` added to its seed (modulo 2**32)."""
+        return replace(self, seed=(self.seed + seeds) % SEEDS) if seeds % SEEDS else self
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpec:
+    """What one clip should be: ``alpha`` of the way from ``start`` to ``end``.
+
+    Text embeddings and noise are interpolated by the engine; guidance, denoising and tempo are linear in alpha.
+    """
+
+    start: Keyframe
+    end: Keyframe
+    alpha: float
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", check("alpha", self.alpha))
+        object.__setattr__(self, "index", check("index", self.index))
+
+    def guidance(self, default: float) -> float:
+        """Guidance at alpha; ``default`` stands for a keyframe that names none."""
+        return self._between(_or(self.start.guidance, default), _or(self.end.guidance, default))
+
+    def denoising(self, default: float) -> float:
+        """Denoising at alpha. A keyframe without a seed image counts as 1: its music comes from noise alone."""
+        ends = (self.start, self.end)
+        a, b = (1.0 if k.seed_image is None else _or(k.denoising, default) for k in ends)
+        return self._between(a, b)
+
+    @property
+    def bpm(self) -> float | None:
+        """Tempo at alpha; where only one keyframe names a tempo, that one."""
+        a, b = self.start.bpm, self.end.bpm
+        if a is None or b is None:
+            return b if a is None else a
+        return self._between(a, b)
+
+    @property
+    def key(self) -> float:
+        """Transposition at alpha, semitones: a modulation half way, since keys in between would be out of tune."""
+        return self.start.key if self.alpha < 0.5 else self.end.key
+
+    @property
+    def prompts(self) -> tuple[PromptPart, ...]:
+        """The mix as a listener would describe it: both ends' prompts, weighted by alpha, parts below 1 % left out."""
+        mix: dict[str, float] = {}
+        for end, share in ((self.start, 1 - self.alpha), (self.end, self.alpha)):
+            whole = sum(part.weight for part in end.prompts)
+            for part in end.prompts:
+                mix[part.text] = mix.get(part.text, 0.0) + share * part.weight / whole
+        return tuple(PromptPart(text, round(weight, 4)) for text, weight in mix.items() if weight >= 0.01)
+
+    def _between(self, a: float, b: float) -> float:
+        return a if a == b else (1 - self.alpha) * a + self.alpha * b
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _parts(given: Any) -> tuple[PromptPart, ...]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ParameterError("prompts", given, "a list of {text, weight}")
+    parts: list[PromptPart] = []
+    for number, part in enumerate(given):
+        if isinstance(part, str):
+            part = {"text": part}
+        if not isinstance(part, Mapping) or "text" not in part:
+            raise ParameterError(f"prompts[{number}]", part, "{text, weight}")
+        reject_unknown(part, {"text", "weight"}, where=f"prompts[{number}]")
+        parts.append(PromptPart(**part))
+    return tuple(parts)
+
+
+def _checked(number: int, part: PromptPart) -> PromptPart:
+    if not isinstance(part.text, str):
+        raise ParameterError(f"prompts[{number}].text", part.text, "a string")
+    return PromptPart(part.text, check("weight", part.weight, field=f"prompts[{number}].weight"))
