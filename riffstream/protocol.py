@@ -74,7 +74,7 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "weight": (0, 10),
     "seed": (0, 2**32 - 1),
     "denoising": (0, 1),
-    "guidance": (0, 20),
+    "guidance": (0, 30),
     "bpm": (40, 240),
     "key": (-6, 6),
     "ramp_s": (0, 120),
@@ -114,7 +114,7 @@ SamplePos = Annotated[int, Meta(ge=0, le=2**53)]
 Weight = Annotated[float, Meta(ge=0, le=10)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Unit = Annotated[float, Meta(ge=0, le=1)]
-Guidance = Annotated[float, Meta(ge=0, le=20)]
+Guidance = Annotated[float, Meta(ge=0, le=30)]
 Bpm = Annotated[float, Meta(ge=40, le=240)]
 Key = Annotated[float, Meta(ge=-6, le=6)]
 RampS = Annotated[float, Meta(ge=0, le=120)]
