@@ -1,19 +1,20 @@
 """Who may do what: tokens, roles and the Origin of a browser's request.
 
-Tokens are no cookies: they travel in ``hello`` or in an ``Authorization: Bearer`` header, so another site's page does
-not have one by accident. Without a token configured the machine is private and whoever can connect may steer; the
-Origin then keeps pages of other sites, open in the same person's browser, from doing it in their name.
+Tokens are no cookies: they travel in ``hello`` or in an ``Authorization`` header, so another site's page does not have
+one by accident. Without a token configured the machine is private and whoever can connect may steer; the Origin then
+keeps pages of other sites, open in the same person's browser, from doing it in their name.
 """
 
 from __future__ import annotations
 
+import base64
 import hmac
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-__all__ = ["Access", "Role", "is_public_address"]
+__all__ = ["Access", "Role", "authorization_token", "is_public_address"]
 
 
 class Role(StrEnum):
@@ -60,22 +61,38 @@ def is_public_address(host: str) -> bool:
         return host.lower() != "localhost" and not host.lower().endswith(".localhost")
 
 
+def authorization_token(header: str | None) -> str | None:
+    """The token of an ``Authorization`` header: ``Bearer TOKEN``, or the password of ``Basic`` (media players)."""
+    scheme, _, value = (header or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip() or None
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
+        except ValueError:
+            return None
+    return None
+
+
 class Access:
     """Decides roles.
 
     Args:
-        tokens: token to role. Empty: everyone is an owner, subject to ``Origin``.
-        origins: other sites ("https://radio.example") whose pages may steer like our own.
+        dj_token: may steer; "": whoever can connect may.
+        owner_token: may also manage stations; "": whoever may steer without a token does.
+        listen_token: needed to listen; "": anyone listens.
+        origins: other sites ("https://radio.example") whose pages may steer like our own; "*": any.
     """
 
-    def __init__(self, tokens: Mapping[str, Role], origins: Iterable[str] = ()) -> None:
-        self._tokens = [(token.encode(), role) for token, role in tokens.items() if token]
+    def __init__(
+        self, *, dj_token: str = "", owner_token: str = "", listen_token: str = "", origins: Iterable[str] = ()
+    ) -> None:
+        known = ((listen_token, Role.LISTENER), (dj_token, Role.DJ), (owner_token, Role.OWNER))
+        self._tokens = [(token.encode(), role) for token, role in known if token]
+        self.listening_is_open = not listen_token
+        self.steering_is_open = not dj_token and not listen_token
+        self._open_role = Role.DJ if owner_token else Role.OWNER
         self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether any token is configured."""
-        return bool(self._tokens)
 
     def role_of(self, token: str) -> Role | None:
         """The role that ``token`` gives, None for an unknown one. Takes the same time for every wrong token."""
@@ -92,7 +109,7 @@ class Access:
             origin: its ``Origin`` header; programs other than browsers send none.
             host: its ``Host`` header.
         """
-        if origin is None:
+        if origin is None or "*" in self.origins:
             return True
         origin = origin.rstrip("/").lower()
         if origin in self.origins:
@@ -103,12 +120,12 @@ class Access:
         return netloc == host.lower() and _is_own_name(_host(netloc))
 
     def grant(self, token: str | None, origin: str | None, host: str) -> Role | None:
-        """The role of a connection; None where it gave a token that is wrong."""
-        if token:
-            role = self.role_of(token)
-            if role is not None or self.has_tokens:
-                return role
-            # A stale token on a server that asks for none is no reason to refuse.
-        if self.has_tokens:
-            return Role.LISTENER
-        return Role.OWNER if self.trusts(origin, host) else Role.LISTENER
+        """The role of a connection; None where it may not even listen, or gave a token that is wrong."""
+        given = self.role_of(token) if token else None
+        if token and given is None and self._tokens:
+            return None
+        if given is None and not self.listening_is_open:
+            return None
+        if self.steering_is_open and given is not Role.OWNER:
+            return self._open_role if self.trusts(origin, host) else Role.LISTENER
+        return given or Role.LISTENER

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from riffstream.server.access import Access, Role, is_public_address
+from riffstream.server.access import Access, Role, authorization_token, is_public_address
 
-OPEN = Access({})
-GUARDED = Access({"dj-secret": Role.DJ, "own-secret": Role.OWNER}, ["https://radio.example"])
+OPEN = Access()
+GUARDED = Access(dj_token="dj-secret", owner_token="own-secret", origins=["https://radio.example"])
+CLOSED = Access(dj_token="dj-secret", listen_token="ear-secret")
 
 
 @pytest.mark.parametrize(
@@ -47,9 +48,42 @@ def test_with_tokens_the_token_decides(token: str | None, role: Role | None) -> 
     assert GUARDED.grant(token, None, "localhost:8080") is role
 
 
+def test_an_owner_token_alone_leaves_steering_open() -> None:
+    access = Access(owner_token="own-secret")
+    assert access.grant(None, None, "localhost") is Role.DJ
+    assert access.grant("own-secret", "https://evil.example", "localhost") is Role.OWNER
+    assert access.grant(None, "https://evil.example", "localhost") is Role.LISTENER
+
+
+@pytest.mark.parametrize(
+    ("token", "role"), [(None, None), ("x", None), ("ear-secret", Role.LISTENER), ("dj-secret", Role.DJ)]
+)
+def test_a_listen_token_is_needed_where_configured(token: str | None, role: Role | None) -> None:
+    assert CLOSED.grant(token, None, "localhost") is role
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        (None, None),
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        ("Bearer", None),
+        ("Basic dXNlcjphYmM=", "abc"),
+        ("Basic dXNlcg==", None),
+        ("Basic ***", None),
+        ("Basic /////w==", None),
+        ("Digest x", None),
+    ],
+)
+def test_authorization_headers(header: str | None, token: str | None) -> None:
+    assert authorization_token(header) == token
+
+
 def test_a_configured_origin_is_trusted() -> None:
     assert GUARDED.trusts("https://Radio.example/", "backend:8080")
     assert not GUARDED.trusts("http://radio.example", "backend:8080")
+    assert Access(origins=["*"]).grant(None, "https://evil.example", "localhost") is Role.OWNER
 
 
 def test_a_token_on_an_open_server_is_ignored() -> None:

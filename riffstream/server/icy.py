@@ -1,0 +1,58 @@
+"""ICY metadata: song titles inside an MP3 or AAC stream, for players that ask with ``Icy-MetaData: 1``.
+
+Every ``metaint`` bytes of audio comes one length byte (in units of 16) and ``StreamTitle='...';`` padded with zeros; a
+zero length means that the title is still the same.
+"""
+
+from __future__ import annotations
+
+__all__ = ["METAINT", "IcyInserter", "icy_block"]
+
+METAINT = 16_000  # bytes between blocks; one second at 128 kbit/s, and what Icecast uses
+_LONGEST = 255 * 16
+
+
+def icy_block(title: str) -> bytes:
+    """A metadata block with a title; a straight quote, which would end it early, becomes a curly one."""
+    clean = " ".join(title.split()).replace("'", "’")
+    while True:
+        text = f"StreamTitle='{clean}';".encode()
+        if len(text) <= _LONGEST:
+            break
+        clean = clean[: len(clean) - max(1, (len(text) - _LONGEST) // 4)]
+    blocks = -(-len(text) // 16)
+    return bytes([blocks]) + text.ljust(blocks * 16, b"\0")
+
+
+class IcyInserter:
+    """Weaves title blocks into one listener's byte stream."""
+
+    def __init__(self, metaint: int = METAINT) -> None:
+        self.metaint = metaint
+        self._left = metaint
+        self._title: str | None = None
+        self._sent: str | None = None
+
+    def set_title(self, title: str) -> None:
+        """The title from the next block on."""
+        self._title = title
+
+    def push(self, audio: bytes) -> bytes:
+        """Audio with the blocks that fall into it."""
+        if len(audio) < self._left:
+            self._left -= len(audio)
+            return audio
+        parts = []
+        at = 0
+        while len(audio) - at >= self._left:
+            parts.append(audio[at : at + self._left])
+            at += self._left
+            self._left = self.metaint
+            if self._title is None or self._title == self._sent:
+                parts.append(b"\0")
+            else:
+                parts.append(icy_block(self._title))
+                self._sent = self._title
+        parts.append(audio[at:])
+        self._left -= len(audio) - at
+        return b"".join(parts)

@@ -1,0 +1,52 @@
+"""How late the event loop runs: the one number that tells whether something blocks it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+__all__ = ["LagMeter"]
+
+PERIOD_S = 0.05
+
+
+class LagMeter:
+    """Sleeps for 50 ms over and over, and notes how much later than that it wakes.
+
+    Args:
+        window_s: how far back ``p95_ms`` and ``max_ms`` look.
+    """
+
+    def __init__(self, window_s: float = 60.0) -> None:
+        self._seen: deque[float] = deque(maxlen=max(1, int(window_s / PERIOD_S)))
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin measuring on the running loop."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="loop-lag")
+
+    async def stop(self) -> None:
+        """Stop; the figures stay."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _run(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(PERIOD_S)
+            self._seen.append(max(0.0, (time.monotonic() - before - PERIOD_S) * 1000))
+
+    @property
+    def p95_ms(self) -> float:
+        """95th percentile of the last minute's lag, in milliseconds."""
+        ordered = sorted(self._seen)
+        return ordered[int(len(ordered) * 0.95)] if ordered else 0.0
+
+    @property
+    def max_ms(self) -> float:
+        """Worst lag of the last minute, in milliseconds."""
+        return max(self._seen, default=0.0)

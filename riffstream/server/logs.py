@@ -1,0 +1,55 @@
+"""Logs on stderr: a line for people, or one JSON object per line for machines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+__all__ = ["configure", "event"]
+
+_logger = logging.getLogger("riffstream")
+# What the logging module itself puts on a record; everything else came from the caller.
+_BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Log that ``name`` happened ("listener joined"), with fields that machines can filter by."""
+    _logger.log(level, name, extra={f"field_{key}": value for key, value in fields.items()})
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {key.removeprefix("field_"): value for key, value in vars(record).items() if key not in _BUILT_IN}
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
+        when = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno == logging.INFO else f" {record.levelname.lower()}"
+        line = f"{when}{level} {record.getMessage()}" + (f"  {fields}" if fields else "")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+def configure(*, json_lines: bool = False, quiet: bool = False) -> None:
+    """Send the package's logs to stderr; ``quiet`` leaves warnings and errors only."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if json_lines else _Text())
+    _logger.handlers[:] = [handler]
+    _logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    _logger.propagate = False
