@@ -99,7 +99,7 @@ class PromptEncoder:
         key = (text, chunks)
         found = self._cache.get(key)
         if found is None:
-            with torch.inference_mode():
+            with torch.no_grad():
                 found = self.family.encode_weighted(parse_weights(text), chunks)
             self._cache[key] = found
             if len(self._cache) > self._limit:

@@ -1,0 +1,133 @@
+"""The layout of single-file checkpoints (``model.diffusion_model...``, as CompVis' and Stability's code wrote them).
+
+Each function maps the names that diffusers gives to a network's tensors to the names inside the file, from the config
+of a Stable Diffusion 1.x network of any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from riffstream.errors import CheckpointError
+
+__all__ = ["split_single_file", "text_encoder_layout", "unet_layout", "vae_layout"]
+
+UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
+
+_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+_VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+
+
+def unet_layout(config: Mapping[str, Any]) -> dict[str, str]:
+    """Prefixes of the denoiser's tensors: diffusers' prefix -> the file's, without ``model.diffusion_model.``."""
+    per_block = int(config["layers_per_block"])
+    down, up = list(config["down_block_types"]), list(config["up_block_types"])
+    layout = {
+        "time_embedding.linear_1": "time_embed.0",
+        "time_embedding.linear_2": "time_embed.2",
+        "conv_in": "input_blocks.0.0",
+        "conv_norm_out": "out.0",
+        "conv_out": "out.2",
+        "mid_block.attentions.0": "middle_block.1",
+    }
+
+    def resnet(ours: str, theirs: str) -> None:
+        layout.update({f"{ours}.{name}": f"{theirs}.{old}" for name, old in _RESNET.items()})
+
+    resnet("mid_block.resnets.0", "middle_block.0")
+    resnet("mid_block.resnets.1", "middle_block.2")
+    for i, kind in enumerate(down):
+        for j in range(per_block):
+            number = 1 + i * (per_block + 1) + j
+            resnet(f"down_blocks.{i}.resnets.{j}", f"input_blocks.{number}.0")
+            if "Attn" in kind:
+                layout[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{number}.1"
+        layout[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{(i + 1) * (per_block + 1)}.0.op"
+    for i, kind in enumerate(up):
+        for j in range(per_block + 1):
+            number = i * (per_block + 1) + j
+            resnet(f"up_blocks.{i}.resnets.{j}", f"output_blocks.{number}.0")
+            if "Attn" in kind:
+                layout[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{number}.1"
+        upsampler = 2 if "Attn" in kind else 1
+        layout[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{(i + 1) * (per_block + 1) - 1}.{upsampler}.conv"
+    return layout
+
+
+def vae_layout(config: Mapping[str, Any]) -> dict[str, str]:
+    """Prefixes of the autoencoder's tensors, without ``first_stage_model.``."""
+    levels, per_block = len(config["block_out_channels"]), int(config["layers_per_block"])
+    layout = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
+    for side, block, resnets in (("encoder", "down", per_block), ("decoder", "up", per_block + 1)):
+        layout[f"{side}.conv_in"] = f"{side}.conv_in"
+        layout[f"{side}.conv_norm_out"] = f"{side}.norm_out"
+        layout[f"{side}.conv_out"] = f"{side}.conv_out"
+        pairs = [(f"mid_block.resnets.{k}", f"mid.block_{k + 1}") for k in range(2)]
+        for i in range(levels):
+            level = i if block == "down" else levels - 1 - i  # the file counts the decoder's levels by resolution
+            pairs += [(f"{block}_blocks.{i}.resnets.{j}", f"{block}.{level}.block.{j}") for j in range(resnets)]
+            layout[f"{side}.{block}_blocks.{i}.{block}samplers.0.conv"] = f"{side}.{block}.{level}.{block}sample.conv"
+        for ours, theirs in pairs:
+            for name in ("norm1", "conv1", "norm2", "conv2"):
+                layout[f"{side}.{ours}.{name}"] = f"{side}.{theirs}.{name}"
+            layout[f"{side}.{ours}.conv_shortcut"] = f"{side}.{theirs}.nin_shortcut"
+        for name, old in _VAE_ATTENTION.items():
+            layout[f"{side}.mid_block.attentions.0.{name}"] = f"{side}.mid.attn_1.{old}"
+    return layout
+
+
+def text_encoder_layout() -> dict[str, str]:
+    """Prefixes of the text encoder's tensors, without ``cond_stage_model.transformer.``."""
+    return {"text_model": "text_model"}
+
+
+def rename(names: Iterable[str], layout: Mapping[str, str]) -> dict[str, str]:
+    """Each file name that a layout covers -> diffusers' name."""
+    by_file = {theirs: ours for ours, theirs in layout.items()}
+    renamed: dict[str, str] = {}
+    for name in names:
+        head = name
+        while head and head not in by_file:
+            head = head.rpartition(".")[0]
+        if head:
+            renamed[name] = by_file[head] + name[len(head) :]
+    return renamed
+
+
+def split_single_file(
+    tensors: Mapping[str, Tensor], configs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Tensor]]:
+    """Sort a file's tensors into ``unet``, ``vae`` and ``text_encoder``, under diffusers' names.
+
+    Args:
+        tensors: the file's content.
+        configs: ``unet`` and ``vae`` configs in diffusers' form.
+
+    Raises:
+        CheckpointError: the file has none of a part's tensors (a LoRA, a bare VAE, or another model's file).
+    """
+    parts = (
+        ("unet", UNET, unet_layout(configs["unet"])),
+        ("vae", VAE, vae_layout(configs["vae"])),
+        ("text_encoder", TEXT, text_encoder_layout()),
+    )
+    result: dict[str, dict[str, Tensor]] = {}
+    for part, prefix, layout in parts:
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        if not own:
+            raise CheckpointError(
+                f"the file holds no {part} (no tensor begins with {prefix}); single-file checkpoints must be whole "
+                "Stable Diffusion 1.x models"
+            )
+        result[part] = {ours: own[theirs] for theirs, ours in rename(own, layout).items()}
+    return result
