@@ -1,0 +1,42 @@
+"""Checks that every streaming object makes on its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from riffstream.errors import ParameterError
+
+__all__ = ["Pcm", "as_block", "check_format"]
+
+Pcm = NDArray[np.float32]
+
+
+def as_block(pcm: ArrayLike, channels: int) -> Pcm:
+    """``pcm`` as float32 [n, channels]; a 1-D array is one channel. Samples that are not finite become silence: one NaN
+    would stay in a recursive filter for ever.
+
+    Raises:
+        ParameterError: another number of channels or dimensions, or samples that are not real numbers (integers are
+            refused too: their scale would be a guess).
+    """
+    block: NDArray[Any] = np.asarray(pcm)
+    if block.ndim == 1:
+        block = block[:, None]
+    if block.ndim != 2 or block.shape[1] != channels:
+        raise ParameterError("pcm", f"array of shape {np.shape(pcm)}", f"shape [n, {channels}]")
+    if block.dtype.kind != "f":
+        raise ParameterError("pcm", f"array of {block.dtype}", "floating point samples in [-1, 1]")
+    block = block.astype(np.float32, copy=False)
+    finite = np.isfinite(block)
+    return block if finite.all() else np.where(finite, block, np.float32(0))
+
+
+def check_format(sample_rate: int, channels: int, max_channels: int = 64) -> None:
+    """Raise ParameterError unless the rate is 1 to 768 kHz and the channels are 1 to ``max_channels``."""
+    if not 1_000 <= sample_rate <= 768_000:
+        raise ParameterError("sample_rate", sample_rate, "1000 to 768000 Hz")
+    if not 1 <= channels <= max_channels:
+        raise ParameterError("channels", channels, f"1 to {max_channels}")
