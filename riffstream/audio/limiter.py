@@ -124,7 +124,7 @@ class TruePeakLimiter:
         smooth = np.concatenate([self._smooth, released])
         self._needed = self._needed[ready:].copy()
         self._smooth = smooth[ready:].copy()
-        means: NDArray[np.float32] = _windows(smooth, self._ahead + 1).mean(axis=0)
+        means: NDArray[np.float32] = _windows(smooth, self._ahead + 1).mean(axis=0, dtype=np.float32)
         return means
 
     def _release(self, wanted: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -151,5 +151,5 @@ class TruePeakLimiter:
             return out
         ramp = np.arange(STEP, dtype=np.float32) / STEP
         curve = gains[:-1, None] + (gains[1:] - gains[:-1])[:, None] * ramp
-        limited: Pcm = out * curve.reshape(-1, 1)
+        limited: Pcm = (out * curve.reshape(-1, 1)).astype(np.float32, copy=False)
         return limited

@@ -1,0 +1,56 @@
+"""The live encoders, and the table by which a name in a URL or in the protocol finds its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from riffstream.audio.aac import AacEncoder
+from riffstream.audio.fmp4 import Fmp4Encoder
+from riffstream.audio.mp3 import Mp3Encoder
+from riffstream.audio.opus import OggOpusEncoder, OggOpusPager, OpusEncoder
+from riffstream.audio.packets import Encoder, Packet
+from riffstream.audio.pcm import PcmEncoder, WavEncoder, wav_header
+from riffstream.errors import ParameterError
+
+__all__ = [
+    "ENCODERS",
+    "AacEncoder",
+    "Encoder",
+    "Fmp4Encoder",
+    "Mp3Encoder",
+    "OggOpusEncoder",
+    "OggOpusPager",
+    "OpusEncoder",
+    "Packet",
+    "PcmEncoder",
+    "WavEncoder",
+    "make_encoder",
+    "wav_header",
+]
+
+ENCODERS: Mapping[str, Callable[..., Encoder]] = {
+    "opus": OpusEncoder,
+    "pcm_s16": PcmEncoder,
+    "mp3": Mp3Encoder,
+    "aac": AacEncoder,
+    "ogg": OggOpusEncoder,
+    "wav": WavEncoder,
+    "mp4": Fmp4Encoder,
+}
+
+
+def make_encoder(
+    codec: str, sample_rate: int = 48_000, channels: int = 2, *, start: int = 0, bit_rate: int | None = None
+) -> Encoder:
+    """An encoder by name: opus, pcm_s16, mp3, aac, ogg, wav or mp4.
+
+    Args:
+        start: sample clock at the first input sample.
+        bit_rate: bits a second; the encoder's own default if None. PCM and WAV have none.
+    """
+    if codec not in ENCODERS:
+        raise ParameterError("codec", codec, ", ".join(ENCODERS))
+    options = {} if bit_rate is None else {"bit_rate": bit_rate}
+    if options and codec in ("pcm_s16", "wav"):
+        raise ParameterError("bit_rate", bit_rate, f"none: {codec} has a fixed rate")
+    return ENCODERS[codec](sample_rate, channels, start=start, **options)
