@@ -1,0 +1,58 @@
+// @ts-check
+/** Colour maps of the spectrogram: 256 steps, as RGBA words for an ImageData and as bytes for a texture. */
+
+/** @typedef {"dark"|"light"} Theme */
+
+/** @type {Record<Theme, [number, string][]>} Perceived lightness rises (dark) or falls (light) evenly with the level. */
+const STOPS = {
+  dark: [
+    [0, "#0c0b12"],
+    [0.18, "#1d1540"],
+    [0.38, "#5a2a9c"],
+    [0.56, "#c23a8c"],
+    [0.74, "#ff7a5c"],
+    [0.9, "#ffd08a"],
+    [1, "#fff6e0"],
+  ],
+  light: [
+    [0, "#f7f5fb"],
+    [0.2, "#ddd4f4"],
+    [0.42, "#b08be6"],
+    [0.62, "#8b3fc0"],
+    [0.8, "#8a1c6e"],
+    [1, "#2a0a2e"],
+  ],
+};
+
+/** @param {string} hex */
+function rgb(hex) {
+  const value = parseInt(hex.slice(1), 16);
+  return [value >> 16, (value >> 8) & 255, value & 255];
+}
+
+/**
+ * @param {Theme} theme
+ * @returns {Uint8Array<ArrayBuffer>} 256 x RGBA
+ */
+export function palette(theme) {
+  const stops = STOPS[theme];
+  const bytes = new Uint8Array(1024);
+  let stop = 0;
+  for (let i = 0; i < 256; i++) {
+    const x = i / 255;
+    while (stop < stops.length - 2 && x > stops[stop + 1][0]) stop++;
+    const [x0, from] = stops[stop];
+    const [x1, to] = stops[stop + 1];
+    const mix = Math.min(1, Math.max(0, (x - x0) / (x1 - x0)));
+    const a = rgb(from);
+    const b = rgb(to);
+    for (let c = 0; c < 3; c++) bytes[4 * i + c] = Math.round(a[c] + mix * (b[c] - a[c]));
+    bytes[4 * i + 3] = 255;
+  }
+  return bytes;
+}
+
+/** @param {Theme} theme */
+export function paletteWords(theme) {
+  return new Uint32Array(palette(theme).buffer);
+}

@@ -1,0 +1,73 @@
+// @ts-check
+/** The keyboard, and the page that explains it. */
+import { byId, make } from "./dom.js";
+
+const KEYS = [
+  ["space", "play or pause"],
+  ["/", "type a prompt"],
+  ["r", "random prompt"],
+  ["↑ ↓", "tempo up or down"],
+  ["← →", "key down or up"],
+  ["1 2 3 4", "changes come now, on the beat, the bar, the clip"],
+  ["v", "2D or 3D"],
+  ["t", "light or dark"],
+  ["f", "full screen"],
+  ["s", "share"],
+  ["d", "numbers"],
+  ["?", "this list"],
+];
+
+/**
+ * @param {{togglePlay: () => void, randomPrompt: () => void, toggleView: () => void, toggleTheme: () => void,
+ *   toggleFullScreen: () => void, app: import("./app.js").App}} actions
+ */
+export function mountKeys(actions) {
+  const dialog = byId("help-dialog", HTMLDialogElement);
+  const list = make("dl", { className: "keys" });
+  for (const [key, what] of KEYS) list.append(make("dt", {}, make("kbd", { textContent: key })), make("dd", { textContent: what }));
+  dialog.append(make("h2", { id: "help-title", textContent: "Keys" }), list,
+    make("form", { method: "dialog", className: "row" }, make("button", { className: "ghost", textContent: "Close" })));
+  const help = () => dialog.showModal();
+  byId("help", HTMLButtonElement).addEventListener("click", help);
+
+  /** @param {"bpm"|"key"} id @param {number} step */
+  const nudge = (id, step) => {
+    const input = byId(id, HTMLInputElement);
+    if (input.disabled) return;
+    input.value = String(Number(input.value) + step);
+    input.dispatchEvent(new Event("input"));
+    input.dispatchEvent(new Event("change"));
+  };
+  /** @type {Record<string, () => void>} */
+  const table = {
+    " ": actions.togglePlay,
+    "/": () => byId("prompt", HTMLInputElement).focus(),
+    r: actions.randomPrompt,
+    v: actions.toggleView,
+    t: actions.toggleTheme,
+    f: actions.toggleFullScreen,
+    s: () => byId("share", HTMLButtonElement).click(),
+    d: () => byId("debug", HTMLButtonElement).click(),
+    "?": help,
+    ArrowUp: () => nudge("bpm", 2),
+    ArrowDown: () => nudge("bpm", -2),
+    ArrowRight: () => nudge("key", 1),
+    ArrowLeft: () => nudge("key", -1),
+  };
+  document.querySelectorAll('#when input[type="radio"]').forEach((radio, index) => {
+    table[String(index + 1)] = () => (/** @type {HTMLInputElement} */ (radio).checked = true);
+  });
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const target = /** @type {HTMLElement} */ (event.target);
+    if (target.closest("input, select, textarea, [contenteditable]")) {
+      if (event.key === "Escape") target.blur();
+      return;
+    }
+    if (event.key === " " && target.closest("button, a")) return; // the focused button's own key
+    const action = table[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+}

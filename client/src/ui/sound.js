@@ -1,0 +1,110 @@
+// @ts-check
+/** The sound panel: volume here, and tempo, key, denoising, guidance and seed of the station. */
+import { make } from "./dom.js";
+
+const KEYS = ["C / a", "C♯ / a♯", "D / b", "E♭ / c", "E / c♯", "F / d", "F♯ / d♯"];
+const DOWN = ["C / a", "B / g♯", "B♭ / g", "A / f♯", "A♭ / f", "G / e", "G♭ / e♭"];
+
+/** @param {number} key semitones, -6..6 */
+export function keyName(key) {
+  const name = key >= 0 ? KEYS[Math.round(key)] : DOWN[Math.round(-key)];
+  return `${name} (${key > 0 ? "+" : ""}${key})`;
+}
+
+/**
+ * @param {import("./app.js").App} app
+ * @param {HTMLElement} panel
+ */
+export function mountSound(app, panel) {
+  const { player } = app;
+  const volume = make("input", {
+    type: "range", min: "0", max: "1", step: "0.01", value: localStorage.getItem("volume") ?? "1", id: "volume",
+    oninput: () => {
+      player.setVolume(Number(volume.value));
+      localStorage.setItem("volume", volume.value);
+    },
+  });
+  player.setVolume(Number(volume.value));
+  const grid = make("div", { className: "grid" }, control("volume", "Volume", volume, make("output"), "for you only"));
+
+  /** @type {{name: "bpm"|"key"|"denoising"|"guidance", label: string, help: string, min: number, max: number, step: number,
+   *   usual: number, show: (value: number) => string}[]} */
+  const faders = [
+    { name: "bpm", label: "Tempo", help: "at once, without a new clip", min: 40, max: 240, step: 1, usual: 100, show: (v) => `${v} bpm` },
+    { name: "key", label: "Key", help: "at once, without a new clip", min: -6, max: 6, step: 1, usual: 0, show: keyName },
+    { name: "denoising", label: "Denoising", help: "how far a clip may leave its seed image", min: 0, max: 1, step: 0.01, usual: 0.75, show: (v) => v.toFixed(2) },
+    { name: "guidance", label: "Guidance", help: "how closely a clip follows its prompt", min: 0, max: 20, step: 0.5, usual: 3, show: (v) => v.toFixed(1) },
+  ];
+  for (const fader of faders) {
+    const output = make("output", { for: fader.name });
+    const input = make("input", {
+      type: "range", id: fader.name, className: "steers", min: fader.min, max: fader.max, step: fader.step,
+      oninput: () => show(),
+      onchange: () => {
+        touched = Date.now();
+        app.steer({ [fader.name]: Number(input.value) }, `${fader.label.toLowerCase()} ${fader.show(Number(input.value))}`);
+      },
+    });
+    let touched = 0;
+    const show = () => {
+      output.textContent = fader.show(Number(input.value));
+      input.setAttribute("aria-valuetext", output.textContent);
+    };
+    app.onChange(() => {
+      const [low, high] = player.welcome?.limits?.[fader.name] ?? [fader.min, fader.max];
+      input.min = low;
+      input.max = high;
+      // A fader under somebody's hand, or just let go of, does not move by itself.
+      if (document.activeElement === input && Date.now() - touched < 4000) return;
+      input.value = String(app.state()?.[fader.name] ?? fader.usual);
+      show();
+    });
+    grid.append(control(fader.name, fader.label, input, output, fader.help));
+  }
+
+  const seed = make("input", { type: "number", id: "seed", className: "steers", min: "0", max: "4294967295", step: "1" });
+  const applySeed = () => app.steer({ seed: Math.max(0, Math.min(4294967295, Math.round(Number(seed.value) || 0))) }, `seed ${seed.value}`);
+  seed.addEventListener("change", applySeed);
+  app.onChange(() => {
+    if (document.activeElement !== seed) seed.value = String(app.state()?.seed ?? 0);
+  });
+  const dice = make("button", {
+    type: "button", className: "ghost steers", textContent: "Another",
+    onclick: () => {
+      seed.value = String(Math.floor(Math.random() * 4294967296));
+      applySeed();
+    },
+  });
+  grid.append(control("seed", "Seed", make("div", { className: "row" }, seed, dice), make("output"), "the same seed gives the same noise"));
+
+  const operate = (/** @type {"skip"|"reset"|"pause"|"resume"} */ op) => player.operate(op).catch(() => {});
+  const pause = make("button", {
+    type: "button", className: "ghost steers", textContent: "Pause the station",
+    onclick: () => operate(app.state()?.paused ? "resume" : "pause"),
+  });
+  app.onChange(() => (pause.textContent = app.state()?.paused ? "Resume the station" : "Pause the station"));
+  grid.append(
+    make("div", { className: "control" },
+      make("div", { className: "top" }, make("span", { textContent: "Station" })),
+      make("div", { className: "row" },
+        make("button", { type: "button", className: "ghost steers", textContent: "Variation", onclick: () => operate("skip") }),
+        make("button", { type: "button", className: "ghost steers", textContent: "Back to its journey", onclick: () => operate("reset") }),
+        pause),
+      make("small", { textContent: "for everybody who listens" })),
+  );
+  panel.append(grid);
+}
+
+/**
+ * @param {string} id
+ * @param {string} label
+ * @param {HTMLElement} input
+ * @param {HTMLOutputElement} output
+ * @param {string} help
+ */
+function control(id, label, input, output, help) {
+  return make("div", { className: "control" },
+    make("div", { className: "top" }, make("label", { for: id, textContent: label }), output),
+    input,
+    make("small", { textContent: help }));
+}

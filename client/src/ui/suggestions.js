@@ -1,0 +1,28 @@
+// @ts-check
+/** Prompts that show what the embedded model can do. */
+export const SUGGESTIONS = [
+  "slow jazz ballad, grand piano and upright bass",
+  "church bells on a sunday morning",
+  "funky bass line with tight drums",
+  "lo-fi hip hop beat to study to",
+  "ambient pads, calm and wide",
+  "solo piano, gentle and sad",
+  "bossa nova with nylon guitar",
+  "driving techno with an acid bass line",
+  "trance arpeggio, bright and fast",
+  "music box lullaby",
+  "string quartet, warm and slow",
+  "marimba and soft percussion",
+  "drum and bass, fast breakbeats",
+  "brass band marching",
+  "acoustic guitar picking by a campfire",
+  "reggae off-beat guitar and deep bass",
+  "choir in a cathedral",
+  "ragtime piano",
+  "polka with accordion and tuba",
+  "salsa with piano montuno and congas",
+  "eighties synthwave at night",
+  "country shuffle with steel guitar",
+  "rock with driven guitars",
+  "waltz with strings",
+];
