@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from riffstream.errors import ParameterError
 from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["centre_frequencies", "corner_frequency", "filterbank"]
+__all__ = ["MelInverter", "centre_frequencies", "corner_frequency", "filterbank"]
 
 HTK_CORNER_HZ = 700.0
 SLANEY_CORNER_HZ, SLANEY_STEP_HZ, SLANEY_LOG_STEP = 1000.0, 200.0 / 3, math.log(6.4) / 27
@@ -86,3 +88,69 @@ def filterbank(params: SpectrogramParams) -> Tensor:
     if params.mel_scale_norm == "slaney":
         filters = filters * (2.0 / (edges[2:] - edges[:-2]))
     return filters
+
+
+class MelInverter:
+    """Mel amplitudes back to linear magnitudes: non-negative, and consistent with the mel to a fraction of a per cent.
+
+    The filter bank has more bins than filters, so many spectra explain one mel frame. This one starts from the
+    smoothest (each bin the weighted mean of its filters' levels) and refines it with multiplicative updates of the
+    Richardson-Lucy kind, ``x <- x * (back(mel / forward(x)))**1.5``, which keep it positive, correct every bin by a
+    smooth factor, and so never empty a band as a clamped pseudo-inverse does. The exponent over-relaxes (stable below
+    2) and saves a third of the updates. Both products are with banded matrices, so an update costs no more than
+    reading the spectrum a few times.
+
+    Args:
+        params: the spectrogram's parameters; the bins are those of ``params.n_fft``.
+        updates: multiplicative updates; 4 leave a residual of 0.4 to 0.9 per cent.
+        device: where the tensors live.
+    """
+
+    def __init__(self, params: SpectrogramParams, *, updates: int = 4, device: torch.device | str = "cpu") -> None:
+        if updates < 0:
+            raise ParameterError("updates", updates, "0 or more")
+        filters = filterbank(params).double()  # [n_bins, M]
+        used = filters.sum(1).nonzero().flatten()
+        self.updates = updates
+        self.n_bins = params.n_bins
+        self.n_mels = params.num_frequencies
+        self.first, self.last = int(used[0]), int(used[-1]) + 1
+        filters = filters[self.first : self.last]
+        self._level = filters.sum(0).clamp_min(1e-9).reciprocal().float().to(device)[:, None]
+        self._forward = _banded(filters.T, device)
+        self._back = _banded(filters / filters.sum(1, keepdim=True).clamp_min(1e-12), device)
+
+    def band(self, mel: Tensor) -> Tensor:
+        """Linear magnitudes of the bins ``first`` to ``last - 1``, the only ones that the filters see.
+
+        Args:
+            mel: [M, N] float32 >= 0, one frame a column.
+
+        Returns:
+            [last - first, N] float32 >= 0. A column does not depend on its neighbours, not even in its last bit.
+        """
+        linear: Tensor = self._back @ (mel * self._level)
+        for _ in range(self.updates):
+            factor = self._back @ (mel / (self._forward @ linear).clamp_min(1e-20))
+            linear.mul_(factor).mul_(factor.sqrt_())
+        return linear
+
+    def __call__(self, mel: Tensor) -> Tensor:
+        """Linear magnitudes [..., n_bins, T] of mel amplitudes [..., M, T]; zero outside the filters' range."""
+        if mel.shape[-2] != self.n_mels:
+            raise ParameterError("mel", tuple(mel.shape), f"[..., {self.n_mels}, T]")
+        lead, frames = mel.shape[:-2], mel.shape[-1]
+        columns = mel.reshape(-1, self.n_mels, frames).transpose(0, 1).reshape(self.n_mels, -1)
+        linear = self.band(columns.float().contiguous()).reshape(self.last - self.first, -1, frames)
+        whole = linear.new_zeros(self.n_bins, linear.shape[1], frames)
+        whole[self.first : self.last] = linear
+        return whole.transpose(0, 1).reshape(*lead, self.n_bins, frames)
+
+
+def _banded(matrix: Tensor, device: torch.device | str) -> Tensor:
+    matrix = matrix.float().contiguous()
+    if torch.device(device).type not in ("cpu", "cuda"):
+        return matrix.to(device)  # Metal has no sparse products
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Ss]parse.*")  # torch calls its CSR layout beta
+        return matrix.to_sparse_csr().to(device)

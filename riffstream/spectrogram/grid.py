@@ -1,0 +1,114 @@
+"""The synthesis grid: spectrogram frames at any tempo, resampled to the frames that the vocoder overlaps."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from riffstream.spectrogram.params import SpectrogramParams
+
+__all__ = ["Geometry", "GridResampler"]
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Window and hop of the synthesis, chosen once for a set of parameters.
+
+    The hop is independent of the spectrogram's own: frames are interpolated to it. So the overlap is always 83 % or
+    more whatever the tempo, tempo may change at any frame, and time stays linear in memory and work.
+
+    Attributes:
+        hop: samples from one grid frame to the next.
+        overlap: grid frames that cover a sample; the window is ``hop * overlap`` samples.
+    """
+
+    hop: int
+    overlap: int
+
+    @classmethod
+    def of(cls, params: SpectrogramParams) -> Geometry:
+        """The spectrogram's own hop where it fits (no interpolation then), else about an eighth of the window."""
+        own = params.hop()
+        if params.frames_per_beat is None and params.window % own == 0 and 6 <= params.window / own <= 12:
+            return cls(int(own), int(params.window / own))
+        for overlap in (8, 9, 7, 10, 6):
+            if params.window % (2 * overlap) == 0:
+                return cls(params.window // overlap, overlap)
+        return cls(2 * max(1, round(params.window / 16)), 8)
+
+    @property
+    def window(self) -> int:
+        """Length of the window and of the Fourier transform in samples, even."""
+        return self.hop * self.overlap
+
+
+class GridResampler:
+    """Frames at their own positions in, frames on the grid out, interpolated linearly between the two neighbours.
+
+    Grid frame j sits at sample ``j * grid_hop``; frame k of the input sits at the rounded sum of the hops before it.
+    A grid frame comes out as soon as a frame at or after its position is in; results do not depend on how the input
+    was cut.
+    """
+
+    def __init__(self, grid_hop: int) -> None:
+        self.grid_hop = grid_hop
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the next frame sits at sample 0."""
+        self._base, self._count, self._hop = 0.0, 0, 0.0
+        self._next = 0  # index of the next grid frame
+        self._last: Tensor | None = None  # [..., 1, F], the latest frame
+        self._last_position = 0
+
+    def copy(self) -> GridResampler:
+        """An independent resampler in the same state (tensors are never written to, so they are shared)."""
+        return copy.copy(self)
+
+    @property
+    def end(self) -> int:
+        """The sample at which the next frame would sit: the length of the input so far."""
+        return round(self._base + self._count * self._hop)
+
+    def push(self, frames: Tensor, hop: float) -> Tensor:
+        """Take frames [..., t, F], each ``hop`` samples long; return grid frames [..., g, F], g >= 0."""
+        if hop != self._hop:
+            # Multiples of one hop are exact sums; added frame by frame they would depend on the chunks.
+            self._base, self._count, self._hop = self._base + self._count * self._hop, 0, hop
+        count = frames.shape[-2]
+        positions = [round(self._base + (self._count + k) * hop) for k in range(count)]
+        self._count += count
+        if self._last is not None:
+            frames = torch.cat((self._last, frames), -2)
+            positions.insert(0, self._last_position)
+        self._last = frames[..., -1:, :].clone()
+        self._last_position = positions[-1]
+        return self._interpolate(frames, positions, self._last_position // self.grid_hop + 1)
+
+    def flush(self) -> Tensor | None:
+        """Grid frames up to the end of the last frame, which is held; None where nothing was pushed."""
+        if self._last is None:
+            return None
+        return self._interpolate(self._last, [self._last_position], -(-self.end // self.grid_hop))
+
+    def _interpolate(self, frames: Tensor, positions: list[int], stop: int) -> Tensor:
+        lower: list[int] = []
+        share: list[float] = []
+        k = 0
+        for sample in range(self._next * self.grid_hop, stop * self.grid_hop, self.grid_hop):
+            while k + 1 < len(positions) and positions[k + 1] <= sample:
+                k += 1
+            lower.append(k)
+            gap = positions[k + 1] - positions[k] if k + 1 < len(positions) else 0
+            share.append((sample - positions[k]) / gap if gap else 0.0)
+        self._next = max(self._next, stop)
+        index = torch.tensor(lower, dtype=torch.long, device=frames.device)
+        left = frames.index_select(-2, index)
+        if not any(share):
+            return left
+        right = frames.index_select(-2, (index + 1).clamp_max(len(positions) - 1))
+        weight = torch.tensor(share, dtype=torch.float32, device=frames.device)[:, None]
+        return left * (1 - weight) + right * weight

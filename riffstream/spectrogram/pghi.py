@@ -1,0 +1,130 @@
+"""Phase from magnitudes alone, in one causal pass (phase-gradient integration).
+
+For a Gaussian window the phase gradient of a spectrogram follows from its log-magnitude: the gradient along time from
+the slope along frequency, and the other way round. Průša, Balazs and Søndergaard, "A Noniterative Method for
+Reconstruction of Phase from STFT Magnitude" (2017), integrate it from the loudest bin outwards with a heap; Průša and
+Holighaus, "Real-Time Spectrogram Inversion Using Phase Vocoder" (2016), do so frame by frame. The heap gives each bin
+its phase from its loudest neighbour, and whether that is the same bin one frame before or the next bin of the same
+frame shows in the magnitudes around the bin. So the choice is made for all bins of all frames at once here, chains
+along frequency become differences of one running sum, and all that is left to do frame by frame is one gather and
+one addition.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["PhaseIntegrator"]
+
+# gamma / window**2 of the Gaussian closest to a Hann window (Průša et al. 2017, table of window constants).
+HANN_GAMMA = 0.25645
+FLOOR = 1e-6  # of a frame's loudest bin: what is quieter has no audible phase
+ONSET = 4.0  # nepers (35 dB) that a peak must have risen by in one hop to count as new
+TURN = 2.0**32
+
+
+class PhaseIntegrator:
+    """Streaming phase estimate, one frame behind its input.
+
+    Phases are int32 fractions of a turn (2**32 to the turn): they wrap by themselves, stay exact for ever, and do not
+    depend on how the stream was cut.
+
+    Args:
+        hop: samples from frame to frame.
+        window: length of the Hann window and of the Fourier transform.
+    """
+
+    def __init__(self, hop: int, window: int) -> None:
+        gamma = HANN_GAMMA * window**2
+        # Per bin and per frame, in turns: phase gradient along frequency for a unit slope of log-magnitude along time ...
+        self._along_frequency = -gamma / (hop * window) / (2 * math.pi)
+        # ... and along time for a unit slope along frequency, on top of the bin's own frequency.
+        self._along_time = hop * window / gamma / (2 * math.pi)
+        self._own = hop / window
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past: the next frame is the first."""
+        self._before: Tensor | None = None  # [B, 1, F] log-magnitude of the frame before the pending one
+        self._pending: Tensor | None = None  # [B, 1, F] log-magnitude of the frame whose successor is not known yet
+        self._advance: Tensor | None = None  # [B, 1, F] phase gradient along time of the frame before
+        self._turns: Tensor | None = None  # [B, F] int32, phase of the frame before
+
+    def copy(self) -> PhaseIntegrator:
+        """An independent integrator in the same state (tensors are never written to, so they are shared)."""
+        return copy.copy(self)
+
+    def push(self, magnitudes: Tensor, *, last: bool = False) -> Tensor:
+        """Take the next frames.
+
+        Args:
+            magnitudes: [B, t, F] float32 >= 0, bins from 0 Hz on; t may be 0.
+            last: no frame follows.
+
+        Returns:
+            [B, n, F] int32 phases, relative to the window's centre, of the frames whose successor is known (all, when
+            ``last``).
+        """
+        loudest = magnitudes.amax(-1, keepdim=True)
+        logs = torch.log(torch.maximum(magnitudes, loudest * FLOOR).clamp_min_(1e-30))
+        if self._pending is not None:
+            logs = torch.cat((self._pending, logs), 1)
+        count = logs.shape[1] if last else logs.shape[1] - 1
+        if count <= 0:
+            self._pending = logs if logs.shape[1] else None
+            return torch.empty_like(magnitudes[:, :0], dtype=torch.int32)
+        first = self._before is None
+        known = logs if self._before is None else torch.cat((self._before, logs), 1)
+        # The ends continue in a straight line.
+        edge = known[:, :1] if known.shape[1] == 1 else 2 * known[:, :1] - known[:, 1:2]
+        known = torch.cat((edge, known), 1) if first else known
+        if last:
+            known = torch.cat((known, 2 * known[:, -1:] - known[:, -2:-1]), 1)
+        turns = self._integrate(known[:, :-2], known[:, 1:-1], known[:, 2:], first)
+        self._before, self._pending = known[:, -2:-1].clone(), known[:, -1:].clone()
+        return turns
+
+    def _integrate(self, before: Tensor, now: Tensor, after: Tensor, first: bool) -> Tensor:
+        batch, frames, bins = now.shape
+        # A window holds no energy further than half its length from its centre: half a turn a bin at the most.
+        across = ((after - before) * (0.5 * self._along_frequency)).clamp_(-0.5, 0.5)
+        run = torch.zeros_like(across)
+        torch.cumsum((across[..., 1:] + across[..., :-1]).mul_(0.5), -1, out=run[..., 1:])
+        advance = torch.zeros_like(now)
+        torch.sub(now[..., 2:], now[..., :-2], out=advance[..., 1:-1])
+        # A Hann window's main lobe is four bins wide: two bins from its own frequency at the most.
+        advance.mul_(0.5 * self._along_time).clamp_(-2 * self._own, 2 * self._own)
+        advance += torch.arange(bins, device=now.device) * self._own
+        earlier = torch.cat((advance[:, :1] if self._advance is None else self._advance, advance[:, :-1]), 1)
+        self._advance = advance[:, -1:].clone()
+        step = (earlier + advance).mul_(0.5)
+
+        low = now.new_full((batch, frames, 1), -math.inf)
+        left, right = torch.cat((low, now[..., :-1]), -1), torch.cat((now[..., 1:], low), -1)
+        louder = torch.maximum(left, right)
+        rooted = (before >= louder) | ((louder <= now) & (before >= now - ONSET))
+        if first:
+            rooted[:, 0] = False
+        index = torch.arange(bins, device=now.device).expand(batch, frames, bins)
+        below = torch.where(rooted, index, -1).cummax(-1).values
+        above = torch.where(rooted, index, bins).flip(-1).cummin(-1).values.flip(-1)
+        # Uphill, unless there is no root on that side; a frame without any root hangs on its lowest bin.
+        source = torch.where((left > right) & (below >= 0) | (above >= bins), below, above).clamp_min_(0)
+        source = torch.where(rooted, index, source)
+        offset = run - run.gather(-1, source) + step.gather(-1, source)
+        if first:
+            offset[:, 0] = run[:, 0]
+        ticks = (offset - offset.round()).mul_(TURN).clamp_(-(2**31), 2**31 - 128).to(torch.int32)
+
+        turns = ticks.new_zeros(batch * bins) if self._turns is None else self._turns.reshape(-1)
+        rows = torch.arange(batch, device=now.device)[:, None, None] * bins
+        places = (source + rows).transpose(0, 1).reshape(frames, -1).unbind()
+        out = ticks.transpose(0, 1).reshape(frames, -1)
+        for place, phase in zip(places, out.unbind(), strict=True):
+            turns = phase.add_(turns.index_select(0, place))
+        self._turns = turns.reshape(batch, bins).clone()
+        return out.reshape(frames, batch, bins).transpose(0, 1)

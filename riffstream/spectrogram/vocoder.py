@@ -1,0 +1,228 @@
+"""Mel amplitudes to audio, whole or as an endless stream.
+
+frames -> mel inversion -> transposition -> synthesis grid -> phase gradient integration -> a few Griffin-Lim
+iterations -> overlap-add. Every stage is causal with a fixed delay of a frame or less, so a stream has one phase from
+its first sample to its last and consecutive clips join without a seam; and a whole clip is the same stages over one
+long push.
+
+Threading model
+  A Vocoder is immutable after construction: any number of threads may share it. A VocoderStream belongs to the thread
+  that made it; ``copy()`` gives one that another thread may have.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from riffstream.errors import ParameterError
+from riffstream.spectrogram.grid import Geometry, GridResampler
+from riffstream.spectrogram.griffin_lim import griffin_lim
+from riffstream.spectrogram.mel import MelInverter
+from riffstream.spectrogram.params import SpectrogramParams
+from riffstream.spectrogram.pghi import TURN, PhaseIntegrator
+from riffstream.spectrogram.refine import OverlapAdd, Refinement
+from riffstream.spectrogram.transpose import MAX_KEY, Spectrum
+
+__all__ = ["Vocoder", "VocoderStream"]
+
+Method = Literal["pghi", "griffin-lim"]
+DEFAULT_ITERATIONS = {"pghi": 3, "griffin-lim": 32}
+BLOCK_FRAMES = 32  # frames worked on at once: their spectra stay in the processor's cache
+
+
+class Vocoder:
+    """Turns mel amplitudes into audio.
+
+    Args:
+        params: what the mel amplitudes were made with.
+        method: ``"pghi"``, streaming; or ``"griffin-lim"``, torchaudio's algorithm over all frames at once from zero
+            phase, channel by channel: the reference (its stream gives everything at ``flush``).
+        iterations: Griffin-Lim iterations; 3 after pghi, 32 alone. Each one after pghi adds a grid hop of delay.
+        device: where to compute, and where the result lives.
+        mel_updates: see ``MelInverter``.
+    """
+
+    def __init__(
+        self,
+        params: SpectrogramParams,
+        *,
+        method: Method = "pghi",
+        iterations: int | None = None,
+        device: torch.device | str = "cpu",
+        mel_updates: int = 4,
+    ) -> None:
+        if method not in DEFAULT_ITERATIONS:
+            raise ParameterError("method", method, "pghi or griffin-lim")
+        iterations = DEFAULT_ITERATIONS[method] if iterations is None else iterations
+        if not 0 <= iterations <= 10_000:
+            raise ParameterError("iterations", iterations, "0 to 10000")
+        self.params, self.method, self.iterations = params, method, iterations
+        self.device = torch.device(device)
+        self.geometry = Geometry.of(params)
+        self.inverter = MelInverter(params, updates=mel_updates, device=self.device)
+        self.spectrum = Spectrum(self.inverter, params.n_fft, self.geometry.window)
+        self.bins = self.spectrum.bins
+
+    @property
+    def delay(self) -> int:
+        """Samples by which a stream's output lags behind the position of the latest frame pushed, at the most.
+
+        Half a window (the frame's own width) plus the look-ahead: a grid hop for the phase gradient, one for each
+        iteration, and one for the grid.
+        """
+        return self.geometry.window // 2 + self.geometry.hop * (self.iterations + 2)
+
+    def __call__(self, mel: Tensor, *, hop: float | None = None, key: float = 0.0) -> Tensor:
+        """Audio of whole clips.
+
+        Args:
+            mel: [..., A, M, T] amplitudes, float; channels of one clip share their phase. Negative and non-finite
+                values count as 0.
+            hop: samples from frame to frame; ``params.hop()`` by default.
+            key: transposition in semitones, -6 to 6.
+
+        Returns:
+            [..., A, round(T * hop)] float32, in the unit of the audio that was analysed.
+        """
+        if mel.dim() < 3:
+            raise ParameterError("mel", tuple(mel.shape), "[..., channels, mel bins, frames]")
+        stream = VocoderStream(self, mel.shape[:-2].numel() // mel.shape[-3], mel.shape[-3])
+        flat = mel.reshape(-1, *mel.shape[-3:])
+        parts = (stream._push(flat, self.params.hop() if hop is None else hop, key), stream._flush())
+        return torch.cat(parts, -1).reshape(*mel.shape[:-2], -1)
+
+    def stream(self, channels: int = 2) -> VocoderStream:
+        """A new stream of one clip after another."""
+        if channels < 1:
+            raise ParameterError("channels", channels, "1 or more")
+        return VocoderStream(self, 1, channels)
+
+
+class VocoderStream:
+    """An endless take: mel frames in, samples out. Made by ``Vocoder.stream``.
+
+    The samples do not depend on how the frames were cut into pushes (bit for bit, on one machine), and once given they
+    are final.
+    """
+
+    def __init__(self, vocoder: Vocoder, batch: int, channels: int) -> None:
+        self.vocoder, self.channels = vocoder, channels
+        self._batch = batch
+        geometry = vocoder.geometry
+        bins, device = vocoder.bins, vocoder.device
+        self._grid = GridResampler(geometry.hop)
+        self._phase = PhaseIntegrator(geometry.hop, geometry.window)
+        self._refinements = (
+            [Refinement(geometry, bins, device) for _ in range(vocoder.iterations)] if vocoder.method == "pghi" else []
+        )
+        self._overlap = OverlapAdd(geometry, device)
+        # A transform counts its phase from the window's first sample, the integrator from its centre.
+        self._signs = 1.0 - 2.0 * (torch.arange(bins, device=device) % 2)
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new take at sample 0."""
+        for stage in (self._grid, self._phase, *self._refinements, self._overlap):
+            stage.reset()
+        self._held: Tensor | None = None  # [B, A, q, bins] magnitudes of frames that are not synthesised yet
+        self._guide: Tensor = self._signs  # [B, q, bins] the same frames, channels combined
+        self._passed = [0] * (len(self._refinements) + 1)  # frames that entered each refinement, and that left the last
+        self._emitted = 0
+
+    def copy(self) -> VocoderStream:
+        """An independent stream in the same state, at the cost of a few references."""
+        twin = copy.copy(self)
+        twin._grid, twin._phase, twin._overlap = self._grid.copy(), self._phase.copy(), self._overlap.copy()
+        twin._refinements = [stage.copy() for stage in self._refinements]
+        twin._passed = list(self._passed)
+        return twin
+
+    @property
+    def emitted(self) -> int:
+        """Samples given out so far."""
+        return self._emitted
+
+    def push(self, mel: Tensor, *, hop: float, key: float = 0.0) -> Tensor:
+        """Take the next frames.
+
+        Args:
+            mel: [A, M, t] amplitudes, float, t >= 0.
+            hop: samples that each of these frames lasts.
+            key: transposition of these frames in semitones, -6 to 6.
+
+        Returns:
+            [A, n] float32, the samples that are now final; about ``t * hop`` of them once the delay is filled.
+        """
+        if mel.dim() != 3 or mel.shape[0] != self.channels:
+            raise ParameterError("mel", tuple(mel.shape), f"[{self.channels}, {self.vocoder.inverter.n_mels}, frames]")
+        return self._push(mel[None], hop, key)[0]
+
+    def flush(self) -> Tensor:
+        """End the take: [A, n], the rest up to the end of the last frame. The stream is then as after ``reset``."""
+        return self._flush()[0]
+
+    def _push(self, mel: Tensor, hop: float, key: float) -> Tensor:
+        self._check(mel, hop, key)
+        parts = [self._silence()]
+        for block in mel.to(self.vocoder.device, torch.float32).split(BLOCK_FRAMES, -1):
+            if block.shape[-1]:
+                parts.append(self._sound(self._grid.push(self.vocoder.spectrum(block, key), hop)))
+                self._emitted += parts[-1].shape[-1]
+        return torch.cat(parts, -1)
+
+    def _check(self, mel: Tensor, hop: float, key: float) -> None:
+        window = self.vocoder.geometry.window
+        if mel.shape[-2] != self.vocoder.inverter.n_mels:
+            raise ParameterError("mel", tuple(mel.shape), f"[..., {self.vocoder.inverter.n_mels} mel bins, frames]")
+        if not window / 64 <= hop <= 8 * window:
+            raise ParameterError("hop", hop, f"{window / 64:g} to {8 * window} samples")
+        if not -MAX_KEY <= key <= MAX_KEY:
+            raise ParameterError("key", key, f"{-MAX_KEY} to {MAX_KEY} semitones")
+
+    def _sound(self, magnitudes: Tensor, *, last: bool = False) -> Tensor:
+        """Grid frames [B, A, g, bins] to the samples [B, A, n] that are now final."""
+        if self._held is None:
+            self._held = magnitudes[:, :, :0]
+            self._guide = magnitudes[:, 0, :0]
+        self._held = torch.cat((self._held, magnitudes), 2)
+        if self.vocoder.method == "griffin-lim":
+            return self._whole() if last else self._silence()
+        # All channels share the phase of their root mean square, so that the stereo image keeps still.
+        guide = magnitudes[:, 0] if self.channels == 1 else magnitudes.square().sum(1).sqrt_()
+        self._guide = torch.cat((self._guide, guide), 1)
+        angle = self._phase.push(guide, last=last).float().mul_(2 * math.pi / TURN)
+        phases = torch.polar(self._signs.expand_as(angle), angle)
+        for k, stage in enumerate(self._refinements):
+            start = self._passed[k] - self._passed[-1]
+            self._passed[k] += phases.shape[1]
+            phases = stage.push(phases * self._guide[:, start : start + phases.shape[1]], last=last)
+        count = phases.shape[1]
+        self._passed[-1] += count
+        samples = self._overlap.push(self._held[:, :, :count] * phases[:, None], last=last)
+        self._held, self._guide = self._held[:, :, count:].clone(), self._guide[:, count:].clone()
+        return samples
+
+    def _flush(self) -> Tensor:
+        end = self._grid.end
+        rest = self._grid.flush()
+        samples = self._silence() if rest is None else self._sound(rest, last=True)[..., : end - self._emitted]
+        self.reset()
+        return samples
+
+    def _silence(self) -> Tensor:
+        return torch.zeros(self._batch, self.channels, 0, device=self.vocoder.device)
+
+    def _whole(self) -> Tensor:
+        """The reference: every frame at once, channel by channel."""
+        assert self._held is not None
+        geometry = self.vocoder.geometry
+        # One more frame, so that the last grid hop is not cut off.
+        magnitudes = torch.cat((self._held, self._held[:, :, -1:]), 2).transpose(-1, -2)
+        magnitudes = F.pad(magnitudes, (0, 0, 0, geometry.window // 2 + 1 - self.vocoder.bins))
+        return griffin_lim(magnitudes, geometry.window, geometry.hop, self.vocoder.iterations)
