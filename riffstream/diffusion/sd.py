@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from riffstream.diffusion.family import Defaults, Family, TextEmbedding, TrainingSchedule
 from riffstream.diffusion.prompts import WeightedText
@@ -93,10 +93,15 @@ class StableDiffusion(Family):
         self._check_fit(unet, vae, text_encoder)
         last = device.type == "cuda" if options.channels_last is None else options.channels_last
         order = torch.channels_last if last else torch.preserve_format
-        self.unet = unet.to(device, dtype, memory_format=order)
-        self.vae = vae.to(device, dtype, memory_format=order)
-        self.tiny_vae = tiny_vae.to(device, dtype, memory_format=order) if tiny_vae is not None else None
-        self.text_encoder = text_encoder.to(device, dtype)
+
+        def place(module: nn.Module, memory_format: torch.memory_format = torch.preserve_format) -> Any:
+            # diffusers' own ``to`` warns of modules to keep in float32 even where there are none.
+            move: Any = nn.Module.to
+            return move(module, device, dtype, memory_format=memory_format)
+
+        self.unet, self.vae = place(unet, order), place(vae, order)
+        self.tiny_vae = None if tiny_vae is None else place(tiny_vae, order)
+        self.text_encoder = place(text_encoder)
         if options.fuse_qkv:
             self.unet.fuse_qkv_projections()
         self._unet, self._decoder = self.unet, (self.tiny_vae or self.vae).decode
@@ -132,7 +137,7 @@ class StableDiffusion(Family):
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids without start and end marks."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
         return ids
 
     @torch.no_grad()

@@ -1,0 +1,71 @@
+"""Fetching checkpoints from the Hugging Face hub: only the files that are needed, pinned, with errors that help."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from riffstream.errors import CheckpointError
+
+__all__ = ["download", "is_hub_id"]
+
+# Everything a checkpoint folder needs and nothing that can run code. Weights at the top level are single-file copies of
+# the same model, and ``fp16`` and ``non_ema`` files are second copies of a part.
+WANTED = ["*.json", "*/*.txt", "*/*.safetensors"]
+UNWANTED = ["*.fp16.*", "*non_ema*", "safety_checker/*", "feature_extractor/*", "image_encoder/*", "*/*/*"]
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether ``source`` has the form ``owner/name``."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source) is not None
+
+
+def download(repository: str, revision: str | None = None, *, progress: bool = True) -> Path:
+    """Fetch a checkpoint into the hub's cache, or find it there.
+
+    Args:
+        repository: ``owner/name``.
+        revision: a branch, a tag or a commit; pin a commit to get the same weights for ever.
+        progress: show a bar on stderr.
+
+    Returns:
+        The folder in the cache.
+
+    Raises:
+        CheckpointError: there is no such repository or revision, it needs a login, or the hub cannot be reached and the
+            checkpoint is not in the cache.
+    """
+    from huggingface_hub import errors, snapshot_download
+    from tqdm.auto import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs["disable"] = None if progress else True
+            kwargs.pop("name", None)  # the hub's own addition
+            super().__init__(*args, **kwargs)
+
+    wanted = f"{repository} at {revision}" if revision else repository
+    try:
+        folder = snapshot_download(
+            repository, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=Bar
+        )
+    except errors.GatedRepoError:
+        raise CheckpointError(
+            f"{repository} asks its users to log in and accept its terms: accept them on huggingface.co/{repository}, "
+            "then run 'hf auth login' or set HF_TOKEN"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise CheckpointError(f"{repository} has no revision {revision}") from None
+    except errors.RepositoryNotFoundError:
+        raise CheckpointError(
+            f"there is no checkpoint {repository} on the hub (or it is private), and no such folder here"
+        ) from None
+    except (errors.HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{wanted} is not in the cache and the hub cannot be reached ({reason}). Download it on a connected "
+            f"machine with 'hf download {repository}', copy the folder, and give its path; or use 'mini', which needs "
+            "no download"
+        ) from None
+    return Path(folder)
