@@ -1,40 +1,48 @@
-"""Import torchaudio where its compiled extension does not load.
+"""Make torchaudio importable beside a torch without CUDA. Import this before torchaudio, transformers or diffusers.
 
-torchaudio's wheel links CUDA libraries, so beside a CPU build of torch ``import torchaudio`` raises OSError, and with it
-``import transformers`` and ``import diffusers``, which import torchaudio when they find it. Its transforms are plain
-Python: this module, imported first, puts an empty extension in place of the one that fails. Where the extension loads,
-or torchaudio is not installed, nothing is changed.
+torchaudio's only wheels link their compiled extension against CUDA, so next to a CPU build of torch ``import
+torchaudio`` raises OSError, and with it every import of transformers, which imports torchaudio wherever it is
+installed. Its Python parts need no extension. So where, and only where, loading fails, the module that loads the
+extension is replaced by one that says it is absent.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
-__all__ = ["AVAILABLE"]
+__all__ = ["ensure_importable"]
 
 
-def _stub() -> ModuleType:
-    module = ModuleType("torchaudio._extension")
-    module._IS_TORCHAUDIO_EXT_AVAILABLE = False  # type: ignore[attr-defined]
-    module._IS_ALIGN_AVAILABLE = False  # type: ignore[attr-defined]
-    module.fail_if_no_align = lambda function: function  # type: ignore[attr-defined]
-    module._check_cuda_version = lambda: None  # type: ignore[attr-defined]
+def _extension() -> ModuleType:
+    def fail_if_no_align(function: Callable[..., Any]) -> Callable[..., Any]:
+        return function
+
+    module = ModuleType("torchaudio._extension", "Stands in for the compiled extension, which could not be loaded.")
+    module.__dict__.update(
+        _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+        _IS_ALIGN_AVAILABLE=False,
+        fail_if_no_align=fail_if_no_align,
+        _check_cuda_version=lambda: None,
+    )
     return module
 
 
-def _load() -> bool:
-    if importlib.util.find_spec("torchaudio") is None:
-        return False
+def ensure_importable() -> bool:
+    """Import torchaudio, without its extension where that does not load; False where torchaudio is not installed."""
     try:
-        import torchaudio  # noqa: F401
-    except OSError:
-        for name in [name for name in sys.modules if name == "torchaudio" or name.startswith("torchaudio.")]:
+        importlib.import_module("torchaudio")
+    except ModuleNotFoundError:
+        return False
+    except (OSError, ImportError):
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
             del sys.modules[name]
-        sys.modules["torchaudio._extension"] = _stub()
-        import torchaudio  # noqa: F401
+        sys.modules["torchaudio._extension"] = _extension()
+        importlib.import_module("torchaudio")
     return True
 
 
-AVAILABLE = _load()
+ensure_importable()

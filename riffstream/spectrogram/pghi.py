@@ -40,9 +40,9 @@ class PhaseIntegrator:
 
     def __init__(self, hop: int, window: int) -> None:
         gamma = HANN_GAMMA * window**2
-        # Per bin and per frame, in turns: phase gradient along frequency for a unit slope of log-magnitude along time ...
+        # In turns, per bin and per frame: the phase gradient along frequency for a unit slope of log-magnitude along
+        # time, and the gradient along time for a unit slope along frequency (on top of the bin's own frequency).
         self._along_frequency = -gamma / (hop * window) / (2 * math.pi)
-        # ... and along time for a unit slope along frequency, on top of the bin's own frequency.
         self._along_time = hop * window / gamma / (2 * math.pi)
         self._own = hop / window
         self.reset()
@@ -79,9 +79,8 @@ class PhaseIntegrator:
             return torch.empty_like(magnitudes[:, :0], dtype=torch.int32)
         first = self._before is None
         known = logs if self._before is None else torch.cat((self._before, logs), 1)
-        # The ends continue in a straight line.
-        edge = known[:, :1] if known.shape[1] == 1 else 2 * known[:, :1] - known[:, 1:2]
-        known = torch.cat((edge, known), 1) if first else known
+        # Before the first frame nothing is known; after the last one the slope continues.
+        known = torch.cat((known[:, :1], known), 1) if first else known
         if last:
             known = torch.cat((known, 2 * known[:, -1:] - known[:, -2:-1]), 1)
         turns = self._integrate(known[:, :-2], known[:, 1:-1], known[:, 2:], first)
@@ -107,8 +106,6 @@ class PhaseIntegrator:
         left, right = torch.cat((low, now[..., :-1]), -1), torch.cat((now[..., 1:], low), -1)
         louder = torch.maximum(left, right)
         rooted = (before >= louder) | ((louder <= now) & (before >= now - ONSET))
-        if first:
-            rooted[:, 0] = False
         index = torch.arange(bins, device=now.device).expand(batch, frames, bins)
         below = torch.where(rooted, index, -1).cummax(-1).values
         above = torch.where(rooted, index, bins).flip(-1).cummin(-1).values.flip(-1)
@@ -117,7 +114,7 @@ class PhaseIntegrator:
         source = torch.where(rooted, index, source)
         offset = run - run.gather(-1, source) + step.gather(-1, source)
         if first:
-            offset[:, 0] = run[:, 0]
+            offset[:, 0] = 0  # as if all sound started in the window's centre, where the first sample is
         ticks = (offset - offset.round()).mul_(TURN).clamp_(-(2**31), 2**31 - 128).to(torch.int32)
 
         turns = ticks.new_zeros(batch * bins) if self._turns is None else self._turns.reshape(-1)

@@ -65,8 +65,7 @@ class Refinement:
         Returns:
             [B, n, bins] complex64 of magnitude 1: the refined phases of the frames whose successor is known.
         """
-        hop, overlap = self._geometry.hop, self._geometry.overlap
-        batch = spectra.shape[0]
+        overlap, batch = self._geometry.overlap, spectra.shape[0]
         frames = _signals(spectra, self._geometry, self._window)
         if self._held is not None:
             frames = torch.cat((self._held, frames), 1)
@@ -86,8 +85,8 @@ class Refinement:
         joined *= self._scale(start, stop, known)
         self._emitted = min(stop, overlap - 1)
         self._held = frames[:, stop - self._emitted :].clone()
-        spectrum = torch.fft.rfft(joined.view(batch, stop - start, -1))[..., : self._bins]
-        return _unit(spectrum)
+        spectrum: Tensor = torch.fft.rfft(joined.view(batch, stop - start, -1))
+        return _unit(spectrum[..., : self._bins])
 
     def _scale(self, start: int, stop: int, known: int) -> Tensor:
         steady = self._geometry.overlap - 1
@@ -103,14 +102,16 @@ def _signals(spectra: Tensor, geometry: Geometry, window: Tensor) -> Tensor:
     shape = (*spectra.shape[:-1], geometry.overlap, geometry.hop)
     if not spectra.shape[-2]:
         return window.new_zeros(shape)
-    return (torch.fft.irfft(spectra, n=geometry.window) * window).view(shape)
+    signals: Tensor = torch.fft.irfft(spectra, n=geometry.window) * window
+    return signals.view(shape)
 
 
 def _unit(spectrum: Tensor) -> Tensor:
     """Divide by the magnitude (zero stays zero); several times faster than ``spectrum / spectrum.abs()``."""
     parts = torch.view_as_real(spectrum)
     scale = parts.square().sum(-1, keepdim=True).clamp_min_(1e-36).rsqrt_()
-    return torch.view_as_complex(parts * scale)
+    unit: Tensor = torch.view_as_complex(parts * scale)
+    return unit
 
 
 class OverlapAdd:

@@ -128,7 +128,10 @@ class VocoderStream:
 
     def reset(self) -> None:
         """Start a new take at sample 0."""
-        for stage in (self._grid, self._phase, *self._refinements, self._overlap):
+        self._grid.reset()
+        self._phase.reset()
+        self._overlap.reset()
+        for stage in self._refinements:
             stage.reset()
         self._held: Tensor | None = None  # [B, A, q, bins] magnitudes of frames that are not synthesised yet
         self._guide: Tensor = self._signs  # [B, q, bins] the same frames, channels combined
@@ -170,10 +173,11 @@ class VocoderStream:
     def _push(self, mel: Tensor, hop: float, key: float) -> Tensor:
         self._check(mel, hop, key)
         parts = [self._silence()]
-        for block in mel.to(self.vocoder.device, torch.float32).split(BLOCK_FRAMES, -1):
-            if block.shape[-1]:
-                parts.append(self._sound(self._grid.push(self.vocoder.spectrum(block, key), hop)))
-                self._emitted += parts[-1].shape[-1]
+        mel = mel.to(self.vocoder.device, torch.float32)
+        for start in range(0, mel.shape[-1], BLOCK_FRAMES):
+            frames = self.vocoder.spectrum(mel[..., start : start + BLOCK_FRAMES], key)
+            parts.append(self._sound(self._grid.push(frames, hop)))
+            self._emitted += parts[-1].shape[-1]
         return torch.cat(parts, -1)
 
     def _check(self, mel: Tensor, hop: float, key: float) -> None:

@@ -1,0 +1,138 @@
+"""Spectrogram images: mel amplitudes as pixels, parameters as EXIF. Riffusion's format.
+
+Frequency runs upwards, time to the right, loud is dark. A mono image is grey; in a stereo image red is 0, green the
+left channel and blue the right one. Amplitudes are companded with ``power_for_image``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from riffstream.errors import MediaError, ParameterError
+from riffstream.spectrogram.params import SpectrogramParams
+
+__all__ = [
+    "MAX_AMPLITUDE",
+    "amplitudes_from_image",
+    "image_from_amplitudes",
+    "image_params",
+    "read_image",
+    "save_image",
+]
+
+MAX_AMPLITUDE = 30e6  # what black decodes to, in int16 units; the level is normalised afterwards in any case
+MAX_PIXELS = 1 << 26
+
+
+def image_from_amplitudes(
+    amplitudes: np.ndarray, params: SpectrogramParams, *, max_value: float | None = None
+) -> Image.Image:
+    """Draw mel amplitudes, with the parameters as EXIF (``save_image`` writes it).
+
+    Args:
+        amplitudes: [A, M, T] float >= 0, A = 1 or 2.
+        params: gives the companding exponent and the EXIF tags.
+        max_value: the amplitude of black; the largest one by default.
+
+    Returns:
+        RGB image, T wide and M high. Values are truncated, not rounded, as the original has it.
+    """
+    if amplitudes.ndim != 3 or amplitudes.shape[0] not in (1, 2) or not amplitudes.size:
+        raise ParameterError("amplitudes", amplitudes.shape, "[1 or 2 channels, mel bins, frames]")
+    peak = float(amplitudes.max()) if max_value is None else float(max_value)
+    if not np.isfinite(peak):
+        raise ParameterError("amplitudes", peak, "finite numbers")
+    share = np.minimum(amplitudes.astype(np.float32) / np.float32(peak if peak > 0 else 1.0), np.float32(1.0))
+    companded = np.power(share, np.float32(params.power_for_image))
+    pixels = (np.float32(255) - companded * np.float32(255)).astype(np.uint8)[:, ::-1]
+    left, right = pixels[0], pixels[-1]
+    red = np.zeros_like(left) if len(pixels) == 2 else left
+    image = Image.fromarray(np.stack((red, left, right), axis=-1))
+    stereo = params.replace(stereo=len(pixels) == 2)
+    image.getexif().update(stereo.to_exif(peak))
+    return image
+
+
+def amplitudes_from_image(
+    image: Image.Image | np.ndarray, *, power: float = 0.25, stereo: bool = False, max_value: float = MAX_AMPLITUDE
+) -> np.ndarray:
+    """Mel amplitudes of a spectrogram image.
+
+    Args:
+        image: any PIL image, or uint8 [H, W, 3] or [H, W].
+        power: companding exponent.
+        stereo: read green and blue as left and right instead of red alone.
+        max_value: amplitude of black.
+
+    Returns:
+        [A, H, W] float32, 0 to ``max_value``.
+    """
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    pixels = np.asarray(image.convert("RGB"))[::-1].transpose(2, 0, 1)
+    chosen = (pixels[1:3] if stereo else pixels[:1]).astype(np.float32)
+    share = (np.float32(255) - chosen) / np.float32(255)
+    amplitudes: np.ndarray = np.power(share, np.float32(1 / power)) * np.float32(max_value)
+    return amplitudes
+
+
+def image_params(image: Image.Image, *, name: str = "the image") -> SpectrogramParams:
+    """Parameters from an image's EXIF.
+
+    An image without them gets Riffusion's defaults, in mono, for as many rows as it has, and a ``UserWarning`` that
+    says so.
+
+    Raises:
+        ParameterError: an EXIF value that is out of range.
+    """
+    exif = image.getexif()
+    if not SpectrogramParams.in_exif(exif):
+        warnings.warn(
+            f"{name} has no spectrogram parameters in its EXIF; assuming Riffusion's (44100 Hz, 10 ms hop, mono)",
+            UserWarning,
+            stacklevel=2,
+        )
+        return SpectrogramParams.riffusion().replace(num_frequencies=image.height)
+    return SpectrogramParams.from_exif(exif)
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Open a PNG, JPEG or WebP spectrogram image and decode it whole.
+
+    Raises:
+        MediaError: the file is missing, no image, cut off, or has more than 67 million pixels.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise MediaError(f"{path}: {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read")
+            exif = image.getexif()
+            pixels = image.convert("RGB")
+    except MediaError:
+        raise
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MediaError(f"{path}: not readable as an image ({error})") from error
+    pixels.getexif().update(exif)
+    return pixels
+
+
+def save_image(image: Image.Image, path: str | Path) -> None:
+    """Write an image with its EXIF; the extension (png, jpg, jpeg, webp) chooses the format.
+
+    PNG and WebP are lossless; JPEG is written at quality 95 without chroma subsampling, since a stereo image keeps
+    its channels in the colours.
+    """
+    kind = Path(path).suffix.lower()
+    options: dict[str, dict[str, object]] = {
+        ".png": {"format": "PNG"},
+        ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+        ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+        ".webp": {"format": "WEBP", "lossless": True},
+    }
+    if kind not in options:
+        raise ParameterError("image file", str(path), "a name ending in .png, .jpg, .jpeg or .webp")
+    image.save(path, exif=image.getexif(), **options[kind])  # type: ignore[arg-type]
