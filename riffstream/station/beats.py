@@ -1,0 +1,93 @@
+"""Musical time of a take: which beat sounds at which of its samples. Tempo may change at every beat."""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+
+__all__ = ["BeatMap", "Ramp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """A value that goes from ``a`` to ``b`` over ``beats`` beats from ``beat`` on; constant outside."""
+
+    a: float
+    b: float
+    beat: float = 0.0
+    beats: float = 0.0
+
+    @classmethod
+    def constant(cls, value: float) -> Ramp:
+        """A value that does not change."""
+        return cls(value, value)
+
+    def at(self, beat: float) -> float:
+        """The value at a beat."""
+        if self.beats <= 0 or beat >= self.beat + self.beats:
+            return self.b
+        return self.a + (self.b - self.a) * max(0.0, (beat - self.beat) / self.beats)
+
+
+class BeatMap:
+    """Beats of the station against local samples of a take, piecewise linear.
+
+    Args:
+        beat: the station's beat at local sample 0.
+        samples_per_beat: until the first :meth:`extend`, fractional.
+    """
+
+    def __init__(self, beat: float, samples_per_beat: float) -> None:
+        self._beats = [beat]
+        self._samples = [0.0]
+        self._slope = samples_per_beat
+        self._shift = 0.0
+
+    @property
+    def end(self) -> float:
+        """The beat up to which the tempo is known; beyond, it goes on as it was."""
+        return self._beats[-1] + self._shift
+
+    @property
+    def slope(self) -> float:
+        """Samples per beat at the end."""
+        return self._slope
+
+    def extend(self, beats: float, samples_per_beat: float) -> None:
+        """The next ``beats`` beats have this tempo."""
+        self._beats.append(self._beats[-1] + beats)
+        self._samples.append(self._samples[-1] + beats * samples_per_beat)
+        self._slope = samples_per_beat
+        if len(self._beats) > 4096:  # an hour at 60 beats a minute; the past is not asked for
+            del self._beats[:2048], self._samples[:2048]
+
+    def shift(self, beats: float) -> None:
+        """Count all beats of this take ``beats`` higher (it was late, and music was repeated meanwhile)."""
+        self._shift += beats
+
+    def sample(self, beat: float) -> float:
+        """Local sample (fractional) of a beat."""
+        beat -= self._shift
+        i = bisect.bisect_right(self._beats, beat) - 1
+        if i < 0:
+            return (beat - self._beats[0]) * self._first_slope + self._samples[0]
+        if i >= len(self._beats) - 1:
+            return self._samples[-1] + (beat - self._beats[-1]) * self._slope
+        part = (beat - self._beats[i]) / (self._beats[i + 1] - self._beats[i])
+        return self._samples[i] + part * (self._samples[i + 1] - self._samples[i])
+
+    def beat(self, sample: float) -> float:
+        """The beat at a local sample."""
+        i = bisect.bisect_right(self._samples, sample) - 1
+        if i < 0:
+            return (sample - self._samples[0]) / self._first_slope + self._beats[0] + self._shift
+        if i >= len(self._samples) - 1:
+            return self._beats[-1] + (sample - self._samples[-1]) / self._slope + self._shift
+        part = (sample - self._samples[i]) / (self._samples[i + 1] - self._samples[i])
+        return self._beats[i] + part * (self._beats[i + 1] - self._beats[i]) + self._shift
+
+    @property
+    def _first_slope(self) -> float:
+        if len(self._beats) < 2:
+            return self._slope
+        return (self._samples[1] - self._samples[0]) / (self._beats[1] - self._beats[0])

@@ -1,0 +1,68 @@
+"""How long rendering takes here, and how much of it there is time for. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from riffstream.station.messages import Info, Job
+
+__all__ = ["Effort"]
+
+SMOOTHING: Final = 0.3  # weight of the newest measurement
+SLOWER: Final = 0.6  # ... of one that was longer than expected: being late is worse than being early
+SHARE: Final = (1.0, 0.65, 0.3)  # cost of a clip at each level
+STEPS: Final = (1.0, 0.6, 0.5)
+
+
+class Effort:
+    """Estimates, and the first two rungs of the ladder: fewer steps, then no guidance either.
+
+    Attributes:
+        first_s: from sending a job to its first audio. done_s: to its last, at full effort.
+        vocoder_s: to the first audio of a clip that is known already.
+        level: 0 full effort, 1 fewer steps, 2 no guidance as well.
+    """
+
+    def __init__(self, first_s: float = 0.6, done_s: float = 0.9, vocoder_s: float = 0.08) -> None:
+        self.first_s, self.done_s, self.vocoder_s = first_s, done_s, vocoder_s
+        self.level = 0
+
+    def first(self, seconds: float, *, reused: bool) -> None:
+        """A job's first audio took so long."""
+        if reused:
+            self.vocoder_s = _mean(self.vocoder_s, seconds)
+        else:
+            self.first_s = _mean(self.first_s, seconds)
+
+    def done(self, seconds: float) -> None:
+        """A sampled clip took so long in all."""
+        self.done_s = _mean(self.done_s, seconds / SHARE[self.level])
+
+    def assess(self, margin_s: float) -> int:
+        """Choose the level for a clip that is needed in ``margin_s`` seconds."""
+        if margin_s < self.done_s * 0.8:
+            self.level = 2
+        elif margin_s < self.done_s * 1.2:
+            self.level = 1
+        elif margin_s > self.done_s * 1.5:
+            self.level = 0
+        return self.level
+
+    def eased(self, job: Job, info: Info) -> Job:
+        """A job at the current level."""
+        if self.level == 0:
+            return job
+        steps = max(2, math.ceil((job.steps or info.steps) * STEPS[self.level]))
+        spec = job.spec
+        if self.level == 2:
+            spec = replace(spec, start=replace(spec.start, guidance=1.0), end=replace(spec.end, guidance=1.0))
+        return msgspec.structs.replace(job, steps=min(steps, job.steps or info.steps), spec=spec)
+
+
+def _mean(old: float, new: float) -> float:
+    weight = SLOWER if new > old else SMOOTHING
+    return (1 - weight) * old + weight * new

@@ -1,0 +1,383 @@
+"""What is heard: the mixer with its cues, the take in the lead, bridges, pauses, loudness, and committing.
+
+The part of the timeline that does not know where audio comes from. Everything it commits is a pure function of the
+takes' audio and of the cues, which are logged; ``replay.py`` runs the same mixer and leveller over a log.
+
+Threading model
+  One thread makes every call. No clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from riffstream.audio.loudness import LoudnessLeveller
+from riffstream.config import Timeline as Settings
+from riffstream.protocol import SAMPLE_RATE, Event
+from riffstream.station.messages import Pcm
+from riffstream.station.mixer import Cue, Mixer
+from riffstream.station.steering_log import SteeringLog
+from riffstream.station.take import BEATS_PER_BAR, Take
+from riffstream.station.tape import Loop, Silence
+
+__all__ = ["Block", "Levelled", "Program"]
+
+SILENCE_FADE: Final = SAMPLE_RATE // 100  # 10 ms
+SAFETY: Final = SAMPLE_RATE // 10  # audio there must be beyond a splice before it is trusted to go on
+PRIMER: Final = SAMPLE_RATE  # audio from which the first gain is found, and without which a station does not begin
+HISTORY: Final = 60 * SAMPLE_RATE  # how long it is remembered which take was heard
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Committed audio.
+
+    Attributes:
+        pos: sample clock of its first sample. pcm: [n, 2]. rev: heard at its end. silent: nothing but zeros.
+    """
+
+    pos: int
+    pcm: Pcm
+    rev: int
+    silent: bool
+
+
+class Levelled:
+    """A mixer's output, levelled, in blocks of any size. The leveller looks ahead: the mixer runs a little in front."""
+
+    def __init__(self, mixer: Mixer, settings: Settings) -> None:
+        self.mixer = mixer
+        self._ready: deque[Pcm] = deque()
+        self._have = 0
+        self._leveller: LoudnessLeveller | None = None
+        if settings.loudness_lufs is not None:
+            self._leveller = LoudnessLeveller(
+                SAMPLE_RATE, 2, target=settings.loudness_lufs, ceiling_db=settings.true_peak_dbtp
+            )
+
+    def prime(self, pcm: Pcm) -> None:
+        """Begin at the gain that suits the first sound."""
+        if self._leveller is not None:
+            self._leveller.prime(pcm)
+
+    def missing(self, n: int) -> int:
+        """Samples that the mixer has to play before ``n`` are ready."""
+        return max(0, n - self._have)
+
+    def play(self, n: int) -> list[Cue]:
+        """Let the mixer play ``n`` samples; returns the cues that began."""
+        pcm, begun = self.mixer.play(n)
+        self._keep(pcm if self._leveller is None else self._leveller.push(pcm))
+        return begun
+
+    def flush(self) -> int:
+        """Make the last samples ready, at the end of a stream; returns how many are ready in all."""
+        if self._leveller is not None:
+            self._keep(self._leveller.flush())
+        return self._have
+
+    def take(self, n: int) -> Pcm:
+        """``n`` samples that are ready."""
+        parts = []
+        need = n
+        while need:
+            part = self._ready.popleft()
+            if len(part) > need:
+                self._ready.appendleft(part[need:])
+                part = part[:need]
+            parts.append(part)
+            need -= len(part)
+        self._have -= n
+        return np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
+
+    def _keep(self, pcm: Pcm) -> None:
+        if len(pcm):
+            self._ready.append(pcm)
+            self._have += len(pcm)
+
+
+class Program:
+    """See the module.
+
+    Attributes:
+        committed: samples committed so far.
+        lead: the take that plays after everything that is scheduled; None before the first.
+        offset: its local sample is station sample + offset.
+        frozen: its local sample while paused, else None.
+        events: what happened and was not fetched yet.
+        underruns, repeats, splices: counts.
+    """
+
+    def __init__(self, settings: Settings, log: SteeringLog) -> None:
+        self.settings = settings
+        self.log = log
+        self.events: list[Event] = []
+        self.committed = 0
+        self.underruns = self.repeats = self.splices = 0
+        self.lead: Take | None = None
+        self.offset = 0
+        self.frozen: float | None = None
+        self.fade = round(settings.crossfade_ms * SAMPLE_RATE / 1000)
+        self.frame = settings.frame_ms * SAMPLE_RATE // 1000
+        self.mixer = Mixer()
+        self._out = Levelled(self.mixer, settings)
+        self._lead_from = 0  # local sample from which the lead was meant to be heard
+        self._bridged_from = 0  # local sample of the lead that a bridge stands in for
+        self._heard: deque[tuple[Cue, Take | None]] = deque()
+        self._takes: dict[int, Take] = {}  # by ident: those that are scheduled or heard
+
+    # -- musical time ---------------------------------------------------------------------------------------------
+
+    def beat(self, pos: int) -> float:
+        """Musical position, in beats, of a sample that is yet to be played."""
+        if self.lead is None:
+            return 0.0
+        return self.lead.beats.beat(pos + self.offset if self.frozen is None else self.frozen)
+
+    def where(self, beat: float) -> float:
+        """Inverse of :meth:`beat`, fractional."""
+        return 0.0 if self.lead is None else self.lead.beats.sample(beat) - self.offset
+
+    def grid(self, at: str, beat: float) -> float:
+        """The first beat, bar line or clip start at or after ``beat``."""
+        step, phase = 1.0, 0.0
+        if at == "bar":
+            step = float(BEATS_PER_BAR)
+        elif at == "clip" and self.lead is not None:
+            step, phase = float(self.lead.score.info.beats), self.lead.clip_beat
+        return phase + math.ceil((beat - phase) / step - 1e-6) * step
+
+    @property
+    def horizon_s(self) -> float:
+        """Seconds of audio of the lead ahead of what was played."""
+        if self.lead is None:
+            return 0.0
+        return max(0.0, (self.lead.tape.end - self.offset - self.mixer.position) / SAMPLE_RATE)
+
+    @property
+    def bridging(self) -> bool:
+        """Whether something stands in for the lead, which is late (now, or soon)."""
+        return self.mixer.last.kind in ("loop", "silence")
+
+    @property
+    def need(self) -> int:
+        """Samples that a take must have from the place on where it is spliced in."""
+        return 2 * self.fade + SAFETY + self.frame
+
+    def heard(self, pos: int) -> tuple[Cue | None, Take | None]:
+        """The cue and the take that are heard at a sample that was played."""
+        found: tuple[Cue | None, Take | None] = (None, None)
+        for cue, take in self._heard:
+            if cue.pos > pos and found[0] is not None:
+                break
+            found = (cue, take)
+        return found
+
+    # -- cues -----------------------------------------------------------------------------------------------------
+
+    def cut_to(self, take: Take, *, pos: int, local: int, fade: int) -> list[Cue]:
+        """Schedule a take to be heard from its ``local`` sample at station sample ``pos``; it becomes the lead.
+
+        Returns:
+            The cues that lost their place.
+        """
+        if self.lead is None:
+            self._out.prime(take.tape.read(0, PRIMER))
+        dropped = self.mixer.place(self._cue(take, pos, local - pos, fade))
+        self._takes[take.ident] = take
+        self.lead, self.offset, self._lead_from = take, local - pos, local
+        return dropped
+
+    @staticmethod
+    def _cue(take: Take, pos: int, offset: int, fade: int) -> Cue:
+        return Cue(pos=pos, source=take.tape, offset=offset, fade=fade, take=take.ident, rev=take.rev, kind="take")
+
+    def fit(self, take: Take, pos: int, need: int, floor: int) -> tuple[int, int] | None:
+        """Where in a take to be at station sample ``pos``, so that the beat does not stumble.
+
+        Args:
+            need: samples that must be there from that place on.
+            floor: local sample before which the take must not be heard.
+
+        Returns:
+            The local sample, and by how many beats (whole bars) the take has to be counted higher because it is late;
+            None where it has not got enough yet.
+        """
+        beat, late = self.beat(pos), 0
+        local = round(take.beats.sample(beat))
+        while local + need > take.tape.end:
+            late += BEATS_PER_BAR
+            local = round(take.beats.sample(beat - late))
+            if local < floor:
+                return None
+        return (local, late) if local >= floor else None
+
+    def rejoin(self) -> None:
+        """After a bridge, back to the lead, if it has enough by now."""
+        lead = self.lead
+        if lead is None or not self.bridging or self.frozen is not None:
+            return
+        bridge = next(cue for cue in (self.mixer.current, *self.mixer.coming) if cue.kind in ("loop", "silence"))
+        if bridge is not self.mixer.current:  # in time after all: the bridge is not needed
+            if lead.tape.end - self.offset >= bridge.pos + self.need:
+                self.mixer.withdraw("loop", "silence")
+            return
+        pos = self.mixer.earliest
+        place = self.fit(lead, pos, self.need, self._bridged_from)
+        if place is None:
+            return
+        local, late = place
+        lead.shift(late)
+        self.mixer.place(self._cue(lead, pos, local - pos, self.fade))
+        self.offset = local - pos
+        self.events.append(Event(kind="recovered", sample_pos=pos))
+
+    def pause(self, rev: int) -> int:
+        """Fade to silence and stop musical time; returns where."""
+        pos = self.mixer.earliest
+        if self.lead is None:
+            self.frozen = 0.0
+        elif self.frozen is None:
+            if self.bridging:
+                self._bridged_from = min(self._bridged_from, self.lead.tape.end)
+            self.frozen = float(max(pos + self.offset, self._lead_from))
+            cue = Cue(
+                pos=pos, source=Silence(), offset=0, fade=SILENCE_FADE, take=self.lead.ident, rev=rev, kind="pause"
+            )
+            self.mixer.place(cue)
+        self.events.append(Event(kind="paused", sample_pos=pos))
+        return pos
+
+    def resume(self, rev: int) -> int:
+        """Go on where :meth:`pause` stopped; returns where."""
+        pos = self.mixer.earliest
+        frozen, self.frozen = self.frozen, None
+        if self.lead is not None and frozen is not None:
+            local = round(frozen)
+            self.offset = local - pos
+            enough = local + self.need <= self.lead.tape.end
+            source = self.lead.tape if enough else Silence()
+            if not enough:
+                self._bridged_from = min(local, self.lead.tape.end)
+            cue = Cue(
+                pos=pos,
+                source=source,
+                offset=self.offset if enough else 0,
+                fade=SILENCE_FADE,
+                take=self.lead.ident,
+                rev=rev,
+                kind="take" if enough else "silence",
+            )
+            self.mixer.place(cue)
+        self.events.append(Event(kind="resumed", sample_pos=pos))
+        return pos
+
+    # -- committing -----------------------------------------------------------------------------------------------
+
+    def covered(self, n: int) -> bool:
+        """Whether the next ``n`` samples can be committed without bridging."""
+        return self.lead is not None and self.mixer.end >= self.mixer.position + self._out.missing(n) + self.fade
+
+    def commit(self, n: int) -> Block | None:
+        """The next ``n`` samples; None before the first take is there. Never waits: it bridges what is missing."""
+        if self.lead is None:
+            return None
+        while (missing := self._out.missing(n)) > 0:
+            self._secure(missing)
+            for cue in self._out.play(missing):
+                self._begin(cue)
+        return self._block(n)
+
+    def drain(self, n: int) -> Block | None:
+        """At the end of a finite stream: up to ``n`` of the samples that are left; None when there are none."""
+        left = self.mixer.end - self.mixer.position
+        while (missing := min(left, self._out.missing(n))) > 0:
+            for cue in self._out.play(missing):
+                self._begin(cue)
+            left -= missing
+        have = n - self._out.missing(n) if left else min(n, self._out.flush())
+        return self._block(have) if have else None
+
+    def _block(self, n: int) -> Block:
+        pcm = self._out.take(n)
+        block = Block(self.committed, pcm, self._rev(self.committed + n), not pcm.any())
+        self.committed += n
+        return block
+
+    def _rev(self, end: int) -> int:
+        return next((cue.rev for cue, _ in reversed(self._heard) if cue.pos < end), 0)
+
+    def _secure(self, n: int) -> None:
+        """See to it that ``n`` more samples can be played, and that a bridge could still begin after them."""
+        while self.mixer.end < self.mixer.position + n + self.fade:
+            end = self.mixer.end
+            cue = self.mixer.limiting
+            take = self._takes[cue.take] if cue.take is not None else None
+            loop = self._loop(take, cue) if take is not None else None
+            self._bridged_from = end + cue.offset
+            if loop is None:
+                self._bridge(Silence(), end - SILENCE_FADE, 0, SILENCE_FADE, cue, "silence")
+                continue
+            # A loop's last samples are those of the take: entering it there is no change at all.
+            self._bridge(loop, end - self.fade, cue.offset, 0, cue, "loop")
+            over = end + self.settings.repeats * loop.length
+            if self.mixer.last.kind == "loop":
+                self._bridge(Silence(), over, 0, SILENCE_FADE, cue, "silence")
+
+    def _bridge(self, source: Any, pos: int, offset: int, fade: int, cue: Cue, kind: str) -> None:
+        pos = max(pos, self.mixer.earliest)
+        self.mixer.insert(Cue(pos=pos, source=source, offset=offset, fade=fade, take=cue.take, rev=cue.rev, kind=kind))
+
+    def _loop(self, take: Take, cue: Cue) -> Loop | None:
+        """The last clip of a take, or as many of its last bars or beats as there are."""
+        if self.settings.repeats == 0:
+            return None
+        end = take.tape.end
+        last = take.beats.beat(end)
+        for beats in (take.score.info.beats, BEATS_PER_BAR, 2, 1):
+            length = end - round(take.beats.sample(last - beats))
+            if length > 2 * self.fade and end - length - self.fade >= max(take.tape.begin, take.lead_in):
+                return Loop(take.tape, end, length, self.fade)
+        return None
+
+    def _begin(self, cue: Cue) -> None:
+        """A cue has begun to be played."""
+        take = self._takes.get(cue.take) if cue.take is not None else None
+        entry: dict[str, Any] = {
+            "pos": cue.pos,
+            "kind": cue.kind,
+            "take": cue.take,
+            "offset": cue.offset,
+            "fade": cue.fade,
+            "rev": cue.rev,
+        }
+        if isinstance(cue.source, Loop):
+            entry |= {"loop_end": cue.source.first + cue.source.length, "loop_length": cue.source.length}
+        self.log.add("cue", entry)
+        self._heard.append((cue, take))
+        while len(self._heard) > 1 and self._heard[1][0].pos < cue.pos - HISTORY:
+            self._heard.popleft()
+        if cue.kind == "loop":
+            self.repeats += 1
+            self.events.append(Event(kind="repeat", sample_pos=cue.pos, rev=cue.rev))
+        elif cue.kind == "silence":
+            self.underruns += 1
+            self.events.append(Event(kind="underrun", sample_pos=cue.pos, rev=cue.rev))
+        elif cue.kind == "take":
+            self.splices += 1
+            self.events.append(Event(kind="splice", sample_pos=cue.pos, rev=cue.rev))
+            for ident in [ident for ident in self._takes if ident < (cue.take or 0)]:
+                del self._takes[ident]
+
+    def trim(self) -> None:
+        """Forget audio that can neither be heard nor repeated any more."""
+        for cue in (self.mixer.current, *self.mixer.coming):
+            take = self._takes.get(cue.take) if cue.take is not None and cue.kind == "take" else None
+            if take is not None and cue is self.mixer.current and self.frozen is None:
+                keep = round(take.beats.slope * take.score.info.beats) + 2 * self.fade + SAMPLE_RATE
+                take.tape.trim(self.mixer.position + cue.offset - keep)

@@ -1,0 +1,220 @@
+"""What a station is to play: a journey, and what people have changed about it. Immutable: every change makes a new one.
+
+Pure; no clock, no audio. Positions are beats of the station.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from msgspec import UNSET
+
+from riffstream import protocol
+from riffstream.config import StationConfig
+from riffstream.diffusion.journey import ClipSpec, Journey, Keyframe, PromptPart
+from riffstream.station.beats import Ramp
+from riffstream.station.messages import Info
+
+__all__ = ["Change", "Here", "Score"]
+
+Kind = Literal["none", "vocoder", "clip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where the music is when a change is asked for: the clip that sounds, the beat from which the change counts."""
+
+    spec: ClipSpec
+    beat: float
+    clip_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new score and what it takes to hear it.
+
+    Attributes:
+        kind: none (nothing audible changes), vocoder (the same clips at another tempo or key), clip (new ones).
+        index: clip of the journey to go on with; None: the one that plays.
+        fade_s: wish for a long crossfade instead of the usual one.
+    """
+
+    score: Score
+    kind: Kind
+    index: int | None = None
+    fade_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """A journey with overrides; None: the journey's own, and where that has none, the model's.
+
+    Attributes:
+        home: the station's default journey. path: the one that is followed.
+        negative, seed_image: ``("x",)`` where overridden (so that an override with None is possible).
+        denoising, guidance, bpm: ramps over beats. key: semitones.
+        fixed_bpm, fixed_key: the station's own, stronger than the journey's.
+    """
+
+    home: Journey
+    path: Journey
+    info: Info
+    negative: str | None = None
+    seed_image: tuple[str | None] | None = None
+    denoising: Ramp | None = None
+    guidance: Ramp | None = None
+    bpm: Ramp | None = None
+    key: float | None = None
+    fixed_bpm: float | None = None
+    fixed_key: float | None = None
+
+    @classmethod
+    def of(cls, station: StationConfig, info: Info, journey: Journey | None = None) -> Score:
+        """The score of a station that nobody has steered."""
+        home = station.plan() if journey is None else journey
+        return cls(home=home, path=home, info=info, fixed_bpm=station.bpm, fixed_key=station.key)
+
+    @property
+    def steered(self) -> bool:
+        """Whether anything differs from the default journey."""
+        ours = (self.negative, self.seed_image, self.denoising, self.guidance, self.bpm, self.key)
+        return self.path is not self.home or any(each is not None for each in ours)
+
+    def spec(self, index: int, beat: float) -> ClipSpec:
+        """The clip at ``index`` of the path, starting at ``beat``."""
+        spec = self.path.clip(index)
+        changes: dict[str, Any] = {}
+        if self.negative is not None:
+            changes["negative"] = self.negative
+        if self.seed_image is not None:
+            changes["seed_image"] = self.seed_image[0]
+        if self.denoising is not None:
+            changes["denoising"] = self.denoising.at(beat)
+        if self.guidance is not None:
+            changes["guidance"] = self.guidance.at(beat)
+        if not changes:
+            return spec
+        return replace(spec, start=replace(spec.start, **changes), end=replace(spec.end, **changes))
+
+    def tempo(self, spec: ClipSpec, beat: float) -> float | None:
+        """Beats per minute at ``beat``; None: the model's own, unknown."""
+        if self.bpm is not None:
+            return self.bpm.at(beat)
+        return self.fixed_bpm or spec.bpm or self.info.bpm
+
+    def transposition(self, spec: ClipSpec) -> float:
+        """Key in semitones."""
+        if self.key is not None:
+            return self.key
+        return spec.key if self.fixed_key is None else self.fixed_key
+
+    def samples_per_beat(self, spec: ClipSpec, beat: float) -> float:
+        """Length of a beat in samples at 48 kHz, fractional."""
+        own = self.info.hop * self.info.frames / self.info.beats
+        tempo = self.tempo(spec, beat)
+        if tempo is None:
+            return own
+        if self.info.bpm is None:  # no known tempo: 120 means as it is, and others are relative to it
+            return own * 120 / tempo
+        return own * self.info.bpm / tempo
+
+    def state(self, spec: ClipSpec, beat: float, *, paused: bool = False) -> protocol.State:
+        """What is announced."""
+        return protocol.State(
+            prompts=tuple(protocol.Prompt(text=part.text, weight=part.weight) for part in spec.prompts),
+            negative=spec.start.negative,
+            seed=spec.start.seed,
+            seed_image=spec.start.seed_image,
+            denoising=None if spec.start.denoising is None else round(spec.denoising(self.info.denoising), 4),
+            guidance=None if spec.start.guidance is None else round(spec.guidance(self.info.guidance), 4),
+            bpm=_rounded(self.tempo(spec, beat)),
+            key=self.transposition(spec),
+            paused=paused,
+            steered=self.steered,
+        )
+
+    def reset(self) -> Change:
+        """Back to the default journey, from its beginning; without a change of its own, as it is."""
+        fresh = replace(
+            self, path=self.home, negative=None, seed_image=None, denoising=None, guidance=None, bpm=None, key=None
+        )
+        return Change(fresh, "clip" if self.steered else "none", 0)
+
+    def skip(self, index: int, here: Here) -> Change:
+        """On to the journey's next stop; on a single prompt, to another variation of it."""
+        if len(self.path.stops) == 1:
+            return self.steer(protocol.Steer(id="skip", seed=(here.spec.start.seed + 1000) % 2**32), here)
+        now = self.path.clip(index).end.prompts
+        for ahead in range(index + 1, index + 2 * self.path.length):
+            spec = self.path.clip(ahead)
+            if spec.alpha == 0 and spec.start.prompts != now:
+                return Change(self, "clip", ahead)
+        return Change(self, "clip", index + 1)
+
+    def steer(self, steer: protocol.Steer, here: Here) -> Change:
+        """Merge a steer; absent fields keep their value, None returns one to its default."""
+        score = self
+        ramp = _ramps(steer.ramp_s, here)
+        spec, beat = here.spec, here.beat
+        if steer.negative is not UNSET:
+            score = replace(score, negative=steer.negative)
+        if steer.seed_image is not UNSET:
+            score = replace(score, seed_image=None if steer.seed_image is None else (steer.seed_image,))
+        if steer.denoising is not UNSET:
+            score = replace(score, denoising=ramp(spec.denoising(self.info.denoising), steer.denoising))
+        if steer.guidance is not UNSET:
+            score = replace(score, guidance=ramp(spec.guidance(self.info.guidance), steer.guidance))
+        if steer.bpm is not UNSET:
+            score = replace(score, bpm=ramp(self.tempo(spec, beat) or 120.0, steer.bpm))
+        if steer.key is not UNSET:
+            score = replace(score, key=steer.key)
+        if steer.prompts is None:
+            back = replace(score, path=self.home)
+            return Change(back, "clip" if self.path is not self.home else _kind(self, score), 0)
+        if steer.prompts is UNSET and (steer.seed is UNSET or steer.seed is None):
+            return Change(score, _kind(self, score))
+        return score._redirect(steer, here)
+
+    def _redirect(self, steer: protocol.Steer, here: Here) -> Change:
+        """Onto a path of its own: new prompts, or another seed."""
+        spec = here.spec
+        prompts = spec.prompts
+        if isinstance(steer.prompts, tuple):
+            prompts = tuple(PromptPart(part.text, part.weight) for part in steer.prompts)
+        seed = steer.seed if isinstance(steer.seed, int) else spec.start.seed
+        target = replace(spec.start, prompts=prompts, seed=seed, bpm=None, key=0.0)
+        # The tempo and the key that a journey chose stay when its prompts are replaced.
+        bpm = self.bpm or (Ramp.constant(spec.bpm) if spec.bpm is not None else None)
+        score = replace(self, bpm=bpm, key=self.transposition(spec) or self.key)
+        clips = round(steer.ramp_s / here.clip_s)
+        if clips >= 2:
+            origin: Keyframe = replace(target, prompts=spec.prompts, seed=spec.start.seed)
+            return Change(
+                replace(score, path=Journey.steered(origin, target, transition_clips=clips)), "clip", 1
+            )  # alpha 0 is what plays already
+        change = replace(score, path=Journey.single(target))
+        moving_tempo = steer.bpm is not UNSET and steer.ramp_s > 0
+        return Change(change, "clip", 0, 0.0 if moving_tempo else steer.ramp_s)
+
+
+def _kind(old: Score, new: Score) -> Kind:
+    clips = ("negative", "seed_image", "denoising", "guidance")
+    if any(getattr(old, name) != getattr(new, name) for name in clips):
+        return "clip"
+    return "vocoder" if (old.bpm, old.key) != (new.bpm, new.key) else "none"
+
+
+def _ramps(ramp_s: float, here: Here) -> Callable[[float, float | None], Ramp | None]:
+    """A maker of ramps that take ``ramp_s`` from here on."""
+    beats = ramp_s * 8 / here.clip_s
+
+    def ramp(now: float, goal: float | None) -> Ramp | None:
+        return None if goal is None else Ramp(now, goal, here.beat, beats)
+
+    return ramp
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

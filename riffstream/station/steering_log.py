@@ -1,0 +1,117 @@
+"""The steering log: everything that decides what is heard, in samples and beats, never in wall time.
+
+JSON Lines. A ``header`` (model, journey, lengths), then, in order: ``steer`` and ``transport`` (for people), ``job``
+(a clip whose audio was used, with its full specification) and ``cue`` (what plays from a sample on), and at the end of
+a saved log ``end``. ``riffstream render --replay LOG`` makes the same samples from it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from riffstream.errors import MediaError
+
+__all__ = ["SteeringLog", "read_log"]
+
+KEPT: Final = 50_000  # entries in memory: half a day or more
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+class SteeringLog:
+    """Collects entries; keeps the newest in memory and, where asked, all of them in a file.
+
+    Args:
+        station: its name.
+        file: written line by line while the station plays.
+    """
+
+    def __init__(self, station: str, file: str | Path | None = None) -> None:
+        self.station = station
+        self._header = b""
+        self._lines: deque[bytes] = deque(maxlen=KEPT)
+        self._dropped = 0
+        self._file: IO[bytes] | None = None
+        if file:
+            try:
+                self._file = Path(file).open("wb", buffering=0)  # noqa: SIM115  (closed in close())
+            except OSError as error:
+                raise MediaError(f"steering log {file}: {error}") from None
+
+    def header(self, values: Mapping[str, Any]) -> None:
+        """Write the first entry."""
+        self._header = _encoder.encode({"entry": "header", "station": self.station, **values})
+        self._write(self._header)
+
+    def add(self, entry: str, values: Mapping[str, Any]) -> None:
+        """Append an entry; ``values`` may hold message structs and dataclasses."""
+        line = _encoder.encode({"entry": entry, **values})
+        if len(self._lines) == KEPT:
+            self._dropped += 1
+        self._lines.append(line)
+        self._write(line)
+
+    def _write(self, line: bytes) -> None:
+        if self._file is not None:
+            self._file.write(line + b"\n")
+
+    def lines(self, end: int | None = None) -> Iterator[str]:
+        """The log as JSON Lines; ``end``: committed samples, for the closing entry."""
+        if self._header:
+            yield self._header.decode()
+        if self._dropped:
+            yield _encoder.encode({"entry": "dropped", "entries": self._dropped}).decode()
+        for line in list(self._lines):
+            yield line.decode()
+        if end is not None:
+            yield _encoder.encode({"entry": "end", "sample_pos": end}).decode()
+
+    def save(self, path: str | Path, end: int | None = None) -> None:
+        """Write the log to a file. Raises MediaError."""
+        try:
+            Path(path).write_text("".join(line + "\n" for line in self.lines(end)), encoding="utf-8")
+        except OSError as error:
+            raise MediaError(f"steering log {path}: {error}") from None
+
+    def close(self, end: int | None = None) -> None:
+        """Finish the file. Idempotent."""
+        if self._file is not None:
+            if end is not None:
+                self._write(_encoder.encode({"entry": "end", "sample_pos": end}))
+            self._file.close()
+            self._file = None
+
+
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """The entries of a saved log. A torn last line (the station was killed) is ignored.
+
+    Raises:
+        MediaError: no such file, or no steering log.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except OSError as error:
+        raise MediaError(f"steering log {path}: {error}") from None
+    entries: list[dict[str, Any]] = []
+    for number, line in enumerate(lines):
+        try:
+            entry = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            if number == len(lines) - 1:
+                break
+            raise MediaError(f"steering log {path}: line {number + 1} is no JSON") from None
+        if not isinstance(entry, dict) or "entry" not in entry:
+            raise MediaError(f"steering log {path}: line {number + 1} is no entry of a steering log")
+        entries.append(entry)
+    if not entries or entries[0]["entry"] != "header":
+        raise MediaError(f"steering log {path}: it does not begin with a header")
+    if any(entry["entry"] == "dropped" for entry in entries):
+        raise MediaError(
+            f"steering log {path}: its beginning was dropped; set save_log for the station to keep all of it"
+        )
+    return entries
