@@ -27,13 +27,14 @@ class ClipRequest:
         steps: denoising steps of the full schedule, 1 to 1000; None: the engine's.
         sampler: a name in ``samplers.SAMPLERS``; None: the engine's.
         previous: [C, h, w] latents of the clip before this one (``Clip.latents``), for continuation.
-        seed_image: what img2img starts from, in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor of
-            three dimensions with the family's C), a spectrogram image (uint8 array [H, W, 3], a PIL image, a path or
-            bytes of an image file), or audio (a path or bytes of an audio file).
-        mask: which part is repainted: a name (see ``masks.NAMES``), a float array [H, W] or a PIL image; 1 or white is
-            repainted, 0 or black keeps the seed image.
+        seed_image: what img2img starts from, in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
+            spectrogram image (an array uint8 [H, W, 3]), the bytes or the path of an image or audio file, or a name in
+            the seed library.
+        mask: which part is repainted: a name (see ``masks.py``), an array or tensor [H, W] of 0 to 1 or of uint8, or
+            the bytes or the path of an image; 1 or white is repainted, 0 or black keeps the seed image.
         frames: T of the clip; None: the model's own.
         deadline: when the clip is needed, in any clock that only has to be the same for all requests; inf: whenever.
+        guided: False leaves guidance out and so halves the work: what a station does when it falls behind.
         speculative: insurance that gives way to every request that is not.
         rev: the station's revision, carried through.
         station: the station's name, carried through.
@@ -47,9 +48,10 @@ class ClipRequest:
     sampler: str | None = None
     previous: Tensor | None = None
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
-    mask: Tensor | np.ndarray | str | None = None
+    mask: Tensor | np.ndarray | bytes | Path | str | None = None
     frames: int | None = None
     deadline: float = math.inf
+    guided: bool = True
     speculative: bool = False
     rev: int = 0
     station: str = ""

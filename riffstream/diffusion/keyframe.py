@@ -111,10 +111,15 @@ class ClipSpec:
         """Guidance at alpha; ``default`` stands for a keyframe that names none."""
         return self._between(_or(self.start.guidance, default), _or(self.end.guidance, default))
 
-    def denoising(self, default: float) -> float:
-        """Denoising at alpha. A keyframe without a seed image counts as 1: its music comes from noise alone."""
+    def denoising(self, default: float, *, seeded: bool = False) -> float:
+        """Denoising at alpha. A keyframe without a seed image counts as 1: its music comes from noise alone.
+
+        Args:
+            default: stands for a keyframe that names none.
+            seeded: the clip has a seed image of its own, whatever the keyframes name.
+        """
         ends = (self.start, self.end)
-        a, b = (1.0 if k.seed_image is None else _or(k.denoising, default) for k in ends)
+        a, b = (_or(k.denoising, default) if seeded or k.seed_image is not None else 1.0 for k in ends)
         return self._between(a, b)
 
     @property

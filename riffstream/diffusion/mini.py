@@ -48,6 +48,7 @@ class MiniFamily(Family):
     continues = True
     frames = 512
     beats = 8
+    low_first = True
 
     def __init__(
         self,

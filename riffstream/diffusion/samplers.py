@@ -50,7 +50,7 @@ SAMPLERS: dict[str, Sampler] = {
         Sampler("euler", "Euler", 0, linear.straight),
         Sampler("euler_a", "Euler ancestral", 0, linear.ancestral, flow=False, draws=True),
         Sampler("heun", "Heun", 2, linear.heun),
-        Sampler("dpmpp_2m", "DPM-Solver++ 2M", 1, linear.dpm_solver_2m),
+        Sampler("dpm++", "DPM-Solver++ 2M", 1, linear.dpm_solver_2m),
         Sampler("unipc", "UniPC 2", 3, linear.unipc),
         Sampler("lcm", "LCM", 0, linear.consistency, draws=True),
     )
@@ -118,7 +118,7 @@ def build(
         if sampler in ("ddim", "pndm"):
             path = leading_path(training, steps)
         else:
-            path = sigma_path(training, steps, spacing, whole=sampler in ("dpmpp_2m", "unipc"))
+            path = sigma_path(training, steps, spacing, whole=sampler in ("dpm++", "unipc"))
         path = path.last(min(count, len(path.times)))
     return Schedule(chosen, tuple(chosen.rows(path)), path.levels[0])
 

@@ -209,8 +209,8 @@ def dpm_solver_2m(path: Path) -> list[Row]:
 def unipc(path: Path) -> list[Row]:
     """UniPC of order 2, B(h) = exp(h) - 1 (Zhao et al. 2023, arXiv:2302.04867), of first order where it ends clean.
 
-    Each evaluation first corrects the step before it. Memory: two predicted clean latents, the latest first, and x before
-    the last step."""
+    Each evaluation first corrects the step before it. Memory: two predicted clean latents, the latest first, and x
+    before the last step."""
     column = _Columns(3)
     m1, m2, last = column.memory
     rows = []

@@ -155,7 +155,7 @@ def test_euler_and_heun(name: str, reference_class: Callable, steps: int, spacin
 @pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
 @pytest.mark.parametrize(
-    ("name", "reference_class"), [("dpmpp_2m", DPMSolverMultistepScheduler), ("unipc", UniPCMultistepScheduler)]
+    ("name", "reference_class"), [("dpm++", DPMSolverMultistepScheduler), ("unipc", UniPCMultistepScheduler)]
 )
 def test_multistep(name: str, reference_class: Callable, steps: int, spacing: str, prediction: str) -> None:
     reference = reference_class(**BETAS, timestep_spacing=spacing, steps_offset=1, prediction_type=prediction)
@@ -171,13 +171,13 @@ def test_multistep(name: str, reference_class: Callable, steps: int, spacing: st
 
 
 @pytest.mark.parametrize("denoising", [0.3, 0.75])
-@pytest.mark.parametrize("name", ["ddim", "euler", "dpmpp_2m", "unipc"])
+@pytest.mark.parametrize("name", ["ddim", "euler", "dpm++", "unipc"])
 def test_img2img_starts_where_diffusers_pipelines_do(name: str, denoising: float) -> None:
     steps = 20
     classes = {
         "ddim": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
         "euler": (EulerDiscreteScheduler, {}),
-        "dpmpp_2m": (DPMSolverMultistepScheduler, {}),
+        "dpm++": (DPMSolverMultistepScheduler, {}),
         "unipc": (UniPCMultistepScheduler, {}),
     }
     make, extra = classes[name]
@@ -233,7 +233,7 @@ def test_flow_euler_and_its_stochastic_form(name: str, steps: int) -> None:
 
 @pytest.mark.parametrize("steps", [3, 8, 20])
 @pytest.mark.parametrize(
-    ("name", "reference_class"), [("dpmpp_2m", DPMSolverMultistepScheduler), ("unipc", UniPCMultistepScheduler)]
+    ("name", "reference_class"), [("dpm++", DPMSolverMultistepScheduler), ("unipc", UniPCMultistepScheduler)]
 )
 def test_flow_multistep(name: str, reference_class: Callable, steps: int) -> None:
     """Fed with diffusers' own levels, since its flow schedules do not begin or end where a rectified flow does."""
@@ -277,12 +277,12 @@ def solve(schedule: Schedule, x: Tensor, kind: str) -> Tensor:
     [
         ("flow", "euler", 64, 0.03),
         ("flow", "heun", 16, 0.015),
-        ("flow", "dpmpp_2m", 32, 0.02),
+        ("flow", "dpm++", 32, 0.02),
         ("flow", "unipc", 32, 0.02),
         ("ddpm", "ddim", 50, 0.1),
         ("ddpm", "euler", 50, 0.06),
         ("ddpm", "heun", 20, 0.02),
-        ("ddpm", "dpmpp_2m", 100, 0.025),
+        ("ddpm", "dpm++", 100, 0.025),
         ("ddpm", "unipc", 100, 0.025),
         ("ddpm", "pndm", 50, 0.05),
     ],
@@ -297,7 +297,7 @@ def test_deterministic_samplers_reach_the_exact_solution(kind: str, name: str, s
     assert error < tolerance, f"error {error:.4f}"
 
 
-@pytest.mark.parametrize("name", ["heun", "dpmpp_2m", "unipc"])
+@pytest.mark.parametrize("name", ["heun", "dpm++", "unipc"])
 def test_second_order_samplers_gain_four_times_from_twice_the_steps(name: str) -> None:
     """Between t = 0.9 and 0.1; the last step to a clean end is of first order in the multistep solvers."""
     z = torch.linspace(-2, 2, 9).reshape(9, 1, 1, 1)
@@ -333,7 +333,7 @@ def test_stochastic_samplers_end_with_the_right_spread(name: str) -> None:
 
 
 def test_a_mixed_batch_equals_its_clips_alone_bit_by_bit() -> None:
-    schedules = [build(training(), name, 9) for name in ("ddim", "pndm", "unipc", "dpmpp_2m", "euler_a", "heun")]
+    schedules = [build(training(), name, 9) for name in ("ddim", "pndm", "unipc", "dpm++", "euler_a", "heun")]
     generator = torch.Generator().manual_seed(2)
     size = len(schedules)
     x, prediction, noise = (torch.randn(size, *SHAPE[1:], generator=generator) for _ in range(3))
@@ -369,7 +369,7 @@ def test_denoising_decides_how_many_steps_are_done() -> None:
 def test_sampler_errors_name_what_is_allowed() -> None:
     with pytest.raises(ParameterError, match=r"did you mean 'euler_a'"):
         find("euler-a", training())
-    with pytest.raises(ParameterError, match="euler, heun, dpmpp_2m, unipc, lcm with this model"):
+    with pytest.raises(ParameterError, match=r"euler, heun, dpm\+\+, unipc, lcm with this model"):
         find("ddim", FLOW)
     with pytest.raises(ParameterError, match="steps is 0"):
         build(training(), "ddim", 0)

@@ -1,0 +1,152 @@
+"""Seed images, from wherever they come, as latents: encoded once, then kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import OrderedDict
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from riffstream.diffusion.family import Family
+from riffstream.errors import MediaError, ParameterError
+from riffstream.spectrogram.analysis import analyse
+
+__all__ = ["Seed", "SeedImages", "SeedSource"]
+
+Seed = Tensor | np.ndarray | bytes | Path | str
+
+
+class SeedSource(Protocol):
+    """A seed library as the engine sees it."""
+
+    def load(self, name: str, family: Family) -> Tensor | np.ndarray | bytes | Path | None:
+        """A named seed image: latents [C, h, w] of this family, a picture uint8 [H, W, 3], or a file; None: unknown."""
+
+
+class SeedImages:
+    """Turns seed images into latents of one family's clips.
+
+    Args:
+        family: the model.
+        source: the seed library; None: names are unknown.
+        files: whether strings may name files of this machine. Leave it off where strings come from a network.
+        cache: how many encoded seed images to keep.
+    """
+
+    def __init__(
+        self, family: Family, source: SeedSource | None = None, *, files: bool = False, cache: int = 64
+    ) -> None:
+        self.family = family
+        self.source = source
+        self.files = files
+        self._limit = cache
+        self._cache: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
+
+    def latents(self, seed: Seed, *, frames: int | None = None, bpm: float | None = None) -> Tensor:
+        """The latents of a seed image, float32 on the family's device.
+
+        Args:
+            seed: latents [C, h, w]; a picture, uint8 [H, W, 3]; the bytes of an image or audio file, or its path; a
+                name in the library.
+            frames: T of the clip. A seed that is longer is cut, a shorter one is repeated: seeds are loops.
+            bpm: tempo at which audio is laid on the beat grid, for families with one.
+
+        Returns:
+            [C, h, w] of ``family.latent_shape(frames)``.
+
+        Raises:
+            ParameterError: an unknown name, or latents of another model.
+            MediaError: a file that is neither picture nor audio.
+        """
+        key = (self._identity(seed), frames, bpm)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        latents = self._fit(self._encode(seed, bpm), frames).to(self.family.device, torch.float32)
+        if key[0] is not None:
+            self._cache[key] = latents
+            if len(self._cache) > self._limit:
+                self._cache.popitem(last=False)
+        return latents
+
+    @staticmethod
+    def _identity(seed: Seed) -> object:
+        """What to remember a seed under; None where it needs no encoding."""
+        if isinstance(seed, Tensor):
+            return None
+        if isinstance(seed, np.ndarray):
+            return seed.shape, hashlib.blake2b(seed.tobytes()).digest()
+        if isinstance(seed, bytes):
+            return hashlib.blake2b(seed).digest()
+        if isinstance(seed, Path):
+            return _stamp(seed)
+        return ("name", seed)
+
+    def _encode(self, seed: Seed, bpm: float | None) -> Tensor:
+        if isinstance(seed, str):
+            seed = self._named(seed)
+        if isinstance(seed, Tensor):
+            return seed
+        if isinstance(seed, np.ndarray):
+            if seed.dtype != np.uint8 or seed.ndim != 3 or seed.shape[2] != 3:
+                raise ParameterError("seed_image", f"{seed.dtype} {seed.shape}", "a picture, uint8 [H, W, 3]")
+            return self.family.encode_image(seed)[0]
+        name = str(seed) if isinstance(seed, Path) else f"{len(seed)} bytes"
+        try:
+            data = seed.read_bytes() if isinstance(seed, Path) else seed
+        except OSError as error:
+            raise MediaError(f"seed image {name}: {error.strerror or error}") from None
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return self.family.encode_image(np.asarray(image.convert("RGB")))[0]
+        except UnidentifiedImageError:
+            return self._encode_audio(data, bpm)
+        except (OSError, Image.DecompressionBombError) as error:
+            raise MediaError(f"seed image {name}: {error}") from None
+
+    def _named(self, name: str) -> Tensor | np.ndarray | bytes | Path:
+        found = self.source.load(name, self.family) if self.source is not None else None
+        if found is None and self.files and Path(name).is_file():
+            return Path(name)
+        if found is None:
+            raise ParameterError("seed_image", name, "a name in the seed library" + (" or a file" * self.files))
+        return found
+
+    def _encode_audio(self, data: bytes, bpm: float | None) -> Tensor:
+        """The beginning of a recording, as much as one clip holds."""
+        from riffstream.audio.files import read_audio
+
+        params, frames = self.family.params, self.family.frames
+        if self.family.beats is not None:
+            bpm = bpm or self.family.defaults.bpm
+        hop = params.hop(bpm) if self.family.beats is not None else params.hop()
+        seconds = frames * hop / params.sample_rate
+        audio = read_audio(
+            data, sample_rate=params.sample_rate, channels=params.channels, max_seconds=seconds, cut=True
+        )
+        wave = torch.from_numpy(np.ascontiguousarray(audio.samples.T))
+        wave = F.pad(wave, (0, max(0, round(frames * hop) - wave.shape[1])))
+        return self.family.encode_mel(analyse(wave, params, hop=hop, frames=frames).unsqueeze(0))[0]
+
+    def _fit(self, latents: Tensor, frames: int | None) -> Tensor:
+        channels, height, width = self.family.latent_shape(frames)
+        if latents.ndim != 3 or latents.shape[:2] != (channels, height) or latents.shape[2] == 0:
+            shape = f"[{channels}, {height}, {width}]"
+            raise ParameterError("seed_image", f"latents {list(latents.shape)}", f"latents {shape} with this model")
+        repeats = -(-width // latents.shape[2])
+        return latents.repeat(1, 1, repeats)[..., :width]
+
+
+def _stamp(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return str(path), status.st_mtime_ns, status.st_size
