@@ -1,0 +1,177 @@
+"""Running one job over a folder of audio files, in several processes: what fails is reported, the rest is done."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from riffstream.commands._reports import report
+from riffstream.errors import MediaError, ParameterError, RiffstreamError
+
+__all__ = ["add_batch_options", "find_audio", "output_stems", "run_batch"]
+
+Job = Callable[[Path], list[Path]]
+Outcome = tuple[Path, list[Path], str | None]  # file, what was written, error
+
+# What lies beside music in a folder and is no failure when it cannot be decoded.
+NOT_AUDIO: tuple[str, ...] = (
+    ".json",
+    ".txt",
+    ".md",
+    ".csv",
+    ".log",
+    ".nfo",
+    ".pdf",
+    ".cue",
+    ".m3u",
+    ".m3u8",
+    ".pls",
+    ".part",
+)
+NOT_AUDIO += (".jpg", ".jpeg", ".png", ".webp", ".gif")
+
+
+def add_batch_options(parser: argparse.ArgumentParser) -> None:
+    """Folder, processes and limit."""
+    add = parser.add_argument
+    add("--audio-dir", type=Path, required=True, metavar="DIR", help="folder of audio files")
+    add("--output-dir", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--glob", default="*", metavar="PATTERN", help="which files, '**/*.mp3' for subfolders too (default '*')")
+    add("--limit", type=int, default=-1, metavar="N", help="take the first N files by name (default -1: all)")
+    add(
+        "--num-threads",
+        "--processes",
+        dest="processes",
+        type=int,
+        default=None,
+        metavar="N",
+        help="processes (default: one a core)",
+    )
+
+
+def find_audio(args: argparse.Namespace) -> list[Path]:
+    """The files that the options name, sorted."""
+    folder: Path = args.audio_dir
+    if not folder.is_dir():
+        raise ParameterError("--audio-dir", str(folder), "an existing folder")
+    try:
+        found = sorted(path for path in folder.glob(args.glob) if path.is_file())
+    except (ValueError, NotImplementedError):
+        raise ParameterError("--glob", args.glob, "a pattern relative to the folder, such as '*.mp3'") from None
+    files = [path for path in found if path.suffix.lower() not in NOT_AUDIO and not path.name.startswith(".")]
+    if args.limit > 0:
+        files = files[: args.limit]
+    if not files:
+        raise MediaError(f"{folder} holds no audio files that match {args.glob!r}")
+    return files
+
+
+def output_stems(files: Sequence[Path]) -> dict[Path, str]:
+    """A name without extension for each file's result; files that share a stem keep their folder and extension."""
+    counts: dict[str, int] = {}
+    for path in files:
+        counts[path.stem.lower()] = counts.get(path.stem.lower(), 0) + 1
+    stems: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in files:
+        stem = path.stem
+        if counts[stem.lower()] > 1:
+            stem = f"{stem}_{path.suffix.removeprefix('.')}"
+        if stem.lower() in taken:
+            stem = f"{path.parent.name}_{stem}"
+        unique, number = stem, 2
+        while unique.lower() in taken:
+            unique, number = f"{stem}_{number}", number + 1
+        taken.add(unique.lower())
+        stems[path] = unique
+    return stems
+
+
+def run_batch(args: argparse.Namespace, job: Job, files: Sequence[Path]) -> int:
+    """Run ``job`` on every file and report.
+
+    Args:
+        job: picklable; gets a file, returns what it wrote.
+
+    Returns:
+        exit code: 0 when every file was done, 1 when some failed.
+    """
+    processes = min(args.processes or os.cpu_count() or 1, len(files))
+    if args.processes is not None and args.processes < 1:
+        raise ParameterError("--num-threads", args.processes, "1 or more")
+    written: list[Path] = []
+    failed: list[dict[str, str]] = []
+    outcomes = (_attempt(job, path) for path in files) if processes == 1 else _in_processes(job, files, processes)
+    with tqdm(total=len(files), unit="file", disable=args.quiet, file=sys.stderr) as bar:
+        for path, outputs, error in outcomes:
+            written += outputs
+            if error is not None:
+                failed.append({"file": str(path), "error": error})
+                tqdm.write(f"{args.prog}: {error}", file=sys.stderr)
+            bar.update()
+    if failed:
+        print(f"{args.prog}: {len(failed)} of {len(files)} files failed", file=sys.stderr)
+    if args.json:
+        report(args, sorted(written), failed=failed)
+    elif not args.quiet:
+        print(f"Wrote {len(written)} files to {args.output_dir}")
+    return 1 if failed else 0
+
+
+def _attempt(job: Job, path: Path) -> Outcome:
+    try:
+        return path, job(path), None
+    except RiffstreamError as error:
+        return path, [], str(error)
+    except Exception as error:  # one odd file must not end the batch
+        return path, [], f"{path}: {type(error).__name__}: {error}"
+
+
+def _in_processes(job: Job, files: Sequence[Path], processes: int) -> Iterator[Outcome]:
+    waiting = list(files)
+    while waiting:
+        with _pool(processes) as pool:
+            futures: dict[Future[Outcome], Path] = {pool.submit(_attempt, job, path): path for path in waiting}
+            lost: list[Path] = []
+            try:
+                for future in as_completed(futures):
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool:
+                        lost.append(futures[future])
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        if lost:
+            # A process died (out of memory, a crash in a decoder) and took its neighbours' work along. The first of
+            # them alone will tell whether it is to blame.
+            first = min(lost)
+            yield _alone(job, first)
+            lost.remove(first)
+        waiting = lost
+
+
+def _alone(job: Job, path: Path) -> Outcome:
+    with _pool(1) as pool:
+        try:
+            return pool.submit(_attempt, job, path).result()
+        except BrokenProcessPool:
+            return path, [], f"{path}: the process that worked on it died"
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    # Spawned, because a forked copy of a process with threads (torch, libav) may hang.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"

@@ -1,0 +1,73 @@
+"""Turn a spectrogram image into audio. The image's EXIF tells the parameters; without it Riffusion's defaults are
+taken."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+from riffstream.commands._reports import add_report_options, note, report
+from riffstream.commands._spectra import add_device_option, check_device
+
+EXAMPLES = """examples:
+  riffstream image-to-audio --image song.png --audio song.wav
+  riffstream image-to-audio --image clip.jpg --audio clip.mp3 --device cpu --key -2
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    add = parser.add_argument
+    add("--image", type=Path, required=True, metavar="FILE", help="spectrogram image to read")
+    add("--audio", type=Path, required=True, metavar="FILE", help=".wav, .flac, .ogg, .opus or .mp3 to write")
+    add("--key", type=float, default=0.0, metavar="K", help="transpose by semitones, -6 to 6 (default 0)")
+    add("--bpm", type=float, default=None, metavar="B", help="tempo, for images whose columns follow the beat")
+    add(
+        "--method",
+        choices=("pghi", "griffin-lim", "parity"),
+        default="pghi",
+        help="how phases are found; parity takes Riffusion's own steps, slowly (default pghi)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of the parity method's random start (default 0)")
+    add_device_option(parser)
+    add_report_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from riffstream.audio.files import file_format, write_audio
+    from riffstream.errors import ParameterError
+
+    file_format(str(args.audio))  # a bad name is known before any work
+    if not -6 <= args.key <= 6:
+        raise ParameterError("--key", args.key, "-6 to 6 semitones")
+
+    from riffstream.spectrogram.convert import image_to_audio
+    from riffstream.spectrogram.image import image_params, read_image
+    from riffstream.spectrogram.params import SpectrogramParams
+
+    image = read_image(args.image)
+    found = SpectrogramParams.in_exif(image.getexif())
+    if not found:
+        note(args, f"{args.image} has no spectrogram parameters in its EXIF; using Riffusion's defaults")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said above, as this command speaks
+        params = image_params(image, name=str(args.image))
+    hop = None
+    if args.bpm is not None:
+        if params.frames_per_beat is None:
+            raise ParameterError("--bpm", args.bpm, "only images whose EXIF has FRAMES_PER_BEAT")
+        hop = params.hop(args.bpm)
+    wave = image_to_audio(
+        image,
+        params,
+        method=args.method,
+        hop=hop,
+        key=args.key,
+        seed=args.seed,
+        device=check_device(args.device),
+    )
+    write_audio(args.audio, wave, params.sample_rate, {"title": args.image.stem})
+    report(args, [args.audio], seconds=round(len(wave) / params.sample_rate, 3), exif=found)
+    return 0
