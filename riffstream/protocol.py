@@ -88,7 +88,7 @@ _ALLOWED: Final[dict[str, str]] = {name: f"{low:g} to {high:.12g}" for name, (lo
     "id": "1 to 64 characters",
     "if_rev": "a revision number, 0 or more",
     "v": "a whole number of 1 or more",
-    "codecs": "1 to 8 codec names",
+    "codecs": "up to 8 codec names; none: control messages only",
     "seed_image": "the name of a seed image, 1 to 200 characters",
 }
 
@@ -225,7 +225,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     """First message of a client: its version, codecs in order of preference, and whether it wants to steer."""
 
     v: Annotated[int, Meta(ge=0, le=2**31)]
-    codecs: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(min_length=1, max_length=8)] = ("opus",)
+    codecs: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)] = ("opus",)
     token: Annotated[str, Meta(max_length=512)] | None = None
     resume: Resume | None = None
     steer: bool = False
@@ -278,7 +278,7 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
     station: str
     sample_rate: int
     channels: int
-    codec: CodecName
+    codec: CodecName | None
     frame_ms: int
     sample_pos: int
     rev: int

@@ -25,11 +25,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Frame", "Listener", "Outlet", "OutletStats", "http_chunk", "websocket_frame"]
+from riffstream.protocol import Flags
 
-SKIP_BYTES = 64 * 1024
-CLOSE_BYTES = 256 * 1024
-CLOSE_AFTER_S = 10.0
+__all__ = ["DropPolicy", "Frame", "Listener", "Outlet", "OutletStats", "http_chunk", "websocket_frame"]
+
+DISCONTINUITY = int(Flags.DISCONTINUITY)
 SLICE = 256  # about 4 ms of writes
 RETRY_S = 0.05
 
@@ -50,23 +50,50 @@ def http_chunk(payload: bytes) -> bytes:
     return b"%x\r\n" % len(payload) + payload + b"\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Frame:
     """A stretch of encoded audio, as the transports take it.
 
     Attributes:
         sample_pos: the station's sample clock at its first sample.
         n_samples: samples per channel.
-        rev: the station's revision that it plays.
+        rev: the station's revision that is heard at its end.
         wire: the bytes to write.
-        wire_after_gap: the same with the discontinuity flag; equal to ``wire`` where the format has no flag.
+        flags_at: where the flags byte lies in ``wire``; None in formats that have none.
     """
 
     sample_pos: int
     n_samples: int
     rev: int
     wire: bytes
-    wire_after_gap: bytes
+    flags_at: int | None = None
+    _after_gap: bytes | None = None
+
+    @property
+    def wire_after_gap(self) -> bytes:
+        """``wire`` with the discontinuity flag, made when first needed and then shared."""
+        if self.flags_at is None:
+            return self.wire
+        if self._after_gap is None:
+            flagged = bytearray(self.wire)
+            flagged[self.flags_at] |= DISCONTINUITY
+            self._after_gap = bytes(flagged)
+        return self._after_gap
+
+
+@dataclass(frozen=True, slots=True)
+class DropPolicy:
+    """When a listener that does not read loses audio.
+
+    Attributes:
+        skip_bytes: with more than this unsent it gets no frames until half of it is left, then skips to live.
+        close_bytes: with more than this unsent it is closed.
+        close_s: after so long without room it is closed.
+    """
+
+    skip_bytes: int = 64 * 1024
+    close_bytes: int = 256 * 1024
+    close_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -80,6 +107,15 @@ class OutletStats:
     skipped_frames: int = 0
     closed_slow: int = 0
 
+    def add(self, other: OutletStats) -> None:
+        """Count another outlet's deliveries in."""
+        self.frames += other.frames
+        self.deliveries += other.deliveries
+        self.bytes += other.bytes
+        self.skips += other.skips
+        self.skipped_frames += other.skipped_frames
+        self.closed_slow += other.closed_slow
+
 
 @dataclass(slots=True, eq=False)
 class Listener:
@@ -91,14 +127,15 @@ class Listener:
         gap: the next frame does not follow what was sent before.
         bursting: still receiving the burst or the resumption that it began with.
         late_since: when its buffer filled up (``time.monotonic``), None while it keeps up.
+        policy: when it loses audio.
         on_closed: called once when the outlet gives the listener up, with the reason.
     """
 
     transport: asyncio.Transport
     cursor: int = 0
     gap: bool = False
+    policy: DropPolicy = DropPolicy()
     on_closed: Callable[[str], None] | None = None
-    address: str = ""
     skips: int = 0
     skipped_frames: int = 0
     attached: bool = False
@@ -118,11 +155,11 @@ class Listener:
         """Write a control message. It is never dropped: a listener with no room for it is closed instead.
 
         Returns:
-            False where the connection is gone, or has been closed for its 256 KiB of unread data.
+            False where the connection is gone, or has been closed for all that it has not read.
         """
         if self.is_closing():
             return False
-        if self.buffered() > CLOSE_BYTES:
+        if self.buffered() > self.policy.close_bytes:
             self.close("slow")
             return False
         self.write(data)
@@ -139,10 +176,9 @@ class Listener:
 class Outlet:
     """The frames of one codec in one wire format, and the listeners that take them.
 
-    A listener whose write buffer holds more than 64 KiB gets nothing until the buffer has drained to half of that,
-    then goes on with the newest frame, flagged as a discontinuity. One that stays behind for 10 s, or whose buffer
-    passes 256 KiB through control messages, is closed. A burst or a resumption does not count as being behind: those
-    frames go out only as fast as the buffer takes them.
+    A listener with a full write buffer (:class:`DropPolicy`) gets nothing until it has drained, then goes on with the
+    newest frame, flagged as a discontinuity. A burst or a resumption loses nothing: its frames go out as fast as the
+    buffer takes them. Control messages are never dropped; a listener with no room for them is closed.
 
     Args:
         capacity: frames kept for bursts and resumption.
@@ -261,7 +297,7 @@ class Outlet:
                 and listener.late_since is None
                 and not listener.gap
                 and not listener.is_closing()
-                and listener.buffered() <= SKIP_BYTES
+                and listener.buffered() <= listener.policy.skip_bytes
             ):
                 listener.write(wire)
                 listener.cursor = newest + 1
@@ -284,7 +320,7 @@ class Outlet:
         if not listener.attached or listener.is_closing():
             return
         if listener.late_since is not None:
-            if listener.buffered() > SKIP_BYTES // 2:
+            if listener.buffered() > listener.policy.skip_bytes // 2:
                 self._wait(listener)
                 return
             if not listener.bursting:
@@ -292,7 +328,7 @@ class Outlet:
         if listener.cursor < self.first_seq:
             self._skip_to_live(listener)
         while listener.cursor < self._next:
-            if listener.buffered() > SKIP_BYTES:
+            if listener.buffered() > listener.policy.skip_bytes:
                 self._wait(listener)
                 return
             frame = self.frame(listener.cursor)
@@ -310,7 +346,7 @@ class Outlet:
         now = time.monotonic()
         if listener.late_since is None:
             listener.late_since = now
-        elif now - listener.late_since > CLOSE_AFTER_S:
+        elif now - listener.late_since > listener.policy.close_s:
             self.stats.closed_slow += 1
             self.detach(listener)
             listener.close("slow")

@@ -15,9 +15,9 @@ _logger = logging.getLogger("riffstream")
 _BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def event(name: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
+def event(name: str, /, *, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
     """Log that ``name`` happened ("listener joined"), with fields that machines can filter by."""
-    _logger.log(level, name, extra={f"field_{key}": value for key, value in fields.items()})
+    _logger.log(level, name, exc_info=exc_info, extra={f"field_{key}": value for key, value in fields.items()})
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -46,10 +46,10 @@ class _Json(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
-def configure(*, json_lines: bool = False, quiet: bool = False) -> None:
-    """Send the package's logs to stderr; ``quiet`` leaves warnings and errors only."""
+def configure(level: str = "info", *, json_lines: bool = False) -> None:
+    """Send the package's logs to stderr, from ``level`` (debug, info, warning, error) up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if json_lines else _Text())
     _logger.handlers[:] = [handler]
-    _logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    _logger.setLevel(level.upper())
     _logger.propagate = False

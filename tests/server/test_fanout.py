@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from websockets.frames import Frame as ReferenceFrame
 from websockets.frames import Opcode
 
+from riffstream.protocol import Flags
 from riffstream.server import fanout
-from riffstream.server.fanout import Frame, Listener, Outlet, http_chunk, websocket_frame
+from riffstream.server.fanout import DropPolicy, Frame, Listener, Outlet, http_chunk, websocket_frame
+
+SKIP_BYTES = DropPolicy().skip_bytes
 
 
 def frame(index: int, size: int = 1000) -> Frame:
-    """Frame ``index`` of 4,800 samples: its number in the first four bytes, G for the variant after a gap."""
+    """Frame ``index`` of 4,800 samples: its number in the first four bytes, then the flags byte."""
     body = index.to_bytes(4, "little")
-    return Frame(index * 4800, 4800, 0, body + b"." * (size - 4), body + b"G" * (size - 4))
+    return Frame(index * 4800, 4800, 0, body + b"\0" * (size - 4), flags_at=4)
 
 
 @asynccontextmanager
@@ -56,7 +59,7 @@ async def frames_of(reader: asyncio.StreamReader, count: int, size: int = 1000) 
     got = []
     for _ in range(count):
         data = await asyncio.wait_for(reader.readexactly(size), 5)
-        got.append((int.from_bytes(data[:4], "little"), data[4:5] == b"G"))
+        got.append((int.from_bytes(data[:4], "little"), data[4] == Flags.DISCONTINUITY))
     return got
 
 
@@ -123,7 +126,7 @@ async def test_a_long_burst_arrives_whole_however_small_the_buffers() -> None:
         outlet.push(frame(index, 10_000))
     async with wire(rcvbuf=8192) as (transport, reader):
         outlet.attach(Listener(transport), burst_samples=100 * 4800)
-        assert transport.get_write_buffer_size() <= fanout.SKIP_BYTES + 10_000
+        assert transport.get_write_buffer_size() <= SKIP_BYTES + 10_000
         assert await frames_of(reader, 100, 10_000) == [(i, False) for i in range(100)]
 
 
@@ -138,7 +141,7 @@ async def test_a_slow_listener_skips_to_live_flagged_and_others_lose_nothing() -
             outlet.push(frame(index, 10_000))
             received += await frames_of(good_end, 1, 10_000)
         assert received == [(i, False) for i in range(60)]
-        assert slow.get_write_buffer_size() <= fanout.SKIP_BYTES + 10_000
+        assert slow.get_write_buffer_size() <= SKIP_BYTES + 10_000
         assert listener.late_since is not None
         last_before = listener.cursor - 1
         assert await frames_of(slow_end, last_before + 1, 10_000) == [(i, False) for i in range(last_before + 1)]
@@ -149,12 +152,11 @@ async def test_a_slow_listener_skips_to_live_flagged_and_others_lose_nothing() -
         assert await frames_of(good_end, 2, 10_000) == [(60, False), (61, False)]
 
 
-async def test_a_dead_listener_is_closed_after_its_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout, "CLOSE_AFTER_S", 0.05)
+async def test_a_dead_listener_is_closed_after_its_grace() -> None:
     reasons: list[str] = []
     outlet = Outlet(capacity=10)
     async with wire(rcvbuf=8192) as (transport, _):
-        outlet.attach(Listener(transport, on_closed=reasons.append))
+        outlet.attach(Listener(transport, policy=DropPolicy(close_s=0.05), on_closed=reasons.append))
         for index in range(60):
             outlet.push(frame(index, 10_000))
         await asyncio.sleep(0.1)

@@ -1,0 +1,520 @@
+"""Listen to a station from Python, and steer it.
+
+    async with riffstream.connect("http://localhost:8080") as radio:
+        await radio.steer("acid jazz trio", bpm=112)     # returns when the change is in the sound
+        async for block in radio:
+            block.samples                                # float32 [n, 2] in [-1, 1], 48 kHz
+
+The connection mends itself: after a drop it comes back with growing pauses and asks for what it missed; where the
+server no longer has it, the next block says ``discontinuity``. :func:`blocks` is the same without asyncio.
+
+Threading model
+  One event loop owns a ``Radio``; its methods are coroutines of that loop.
+  A task reads the socket and decodes. Hand-over: a queue of ``queue_s`` seconds of blocks; when it is full the
+  oldest block is dropped and the next one says ``discontinuity``, so steering works even if nobody takes the audio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import av
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from riffstream import protocol
+from riffstream.errors import ParameterError, RiffstreamError
+
+__all__ = ["Block", "Radio", "RadioError", "blocks", "connect", "socket_url"]
+
+Codec = Literal["opus", "pcm_s16", "none"]
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 8.0
+STATS_S = 5.0
+
+
+class RadioError(RiffstreamError):
+    """The server refused something, or cannot be reached.
+
+    Attributes:
+        code: one of the protocol's codes, or ``superseded``, ``disconnected``, ``unreachable``, ``timeout``.
+        field: the field at fault, where there is one.
+        retry_after_ms: when trying again may help.
+    """
+
+    def __init__(self, code: str, message: str, *, field: str | None = None, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+        self.retry_after_ms = retry_after_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of audio.
+
+    Attributes:
+        samples: float32 [n, 2] in [-1, 1], 48 kHz.
+        sample_pos: the station's sample clock at the first one.
+        rev: the station's revision heard at the last one.
+        discontinuity: something is missing before this block.
+    """
+
+    samples: NDArray[np.float32]
+    sample_pos: int
+    rev: int
+    discontinuity: bool
+
+
+def socket_url(url: str, station: str = "main") -> str:
+    """The socket's address from any address of a server: ``host:8080``, ``http://host/``, ``https://host/embed/main``,
+    ``ws://host/ws/main``.
+
+    Raises:
+        ParameterError: not an http, https, ws or wss address.
+    """
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+    if scheme is None or not parts.netloc:
+        raise ParameterError("url", url, "an address like http://localhost:8080 or ws://localhost:8080/ws/main")
+    path = parts.path.rstrip("/")
+    if path.startswith("/embed/"):
+        path = "/ws/" + path.removeprefix("/embed/")
+    elif "/ws/" not in path:
+        path = f"{path}/ws/{station}"
+    return urlunsplit((scheme, parts.netloc, path, "", ""))
+
+
+def connect(
+    url: str = "http://localhost:8080",
+    *,
+    station: str = "main",
+    token: str | None = None,
+    codec: Codec = "opus",
+    steer: bool = True,
+    reconnect: bool = True,
+    queue_s: float = 30.0,
+    timeout_s: float = 10.0,
+) -> Radio:
+    """A connection to a station, to be used with ``async with``.
+
+    Args:
+        url: any address of the server (:func:`socket_url`); ``station`` where it names none.
+        token: a listener's, DJ's or owner's, where the server asks for one.
+        codec: ``opus``, ``pcm_s16`` (no decoding, 12 times the bytes) or ``none`` (steering and events only).
+        steer: False for a mere listener; the server then sends longer frames, which cost it less.
+        reconnect: come back after a drop.
+        queue_s: seconds of audio that wait for the caller at most.
+        timeout_s: for the connection to be made.
+
+    Entering raises :class:`RadioError` where the server cannot be reached or refuses, ParameterError on a bad address.
+    """
+    if codec not in ("opus", "pcm_s16", "none"):
+        raise ParameterError("codec", codec, "opus, pcm_s16 or none")
+    hello = protocol.Hello(
+        v=protocol.VERSION, codecs=() if codec == "none" else (codec,), token=token or None, steer=steer
+    )
+    return Radio(socket_url(url, station), hello, reconnect=reconnect, queue_s=queue_s, timeout_s=timeout_s)
+
+
+class _Decoder:
+    """Payloads to samples; one per unbroken stretch of stream."""
+
+    def __init__(self) -> None:
+        self._opus: av.AudioCodecContext | None = None
+
+    def decode(self, frame: protocol.AudioFrame) -> NDArray[np.float32]:
+        if frame.codec is protocol.Codec.PCM_S16:
+            return np.frombuffer(frame.payload, "<i2").reshape(-1, 2).astype(np.float32) / 32768.0
+        if self._opus is None:
+            opus = av.AudioCodecContext.create("libopus", "r")
+            opus.sample_rate, opus.layout = protocol.SAMPLE_RATE, "stereo"
+            self._opus = opus
+        parts = [
+            decoded.to_ndarray().reshape(-1, 2)
+            for packet in protocol.split_packets(frame.payload)
+            for decoded in self._opus.decode(av.Packet(packet))
+        ]
+        return np.concatenate(parts).astype(np.float32) / 32768.0 if parts else np.zeros((0, 2), np.float32)
+
+
+class Radio:
+    """A station, as one listener hears it. Made by :func:`connect`.
+
+    Iterating gives :class:`Block` after block, from the burst that the server begins with.
+
+    Attributes:
+        welcome: the server's last greeting: session, role, limits, capabilities.
+        state: what the station plays.
+        rev: its revision, as of the last message or frame.
+        received: sample clock behind the last audio received.
+        reconnects: how often the connection was mended.
+    """
+
+    def __init__(self, url: str, hello: protocol.Hello, *, reconnect: bool, queue_s: float, timeout_s: float) -> None:
+        self.url = url
+        self.welcome: protocol.Welcome
+        self.state: protocol.State
+        self.rev = 0
+        self.received = 0
+        self.reconnects = 0
+        self._hello = hello
+        self._reconnect = reconnect
+        self._queue_samples = int(queue_s * protocol.SAMPLE_RATE)
+        self._timeout_s = timeout_s
+        self._socket: ClientConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._blocks: deque[Block] = deque()
+        self._held = 0
+        self._played = 0
+        self._gap = False
+        self._dropped = False
+        self._changed = asyncio.Event()
+        self._error: RadioError | None = None
+        self._done = False
+        self._last_seq: int | None = None
+        self._decoder = _Decoder()
+        self._ids = itertools.count(1)
+        self._waiting: dict[str, asyncio.Future[protocol.Applied]] = {}
+        self._unheard: list[tuple[asyncio.Future[protocol.Applied], protocol.Applied]] = []
+        self._clocks: dict[float, asyncio.Future[protocol.ClockReply]] = {}
+        self._followers: set[asyncio.Queue[protocol.ServerMessage | None]] = set()
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._open()
+        except TimeoutError:
+            raise RadioError("timeout", f"no answer from {self.url} within {self._timeout_s:g} s") from None
+        except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
+            raise RadioError("unreachable", f"cannot reach {self.url}: {error}") from None
+        self._task = asyncio.create_task(self._run(), name="riffstream-client")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave. Idempotent; blocks already received can still be taken."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._socket is not None:
+            with contextlib.suppress(OSError, ConnectionClosed):
+                await self._socket.close()
+        self._finish(None)
+
+    def __aiter__(self) -> AsyncIterator[Block]:
+        return self
+
+    async def __anext__(self) -> Block:
+        while not self._blocks:
+            if self._done:
+                if self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        block = self._blocks.popleft()
+        self._held -= len(block.samples)
+        self._played += len(block.samples)
+        if self._dropped:
+            self._dropped = False
+            block = dataclasses.replace(block, discontinuity=True)
+        return block
+
+    async def steer(
+        self,
+        prompt: str | Sequence[str | tuple[str, float]] | None = None,
+        *,
+        timeout_s: float = 60.0,
+        **changes: Any,
+    ) -> protocol.Applied:
+        """Change what plays, for everyone.
+
+        Args:
+            prompt: a text, or a mix: ``["piano", ("rain", 0.3)]``. None leaves the prompts as they are.
+            changes: seed, seed_image, negative, denoising, guidance, bpm, key, at (asap, beat, bar, clip), ramp_s,
+                if_rev; None returns a value to the station's default.
+            timeout_s: how long to wait for it to be heard.
+
+        Returns:
+            When the first sample of the change has been received: ``Applied(rev, audible_at)``.
+
+        Raises:
+            RadioError: rejected, superseded by a later change, or the connection was lost on the way.
+            ParameterError: an unknown or ill-typed argument.
+        """
+        fields: dict[str, Any] = {"type": "steer", "id": f"s{next(self._ids)}", **changes}
+        if prompt is not None:
+            parts = [prompt] if isinstance(prompt, str) else list(prompt)
+            pairs = [(part, 1.0) if isinstance(part, str) else part for part in parts]
+            fields["prompts"] = [{"text": text, "weight": weight} for text, weight in pairs]
+        unknown = set(fields) - set(protocol.Steer.__struct_fields__) - {"type"}
+        if unknown:
+            allowed = ", ".join(name for name in protocol.Steer.__struct_fields__ if name != "id")
+            raise ParameterError("steer", sorted(unknown)[0], allowed)
+        try:
+            message = msgspec.convert(fields, protocol.Steer)
+        except msgspec.ValidationError as error:
+            raise RadioError("bad_request", str(error)) from None
+        return await self._ask(message, timeout_s)
+
+    async def transport(self, op: protocol.Op, *, timeout_s: float = 60.0) -> protocol.Applied:
+        """``pause``, ``resume``, ``reset`` (to the default journey) or ``skip`` the station, for everyone."""
+        return await self._ask(protocol.Transport(id=f"t{next(self._ids)}", op=op), timeout_s)
+
+    async def clock(self, *, timeout_s: float = 10.0) -> protocol.ClockReply:
+        """Ask the server's clock and the sample that is audible now; ``t0`` is our monotonic clock in ms."""
+        t0 = time.monotonic() * 1000
+        future: asyncio.Future[protocol.ClockReply] = asyncio.get_running_loop().create_future()
+        self._clocks[t0] = future
+        try:
+            await self._send(protocol.Clock(t0=t0))
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            raise RadioError("timeout", f"no clock from {self.url} within {timeout_s:g} s") from None
+        finally:
+            self._clocks.pop(t0, None)
+
+    async def messages(self) -> AsyncIterator[protocol.ServerMessage]:
+        """Every control message from now on: now, event, scheduled, applied, ... until the connection ends."""
+        queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(1000)
+        self._followers.add(queue)
+        try:
+            while not self._done and (message := await queue.get()) is not None:
+                yield message
+        finally:
+            self._followers.discard(queue)
+
+    async def _ask(self, message: protocol.Steer | protocol.Transport, timeout_s: float) -> protocol.Applied:
+        future: asyncio.Future[protocol.Applied] = asyncio.get_running_loop().create_future()
+        self._waiting[message.id] = future
+        try:
+            await self._send(message)
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except TimeoutError:
+            raise RadioError("timeout", f"the change was not heard within {timeout_s:g} s") from None
+        finally:
+            self._waiting.pop(message.id, None)
+            self._unheard = [pair for pair in self._unheard if pair[0] is not future]
+
+    async def _send(self, message: protocol.ClientMessage) -> None:
+        if self._socket is None:
+            raise RadioError("disconnected", f"not connected to {self.url}", retry_after_ms=1000)
+        try:
+            await self._socket.send(protocol.encode(message))
+        except ConnectionClosed:
+            raise RadioError("disconnected", f"the connection to {self.url} was lost", retry_after_ms=1000) from None
+
+    async def _open(self) -> None:
+        """Connect, say hello, and read the welcome."""
+        socket = await open_socket(
+            self.url,
+            subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
+            compression=None,
+            max_size=4 * 2**20,
+            open_timeout=self._timeout_s,
+        )
+        try:
+            hello = self._hello
+            if self._last_seq is not None:
+                resume = protocol.Resume(session=self.welcome.session, last_seq=self._last_seq)
+                hello = msgspec.structs.replace(hello, resume=resume)
+            await socket.send(protocol.encode(hello))
+            while True:
+                data = await socket.recv()
+                if isinstance(data, bytes):
+                    continue
+                message = protocol.decode_server(data)
+                if isinstance(message, protocol.Rejected):
+                    raise RadioError(
+                        message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms
+                    )
+                if isinstance(message, protocol.Bye):
+                    raise RadioError("busy", f"{self.url}: {message.reason}", retry_after_ms=message.reconnect_ms)
+                if isinstance(message, protocol.Welcome):
+                    break
+        except BaseException:
+            await socket.close()
+            raise
+        if not message.resumed:
+            self._gap = self._last_seq is not None
+            self._decoder = _Decoder()
+        self.welcome, self.state, self.rev, self._socket = message, message.state, message.rev, socket
+
+    async def _run(self) -> None:
+        """Read until closed for good, mending the connection on the way."""
+        pause_ms: int | None = None
+        try:
+            while True:
+                pause_ms = await self._read()
+                self._fail_waiting("disconnected", f"the connection to {self.url} was lost")
+                if not self._reconnect or pause_ms is None:
+                    self._finish(None)
+                    return
+                await self._mend(pause_ms / 1000)
+        except RadioError as error:
+            self._finish(error)
+
+    async def _mend(self, pause_s: float) -> None:
+        longest = FIRST_PAUSE_S
+        while True:
+            # Spread out, so that a restarted server is not met by everybody in the same instant.
+            await asyncio.sleep(pause_s + random.uniform(0, longest))
+            pause_s = 0.0
+            longest = min(LONGEST_PAUSE_S, longest * 2)
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._open()
+            except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError):
+                continue
+            except RadioError as error:
+                if error.retry_after_ms is None:
+                    raise
+                pause_s = error.retry_after_ms / 1000
+                continue
+            self.reconnects += 1
+            return
+
+    async def _read(self) -> int | None:
+        """Until this socket ends; then the pause before the next, None where there shall be none."""
+        assert self._socket is not None
+        pause_ms: int | None = 0
+        reporter = asyncio.create_task(self._report())
+        try:
+            async for data in self._socket:
+                if isinstance(data, bytes):
+                    self._take(protocol.unpack_frame(data))
+                    continue
+                try:
+                    message = protocol.decode_server(data)
+                except protocol.ProtocolError:
+                    continue  # a newer server's message
+                if isinstance(message, protocol.Bye):
+                    pause_ms = message.reconnect_ms
+                self._handle(message)
+        except ConnectionClosed:
+            pass
+        finally:
+            reporter.cancel()
+            self._socket = None
+        return pause_ms
+
+    async def _report(self) -> None:
+        with contextlib.suppress(RadioError):
+            while True:
+                await asyncio.sleep(STATS_S)
+                buffer_ms = self._held * 1000 / protocol.SAMPLE_RATE
+                await self._send(protocol.Stats(buffer_ms=buffer_ms, underruns=0, played=self._played))
+
+    def _take(self, frame: protocol.AudioFrame) -> None:
+        gap = self._gap or bool(frame.flags & protocol.Flags.DISCONTINUITY)
+        if self._last_seq is not None and not self._gap and frame.seq != (self._last_seq + 1) & 0xFFFFFFFF:
+            gap = True
+        if gap:
+            self._decoder = _Decoder()
+        self._gap = False
+        self._last_seq = frame.seq
+        block = Block(self._decoder.decode(frame), frame.sample_pos, frame.rev, gap)
+        self.rev = frame.rev
+        self.received = frame.sample_pos + frame.n_samples
+        while self._blocks and self._held + len(block.samples) > self._queue_samples:
+            self._held -= len(self._blocks.popleft().samples)
+            self._dropped = True
+        self._blocks.append(block)
+        self._held += len(block.samples)
+        self._changed.set()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wake whoever waits for a change whose first sample is now here."""
+        if not self._unheard:
+            return
+        heard = [pair for pair in self._unheard if pair[1].audible_at < self.received or not self._hello.codecs]
+        self._unheard = [pair for pair in self._unheard if pair not in heard]
+        for future, applied in heard:
+            if not future.done():
+                future.set_result(applied)
+
+    def _handle(self, message: protocol.ServerMessage) -> None:
+        if isinstance(message, protocol.Now):
+            self.state, self.rev = message.state, max(self.rev, message.rev)
+        elif isinstance(message, protocol.ClockReply):
+            clock = self._clocks.get(message.t0)
+            if clock is not None and not clock.done():
+                clock.set_result(message)
+        elif isinstance(message, protocol.Applied | protocol.Rejected | protocol.Superseded):
+            waiting = self._waiting.get(message.id)
+            if waiting is not None and not waiting.done():
+                if isinstance(message, protocol.Applied):
+                    self._unheard.append((waiting, message))
+                    self._settle()
+                elif isinstance(message, protocol.Rejected):
+                    waiting.set_exception(
+                        RadioError(
+                            message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms
+                        )
+                    )
+                else:
+                    waiting.set_exception(RadioError("superseded", "a later change took this one's place"))
+        for queue in self._followers:
+            if not queue.full():
+                queue.put_nowait(message)
+
+    def _fail_waiting(self, code: str, text: str) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(RadioError(code, text, retry_after_ms=1000))
+
+    def _finish(self, error: RadioError | None) -> None:
+        self._fail_waiting("disconnected", f"the connection to {self.url} was closed")
+        if not self._done:
+            self._done, self._error = True, error
+            for queue in self._followers:
+                with contextlib.suppress(asyncio.QueueFull):
+                    queue.put_nowait(None)
+        self._changed.set()
+
+
+def blocks(url: str = "http://localhost:8080", *, seconds: float | None = None, **options: Any) -> Iterator[Block]:
+    """The blocks of a station without asyncio: ``for block in riffstream.client.blocks(url, seconds=30): ...``
+
+    Args:
+        url, options: as for :func:`connect`.
+        seconds: stop after this much audio; None: never.
+    """
+    with asyncio.Runner() as runner:
+        radio = connect(url, **options)
+        runner.run(radio.__aenter__())
+        try:
+            left = None if seconds is None else int(seconds * protocol.SAMPLE_RATE)
+            while left is None or left > 0:
+                try:
+                    block = runner.run(radio.__anext__())
+                except StopAsyncIteration:
+                    return
+                if left is not None:
+                    left -= len(block.samples)
+                yield block
+        finally:
+            runner.run(radio.close())

@@ -1,0 +1,248 @@
+"""``/api``: stations, what plays, events, recordings, seeds, prompts and the protocol's schema. JSON in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import msgspec
+import numpy as np
+from aiohttp import web
+
+from riffstream import protocol
+from riffstream.audio.blocks import Pcm
+from riffstream.audio.writing import write_audio
+from riffstream.config import Config, StationConfig
+from riffstream.diffusion.wander import MOODS
+from riffstream.errors import ParameterError
+from riffstream.server.access import Role
+from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.rooms import Member, Room
+from riffstream.server.streams import title_of
+
+__all__ = ["routes", "summary"]
+
+routes = web.RouteTableDef()
+
+# What a station made over HTTP may be told. Not: files of this machine (journey, save_log).
+OPEN_FIELDS = sorted({each.name for each in fields(StationConfig)} - {"journey", "save_log"})
+RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav"}
+RECORDINGS_WAITING = 4
+SLICE_S = 5
+
+
+def summary(room: Room) -> dict[str, Any]:
+    """A station as the API shows it."""
+    station = room.station
+    return {
+        "id": station.name,
+        "title": station.title,
+        "description": station.description,
+        "listeners": room.listeners,
+        "rev": station.rev,
+        "sample_pos": station.audible,
+        "playing": title_of(station.state),
+        "state": msgspec.to_builtins(station.state),
+        "links": {
+            "socket": f"/ws/{station.name}",
+            "mp3": f"/stream/{station.name}.mp3",
+            "events": f"/api/stations/{station.name}/events",
+            "embed": f"/embed/{station.name}",
+        },
+    }
+
+
+def _owner(request: web.Request) -> Context:
+    context = request.app[CONTEXT]
+    if context.grant(request) is not Role.OWNER:
+        raise refuse(web.HTTPForbidden, "forbidden", "managing stations needs the owner's token")
+    return context
+
+
+def _listener(request: web.Request) -> Context:
+    context = request.app[CONTEXT]
+    if context.grant(request) is None:
+        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
+    return context
+
+
+@routes.get("/api/stations")
+async def list_stations(request: web.Request) -> web.Response:
+    """Every station, in brief."""
+    context = _listener(request)
+    return web.json_response({"stations": [summary(context.room(name)) for name in context.stations.stations]})
+
+
+@routes.get("/api/stations/{station}")
+async def show_station(request: web.Request) -> web.Response:
+    """One station and what plays on it now."""
+    room = _listener(request).room(request.match_info["station"])
+    shown = summary(room)
+    shown["now"] = msgspec.to_builtins(room.station.now())
+    shown["caps"] = msgspec.to_builtins(room.station.caps)
+    return web.json_response(shown)
+
+
+@routes.post("/api/stations")
+async def create_station(request: web.Request) -> web.Response:
+    """Start a station: ``{id, title?, prompts?, seed?, bpm?, ...}``, the keys of ``[stations.NAME]``."""
+    context = _owner(request)
+    try:
+        async with asyncio.timeout(context.config.limits.body_timeout_s):
+            body = await request.json()
+        if not isinstance(body, dict) or not isinstance(body.get("id"), str):
+            raise ParameterError("id", None, "the station's name, in a JSON object")
+        name = body.pop("id")
+        for key in body:
+            if key not in OPEN_FIELDS:
+                raise ParameterError(f"key {key!r}", body[key], ", ".join(OPEN_FIELDS))
+        config = Config.from_dict({"stations": {name: body}}).stations[name]
+        if name in context.stations.stations:
+            raise refuse(web.HTTPConflict, "bad_request", f"there is a station {name!r} already")
+        if len(context.stations.stations) >= context.config.limits.stations:
+            text = f"there are {context.config.limits.stations} stations already, the most allowed"
+            raise refuse(web.HTTPServiceUnavailable, "busy", text, retry_after_s=60)
+        context.stations.create(name, config)
+    except TimeoutError:
+        raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
+    except (ParameterError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
+    return web.json_response(summary(context.room(name)), status=201, headers={"Location": f"/api/stations/{name}"})
+
+
+@routes.delete("/api/stations/{station}")
+async def delete_station(request: web.Request) -> web.Response:
+    """End a station; its listeners are told."""
+    context = _owner(request)
+    name = request.match_info["station"]
+    room = context.room(name)
+    if len(context.stations.stations) == 1:
+        raise refuse(web.HTTPConflict, "bad_request", "the last station stays")
+    await room.dismiss("this station has ended")
+    await context.close_room(name)
+    await context.stations.delete(name)
+    return web.Response(status=204)
+
+
+@routes.get("/api/stations/{station}/events")
+async def station_events(request: web.Request) -> web.StreamResponse:
+    """Server-sent events: ``now`` and ``event`` messages as they happen."""
+    context = _listener(request)
+    room = context.room(request.match_info["station"])
+    address = context.admit(request)
+    queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(256)
+
+    def told(message: protocol.ServerMessage) -> None:
+        if isinstance(message, protocol.Now | protocol.Event | protocol.Bye):
+            if queue.full():  # a reader that far behind gets the newest
+                queue.get_nowait()
+            queue.put_nowait(message)
+
+    async def leave(reason: str) -> None:
+        told(protocol.Bye(reason=reason))
+        queue.put_nowait(None)
+
+    member = Member(told=told)
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    )
+    room.members.add(member)
+    room.leavers.add(leave)
+    try:
+        await response.prepare(request)
+        told(room.station.now())
+        while True:
+            try:
+                async with asyncio.timeout(15):
+                    message = await queue.get()
+            except TimeoutError:
+                await response.write(b": still here\n\n")
+                continue
+            if message is None:
+                break
+            data = protocol.encode(message)
+            await response.write(f"event: {json.loads(data)['type']}\ndata: {data}\n\n".encode())
+    finally:
+        room.leave(member)
+        room.leavers.discard(leave)
+        context.connections.leave(address)
+    return response
+
+
+@routes.get("/api/stations/{station}/recording")
+async def recording(request: web.Request) -> web.Response:
+    """The last ``seconds`` of the station as a file (``format``: flac, mp3, ogg, wav), named and tagged by prompt."""
+    context = _listener(request)
+    room = context.room(request.match_info["station"])
+    kind = request.query.get("format", "flac")
+    most = context.config.limits.recording_s
+    try:
+        seconds = float(request.query.get("seconds", "60"))
+    except ValueError:
+        seconds = -1.0
+    if kind not in RECORDING_FORMATS:
+        allowed = ", ".join(RECORDING_FORMATS)
+        raise refuse(web.HTTPBadRequest, "bad_request", f"format is {kind[:20]!r}; allowed: {allowed}")
+    if not 0 < seconds <= most:
+        raise refuse(web.HTTPBadRequest, "bad_request", f"seconds: allowed: more than 0, up to {most:g}")
+    if context.recordings >= RECORDINGS_WAITING:
+        raise refuse(web.HTTPServiceUnavailable, "busy", "other recordings are being made", retry_after_s=10)
+    context.recordings += 1
+    try:
+        pcm = await _read(room, round(seconds * protocol.SAMPLE_RATE))
+        title = title_of(room.station.state)
+        tags = {"title": title, "artist": f"riffstream {room.station.title or room.station.name}"}
+        job = asyncio.get_running_loop().run_in_executor(context.jobs, _encode, pcm, tags, kind)
+        data = await job
+    finally:
+        context.recordings -= 1
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in title.replace(" ", "-"))[:60]
+    name = f"{room.station.name}-{plain.strip('-') or 'recording'}-{stamp}.{kind}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return web.Response(body=data, content_type=RECORDING_FORMATS[kind], headers=headers)
+
+
+async def _read(room: Room, samples: int) -> list[Pcm]:
+    """What was heard last, in slices, with the loop free in between."""
+    station = room.station
+    stop = min(station.committed, station.audible)
+    start = max(station.ring_start, stop - samples)
+    if stop <= start:
+        raise refuse(web.HTTPServiceUnavailable, "busy", "nothing has been played yet", retry_after_s=2)
+    parts = []
+    step = SLICE_S * protocol.SAMPLE_RATE
+    for at in range(start, stop, step):
+        parts.append(np.array(station.read(max(at, station.ring_start), min(at + step, stop)), np.float32))
+        await asyncio.sleep(0)
+    return parts
+
+
+def _encode(parts: list[Pcm], tags: Mapping[str, str], kind: str) -> bytes:
+    target = io.BytesIO()
+    write_audio(target, np.concatenate(parts), protocol.SAMPLE_RATE, tags, format=kind)
+    return target.getvalue()
+
+
+@routes.get("/api/prompts/random")
+async def random_prompt(request: web.Request) -> web.Response:
+    """Something to try."""
+    mood = random.choice(list(MOODS.values()))
+    prompt = random.choice(mood.styles)
+    if random.random() < 0.5:
+        prompt += f" with {random.choice(mood.colours)}"
+    return web.json_response(
+        {"prompt": prompt, "bpm": random.randint(*mood.bpm)}, headers={"Cache-Control": "no-store"}
+    )
+
+
+@routes.get("/api/schema")
+async def schema(request: web.Request) -> web.Response:
+    """JSON Schema of the socket's messages."""
+    return web.json_response(protocol.json_schema())

@@ -1,0 +1,193 @@
+"""The server: routes, start and stop.
+
+Threading model
+  Event loop     (uvloop where installed) everything here; torch is never imported in this process.
+  Encoder pool   four threads for live codecs; one more for recordings.
+  Generator      a process of its own behind ``Stations``.
+  stop()         idempotent; tells everyone, waits ``drain_s`` for buffers to empty, then closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+from typing import Any
+
+from aiohttp import web
+
+from riffstream.config import Config
+from riffstream.errors import RiffstreamError
+from riffstream.server import api, health, logs, pages
+from riffstream.server.access import is_public_address
+from riffstream.server.context import CONTEXT, Context
+from riffstream.server.plain import plain_handler
+from riffstream.server.ports import Stations
+from riffstream.server.sockets import RESTARTING, socket_handler
+from riffstream.server.streams import icecast_status, playlist_handler, stream_handler
+
+__all__ = ["Server", "make_app", "raise_file_limit"]
+
+BODY_BYTES = 64 * 1024  # of requests that are no uploads
+BACKLOG = 1024
+
+
+def make_app(config: Config, stations: Stations) -> web.Application:
+    """The application; its context is ``app[CONTEXT]``."""
+    app = web.Application(middlewares=[pages.middleware], client_max_size=BODY_BYTES)
+    app[CONTEXT] = Context(config, stations)
+    app.on_response_prepare.append(pages.add_headers)
+    station = "{station:[a-z0-9][a-z0-9_-]*}"
+    app.add_routes(
+        [
+            web.get(f"/ws/{station}", socket_handler),
+            web.get(f"/ws/{station}/plain", plain_handler),
+            web.get(f"/stream/{station}.{{codec:mp3|aac|ogg|wav}}", stream_handler),
+            web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
+            web.get("/status-json.xsl", icecast_status),
+            web.get(f"/embed/{station}", pages.embed_handler),
+            *health.routes,
+            *api.routes,
+            web.get("/{path:.*}", pages.file_handler),
+        ]
+    )
+    return app
+
+
+class Server:
+    """A listening server around stations.
+
+    Args:
+        config: the whole configuration.
+        stations: started by :meth:`start`, stopped by :meth:`stop`.
+    """
+
+    def __init__(self, config: Config, stations: Stations) -> None:
+        self.config = config
+        self.stations = stations
+        self.app = make_app(config, stations)
+        self.context = self.app[CONTEXT]
+        self.url = ""
+        self._runner: web.AppRunner | None = None
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """Listen, and begin to warm up the generator.
+
+        Returns:
+            The address to open, with the port that was chosen.
+
+        Raises:
+            RiffstreamError: the address is in use or not ours.
+        """
+        server, limits = self.config.server, self.config.limits
+        raise_file_limit(limits.connections + 256)
+        sock = _bind(server.host, server.port)
+        self._runner = web.AppRunner(
+            self.app,
+            keepalive_timeout=limits.keepalive_s,
+            handler_cancellation=True,  # a listener who leaves must not be counted any longer
+            access_log=None,
+            lingering_time=min(10.0, limits.body_timeout_s),
+            shutdown_timeout=1.0,
+        )
+        await self._runner.setup()
+        await web.SockSite(self._runner, sock, backlog=BACKLOG).start()
+        self.context.lag.start()
+        await self.stations.start()
+        host, port = sock.getsockname()[:2]
+        shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+        self.url = f"http://{shown}:{port}"
+        if is_public_address(server.host) and self.context.access.steering_is_open:
+            logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
+        return self.url
+
+    async def stop(self) -> None:
+        """Leave in good order: no new connections, ``bye`` to everyone, then the stations and the rest."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="stop")
+        await asyncio.shield(self._stopping)
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT, then :meth:`stop`."""
+        asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(NotImplementedError):  # Windows
+                loop.add_signal_handler(number, asked.set)
+        try:
+            await asked.wait()
+        finally:
+            await self.stop()
+
+    async def _stop(self) -> None:
+        context = self.context
+        context.draining = True
+        rooms = list(context.rooms.values())
+        leaving = sum(len(room.leavers) for room in rooms)
+        if leaving:
+            logs.event("leaving", connections=leaving)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.server.drain_s):
+                await asyncio.gather(*(room.dismiss(RESTARTING) for room in rooms))
+        for name in tuple(context.rooms):
+            await context.close_room(name)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self.stations.stop()
+        await context.lag.stop()
+        for pool in (context.pool, context.jobs):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    shown = host or "every interface"
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise RiffstreamError(f"host is {host!r}; allowed: an address of this machine ({error.strerror})") from None
+    family, kind, number, _, address = found[0]
+    sock = socket.socket(family, kind, number)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise RiffstreamError(
+                f"port {port} on {shown} is in use, perhaps by another riffstream; "
+                f"stop it, or choose another with --port (0 picks a free one)"
+            ) from None
+        if error.errno == errno.EACCES:
+            raise RiffstreamError(f"port {port} needs more rights; ports from 1024 up do not") from None
+        raise RiffstreamError(f"cannot listen on {shown} port {port}: {error.strerror}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Ask for ``wanted`` open files, since each listener is one; returns what was granted."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    goal = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < goal:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (goal, hard))
+            return goal
+    return soft if soft != resource.RLIM_INFINITY else wanted
+
+
+def loop_factory() -> Any:
+    """uvloop's event loop where it is installed, else asyncio's."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop

@@ -1,0 +1,158 @@
+"""What the request handlers share."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from riffstream.config import Config
+from riffstream.server.access import Access, Role, authorization_token
+from riffstream.server.fanout import Outlet
+from riffstream.server.lag import LagMeter
+from riffstream.server.limits import ConnectionCounter
+from riffstream.server.ports import Stations
+from riffstream.server.rooms import Room
+
+__all__ = ["CONTEXT", "Context", "Session", "narrow_send_buffer", "refuse"]
+
+SESSION_S = 60.0
+SESSIONS = 20_000
+MIN_RETRY_S = 5
+
+
+@dataclass(slots=True)
+class Session:
+    """Where a listener was, so that it can come back to it."""
+
+    outlet: Outlet
+    left_at: float | None = None
+
+
+class Context:
+    """The running server.
+
+    Args:
+        config: the whole configuration.
+        stations: what is served.
+    """
+
+    def __init__(self, config: Config, stations: Stations) -> None:
+        self.config = config
+        self.stations = stations
+        self.access = Access(
+            dj_token=config.access.dj_token,
+            owner_token=config.access.owner_token,
+            listen_token=config.access.listen_token,
+            origins=config.server.allowed_origins,
+        )
+        self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
+        self.rooms: dict[str, Room] = {}
+        self.pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
+        self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
+        self.lag = LagMeter()
+        self.draining = False
+        self.recordings = 0
+        self.started_at = time.time()
+        self.counters: Counter[str] = Counter()
+        self._sessions: dict[str, Session] = {}
+
+    def room(self, name: str) -> Room:
+        """The room of a station. Raises 404."""
+        station = self.stations.stations.get(name)
+        if station is None:
+            raise refuse(web.HTTPNotFound, "not_found", f"no station {name!r}; /api/stations lists them")
+        room = self.rooms.get(name)
+        if room is None or room.station is not station:
+            room = self.rooms[name] = Room(station, self.config, self.pool)
+        return room
+
+    async def close_room(self, name: str) -> None:
+        """Stop a room's encoders, if there is one."""
+        if (room := self.rooms.pop(name, None)) is not None:
+            await room.close()
+
+    def address(self, request: web.Request) -> str:
+        """Who is asking; a trusted proxy's word is taken for it."""
+        peer = request.remote or ""
+        if peer in self.config.server.trusted_proxies:
+            forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+            # The last entry is what the proxy itself saw; those before it are the client's own claim.
+            for hop in reversed(forwarded):
+                if hop not in self.config.server.trusted_proxies:
+                    return hop
+        return peer
+
+    def grant(self, request: web.Request, token: str | None = None) -> Role | None:
+        """The role of a request; ``token`` is one that came in a message."""
+        given = token or authorization_token(request.headers.get("Authorization"))
+        return self.access.grant(given, request.headers.get("Origin"), request.headers.get("Host", ""))
+
+    def admit(self, request: web.Request) -> str:
+        """Check that one more long connection is welcome, and count it in.
+
+        Returns:
+            The address to count out again with ``connections.leave``.
+
+        Raises:
+            503 with Retry-After where the server is full or leaving.
+        """
+        address = self.address(request)
+        reason = "the server is about to restart" if self.draining else self.connections.refusal(address)
+        if reason is not None:
+            self.counters["refused"] += 1
+            raise refuse(web.HTTPServiceUnavailable, "busy", reason, retry_after_s=MIN_RETRY_S)
+        self.connections.enter(address)
+        return address
+
+    def open_session(self, outlet: Outlet) -> str:
+        """Remember a listener's outlet under a fresh name."""
+        now = time.monotonic()
+        if len(self._sessions) >= SESSIONS:
+            self._sessions = {
+                name: session
+                for name, session in self._sessions.items()
+                if session.left_at is None or now - session.left_at < SESSION_S
+            }
+        name = secrets.token_urlsafe(12)
+        self._sessions[name] = Session(outlet)
+        return name
+
+    def leave_session(self, name: str) -> None:
+        """Its listener is gone, perhaps for a moment."""
+        if (session := self._sessions.get(name)) is not None:
+            session.left_at = time.monotonic()
+
+    def resume_session(self, name: str, outlet: Outlet) -> bool:
+        """Whether session ``name`` was on this very outlet not long ago; it cannot be resumed twice."""
+        session = self._sessions.pop(name, None)
+        if session is None or session.outlet is not outlet:
+            return False
+        return session.left_at is None or time.monotonic() - session.left_at < SESSION_S
+
+
+CONTEXT = web.AppKey("riffstream", Context)
+
+
+def refuse(
+    kind: type[web.HTTPException], code: str, message: str, *, retry_after_s: float | None = None
+) -> web.HTTPException:
+    """An HTTP error with a JSON body ``{code, message}``, to be raised."""
+    headers = {} if retry_after_s is None else {"Retry-After": str(max(1, round(retry_after_s)))}
+    body = {"code": code, "message": message}
+
+    return kind(text=json.dumps(body), content_type="application/json", headers=headers)
+
+
+def narrow_send_buffer(request: web.Request, size: int) -> None:
+    """Keep the kernel from hiding megabytes of unread audio behind a stalled listener."""
+    transport = request.transport
+    raw = None if transport is None else transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)

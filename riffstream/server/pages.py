@@ -1,0 +1,128 @@
+"""The player's files, the headers that every answer carries, and errors as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from riffstream.server import logs
+from riffstream.server.context import CONTEXT, refuse
+
+__all__ = ["client_folder", "embed_handler", "file_handler", "middleware"]
+
+# The player fetches from its own origin, or from another riffstream server that it was pointed at; it runs no script
+# that is not its own. Audio worklets and workers may come from blobs, artwork from data.
+_POLICY = (
+    "default-src 'self'; script-src 'self'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob: http: https:; connect-src 'self' ws: wss: http: https:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors {frames}"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Permissions-Policy": "autoplay=*, fullscreen=*, camera=(), microphone=(), geolocation=()",
+}
+_OPEN_PREFIXES = ("/api/", "/stream/", "/listen/", "/healthz", "/status-json.xsl", "/hls/")
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",  # mimetypes asks the system, which may say text/plain
+    ".mjs": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".ico": "image/x-icon",
+    ".webmanifest": "application/manifest+json",
+    ".woff2": "font/woff2",
+}
+_HIDDEN = frozenset({"tests", "node_modules"})
+
+
+def client_folder() -> Path | None:
+    """The player's files: from the installed package, else from the checkout; None where there are none."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "client_files", package.parent / "client"):
+        if (folder / "index.html").is_file():
+            return folder
+    return None
+
+
+async def file_handler(request: web.Request) -> web.StreamResponse:
+    """A file of the player; ``/`` is index.html."""
+    return _file(request.match_info.get("path", "") or "index.html")
+
+
+async def embed_handler(request: web.Request) -> web.StreamResponse:
+    """The player for frames on other sites. The page reads the station from its address."""
+    request.app[CONTEXT].room(request.match_info["station"])
+    folder = client_folder()
+    return _file("embed.html" if folder is not None and (folder / "embed.html").is_file() else "index.html")
+
+
+def _file(path: str) -> web.StreamResponse:
+    folder = client_folder()
+    if folder is None:
+        raise refuse(web.HTTPNotFound, "not_found", "the player's files are not installed; the API and streams work")
+    parts = path.split("/")
+    file = folder.joinpath(*parts)
+    # resolve() follows links and "..": whatever comes out must still lie inside, and be of a kind that we serve.
+    if (
+        "\0" in path
+        or any(part.startswith(".") or part in _HIDDEN for part in parts)
+        or file.suffix not in _TYPES
+        or not file.resolve().is_relative_to(folder.resolve())
+        or not file.is_file()
+    ):
+        raise refuse(web.HTTPNotFound, "not_found", "no such page")
+    # Small files, revalidated each time: a new version is there at the next reload.
+    return web.FileResponse(file, headers={"Content-Type": _content_type(file), "Cache-Control": "no-cache"})
+
+
+def _content_type(file: Path) -> str:
+    kind = _TYPES[file.suffix]
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") or file.suffix == ".svg" else kind
+
+
+@web.middleware
+async def middleware(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Errors as ``{code, message}``; nothing internal leaves the server."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status >= 400 and error.content_type != "application/json":
+            error.text = json.dumps({"code": "bad_request", "message": error.reason})
+            error.content_type = "application/json"
+        raise
+    except (ConnectionError, TimeoutError):
+        raise
+    except Exception:
+        request.app[CONTEXT].counters["errors"] += 1
+        logs.event("request failed", level=logging.ERROR, path=request.path, exc_info=True)
+        raise refuse(web.HTTPInternalServerError, "internal", "something went wrong; the log says what") from None
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Security headers and, for what any site may use, CORS. A signal, so that streams have them as well."""
+    if response.status == 101:
+        return
+    path = request.path
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if response.content_type == "text/html":
+        frames = "*" if path.startswith("/embed/") else "'self'"
+        response.headers["Content-Security-Policy"] = _POLICY.format(frames=frames)
+        if frames != "*":
+            response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    is_file = not path.startswith(_OPEN_PREFIXES) and response.content_type != "text/html"
+    if request.method in ("GET", "HEAD") and (is_file or path.startswith(_OPEN_PREFIXES)):
+        # No credentials are involved: whoever can send the request may read the answer.
+        response.headers.setdefault("Access-Control-Allow-Origin", "*")
+        response.headers.setdefault("Access-Control-Expose-Headers", "Content-Disposition, icy-name, icy-metaint")
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin")

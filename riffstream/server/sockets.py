@@ -1,0 +1,301 @@
+"""``/ws/{station}``: the protocol ``riffstream.v1`` (docs/protocol.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from riffstream import protocol
+from riffstream.server import logs
+from riffstream.server.access import Role
+from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context, narrow_send_buffer
+from riffstream.server.fanout import Listener, Outlet, websocket_frame
+from riffstream.server.limits import TokenBucket
+from riffstream.server.rooms import Member, Room
+from riffstream.server.steering import SteerGate
+
+__all__ = ["RESTARTING", "bye_frame", "socket_handler"]
+
+HELLO_S = 10.0
+CLOSE_S = 2.0
+# Far above any client's needs: what a flood costs is bounded, and honest bursts pass.
+MESSAGE_INTERVAL_S, MESSAGE_BURST = 1 / 30, 100
+RESTARTING = "restarting"
+CODECS: dict[str, protocol.CodecName] = {"opus": "opus", "pcm_s16": "pcm_s16"}
+
+
+def bye_frame(reason: str, *, spread_ms: int = 4000) -> bytes:
+    """A farewell. A restarting server asks for a random pause, so that it is not met by everybody at once."""
+    pause = 500 + random.randrange(spread_ms) if reason == RESTARTING else None
+    bye = protocol.Bye(reason=reason, reconnect_ms=pause)
+    return websocket_frame(1, protocol.encode(bye).encode())
+
+
+async def socket_handler(request: web.Request) -> web.StreamResponse:
+    """One connection, from hello to bye."""
+    context = request.app[CONTEXT]
+    room = context.room(request.match_info["station"])
+    address = context.admit(request)
+    try:
+        narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
+        socket = web.WebSocketResponse(
+            protocols=(protocol.SUBPROTOCOL,),
+            compress=False,
+            max_msg_size=context.config.limits.message_bytes + 1,
+            timeout=CLOSE_S,
+        )
+        await socket.prepare(request)
+        assert request.transport is not None
+        connection = _Connection(context, room, request, socket, request.transport)
+        await connection.run()
+        return socket
+    finally:
+        context.connections.leave(address)
+
+
+class _Connection:
+    """The life of one socket."""
+
+    def __init__(
+        self,
+        context: Context,
+        room: Room,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+    ) -> None:
+        self.context = context
+        self.room = room
+        self.request = request
+        self.socket = socket
+        self.listener = Listener(transport, policy=room.policy, on_closed=self._lost)
+        self.member = Member(self.listener.send_control)
+        self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
+        self.role = Role.LISTENER
+        limits = context.config.limits
+        self.gate = SteerGate(TokenBucket(limits.steer_interval_s, limits.steer_burst), self._apply, self.member.tell)
+        self.outlet: Outlet | None = None
+        self.underruns = 0
+
+    async def run(self) -> None:
+        """Hello, then messages until either side leaves."""
+        hello = await self._hello()
+        if hello is None:
+            return
+        codec = next((CODECS[name] for name in hello.codecs if name in CODECS), None)
+        if hello.codecs and codec is None:
+            error = protocol.ProtocolError(
+                "bad_request", f"codecs: none of {', '.join(hello.codecs)[:80]} is known; allowed: {', '.join(CODECS)}"
+            )
+            await self._refuse(error)
+            return
+        if codec is not None and self.room.full:
+            self.context.counters["refused"] += 1
+            busy = protocol.ProtocolError("busy", "this station is full", retry_after_ms=MIN_RETRY_S * 1000)
+            await self._refuse(busy, protocol.Bye(reason="full", reconnect_ms=MIN_RETRY_S * 1000))
+            return
+        self.room.members.add(self.member)
+        self.room.leavers.add(self.leave)
+        started = time.monotonic()
+        try:
+            if codec is None:
+                self._welcome(hello, None, None)
+                await self._messages()
+            else:
+                await self._stream(hello, codec)
+        finally:
+            self.gate.close()
+            self.room.leavers.discard(self.leave)
+            self.room.leave(self.member)
+            logs.event(
+                "socket closed",
+                level=logging.DEBUG,
+                station=self.room.station.name,
+                seconds=round(time.monotonic() - started, 1),
+                skips=self.listener.skips,
+            )
+        await self.socket.close()
+
+    async def _stream(self, hello: protocol.Hello, codec: protocol.CodecName) -> None:
+        room = self.room
+        frame_ms = room.frame_ms(codec, steering=hello.steer)
+        outlet = self.outlet = room.feed(codec).outlet(f"v1-{codec}", frame_ms)
+        session = self.context.open_session(outlet)
+        try:
+            with room.listening(outlet, self.listener):
+                resume = hello.resume
+                resumed = (
+                    resume is not None
+                    and self.context.resume_session(resume.session, outlet)
+                    and outlet.first_seq - 1 <= resume.last_seq < outlet.next_seq
+                )
+                self._welcome(hello, codec, outlet, session=session, frame_ms=frame_ms, resumed=resumed)
+                if resumed and resume is not None:
+                    outlet.resume(self.listener, resume.last_seq)
+                else:
+                    self.listener.gap = resume is not None
+                    outlet.attach(self.listener, burst_samples=room.burst_samples(steering=hello.steer))
+                await self._messages()
+        finally:
+            self.context.leave_session(session)
+
+    async def _hello(self) -> protocol.Hello | None:
+        """The client's greeting; None where there was none that could be accepted (the socket is then closed)."""
+        offered = self.request.headers.get("Sec-WebSocket-Protocol")
+        if offered is not None and self.socket.ws_protocol is None:
+            await self._refuse(
+                protocol.ProtocolError(
+                    "unsupported_version", f"subprotocol {offered[:80]}; allowed: {protocol.SUBPROTOCOL}"
+                )
+            )
+            return None
+        try:
+            async with asyncio.timeout(HELLO_S):
+                message = await self.socket.receive()
+        except TimeoutError:
+            await self._refuse(protocol.ProtocolError("bad_request", f"no hello within {HELLO_S:g} s"))
+            return None
+        if message.type is not WSMsgType.TEXT:
+            if message.type is WSMsgType.BINARY:
+                await self._refuse(protocol.ProtocolError("bad_request", "the first message must be hello"))
+            return None
+        try:
+            hello = protocol.decode_client(message.data)
+            if not isinstance(hello, protocol.Hello):
+                raise protocol.ProtocolError("bad_request", "the first message must be hello")
+            protocol.negotiate(hello.v)
+            role = self.context.grant(self.request, hello.token)
+            if role is None:
+                raise protocol.ProtocolError("unauthorised", "this token is not valid here", field="token")
+        except protocol.ProtocolError as error:
+            await self._refuse(error)
+            return None
+        self.role = role
+        return hello
+
+    def _welcome(
+        self,
+        hello: protocol.Hello,
+        codec: protocol.CodecName | None,
+        outlet: Outlet | None,
+        *,
+        session: str = "",
+        frame_ms: int = 0,
+        resumed: bool = False,
+    ) -> None:
+        station, limits = self.room.station, self.context.config.limits
+        pos = station.audible
+        if outlet is not None and outlet.next_seq > outlet.first_seq:
+            pos = outlet.frame(outlet.next_seq - 1).sample_pos
+        self.member.tell(
+            protocol.Welcome(
+                v=protocol.negotiate(hello.v),
+                session=session,
+                role=self.role.value,
+                station=station.name,
+                sample_rate=protocol.SAMPLE_RATE,
+                channels=protocol.CHANNELS,
+                codec=codec,
+                frame_ms=frame_ms,
+                sample_pos=pos,
+                rev=station.rev,
+                state=station.state,
+                limits=protocol.Limits(
+                    prompt_chars=limits.prompt_chars,
+                    message_bytes=limits.message_bytes,
+                    steer_interval_s=limits.steer_interval_s,
+                    steer_burst=limits.steer_burst,
+                ),
+                caps=station.caps,
+                resumed=resumed,
+            )
+        )
+        self.member.tell(station.now())
+
+    async def _messages(self) -> None:
+        """Read until the client leaves, misbehaves, or is told to go."""
+        while True:
+            message = await self.socket.receive()
+            received = time.monotonic()
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return
+            if not self.bucket.take():
+                error = protocol.ProtocolError("rate_limited", "too many messages")
+                self.member.tell(error.reply())
+                self.member.tell(protocol.Bye(reason="too many messages", reconnect_ms=MIN_RETRY_S * 1000))
+                return
+            if message.type is WSMsgType.BINARY:
+                self.member.tell(protocol.ProtocolError("bad_request", "binary messages are not accepted").reply())
+            elif not self._handle(message.data, received):
+                return
+
+    async def leave(self, reason: str) -> None:
+        """Say goodbye and close. The handler's ``receive`` then ends."""
+        self.listener.send_control(bye_frame(reason))
+        self.room.members.discard(self.member)
+        if self.outlet is not None:
+            self.outlet.detach(self.listener)
+        await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
+
+    def _handle(self, data: str, received: float) -> bool:
+        """Answer one message; False where it was a farewell."""
+        try:
+            message = protocol.decode_client(data)
+            match message:
+                case protocol.Steer():
+                    self._may_steer(message.id)
+                    self._check_prompts(message)
+                    self.gate.steer(message)
+                case protocol.Transport():
+                    self._may_steer(message.id)
+                    self.gate.transport(message)
+                case protocol.Clock():
+                    reply = protocol.ClockReply(
+                        t0=message.t0,
+                        t1=received * 1000,
+                        t2=time.monotonic() * 1000,
+                        sample_pos=self.room.station.audible,
+                    )
+                    self.member.tell(reply)
+                case protocol.Stats():
+                    self.context.counters["client_underruns"] += max(0, message.underruns - self.underruns)
+                    self.underruns = message.underruns
+                case protocol.Bye():
+                    return False
+                case protocol.Hello():
+                    raise protocol.ProtocolError("bad_request", "hello was said already")
+        except protocol.ProtocolError as error:
+            self.context.counters["rejected"] += 1
+            self.member.tell(error.reply())
+        return True
+
+    def _may_steer(self, id: str) -> None:  # noqa: A002  (the wire's name)
+        if not self.role.may_steer:
+            raise protocol.ProtocolError("forbidden", "this connection may listen, not steer", id=id)
+        if not self.room.station.caps.steer and self.role is not Role.OWNER:
+            raise protocol.ProtocolError("forbidden", "this station is not to be steered", id=id)
+
+    def _check_prompts(self, message: protocol.Steer) -> None:
+        limit = self.context.config.limits.prompt_chars
+        for n, prompt in enumerate(message.prompts if isinstance(message.prompts, tuple) else ()):
+            if len(prompt.text) > limit:
+                field = f"prompts[{n}].text"
+                text = f"{field} has {len(prompt.text)} characters; allowed: up to {limit}"
+                raise protocol.ProtocolError("prompt_rejected", text, field=field, id=message.id)
+
+    def _apply(self, message: protocol.Steer | protocol.Transport) -> protocol.Scheduled:
+        self.context.counters["steers"] += 1
+        return self.room.steer(self.member, message)
+
+    async def _refuse(self, error: protocol.ProtocolError, bye: protocol.Bye | None = None) -> None:
+        self.context.counters["rejected"] += 1
+        self.member.tell(error.reply())
+        self.member.tell(bye or protocol.Bye(reason=error.message, reconnect_ms=None))
+        await self.socket.close(code=WSCloseCode.POLICY_VIOLATION)
+
+    def _lost(self, reason: str) -> None:
+        self.context.counters[f"closed_{reason.replace(' ', '_')}"] += 1

@@ -1,0 +1,88 @@
+"""A connection's changes: rate-limited, the newest first, none lost that was not overtaken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from msgspec import UNSET
+
+from riffstream import protocol
+from riffstream.server.limits import TokenBucket
+
+__all__ = ["SteerGate", "merge"]
+
+
+def merge(old: protocol.Steer, new: protocol.Steer) -> protocol.Steer:
+    """Both changes as one, under the newer's id; where they disagree the newer counts."""
+    kept = {
+        name: getattr(old, name)
+        for name in protocol.Steer.__struct_fields__
+        if getattr(new, name) is UNSET and getattr(old, name) is not UNSET
+    }
+    return msgspec.structs.replace(new, **kept)
+
+
+class SteerGate:
+    """Lets steers through at the allowed rate. One that must wait takes in what it overtakes, so that a fader moved
+    quickly arrives where it stopped.
+
+    Args:
+        bucket: the rate.
+        apply: passes a change on to the station; raises ProtocolError.
+        tell: answers the connection.
+    """
+
+    def __init__(
+        self,
+        bucket: TokenBucket,
+        apply: Callable[[protocol.Steer | protocol.Transport], protocol.Scheduled],
+        tell: Callable[[protocol.ServerMessage], None],
+    ) -> None:
+        self._bucket = bucket
+        self._apply = apply
+        self._tell = tell
+        self._held: protocol.Steer | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def steer(self, message: protocol.Steer) -> None:
+        """Take a change; answered with ``scheduled``, ``superseded`` or ``rejected``, now or when its turn comes."""
+        if self._held is not None:
+            self._tell(protocol.Superseded(id=self._held.id, by=message.id))
+            self._held = merge(self._held, message)
+        elif self._bucket.take():
+            self._pass_on(message)
+        else:
+            self._held = message
+            self._timer = asyncio.get_running_loop().call_later(self._bucket.wait_s(), self._turn)
+
+    def transport(self, message: protocol.Transport) -> None:
+        """Pause, resume, reset or skip; never held back, but it counts, and one too many is rejected."""
+        if self._bucket.take():
+            self._pass_on(message)
+        else:
+            retry_ms = round(self._bucket.wait_s() * 1000)
+            error = protocol.ProtocolError("rate_limited", "too many changes", retry_after_ms=retry_ms)
+            self._tell(error.reply(message.id))
+
+    def close(self) -> None:
+        """Drop what is held."""
+        self._held = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _turn(self) -> None:
+        if self._held is None:
+            return
+        if not self._bucket.take():  # a transport message took the turn
+            self._timer = asyncio.get_running_loop().call_later(max(0.01, self._bucket.wait_s()), self._turn)
+            return
+        held, self._held = self._held, None
+        self._pass_on(held)
+
+    def _pass_on(self, message: protocol.Steer | protocol.Transport) -> None:
+        try:
+            self._tell(self._apply(message))
+        except protocol.ProtocolError as error:
+            self._tell(error.reply(message.id))

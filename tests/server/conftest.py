@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from riffstream.config import Config
+from riffstream.server.app import Server
+from tests.server.fakes import FakeStation, FakeStations
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager["Running"]]
+
+
+class Running:
+    """A server on loopback, and the station that it plays."""
+
+    def __init__(self, server: Server, stations: FakeStations) -> None:
+        self.server = server
+        self.stations = stations
+        self.url = server.url
+
+    @property
+    def station(self) -> FakeStation:
+        return self.stations.stations["main"]
+
+    def ws(self, path: str = "main") -> str:
+        return f"{self.url.replace('http', 'ws', 1)}/ws/{path}"
+
+
+@contextlib.asynccontextmanager
+async def running(
+    *names: str, speed: float | None = None, preroll: int = 48_000, **sections: dict[str, Any]
+) -> AsyncIterator[Running]:
+    """``running(limits={"steer_burst": 100})``: a server with these settings; ``speed`` plays by itself."""
+    sections.setdefault("server", {}).setdefault("drain_s", 1.0)
+    sections["server"]["port"] = 0
+    stations = FakeStations(*names, speed=speed, preroll=preroll)
+    server = Server(Config.from_dict(sections), stations)
+    await server.start()
+    try:
+        yield Running(server, stations)
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def live() -> AsyncIterator[Running]:
+    """A server whose station plays ten times as fast as real time."""
+    async with running(speed=10.0) as served:
+        yield served
