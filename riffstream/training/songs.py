@@ -1,0 +1,248 @@
+"""Songs from styles: choose instruments, write the parts, lay out the sections, play and mix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from riffstream.training import production as fx
+from riffstream.training.drums import KITS, drum_hits, drum_track, render_drums
+from riffstream.training.instruments import INSTRUMENTS
+from riffstream.training.mixing import Stem, balance, loudness_by_window, master
+from riffstream.training.music import Chord, Note, Track, progression
+from riffstream.training.patterns import PARTS, swung
+from riffstream.training.soundfont import SoundFont
+from riffstream.training.styles import Style
+from riffstream.training.synths import render_patch
+
+__all__ = ["Section", "Song", "Voice", "compose", "lay_out", "perform"]
+
+BARS_IN_WINDOW = 2
+AMPLIFIED = ("amp_guitar", "lead_guitar")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A stretch of bars and the roles that play in it; ``name`` is for captions."""
+
+    bars: int
+    roles: frozenset[str]
+    name: str = "full"
+
+
+@dataclass(slots=True)
+class Voice:
+    """One part of a song, ready to play."""
+
+    words: str
+    role: str
+    instrument: str  # a name in INSTRUMENTS, "drums" (hits on a kit) or "midi" (the track below, as it is)
+    notes: list[Note] = field(default_factory=list)
+    hits: list[tuple[float, str, int]] = field(default_factory=list)
+    pan: float = 0.0
+    kit: str = "gm"
+    track: Track | None = None
+
+
+@dataclass(slots=True)
+class Song:
+    """Everything about a song but its sound."""
+
+    name: str
+    style: Style
+    seed: int
+    bpm: float
+    bars: int
+    chords: list[Chord]
+    sections: list[Section]
+    voices: list[Voice]
+    look: str
+    opening: float = 0.0
+    descriptions: list[str] = field(default_factory=list)  # by section: the groove's own words
+
+    @property
+    def beats(self) -> int:
+        """Beats in the whole song."""
+        return self.bars * self.style.beats
+
+    @property
+    def minor(self) -> bool:
+        """Whether it rests on A minor rather than C major."""
+        roots = [chord.root for chord in self.chords]
+        return roots[0] == 9 or roots.count(9) > roots.count(0)
+
+
+def lay_out(roles: set[str], bars: int, rng: np.random.Generator) -> list[Section]:
+    """Sections of 2 to 8 bars: mostly everything plays; also intros, breakdowns, drums alone, the tune in and out."""
+    rhythm, colour = roles & {"drums", "bass"}, roles - {"drums", "bass", "lead"}
+    choices: list[tuple[str, set[str], float]] = [("full", roles, 6.0)]
+    if "lead" in roles and len(roles) > 2:
+        choices.append(("no lead", roles - {"lead"}, 2.0))
+    if "drums" in roles and roles - {"drums"}:
+        if len(roles) > 2:
+            choices.append(("breakdown", roles - {"drums"}, 1.0))
+            choices.append(("breakdown", (colour or roles) - {"drums", "bass"}, 0.6))
+        choices.append(("drums alone", {"drums"}, 0.45))
+    if rhythm == {"drums", "bass"} and len(roles) > 2:
+        choices.append(("groove", rhythm, 0.5))
+    if len(colour) > 1:
+        choices.append(("thin", rhythm | {sorted(colour)[int(rng.integers(len(colour)))]}, 1.0))
+    if "lead" in roles and "bass" in roles and len(roles) > 3:
+        choices.append(("duo", {"lead", "bass"} | ({"drums"} & roles), 0.4))
+    choices = [(name, chosen, weight) for name, chosen, weight in choices if chosen]
+    weights = np.array([weight for *_, weight in choices])
+    sections: list[Section] = []
+    left = bars
+    while left > 0:
+        length = min(left, int(rng.choice([2, 4, 4, 4, 8])))
+        pick = choices[int(rng.choice(len(choices), p=weights / weights.sum()))]
+        if not sections and rng.random() < 0.35 and len(roles) > 2:
+            pick = choices[int(rng.integers(1, len(choices)))] if len(choices) > 1 else pick
+        sections.append(Section(length, frozenset(pick[1]), pick[0]))
+        left -= length
+    if all(section.name != "full" for section in sections):
+        sections[-1] = Section(sections[-1].bars, frozenset(roles), "full")
+    return sections
+
+
+def active_bars(sections: Sequence[Section], role: str) -> list[bool]:
+    """For each bar, whether a role plays."""
+    return [role in section.roles for section in sections for _ in range(section.bars)]
+
+
+def cut_to_sections(notes: Sequence[Note], active: Sequence[bool], beats: int) -> list[Note]:
+    """Keep notes that start in active bars, and end them where their stretch of active bars ends."""
+    ends = [0.0] * len(active)
+    end = 0.0
+    for bar in range(len(active) - 1, -1, -1):
+        if active[bar]:
+            end = end if bar + 1 < len(active) and active[bar + 1] else float((bar + 1) * beats)
+            ends[bar] = end
+    out = []
+    for note in notes:
+        bar = int((note.start + 1e-6) // beats)
+        if 0 <= bar < len(active) and active[bar]:
+            length = min(note.length, ends[bar] - note.start)
+            out.append(Note(note.start, max(length, 0.05), note.pitch, note.velocity))
+    return out
+
+
+def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) -> Song:
+    """Write a song.
+
+    Args:
+        style: what kind.
+        index: which of the style's songs; the same (style, index, seed) is the same song.
+        seed: of the whole corpus.
+        soundfont: whether General MIDI instruments can be played; otherwise their synthetic stand-ins are.
+    """
+    digest = [ord(letter) for letter in style.name]
+    rng = np.random.default_rng([seed, index, *digest])
+    bars = int(rng.choice([12, 16, 16, 20]))
+    bpm = round(float(rng.uniform(*style.bpm)), 1)
+    chords = progression(str(rng.choice(style.harmony)), bars, rng)
+    voices: list[Voice] = []
+    for part in style.parts:
+        if rng.random() >= part.chance:
+            continue
+        name = str(rng.choice(part.instruments))
+        instrument = INSTRUMENTS[name]
+        words = instrument.words[0] if rng.random() < 0.6 else str(rng.choice(instrument.words))
+        write = PARTS[str(rng.choice(part.patterns))]
+        notes = write(chords, style.beats, rng, instrument.register + part.shift)
+        pan = {"bass": 0.0, "pad": 0.0, "lead": 0.12}.get(part.role, 0.35) * float(rng.uniform(-1, 1))
+        voices.append(Voice(words, part.role, name, notes, pan=pan))
+    if style.drums:
+        kit = str(rng.choice(style.kits))
+        if kit == "gm" and not soundfont:
+            kit = "break"
+        hits = drum_hits(str(rng.choice(style.drums)), bars, rng, beats=style.beats)
+        voices.append(Voice("drums" if kit == "gm" else _KIT_WORDS[kit][int(rng.integers(3))], "drums", "drums", hits=hits, kit=kit))
+    sections = lay_out({voice.role for voice in voices}, bars, rng)
+    for voice in voices:
+        active = active_bars(sections, voice.role)
+        voice.notes = [
+            Note(swung(n.start, style.swing), n.length, n.pitch, n.velocity)
+            for n in cut_to_sections(voice.notes, active, style.beats)
+        ]
+        voice.hits = [
+            (swung(beat, style.swing), hit, velocity)
+            for beat, hit, velocity in voice.hits
+            if active[min(int(beat // style.beats), bars - 1)]
+        ]
+    look = str(rng.choice(style.production))
+    opening = float(2 * BARS_IN_WINDOW * style.beats) if style.pump > 0.25 and rng.random() < 0.25 else 0.0
+    return Song(f"{style.name}/{index}", style, int(rng.integers(2**31)), bpm, bars, chords, sections, voices, look, opening)
+
+
+_KIT_WORDS = {
+    "909": ("drum machine", "909 drums", "electronic drums"), "808": ("808 drums", "drum machine", "electronic drums"),
+    "hard": ("hard distorted drums", "electronic drums", "heavy drums"), "dusty": ("dusty drums", "lo-fi drums", "drums"),
+    "break": ("breakbeat drums", "drums", "chopped drums"), "chip": ("8-bit drums", "noise drums", "chip drums"),
+}  # fmt: skip
+
+
+def perform(song: Song, soundfont: SoundFont | None) -> tuple[np.ndarray, list[Stem], np.ndarray]:
+    """Play and mix a song.
+
+    Args:
+        song: from ``compose``.
+        soundfont: None plays everything on the synthesisers.
+
+    Returns:
+        The mix [2, N] float32 at 48 kHz (beat 0 at sample 0), the stems, and their levels in dB [stems, windows].
+    """
+    rng = np.random.default_rng(song.seed)
+    samples = round(song.beats * 60 / song.bpm * fx.RATE)
+    stems: list[Stem] = []
+    gains: list[float] = []
+    sampled: list[tuple[int, Track]] = []
+    for voice in song.voices:
+        if voice.instrument == "drums":
+            if voice.kit in KITS or soundfont is None:
+                kit = voice.kit if voice.kit in KITS else "break"
+                wave = render_drums(kit, voice.hits, bpm=song.bpm, samples=samples, tune=float(rng.uniform(0.92, 1.1)))
+                if rng.random() < 0.5:
+                    wave = fx.compress(wave, -14, 3)
+            else:
+                wave = np.zeros((2, 0), np.float32)
+                sampled.append((len(stems), drum_track(voice.hits, kit=int(voice.kit[2:] or 0))))
+            stems.append(Stem(voice.words, "drums", wave))
+            gains.append(0.0)
+            continue
+        if voice.track is not None:
+            sampled.append((len(stems), voice.track))
+            stems.append(Stem(voice.words, voice.role, np.zeros((2, 0), np.float32)))
+            gains.append(0.0)
+            continue
+        instrument = INSTRUMENTS[voice.instrument]
+        if instrument.program is not None and soundfont is not None:
+            sampled.append((len(stems), Track(voice.words, instrument.program, False, voice.notes, 110, voice.pan)))
+            wave = np.zeros((2, 0), np.float32)
+        else:
+            wave = render_patch(instrument.patch, voice.notes, bpm=song.bpm, samples=samples, rng=rng)
+            if voice.pan:
+                wave = wave * np.array([[1 - 0.6 * voice.pan], [1 + 0.6 * voice.pan]], np.float32)
+        stems.append(Stem(voice.words, voice.role, wave))
+        gains.append(instrument.gain_db)
+    if sampled and soundfont is not None:
+        waves = soundfont.render([track for _, track in sampled], bpm=song.bpm, samples=samples)
+        for (place, _), wave in zip(sampled, waves, strict=True):
+            stems[place].wave = wave
+    for stem, voice in zip(stems, song.voices, strict=True):
+        if voice.instrument in AMPLIFIED and song.style.drive > 0:
+            stem.wave = _double_tracked(stem.wave, song.style.drive * float(rng.uniform(0.7, 1.3)), voice.role == "lead")
+    balance(stems, rng, gains)
+    windows = song.bars // BARS_IN_WINDOW
+    levels = loudness_by_window(stems, samples / windows, windows)
+    mix = master(stems, song.look, bpm=song.bpm, seed=song.seed, room=song.style.room, pump=song.style.pump, opening=song.opening)
+    return mix, stems, levels
+
+
+def _double_tracked(wave: np.ndarray, drive: float, lead: bool) -> np.ndarray:
+    mono = fx.amplifier(wave.mean(0), drive)
+    if lead:
+        return np.stack([mono, mono])
+    return np.stack([mono, np.roll(mono, 620)]).astype(np.float32)  # 13 ms apart: two guitarists, left and right
