@@ -1,0 +1,163 @@
+"""The generator process: owns the model and the torch device, and serves every station.
+
+Threading model
+  Main thread     loads, renders, and is the only one that sends.
+  Reader thread   receives commands into a queue; when the pipe ends, the server is gone and the process leaves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from riffstream.errors import RiffstreamError
+from riffstream.station.channel import Channel
+from riffstream.station.messages import (
+    Cancel,
+    Configure,
+    DropTake,
+    Failed,
+    Forget,
+    FromGenerator,
+    Heartbeat,
+    Job,
+    Loading,
+    Pcm,
+    Ready,
+    Shutdown,
+    ToGenerator,
+    pack,
+    unpack_command,
+)
+from riffstream.station.rendering import Renderer, Report
+
+__all__ = ["main", "serve"]
+
+BEAT_S: Final = 0.25  # between heartbeats; a long step of the model stretches it
+EXIT_FAILED: Final = 3  # could not load
+EXIT_MEMORY: Final = 4  # out of memory
+
+
+def main() -> None:
+    """Entry point of the process (``python -m riffstream.station.generator``): configure, load, serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides
+    channel = _channel()
+    commands: queue.SimpleQueue[ToGenerator] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(channel, commands), name="commands", daemon=True).start()
+    began = time.monotonic()
+    configure = commands.get()
+    if not isinstance(configure, Configure):
+        sys.exit(EXIT_FAILED)
+
+    def send(message: FromGenerator, pcm: Pcm | None = None) -> None:
+        channel.send(pack(message, pcm))
+
+    try:
+        renderer = _load(configure, lambda what: send(Loading(what)))
+    except RiffstreamError as error:
+        send(Failed("", 0, 0, "parameter", str(error)))
+        sys.exit(EXIT_FAILED)
+    except MemoryError as error:
+        send(Failed("", 0, 0, "memory", str(error) or "out of memory"))
+        sys.exit(EXIT_MEMORY)
+    send(Ready(renderer.info, time.monotonic() - began))
+    try:
+        serve(renderer, commands, lambda report: send(*report))
+    except (BrokenPipeError, ConnectionError):
+        sys.exit(0)
+    except BaseException as error:
+        if not out_of_memory(error):
+            raise
+        send(Failed("", 0, 0, "memory", str(error) or "out of memory"))
+        sys.exit(EXIT_MEMORY)
+
+
+def _channel() -> Channel:
+    """The pipes, moved away from the standard descriptors: whatever a library prints goes to the error stream."""
+    reader, writer = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    os.close(null)
+    return Channel(os.fdopen(reader, "rb", buffering=0), os.fdopen(writer, "wb", buffering=2**20))
+
+
+def _load(configure: Configure, progress: Callable[[str], None]) -> Renderer:
+    if configure.threads:
+        os.environ["OMP_NUM_THREADS"] = str(configure.threads)
+    module, _, name = configure.factory.partition(":")
+    factory = getattr(importlib.import_module(module), name)
+    renderer: Renderer = factory(configure.options, progress)
+    return renderer
+
+
+def serve(
+    renderer: Renderer,
+    commands: queue.SimpleQueue[ToGenerator],
+    send: Callable[[Report], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Render until :class:`Shutdown`: commands first, then one step, and a heartbeat now and then."""
+    beat = -BEAT_S
+    while True:
+        try:
+            while True:
+                command = commands.get_nowait() if renderer.pending else commands.get(timeout=BEAT_S)
+                if isinstance(command, Shutdown):
+                    return
+                for report in _obey(renderer, command):
+                    send(report)
+        except queue.Empty:
+            pass
+        for report in renderer.step():
+            send(report)
+        if clock() - beat >= BEAT_S:
+            beat = clock()
+            send((Heartbeat(renderer.pending, _resident_mb()), None))
+
+
+def _obey(renderer: Renderer, command: ToGenerator) -> list[Report]:
+    if isinstance(command, Job):
+        renderer.submit(command)
+    elif isinstance(command, Cancel):
+        return renderer.cancel(command.station, command.take, command.number)
+    elif isinstance(command, DropTake):
+        renderer.drop(command.station, command.take)
+    elif isinstance(command, Forget):
+        renderer.forget(command.station)
+    return []
+
+
+def _read(channel: Channel, commands: queue.SimpleQueue[ToGenerator]) -> None:
+    try:
+        while True:
+            commands.put(unpack_command(channel.receive()))
+    except (EOFError, OSError):
+        os._exit(0)  # the server is gone; there is nobody left to play for
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out (torch's own class is not imported here)."""
+    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
+        return True
+    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+
+
+def _resident_mb() -> float:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except (OSError, ValueError):
+        return 0.0
+
+
+if __name__ == "__main__":
+    main()

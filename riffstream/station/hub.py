@@ -1,0 +1,167 @@
+"""All stations of a server, and the one generator that serves them.
+
+Threading model
+  Event loop   makes every call. Nothing blocks.
+  close()      idempotent; at most a few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from riffstream.config import Config, StationConfig, check_station_name
+from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.station.messages import Configure, FromGenerator, Info, Pcm
+from riffstream.station.station import Station
+from riffstream.station.supervisor import GeneratorError, Supervisor
+
+__all__ = ["CapReached", "GeneratorError", "Hub", "UnknownStation"]
+
+
+class UnknownStation(ParameterError):  # noqa: N818  (as the errors of the other rooms: named for the fact)
+    """There is no station of this name."""
+
+
+class CapReached(RiffstreamError):  # noqa: N818
+    """As many stations as the configuration allows."""
+
+
+class Hub:
+    """See the module.
+
+    Args:
+        config: stations, generator, lengths and limits.
+        clock: monotonic seconds.
+        configure: what the generator process is told; by default from ``config.generator``.
+    """
+
+    def __init__(
+        self, config: Config, *, clock: Callable[[], float] = time.monotonic, configure: Configure | None = None
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._configure = configure
+        self._stations: dict[str, Station] = {}
+        self._supervisor: Supervisor | None = None
+        self._info: Info | None = None
+        self._closed = False
+
+    @property
+    def stations(self) -> Mapping[str, Station]:
+        """Stations by name, read only."""
+        return MappingProxyType(self._stations)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every station has sound."""
+        return bool(self._stations) and all(station.ready for station in self._stations.values())
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Of the generator; after :meth:`start`."""
+        if self._supervisor is None:
+            raise RuntimeError("the hub is not started")
+        return self._supervisor
+
+    async def start(self) -> None:
+        """Start the generator and open the configured stations; :meth:`wait_ready` waits for sound.
+
+        Raises:
+            ParameterError, MediaError: a station whose journey cannot be read.
+        """
+        self._supervisor = Supervisor(
+            self.config.generator,
+            on_ready=self._on_ready,
+            on_lost=self._on_lost,
+            on_report=self._on_report,
+            configure=self._configure,
+            clock=self._clock,
+        )
+        for name, station in self.config.stations.items():
+            self._open(name, station)
+        self._supervisor.start()
+
+    async def wait_ready(self, timeout_s: float | None = None) -> None:
+        """Until every configured station has sound.
+
+        Raises:
+            GeneratorError: the model cannot be loaded.
+            TimeoutError: not within ``timeout_s``.
+        """
+        async with asyncio.timeout(timeout_s):
+            await self.supervisor.wait_settled()
+            await asyncio.gather(*(station.wait_ready() for station in self._stations.values()))
+
+    def get(self, name: str) -> Station:
+        """A station. Raises UnknownStation."""
+        if name not in self._stations:
+            raise UnknownStation("station", name, ", ".join(self._stations) or "none: there are no stations")
+        return self._stations[name]
+
+    async def create(self, name: str, station: StationConfig | None = None) -> Station:
+        """Open another station.
+
+        Raises:
+            ParameterError: a bad name or one that is taken, or a journey that is not allowed.
+            CapReached: there are ``limits.stations`` already.
+        """
+        check_station_name(name)
+        if name in self._stations:
+            raise ParameterError("station", name, "a name that is not taken")
+        if len(self._stations) >= self.config.limits.stations:
+            raise CapReached(
+                f"there are {len(self._stations)} stations already; allowed: {self.config.limits.stations}"
+            )
+        return self._open(name, station or StationConfig())
+
+    async def delete(self, name: str) -> None:
+        """Close a station; its listeners are told. Raises UnknownStation."""
+        self.get(name)
+        self._stations.pop(name).close()
+
+    def _open(self, name: str, settings: StationConfig) -> Station:
+        station = Station(name, settings, self.config, self.supervisor.send, clock=self._clock)
+        self._stations[name] = station
+        if self._info is not None:
+            station.connect(self._info)
+            if self.supervisor.state != "ready":
+                station.disconnect("restarting")
+        return station
+
+    def _on_ready(self, info: Info) -> None:
+        self._info = info
+        for station in self._stations.values():
+            station.connect(info)
+
+    def _on_lost(self, reason: str) -> None:
+        for station in self._stations.values():
+            station.disconnect(reason)
+
+    def _on_report(self, message: FromGenerator, pcm: Pcm) -> None:
+        station = self._stations.get(getattr(message, "station", ""))
+        if station is not None:
+            station.report(message, pcm)
+
+    def health(self) -> dict[str, Any]:
+        """Figures of the generator and of every station; plain JSON values."""
+        generator = self._supervisor.health() if self._supervisor is not None else {"state": "stopped"}
+        return {
+            "ready": self.ready,
+            "generator": generator,
+            "stations": {name: station.stats() for name, station in self._stations.items()},
+        }
+
+    async def close(self) -> None:
+        """Close every station and end the generator. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for station in self._stations.values():
+            station.close("shutdown")
+        self._stations.clear()
+        if self._supervisor is not None:
+            await self._supervisor.close()

@@ -1,0 +1,273 @@
+"""One encoder for each codec of a station, and the ring of what it made, from which listeners are served.
+
+Threading model
+  Event loop       creates, attaches, reads the ring; sinks are called there.
+  Encoder thread   one for each running outlet; only caller of its encoder.
+  Hand-over        blocks in: an unbounded queue (a block comes every frame_ms, an encoder needs a fraction of that);
+                   chunks out: call_soon_threadsafe.
+  close()          idempotent; the thread ends by itself within a block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from riffstream import protocol
+from riffstream.audio.encoders import Encoder, make_encoder
+from riffstream.protocol import SAMPLE_RATE, AudioFrame, Codec, Flags
+from riffstream.station.program import Block
+
+__all__ = ["CODECS", "Chunk", "Outlet"]
+
+log = logging.getLogger(__name__)
+
+CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav", "mp4")
+KEPT_S: Final = 30.0  # encoded audio kept for bursts and for listeners that come back
+LINGER_S: Final = 20.0  # an encoder goes on so long without listeners
+
+_FRAMED: Final = {"opus": Codec.OPUS, "pcm_s16": Codec.PCM_S16}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Encoded audio, as it goes to every listener.
+
+    Attributes:
+        seq: number, one more than the chunk's before.
+        sample_pos, n_samples: place on the sample clock.
+        rev: heard at its end.
+        flags: discontinuity, silence.
+        payload: the codec's bytes (for Opus, packets after their lengths).
+        frame: the pre-built binary frame; b"" for codecs that only go over HTTP.
+        block_pos: sample clock at the end of the committed block that completed it.
+    """
+
+    seq: int
+    sample_pos: int
+    n_samples: int
+    rev: int
+    flags: Flags
+    payload: bytes
+    frame: bytes
+    block_pos: int
+
+
+Sink = Callable[[Chunk | None], None]
+_Item = Block | None
+
+
+class Outlet:
+    """See the module.
+
+    Args:
+        codec: one of :data:`CODECS`.
+        recent: called when the encoder starts: the newest committed blocks, with which the ring is filled.
+        bit_rate: bits a second; None: the codec's own.
+        linger_s: see :data:`LINGER_S`.
+    """
+
+    def __init__(
+        self,
+        codec: str,
+        recent: Callable[[], list[Block]],
+        *,
+        bit_rate: int | None = None,
+        linger_s: float = LINGER_S,
+    ) -> None:
+        self.codec = codec
+        self.header = b""
+        self.content_type = ""
+        self.next_seq = 0
+        self.closed = False
+        self._recent = recent
+        self._bit_rate = bit_rate
+        self._linger_s = linger_s
+        self._loop = asyncio.get_running_loop()
+        self._ring: deque[Chunk] = deque()
+        self._sinks: dict[int, Sink] = {}
+        self._next_sink = 0
+        self._queue: queue.SimpleQueue[_Item] | None = None
+        self._primed = asyncio.Event()
+        self._broken = False
+        self._linger: asyncio.TimerHandle | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the encoder runs."""
+        return self._queue is not None
+
+    @property
+    def sinks(self) -> int:
+        """Attached listeners."""
+        return len(self._sinks)
+
+    @property
+    def sent(self) -> int:
+        """Sample before which everything was handed to the sinks."""
+        return self._ring[-1].sample_pos + self._ring[-1].n_samples if self._ring else 0
+
+    async def started(self) -> None:
+        """Start the encoder where it does not run, and wait until the ring holds the recent past."""
+        self._start()
+        await self._primed.wait()
+
+    def attach(self, sink: Sink) -> Callable[[], None]:
+        """Have ``sink`` called with every new chunk, and with None at the end. Returns what detaches it."""
+        if self.closed:
+            self._loop.call_soon(sink, None)
+            return lambda: None
+        self._start()
+        key, self._next_sink = self._next_sink, self._next_sink + 1
+        self._sinks[key] = sink
+
+        def detach() -> None:
+            if self._sinks.pop(key, None) is not None and not self._sinks:
+                self._schedule_stop()
+
+        return detach
+
+    def since(self, seq: int) -> list[Chunk] | None:
+        """The chunks after ``seq``; None where that place is not (or no longer) known."""
+        if not self._ring or not self._ring[0].seq - 1 <= seq < self.next_seq:
+            return None
+        found = [chunk for chunk in self._ring if chunk.seq > seq]
+        return None if any(chunk.flags & Flags.DISCONTINUITY for chunk in found) else found
+
+    def burst(self, seconds: float) -> list[Chunk]:
+        """The newest chunks, at least ``seconds`` of them where there are so many."""
+        need = round(seconds * SAMPLE_RATE)
+        found: list[Chunk] = []
+        for chunk in reversed(self._ring):
+            if need <= 0:
+                break
+            found.append(chunk)
+            need -= chunk.n_samples
+        return found[::-1]
+
+    def push(self, block: Block) -> None:
+        """Newly committed audio (called by the station)."""
+        if self._queue is not None:
+            self._queue.put(block)
+
+    def close(self) -> None:
+        """The station is gone: tell the sinks, stop the encoder."""
+        if not self.closed:
+            self.closed = True
+            self._stop()
+            self._primed.set()
+            sinks, self._sinks = list(self._sinks.values()), {}
+            for sink in sinks:
+                sink(None)
+
+    def _start(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._queue is not None or self.closed:
+            return
+        self._queue = queue.SimpleQueue()
+        self._ring.clear()  # what is encoded anew would overlap it
+        self._broken = self.next_seq > 0
+        self._primed.clear()
+        if not self._sinks:
+            self._schedule_stop()
+        recent = self._recent()
+        threading.Thread(
+            target=self._work, args=(self._queue, recent), name=f"encoder-{self.codec}", daemon=True
+        ).start()
+
+    def _schedule_stop(self) -> None:
+        if self._linger is None:
+            self._linger = self._loop.call_later(self._linger_s, self._stop_if_unused)
+
+    def _stop_if_unused(self) -> None:
+        self._linger = None
+        if not self._sinks:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._queue is not None:
+            self._queue.put(None)
+            self._queue = None
+
+    # -- encoder thread -------------------------------------------------------------------------------------------
+
+    def _work(self, source: queue.SimpleQueue[_Item], recent: list[Block]) -> None:
+        encoder: Encoder | None = None
+        waiting = deque(recent)
+        expected = -1
+        primed = False
+        while True:
+            if not waiting and not primed:
+                primed = True
+                self._post(source, self._primed.set)
+            block = waiting.popleft() if waiting else source.get()
+            if block is None:
+                return
+            try:
+                if encoder is None or block.pos != expected:
+                    fresh = encoder is not None
+                    encoder = make_encoder(self.codec, start=block.pos, bit_rate=self._bit_rate)
+                    self._post(source, self._describe, encoder.header, encoder.content_type, fresh)
+                packets = encoder.push(block.pcm)
+                expected = block.pos + len(block.pcm)
+            except Exception:
+                log.exception("encoder %s failed; starting a new one", self.codec)
+                encoder = None
+                continue
+            if not packets:
+                continue
+            if self.codec == "opus":
+                payload = protocol.join_packets([packet.data for packet in packets])
+            else:
+                payload = b"".join(packet.data for packet in packets)
+            n_samples = sum(packet.n_samples for packet in packets)
+            self._post(source, self._publish, block, max(0, packets[0].sample_pos), n_samples, payload)
+
+    def _post(self, source: queue.SimpleQueue[_Item], call: Callable[..., None], *args: object) -> None:
+        def run() -> None:
+            if self._queue is source:  # not stopped meanwhile
+                call(*args)
+
+        try:
+            self._loop.call_soon_threadsafe(run)
+        except RuntimeError:  # the loop is closed: the process is leaving
+            source.put(None)
+
+    # -- event loop -----------------------------------------------------------------------------------------------
+
+    def _describe(self, header: bytes, content_type: str, fresh: bool) -> None:
+        self.header, self.content_type = header, content_type
+        self._broken = self._broken or fresh
+
+    def _publish(self, block: Block, sample_pos: int, n_samples: int, payload: bytes) -> None:
+        flags = Flags.SILENCE if block.silent else Flags.NONE
+        if self._broken:
+            flags |= Flags.DISCONTINUITY
+            self._broken = False
+        frame = b""
+        if (codec := _FRAMED.get(self.codec)) is not None:
+            frame = protocol.pack_frame(
+                AudioFrame(self.next_seq, sample_pos, n_samples, block.rev, payload, codec=codec, flags=flags)
+            )
+        end = block.pos + len(block.pcm)
+        chunk = Chunk(self.next_seq, sample_pos, n_samples, block.rev, flags, payload, frame, end)
+        self.next_seq += 1
+        self._ring.append(chunk)
+        while self._ring[0].sample_pos < sample_pos - KEPT_S * SAMPLE_RATE:
+            self._ring.popleft()
+        for sink in list(self._sinks.values()):
+            try:
+                sink(chunk)
+            except Exception:  # one listener's fault must not reach the others
+                log.exception("a listener of %s failed", self.codec)

@@ -1,0 +1,52 @@
+"""The last minutes of committed audio. One thread at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from riffstream.station.messages import Pcm
+from riffstream.station.program import Block
+
+__all__ = ["PcmRing"]
+
+
+class PcmRing:
+    """A ring of committed audio, kept as int16 (half the memory; what listeners get is no finer).
+
+    Args:
+        samples: capacity.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._data = np.zeros((samples, 2), np.int16)
+        self.end = 0
+
+    @property
+    def begin(self) -> int:
+        """Sample clock of the oldest sample that is held."""
+        return max(0, self.end - len(self._data))
+
+    def push(self, pcm: Pcm) -> None:
+        """Add [n, 2] at the end; n is at most the capacity."""
+        first = self.end % len(self._data)
+        whole = np.clip(np.rint(pcm * 32767.0), -32768, 32767).astype(np.int16)
+        head = whole[: len(self._data) - first]
+        self._data[first : first + len(head)] = head
+        self._data[: len(whole) - len(head)] = whole[len(head) :]
+        self.end += len(pcm)
+
+    def read(self, start: int, end: int) -> Pcm:
+        """Samples [start, end), cut to what is held; float32 [n, 2]."""
+        start, end = max(start, self.begin), min(end, self.end)
+        index = np.arange(start, max(start, end)) % len(self._data)
+        return self._data[index].astype(np.float32) / np.float32(32767.0)
+
+    def blocks(self, seconds: float, size: int, rev: int) -> list[Block]:
+        """The newest ``seconds`` as blocks of ``size`` samples."""
+        first = max(self.begin, self.end - round(seconds * 48_000 / size) * size)
+        first += (self.end - first) % size
+        out = []
+        for pos in range(first, self.end, size):
+            pcm = self.read(pos, pos + size)
+            out.append(Block(pos, pcm, rev, not pcm.any()))
+        return out

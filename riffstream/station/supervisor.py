@@ -1,0 +1,264 @@
+"""Keeps one generator process alive: starts it, watches its heartbeat, and starts another when it crashes or stalls.
+
+Threading model
+  Event loop   makes every call and gets every callback. The pipe's threads are ``link.py``'s.
+  close()      idempotent; asks the process to leave, kills it after ``LEAVE_S``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO, Final, Literal, cast
+
+import msgspec
+
+from riffstream.config import Generator as Settings
+from riffstream.errors import RiffstreamError
+from riffstream.station.channel import Channel
+from riffstream.station.link import Link
+from riffstream.station.messages import (
+    Configure,
+    Failed,
+    FromGenerator,
+    Heartbeat,
+    Info,
+    Loading,
+    Pcm,
+    Ready,
+    Shutdown,
+    ToGenerator,
+)
+
+__all__ = ["GeneratorError", "Supervisor", "configuration"]
+
+log = logging.getLogger(__name__)
+
+LEAVE_S: Final = 3.0
+HEALTHY_S: Final = 60.0  # after so long without a fault, the next restart is immediate again
+State = Literal["stopped", "loading", "ready", "waiting", "failed"]
+
+
+class GeneratorError(RiffstreamError):
+    """The generator cannot load at all; the message says why."""
+
+
+def configuration(settings: Settings) -> Configure:
+    """What the process is told first."""
+    if settings.model == "tone":
+        return Configure("riffstream.station.rendering:make_tone", {})
+    options = msgspec.to_builtins(settings)
+    return Configure("riffstream.station.renderer:make_renderer", options, settings.threads)
+
+
+class Supervisor:
+    """See the module.
+
+    Args:
+        settings: times and the model.
+        on_ready: a generator is warm. on_lost: it is gone (why). on_report: a message about a station.
+        configure: what the process is told; by default from ``settings``.
+        clock: monotonic seconds.
+
+    Attributes:
+        state: stopped, loading, ready, waiting (for a restart) or failed (for good). restarts: so far.
+        reason: why the last one ended. pid: of the process. rss_mb, pending: of its last heartbeat.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_ready: Callable[[Info], None],
+        on_lost: Callable[[str], None],
+        on_report: Callable[[FromGenerator, Pcm], None],
+        configure: Configure | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.state: State = "stopped"
+        self.reason = ""
+        self.restarts = 0
+        self.loading = ""
+        self.load_s = 0.0
+        self.rss_mb = 0.0
+        self.pending = 0
+        self._configure = configure or configuration(settings)
+        self._on_ready, self._on_lost, self._on_report = on_ready, on_lost, on_report
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Link | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._heard = 0.0
+        self._ready_at = 0.0
+        self._faults = 0
+        self._never_ready = True
+        self._closed = False
+        self._settled = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process."""
+        return self._process.pid if self._process is not None else None
+
+    async def wait_settled(self) -> None:
+        """Until the first generator is ready. Raises GeneratorError where none will ever be."""
+        await self._settled.wait()
+        if self.state == "failed":
+            raise GeneratorError(self.reason)
+
+    def start(self) -> None:
+        """Start the process; :meth:`wait_settled` or ``on_ready`` tell when it is warm."""
+        self._closed = False
+        self._spawn()
+
+    def send(self, messages: Iterable[ToGenerator]) -> None:
+        """Send to the generator; dropped while there is none."""
+        if self._link is not None and self.state == "ready":
+            self._link.send(messages)
+
+    def _spawn(self) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "riffstream.station.generator"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            bufsize=2**18,
+        )
+        self._process = process
+        self._heard = self._clock()
+        self.state = "loading"
+        self._link = self._make_link(process)
+        self._link.send([self._configure])
+        self._schedule_watch()
+
+    def _make_link(self, process: subprocess.Popen[bytes]) -> Link:
+        channel = Channel(cast(BinaryIO, process.stdout), cast(BinaryIO, process.stdin))
+        return Link(channel, self._receive, lambda: self._lost("it ended"))
+
+    def _receive(self, message: FromGenerator, pcm: Pcm) -> None:
+        self._heard = self._clock()
+        if isinstance(message, Heartbeat):
+            self.rss_mb, self.pending = message.rss_mb, message.pending
+        elif isinstance(message, Loading):
+            self.loading = message.what
+            log.info("generator: %s", message.what)
+        elif isinstance(message, Ready):
+            self.state, self.load_s, self._ready_at = "ready", message.seconds, self._heard
+            self._never_ready = False
+            log.info("generator ready: %s on %s, %.1f s", message.info.model, message.info.device, message.seconds)
+            self._settled.set()
+            self._on_ready(message.info)
+        elif isinstance(message, Failed) and not message.station:
+            self._fatal(message)
+        else:
+            self._on_report(message, pcm)
+
+    def _fatal(self, message: Failed) -> None:
+        """The process reported why it is about to end."""
+        if message.kind == "memory":
+            options = dict(self._configure.options)
+            if options.get("max_batch", 1) > 1:
+                options["max_batch"] //= 2
+                self._configure = msgspec.structs.replace(self._configure, options=options)
+            self._lost(f"out of memory: {message.message}")
+        elif self._never_ready:
+            self._end_process()
+            self.state, self.reason = "failed", message.message
+            self._settled.set()
+        else:
+            self._lost(message.message)
+
+    def _lost(self, reason: str) -> None:
+        if self._closed or self.state in ("waiting", "failed", "stopped"):
+            return
+        was_ready = self.state == "ready"
+        if was_ready and self._clock() - self._ready_at > HEALTHY_S:
+            self._faults = 0
+        wait = min(self.settings.backoff_max_s, self.settings.backoff_s * 2**self._faults)
+        self._faults = min(self._faults + 1, 30)
+        self.restarts += 1
+        self.state, self.reason = "waiting", reason
+        code = self._process.poll() if self._process is not None else None
+        log.warning("generator lost (%s, exit code %s); restarting in %.2f s", reason, code, wait)
+        self._end_process()
+        if was_ready:
+            self._on_lost(reason)
+        self._watch = self._loop.call_later(wait, self._respawn)
+
+    def _respawn(self) -> None:
+        if not self._closed:
+            self._spawn()
+
+    def _schedule_watch(self) -> None:
+        limit = self.settings.stall_s if self.state == "ready" else self.settings.load_s
+        self._watch = self._loop.call_later(max(0.02, min(1.0, limit / 4)), self._check)
+
+    def _check(self) -> None:
+        if self._closed or self.state not in ("loading", "ready"):
+            return
+        limit = self.settings.stall_s if self.state == "ready" else self.settings.load_s
+        if self._clock() - self._heard > limit:
+            self._lost(f"no heartbeat for {limit:g} s")
+            return
+        if self._process is not None and self._process.poll() is not None:
+            self._lost("it ended")
+            return
+        self._schedule_watch()
+
+    def _end_process(self) -> None:
+        """Cut the link and see the process off."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            self._reap(process)
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None and not self._loop.is_closed():
+            self._loop.call_later(0.05, self._reap, process)
+
+    def health(self) -> dict[str, Any]:
+        """Figures for people and metrics; plain JSON values."""
+        return {
+            "state": self.state,
+            "reason": self.reason,
+            "loading": self.loading if self.state == "loading" else "",
+            "restarts": self.restarts,
+            "load_s": round(self.load_s, 3),
+            "rss_mb": round(self.rss_mb, 1),
+            "pending": self.pending,
+            "pid": self.pid,
+        }
+
+    async def close(self) -> None:
+        """End the process. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.state = "stopped"
+        if self._watch is not None:
+            self._watch.cancel()
+        process, self._process = self._process, None
+        if self._link is not None:
+            self._link.send([Shutdown()])
+            until = self._loop.time() + LEAVE_S
+            while process is not None and process.poll() is None and self._loop.time() < until:
+                await asyncio.sleep(0.02)
+            self._link.close()
+            self._link = None
+        if process is not None and process.poll() is None:
+            process.kill()
+            while process.poll() is None:
+                await asyncio.sleep(0.02)
+        self._settled.set()
