@@ -107,8 +107,9 @@ class PhaseIntegrator:
         louder = torch.maximum(left, right)
         rooted = (before >= louder) | ((louder <= now) & (before >= now - ONSET))
         index = torch.arange(bins, device=now.device).expand(batch, frames, bins)
-        below = torch.where(rooted, index, -1).cummax(-1).values
-        above = torch.where(rooted, index, bins).flip(-1).cummin(-1).values.flip(-1)
+        loose = ~rooted
+        below = index.masked_fill(loose, -1).cummax(-1).values
+        above = index.masked_fill(loose, bins).flip(-1).cummin(-1).values.flip(-1)
         # Uphill, unless there is no root on that side; a frame without any root hangs on its lowest bin.
         source = torch.where((left > right) & (below >= 0) | (above >= bins), below, above).clamp_min_(0)
         source = torch.where(rooted, index, source)

@@ -16,7 +16,7 @@ from torch import Tensor
 from riffstream.spectrogram.analysis import hann
 from riffstream.spectrogram.grid import Geometry
 
-__all__ = ["OverlapAdd", "Refinement"]
+__all__ = ["OverlapAdd", "Refinement", "impose"]
 
 
 class Refinement:
@@ -63,7 +63,7 @@ class Refinement:
             last: no frame follows.
 
         Returns:
-            [B, n, bins] complex64 of magnitude 1: the refined phases of the frames whose successor is known.
+            [B, n, bins] complex64, the spectra of the signal that those frames make, where the next frame is known.
         """
         overlap, batch = self._geometry.overlap, spectra.shape[0]
         frames = _signals(spectra, self._geometry, self._window)
@@ -86,7 +86,7 @@ class Refinement:
         self._emitted = min(stop, overlap - 1)
         self._held = frames[:, stop - self._emitted :].clone()
         spectrum: Tensor = torch.fft.rfft(joined.view(batch, stop - start, -1))
-        return _unit(spectrum[..., : self._bins])
+        return spectrum[..., : self._bins]
 
     def _scale(self, start: int, stop: int, known: int) -> Tensor:
         steady = self._geometry.overlap - 1
@@ -106,12 +106,14 @@ def _signals(spectra: Tensor, geometry: Geometry, window: Tensor) -> Tensor:
     return signals.view(shape)
 
 
-def _unit(spectrum: Tensor) -> Tensor:
-    """Divide by the magnitude (zero stays zero); several times faster than ``spectrum / spectrum.abs()``."""
-    parts = torch.view_as_real(spectrum)
-    scale = parts.square().sum(-1, keepdim=True).clamp_min_(1e-36).rsqrt_()
-    unit: Tensor = torch.view_as_complex(parts * scale)
-    return unit
+def impose(spectra: Tensor, magnitudes: Tensor) -> Tensor:
+    """Keep the phases of ``spectra`` (complex64) and give them ``magnitudes`` (float32, broadcast); 0 has phase 0.
+
+    Several times faster than ``magnitudes * spectra / spectra.abs()``.
+    """
+    real, imaginary = spectra.real, spectra.imag
+    scale = (real * real).addcmul_(imaginary, imaginary).clamp_min_(1e-36).rsqrt_()
+    return spectra * (magnitudes * scale)
 
 
 class OverlapAdd:

@@ -26,14 +26,14 @@ from riffstream.spectrogram.griffin_lim import griffin_lim
 from riffstream.spectrogram.mel import MelInverter
 from riffstream.spectrogram.params import SpectrogramParams
 from riffstream.spectrogram.pghi import TURN, PhaseIntegrator
-from riffstream.spectrogram.refine import OverlapAdd, Refinement
+from riffstream.spectrogram.refine import OverlapAdd, Refinement, impose
 from riffstream.spectrogram.transpose import MAX_KEY, Spectrum
 
 __all__ = ["Vocoder", "VocoderStream"]
 
 Method = Literal["pghi", "griffin-lim"]
 DEFAULT_ITERATIONS = {"pghi": 3, "griffin-lim": 32}
-BLOCK_FRAMES = 32  # frames worked on at once: their spectra stay in the processor's cache
+BLOCK_FRAMES = 128  # frames worked on at once, over all clips: enough to hide the interpreter, few enough for a cache
 
 
 class Vocoder:
@@ -66,7 +66,7 @@ class Vocoder:
         self.device = torch.device(device)
         self.geometry = Geometry.of(params)
         self.inverter = MelInverter(params, updates=mel_updates, device=self.device)
-        self.spectrum = Spectrum(self.inverter, params.n_fft, self.geometry.window)
+        self.spectrum = Spectrum(self.inverter, params.n_fft, self.geometry.window, self.device)
         self.bins = self.spectrum.bins
 
     @property
@@ -174,8 +174,9 @@ class VocoderStream:
         self._check(mel, hop, key)
         parts = [self._silence()]
         mel = mel.to(self.vocoder.device, torch.float32)
-        for start in range(0, mel.shape[-1], BLOCK_FRAMES):
-            frames = self.vocoder.spectrum(mel[..., start : start + BLOCK_FRAMES], key)
+        block = max(1, BLOCK_FRAMES // self._batch)
+        for start in range(0, mel.shape[-1], block):
+            frames = self.vocoder.spectrum(mel[..., start : start + block], key)
             parts.append(self._sound(self._grid.push(frames, hop)))
             self._emitted += parts[-1].shape[-1]
         return torch.cat(parts, -1)
@@ -201,14 +202,14 @@ class VocoderStream:
         guide = magnitudes[:, 0] if self.channels == 1 else magnitudes.square().sum(1).sqrt_()
         self._guide = torch.cat((self._guide, guide), 1)
         angle = self._phase.push(guide, last=last).float().mul_(2 * math.pi / TURN)
-        phases = torch.polar(self._signs.expand_as(angle), angle)
+        spectra = torch.complex(angle.cos() * self._signs, angle.sin() * self._signs)
         for k, stage in enumerate(self._refinements):
-            start = self._passed[k] - self._passed[-1]
-            self._passed[k] += phases.shape[1]
-            phases = stage.push(phases * self._guide[:, start : start + phases.shape[1]], last=last)
-        count = phases.shape[1]
+            start, count = self._passed[k] - self._passed[-1], spectra.shape[1]
+            self._passed[k] += count
+            spectra = stage.push(impose(spectra, self._guide[:, start : start + count]), last=last)
+        count = spectra.shape[1]
         self._passed[-1] += count
-        samples = self._overlap.push(self._held[:, :, :count] * phases[:, None], last=last)
+        samples = self._overlap.push(impose(spectra[:, None], self._held[:, :, :count]), last=last)
         self._held, self._guide = self._held[:, :, count:].clone(), self._guide[:, count:].clone()
         return samples
 
