@@ -1,0 +1,68 @@
+"""Signals and helpers shared by the audio tests."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
+
+from riffstream.audio.blocks import Pcm
+
+RATE = 48_000
+
+
+def tone(hz: float, dbfs: float, seconds: float, *, rate: int = RATE, channels: int = 2) -> Pcm:
+    """A sine whose peak lies at ``dbfs``, the same on every channel, faded over nothing."""
+    n = round(seconds * rate)
+    wave = 10 ** (dbfs / 20) * np.sin(2 * np.pi * hz * np.arange(n) / rate)
+    return np.repeat(wave[:, None], channels, axis=1).astype(np.float32)
+
+
+def noise(n: int, *, level: float = 0.1, seed: int = 0, channels: int = 2) -> Pcm:
+    """White noise of a standard deviation, independent on each channel."""
+    return (np.random.default_rng(seed).standard_normal((n, channels)) * level).astype(np.float32)
+
+
+def music(n: int, *, level: float = 0.1, seed: int = 0) -> Pcm:
+    """Noise under 8 kHz, which every codec keeps well enough for its place to be found again."""
+    sos = butter(4, 8_000, fs=RATE, output="sos")
+    filtered = sosfilt(sos, np.random.default_rng(seed).standard_normal((n, 2)), axis=0)
+    return (filtered * level / filtered.std()).astype(np.float32)
+
+
+def pieces(pcm: Pcm, sizes: Sequence[int]) -> Iterable[Pcm]:
+    """``pcm`` cut into blocks of the given sizes, over and over."""
+    at = turn = 0
+    while at < len(pcm):
+        size = sizes[turn % len(sizes)]
+        yield pcm[at : at + size]
+        at += size
+        turn += 1
+
+
+def stream(push: Callable[[Pcm], Pcm], flush: Callable[[], Pcm], pcm: Pcm, sizes: Sequence[int]) -> Pcm:
+    """What a streaming object makes of ``pcm`` in blocks."""
+    return np.concatenate([push(block) for block in pieces(pcm, sizes)] + [flush()])
+
+
+def lag(reference: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[int, float]:
+    """Samples by which ``other`` comes after ``reference``, and their correlation there (first channel)."""
+    n = min(len(reference), len(other))
+    size = 1 << (n.bit_length() + 1)
+    a, b = reference[:n, 0], other[:n, 0]
+    product = np.fft.irfft(np.fft.rfft(a, size).conj() * np.fft.rfft(b, size), size)
+    place = int(product.argmax())
+    shift = place - size if place > size // 2 else place
+    over = slice(max(0, -shift), n - max(0, shift))
+    c, d = a[over], b[over.start + shift : over.stop + shift]
+    return shift, float(c @ d / np.sqrt((c @ c) * (d @ d)))
+
+
+def ffmpeg_decode(program: str, data: bytes, *, rate: int = RATE, channels: int = 2) -> Pcm:
+    """Decode bytes as a player would get them from a socket; anything ffmpeg calls an error fails the test."""
+    command = [program, "-v", "error", "-i", "-", "-f", "f32le", "-ac", str(channels), "-ar", str(rate), "-"]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    return np.frombuffer(done.stdout, np.float32).reshape(-1, channels)
