@@ -90,6 +90,7 @@ class SeedImages:
         return ("name", seed)
 
     def _encode(self, seed: Seed, bpm: float | None) -> Tensor:
+        rescale = isinstance(seed, str)
         if isinstance(seed, str):
             seed = self._named(seed)
         if isinstance(seed, Tensor):
@@ -97,7 +98,7 @@ class SeedImages:
         if isinstance(seed, np.ndarray):
             if seed.dtype != np.uint8 or seed.ndim != 3 or seed.shape[2] != 3:
                 raise ParameterError("seed_image", f"{seed.dtype} {seed.shape}", "a picture, uint8 [H, W, 3]")
-            return self.family.encode_image(seed)[0]
+            return self._encode_picture(seed, rescale)
         name = str(seed) if isinstance(seed, Path) else f"{len(seed)} bytes"
         try:
             data = seed.read_bytes() if isinstance(seed, Path) else seed
@@ -105,11 +106,22 @@ class SeedImages:
             raise MediaError(f"seed image {name}: {error.strerror or error}") from None
         try:
             with Image.open(io.BytesIO(data)) as image:
-                return self.family.encode_image(np.asarray(image.convert("RGB")))[0]
+                return self._encode_picture(np.array(image.convert("RGB")), rescale)
         except UnidentifiedImageError:
             return self._encode_audio(data, bpm)
         except (OSError, Image.DecompressionBombError) as error:
             raise MediaError(f"seed image {name}: {error}") from None
+
+    def _encode_picture(self, picture: np.ndarray, rescale: bool) -> Tensor:
+        """``rescale``: bring a picture from the library, perhaps of another model, to this one's height. Its rhythm
+        carries over, and with denoising its sound becomes this model's."""
+        rows = self.family.params.num_frequencies
+        if rescale and picture.shape[0] != rows:
+            picture = np.array(Image.fromarray(picture).resize((picture.shape[1], rows), Image.Resampling.LANCZOS))
+        if picture.shape[0] != rows:
+            given = f"a picture of {picture.shape[1]} x {picture.shape[0]}"
+            raise ParameterError("seed_image", given, f"pictures {rows} rows high with this model")
+        return self.family.encode_image(picture)[0]
 
     def _named(self, name: str) -> Tensor | np.ndarray | bytes | Path:
         found = self.source.load(name, self.family) if self.source is not None else None

@@ -1,0 +1,189 @@
+"""How fast a model makes clips: seconds a clip by stage, throughput against stations, and other ways side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from riffstream.diffusion.ranges import check
+from riffstream.errors import ParameterError
+
+if TYPE_CHECKING:
+    from riffstream.diffusion.family import Family
+
+__all__ = ["EXAMPLES", "add_arguments", "run"]
+
+EXAMPLES = """examples:
+  riffstream bench model
+  riffstream bench model --model path/to/checkpoint --steps 20 --stations 1,2,4,8
+  riffstream bench model --model sd15-random --rivals      (with a GPU)
+"""
+RANDOM = "sd15-random"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``riffstream bench model``."""
+    parser.add_argument(
+        "--model",
+        default="mini",
+        help=f"mini, a folder, a file or a hub id; {RANDOM}: Stable Diffusion 1.5's size with random weights",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    parser.add_argument("--steps", type=int, help="denoising steps (the model's default)")
+    parser.add_argument("--guidance", type=float, help="guidance (the model's default; 1 turns it off)")
+    parser.add_argument("--stations", default="1,2,4,8", help="clips in progress at once, a list")
+    parser.add_argument("--runs", type=int, default=5, help="repetitions of each measurement")
+    parser.add_argument("--rivals", action="store_true", help="also diffusers' own pipeline, and Riffusion's way")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the networks (Stable Diffusion)")
+    parser.add_argument("--whole", action="store_true", help=f"with {RANDOM} on a CPU: whole clips, which take minutes")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    stations = _stations(args.stations)
+    if not 1 <= args.runs <= 1000:
+        raise ParameterError("runs", args.runs, "1 to 1000")
+    for name in ("steps", "guidance"):
+        if getattr(args, name) is not None:
+            check(name, getattr(args, name))
+    family = _load(args)
+    report = measure(family, args, stations)
+    print(json.dumps(report, indent=1) if args.json else render(report))
+    return 0
+
+
+def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -> dict[str, Any]:
+    """Everything that ``args`` ask for, as JSON values."""
+    import torch
+
+    from riffstream.bench import model_measure as bench
+
+    def say(what: str) -> None:
+        if not args.quiet:
+            print(f"measuring {what} ...", file=sys.stderr, flush=True)
+
+    device, dtype = family.device, family.dtype
+    guidance = family.defaults.guidance if args.guidance is None else float(args.guidance)
+    steps = args.steps or family.defaults.steps
+    one_only = args.model == RANDOM and device.type != "cuda" and not args.whole
+    say("the matrix rate")
+    rate = bench.matmul_rate(device, dtype)
+    say("one evaluation")
+    seconds, flop = bench.evaluation(family, runs=1 if one_only else args.runs)
+    report: dict[str, Any] = {
+        "model": args.model,
+        "machine": _machine(device),
+        "torch": torch.__version__,
+        "dtype": str(dtype).removeprefix("torch."),
+        "steps": steps,
+        "guidance": guidance,
+        "audio_s_per_clip": bench.clip_seconds(family),
+        "matrix_tflops": rate / 1e12,
+        "evaluation": {"seconds": seconds, "gflop": flop / 1e9, "share_of_matrix_rate": flop / seconds / rate},
+        "notes": [],
+    }
+    if one_only:
+        rows = steps * (2 if guidance > 1 else 1)
+        report["notes"].append(
+            f"one evaluation only; {steps} steps would take about {rows * seconds:.0f} s a clip (--whole measures it)"
+        )
+        return report
+    say("the stages of a clip")
+    report["stages"] = bench.plain(bench.stages(family, steps=steps, guidance=guidance, runs=args.runs))
+    report["throughput"] = []
+    for clips in stations:
+        say(f"{clips} stations")
+        result = bench.throughput(family, clips=clips, steps=steps, guidance=guidance, rounds=max(2, args.runs // 2))
+        report["throughput"] += bench.plain([result])
+    if args.rivals and family.name != "stable-diffusion":
+        report["notes"].append("no rivals: diffusers' pipelines run Stable Diffusion checkpoints only")
+    elif args.rivals:
+        say("diffusers' pipelines")
+        found = bench.rivals(
+            family, steps=steps, guidance=guidance, stations=max(stations), runs=max(1, args.runs // 2)
+        )
+        report["rivals"] = bench.plain(found)
+    if device.type != "cuda":
+        report["notes"].append("no GPU was used: on one, run with --model sd15-random --rivals for the side-by-side")
+    return report
+
+
+def render(report: dict[str, Any]) -> str:
+    """The report as Markdown."""
+    one = report["evaluation"]
+    lines = [
+        f"### {report['model']}: {report['machine']}, torch {report['torch']}, {report['dtype']}",
+        "",
+        f"{report['steps']} steps, guidance {report['guidance']:g}, {report['audio_s_per_clip']:.2f} s of audio a "
+        f"clip. One evaluation: {1e3 * one['seconds']:.1f} ms, {one['gflop']:.1f} GFLOP, "
+        f"{100 * one['share_of_matrix_rate']:.0f} % of the measured matrix rate "
+        f"({report['matrix_tflops']:.2f} TFLOP/s).",
+    ]
+    if "stages" in report:
+        audio = report["audio_s_per_clip"]
+        lines += ["", "| stage | p50 ms | p95 ms | times real time |", "|---|---|---|---|"]
+        for stage in report["stages"]:
+            speed = audio / max(stage["p50_s"], 1e-9)
+            lines.append(f"| {stage['name']} | {1e3 * stage['p50_s']:.1f} | {1e3 * stage['p95_s']:.1f} | {speed:.1f} |")
+    if report.get("throughput"):
+        lines += [
+            "",
+            "| stations | clips/s | s/clip | times real time | wait p50 s | p95 s | peak GB |",
+            "|" + "---|" * 7,
+        ]
+        for row in report["throughput"]:
+            lines.append(
+                f"| {row['clips']} | {row['clips_per_second']:.2f} | {row['seconds_per_clip']:.3f} "
+                f"| {row['real_time']:.1f} | {row['p50_s']:.2f} | {row['p95_s']:.2f} | {row['peak_gb']:.2f} |"
+            )
+    if report.get("rivals"):
+        ours = max(report["throughput"], key=lambda row: row["clips"])["seconds_per_clip"]
+        lines += ["", "| way | steps | batch | s/clip | times real time | ours is faster by |", "|" + "---|" * 6]
+        for row in report["rivals"]:
+            lines.append(
+                f"| {row['name']} | {row['steps']} | {row['batch']} | {row['seconds_per_clip']:.3f} "
+                f"| {row['real_time']:.1f} | {row['seconds_per_clip'] / ours:.2f} |"
+            )
+    return "\n".join([*lines, *(f"\n{note}" for note in report["notes"])])
+
+
+def _load(args: argparse.Namespace) -> Family:
+    options = None
+    if args.compile:
+        from riffstream.diffusion.sd import SdOptions
+
+        options = SdOptions(compile=True)
+    if args.model == RANDOM:
+        from riffstream.bench.random_sd15 import random_sd15
+        from riffstream.diffusion.checkpoint_device import pick_device, pick_dtype
+
+        device = pick_device(args.device)
+        return random_sd15(device, pick_dtype(args.dtype, device), options=options)
+    from riffstream.diffusion.checkpoint import Checkpoint
+
+    return Checkpoint.load(args.model, device=args.device, dtype=args.dtype, progress=not args.quiet, options=options)
+
+
+def _stations(text: str) -> list[int]:
+    try:
+        counts = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        counts = []
+    if not counts or not 1 <= counts[0] <= counts[-1] <= 64:
+        raise ParameterError("stations", text, "whole numbers from 1 to 64, separated by commas")
+    return counts
+
+
+def _machine(device: Any) -> str:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
