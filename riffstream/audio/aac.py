@@ -17,7 +17,7 @@ FRAME = 1024
 class AacEncoder(FrameEncoder):
     """AAC-LC, one ADTS frame a packet, joinable at any frame.
 
-    A decoder that joins in mid-stream is exact from its second frame on (``preroll``): every frame overlaps the next.
+    A decoder that joins in mid-stream is right from its second frame on (``preroll``): every frame overlaps the next.
 
     Args:
         sample_rate: one of AAC's, 8000 to 96000 Hz.

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_packets_say_where_they_lie(name: str) -> None:
     encoder = make(start=1_000_000)
     packets = encode(encoder, wave)
     assert packets[0].sample_pos == 1_000_000 - encoder.priming
-    for packet, following in zip(packets, packets[1:], strict=False):
+    for packet, following in pairwise(packets):
         assert following.sample_pos == packet.sample_pos + packet.n_samples
     assert packets[-1].sample_pos + packets[-1].n_samples == 1_000_000 + LENGTH
     assert encoder.close() == []
@@ -109,8 +110,11 @@ def test_a_late_joiner_hears_the_same_from_the_preroll_on(name: str, part: float
     whole = ffmpeg_decode(ffmpeg, encoder.header + body(packets))
     offset = packets[first].sample_pos + cut + skip + (encoder.priming if CODECS[name][2] else 0)
     n = min(len(whole) - offset, len(joined) - skip) - 4_800
-    # Opus converges, the others are exact.
-    np.testing.assert_allclose(joined[skip : skip + n], whole[offset : offset + n], atol=0.02 if cut else 1e-4)
+    alone, together = joined[skip : skip + n], whole[offset : offset + n]
+    if name.startswith(("mp3", "wav")):
+        np.testing.assert_allclose(alone, together, atol=1e-4)
+    else:  # Opus converges; AAC decoders draw substituted noise themselves
+        assert lag(together, alone) == (0, pytest.approx(1, abs=0.02))
 
 
 def ffmpeg_decode_leniently(program: str, data: bytes) -> np.ndarray:
@@ -205,7 +209,7 @@ def test_ogg_pages_are_whole_numbered_and_trimmed_at_the_end(need_tool: Callable
     path.write_bytes(encoder.header + body(packets))
     probe = [need_tool("ffprobe"), "-v", "error", "-show_streams", "-of", "json", str(path)]
     stream = json.loads(subprocess.run(probe, capture_output=True, check=True).stdout)["streams"][0]
-    assert stream["tags"]["title"] == "lo-fi rain, jazz"
+    assert "lo-fi rain, jazz" in stream["tags"].values()
     assert len(ffmpeg_decode(need_tool("ffmpeg"), path.read_bytes())) == LENGTH
 
 
