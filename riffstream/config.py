@@ -187,7 +187,7 @@ class Timeline(_Checked):
     repeats: int = _in(4, 0, 1000)
     idle_s: float = _in(30.0, 0, 86400, unit="s")
     ring_s: float = _in(120.0, 5, 3600, unit="s")
-    loudness_lufs: float | None = _in(-16.0, -40, -5, unit="LUFS")
+    loudness_lufs: float | None = _in(-16.0, -40, -8, unit="LUFS")
     true_peak_dbtp: float = _in(-1.0, -20, 0, unit="dBTP")
 
     def __post_init__(self) -> None:

@@ -25,11 +25,13 @@ class Effort:
         first_s: from sending a job to its first audio. done_s: to its last, at full effort.
         vocoder_s: to the first audio of a clip that is known already.
         level: 0 full effort, 1 fewer steps, 2 no guidance as well.
+        adaptive: False offline, where there is time for everything.
     """
 
     def __init__(self, first_s: float = 0.6, done_s: float = 0.9, vocoder_s: float = 0.08) -> None:
         self.first_s, self.done_s, self.vocoder_s = first_s, done_s, vocoder_s
         self.level = 0
+        self.adaptive = True
 
     def first(self, seconds: float, *, reused: bool) -> None:
         """A job's first audio took so long."""
@@ -44,6 +46,8 @@ class Effort:
 
     def assess(self, margin_s: float) -> int:
         """Choose the level for a clip that is needed in ``margin_s`` seconds."""
+        if not self.adaptive:
+            return 0
         if margin_s < self.done_s * 0.8:
             self.level = 2
         elif margin_s < self.done_s * 1.2:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from riffstream import protocol
 from riffstream.config import Timeline as Settings
 from riffstream.errors import ParameterError
@@ -338,7 +340,8 @@ class Timeline(Program):
         if take is None or job is None or job.number != number:
             return
         if not take.sounding:
-            self.log.add("job", {"job": job})
+            # Without wall time: a deadline decides when audio comes, not what it is.
+            self.log.add("job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False)})
             self.effort.first(now - take.sent_at, reused=bool(take.reuse))
         take.receive(pcm)
         self._advance()

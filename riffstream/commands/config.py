@@ -1,0 +1,40 @@
+"""Print the configuration that a server would run with: defaults, then a file or preset, then the environment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from riffstream.config import load_config, presets, to_toml
+
+EXAMPLES = """examples:
+  riffstream config                          the defaults, as TOML
+  riffstream config public-radio             a preset that comes with the package
+  riffstream config my.toml --json           a file, as JSON
+  RIFFSTREAM_SERVER_PORT=9000 riffstream config mini
+  riffstream config --presets                list the presets
+
+precedence: default < file < environment (RIFFSTREAM_<SECTION>_<KEY>) < flag of 'riffstream serve'"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("config", nargs="?", metavar="FILE|PRESET", help="a TOML file or the name of a preset")
+    parser.add_argument("--presets", action="store_true", help="list the presets and exit")
+    parser.add_argument("--show-tokens", action="store_true", help="print tokens instead of ***")
+    parser.add_argument("--json", action="store_true", help="JSON instead of TOML")
+    parser.add_argument("--quiet", action="store_true", help="only check: print nothing, exit 2 on an error")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    if args.presets:
+        for name, path in presets().items():
+            if not args.quiet:
+                print(json.dumps({"name": name, "path": str(path)}) if args.json else f"{name:<16} {path}")
+        return 0
+    config = load_config(args.config)
+    values = config.to_dict() if args.show_tokens else config.public_dict()
+    if not args.quiet:
+        print(json.dumps(values, indent=2) if args.json else to_toml(values), end="\n" if args.json else "")
+    return 0

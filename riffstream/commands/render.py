@@ -1,0 +1,204 @@
+"""Render prompts to an audio file. Several prompts are visited in turn; the same arguments give the same samples."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from riffstream.audio.files import AudioFileWriter, file_format
+from riffstream.config import Generator, StationConfig, Timeline
+from riffstream.diffusion.journey import Journey, Keyframe, PromptPart
+from riffstream.diffusion.ranges import check
+from riffstream.errors import ParameterError
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.messages import Info, Pcm
+from riffstream.station.rendering import Renderer, ToneRenderer
+
+EXAMPLES = """examples:
+  riffstream render --prompt "lo-fi hip hop beat" --seconds 30 -o beat.flac
+  riffstream render --prompt "bossa nova guitar" --prompt "deep house" --seconds 60 --bpm 118 -o journey.mp3
+  riffstream render --prompt "funk bass" --seed-image og_beat --denoising 0.6 --seconds 10 -o funk.wav
+  riffstream render --journey tour.toml --seconds 600 -o tour.ogg
+  riffstream render --replay steering.jsonl -o again.flac"""
+
+LONGEST_S = 24 * 3600.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    what = parser.add_argument_group("what to play")
+    what.add_argument("--prompt", action="append", default=[], metavar="P", help="a prompt; repeat it for a journey")
+    what.add_argument("--journey", metavar="FILE", help="a journey file (TOML or JSON) instead of prompts")
+    what.add_argument("--replay", metavar="LOG", help="the samples that a station played, from its steering log")
+    what.add_argument("--negative", default="", metavar="P", help="what to steer away from")
+    what.add_argument("--seconds", type=float, metavar="N", help="length (30; with --replay, the log's own)")
+    what.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise, 0 to 4294967295 (0)")
+    what.add_argument("--seed-image", metavar="NAME|FILE", help="start from a spectrogram or a sound")
+    what.add_argument("--denoising", type=float, metavar="X", help="how far from the seed image: 0 to 1 (the model's)")
+    what.add_argument("--guidance", type=float, metavar="X", help="how literally the prompt is taken: 0 to 30")
+    what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240")
+    what.add_argument("--key", type=float, metavar="X", help="transposition in semitones, -6 to 6")
+    how = parser.add_argument_group("how")
+    how.add_argument("--model", default="mini", metavar="M", help="mini, a folder, a file, or a hub id (mini)")
+    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    how.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    how.add_argument("--lora", action="append", default=[], metavar="FILE[:SCALE]", help="LoRA to merge")
+    how.add_argument("--steps", type=int, metavar="N", help="denoising steps, 1 to 1000 (the model's)")
+    how.add_argument("--sampler", metavar="NAME", help="the model's by default")
+    how.add_argument("--lufs", type=float, default=-16.0, metavar="X", help="target loudness, -40 to -8 (-16)")
+    out = parser.add_argument_group("output")
+    out.add_argument("-o", "--output", required=True, metavar="FILE", help="wav, flac, ogg, opus or mp3")
+    out.add_argument("--save-log", metavar="LOG", help="write the log that --replay takes")
+    out.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    out.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command. Everything that can be checked is checked before the model is loaded."""
+    file_format(args.output)
+    if args.replay:
+        return _replay(args)
+    n_samples = _length(30.0 if args.seconds is None else args.seconds)
+    settings = Timeline(loudness_lufs=args.lufs, ahead_s=1.0)
+    _journey(args, Info(model="check"), n_samples)
+    station = StationConfig(bpm=args.bpm, key=args.key)
+    steps = None if args.steps is None else check("steps", args.steps)
+    began = time.monotonic()
+    renderer = _renderer(args)
+    from riffstream.station.offline import run as play
+    from riffstream.station.score import Score
+    from riffstream.station.steering_log import SteeringLog
+
+    journey = _journey(args, renderer.info, n_samples)
+    log = SteeringLog("render", args.save_log or None)
+    score = Score.of(station, renderer.info, journey)
+    tags = {"title": " → ".join(args.prompt) or journey.name or "riffstream", "artist": "riffstream"}
+    if args.bpm:
+        tags["bpm"] = f"{args.bpm:g}"
+    blocks = play(score, renderer, n_samples, settings, log=log, model=args.model, steps=steps)
+    _write(args, blocks, n_samples, tags, renderer.info, began)
+    log.close(n_samples)
+    return 0
+
+
+def _length(seconds: float) -> int:
+    if not math.isfinite(seconds) or not 0.1 <= seconds <= LONGEST_S:
+        raise ParameterError("seconds", seconds, f"0.1 to {LONGEST_S:g}")
+    return round(seconds * SAMPLE_RATE)
+
+
+def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
+    """The path through the prompts, as long as the file."""
+    if args.journey:
+        if args.prompt:
+            raise ParameterError("prompt", args.prompt[0], "nothing together with --journey")
+        return Journey.from_file(args.journey)
+    if not args.prompt:
+        raise ParameterError("prompt", None, "one or more --prompt, or --journey, or --replay")
+    prompts = [prompt.strip() for prompt in args.prompt]
+    if not all(prompts):
+        raise ParameterError("prompt", "", "1 or more characters")
+    seed_image = args.seed_image
+    if seed_image is not None and Path(seed_image).is_file():
+        seed_image = str(Path(seed_image).resolve())
+    keyframe = Keyframe(
+        (PromptPart(prompts[0]),),
+        negative=args.negative,
+        seed=args.seed,
+        denoising=args.denoising,
+        guidance=args.guidance,
+        seed_image=seed_image,
+        bpm=args.bpm,
+        key=args.key or 0.0,
+    )
+    if len(prompts) == 1:
+        return Journey.single(keyframe)
+    clip_samples = info.hop * info.frames * (info.bpm or 120.0) / (args.bpm or info.bpm or 120.0)
+    share = n_samples / clip_samples / len(prompts)
+    travel = max(1, round(share / 3))
+    stay = max(1, round(share - travel * (len(prompts) - 1) / len(prompts)))
+    keyframes = [replace(keyframe, prompts=(PromptPart(prompt),)) for prompt in prompts]
+    return Journey.along(keyframes, stay=stay, travel=travel, ending="stay")
+
+
+def _renderer(args: argparse.Namespace) -> Renderer:
+    if args.model == "tone":
+        return ToneRenderer()
+    from riffstream.station.renderer import make_renderer
+
+    settings = Generator(
+        model=args.model,
+        device=args.device,
+        dtype=args.dtype,
+        lora=tuple(args.lora),
+        sampler=args.sampler,
+    )
+    options = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+
+    def progress(what: str) -> None:
+        if not args.quiet:
+            print(what, file=sys.stderr)
+
+    return make_renderer(options, progress, files=True)
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from riffstream.station.offline import replay, replay_header
+
+    header = replay_header(args.replay)
+    n_samples = header["sample_pos"] if args.seconds is None else _length(args.seconds)
+    if args.model == "mini":
+        args.model = header.get("model") or "mini"
+    began = time.monotonic()
+    renderer = _renderer(args)
+    tags = {"title": f"riffstream {header.get('station', '')}".strip(), "artist": "riffstream"}
+    _write(args, replay(args.replay, renderer, n_samples), n_samples, tags, renderer.info, began)
+    return 0
+
+
+def _write(
+    args: argparse.Namespace,
+    blocks: Iterator[Pcm],
+    n_samples: int | None,
+    tags: dict[str, str],
+    info: Info,
+    began: float,
+) -> None:
+    """Stream blocks to disk, with progress and a summary."""
+    from tqdm import tqdm
+
+    total = None if n_samples is None else round(n_samples / SAMPLE_RATE, 1)
+    rendering = time.monotonic()
+    written = 0
+    form = "{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed} elapsed, {remaining} left]"
+    with (
+        AudioFileWriter(args.output, SAMPLE_RATE, 2, tags) as file,
+        tqdm(total=total, disable=args.quiet or None, desc="rendering", bar_format=form if total else None) as bar,
+    ):
+        for block in blocks:
+            file.write(block)
+            written += len(block)
+            bar.update(len(block) / SAMPLE_RATE)
+    now = time.monotonic()
+    seconds = written / SAMPLE_RATE
+    report: dict[str, Any] = {
+        "file": args.output,
+        "seconds": round(seconds, 3),
+        "model": info.model,
+        "device": info.device,
+        "load_s": round(rendering - began, 3),
+        "render_s": round(now - rendering, 3),
+        "real_time_factor": round(seconds / max(1e-9, now - rendering), 2),
+    }
+    if args.json:
+        print(json.dumps(report))
+    elif not args.quiet:
+        speed = report["real_time_factor"]
+        print(f"{args.output}: {seconds:.1f} s, {speed:g} times as fast as it plays", file=sys.stderr)

@@ -1,0 +1,213 @@
+"""A station without a clock: the same timeline and renderer, driven as fast as they go, or along a steering log.
+
+Threading model
+  One thread, the caller's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from riffstream import __version__
+from riffstream.config import Timeline as Settings
+from riffstream.errors import MediaError, RiffstreamError
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Pcm, Piece, ToGenerator
+from riffstream.station.mixer import Cue, Mixer
+from riffstream.station.program import PRIMER, Levelled
+from riffstream.station.rendering import Renderer, Report
+from riffstream.station.score import Score
+from riffstream.station.steering_log import SteeringLog, read_log
+from riffstream.station.tape import Loop, Silence, Source, Tape
+from riffstream.station.timeline import Timeline
+
+__all__ = ["replay", "replay_header", "run"]
+
+KEPT: Final = 40 * SAMPLE_RATE  # audio of a take kept behind the place that plays: more than any loop
+BLOCK: Final = SAMPLE_RATE // 10
+
+
+def run(
+    score: Score,
+    renderer: Renderer,
+    n_samples: int,
+    settings: Settings,
+    *,
+    log: SteeringLog | None = None,
+    model: str = "",
+    steps: int | None = None,
+) -> Iterator[Pcm]:
+    """Play a score for ``n_samples`` samples, waiting for every clip; yields blocks [n, 2].
+
+    Raises:
+        RiffstreamError: a clip that cannot be rendered.
+    """
+    log = log or SteeringLog("render")
+    log.header(
+        {
+            "version": __version__,
+            "model": model,
+            "info": renderer.info,
+            "journey": score.home.to_dict(),
+            "timeline": settings,
+        }
+    )
+    timeline = Timeline("render", score, settings, log, steps=steps)
+    timeline.effort.adaptive = False
+    while timeline.committed < n_samples:
+        _obey(renderer, timeline)
+        for report in renderer.step():
+            _deliver(timeline, report)
+        while timeline.committed < n_samples and timeline.covered(BLOCK):
+            block = timeline.commit(min(BLOCK, n_samples - timeline.committed))
+            if block is not None:
+                yield block.pcm
+
+
+def _obey(renderer: Renderer, timeline: Timeline) -> None:
+    messages: list[ToGenerator] = timeline.plan(0.0)
+    for message in messages:
+        if isinstance(message, Job):
+            renderer.submit(message)
+        elif isinstance(message, Cancel):
+            for report in renderer.cancel(message.station, message.take, message.number):
+                _deliver(timeline, report)
+        elif isinstance(message, DropTake):
+            renderer.drop(message.station, message.take)
+
+
+def _deliver(timeline: Timeline, report: Report) -> None:
+    message, pcm = report
+    if isinstance(message, Piece) and pcm is not None:
+        timeline.receive(message.take, message.number, pcm, 0.0)
+    elif isinstance(message, Done):
+        timeline.done(message, 0.0)
+    elif isinstance(message, Cancelled):
+        timeline.cancelled(message.take, message.number)
+    elif isinstance(message, Failed):
+        raise RiffstreamError(message.message)
+
+
+def replay_header(path: str | Path) -> dict[str, Any]:
+    """The header of a steering log, with its length in samples as ``sample_pos`` (None: unknown)."""
+    entries = read_log(path)
+    end = next((entry["sample_pos"] for entry in reversed(entries) if entry["entry"] == "end"), None)
+    return {**entries[0], "sample_pos": end}
+
+
+def replay(path: str | Path, renderer: Renderer, n_samples: int | None = None) -> Iterator[Pcm]:
+    """Make the samples that a station committed, from its log; yields blocks [n, 2].
+
+    Args:
+        path: a steering log.
+        renderer: of the same model.
+        n_samples: how many; None: to the end of the log.
+
+    Raises:
+        MediaError: no steering log, or one of another model.
+        RiffstreamError: a clip that cannot be rendered.
+    """
+    entries = read_log(path)
+    header = entries[0]
+    info = msgspec.to_builtins(renderer.info)
+    for name in ("model", "frames", "beats", "hop"):
+        if header["info"][name] != info[name]:
+            raise MediaError(f"steering log {path}: made with {name} {header['info'][name]}, not {info[name]}")
+    try:
+        settings = msgspec.convert(header["timeline"], Settings)
+        jobs = [msgspec.convert(entry["job"], Job) for entry in entries if entry["entry"] == "job"]
+    except (msgspec.ValidationError, KeyError) as error:
+        raise MediaError(f"steering log {path}: {error}") from None
+    if n_samples is None:
+        n_samples = next((entry["sample_pos"] for entry in reversed(entries) if entry["entry"] == "end"), None)
+    cues = [entry for entry in entries if entry["entry"] == "cue"]
+    return _Replay(settings, jobs, cues, renderer).play(n_samples)
+
+
+class _Replay:
+    """Runs the jobs of a log as far as its cues need them."""
+
+    def __init__(
+        self, settings: Settings, jobs: Sequence[Job], cues: Sequence[dict[str, Any]], renderer: Renderer
+    ) -> None:
+        self._fade = round(settings.crossfade_ms * SAMPLE_RATE / 1000)
+        self._jobs = deque(jobs)
+        self._cues = deque(cues)
+        self._renderer = renderer
+        self._tapes: dict[int, Tape] = {}
+        self._mixer = Mixer()
+        self._out = Levelled(self._mixer, settings)
+        self._primed = False
+
+    def play(self, n_samples: int | None) -> Iterator[Pcm]:
+        """Blocks up to the end."""
+        done = 0
+        while n_samples is None or done < n_samples:
+            n = BLOCK if n_samples is None else min(BLOCK, n_samples - done)
+            while (missing := self._out.missing(n)) > 0:
+                playable = self._prepare(missing)
+                if playable == 0:
+                    break
+                self._out.play(playable)
+            if self._out.missing(n):  # a log without an end (its station was killed): stop where its audio does
+                if have := min(n, self._out.flush()):
+                    yield self._out.take(have)
+                return
+            self._trim()
+            yield self._out.take(n)
+            done += n
+
+    def _prepare(self, n: int) -> int:
+        """See to it that ``n`` samples can be played; returns how many can."""
+        position = self._mixer.position
+        while self._cues and self._cues[0]["pos"] < position + n:
+            self._place(self._cues.popleft())
+        reach = position + n
+        for cue in (self._mixer.current, *self._mixer.coming):
+            if cue.kind == "take" and cue.take is not None:
+                self._render(cue.take, reach + cue.offset)
+        return max(0, min(n, self._mixer.end - position))
+
+    def _place(self, entry: dict[str, Any]) -> None:
+        pos, fade, offset, take = entry["pos"], entry["fade"], entry["offset"], entry["take"]
+        before = self._mixer.last
+        if before.kind == "take" and before.take is not None:
+            self._render(before.take, pos + fade + before.offset)
+        source: Source = Silence()
+        if entry["kind"] == "take":
+            self._render(take, max(pos + fade + offset, 0 if self._primed else PRIMER))
+            source = self._tapes[take]
+            if not self._primed:
+                self._out.prime(source.read(0, PRIMER))
+                self._primed = True
+        elif entry["kind"] == "loop":
+            self._render(take, entry["loop_end"])
+            source = Loop(self._tapes[take], entry["loop_end"], entry["loop_length"], self._fade)
+        kind = entry["kind"]
+        self._mixer.insert(
+            Cue(pos=pos, source=source, offset=offset, fade=fade, take=take, rev=entry["rev"], kind=kind)
+        )
+
+    def _render(self, take: int, until: int) -> None:
+        """Run jobs, in the log's order, until a take has audio up to a local sample (or its last job is done)."""
+        tape = self._tapes.setdefault(take, Tape())
+        while tape.end < until and (self._renderer.pending or self._jobs):
+            if not self._renderer.pending:
+                self._renderer.submit(self._jobs.popleft())
+            for message, pcm in self._renderer.step():
+                if isinstance(message, Piece) and pcm is not None:
+                    self._tapes.setdefault(message.take, Tape()).append(pcm)
+                elif isinstance(message, Failed):
+                    raise RiffstreamError(message.message)
+
+    def _trim(self) -> None:
+        cue = self._mixer.current
+        if cue.take is not None and cue.kind == "take":
+            self._tapes[cue.take].trim(self._mixer.position + cue.offset - KEPT)
+            for ident in [ident for ident in self._tapes if ident < cue.take - 8]:
+                del self._tapes[ident]
