@@ -80,7 +80,6 @@ def _start_worker(options: CorpusOptions) -> None:
     import torch
 
     torch.set_num_threads(1)
-    os.nice(5)
     _state["options"] = options
     _state["fonts"] = {}
     _state["sources"] = {source.name: source for source in all_sources(bool(options.soundfonts), options.styles)}
@@ -204,7 +203,7 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
             clips += len(record["clips"])
             used.add(record["style"])
             bar.set_postfix_str(f"{songs} songs, {len(used)} styles", refresh=False)
-            bar.update(record["seconds"] / 3600)
+            bar.update(min(record["seconds"] / 3600, bar.total - bar.n))
             if seconds >= options.hours * 3600 or (options.songs and songs >= options.songs):
                 break
         pool.terminate()

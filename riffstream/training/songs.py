@@ -154,12 +154,13 @@ def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) 
         notes = write(chords, style.beats, rng, instrument.register + part.shift)
         pan = {"bass": 0.0, "pad": 0.0, "lead": 0.12}.get(part.role, 0.35) * float(rng.uniform(-1, 1))
         voices.append(Voice(words, part.role, name, notes, pan=pan))
-    if style.drums:
+    if style.drums and (style.drum_chance >= 1 or rng.random() < style.drum_chance):
         kit = str(rng.choice(style.kits))
-        if kit == "gm" and not soundfont:
+        if kit not in KITS and not soundfont:
             kit = "break"
         hits = drum_hits(str(rng.choice(style.drums)), bars, rng, beats=style.beats)
-        voices.append(Voice("drums" if kit == "gm" else _KIT_WORDS[kit][int(rng.integers(3))], "drums", "drums", hits=hits, kit=kit))
+        words = _KIT_WORDS.get(kit, ("drums", "drums", "drum kit"))[int(rng.integers(3))]
+        voices.append(Voice(words, "drums", "drums", hits=hits, kit=kit))
     sections = lay_out({voice.role for voice in voices}, bars, rng)
     for voice in voices:
         active = active_bars(sections, voice.role)
@@ -178,6 +179,7 @@ def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) 
 
 
 _KIT_WORDS = {
+    "gm40": ("brushed drums", "brushes", "drums"), "gm32": ("jazz drums", "drums", "drum kit"),
     "909": ("drum machine", "909 drums", "electronic drums"), "808": ("808 drums", "drum machine", "electronic drums"),
     "hard": ("hard distorted drums", "electronic drums", "heavy drums"), "dusty": ("dusty drums", "lo-fi drums", "drums"),
     "break": ("breakbeat drums", "drums", "chopped drums"), "chip": ("8-bit drums", "noise drums", "chip drums"),

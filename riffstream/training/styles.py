@@ -43,7 +43,8 @@ class Style:
         bpm: range of tempi.
         harmony: families of ``music.progression``.
         parts: the voices.
-        drums: patterns of ``drums.PATTERNS``, empty for none; kits: of ``drums.KITS`` or ``gm`` for the soundfont's.
+        drums: patterns of ``drums.PATTERNS``, empty for none; kits: of ``drums.KITS`` or the soundfont's (``gm``, ``gm40`` for its
+            kit 40: brushes); drum_chance: probability that a song has drums.
         beats: in a bar, 4 or 3.
         swing: see ``patterns.swung``.
         production: names of ``mixing.LOOKS`` that suit it.
@@ -62,6 +63,7 @@ class Style:
     parts: tuple[StylePart, ...]
     drums: tuple[str, ...] = ()
     kits: tuple[str, ...] = ("gm",)
+    drum_chance: float = 1.0
     beats: int = 4
     swing: float = 0.0
     production: tuple[str, ...] = ("plain", "plain", "room", "warm", "bright")

@@ -11,12 +11,13 @@ def make_style(
     name: str, tags: str, moods: str, scenes: str, bpm: tuple[float, float], harmony: str, parts: str, drums: str = "",
     kits: str = "909", *, production: str = "plain|plain|bright|warm|filtered", pump: float = 0.0,
     room: tuple[float, float] = (1.2, 0.18), swing: float = 0.0, weight: float = 1.0, drive: float = 0.0, beats: int = 4,
+    drum_chance: float = 1.0,
 ) -> Style:  # fmt: skip
     return Style(
         name=name, tags=tuple(tags.split("|")), moods=tuple(moods.split("|")), scenes=tuple(scenes.split("|")), bpm=bpm,
         harmony=tuple(harmony.split("|")), parts=parse_parts(parts), drums=tuple(filter(None, drums.split("|"))),
         kits=tuple(kits.split("|")), production=tuple(production.split("|")), pump=pump, room=room, swing=swing,
-        weight=weight, drive=drive, beats=beats,
+        weight=weight, drive=drive, beats=beats, drum_chance=drum_chance,
     )  # fmt: skip
 
 

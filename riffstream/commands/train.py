@@ -1,0 +1,48 @@
+"""Build the corpus, train and evaluate the embedded model. docs/corpus.md and docs/mini.md have the whole recipe."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+EXAMPLES = """examples:
+  riffstream train corpus --out runs/corpus --hours 30
+  riffstream train codec --corpus runs/corpus --out runs/mini
+  riffstream train denoiser --corpus runs/corpus --out runs/mini --minutes 600
+  riffstream train distil --corpus runs/corpus --out runs/mini
+  riffstream train export --out runs/mini --to my-model
+  riffstream train evaluate --corpus runs/corpus --model my-model
+
+'riffstream train STAGE --help' shows a stage's options.
+"""
+
+# stage -> (module with add_arguments(parser) and run(args) -> int, one line of help)
+STAGES: dict[str, tuple[str, str]] = {
+    "corpus": ("riffstream.training.corpus_command", "render the training corpus"),
+    "codec": ("riffstream.training.codec", "train the latent codec"),
+    "denoiser": ("riffstream.training.denoiser", "train the denoiser"),
+    "distil": ("riffstream.training.distil", "distil it to few steps without guidance"),
+    "export": ("riffstream.training.export", "write a checkpoint folder"),
+    "evaluate": ("riffstream.training.evaluate", "measure a model against held-out music"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    listing = "; ".join(f"{name}: {text}" for name, (_, text) in STAGES.items())
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=listing)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(parser_class=type(parser))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command: the stage's module is loaded only now, and reads its own options."""
+    module = importlib.import_module(STAGES[args.stage][0])
+    parser: argparse.ArgumentParser = args.parser_class(
+        prog=f"riffstream train {args.stage}",
+        description=module.__doc__,
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(args.arguments)))
