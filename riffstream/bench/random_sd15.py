@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from riffstream import _torchaudio  # noqa: F401  (before transformers, which imports torchaudio)
 from riffstream.diffusion import sd15
 from riffstream.diffusion.family import TrainingSchedule
 from riffstream.diffusion.sd import SdOptions, StableDiffusion
