@@ -55,7 +55,7 @@ class Vocoder:
         method: Method = "pghi",
         iterations: int | None = None,
         device: torch.device | str = "cpu",
-        mel_updates: int = 4,
+        mel_updates: int = 2,
     ) -> None:
         if method not in DEFAULT_ITERATIONS:
             raise ParameterError("method", method, "pghi or griffin-lim")
@@ -92,10 +92,12 @@ class Vocoder:
         """
         if mel.dim() < 3:
             raise ParameterError("mel", tuple(mel.shape), "[..., channels, mel bins, frames]")
-        stream = VocoderStream(self, mel.shape[:-2].numel() // mel.shape[-3], mel.shape[-3])
-        flat = mel.reshape(-1, *mel.shape[-3:])
+        clips = math.prod(mel.shape[:-3])
+        stream = VocoderStream(self, clips, mel.shape[-3])
+        flat = mel.reshape(clips, *mel.shape[-3:])
         parts = (stream._push(flat, self.params.hop() if hop is None else hop, key), stream._flush())
-        return torch.cat(parts, -1).reshape(*mel.shape[:-2], -1)
+        wave = torch.cat(parts, -1)
+        return wave.reshape(*mel.shape[:-2], wave.shape[-1])
 
     def stream(self, channels: int = 2) -> VocoderStream:
         """A new stream of one clip after another."""
@@ -174,7 +176,7 @@ class VocoderStream:
         self._check(mel, hop, key)
         parts = [self._silence()]
         mel = mel.to(self.vocoder.device, torch.float32)
-        block = max(1, BLOCK_FRAMES // self._batch)
+        block = max(1, BLOCK_FRAMES // max(1, self._batch))
         for start in range(0, mel.shape[-1], block):
             frames = self.vocoder.spectrum(mel[..., start : start + block], key)
             parts.append(self._sound(self._grid.push(frames, hop)))
