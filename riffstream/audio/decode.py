@@ -55,18 +55,22 @@ class _Libsndfile:
 
     def blocks(self, start: int) -> Iterator[Pcm]:
         position = start
-        try:
+        with contextlib.suppress(soundfile.LibsndfileError):
             if start:
                 self._file.seek(start)
             while len(block := self._file.read(BLOCK, dtype="float32", always_2d=True)):
                 position += len(block)
                 yield block
-        except soundfile.LibsndfileError:
-            # Damaged or cut short: libsndfile gives up the whole block, libav what can be saved of it.
-            with contextlib.suppress(av.FFmpegError, MediaError):
-                rescue = _Libav(self._raw)
+            if position > start:
+                return
+        # Damaged or cut short: libsndfile gives up a whole block (FLAC) or the file (Ogg), libav saves what it can.
+        with contextlib.suppress(av.FFmpegError, MediaError):
+            rescue = _Libav(self._raw)
+            try:
                 if (rescue.sample_rate, rescue.channels) == (self.sample_rate, self.channels):
                     yield from rescue.blocks(position)
+            finally:
+                rescue.close()
 
     def close(self) -> None:
         self._file.close()

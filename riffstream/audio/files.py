@@ -103,7 +103,7 @@ def read_audio(
         sample_rate: resample to this rate; None keeps the file's.
         channels: 1 or 2, by the rule of :func:`~riffstream.audio.decode.downmix`; None keeps the file's.
         mono: the same as ``channels=1``.
-        start_s: where to begin, in seconds.
+        start_s: where to begin, in seconds; exact, but for formats that only libav reads (within 3 ms).
         max_seconds: the longest part that is wanted. Memory is bounded by it, and by 2 GiB in any case.
         cut: whether a longer file is cut there; else it is an error.
 
