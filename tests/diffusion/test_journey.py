@@ -6,6 +6,8 @@ import itertools
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -223,3 +225,10 @@ def test_planning_needs_no_torch() -> None:
         "journey.Journey.wander().clip(3); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_manual_s_journey_is_valid() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "engine.md").read_text(encoding="utf-8")
+    journey = Journey.from_dict(tomllib.loads(manual.split("```toml\n")[1].split("```")[0]))
+    assert [stop.stay for stop in journey.stops] == [8, 12]
+    assert journey.stops[1].keyframe.seed == 44
