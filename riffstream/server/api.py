@@ -9,20 +9,20 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import msgspec
-import numpy as np
 from aiohttp import web
 
 from riffstream import protocol
-from riffstream.audio.blocks import Pcm
 from riffstream.audio.writing import write_audio
 from riffstream.config import Config, StationConfig
 from riffstream.diffusion.wander import MOODS
 from riffstream.errors import ParameterError
 from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.ports import Station
 from riffstream.server.rooms import Member, Room
 from riffstream.server.streams import title_of
 
@@ -34,7 +34,6 @@ routes = web.RouteTableDef()
 OPEN_FIELDS = sorted({each.name for each in fields(StationConfig)} - {"journey", "save_log"})
 RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav"}
 RECORDINGS_WAITING = 4
-SLICE_S = 5
 
 
 def summary(room: Room) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def summary(room: Room) -> dict[str, Any]:
         "description": station.description,
         "listeners": room.listeners,
         "rev": station.rev,
-        "sample_pos": station.audible,
+        "sample_pos": station.sample_pos,
         "playing": title_of(station.state),
         "state": msgspec.to_builtins(station.state),
         "links": {
@@ -76,7 +75,7 @@ def _listener(request: web.Request) -> Context:
 async def list_stations(request: web.Request) -> web.Response:
     """Every station, in brief."""
     context = _listener(request)
-    return web.json_response({"stations": [summary(context.room(name)) for name in context.stations.stations]})
+    return web.json_response({"stations": [summary(context.room(name)) for name in context.hub.stations]})
 
 
 @routes.get("/api/stations/{station}")
@@ -85,7 +84,7 @@ async def show_station(request: web.Request) -> web.Response:
     room = _listener(request).room(request.match_info["station"])
     shown = summary(room)
     shown["now"] = msgspec.to_builtins(room.station.now())
-    shown["caps"] = msgspec.to_builtins(room.station.caps)
+    shown["caps"] = msgspec.to_builtins(room.station.caps())
     return web.json_response(shown)
 
 
@@ -103,12 +102,12 @@ async def create_station(request: web.Request) -> web.Response:
             if key not in OPEN_FIELDS:
                 raise ParameterError(f"key {key!r}", body[key], ", ".join(OPEN_FIELDS))
         config = Config.from_dict({"stations": {name: body}}).stations[name]
-        if name in context.stations.stations:
+        if name in context.hub.stations:
             raise refuse(web.HTTPConflict, "bad_request", f"there is a station {name!r} already")
-        if len(context.stations.stations) >= context.config.limits.stations:
+        if len(context.hub.stations) >= context.config.limits.stations:
             text = f"there are {context.config.limits.stations} stations already, the most allowed"
             raise refuse(web.HTTPServiceUnavailable, "busy", text, retry_after_s=60)
-        context.stations.create(name, config)
+        await context.hub.create(name, config)
     except TimeoutError:
         raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
     except (ParameterError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -122,11 +121,11 @@ async def delete_station(request: web.Request) -> web.Response:
     context = _owner(request)
     name = request.match_info["station"]
     room = context.room(name)
-    if len(context.stations.stations) == 1:
+    if len(context.hub.stations) == 1:
         raise refuse(web.HTTPConflict, "bad_request", "the last station stays")
     await room.dismiss("this station has ended")
     await context.close_room(name)
-    await context.stations.delete(name)
+    await context.hub.delete(name)
     return web.Response(status=204)
 
 
@@ -169,7 +168,7 @@ async def station_events(request: web.Request) -> web.StreamResponse:
             data = protocol.encode(message)
             await response.write(f"event: {json.loads(data)['type']}\ndata: {data}\n\n".encode())
     finally:
-        room.leave(member)
+        room.members.discard(member)
         room.leavers.discard(leave)
         context.connections.leave(address)
     return response
@@ -195,13 +194,16 @@ async def recording(request: web.Request) -> web.Response:
         raise refuse(web.HTTPServiceUnavailable, "busy", "other recordings are being made", retry_after_s=10)
     context.recordings += 1
     try:
-        pcm = await _read(room, round(seconds * protocol.SAMPLE_RATE))
         title = title_of(room.station.state)
         tags = {"title": title, "artist": f"riffstream {room.station.title or room.station.name}"}
-        job = asyncio.get_running_loop().run_in_executor(context.jobs, _encode, pcm, tags, kind)
-        data = await job
+        # The ring's oldest two seconds may be overwritten while the thread reads.
+        seconds = min(seconds, max(1.0, context.config.timeline.ring_s - 2.0))
+        record = partial(_record, room.station, seconds, tags, kind)
+        data = await asyncio.get_running_loop().run_in_executor(context.jobs, record)
     finally:
         context.recordings -= 1
+    if not data:
+        raise refuse(web.HTTPServiceUnavailable, "busy", "nothing has been played yet", retry_after_s=2)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in title.replace(" ", "-"))[:60]
     name = f"{room.station.name}-{plain.strip('-') or 'recording'}-{stamp}.{kind}"
@@ -209,24 +211,12 @@ async def recording(request: web.Request) -> web.Response:
     return web.Response(body=data, content_type=RECORDING_FORMATS[kind], headers=headers)
 
 
-async def _read(room: Room, samples: int) -> list[Pcm]:
-    """What was heard last, in slices, with the loop free in between."""
-    station = room.station
-    stop = min(station.committed, station.audible)
-    start = max(station.ring_start, stop - samples)
-    if stop <= start:
-        raise refuse(web.HTTPServiceUnavailable, "busy", "nothing has been played yet", retry_after_s=2)
-    parts = []
-    step = SLICE_S * protocol.SAMPLE_RATE
-    for at in range(start, stop, step):
-        parts.append(np.array(station.read(max(at, station.ring_start), min(at + step, stop)), np.float32))
-        await asyncio.sleep(0)
-    return parts
-
-
-def _encode(parts: list[Pcm], tags: Mapping[str, str], kind: str) -> bytes:
+def _record(station: Station, seconds: float, tags: Mapping[str, str], kind: str) -> bytes:
+    """The newest audio as a file; runs in a thread."""
+    _, pcm = station.recording(seconds)
     target = io.BytesIO()
-    write_audio(target, np.concatenate(parts), protocol.SAMPLE_RATE, tags, format=kind)
+    if len(pcm):
+        write_audio(target, pcm, protocol.SAMPLE_RATE, tags, format=kind)
     return target.getvalue()
 
 

@@ -2,8 +2,8 @@
 
 Threading model
   Event loop     (uvloop where installed) everything here; torch is never imported in this process.
-  Encoder pool   four threads for live codecs; one more for recordings.
-  Generator      a process of its own behind ``Stations``.
+  Threads        live codecs encode in the stations' own, recordings in one of ours.
+  Generator      a process of its own behind the hub.
   stop()         idempotent; tells everyone, waits ``drain_s`` for buffers to empty, then closes.
 """
 
@@ -25,7 +25,7 @@ from riffstream.server import api, health, logs, pages
 from riffstream.server.access import is_public_address
 from riffstream.server.context import CONTEXT, Context
 from riffstream.server.plain import plain_handler
-from riffstream.server.ports import Stations
+from riffstream.server.ports import Hub
 from riffstream.server.sockets import RESTARTING, socket_handler
 from riffstream.server.streams import icecast_status, playlist_handler, stream_handler
 
@@ -35,10 +35,10 @@ BODY_BYTES = 64 * 1024  # of requests that are no uploads
 BACKLOG = 1024
 
 
-def make_app(config: Config, stations: Stations) -> web.Application:
+def make_app(config: Config, hub: Hub) -> web.Application:
     """The application; its context is ``app[CONTEXT]``."""
     app = web.Application(middlewares=[pages.middleware], client_max_size=BODY_BYTES)
-    app[CONTEXT] = Context(config, stations)
+    app[CONTEXT] = Context(config, hub)
     app.on_response_prepare.append(pages.add_headers)
     station = "{station:[a-z0-9][a-z0-9_-]*}"
     app.add_routes(
@@ -62,13 +62,13 @@ class Server:
 
     Args:
         config: the whole configuration.
-        stations: started by :meth:`start`, stopped by :meth:`stop`.
+        hub: started by :meth:`start`, stopped by :meth:`stop`.
     """
 
-    def __init__(self, config: Config, stations: Stations) -> None:
+    def __init__(self, config: Config, hub: Hub) -> None:
         self.config = config
-        self.stations = stations
-        self.app = make_app(config, stations)
+        self.hub = hub
+        self.app = make_app(config, hub)
         self.context = self.app[CONTEXT]
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -97,7 +97,7 @@ class Server:
         await self._runner.setup()
         await web.SockSite(self._runner, sock, backlog=BACKLOG).start()
         self.context.lag.start()
-        await self.stations.start()
+        await self.hub.start()
         host, port = sock.getsockname()[:2]
         shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
         self.url = f"http://{shown}:{port}"
@@ -137,10 +137,9 @@ class Server:
             await context.close_room(name)
         if self._runner is not None:
             await self._runner.cleanup()
-        await self.stations.stop()
+        await self.hub.close()
         await context.lag.stop()
-        for pool in (context.pool, context.jobs):
-            pool.shutdown(wait=False, cancel_futures=True)
+        context.jobs.shutdown(wait=False, cancel_futures=True)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -14,10 +14,10 @@ from aiohttp import web
 
 from riffstream.config import Config
 from riffstream.server.access import Access, Role, authorization_token
-from riffstream.server.fanout import Outlet
+from riffstream.server.fanout import Fanout
 from riffstream.server.lag import LagMeter
 from riffstream.server.limits import ConnectionCounter
-from riffstream.server.ports import Stations
+from riffstream.server.ports import Hub
 from riffstream.server.rooms import Room
 
 __all__ = ["CONTEXT", "Context", "Session", "narrow_send_buffer", "refuse"]
@@ -31,7 +31,7 @@ MIN_RETRY_S = 5
 class Session:
     """Where a listener was, so that it can come back to it."""
 
-    outlet: Outlet
+    fanout: Fanout
     left_at: float | None = None
 
 
@@ -40,12 +40,12 @@ class Context:
 
     Args:
         config: the whole configuration.
-        stations: what is served.
+        hub: the stations that are served.
     """
 
-    def __init__(self, config: Config, stations: Stations) -> None:
+    def __init__(self, config: Config, hub: Hub) -> None:
         self.config = config
-        self.stations = stations
+        self.hub = hub
         self.access = Access(
             dj_token=config.access.dj_token,
             owner_token=config.access.owner_token,
@@ -54,7 +54,6 @@ class Context:
         )
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
         self.rooms: dict[str, Room] = {}
-        self.pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="encode")
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
         self.lag = LagMeter()
         self.draining = False
@@ -65,12 +64,12 @@ class Context:
 
     def room(self, name: str) -> Room:
         """The room of a station. Raises 404."""
-        station = self.stations.stations.get(name)
+        station = self.hub.stations.get(name)
         if station is None:
             raise refuse(web.HTTPNotFound, "not_found", f"no station {name!r}; /api/stations lists them")
         room = self.rooms.get(name)
         if room is None or room.station is not station:
-            room = self.rooms[name] = Room(station, self.config, self.pool)
+            room = self.rooms[name] = Room(station, self.config)
         return room
 
     async def close_room(self, name: str) -> None:
@@ -111,8 +110,8 @@ class Context:
         self.connections.enter(address)
         return address
 
-    def open_session(self, outlet: Outlet) -> str:
-        """Remember a listener's outlet under a fresh name."""
+    def open_session(self, fanout: Fanout) -> str:
+        """Remember a listener's fanout under a fresh name."""
         now = time.monotonic()
         if len(self._sessions) >= SESSIONS:
             self._sessions = {
@@ -121,7 +120,7 @@ class Context:
                 if session.left_at is None or now - session.left_at < SESSION_S
             }
         name = secrets.token_urlsafe(12)
-        self._sessions[name] = Session(outlet)
+        self._sessions[name] = Session(fanout)
         return name
 
     def leave_session(self, name: str) -> None:
@@ -129,10 +128,10 @@ class Context:
         if (session := self._sessions.get(name)) is not None:
             session.left_at = time.monotonic()
 
-    def resume_session(self, name: str, outlet: Outlet) -> bool:
-        """Whether session ``name`` was on this very outlet not long ago; it cannot be resumed twice."""
+    def resume_session(self, name: str, fanout: Fanout) -> bool:
+        """Whether session ``name`` was on this very fanout not long ago; it cannot be resumed twice."""
         session = self._sessions.pop(name, None)
-        if session is None or session.outlet is not outlet:
+        if session is None or session.fanout is not fanout:
             return False
         return session.left_at is None or time.monotonic() - session.left_at < SESSION_S
 

@@ -13,7 +13,7 @@ Threading model
   Event loop     the only caller of everything here.
   push()         returns at once; the round over the listeners runs in slices, so that 2,000 writes never hold the
                  loop for longer than one slice.
-  Slow listener  never awaited: it is skipped, then closed (the class ``Outlet`` says when).
+  Slow listener  never awaited: it is skipped, then closed (the class ``Fanout`` says when).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from riffstream.protocol import Flags
 
-__all__ = ["DropPolicy", "Frame", "Listener", "Outlet", "OutletStats", "http_chunk", "websocket_frame"]
+__all__ = ["DropPolicy", "Fanout", "FanoutStats", "Frame", "Listener", "http_chunk", "websocket_frame"]
 
 DISCONTINUITY = int(Flags.DISCONTINUITY)
 SLICE = 256  # about 4 ms of writes
@@ -97,8 +97,8 @@ class DropPolicy:
 
 
 @dataclass(slots=True)
-class OutletStats:
-    """Counters since the outlet opened."""
+class FanoutStats:
+    """Counters since the fan-out began."""
 
     frames: int = 0
     deliveries: int = 0
@@ -107,8 +107,8 @@ class OutletStats:
     skipped_frames: int = 0
     closed_slow: int = 0
 
-    def add(self, other: OutletStats) -> None:
-        """Count another outlet's deliveries in."""
+    def add(self, other: FanoutStats) -> None:
+        """Count another fan-out's deliveries in."""
         self.frames += other.frames
         self.deliveries += other.deliveries
         self.bytes += other.bytes
@@ -128,7 +128,7 @@ class Listener:
         bursting: still receiving the burst or the resumption that it began with.
         late_since: when its buffer filled up (``time.monotonic``), None while it keeps up.
         policy: when it loses audio.
-        on_closed: called once when the outlet gives the listener up, with the reason.
+        on_closed: called once when the fan-out gives the listener up, with the reason.
     """
 
     transport: asyncio.Transport
@@ -173,7 +173,7 @@ class Listener:
             callback(reason)
 
 
-class Outlet:
+class Fanout:
     """The frames of one codec in one wire format, and the listeners that take them.
 
     A listener with a full write buffer (:class:`DropPolicy`) gets nothing until it has drained, then goes on with the
@@ -187,7 +187,7 @@ class Outlet:
 
     def __init__(self, *, capacity: int, label: str = "") -> None:
         self.label = label
-        self.stats = OutletStats()
+        self.stats = FanoutStats()
         self.listeners: set[Listener] = set()
         self.idle_since: float | None = time.monotonic()
         self._frames: deque[Frame] = deque(maxlen=max(1, capacity))

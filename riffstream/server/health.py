@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -28,7 +29,7 @@ async def healthz(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """200 when the generator is warm and the server is staying; 503 otherwise, with the reason."""
     context = request.app[CONTEXT]
-    reason = "draining" if context.draining else None if context.stations.ready else "the model is loading"
+    reason = "draining" if context.draining else None if context.hub.ready else "the model is loading"
     if reason is None:
         return web.json_response({"status": "ready"})
     return web.json_response({"status": "not ready", "reason": reason}, status=503, headers={"Retry-After": "2"})
@@ -51,7 +52,7 @@ def resident_bytes() -> int:
 
 def _lines(context: Context) -> Iterator[str]:
     yield from _metric("uptime_seconds", "gauge", {"": time.time() - context.started_at})
-    yield from _metric("ready", "gauge", {"": float(context.stations.ready)})
+    yield from _metric("ready", "gauge", {"": float(context.hub.ready)})
     yield from _metric("connections", "gauge", {"": context.connections.open})
     yield from _metric("resident_bytes", "gauge", {"": resident_bytes()})
     yield from _metric("cpu_seconds_total", "counter", {"": time.process_time()})
@@ -60,7 +61,8 @@ def _lines(context: Context) -> Iterator[str]:
     )
     for name, count in sorted(context.counters.items()):
         yield from _metric(f"{name}_total", "counter", {"": count})
-    for name, value in sorted(context.stations.metrics().items()):
+    generator = context.hub.health().get("generator", {})
+    for name, value in sorted(_numbers(generator).items()):
         yield from _metric(f"generator_{name}", "gauge", {"": value})
     rooms = dict(context.rooms)
     labels = {name: f'station="{name}"' for name in rooms}
@@ -71,7 +73,7 @@ def _lines(context: Context) -> Iterator[str]:
         yield from _metric(f"{key}_total", "counter", {labels[name]: getattr(stats[name], key) for name in rooms})
     values: dict[str, dict[str, float]] = {}
     for name, room in rooms.items():
-        for key, value in room.station.metrics().items():
+        for key, value in _numbers(room.station.stats()).items():
             values.setdefault(key, {})[labels[name]] = value
     for key in sorted(values):
         yield from _metric(f"station_{key}", "gauge", values[key])
@@ -82,3 +84,8 @@ def _metric(name: str, kind: str, samples: Mapping[str, float]) -> Iterator[str]
         yield f"# TYPE riffstream_{name} {kind}"
     for labels, value in samples.items():
         yield f"riffstream_{name}{{{labels}}} {value:.12g}" if labels else f"riffstream_{name} {value:.12g}"
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Those figures that are numbers or yes and no."""
+    return {key: float(value) for key, value in figures.items() if isinstance(value, int | float)}

@@ -11,7 +11,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from riffstream import protocol
 from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
-from riffstream.server.fanout import Listener, Outlet, websocket_frame
+from riffstream.server.fanout import Fanout, Listener, websocket_frame
 from riffstream.server.limits import TokenBucket
 from riffstream.server.rooms import Member, Room
 from riffstream.server.sockets import CLOSE_S, MESSAGE_BURST, MESSAGE_INTERVAL_S
@@ -43,8 +43,8 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
         )
         await socket.prepare(request)
         assert request.transport is not None
-        outlet = room.feed(CODECS[name]).outlet("socket", room.config.timeline.frame_ms)
-        await _Plain(context, room, role, socket, Listener(request.transport, policy=room.policy), outlet).run()
+        fanout = (await room.feed(CODECS[name])).fanout("socket", room.config.timeline.frame_ms)
+        await _Plain(context, room, role, socket, Listener(request.transport, policy=room.policy), fanout).run()
         return socket
     finally:
         context.connections.leave(address)
@@ -60,17 +60,17 @@ class _Plain:
         role: Role,
         socket: web.WebSocketResponse,
         listener: Listener,
-        outlet: Outlet,
+        fanout: Fanout,
     ) -> None:
         self.context, self.room, self.role, self.socket = context, room, role, socket
-        self.listener, self.outlet = listener, outlet
+        self.listener, self.fanout = listener, fanout
         self.member = Member(told=self._told)
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
         self.steers = 0
         limits = context.config.limits
         self.gate = SteerGate(
             TokenBucket(limits.steer_interval_s, limits.steer_burst),
-            lambda message: room.steer(self.member, message),
+            lambda message: room.change(self.member, message),
             self._told,
         )
 
@@ -80,9 +80,9 @@ class _Plain:
         room.members.add(self.member)
         self.room.leavers.add(self.leave)
         try:
-            with room.listening(self.outlet, self.listener):
+            with room.listening(self.fanout, self.listener, "plain"):
                 self._told(room.station.now())
-                self.outlet.attach(self.listener, burst_samples=room.burst_samples(steering=True))
+                self.fanout.attach(self.listener, burst_samples=room.burst_samples(steering=True))
                 while (message := await self.socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     if not self.bucket.take():
                         self._line("error rate_limited: too many messages")
@@ -94,14 +94,14 @@ class _Plain:
         finally:
             self.gate.close()
             self.room.leavers.discard(self.leave)
-            room.leave(self.member)
+            room.members.discard(self.member)
         await self.socket.close()
 
     async def leave(self, reason: str) -> None:
         """Say goodbye and close."""
         self._line(f"bye {reason}")
         self.room.members.discard(self.member)
-        self.outlet.detach(self.listener)
+        self.fanout.detach(self.listener)
         await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
 
     def _prompt(self, text: str) -> None:
@@ -109,7 +109,7 @@ class _Plain:
             prompt = protocol.clean_text(text, limit=self.context.config.limits.prompt_chars, field="prompt")
             if not prompt:
                 return
-            if not self.role.may_steer or not (self.room.station.caps.steer or self.role is Role.OWNER):
+            if not self.role.may_steer or not (self.room.station.caps().steer or self.role is Role.OWNER):
                 raise protocol.ProtocolError("forbidden", "this connection may listen, not steer")
             self.steers += 1
             self.gate.steer(protocol.Steer(id=str(self.steers), prompts=(protocol.Prompt(text=prompt),)))

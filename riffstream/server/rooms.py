@@ -1,6 +1,6 @@
 """A station as the server serves it: its feeds, its listeners, and what they are told.
 
-Threading model: everything runs on the event loop; encoding happens in the pool that each feed is given.
+Threading model: everything runs on the event loop.
 """
 
 from __future__ import annotations
@@ -8,24 +8,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from riffstream import protocol
-from riffstream.audio.encoders import make_encoder
 from riffstream.config import Config
-from riffstream.server import logs
-from riffstream.server.fanout import DropPolicy, Listener, Outlet, OutletStats, websocket_frame
+from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, websocket_frame
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
-from riffstream.server.ports import Notice, Station
+from riffstream.server.ports import Station
 
-__all__ = ["CODECS", "Member", "Room"]
+__all__ = ["Member", "Room"]
 
-CODECS = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav")
 FEED_IDLE_S = 60.0  # as long as a listener who dropped out may come back without a gap
 RING_S = 30.0
 LISTENERS_EVERY_S = 2.0
@@ -70,10 +65,9 @@ class Room:
     Args:
         station: what is played.
         config: bit rates, frame lengths and limits.
-        pool: threads for encoding.
     """
 
-    def __init__(self, station: Station, config: Config, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, station: Station, config: Config) -> None:
         self.station = station
         self.config = config
         self.policy = DropPolicy(config.limits.skip_bytes, config.limits.close_bytes, config.limits.close_s)
@@ -82,30 +76,24 @@ class Room:
         self.leavers: set[Callable[[str], Awaitable[None]]] = set()
         self.listeners = 0
         self.joined_total = 0
-        self.retired = OutletStats()
-        self._pool = pool
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._steers: dict[str, tuple[Member, str]] = {}
-        self._unsubscribe = station.subscribe(self._notice)
+        self.retired = FanoutStats()
+        self._opening: dict[str, asyncio.Future[Feed]] = {}
+        self._unsubscribe = station.subscribe(self.broadcast)
         self._announced = 0
         self._announce_handle: asyncio.TimerHandle | None = None
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name=f"sweep-{station.name}")
 
-    def feed(self, codec: str) -> Feed:
-        """The running feed of a codec, started some way back so that a burst is there at once."""
-        if codec not in self.feeds:
-            start = max(self.station.ring_start, self.station.committed - int(self._backlog_s() * 48_000))
-            kbps = {"opus": "opus_kbps", "mp3": "mp3_kbps", "aac": "aac_kbps", "ogg": "ogg_kbps"}.get(codec)
-            rate = None if kbps is None else getattr(self.config.encoders, kbps) * 1000
-            encoder = make_encoder(codec, start=start, bit_rate=rate)
-            feed = Feed(codec, encoder, pool=None if rate is None else self._pool, ring_s=RING_S)
-            self.feeds[codec] = feed
-            task = asyncio.get_running_loop().create_task(
-                feed.run(self.station.listen(start)), name=f"feed-{self.station.name}-{codec}"
-            )
-            task.add_done_callback(lambda done: self._feed_ended(codec, done))
-            self._tasks[codec] = task
-        return self.feeds[codec]
+    async def feed(self, codec: str) -> Feed:
+        """The running feed of a codec; a burst is there when it returns."""
+        opening = self._opening.get(codec)
+        if opening is None or (opening.done() and (opening.cancelled() or opening.exception() is not None)):
+            opening = self._opening[codec] = asyncio.ensure_future(self._open(codec))
+        return await asyncio.shield(opening)
+
+    async def _open(self, codec: str) -> Feed:
+        feed = await Feed.open(self.station.outlet(codec), RING_S, lambda: self._feed_ended(codec))
+        self.feeds[codec] = feed
+        return feed
 
     def frame_ms(self, codec: str, *, steering: bool) -> int:
         """Length of a listener's frames. Longer ones for whoever does not steer cost a fifth of the CPU; PCM keeps to
@@ -126,41 +114,39 @@ class Room:
         return self.listeners >= self.config.limits.listeners_per_station
 
     @contextlib.contextmanager
-    def listening(self, outlet: Outlet, listener: Listener) -> Iterator[None]:
-        """Count a listener in, and out again at the end; attaching it to the outlet is the caller's."""
+    def listening(self, fanout: Fanout, listener: Listener, kind: str) -> Iterator[None]:
+        """Count a listener in, and out again at the end; attaching it to the fan-out is the caller's."""
         self.listeners += 1
         self.joined_total += 1
-        self.station.attach()
+        lease = self.station.join(kind)
         self._announce_listeners()
         try:
             yield
         finally:
-            outlet.detach(listener)
+            fanout.detach(listener)
             self.listeners -= 1
-            self.station.detach()
+            lease.close()
             self._announce_listeners()
 
-    def steer(self, member: Member, message: protocol.Steer | protocol.Transport) -> protocol.Scheduled:
-        """Pass a change on; what becomes of it is told to ``member``.
+    def change(self, member: Member, message: protocol.Steer | protocol.Transport) -> None:
+        """Pass a change on; ``member`` is told at once that it is scheduled or rejected, and later what came of it."""
+        # Two connections may choose the same id, so the station gets ids that are unique.
+        prefix, own = f"{member.number}:", message.id
 
-        Raises:
-            ProtocolError: what the station did not accept.
-        """
-        unique = f"{member.number}:{message.id}"
-        self._steers[unique] = (member, message.id)
-        try:
-            if isinstance(message, protocol.Steer):
-                scheduled = self.station.steer(msgspec.structs.replace(message, id=unique))
-            else:
-                scheduled = self.station.transport(msgspec.structs.replace(message, id=unique))
-        except protocol.ProtocolError as error:
-            self._steers.pop(unique, None)
-            error.id = message.id
-            raise
-        except BaseException:
-            self._steers.pop(unique, None)
-            raise
-        return msgspec.structs.replace(scheduled, id=message.id)
+        def reply(answer: protocol.ServerMessage) -> None:
+            if isinstance(answer, protocol.Superseded):
+                by = answer.by.removeprefix(prefix) if answer.by.startswith(prefix) else "other"
+                answer = protocol.Superseded(id=own, by=by)
+            elif isinstance(answer, protocol.Scheduled | protocol.Applied | protocol.Rejected):
+                answer = msgspec.structs.replace(answer, id=own)
+            if member in self.members:
+                member.tell(answer)
+
+        unique = msgspec.structs.replace(message, id=prefix + own)
+        if isinstance(unique, protocol.Steer):
+            self.station.steer(unique, reply, by=str(member.number))
+        else:
+            self.station.transport(unique, reply, by=str(member.number))
 
     def broadcast(self, message: protocol.ServerMessage) -> None:
         """Tell every member; the frame is built once."""
@@ -171,12 +157,6 @@ class Room:
             if member.told is not None:
                 member.told(message)
 
-    def leave(self, member: Member) -> None:
-        """Forget a member and the changes that it waits for."""
-        self.members.discard(member)
-        for unique in [unique for unique, (owner, _) in self._steers.items() if owner is member]:
-            del self._steers[unique]
-
     async def dismiss(self, reason: str) -> None:
         """Tell every connection that it has to leave, and wait until it has."""
         await asyncio.gather(*(leave(reason) for leave in tuple(self.leavers)), return_exceptions=True)
@@ -186,31 +166,10 @@ class Room:
         self._unsubscribe()
         if self._announce_handle is not None:
             self._announce_handle.cancel()
-        tasks = [self._sweeper, *self._tasks.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._sweeper.cancel()
+        await asyncio.gather(self._sweeper, return_exceptions=True)
         for codec in tuple(self.feeds):
             self._retire(codec)
-
-    def _backlog_s(self) -> float:
-        longest = max(self.burst_samples(steering=False), self.burst_samples(steering=True))
-        return longest / 48_000 + 1.0
-
-    def _notice(self, notice: Notice) -> None:
-        if isinstance(notice, protocol.Applied | protocol.Superseded):
-            found = self._steers.pop(notice.id, None)
-            if found is None:
-                return
-            member, own = found
-            if isinstance(notice, protocol.Superseded):
-                by = self._steers.get(notice.by)
-                notice = protocol.Superseded(id=own, by=by[1] if by is not None and by[0] is member else "other")
-            else:
-                notice = msgspec.structs.replace(notice, id=own)
-            member.tell(notice)
-            return
-        self.broadcast(notice)
 
     def _announce_listeners(self) -> None:
         """At most every two seconds, so that a rush of joins is one message."""
@@ -224,16 +183,14 @@ class Room:
             self._announced = self.listeners
             self.broadcast(protocol.Event(kind="listeners", listeners=self.listeners))
 
-    def _feed_ended(self, codec: str, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self._tasks.get(codec) is not task:
-            return
-        if (error := task.exception()) is not None:
-            logs.event("feed failed", level=logging.ERROR, station=self.station.name, codec=codec, error=repr(error))
-        # Its listeners reconnect, which starts a fresh one.
-        for outlet in self.feeds[codec].outlets.values():
-            for listener in tuple(outlet.listeners):
-                listener.close("feed failed")
-        self._retire(codec)
+    def _feed_ended(self, codec: str) -> None:
+        """The station is gone; its listeners are told by :meth:`dismiss`, or find the connection closed."""
+        feed = self.feeds.get(codec)
+        if feed is not None:
+            for fanout in feed.fanouts.values():
+                for listener in tuple(fanout.listeners):
+                    listener.close("station ended")
+            self._retire(codec)
 
     async def _sweep(self) -> None:
         """Stop encoders that nobody has listened to for a while."""
@@ -242,23 +199,21 @@ class Room:
             for codec, feed in tuple(self.feeds.items()):
                 since = feed.idle_since
                 if since is not None and time.monotonic() - since > FEED_IDLE_S:
-                    task = self._tasks[codec]
                     self._retire(codec)
-                    task.cancel()
 
     def _retire(self, codec: str) -> None:
+        self._opening.pop(codec, None)
         feed = self.feeds.pop(codec, None)
-        self._tasks.pop(codec, None)
         if feed is not None:
-            for outlet in feed.outlets.values():
-                self.retired.add(outlet.stats)
+            for fanout in feed.fanouts.values():
+                self.retired.add(fanout.stats)
             feed.close()
 
-    def stats(self) -> OutletStats:
+    def stats(self) -> FanoutStats:
         """Deliveries and drops since the room opened."""
-        total = OutletStats()
+        total = FanoutStats()
         total.add(self.retired)
         for feed in self.feeds.values():
-            for outlet in feed.outlets.values():
-                total.add(outlet.stats)
+            for fanout in feed.fanouts.values():
+                total.add(fanout.stats)
         return total

@@ -13,7 +13,7 @@ from riffstream import protocol
 from riffstream.server import logs
 from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context, narrow_send_buffer
-from riffstream.server.fanout import Listener, Outlet, websocket_frame
+from riffstream.server.fanout import Fanout, Listener, websocket_frame
 from riffstream.server.limits import TokenBucket
 from riffstream.server.rooms import Member, Room
 from riffstream.server.steering import SteerGate
@@ -78,7 +78,7 @@ class _Connection:
         self.role = Role.LISTENER
         limits = context.config.limits
         self.gate = SteerGate(TokenBucket(limits.steer_interval_s, limits.steer_burst), self._apply, self.member.tell)
-        self.outlet: Outlet | None = None
+        self.fanout: Fanout | None = None
         self.underruns = 0
 
     async def run(self) -> None:
@@ -110,7 +110,7 @@ class _Connection:
         finally:
             self.gate.close()
             self.room.leavers.discard(self.leave)
-            self.room.leave(self.member)
+            self.room.members.discard(self.member)
             logs.event(
                 "socket closed",
                 level=logging.DEBUG,
@@ -123,22 +123,22 @@ class _Connection:
     async def _stream(self, hello: protocol.Hello, codec: protocol.CodecName) -> None:
         room = self.room
         frame_ms = room.frame_ms(codec, steering=hello.steer)
-        outlet = self.outlet = room.feed(codec).outlet(f"v1-{codec}", frame_ms)
-        session = self.context.open_session(outlet)
+        fanout = self.fanout = (await room.feed(codec)).fanout(f"v1-{codec}", frame_ms)
+        session = self.context.open_session(fanout)
         try:
-            with room.listening(outlet, self.listener):
+            with room.listening(fanout, self.listener, "ws"):
                 resume = hello.resume
                 resumed = (
                     resume is not None
-                    and self.context.resume_session(resume.session, outlet)
-                    and outlet.first_seq - 1 <= resume.last_seq < outlet.next_seq
+                    and self.context.resume_session(resume.session, fanout)
+                    and fanout.first_seq - 1 <= resume.last_seq < fanout.next_seq
                 )
-                self._welcome(hello, codec, outlet, session=session, frame_ms=frame_ms, resumed=resumed)
+                self._welcome(hello, codec, fanout, session=session, frame_ms=frame_ms, resumed=resumed)
                 if resumed and resume is not None:
-                    outlet.resume(self.listener, resume.last_seq)
+                    fanout.resume(self.listener, resume.last_seq)
                 else:
                     self.listener.gap = resume is not None
-                    outlet.attach(self.listener, burst_samples=room.burst_samples(steering=hello.steer))
+                    fanout.attach(self.listener, burst_samples=room.burst_samples(steering=hello.steer))
                 await self._messages()
         finally:
             self.context.leave_session(session)
@@ -181,16 +181,16 @@ class _Connection:
         self,
         hello: protocol.Hello,
         codec: protocol.CodecName | None,
-        outlet: Outlet | None,
+        fanout: Fanout | None,
         *,
         session: str = "",
         frame_ms: int = 0,
         resumed: bool = False,
     ) -> None:
-        station, limits = self.room.station, self.context.config.limits
-        pos = station.audible
-        if outlet is not None and outlet.next_seq > outlet.first_seq:
-            pos = outlet.frame(outlet.next_seq - 1).sample_pos
+        station = self.room.station
+        pos = station.sample_pos
+        if fanout is not None and fanout.next_seq > fanout.first_seq:
+            pos = fanout.frame(fanout.next_seq - 1).sample_pos
         self.member.tell(
             protocol.Welcome(
                 v=protocol.negotiate(hello.v),
@@ -204,13 +204,8 @@ class _Connection:
                 sample_pos=pos,
                 rev=station.rev,
                 state=station.state,
-                limits=protocol.Limits(
-                    prompt_chars=limits.prompt_chars,
-                    message_bytes=limits.message_bytes,
-                    steer_interval_s=limits.steer_interval_s,
-                    steer_burst=limits.steer_burst,
-                ),
-                caps=station.caps,
+                limits=station.limits(),
+                caps=station.caps(),
                 resumed=resumed,
             )
         )
@@ -237,8 +232,8 @@ class _Connection:
         """Say goodbye and close. The handler's ``receive`` then ends."""
         self.listener.send_control(bye_frame(reason))
         self.room.members.discard(self.member)
-        if self.outlet is not None:
-            self.outlet.detach(self.listener)
+        if self.fanout is not None:
+            self.fanout.detach(self.listener)
         await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
 
     def _handle(self, data: str, received: float) -> bool:
@@ -258,7 +253,7 @@ class _Connection:
                         t0=message.t0,
                         t1=received * 1000,
                         t2=time.monotonic() * 1000,
-                        sample_pos=self.room.station.audible,
+                        sample_pos=self.room.station.sample_pos,
                     )
                     self.member.tell(reply)
                 case protocol.Stats():
@@ -276,7 +271,7 @@ class _Connection:
     def _may_steer(self, id: str) -> None:  # noqa: A002  (the wire's name)
         if not self.role.may_steer:
             raise protocol.ProtocolError("forbidden", "this connection may listen, not steer", id=id)
-        if not self.room.station.caps.steer and self.role is not Role.OWNER:
+        if not self.room.station.caps().steer and self.role is not Role.OWNER:
             raise protocol.ProtocolError("forbidden", "this station is not to be steered", id=id)
 
     def _check_prompts(self, message: protocol.Steer) -> None:
@@ -287,9 +282,9 @@ class _Connection:
                 text = f"{field} has {len(prompt.text)} characters; allowed: up to {limit}"
                 raise protocol.ProtocolError("prompt_rejected", text, field=field, id=message.id)
 
-    def _apply(self, message: protocol.Steer | protocol.Transport) -> protocol.Scheduled:
+    def _apply(self, message: protocol.Steer | protocol.Transport) -> None:
         self.context.counters["steers"] += 1
-        return self.room.steer(self.member, message)
+        self.room.change(self.member, message)
 
     async def _refuse(self, error: protocol.ProtocolError, bye: protocol.Bye | None = None) -> None:
         self.context.counters["rejected"] += 1

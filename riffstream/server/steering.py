@@ -30,14 +30,14 @@ class SteerGate:
 
     Args:
         bucket: the rate.
-        apply: passes a change on to the station; raises ProtocolError.
+        apply: passes a change on to the station, which answers.
         tell: answers the connection.
     """
 
     def __init__(
         self,
         bucket: TokenBucket,
-        apply: Callable[[protocol.Steer | protocol.Transport], protocol.Scheduled],
+        apply: Callable[[protocol.Steer | protocol.Transport], None],
         tell: Callable[[protocol.ServerMessage], None],
     ) -> None:
         self._bucket = bucket
@@ -52,7 +52,7 @@ class SteerGate:
             self._tell(protocol.Superseded(id=self._held.id, by=message.id))
             self._held = merge(self._held, message)
         elif self._bucket.take():
-            self._pass_on(message)
+            self._apply(message)
         else:
             self._held = message
             self._timer = asyncio.get_running_loop().call_later(self._bucket.wait_s(), self._turn)
@@ -60,7 +60,7 @@ class SteerGate:
     def transport(self, message: protocol.Transport) -> None:
         """Pause, resume, reset or skip; never held back, but it counts, and one too many is rejected."""
         if self._bucket.take():
-            self._pass_on(message)
+            self._apply(message)
         else:
             retry_ms = round(self._bucket.wait_s() * 1000)
             error = protocol.ProtocolError("rate_limited", "too many changes", retry_after_ms=retry_ms)
@@ -79,10 +79,4 @@ class SteerGate:
             self._timer = asyncio.get_running_loop().call_later(max(0.01, self._bucket.wait_s()), self._turn)
             return
         held, self._held = self._held, None
-        self._pass_on(held)
-
-    def _pass_on(self, message: protocol.Steer | protocol.Transport) -> None:
-        try:
-            self._tell(self._apply(message))
-        except protocol.ProtocolError as error:
-            self._tell(error.reply(message.id))
+        self._apply(held)

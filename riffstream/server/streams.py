@@ -10,7 +10,7 @@ from aiohttp import HttpVersion11, web
 
 from riffstream import __version__, protocol
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
-from riffstream.server.fanout import Listener, Outlet, http_chunk
+from riffstream.server.fanout import Fanout, Listener, http_chunk
 from riffstream.server.icy import METAINT, IcyInserter
 from riffstream.server.ports import Station
 from riffstream.server.rooms import PASSIVE_FRAME_MS, Member, Room
@@ -75,12 +75,12 @@ async def stream_handler(request: web.Request) -> web.StreamResponse:
         chunked = request.version >= HttpVersion11
         if chunked:
             response.enable_chunked_encoding()
-        feed = room.feed(codec)
+        feed = await room.feed(codec)
         await response.prepare(request)
         # The fan-out writes to the transport behind aiohttp's back, so the headers must be out first.
-        await response.write(feed.encoder.header)
+        await response.write(feed.source.header)
         wire = "chunked" if chunked and icy is None else "raw"
-        await _Streaming(context, room, feed.outlet(wire, PASSIVE_FRAME_MS), request, icy, chunked).run()
+        await _Streaming(context, room, feed.fanout(wire, PASSIVE_FRAME_MS), request, icy, chunked).run()
         return response
     finally:
         context.connections.leave(address)
@@ -93,13 +93,13 @@ class _Streaming:
         self,
         context: Context,
         room: Room,
-        outlet: Outlet,
+        fanout: Fanout,
         request: web.Request,
         icy: IcyInserter | None,
         chunked: bool,
     ) -> None:
         assert request.transport is not None
-        self.context, self.room, self.outlet, self.icy = context, room, outlet, icy
+        self.context, self.room, self.fanout, self.icy = context, room, fanout, icy
         self.listener = Listener(request.transport, policy=room.policy, on_closed=self._lost)
         self.done = asyncio.Event()
         if icy is not None:
@@ -112,17 +112,17 @@ class _Streaming:
         self.room.members.add(self.member)
         self.room.leavers.add(self.leave)
         try:
-            with self.room.listening(self.outlet, self.listener):
+            with self.room.listening(self.fanout, self.listener, "http"):
                 self._told(self.room.station.now())
-                self.outlet.attach(self.listener, burst_samples=self.room.burst_samples(steering=False))
+                self.fanout.attach(self.listener, burst_samples=self.room.burst_samples(steering=False))
                 await self.done.wait()
         finally:
             self.room.leavers.discard(self.leave)
-            self.room.leave(self.member)
+            self.room.members.discard(self.member)
 
     async def leave(self, reason: str) -> None:
         """End the body."""
-        self.outlet.detach(self.listener)
+        self.fanout.detach(self.listener)
         self.done.set()
 
     def _told(self, message: protocol.ServerMessage) -> None:
@@ -136,15 +136,15 @@ class _Streaming:
 
 async def _first_bytes(room: Room, codec: str, count: int) -> bytes:
     """The first bytes that a new listener would get."""
-    feed = room.feed(codec)
-    outlet = feed.outlet("raw", PASSIVE_FRAME_MS)
-    found = feed.encoder.header
+    feed = await room.feed(codec)
+    fanout = feed.fanout("raw", PASSIVE_FRAME_MS)
+    found = feed.source.header
     for _ in range(50):
-        if len(found) >= count or outlet.next_seq > outlet.first_seq:
+        if len(found) >= count or fanout.next_seq > fanout.first_seq:
             break
         await asyncio.sleep(0.1)
-    if len(found) < count and outlet.next_seq > outlet.first_seq:
-        found += outlet.frame(outlet.first_seq).wire
+    if len(found) < count and fanout.next_seq > fanout.first_seq:
+        found += fanout.frame(fanout.first_seq).wire
     return found[:count].ljust(count, b"\0")
 
 
@@ -174,7 +174,7 @@ async def icecast_status(request: web.Request) -> web.Response:
     """``/status-json.xsl``: what directories and dashboards read from an Icecast server."""
     context = request.app[CONTEXT]
     sources: list[dict[str, Any]] = []
-    for name in context.stations.stations:
+    for name in context.hub.stations:
         room = context.room(name)
         sources.append(
             {

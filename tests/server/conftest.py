@@ -8,7 +8,7 @@ import pytest
 
 from riffstream.config import Config
 from riffstream.server.app import Server
-from tests.server.fakes import FakeStation, FakeStations
+from tests.server.fakes import FakeHub, FakeStation
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager["Running"]]
 
@@ -16,14 +16,14 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager["Running"]]
 class Running:
     """A server on loopback, and the station that it plays."""
 
-    def __init__(self, server: Server, stations: FakeStations) -> None:
+    def __init__(self, server: Server, hub: FakeHub) -> None:
         self.server = server
-        self.stations = stations
+        self.hub = hub
         self.url = server.url
 
     @property
     def station(self) -> FakeStation:
-        return self.stations.stations["main"]
+        return self.hub.stations["main"]
 
     def ws(self, path: str = "main") -> str:
         return f"{self.url.replace('http', 'ws', 1)}/ws/{path}"
@@ -36,11 +36,11 @@ async def running(
     """``running(limits={"steer_burst": 100})``: a server with these settings; ``speed`` plays by itself."""
     sections.setdefault("server", {}).setdefault("drain_s", 1.0)
     sections["server"]["port"] = 0
-    stations = FakeStations(*names, speed=speed, preroll=preroll)
-    server = Server(Config.from_dict(sections), stations)
+    hub = FakeHub(*names, speed=speed, preroll=preroll)
+    server = Server(Config.from_dict(sections), hub)
     await server.start()
     try:
-        yield Running(server, stations)
+        yield Running(server, hub)
     finally:
         await server.stop()
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
 from numpy.typing import NDArray
 
 from riffstream import protocol
 from riffstream.config import StationConfig
-from riffstream.server.ports import Notice
+from riffstream.server.ports import Reply
+from riffstream.station.outlet import Outlet
+from riffstream.station.program import Block
 
-CHUNK = 960
-RING = 30 * 48_000
+BLOCK = 4800
 
 
 def tone(rev: int, start: int, stop: int) -> NDArray[np.float32]:
@@ -33,120 +33,133 @@ def pitch(samples: NDArray[np.float32]) -> float:
     return float(spectrum.argmax())
 
 
-@dataclass(frozen=True)
-class FakeChunk:
-    sample_pos: int
-    pcm: NDArray[np.float32]
-    rev: int
+class FakeLease:
+    def __init__(self, station: FakeStation) -> None:
+        self.station = station
+        station.attached += 1
+
+    def close(self) -> None:
+        self.station.attached -= 1
 
 
 class FakeStation:
-    """Commits when told to (:meth:`advance`) or by itself (:meth:`play`); a change is heard 4,800 samples later."""
+    """Commits when told to (:meth:`advance`) or by itself (:meth:`play`); a change is heard 9,600 samples later.
+
+    Its outlets are the real ones.
+    """
 
     def __init__(self, name: str = "main", config: StationConfig | None = None) -> None:
         config = config or StationConfig(title="The Test Tone")
         self.name, self.title, self.description = name, config.title, config.description
+        self.steerable = config.steer
         self.rev = 0
         self.state = protocol.State(prompts=(protocol.Prompt(text="a test tone"),))
-        self.caps = protocol.Caps(model="fake", steer=config.steer)
         self.committed = 0
         self.attached = 0
         self.steers: list[protocol.Steer | protocol.Transport] = []
         self.revs: list[tuple[int, int]] = [(0, 0)]
-        self.pending: list[tuple[int, str, int]] = []
-        self.callbacks: list[Callable[[Notice], None]] = []
-        self.moved = asyncio.Event()
+        self.pending: list[tuple[int, str, int, Reply]] = []
+        self.sinks: list[Callable[[protocol.Now | protocol.Event], None]] = []
+        self.outlets: dict[str, Outlet] = {}
         self.task: asyncio.Task[None] | None = None
 
     @property
-    def audible(self) -> int:
-        return max(0, self.committed - 12_000)
+    def sample_pos(self) -> int:
+        return max(0, self.committed - 21_600)
 
-    @property
-    def ring_start(self) -> int:
-        return max(0, self.committed - RING)
+    def caps(self) -> protocol.Caps:
+        return protocol.Caps(model="fake", steer=self.steerable)
+
+    def limits(self) -> protocol.Limits:
+        return protocol.Limits()
 
     def rev_at(self, pos: int) -> int:
         return next(rev for start, rev in reversed(self.revs) if start <= pos)
 
     def now(self) -> protocol.Now:
-        return protocol.Now(rev=self.rev, sample_pos=self.audible, state=self.state, alpha=0.0, clip=0)
+        return protocol.Now(rev=self.rev, sample_pos=self.sample_pos, state=self.state, alpha=0.0, clip=0)
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        if start < self.ring_start or stop > self.committed:
-            raise IndexError("outside the ring")
+        """What was, or will be, committed."""
         edges = [start, *(pos for pos, _ in self.revs if start < pos < stop), stop]
         parts = [tone(self.rev_at(a), a, b) for a, b in itertools.pairwise(edges)]
         return np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
 
-    async def listen(self, start: int | None = None) -> AsyncIterator[FakeChunk]:
-        pos = self.committed if start is None else start
-        while True:
-            while pos < self.committed:
-                rev = self.rev_at(pos)
-                stop = min([pos + CHUNK, self.committed, *(at for at, _ in self.revs if at > pos)])
-                yield FakeChunk(pos, tone(rev, pos, stop), rev)
-                pos = stop
-            moved = self.moved
-            await moved.wait()
+    def recording(self, seconds: float) -> tuple[int, NDArray[np.float32]]:
+        start = max(0, self.committed - round(seconds * 48_000))
+        return start, self.read(start, self.committed)
 
-    def attach(self) -> None:
-        self.attached += 1
+    def outlet(self, codec: str) -> Outlet:
+        if codec not in self.outlets:
+            self.outlets[codec] = Outlet(codec, self.recent, bit_rate=None if codec in ("pcm_s16", "wav") else 128_000)
+        return self.outlets[codec]
 
-    def detach(self) -> None:
-        self.attached -= 1
+    def recent(self) -> list[Block]:
+        first = max(0, self.committed - 5 * 48_000) // BLOCK * BLOCK
+        return [self.block(pos) for pos in range(first, self.committed, BLOCK)]
 
-    def subscribe(self, callback: Callable[[Notice], None]) -> Callable[[], None]:
-        self.callbacks.append(callback)
-        return lambda: self.callbacks.remove(callback)
+    def block(self, pos: int) -> Block:
+        return Block(pos, self.read(pos, pos + BLOCK), self.rev_at(pos + BLOCK - 1), False)
 
-    def notify(self, notice: Notice) -> None:
-        for callback in list(self.callbacks):
-            callback(notice)
+    def join(self, kind: str = "ws") -> FakeLease:
+        return FakeLease(self)
 
-    def steer(self, steer: protocol.Steer) -> protocol.Scheduled:
+    def subscribe(self, sink: Callable[[protocol.Now | protocol.Event], None]) -> Callable[[], None]:
+        self.sinks.append(sink)
+        return lambda: self.sinks.remove(sink)
+
+    def tell(self, message: protocol.Now | protocol.Event) -> None:
+        for sink in list(self.sinks):
+            sink(message)
+
+    def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "") -> None:
         if steer.if_rev is not None and steer.if_rev != self.rev:
-            raise protocol.ProtocolError("stale_rev", f"the revision is {self.rev}", field="if_rev")
-        for _, id_, _ in self.pending:
-            self.notify(protocol.Superseded(id=id_, by=steer.id))
+            error = protocol.ProtocolError("stale_rev", f"the revision is {self.rev}", field="if_rev")
+            reply(error.reply(steer.id))
+            return
+        superseded = list(self.pending)
         self.pending.clear()
         if isinstance(steer.prompts, tuple):
             self.state = msgspec.structs.replace(self.state, prompts=steer.prompts)
         if isinstance(steer.bpm, float):
             self.state = msgspec.structs.replace(self.state, bpm=steer.bpm)
-        assert steer.seed is UNSET or steer.seed is None or steer.seed >= 0
-        return self._schedule(steer)
+        self._schedule(steer, reply)
+        for _, id_, _, other in superseded:
+            other(protocol.Superseded(id=id_, by=steer.id))
 
-    def transport(self, transport: protocol.Transport) -> protocol.Scheduled:
-        self.state = msgspec.structs.replace(self.state, paused=transport.op == "pause")
-        return self._schedule(transport)
+    def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
+        self.state = msgspec.structs.replace(self.state, paused=op.op == "pause")
+        self._schedule(op, reply)
 
-    def _schedule(self, message: protocol.Steer | protocol.Transport) -> protocol.Scheduled:
+    def _schedule(self, message: protocol.Steer | protocol.Transport, reply: Reply) -> None:
         self.steers.append(message)
         self.rev += 1
-        at = self.committed + 4800
-        self.pending.append((at, message.id, self.rev))
-        return protocol.Scheduled(id=message.id, rev=self.rev, audible_at=at, audible_in_ms=350.0)
+        at = self.committed + 2 * BLOCK
+        self.pending.append((at, message.id, self.rev, reply))
+        reply(protocol.Scheduled(id=message.id, rev=self.rev, audible_at=at, audible_in_ms=350.0))
 
     def advance(self, samples: int) -> None:
-        """Commit this much more."""
-        self.committed += samples
-        for at, id_, rev in [each for each in self.pending if each[0] < self.committed]:
-            self.pending.remove((at, id_, rev))
-            self.revs.append((at, rev))
-            self.notify(protocol.Applied(id=id_, rev=rev, audible_at=at))
-            self.notify(self.now())
-        moved, self.moved = self.moved, asyncio.Event()
-        moved.set()
+        """Commit this much more, a multiple of 4,800."""
+        for pos in range(self.committed, self.committed + samples, BLOCK):
+            self.committed = pos + BLOCK
+            due = [each for each in self.pending if each[0] < self.committed]
+            for each in due:
+                self.pending.remove(each)
+                self.revs.append((each[0], each[2]))
+            for outlet in self.outlets.values():
+                outlet.push(self.block(pos))
+            for at, id_, rev, reply in due:
+                reply(protocol.Applied(id=id_, rev=rev, audible_at=at))
+                self.tell(self.now())
 
     def play(self, speed: float = 1.0) -> None:
-        """Commit 20 ms at a time, ``speed`` times as fast as real time."""
+        """Commit 100 ms at a time, ``speed`` times as fast as real time."""
 
         async def run() -> None:
             loop = asyncio.get_running_loop()
             begin, done = loop.time(), 0
             while True:
-                due = int((loop.time() - begin) * speed * 48_000) // CHUNK * CHUNK
+                due = int((loop.time() - begin) * speed * 48_000) // BLOCK * BLOCK
                 if due > done:
                     self.advance(due - done)
                     done = due
@@ -154,11 +167,18 @@ class FakeStation:
 
         self.task = asyncio.get_running_loop().create_task(run())
 
-    def metrics(self) -> Mapping[str, float]:
-        return {"underruns": 0.0}
+    def stats(self) -> dict[str, Any]:
+        return {"underruns": 0, "asleep": False, "outlets": {}}
+
+    async def close(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+        for outlet in self.outlets.values():
+            outlet.close()
 
 
-class FakeStations:
+class FakeHub:
     """Stations that are ready at once."""
 
     def __init__(self, *names: str, preroll: int = 48_000, speed: float | None = None) -> None:
@@ -167,29 +187,26 @@ class FakeStations:
         self.preroll = preroll
         self.stations: dict[str, FakeStation] = {}
         self.names = names or ("main",)
-        self.stopped = False
+        self.closed = False
 
     async def start(self) -> None:
         for name in self.names:
-            self.create(name, StationConfig(title="The Test Tone"))
+            await self.create(name, StationConfig(title="The Test Tone"))
 
-    def create(self, name: str, config: StationConfig) -> FakeStation:
-        station = self.stations[name] = FakeStation(name, config)
-        station.advance(self.preroll)
+    async def create(self, name: str, station: StationConfig | None = None) -> FakeStation:
+        made = self.stations[name] = FakeStation(name, station)
+        made.advance(self.preroll)
         if self.speed is not None:
-            station.play(self.speed)
-        return station
+            made.play(self.speed)
+        return made
 
     async def delete(self, name: str) -> None:
-        station = self.stations.pop(name)
-        if station.task is not None:
-            station.task.cancel()
-            await asyncio.gather(station.task, return_exceptions=True)
+        await self.stations.pop(name).close()
 
-    async def stop(self) -> None:
-        self.stopped = True
+    async def close(self) -> None:
+        self.closed = True
         for name in tuple(self.stations):
             await self.delete(name)
 
-    def metrics(self) -> Mapping[str, float]:
-        return {"restarts": 0.0}
+    def health(self) -> dict[str, Any]:
+        return {"ready": self.ready, "generator": {"state": "ready", "restarts": 0}}

@@ -15,7 +15,7 @@ from websockets.frames import Opcode
 
 from riffstream.protocol import Flags
 from riffstream.server import fanout
-from riffstream.server.fanout import DropPolicy, Frame, Listener, Outlet, http_chunk, websocket_frame
+from riffstream.server.fanout import DropPolicy, Fanout, Frame, Listener, http_chunk, websocket_frame
 
 SKIP_BYTES = DropPolicy().skip_bytes
 
@@ -74,135 +74,135 @@ def test_http_chunk_has_length_and_end() -> None:
 
 
 async def test_listeners_get_every_frame_in_order() -> None:
-    outlet = Outlet(capacity=10)
+    fanned = Fanout(capacity=10)
     async with wire() as (one, one_end), wire() as (two, two_end):
         for transport in (one, two):
-            outlet.attach(Listener(transport))
+            fanned.attach(Listener(transport))
         for index in range(20):
-            outlet.push(frame(index))
+            fanned.push(frame(index))
             await asyncio.sleep(0)
         assert await frames_of(one_end, 20) == await frames_of(two_end, 20) == [(i, False) for i in range(20)]
-    assert outlet.stats.deliveries == 40
-    assert outlet.stats.bytes == 40_000
+    assert fanned.stats.deliveries == 40
+    assert fanned.stats.bytes == 40_000
 
 
 async def test_more_listeners_than_one_slice_all_get_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fanout, "SLICE", 2)
-    outlet = Outlet(capacity=10)
+    fanned = Fanout(capacity=10)
     async with wire() as a, wire() as b, wire() as c, wire() as d, wire() as e:
         for transport, _ in (a, b, c, d, e):
-            outlet.attach(Listener(transport))
+            fanned.attach(Listener(transport))
         for index in range(6):  # without a pause: each frame arrives in the middle of the round before
-            outlet.push(frame(index))
+            fanned.push(frame(index))
         for _, reader in (a, b, c, d, e):
             assert await frames_of(reader, 6) == [(i, False) for i in range(6)]
 
 
 async def test_burst_begins_the_asked_time_back_and_goes_on_live() -> None:
-    outlet = Outlet(capacity=10)
+    fanned = Fanout(capacity=10)
     for index in range(10):
-        outlet.push(frame(index))
+        fanned.push(frame(index))
     async with wire() as (transport, reader):
-        outlet.attach(Listener(transport), burst_samples=3 * 4800 - 1)
-        outlet.push(frame(10))
+        fanned.attach(Listener(transport), burst_samples=3 * 4800 - 1)
+        fanned.push(frame(10))
         assert await frames_of(reader, 4) == [(7, False), (8, False), (9, False), (10, False)]
 
 
 @pytest.mark.parametrize(("last", "accepted"), [(3, False), (4, True), (8, True), (14, True), (15, False), (-1, False)])
 async def test_resume_needs_the_next_frame_in_the_ring(last: int, accepted: bool) -> None:
-    outlet = Outlet(capacity=10)
+    fanned = Fanout(capacity=10)
     for index in range(15):
-        outlet.push(frame(index))
+        fanned.push(frame(index))
     async with wire() as (transport, reader):
-        assert outlet.resume(Listener(transport), last) is accepted
-        outlet.push(frame(15))
+        assert fanned.resume(Listener(transport), last) is accepted
+        fanned.push(frame(15))
         expected = list(range(last + 1, 16)) if accepted else []
         assert await frames_of(reader, len(expected)) == [(i, False) for i in expected]
 
 
 async def test_a_long_burst_arrives_whole_however_small_the_buffers() -> None:
-    outlet = Outlet(capacity=100)
+    fanned = Fanout(capacity=100)
     for index in range(100):
-        outlet.push(frame(index, 10_000))
+        fanned.push(frame(index, 10_000))
     async with wire(rcvbuf=8192) as (transport, reader):
-        outlet.attach(Listener(transport), burst_samples=100 * 4800)
+        fanned.attach(Listener(transport), burst_samples=100 * 4800)
         assert transport.get_write_buffer_size() <= SKIP_BYTES + 10_000
         assert await frames_of(reader, 100, 10_000) == [(i, False) for i in range(100)]
 
 
 async def test_a_slow_listener_skips_to_live_flagged_and_others_lose_nothing() -> None:
-    outlet = Outlet(capacity=400)
+    fanned = Fanout(capacity=400)
     async with wire(rcvbuf=8192) as (slow, slow_end), wire() as (good, good_end):
         listener = Listener(slow)
-        outlet.attach(listener)
-        outlet.attach(Listener(good))
+        fanned.attach(listener)
+        fanned.attach(Listener(good))
         received: list[tuple[int, bool]] = []
         for index in range(60):  # 600 kB: the kernel, the transport and the reader together hold far less
-            outlet.push(frame(index, 10_000))
+            fanned.push(frame(index, 10_000))
             received += await frames_of(good_end, 1, 10_000)
         assert received == [(i, False) for i in range(60)]
         assert slow.get_write_buffer_size() <= SKIP_BYTES + 10_000
         assert listener.late_since is not None
         last_before = listener.cursor - 1
         assert await frames_of(slow_end, last_before + 1, 10_000) == [(i, False) for i in range(last_before + 1)]
-        outlet.push(frame(60, 10_000))
-        outlet.push(frame(61, 10_000))
+        fanned.push(frame(60, 10_000))
+        fanned.push(frame(61, 10_000))
         assert await frames_of(slow_end, 2, 10_000) == [(60, True), (61, False)]
-        assert listener.skipped_frames == outlet.stats.skipped_frames == 60 - last_before - 1
+        assert listener.skipped_frames == fanned.stats.skipped_frames == 60 - last_before - 1
         assert await frames_of(good_end, 2, 10_000) == [(60, False), (61, False)]
 
 
 async def test_a_dead_listener_is_closed_after_its_grace() -> None:
     reasons: list[str] = []
-    outlet = Outlet(capacity=10)
+    fanned = Fanout(capacity=10)
     async with wire(rcvbuf=8192) as (transport, _):
-        outlet.attach(Listener(transport, policy=DropPolicy(close_s=0.05), on_closed=reasons.append))
+        fanned.attach(Listener(transport, policy=DropPolicy(close_s=0.05), on_closed=reasons.append))
         for index in range(60):
-            outlet.push(frame(index, 10_000))
+            fanned.push(frame(index, 10_000))
         await asyncio.sleep(0.1)
-        outlet.push(frame(60, 10_000))
+        fanned.push(frame(60, 10_000))
         assert reasons == ["slow"]
         assert transport.is_closing()
-        assert not outlet.listeners
-        assert outlet.idle_since is not None
-        assert outlet.stats.closed_slow == 1
+        assert not fanned.listeners
+        assert fanned.idle_since is not None
+        assert fanned.stats.closed_slow == 1
 
 
 async def test_control_messages_pass_a_full_buffer_until_the_hard_limit() -> None:
     reasons: list[str] = []
-    outlet = Outlet(capacity=10)
+    fanned = Fanout(capacity=10)
     async with wire(rcvbuf=8192) as (transport, _):
         listener = Listener(transport, on_closed=reasons.append)
-        outlet.attach(listener)
+        fanned.attach(listener)
         for index in range(60):
-            outlet.push(frame(index, 10_000))
+            fanned.push(frame(index, 10_000))
         before = transport.get_write_buffer_size()
-        outlet.broadcast(b"c" * 1000)
+        fanned.broadcast(b"c" * 1000)
         assert transport.get_write_buffer_size() == before + 1000
         for _ in range(400):
-            outlet.broadcast(b"c" * 1000)
+            fanned.broadcast(b"c" * 1000)
         assert reasons == ["slow"]
         assert not listener.send_control(b"late")
 
 
 async def test_a_detached_listener_gets_nothing_more() -> None:
-    outlet = Outlet(capacity=10)
+    fanned = Fanout(capacity=10)
     async with wire() as (transport, reader):
         listener = Listener(transport)
-        outlet.attach(listener)
-        outlet.push(frame(0))
-        outlet.detach(listener)
-        outlet.detach(listener)
-        outlet.push(frame(1))
+        fanned.attach(listener)
+        fanned.push(frame(0))
+        fanned.detach(listener)
+        fanned.detach(listener)
+        fanned.push(frame(1))
         assert await frames_of(reader, 1) == [(0, False)]
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.readexactly(1), 0.05)
 
 
 async def test_a_frame_out_of_the_ring_is_an_index_error() -> None:
-    outlet = Outlet(capacity=2)
+    fanned = Fanout(capacity=2)
     for index in range(3):
-        outlet.push(frame(index))
-    assert outlet.frame(2).sample_pos == 9600
+        fanned.push(frame(index))
+    assert fanned.frame(2).sample_pos == 9600
     with pytest.raises(IndexError, match="frame 0 is not kept"):
-        outlet.frame(0)
+        fanned.frame(0)
