@@ -103,7 +103,7 @@ def _channels(wave: np.ndarray, count: int) -> np.ndarray:
         mean = scaled.mean(0, keepdims=True)
         # 16-bit audio is mixed on its own grid, as the original does.
         return np.ascontiguousarray(np.floor(mean) if (scaled == np.round(scaled)).all() else mean)
-    return np.ascontiguousarray(np.broadcast_to(scaled, (count, scaled.shape[1])))
+    return np.array(np.broadcast_to(scaled, (count, scaled.shape[1])))
 
 
 def _level(wave: np.ndarray) -> np.ndarray:
