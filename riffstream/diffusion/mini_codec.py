@@ -27,12 +27,12 @@ class CodecConfig:
     mels: int = 256
     patch: int = 16
     channels: int = 20
-    width: int = 192
+    width: int = 128
     encoder_blocks: int = 1
-    decoder_blocks: int = 2
-    fine_width: int = 96
+    decoder_blocks: int = 1
+    fine_width: int = 48
     fine_blocks: int = 1
-    floor_db: float = -80.0
+    floor_db: float = -30.0
     span_db: float = 20.0
     balance: float = 0.5
     balance_limit_db: float = 30.0

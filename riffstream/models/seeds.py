@@ -1,0 +1,135 @@
+"""The seed library: named loops that img2img starts from, chosen by name or by likeness to a prompt.
+
+A library is a folder with ``seeds.json`` (names, tags, captions, tempo), ``seeds.safetensors`` (``latents`` [N, C, h, w]
+float16 of the embedded model, ``vectors`` [N, D] float16 sentence embeddings) and ``previews/NAME.png``. Names and tags
+are read without torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from riffstream.errors import CheckpointError, ParameterError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from riffstream.diffusion.family import Family
+    from riffstream.diffusion.mini_text import MiniTextEncoder
+
+__all__ = ["SEEDS_FOLDER", "SeedEntry", "SeedLibrary"]
+
+SEEDS_FOLDER = Path(__file__).parent / "mini" / "seeds"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedEntry:
+    """One loop.
+
+    Attributes:
+        name: short, in lower case with underscores.
+        style: the corpus style it comes from.
+        tags: words that describe it; caption: a whole phrase.
+        bpm: tempo of its song; the loop itself has none, since the hop follows the station's tempo.
+        beats: 8, or 6 in 3/4.
+    """
+
+    name: str
+    style: str
+    tags: tuple[str, ...]
+    caption: str
+    bpm: float
+    beats: int
+
+
+class SeedLibrary:
+    """Read a library folder; the default is the embedded model's own.
+
+    Raises:
+        CheckpointError: the folder holds no library, or ``seeds.json`` cannot be read.
+    """
+
+    def __init__(self, folder: Path = SEEDS_FOLDER) -> None:
+        self.folder = folder
+        try:
+            listed = json.loads((folder / "seeds.json").read_text(encoding="utf-8"))
+            self.entries = [SeedEntry(**{**entry, "tags": tuple(entry["tags"])}) for entry in listed]
+        except FileNotFoundError:
+            raise CheckpointError(f"{folder} holds no seeds.json") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"{folder}/seeds.json cannot be read: {error}") from None
+        self._places = {entry.name: place for place, entry in enumerate(self.entries)}
+
+    @property
+    def names(self) -> list[str]:
+        """All names, in the library's order."""
+        return list(self._places)
+
+    def __getitem__(self, name: str) -> SeedEntry:
+        return self.entries[self._place(name)]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def _place(self, name: str) -> int:
+        place = self._places.get(name)
+        if place is None:
+            near = difflib.get_close_matches(name, self._places, 3, 0.4)
+            hint = f"a name from 'riffstream seeds list'{', such as ' + ', '.join(near) if near else ''}"
+            raise ParameterError("seed_image", name, hint)
+        return place
+
+    @cached_property
+    def _tensors(self) -> dict[str, Tensor]:
+        from riffstream.diffusion.mini_files import read_tensors
+
+        tensors = read_tensors(self.folder / "seeds.safetensors")
+        for key in ("latents", "vectors"):
+            if key not in tensors or len(tensors[key]) != len(self.entries):
+                raise CheckpointError(f"{self.folder}/seeds.safetensors has no {key} for {len(self.entries)} seeds")
+        return tensors
+
+    def latents(self, name: str) -> Tensor:
+        """The loop as latents [C, h, w] float32; in 3/4 w is cut to its beats."""
+        place = self._place(name)
+        latents = self._tensors["latents"][place].float()
+        return latents[..., : latents.shape[-1] * self.entries[place].beats // 8]
+
+    def load(self, name: str, family: Family) -> Tensor | Path | None:
+        """For the engine: latents where ``family`` is the embedded model, else the preview picture; None: unknown."""
+        if name not in self:
+            return None
+        latents = self.latents(name)
+        if family.name == "mini" and family.latent_shape()[:2] == tuple(latents.shape[:2]):
+            return latents
+        return self.preview(name)
+
+    def preview(self, name: str) -> Path:
+        """The loop's picture, a PNG with low notes at the bottom."""
+        self._place(name)
+        return self.folder / "previews" / f"{name}.png"
+
+    def nearest(self, prompt: str, encoder: MiniTextEncoder, count: int = 1) -> list[tuple[SeedEntry, float]]:
+        """The ``count`` seeds most like a prompt, best first, each with its cosine in [-1, 1]."""
+        if count < 1:
+            raise ParameterError("count", count, f"1 to {len(self.entries)}")
+        likeness = self._tensors["vectors"].float() @ encoder.sentences([prompt])[0].cpu()
+        order = likeness.argsort(descending=True)[:count].tolist()
+        return [(self.entries[place], float(likeness[place])) for place in order]
+
+    @staticmethod
+    def write(folder: Path, entries: Sequence[SeedEntry], latents: Tensor, vectors: Tensor) -> None:
+        """Write ``seeds.json`` and ``seeds.safetensors``; previews are the caller's."""
+        from riffstream.diffusion.mini_files import write_tensors
+
+        folder.mkdir(parents=True, exist_ok=True)
+        listed: list[dict[str, Any]] = [asdict(entry) for entry in entries]
+        write_tensors(folder / "seeds.safetensors", {"latents": latents.half(), "vectors": vectors.half()})
+        lines = ",\n".join(json.dumps(entry) for entry in listed)
+        (folder / "seeds.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")

@@ -1,0 +1,238 @@
+"""Train the latent codec: principal components first, then convolutions that mend what they lose."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from riffstream.diffusion.mini_codec import Codec, CodecConfig
+from riffstream.training.latents import SongFile, find_songs, song_features
+from riffstream.training.loop import (
+    Ema,
+    Log,
+    autocast,
+    common_arguments,
+    load_state,
+    pick_device,
+    save_state,
+    step_size,
+)
+
+__all__ = ["PRESETS", "CodecPreset", "add_arguments", "evaluate_codec", "load_codec", "run", "train_codec"]
+
+AUDIBLE = 30.0  # dB over the floor: what counts as loud in the table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodecPreset:
+    """Sizes and batch of a scale. ``crop``: frames of a training example."""
+
+    config: CodecConfig
+    batch: int = 8
+    crop: int = 256
+    rate: float = 1.5e-3
+    warm_up: int = 50
+    fit_windows: int = 160
+    save_minutes: float = 3.0
+
+
+PRESETS = {
+    "cpu": CodecPreset(config=CodecConfig()),
+    "gpu": CodecPreset(
+        config=CodecConfig(channels=24, width=256, encoder_blocks=2, decoder_blocks=4, fine_width=128, fine_blocks=2),
+        batch=64, crop=512, fit_windows=1024,
+    ),
+    "smoke": CodecPreset(config=CodecConfig(channels=8, width=16, fine_width=8), batch=2, crop=128, fit_windows=8),
+}  # fmt: skip
+
+
+def codec_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Weighted L1 of features and of their slopes along time and frequency, which keeps onsets and partials sharp.
+
+    Loud places weigh more; the balance counts only where something sounds.
+    """
+    level = wanted[:, :1].detach()
+    weight = torch.cat([0.25 + 0.5 * level, 0.25 * level], dim=1)
+    error = made - wanted
+    total = (weight * error.abs()).mean()
+    for axis in (-1, -2):
+        inner = weight.narrow(axis, 1, weight.shape[axis] - 1)
+        total = total + 0.5 * (inner * error.diff(dim=axis).abs()).mean()
+    return total
+
+
+@torch.no_grad()
+def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict[str, float]:
+    """Errors on up to ``count`` windows of ``songs``, also of the linear part alone (``pca_...``).
+
+    ``level_db``: mean absolute error of the level; ``loud_db``: where it is 30 dB and more over the floor;
+    ``balance_db``: of the stereo balance there; ``variance``: share of the level's variance that is kept.
+    """
+    config = codec.config
+    linear = Codec(config)
+    linear.load_state_dict(codec.state_dict())
+    for layer in (linear.encoder_out, linear.fine_out):
+        layer.weight.zero_()
+        assert layer.bias is not None
+        layer.bias.zero_()
+    result: dict[str, float] = {}
+    windows = [song_features(song, config, [len(song.captions) // 2]) for song in songs[:count]]
+    for prefix, model in (("", codec.eval()), ("pca_", linear.to(codec.basis.device))):
+        sums = torch.zeros(6, dtype=torch.float64)
+        for features in windows:
+            wanted = features.to(codec.basis.device)
+            error = (model.decode(model.encode(wanted)) - wanted).double().cpu()
+            loud = features[:, 0] > AUDIBLE / config.span_db
+            centred = features[:, 0] - codec.mean[0].cpu()[:, None]
+            sums += torch.tensor(
+                [
+                    error[:, 0].abs().mean(), error[:, 0].abs()[loud].sum(), error[:, 1].abs()[loud].sum(),
+                    loud.sum(), error[:, 0].square().mean(), centred.square().mean(),
+                ],
+                dtype=torch.float64,
+            )  # fmt: skip
+        level, loud_level, loud_balance, n_loud, squares, variance = sums.tolist()
+        n_loud = max(n_loud, 1.0)
+        result[f"{prefix}level_db"] = level / len(windows) * config.span_db
+        result[f"{prefix}loud_db"] = loud_level / n_loud * config.span_db
+        result[f"{prefix}balance_db"] = loud_balance / n_loud * config.span_db / config.balance
+        result[f"{prefix}variance"] = 1 - squares / variance
+    return result
+
+
+def split_songs(songs: list[SongFile]) -> tuple[list[SongFile], list[SongFile]]:
+    """Training songs and held-out ones (where a small corpus holds none out, every eighth song is)."""
+    held = [song for song in songs if song.held_out] or songs[::8]
+    names = {song.name for song in held}
+    return [song for song in songs if song.name not in names] or held, held
+
+
+def train_codec(
+    corpus: Path,
+    out: Path,
+    preset: CodecPreset,
+    *,
+    minutes: float,
+    device: torch.device,
+    seed: int = 0,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train for ``minutes``, going on from ``out/codec.pt`` where there is one; the step size falls over the last half.
+
+    Returns:
+        The errors of :func:`evaluate_codec` and the number of steps.
+    """
+    log = Log(out, "codec", quiet=quiet)
+    songs, held = split_songs(find_songs(corpus))
+    random.Random(seed).shuffle(songs)
+    torch.manual_seed(seed)
+    codec = Codec(preset.config).to(device)
+    state = load_state(out / "codec.pt", device)
+    if state is None:
+        per_song = max(1, -(-preset.fit_windows // len(songs)))
+        chosen = songs[: preset.fit_windows]
+        windows = [
+            song_features(song, preset.config, random.Random(seed + i).sample(range(len(song.captions)), min(per_song, len(song.captions))))
+            for i, song in enumerate(chosen)
+            if song.beats == 8 or len(chosen) < 8
+        ]  # fmt: skip
+        narrowest = min(window.shape[-1] for window in windows)
+        codec.fit_linear(torch.cat([window[..., :narrowest] for window in windows]).to(device))
+    optimiser = torch.optim.AdamW(codec.parameters(), preset.rate, weight_decay=1e-3, betas=(0.9, 0.98))
+    ema = Ema(codec, 0.998)
+    step = 0
+    if state is not None:
+        codec.load_state_dict(state["codec"])
+        optimiser.load_state_dict(state["optimiser"])
+        ema.restore(state["ema"])
+        step = state["step"]
+    started = saved = time.monotonic()
+    running = 0.0
+
+    def keep() -> None:
+        weights = {"codec": codec.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state(), "step": step}
+        save_state(out / "codec.pt", {**weights, "config": asdict(preset.config)})
+
+    while (spent := (time.monotonic() - started) / 60) < minutes:
+        picks = random.Random(f"{seed}-{step}")
+        batch = []
+        for song in picks.choices(songs, k=preset.batch):
+            frames = 64 * song.beats
+            crop = min(preset.crop, frames)
+            at = picks.randrange(0, (frames - crop) // 16 + 1) * 16
+            batch.append(_crop(song, preset.config, picks.randrange(len(song.captions)), at, crop, preset.crop))
+        wanted = torch.stack(batch).to(device)
+        factor = step_size(step, preset.warm_up, 1 - spent / minutes, 0.5)
+        for group in optimiser.param_groups:
+            group["lr"] = preset.rate * factor
+        with autocast(device):
+            latents = codec.encode(wanted)
+            noisy = latents + torch.randn_like(latents) * (0.1 * torch.rand(len(latents), 1, 1, 1, device=device))
+            made = codec.decode(noisy)
+        loss = codec_loss(made.float(), wanted)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+        optimiser.step()
+        ema.update(codec)
+        step += 1
+        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+        if step % 100 == 0:
+            log(step=step, loss=running, rate=step * preset.batch / (time.monotonic() - started))
+        if (time.monotonic() - saved) / 60 > preset.save_minutes:
+            keep()
+            saved = time.monotonic()
+    keep()
+    with ema.applied(codec):
+        result: dict[str, Any] = {"step": step, **evaluate_codec(codec, held)}
+    log(**result)
+    return result
+
+
+def _crop(song: SongFile, config: CodecConfig, window: int, at: int, length: int, padded: int) -> Tensor:
+    features = song_features(song, config, [window], slice(at, at + length))[0]
+    return F.pad(features, (0, padded - length))
+
+
+def load_codec(path: Path, device: torch.device) -> Codec:
+    """The averaged codec of a training state, ready to use.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    from riffstream.errors import CheckpointError
+
+    state = load_state(path, device)
+    if state is None:
+        raise CheckpointError(f"{path} is missing; train it with: riffstream train codec")
+    codec = Codec(CodecConfig(**state["config"])).to(device)
+    codec.load_state_dict(state["codec"])
+    with torch.no_grad():
+        for name, parameter in codec.named_parameters():
+            parameter.copy_(state["ema"]["values"][name])
+    return codec.eval().requires_grad_(False)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``riffstream train codec``."""
+    common_arguments(parser, minutes=25)
+
+
+def run(args: argparse.Namespace) -> int:
+    """``riffstream train codec``."""
+    result = train_codec(
+        args.corpus, args.out, PRESETS[args.preset], minutes=args.minutes, device=pick_device(args.device),
+        seed=args.seed, quiet=args.quiet,
+    )  # fmt: skip
+    if args.json:
+        print(json.dumps(result))
+    return 0

@@ -1,0 +1,320 @@
+"""Train the denoiser: a rectified flow on cached latents, conditioned on captions and on the clip before."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from riffstream.diffusion.mini import MODEL_FOLDER
+from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.errors import CheckpointError
+from riffstream.training.codec import load_codec
+from riffstream.training.helpers import GradientHelper, Job
+from riffstream.training.latents import LatentSet
+from riffstream.training.loop import (
+    Ema,
+    Log,
+    Muon,
+    autocast,
+    common_arguments,
+    load_state,
+    pick_device,
+    save_state,
+    step_size,
+)
+
+__all__ = ["PRESETS", "Batch", "DenoiserPreset", "add_arguments", "draw", "flow_loss", "run", "train_denoiser"]
+
+DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.4, 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiserPreset:
+    """Sizes and batch of a scale. ``rate``: step size of Muon; ``adam_rate``: of AdamW, for all but the matrices."""
+
+    config: DenoiserConfig
+    batch: int = 32
+    rate: float = 2e-3
+    adam_rate: float = 1e-3
+    warm_up: int = 100
+    ema: float = 0.998
+    validation: int = 192
+    report_minutes: float = 4.0
+
+
+PRESETS = {
+    "cpu": DenoiserPreset(config=DenoiserConfig(width=192, heads=3, mlp=768)),
+    "gpu": DenoiserPreset(
+        config=DenoiserConfig(width=256, layers=8, heads=4, mlp=1024), batch=512, ema=0.9995, validation=1024,
+        report_minutes=2.0,
+    ),
+    "smoke": DenoiserPreset(
+        config=DenoiserConfig(width=32, layers=2, heads=2, mlp=64), batch=4, validation=8, report_minutes=0.5
+    ),
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Batch:
+    """One batch of training examples, on the training device.
+
+    Attributes:
+        clean, noise, previous: [B, C, h, w]. t: [B]. tokens: [B, S, D], mask: [B, S]. previous_mask, triple: [B] bool;
+        ``triple`` is None where no clip is in 3/4.
+    """
+
+    clean: Tensor
+    noise: Tensor
+    t: Tensor
+    tokens: Tensor
+    mask: Tensor
+    previous: Tensor
+    previous_mask: Tensor
+    triple: Tensor | None
+
+
+def draw(
+    data: LatentSet, rows: Tensor, size: int, seed: int, device: torch.device, *, validation: bool = False
+) -> Batch:
+    """Batch number ``seed``: a pure function of its arguments, so that a resumed run sees what the whole one saw.
+
+    In validation nothing is dropped by chance: every other clip has its previous one, t is spread evenly.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if validation:
+        pick = rows[torch.linspace(0, len(rows) - 1, size).long()]
+        t = (torch.arange(size) + 0.5) / size
+        t = t[torch.randperm(size, generator=generator)]
+        with_previous = torch.arange(size) % 2 == 0
+    else:
+        pick = rows[torch.randint(len(rows), (size,), generator=generator)]
+        t = torch.sigmoid(1.2 * torch.randn(size, generator=generator))
+        with_previous = torch.rand(size, generator=generator) >= DROP_PREVIOUS
+    clean = data.latents[pick].float()
+    noise = torch.randn(clean.shape, generator=generator)
+    captions = []
+    for row, u, drop in zip(
+        pick.tolist(), torch.rand(size, generator=generator).tolist(), torch.rand(size, generator=generator).tolist(),
+        strict=True,
+    ):  # fmt: skip
+        own = data.captions[row]
+        captions.append(own[int(u * len(own))] if own and (validation or drop >= DROP_CAPTION) else 0)
+    before = data.previous[pick]
+    previous = data.latents[before.clamp_min(0)].float()
+    blur = 0.0 if validation else PREVIOUS_NOISE * torch.rand(size, 1, 1, 1, generator=generator)
+    previous = previous + blur * torch.randn(previous.shape, generator=generator)
+    mask = data.mask[captions]
+    used = max(8, -(-int(mask.sum(1).max()) // 8) * 8)
+    triple = data.triple[pick]
+    return Batch(
+        clean.to(device), noise.to(device), t.to(device), data.tokens[captions][:, :used].float().to(device),
+        mask[:, :used].to(device), previous.to(device), (with_previous & (before >= 0)).to(device),
+        triple.to(device) if bool(triple.any()) else None,
+    )  # fmt: skip
+
+
+def flow_loss(model: nn.Module, batch: Batch, narrow: int) -> Tensor:
+    """Mean squared error of ``noise - x_0``, over the cells that a clip fills (``narrow`` columns in 3/4)."""
+    t = batch.t[:, None, None, None]
+    x = (1 - t) * batch.clean + t * batch.noise
+    if batch.triple is not None:
+        inside = (torch.arange(x.shape[-1], device=x.device) < narrow) | ~batch.triple[:, None]
+        inside = inside[:, None, None, :].float()
+        x = x * inside
+    with autocast(x.device):
+        made = model(x, batch.t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
+    error = (made.float() - (batch.noise - batch.clean)).square()
+    if batch.triple is None:
+        return error.mean()
+    return (error * inside).sum() / (inside.expand_as(error).sum())
+
+
+def make_job(data: LatentSet, rows: Tensor, size: int, seed: int, narrow: int) -> Job:
+    """Work for a :class:`GradientHelper`: batches from a stream of their own."""
+
+    def job(model: nn.Module, index: int) -> tuple[Tensor, int]:
+        batch = draw(data, rows, size, (seed + 1) * 1_000_003 + 500_000_000 + index, torch.device("cpu"))
+        return flow_loss(model, batch, narrow), size
+
+    return job
+
+
+def optimisers(model: Denoiser, preset: DenoiserPreset) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks (adaptive layer norms apart), AdamW for everything else."""
+    matrices, rest = [], []
+    for name, value in model.named_parameters():
+        inner = name.startswith("blocks.") and value.ndim == 2 and "modulation" not in name and "kernel" not in name
+        (matrices if inner else rest).append(value)
+    return [
+        Muon(matrices, preset.rate, weight_decay=0.02),
+        torch.optim.AdamW(rest, preset.adam_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+    ]
+
+
+def prepare_data(corpus: Path, out: Path, device: torch.device, log: Log) -> LatentSet:
+    """The corpus as latents of ``out/codec.pt``, from ``out/latents.pt`` where they are known already."""
+    text = MiniTextEncoder.load(MODEL_FOLDER / "text_encoder", MODEL_FOLDER / "tokenizer", device)
+    data = LatentSet(corpus, load_codec(out / "codec.pt", device), text)
+    data.restore(out)
+    started = time.monotonic()
+    if added := data.refresh():
+        data.save(out)
+    log(songs_added=added, clips=len(data), captions=len(data.texts), seconds=time.monotonic() - started)
+    return data
+
+
+def train_denoiser(
+    data: LatentSet,
+    out: Path,
+    preset: DenoiserPreset,
+    *,
+    minutes: float,
+    decay_minutes: float = 0.0,
+    device: torch.device,
+    seed: int = 0,
+    helper_core: int | None = None,
+    resume_from: Denoiser | None = None,
+    log: Log | None = None,
+) -> dict[str, Any]:
+    """Train for ``minutes``, going on from ``out/denoiser.pt`` where there is one.
+
+    Args:
+        decay_minutes: let the step size fall to zero over the last so many. The state before is kept in
+            ``denoiser.pt``, for later runs; the result goes to ``denoiser_final.pt``.
+        helper_core: also run a gradient helper there (-1: anywhere). Runs without one resume exactly.
+        resume_from: weights to start from when there is no state yet.
+
+    Returns:
+        Steps, examples and the held-out loss of the averaged weights.
+    """
+    log = log or Log(out, "denoiser", quiet=True)
+    torch.manual_seed(seed)
+    config = replace(preset.config, channels=data.latents.shape[1], text_width=data.tokens.shape[-1])
+    model = resume_from if resume_from is not None else Denoiser(config)
+    config = model.config
+    model = model.to(device)
+    ema = Ema(model, preset.ema)
+    state = load_state(out / "denoiser.pt", device)
+    if state is not None:
+        if state["config"] != asdict(config):
+            raise CheckpointError(f"{out}/denoiser.pt was trained with other sizes; choose another --out")
+        model.load_state_dict(state["model"])
+    stages = optimisers(model, preset)
+    rates = [preset.rate, preset.adam_rate]
+    step = examples = 0
+    if state is not None:
+        for stage, kept in zip(stages, state["optimisers"], strict=True):
+            stage.load_state_dict(kept)
+        ema.restore(state["ema"])
+        step, examples = state["step"], state["examples"]
+    rows, held = data.rows(held_out=False), data.rows(held_out=True)
+    if len(held) == 0:
+        rows, held = rows[rows % 8 != 0], rows[::8]
+    check = draw(data, held, min(preset.validation, 4 * len(held)), 77, device, validation=True)
+    narrow = config.columns_triple
+    helper = None
+    if helper_core is not None:
+        helper = GradientHelper(
+            model, make_job, (data, rows, max(4, preset.batch // 2), seed + step, narrow), core=helper_core
+        )
+    started = reported = time.monotonic()
+    fresh, running, final = 0, 0.0, False
+
+    def keep(path: Path) -> None:
+        weights = {"model": model.state_dict(), "ema": ema.state(), "config": asdict(config)}
+        kept = [stage.state_dict() for stage in stages]
+        save_state(path, {**weights, "optimisers": kept, "step": step, "examples": examples})
+
+    def report() -> float:
+        with ema.applied(model), torch.no_grad():
+            loss = sum(float(flow_loss(model, part, narrow)) for part in _parts(check, 32)) / len(_parts(check, 32))
+        log(
+            step=step, examples=examples, loss=running, held_out=loss,
+            rate=fresh / (time.monotonic() - started), minutes=(time.monotonic() - started) / 60,
+        )  # fmt: skip
+        return loss
+
+    try:
+        while (spent := (time.monotonic() - started) / 60) < minutes:
+            left = (minutes - spent) / minutes
+            if decay_minutes > 0 and minutes - spent <= decay_minutes and not final:
+                keep(out / "denoiser.pt")
+                final = True
+            factor = step_size(step, preset.warm_up, left, decay_minutes / minutes)
+            for stage, rate in zip(stages, rates, strict=True):
+                stage.param_groups[0]["lr"] = rate * factor
+            batch = draw(data, rows, preset.batch, seed * 1_000_003 + step, device)
+            loss = flow_loss(model, batch, narrow)
+            for stage in stages:
+                stage.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            seen = preset.batch + (helper.add_to(preset.batch) if helper else 0)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for stage in stages:
+                stage.step()
+            ema.update(model)
+            step, examples, fresh = step + 1, examples + seen, fresh + seen
+            running = float(loss.detach()) if running == 0 else 0.98 * running + 0.02 * float(loss.detach())
+            if (time.monotonic() - reported) / 60 > preset.report_minutes:
+                keep(out / ("denoiser_final.pt" if final else "denoiser.pt"))
+                report()
+                reported = time.monotonic()
+    finally:
+        if helper:
+            helper.close()
+    keep(out / ("denoiser_final.pt" if final else "denoiser.pt"))
+    return {"step": step, "examples": examples, "held_out": report()}
+
+
+def _parts(batch: Batch, size: int) -> list[Batch]:
+    values = [getattr(batch, name) for name in Batch.__slots__]
+    return [
+        Batch(*(None if value is None else value[k : k + size] for value in values))
+        for k in range(0, len(batch.clean), size)
+    ]
+
+
+def load_denoiser(path: Path, device: torch.device) -> Denoiser:
+    """The averaged denoiser of a training state.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    state = load_state(path, device)
+    if state is None:
+        raise CheckpointError(f"{path} is missing; train it with: riffstream train denoiser")
+    model = Denoiser(DenoiserConfig(**state["config"])).to(device)
+    model.load_state_dict(state["model"])
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(state["ema"]["values"][name])
+    return model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``riffstream train denoiser``."""
+    common_arguments(parser, minutes=60)
+    parser.add_argument("--decay-minutes", type=float, default=0.0, help="let the step size fall over the last minutes")
+    parser.add_argument("--helper-core", type=int, default=None, help="a second process there adds gradients (-1: any)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """``riffstream train denoiser``."""
+    device = pick_device(args.device)
+    log = Log(args.out, "denoiser", quiet=args.quiet)
+    data = prepare_data(args.corpus, args.out, device, log)
+    result = train_denoiser(
+        data, args.out, PRESETS[args.preset], minutes=args.minutes, decay_minutes=args.decay_minutes, device=device,
+        seed=args.seed, helper_core=args.helper_core, log=log,
+    )  # fmt: skip
+    if args.json:
+        print(json.dumps(result))
+    return 0

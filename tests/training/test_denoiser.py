@@ -1,0 +1,117 @@
+"""The denoiser's training: batches, loss, resuming, helpers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from riffstream.diffusion.mini_codec import Codec, CodecConfig
+from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.training.denoiser import PRESETS, draw, flow_loss, load_denoiser, make_job, train_denoiser
+from riffstream.training.helpers import GradientHelper
+from riffstream.training.latents import LatentSet
+from tests.training.small import write_corpus
+
+CPU = torch.device("cpu")
+PRESET = replace(PRESETS["smoke"], rate=5e-3, adam_rate=5e-3, warm_up=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> LatentSet:
+    torch.manual_seed(0)
+    codec = Codec(CodecConfig(channels=4, width=8, fine_width=8)).requires_grad_(False)
+    torch.nn.init.orthogonal_(codec.basis)
+    latents = LatentSet(write_corpus(tmp_path_factory.mktemp("corpus")), codec, MiniTextEncoder.random())
+    assert latents.refresh() == 6
+    return latents
+
+
+def tiny() -> Denoiser:
+    torch.manual_seed(1)
+    return Denoiser(DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=16))
+
+
+def test_latent_set_knows_meters_splits_and_neighbours(data: LatentSet) -> None:
+    assert len(data) == 18
+    assert data.triple.sum() == 6
+    assert data.held_out.sum() == 3
+    assert (data.latents[data.triple][..., 24:] == 0).all()
+    firsts = data.previous < 0
+    assert firsts.sum() == 6
+    assert (data.previous[~firsts] == torch.arange(18)[~firsts] - 1).all()
+    assert {data.texts[row] for row in data.captions[0]} <= {"low tone", "low organ 0", "high tone", "high organ 0"}
+
+
+def test_latent_set_is_restored(data: LatentSet, tmp_path: Path) -> None:
+    data.save(tmp_path)
+    other = LatentSet(data._corpus, data._codec, data._text)
+    other.restore(tmp_path)
+    assert torch.equal(other.latents, data.latents)
+    assert other.captions == data.captions
+    assert other.refresh() == 0
+
+
+def test_batches_are_a_function_of_their_number(data: LatentSet) -> None:
+    rows = data.rows(held_out=False)
+    one, again, two = (draw(data, rows, 4, seed, CPU) for seed in (5, 5, 6))
+    assert torch.equal(one.noise, again.noise)
+    assert torch.equal(one.tokens, again.tokens)
+    assert not torch.equal(one.noise, two.noise)
+
+
+def test_a_mixed_batch_treats_3_4_as_a_narrow_grid_does(data: LatentSet) -> None:
+    model = tiny()
+    torch.nn.init.normal_(model.patch_out.weight)
+    x = torch.randn(2, 4, 16, 32)
+    x[1, :, :, 24:] = 0
+    tokens, t = torch.randn(2, 8, 16), torch.tensor([0.3, 0.6])
+    with torch.enable_grad():
+        mixed = model(x, t, tokens, triple=torch.tensor([False, True]))
+        wide = model(x[:1], t[:1], tokens[:1])
+        narrow = model(x[1:, ..., :24], t[1:], tokens[1:])
+    torch.testing.assert_close(mixed[:1], wide, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(mixed[1:, ..., :24], narrow, atol=1e-4, rtol=1e-4)
+
+
+def test_training_learns_and_resumes_exactly(data: LatentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("riffstream.training.denoiser.time.monotonic", lambda: next(ticks) * 6.0)  # a step is 0.1 min
+    whole = train_denoiser(data, tmp_path / "whole", PRESET, minutes=12, device=CPU)
+    half = train_denoiser(data, tmp_path / "parts", PRESET, minutes=6, device=CPU)
+    rest = train_denoiser(data, tmp_path / "parts", PRESET, minutes=6, device=CPU)
+    assert half["held_out"] < 1.6
+    assert whole["held_out"] < half["held_out"]
+    extra = whole["step"] - rest["step"]
+    if extra > 0:  # reports also tick the clock: run the missing steps
+        rest = train_denoiser(data, tmp_path / "parts", PRESET, minutes=0.1 * extra, device=CPU)
+    a, b = (load_denoiser(tmp_path / name / "denoiser.pt", CPU).state_dict() for name in ("whole", "parts"))
+    if rest["step"] == whole["step"]:
+        for name in a:
+            torch.testing.assert_close(a[name], b[name])
+
+
+def test_helper_adds_its_gradient(data: LatentSet) -> None:
+    model = tiny()
+    rows = data.rows(held_out=False)
+    helper = GradientHelper(model, make_job, (data, rows, 2, 0, 24))
+    try:
+        flow_loss(model, draw(data, rows, 2, 0, CPU), 24).backward()  # type: ignore[no-untyped-call]
+        own = model.patch_out.weight.grad
+        assert own is not None
+        before = own.clone()
+        for _ in range(600):
+            if helper.add_to(2):
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail("the helper delivered nothing within 30 s")
+        assert not torch.equal(before, own)
+        assert torch.isfinite(own).all()
+    finally:
+        helper.close()
+        helper.close()
