@@ -21,7 +21,7 @@ from riffstream.diffusion.ranges import check
 from riffstream.diffusion.samplers import find, step
 from riffstream.diffusion.seed_images import SeedImages, SeedSource
 from riffstream.diffusion.slots import Preparer, Slot, Ticket, choose
-from riffstream.diffusion.text import PromptEncoder
+from riffstream.diffusion.text import Curve, PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
 
 __all__ = ["BUCKETS", "Engine", "Stats", "Ticket"]
@@ -65,6 +65,7 @@ class Engine:
             al. 2024, arXiv:2404.07724): (0.1, 0.8) saves 30 % of the second rows.
         overlap: for families that do not continue by themselves, the part of a clip, 0 to 0.75, that repeats the end of
             ``previous``.
+        curve: how text embeddings move between two keyframes, ``lerp`` or ``slerp`` (see ``PromptEncoder.between``).
         pad: fill batches up to the sizes in :data:`BUCKETS`; None: on CUDA, where few shapes are fast shapes.
 
     Raises:
@@ -82,6 +83,7 @@ class Engine:
         files: bool = False,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         overlap: float = 0.25,
+        curve: Curve = "lerp",
         pad: bool | None = None,
     ) -> None:
         if not 1 <= max_batch <= 256:
@@ -90,6 +92,8 @@ class Engine:
             raise ParameterError("guidance_interval", guidance_interval, "two numbers, 0 <= from <= to <= 1")
         if not 0 <= overlap <= 0.75:
             raise ParameterError("overlap", overlap, "0 to 0.75")
+        if curve not in ("lerp", "slerp"):
+            raise ParameterError("curve", curve, "lerp or slerp")
         if steps is not None:
             check("steps", steps)
         find(sampler or family.defaults.sampler, family.schedule)
@@ -105,6 +109,7 @@ class Engine:
             steps=steps,
             interval=guidance_interval,
             overlap=overlap,
+            curve=curve,
         )
         self._pad = family.device.type == "cuda" if pad is None else pad
         self._max_batch = self._limit = max_batch

@@ -15,7 +15,7 @@ from riffstream.diffusion.noise import NoiseStream
 from riffstream.diffusion.samplers import Schedule, build
 from riffstream.diffusion.schedules import CLEAN, Level
 from riffstream.diffusion.seed_images import SeedImages
-from riffstream.diffusion.text import PromptEncoder
+from riffstream.diffusion.text import Curve, PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
@@ -146,6 +146,7 @@ class Preparer:
         sampler, steps: for requests that name none; None: the family's.
         interval: the part of the way, from noise (0) to music (1), on which guidance is on.
         overlap: for families that do not continue by themselves, the part of a clip that repeats the clip before.
+        curve: of the text embeddings between two keyframes.
     """
 
     def __init__(
@@ -158,12 +159,14 @@ class Preparer:
         steps: int | None,
         interval: tuple[float, float],
         overlap: float,
+        curve: Curve,
     ) -> None:
         self.family, self.encoder, self.seeds = family, encoder, seeds
         self.sampler = sampler or family.defaults.sampler
         self.steps = steps or family.defaults.steps
         self.interval = interval
         self.overlap = overlap
+        self.curve = curve
 
     def slot(self, ticket: Ticket) -> Slot:
         """Prepare a request.
@@ -185,7 +188,7 @@ class Preparer:
         x = noise if clean is None else alpha * clean + sigma * noise
         guidance = spec.guidance(family.defaults.guidance)
         negatives = (spec.start.negative, spec.end.negative)
-        text = self.encoder.between(spec.start.prompts, spec.end.prompts, spec.alpha, negatives)
+        text = self.encoder.between(spec.start.prompts, spec.end.prompts, spec.alpha, negatives, curve=self.curve)
         slot = Slot(
             ticket,
             schedule,

@@ -14,10 +14,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from riffstream.diffusion.clip import Clip, ClipRequest
-from riffstream.diffusion.engine import RECOVERY, Engine
+from riffstream.diffusion.engine import RECOVERY, Engine, Ticket
 from riffstream.diffusion.journey import ClipSpec, Journey, Keyframe, PromptPart
 from riffstream.errors import ParameterError, RiffstreamError
 from tests.diffusion.tiny_family import GaussianFamily, TinyFamily
@@ -405,8 +407,65 @@ def test_bad_requests_name_the_parameter(engine: Engine) -> None:
 
 @pytest.mark.parametrize(
     "rest",
-    [{"max_batch": 0}, {"steps": 0}, {"sampler": "pndm"}, {"guidance_interval": (0.8, 0.2)}, {"overlap": 0.9}],
+    [
+        {"max_batch": 0},
+        {"steps": 0},
+        {"sampler": "pndm"},
+        {"guidance_interval": (0.8, 0.2)},
+        {"overlap": 0.9},
+        {"curve": "arc"},
+    ],
 )
 def test_bad_engines_name_the_parameter(rest: dict[str, object]) -> None:
     with pytest.raises(ParameterError, match=next(iter(rest))):
         Engine(TinyFamily(), **rest)  # type: ignore[arg-type]
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(0, 3), st.sampled_from([1.0, 3.0]), st.booleans()),
+        st.tuples(st.just("tick")),
+        st.tuples(st.just("cancel"), st.integers(0, 9)),
+    ),
+    max_size=25,
+)
+
+
+@given(OPERATIONS, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_whatever_comes_between_every_clip_arrives_once_and_is_right(operations: list[tuple], pad: bool) -> None:
+    engine = Engine(TinyFamily(), max_batch=4, pad=pad, steps=2)
+    tickets: list[Ticket] = []
+    clips: list[Clip] = []
+    for name, *rest in operations:
+        if name == "submit":
+            seed, guidance, speculative = rest
+            request = ClipRequest(spec(seed=seed, guidance=guidance), speculative=speculative, deadline=float(seed))
+            tickets.append(engine.submit(request))
+        elif name == "tick":
+            clips += engine.tick()
+        elif rest[0] < len(tickets):
+            engine.cancel(tickets[rest[0]])
+    clips += drain(engine)
+    wanted = [ticket for ticket in tickets if not ticket.cancelled]
+    assert all(ticket.done for ticket in tickets)
+    assert len(clips) == len(wanted) == engine.stats.clips
+    assert {id(ticket.clip) for ticket in wanted} == {id(clip) for clip in clips}
+    for ticket in wanted:
+        guidance = ticket.request.spec.start.guidance
+        assert ticket.clip is not None
+        assert ticket.clip.evaluations == (2 if guidance == 1 else 4)
+        alone = Engine(TinyFamily(), steps=2).render(ticket.request)
+        assert far(ticket.clip.latents, alone.latents) < 1e-5
+
+
+def test_embeddings_may_take_the_great_circle() -> None:
+    family = TinyFamily(masked=False)
+    between = ClipSpec(Keyframe.of("jazz", seed=1), Keyframe.of("rock", seed=1), 0.5)
+    straight, curved = (
+        Engine(family, steps=2, curve=c).render(ClipRequest(between)).latents for c in ("lerp", "slerp")
+    )
+    assert far(straight, curved) > 1e-4
+    for alpha, prompt in ((0.0, "jazz"), (1.0, "rock")):
+        end = Engine(family, steps=2, curve="slerp").render(ClipRequest(replace(between, alpha=alpha))).latents
+        assert far(end, Engine(family, steps=2).render(ClipRequest(spec(prompt))).latents) < 1e-6

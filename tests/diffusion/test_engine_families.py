@@ -24,6 +24,7 @@ from diffusers import (
 )
 from PIL import Image
 
+from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family
@@ -184,3 +185,21 @@ def test_what_is_no_seed_image_is_refused(family: Family, tmp_path: Path) -> Non
         with pytest.raises(ValueError, match=r"absent|bytes|directory|audio"):
             engine.submit(ClipRequest(spec(), seed_image=bad))
     assert engine.pending == 0
+
+
+def test_a_clip_has_the_frames_that_were_asked_for(family: Family) -> None:
+    frames = family.frames * 3 // 4
+    clip = Engine(family, steps=1).render(ClipRequest(spec(), frames=frames))
+    assert clip.mel.shape[-1] == frames
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_clip_of_the_cpu(tiny_sd_folder: Path) -> None:
+    """The noise is the CPU's; what remains is the devices' arithmetic (float32, TF32 off)."""
+    clips = []
+    for device in ("cpu", "cuda"):
+        family = Checkpoint.load(tiny_sd_folder, device=device, dtype="float32", progress=False)
+        clips.append(Engine(family, steps=4).render(ClipRequest(spec(seed=3, guidance=1.3))).latents.cpu())
+    error = float((clips[0] - clips[1]).abs().max() / clips[0].abs().max())
+    assert error < 1e-3, error
