@@ -75,8 +75,8 @@ def splice(old: Pcm, new: Pcm, at: int, fade: int, curve: Curve = "auto") -> Pcm
     """Change from one running sound to another that shares its clock.
 
     Both blocks [n, channels] start at the same sample and are in time with each other; the result is ``old`` up to
-    ``at``, a crossfade of ``fade`` samples from there (so that a drum hit on the beat itself comes from ``new``
-    at the end of a short fade only: fade 2 to 10 ms before it by passing ``at = beat - fade``), then ``new``.
+    ``at``, a crossfade of ``fade`` samples from there, then ``new``. To hear a drum hit on the beat whole, end the
+    fade there: ``at = beat - fade``.
 
     Returns:
         float32 [len(new), channels].

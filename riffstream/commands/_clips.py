@@ -6,14 +6,16 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from riffstream.audio.files import audio_info, read_audio, write_audio
-from riffstream.audio.writing import FORMATS, MOST_CHANNELS
 from riffstream.errors import MediaError, ParameterError
 
-__all__ = ["ClipOptions", "add_clip_options", "cut_clips", "generator"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["EXTENSIONS", "ClipOptions", "add_clip_options", "cut_clips", "generator"]
+
+EXTENSIONS = ("wav", "flac", "ogg", "opus", "mp3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +33,8 @@ class ClipOptions:
         if not 1 <= args.duration_ms <= 3_600_000:
             raise ParameterError("--duration-ms", args.duration_ms, "1 to 3600000")
         extension = args.extension.lower().removeprefix(".")
-        if extension not in FORMATS:
-            raise ParameterError("--extension", args.extension, ", ".join(FORMATS))
+        if extension not in EXTENSIONS:
+            raise ParameterError("--extension", args.extension, ", ".join(EXTENSIONS))
         if args.seed < -1:
             raise ParameterError("--seed", args.seed, "0 or more, or -1 for a different draw each time")
         return cls(duration_ms=args.duration_ms, mono=args.mono, extension=extension, seed=args.seed)
@@ -43,12 +45,14 @@ def add_clip_options(parser: argparse.ArgumentParser, extension: str) -> None:
     add = parser.add_argument
     add("--duration-ms", type=int, default=5120, metavar="MS", help="length of a clip (default 5120)")
     add("--mono", action="store_true", help="mix to one channel")
-    add("--extension", default=extension, metavar="X", help=f"{', '.join(FORMATS)} (default {extension})")
+    add("--extension", default=extension, metavar="X", help=f"{', '.join(EXTENSIONS)} (default {extension})")
     add("--seed", type=int, default=-1, metavar="N", help="the same seed cuts the same clips (default -1: any)")
 
 
 def generator(*seed: int) -> np.random.Generator:
     """A random generator; a negative first number draws a fresh seed from the system."""
+    import numpy as np
+
     return np.random.default_rng(None if seed[0] < 0 else seed)
 
 
@@ -63,6 +67,9 @@ def cut_clips(
     Raises:
         MediaError: the file is shorter than a clip, or cannot be read.
     """
+    from riffstream.audio.files import audio_info, read_audio, write_audio
+    from riffstream.audio.writing import FORMATS, MOST_CHANNELS
+
     info = audio_info(audio)
     seconds = info.seconds or read_audio(audio).seconds
     latest = int(seconds * 1000) - options.duration_ms

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riffstream.audio.files import audio_info, read_audio
 from riffstream.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -96,14 +95,17 @@ def check_device(name: str) -> str:
 
 def spectrogram_of(path: Path, options: ImageOptions) -> Image:
     """The spectrogram image of an audio file, its parameters in the EXIF."""
+    from riffstream.audio.files import audio_info, read_audio
+
     info = audio_info(path)
     rate = options.sample_rate or info.sample_rate
     if options.sample_rate is None and rate < 2 * options.max_frequency:
         rate = 44_100  # the mel range reaches beyond what the file's own rate can hold
     params = options.params(rate)  # a bad parameter is named before the file is decoded
     channels = None if info.channels <= 2 else 2
+    device = check_device(options.device)
     audio = read_audio(path, sample_rate=rate, channels=channels, max_seconds=options.max_seconds)
 
     from riffstream.spectrogram.convert import audio_to_image
 
-    return audio_to_image(audio.samples, params, device=check_device(options.device))
+    return audio_to_image(audio.samples, params, device=device)
