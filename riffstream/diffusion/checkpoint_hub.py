@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ def is_hub_id(source: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source) is not None
 
 
-def download(repository: str, revision: str | None = None, *, progress: bool = True) -> Path:
+def download(
+    repository: str, revision: str | None = None, *, progress: bool = True, wanted: Sequence[str] = WANTED
+) -> Path:
     """Fetch a checkpoint into the hub's cache, or find it there.
 
     Args:
         repository: ``owner/name``.
         revision: a branch, a tag or a commit; pin a commit to get the same weights for ever.
         progress: show a bar on stderr.
+        wanted: patterns of the files to fetch.
 
     Returns:
         The folder in the cache.
@@ -45,10 +49,10 @@ def download(repository: str, revision: str | None = None, *, progress: bool = T
             kwargs.pop("name", None)  # the hub's own addition
             super().__init__(*args, **kwargs)
 
-    wanted = f"{repository} at {revision}" if revision else repository
+    what = f"{repository} at {revision}" if revision else repository
     try:
         folder = snapshot_download(
-            repository, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=Bar
+            repository, revision=revision, allow_patterns=list(wanted), ignore_patterns=UNWANTED, tqdm_class=Bar
         )
     except errors.GatedRepoError:
         raise CheckpointError(
@@ -64,7 +68,7 @@ def download(repository: str, revision: str | None = None, *, progress: bool = T
     except (errors.HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{wanted} is not in the cache and the hub cannot be reached ({reason}). Download it on a connected "
+            f"{what} is not in the cache and the hub cannot be reached ({reason}). Download it on a connected "
             f"machine with 'hf download {repository}', copy the folder, and give its path; or use 'mini', which needs "
             "no download"
         ) from None

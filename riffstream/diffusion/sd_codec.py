@@ -12,12 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from riffstream.errors import MediaError
+from riffstream.spectrogram.image import MAX_AMPLITUDE
 from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["fit_image", "image_to_pixels", "mel_to_pixels", "pixels_to_image", "pixels_to_mel"]
 
-# Amplitude of black, in int16 units: what Riffusion gives images whose loudest amplitude is not known.
-FULL_SCALE = 30e6
 MULTIPLE = 32  # image sides; the denoiser halves latents (1/8 of the image) two times without a remainder
 
 
@@ -77,4 +76,4 @@ def pixels_to_mel(pixels: Tensor, params: SpectrogramParams) -> Tensor:
     """
     dark = (0.5 - pixels.float() / 2).clamp(0, 1).flip(2)
     channels = dark[:, 1:] if params.stereo else dark.mean(1, keepdim=True)
-    return channels ** (1 / params.power_for_image) * FULL_SCALE
+    return channels ** (1 / params.power_for_image) * MAX_AMPLITUDE

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from riffstream.diffusion import sd15
+from riffstream.diffusion.checkpoint_hub import download
 from riffstream.diffusion.family import TrainingSchedule
 from riffstream.diffusion.lora import LoraSpec, merge_lora
 from riffstream.diffusion.sd import SdOptions, StableDiffusion
@@ -87,8 +88,9 @@ def load_single_file(
     scheduler = beside / "scheduler" / "scheduler_config.json"
     with _bar(progress, 1 + len(lora) + bool(options.tiny_vae)) as bar:
         bar.set_description(f"reading {file.name}")
-        tokenizer = _tokenizer(beside / "tokenizer", hub=sd15.TOKENIZER)
         tensors = split_single_file(read_tensors(file), configs)
+        own = beside / "tokenizer"
+        tokenizer = _tokenizer(own) if own.is_dir() else _tokenizer_from_hub(beside, progress)
         bar.update()
         return _assemble(
             {name: (configs[name], tensors[name]) for name in configs},
@@ -164,22 +166,30 @@ def _maker(kind: Any, config: Mapping[str, Any]) -> Callable[[], Any]:
     return lambda: kind.from_config(dict(config))
 
 
-def _tokenizer(folder: Path, hub: str | None = None) -> Any:
+def _tokenizer(folder: Path) -> Any:
     from transformers import CLIPTokenizer
 
-    local = folder.is_dir()
-    if not local and hub is None:
+    if not folder.is_dir():
         raise CheckpointError(f"the checkpoint has no tokenizer: there is no folder {folder}")
     try:
-        return CLIPTokenizer.from_pretrained(str(folder if local else hub), local_files_only=local)
-    except Exception as error:  # whatever transformers, tokenizers or the hub raise over missing or damaged files
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # whatever transformers and tokenizers raise over missing or damaged files
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        if local:
-            raise CheckpointError(f"tokenizer: {folder} cannot be read: {reason}") from None
+        raise CheckpointError(f"tokenizer: {folder} cannot be read: {reason}") from None
+
+
+def _tokenizer_from_hub(beside: Path, progress: bool) -> Any:
+    try:
+        # Not through transformers, which retries for minutes when there is no network.
+        folder = download(
+            sd15.TOKENIZER, progress=progress, wanted=["vocab.json", "merges.txt", "tokenizer_config.json"]
+        )
+    except CheckpointError as error:
         raise CheckpointError(
-            f"single-file checkpoints hold no tokenizer, and {hub} cannot be fetched from the hub ({reason}): put its "
-            f"vocab.json and merges.txt into {folder}"
+            f"single-file checkpoints hold no tokenizer; put vocab.json and merges.txt of {sd15.TOKENIZER} into "
+            f"{beside / 'tokenizer'} ({error})"
         ) from None
+    return _tokenizer(folder)
 
 
 def _schedule(config: Mapping[str, Any]) -> TrainingSchedule:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from riffstream.diffusion.family import TextEmbedding
