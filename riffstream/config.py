@@ -39,6 +39,7 @@ __all__ = [
 
 STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _ENVIRONMENT = "RIFFSTREAM_"
+PLACEHOLDER = "change-me"  # what presets have for tokens
 
 
 def _in(
@@ -337,6 +338,7 @@ def load_config(
     *,
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
+    check_secrets: bool = True,
 ) -> Config:
     """Resolve the configuration.
 
@@ -344,6 +346,7 @@ def load_config(
         path: a TOML file, or the name of a preset; None: ``RIFFSTREAM_CONFIG`` if set, else the defaults.
         environment: ``RIFFSTREAM_<SECTION>_<KEY>`` variables; ``os.environ`` by default. Lists are comma-separated.
         flags: ``{"server.port": 9000}``; values that are None are left out.
+        check_secrets: refuse the placeholder that presets have for tokens.
 
     Raises:
         MediaError: the file cannot be read or is no TOML.
@@ -369,7 +372,12 @@ def load_config(
         if value is not None:
             section, key = name.split(".", 1)
             given.setdefault(section, {})[key] = value
-    return Config.from_dict(given, folder=folder)
+    config = Config.from_dict(given, folder=folder)
+    for each in fields(config.access) if check_secrets else ():
+        if getattr(config.access, each.name) == PLACEHOLDER:
+            variable = f"{_ENVIRONMENT}ACCESS_{each.name.upper()}"
+            raise ParameterError(f"access.{each.name}", PLACEHOLDER, f"a secret of your own; set {variable}")
+    return config
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str, Any]]:

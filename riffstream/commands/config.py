@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
             if not args.quiet:
                 print(json.dumps({"name": name, "path": str(path)}) if args.json else f"{name:<16} {path}")
         return 0
-    config = load_config(args.config)
+    config = load_config(args.config, check_secrets=False)
     values = config.to_dict() if args.show_tokens else config.public_dict()
     if not args.quiet:
         print(json.dumps(values, indent=2) if args.json else to_toml(values), end="\n" if args.json else "")
