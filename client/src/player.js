@@ -35,6 +35,18 @@ export function bestTransport() {
   return typeof Audio !== "undefined" && new Audio().canPlayType("audio/mpeg") ? "mp3" : null;
 }
 
+/**
+ * A module worker, from another origin too: browsers refuse those, but not a small local one that imports it.
+ * @param {URL} url
+ */
+function openWorker(url) {
+  if (url.origin === location.origin) return new Worker(url, { type: "module" });
+  const local = URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" }));
+  const worker = new Worker(local, { type: "module" });
+  setTimeout(() => URL.revokeObjectURL(local), 60000);
+  return worker;
+}
+
 export class Player extends EventTarget {
   /** @param {PlayerOptions} [options] */
   constructor(options = {}) {
@@ -287,7 +299,7 @@ export class Player extends EventTarget {
   openLink(port) {
     this.closeLink();
     const codecs = port ? (this.transport === "opus" ? ["opus", "pcm_s16"] : ["pcm_s16"]) : [];
-    const worker = new Worker(new URL("./stream-worker.js", import.meta.url), { type: "module" });
+    const worker = openWorker(new URL("./stream-worker.js", import.meta.url));
     worker.onmessage = (event) => this.onWorker(event.data);
     const options = { url: this.socketUrl, codecs, token: this.token, steer: true };
     worker.postMessage({ type: "open", options, port }, port ? [port] : []);

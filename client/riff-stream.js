@@ -1,0 +1,171 @@
+// @ts-check
+/**
+ * `<riff-stream>`: a station on any page, from one script tag.
+ *
+ *   <script type="module" src="https://example.org/riff-stream.js"></script>
+ *   <riff-stream station="main" controls visual></riff-stream>
+ *
+ * Attributes
+ *   src       origin of the server; by default the one that this script came from
+ *   station   which station; "main" by default
+ *   controls  show the play button and what is playing
+ *   visual    show the moving spectrogram
+ *   autoplay  start without a click, where the browser allows it
+ *   theme     "dark" (default) or "light"
+ *   transport "auto" (default), "opus", "pcm" or "mp3"
+ * Properties  state, now (the station's last `now`), volume (0..1)
+ * Methods     play(), pause(), steer(change), tune(station)
+ * Events      statechange, now, applied, rejected (CustomEvent; the message is in `detail`)
+ */
+import { Player } from "./src/player.js";
+import { promptLine, SAMPLE_RATE } from "./src/protocol.js";
+import { SpectrumRing } from "./src/spectrum.js";
+import { Visualiser2D } from "./src/visualiser.js";
+
+const SHEET = `
+:host { display: block; min-height: 64px; border-radius: 12px; overflow: hidden; background: #0c0b12; color: #f4efe8;
+  font: 15px/1.4 ui-sans-serif, system-ui, sans-serif; position: relative; }
+:host([theme="light"]) { background: #f7f5fb; color: #1d1026; }
+:host([visual]) { height: 220px; }
+:host([hidden]) { display: none; }
+canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
+.controls { position: absolute; inset: auto 0 0 0; display: flex; gap: 12px; align-items: center; padding: 10px 14px;
+  background: linear-gradient(transparent, rgb(12 11 18 / 78%)); }
+:host([theme="light"]) .controls { background: linear-gradient(transparent, rgb(247 245 251 / 84%)); }
+button { width: 44px; height: 44px; flex: none; border: 0; border-radius: 50%; background: #ffb070; color: #1b0f08; cursor: pointer; }
+:host([theme="light"]) button { background: #8a1c6e; color: #fff; }
+button:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
+svg { width: 24px; height: 24px; fill: currentColor; display: block; margin: auto; }
+button[aria-pressed="true"] .on, button[aria-pressed="false"] .off { display: none; }
+p { margin: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; min-width: 0; }
+small { display: block; opacity: .75; }
+[hidden] { display: none; }`;
+
+class RiffStream extends HTMLElement {
+  static observedAttributes = ["station", "controls", "visual", "theme"];
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: "open" });
+    root.innerHTML = `<canvas aria-hidden="true" hidden></canvas>
+      <div class="controls" hidden>
+        <button type="button" aria-pressed="false" aria-label="Play"><svg viewBox="0 0 24 24" aria-hidden="true"><path class="on" d="M8 5.2v13.6L19 12z"/><path class="off" d="M7 5h3.6v14H7zM13.4 5H17v14h-3.6z"/></svg></button>
+        <p aria-live="polite"><span id="now">riffstream</span><small id="state"></small></p>
+      </div>`;
+    // A sheet of its own, not a <style> element: a strict content security policy on the embedding page allows it.
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(SHEET);
+    root.adoptedStyleSheets = [sheet];
+    this.canvas = /** @type {HTMLCanvasElement} */ (root.querySelector("canvas"));
+    this.bar = /** @type {HTMLElement} */ (root.querySelector(".controls"));
+    this.button = /** @type {HTMLButtonElement} */ (root.querySelector("button"));
+    this.line = /** @type {HTMLElement} */ (root.querySelector("#now"));
+    this.stateLine = /** @type {HTMLElement} */ (root.querySelector("#state"));
+    this.button.addEventListener("click", () => (this.player?.wanted ? this.pause() : this.play()));
+    /** @type {Player|null} */
+    this.player = null;
+    this.frame = 0;
+  }
+
+  connectedCallback() {
+    const player = new Player({
+      server: this.getAttribute("src") || new URL(import.meta.url).origin,
+      station: this.getAttribute("station") ?? "main",
+      transport: /** @type {any} */ (this.getAttribute("transport") ?? "auto"),
+    });
+    this.player = player;
+    this.visualiser = new Visualiser2D(this.canvas);
+    player.addEventListener("state", () => {
+      this.stateLine.textContent = player.state;
+      this.button.setAttribute("aria-pressed", String(player.wanted));
+      this.button.setAttribute("aria-label", player.wanted ? "Pause" : "Play");
+      this.announce("statechange", { state: player.state, detail: player.detail });
+    });
+    for (const name of ["now", "applied", "rejected"]) {
+      player.addEventListener(name, (event) => this.announce(name, /** @type {CustomEvent} */ (event).detail));
+    }
+    const show = () => (this.line.textContent = promptLine((player.now ?? player.welcome)?.state.prompts) || "riffstream");
+    player.addEventListener("welcome", show);
+    player.addEventListener("now", show);
+    this.refresh();
+    player.connect();
+    if (this.hasAttribute("autoplay")) this.play();
+  }
+
+  disconnectedCallback() {
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+    this.player?.close();
+    this.player = null;
+  }
+
+  /**
+   * @param {string} name
+   * @param {string|null} before
+   * @param {string|null} after
+   */
+  attributeChangedCallback(name, before, after) {
+    if (!this.player || before === after) return;
+    if (name === "station") this.player.tune(after ?? "main");
+    else this.refresh();
+  }
+
+  refresh() {
+    this.bar.hidden = !this.hasAttribute("controls");
+    this.canvas.hidden = !this.hasAttribute("visual");
+    this.visualiser?.setTheme(this.getAttribute("theme") === "light" ? "light" : "dark");
+    if (this.canvas.hidden) cancelAnimationFrame(this.frame);
+    else if (!this.frame) this.draw();
+    if (this.canvas.hidden) this.frame = 0;
+  }
+
+  draw() {
+    this.frame = requestAnimationFrame(() => this.draw());
+    const player = this.player;
+    if (!player || !this.visualiser) return;
+    const { analyser, position } = player;
+    let fresh = 0;
+    if (analyser && position !== null && player.state !== "paused") {
+      this.ring ??= new SpectrumRing(analyser.frequencyBinCount, SAMPLE_RATE);
+      this.levels ??= new Float32Array(analyser.frequencyBinCount);
+      analyser.getFloatFrequencyData(this.levels);
+      fresh = this.ring.push(this.levels, position);
+    }
+    this.visualiser.draw(this.ring ?? null, fresh, position ?? 0, player.now, [], SAMPLE_RATE);
+  }
+
+  get state() {
+    return this.player?.state ?? "idle";
+  }
+  get now() {
+    return this.player?.now ?? null;
+  }
+  get volume() {
+    return this.player?.volume ?? 1;
+  }
+  set volume(value) {
+    this.player?.setVolume(Math.max(0, Math.min(1, value)));
+  }
+
+  async play() {
+    await this.player?.play();
+  }
+  pause() {
+    this.player?.pause();
+  }
+  /** @param {import("./src/protocol.js").Steer} change */
+  steer(change) {
+    return this.player ? this.player.steer(change) : Promise.reject(new Error("the element is not on a page"));
+  }
+  /** @param {string} station */
+  async tune(station) {
+    this.setAttribute("station", station);
+  }
+
+  /** @param {string} name @param {any} detail */
+  announce(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+}
+
+if (!customElements.get("riff-stream")) customElements.define("riff-stream", RiffStream);

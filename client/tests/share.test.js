@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { linkQuery, readLink } from "../src/ui/share.js";
+
+const state = {
+  prompts: [
+    { text: "church bells & “quotes” + 50%", weight: 1 },
+    { text: "techno/acid?", weight: 0.25 },
+  ],
+  seed: 4294967295,
+  seed_image: "og beat",
+  denoising: 0.75,
+  guidance: null,
+  bpm: 98.5,
+  key: -3,
+};
+
+test("a link holds the whole state and gives it back", () => {
+  const link = readLink({ search: "?" + linkQuery("main stage", state) });
+  assert.equal(link.station, "main stage");
+  const { guidance, ...given } = state;
+  assert.equal(guidance, null);
+  assert.deepEqual(link.change, given);
+});
+
+test("nonsense in a link is left out", () => {
+  const link = readLink({ search: "?p=&w=x&seed=abc&bpm=&key=2&denoising=NaN" });
+  assert.deepEqual(link, { station: undefined, change: { key: 2 } });
+  assert.deepEqual(readLink({ search: "" }), { station: undefined });
+});
+
+test("long prompts and long mixes are cut to what a station takes", () => {
+  const query = new URLSearchParams();
+  for (let i = 0; i < 12; i++) query.append("p", "x".repeat(500));
+  const { change } = readLink({ search: "?" + query });
+  assert.equal(change.prompts.length, 8);
+  assert.equal(change.prompts[0].text.length, 300);
+});
