@@ -65,6 +65,10 @@ class RiffStream extends HTMLElement {
     /** @type {Player|null} */
     this.player = null;
     this.frame = 0;
+    /** @type {SpectrumRing|null} */
+    this.ring = null;
+    /** @type {Float32Array<ArrayBuffer>|null} */
+    this.levels = null;
   }
 
   connectedCallback() {
@@ -131,7 +135,7 @@ class RiffStream extends HTMLElement {
       analyser.getFloatFrequencyData(this.levels);
       fresh = this.ring.push(this.levels, position);
     }
-    this.visualiser.draw(this.ring ?? null, fresh, position ?? 0, player.now, [], SAMPLE_RATE);
+    this.visualiser.draw(this.ring, fresh, position ?? 0, player.now, [], SAMPLE_RATE);
   }
 
   get state() {
