@@ -1,0 +1,46 @@
+"""Measure this machine and print the tables: dsp (mel inversion and vocoder), model (sampling), stream (server)."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+__all__ = ["EXAMPLES", "add_arguments", "run"]
+
+BENCHMARKS = {
+    "dsp": "image to audio: speed and quality beside Griffin-Lim and the original",
+    "model": "seconds a clip, clips a second against the number of stations",
+    "stream": "cost of a listener, delays, underruns",
+}
+EXAMPLES = """benchmarks:
+{}
+
+examples:
+  riffstream bench dsp --quick
+  riffstream bench dsp --json > dsp.json
+  riffstream bench model --model mini
+  riffstream bench stream
+
+'riffstream bench NAME --help' shows a benchmark's own options.""".format(
+    "\n".join(f"  {name:<8} {text}" for name, text in BENCHMARKS.items())
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The benchmark's name; the rest belongs to the benchmark."""
+    parser.add_argument("benchmark", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.set_defaults(parser_class=type(parser))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one benchmark."""
+    module = importlib.import_module(f"riffstream.bench.{args.benchmark}")
+    parser = args.parser_class(
+        prog=f"riffstream bench {args.benchmark}",
+        description=module.__doc__,
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(args.arguments)))
