@@ -82,7 +82,8 @@ class StepPower:
     def reset(self) -> None:
         """Start a new stream."""
         self._zi = np.zeros((self.channels, 4))
-        self._pending = np.zeros((self.channels, 0))  # filtered samples of the step that is not complete
+        self._pending: tuple[NDArray[np.float64], ...] = ()  # filtered samples of the step that is not complete
+        self._held = 0
         self.steps = 0
 
     def copy(self) -> StepPower:
@@ -98,13 +99,20 @@ class StepPower:
         filtered, zi = lfilter(self._b, self._a, block.T.astype(np.float64, order="C"), axis=1, zi=self._zi)
         # Silence decays into denormal numbers, which are a hundred times slower to compute.
         self._zi = np.where(np.abs(zi) < 1e-30, 0.0, zi)
-        pending = np.concatenate([self._pending, filtered], axis=1)
+        self._pending = (*self._pending, filtered)
+        self._held += filtered.shape[1]
+        if self._held < self._length():
+            return []
+        pending = np.concatenate(self._pending, axis=1)
         powers = []
         used = 0
-        while (length := self.boundary(self.steps + 1) - self.boundary(self.steps)) <= pending.shape[1] - used:
+        while (length := self._length()) <= self._held - used:
             step = pending[:, used : used + length]
             powers.append(float(self._weights @ (step * step).sum(axis=1)) / length)
             used += length
             self.steps += 1
-        self._pending = pending[:, used:].copy()
+        self._pending, self._held = (pending[:, used:].copy(),), self._held - used
         return powers
+
+    def _length(self) -> int:
+        return self.boundary(self.steps + 1) - self.boundary(self.steps)
