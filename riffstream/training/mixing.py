@@ -137,7 +137,8 @@ def master(
         wet = ducked
     if room[1] > 0.01:
         wet = fx.reverb(wet, room[0], room[1], seed=seed)
-        dry = fx.reverb(dry, min(room[0], 0.8), room[1] * 0.25, seed=seed)
+        if room[1] > 0.15:
+            dry = fx.reverb(dry, min(room[0], 0.8), room[1] * 0.25, seed=seed)
     mix = dry + wet
     if opening > 0:
         end = min(mix.shape[1], round(opening * beat * RATE))

@@ -17,7 +17,7 @@ __all__ = [
 ]  # fmt: skip
 
 RATE = 48000
-_FFT, _HOP = 1024, 256
+_FFT, _HOP = 1024, 512
 
 
 def low_pass(wave: np.ndarray, hz: float, order: int = 2) -> np.ndarray:
@@ -72,10 +72,10 @@ def moving_filter(
     if resonance > 0:
         gain = gain * (1 + 9 * resonance * np.exp(-((np.log2(ratio) * (2.5 + 3 * resonance)) ** 2)))
     spectrum *= gain
-    back = np.fft.irfft(spectrum, axis=-1).astype(np.float32) * (window / 2)  # sqrt-Hann twice, overlap 4: sum is 2
+    back = np.fft.irfft(spectrum, axis=-1).astype(np.float32) * window  # the root of Hann twice: halves sum to 1
     out = np.zeros((x.shape[0], count * _HOP + _FFT), np.float32)
     for shift in range(_FFT // _HOP):
-        part = back[:, shift::4]
+        part = back[:, shift :: _FFT // _HOP]
         flat = part.reshape(x.shape[0], -1)
         out[:, shift * _HOP : shift * _HOP + flat.shape[1]] += flat
     out = out[:, _FFT // 2 : _FFT // 2 + samples]

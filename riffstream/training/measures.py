@@ -1,0 +1,113 @@
+"""What can be measured on mel spectrograms without a network: rhythm, key, loudness, distances between sets.
+
+Mel amplitudes are those of ``SpectrogramParams.mini()``: [2, 256, T], 64 frames a beat.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from riffstream.spectrogram.mel import centre_frequencies
+from riffstream.spectrogram.params import SpectrogramParams
+
+__all__ = [
+    "beat_strength", "frechet_distance", "key_share", "loudness_db", "mel_distance_db", "onset_strength", "phase_error",
+    "tempo_error",
+]  # fmt: skip
+
+FRAMES_PER_BEAT = 64
+WHITE_KEYS = (0, 2, 4, 5, 7, 9, 11)
+
+
+def onset_strength(mel: np.ndarray) -> np.ndarray:
+    """Rise of the level from frame to frame, summed over frequency: [T] >= 0, in units of 20 dB bins."""
+    level = np.log10(mel.mean(0) + 1e-2)
+    rise = np.maximum(level[:, 1:] - level[:, :-1], 0).sum(0)
+    return np.concatenate([[0.0], rise])
+
+
+def _autocorrelation(onsets: np.ndarray) -> np.ndarray:
+    centred = onsets - onsets.mean()
+    full = np.fft.irfft(np.abs(np.fft.rfft(centred, 2 * len(centred))) ** 2)[: len(centred)]
+    # Divided by the overlap, so that long lags are not at a disadvantage.
+    return np.asarray(full / np.arange(len(centred), 0, -1))
+
+
+def tempo_error(mel: np.ndarray, reach: float = 0.12) -> float | None:
+    """How far the rhythm's own period is from the beat, as a fraction.
+
+    The lag near two beats (within ``reach``) at which the onsets repeat best is compared with 128 frames.
+
+    Returns:
+        0 for exact; None where nothing repeats there (pads, rubato).
+    """
+    correlation = _autocorrelation(onset_strength(mel))
+    centre = 2 * FRAMES_PER_BEAT
+    low, high = int(centre * (1 - reach)), int(centre * (1 + reach)) + 1
+    part = correlation[low:high]
+    if part.max() < 0.15 * correlation[0]:
+        return None
+    return abs(low + int(part.argmax()) - centre) / centre
+
+
+def phase_error(mel: np.ndarray) -> float | None:
+    """Distance in frames from the strongest regular onset to the nearest sixteenth of the beat grid.
+
+    Onsets show a little before their frame, by up to half a window: the corpus itself measures about one frame.
+
+    Returns:
+        0 to 8 frames (chance: 4); None where there is no regular onset.
+    """
+    onsets = onset_strength(mel)
+    folded = onsets.reshape(-1, FRAMES_PER_BEAT).mean(0)
+    if folded.max() < 2.0 * folded.mean():
+        return None
+    place = int(folded.argmax()) % 16
+    return float(min(place, 16 - place))
+
+
+def beat_strength(mel: np.ndarray) -> float:
+    """Share of the onsets that falls within two frames of a sixteenth: 0.31 by chance."""
+    onsets = onset_strength(mel).reshape(-1, 16)
+    return float(onsets[:, [0, 1, 2, 14, 15]].sum() / max(onsets.sum(), 1e-9))
+
+
+def key_share(mel: np.ndarray) -> float:
+    """Share of the tonal energy between 500 and 2200 Hz that lies on the white keys: 7/12 = 0.58 for noise."""
+    hertz = centre_frequencies(SpectrogramParams.mini()).numpy()[1:-1]
+    pitch = np.round(69 + 12 * np.log2(hertz / 440)).astype(int) % 12
+    use = (hertz > 500) & (hertz < 2200)
+    spectrum = mel.mean(0)
+    energy = spectrum**2
+    chroma = np.array([energy[use & (pitch == k)].mean() for k in range(12)])
+    return float(chroma[list(WHITE_KEYS)].sum() / max(chroma.sum(), 1e-12))
+
+
+def loudness_db(mel: np.ndarray) -> float:
+    """Level of a clip: RMS over frames of the summed mel amplitudes, in dB."""
+    return float(10 * np.log10((mel**2).sum((0, 1)).mean() + 1e-12))
+
+
+def mel_distance_db(first: np.ndarray, second: np.ndarray, floor_db: float = -20.0) -> float:
+    """Mean absolute difference of two clips in dB, levels under ``floor_db`` taken as equal to it."""
+    low = 10 ** (floor_db / 20)
+    return float(np.abs(20 * np.log10(np.maximum(first, low) / np.maximum(second, low))).mean())
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Fréchet distance of two sets of embeddings taken as Gaussians (Heusel et al. 2017, arXiv:1706.08500).
+
+    Args:
+        first: [N, D]; second: [K, D].
+
+    Returns:
+        ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``, >= 0. It falls with the number of clips, so compare only
+        figures made from equal numbers.
+    """
+    mean = first.mean(0) - second.mean(0)
+    one, two = np.cov(first.T), np.cov(second.T)
+    values, vectors = np.linalg.eigh(one)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    # tr((C1 C2)^(1/2)) equals tr((C1^(1/2) C2 C1^(1/2))^(1/2)), which is symmetric.
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ two @ root), 0)).sum()
+    return float(max(mean @ mean + np.trace(one) + np.trace(two) - 2 * cross, 0.0))
