@@ -49,7 +49,6 @@ class MiniFamily(Family):
     frames = 512
     beats = 8
     low_first = True
-    low_first = True
 
     def __init__(
         self,
