@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from riffstream.bench.common import environment, markdown_table, to_json
+from riffstream.bench.common import report as page
 from riffstream.diffusion.ranges import check
 from riffstream.errors import ParameterError
 
@@ -55,14 +55,12 @@ def run(args: argparse.Namespace) -> int:
             check(name, getattr(args, name))
     family = _load(args)
     report = measure(family, args, stations)
-    print(json.dumps(report, indent=1) if args.json else render(report))
+    print(to_json(report) if args.json else render(report))
     return 0
 
 
 def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -> dict[str, Any]:
     """Everything that ``args`` ask for, as JSON values."""
-    import torch
-
     from riffstream.bench import model_measure as bench
 
     def say(what: str) -> None:
@@ -79,8 +77,8 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
     seconds, flop = bench.evaluation(family, runs=1 if one_only else args.runs)
     report: dict[str, Any] = {
         "model": args.model,
-        "machine": _machine(device),
-        "torch": torch.__version__,
+        "environment": environment(("torch", "diffusers", "numpy")),
+        "device": _device(device),
         "dtype": str(dtype).removeprefix("torch."),
         "steps": steps,
         "guidance": guidance,
@@ -117,41 +115,31 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
 
 def render(report: dict[str, Any]) -> str:
     """The report as Markdown."""
-    one = report["evaluation"]
-    lines = [
-        f"### {report['model']}: {report['machine']}, torch {report['torch']}, {report['dtype']}",
-        "",
-        f"{report['steps']} steps, guidance {report['guidance']:g}, {report['audio_s_per_clip']:.2f} s of audio a "
-        f"clip. One evaluation: {1e3 * one['seconds']:.1f} ms, {one['gflop']:.1f} GFLOP, "
+    one, audio = report["evaluation"], report["audio_s_per_clip"]
+    summary = (
+        f"{report['device']}, {report['dtype']}. {report['steps']} steps, guidance {report['guidance']:g}, "
+        f"{audio:.2f} s of audio a clip. One evaluation: {1e3 * one['seconds']:.1f} ms, {one['gflop']:.1f} GFLOP, "
         f"{100 * one['share_of_matrix_rate']:.0f} % of the measured matrix rate "
-        f"({report['matrix_tflops']:.2f} TFLOP/s).",
-    ]
+        f"({report['matrix_tflops']:.2f} TFLOP/s)."
+    )
+    sections = [(report["model"], "\n\n".join([summary, *report["notes"]]))]
     if "stages" in report:
-        audio = report["audio_s_per_clip"]
-        lines += ["", "| stage | p50 ms | p95 ms | times real time |", "|---|---|---|---|"]
-        for stage in report["stages"]:
-            speed = audio / max(stage["p50_s"], 1e-9)
-            lines.append(f"| {stage['name']} | {1e3 * stage['p50_s']:.1f} | {1e3 * stage['p95_s']:.1f} | {speed:.1f} |")
-    if report.get("throughput"):
-        lines += [
-            "",
-            "| stations | clips/s | s/clip | times real time | wait p50 s | p95 s | peak GB |",
-            "|" + "---|" * 7,
+        rows = [
+            (stage["name"], 1e3 * stage["p50_s"], 1e3 * stage["p95_s"], audio / max(stage["p50_s"], 1e-9))
+            for stage in report["stages"]
         ]
-        for row in report["throughput"]:
-            lines.append(
-                f"| {row['clips']} | {row['clips_per_second']:.2f} | {row['seconds_per_clip']:.3f} "
-                f"| {row['real_time']:.1f} | {row['p50_s']:.2f} | {row['p95_s']:.2f} | {row['peak_gb']:.2f} |"
-            )
+        sections.append(("Stages of a clip", markdown_table(["stage", "p50 ms", "p95 ms", "times real time"], rows)))
+    if report.get("throughput"):
+        header = ["stations", "clips/s", "s/clip", "times real time", "wait p50 s", "p95 s", "peak GB"]
+        sections.append(
+            ("Stations at once", markdown_table(header, [list(row.values()) for row in report["throughput"]]))
+        )
     if report.get("rivals"):
         ours = max(report["throughput"], key=lambda row: row["clips"])["seconds_per_clip"]
-        lines += ["", "| way | steps | batch | s/clip | times real time | ours is faster by |", "|" + "---|" * 6]
-        for row in report["rivals"]:
-            lines.append(
-                f"| {row['name']} | {row['steps']} | {row['batch']} | {row['seconds_per_clip']:.3f} "
-                f"| {row['real_time']:.1f} | {row['seconds_per_clip'] / ours:.2f} |"
-            )
-    return "\n".join([*lines, *(f"\n{note}" for note in report["notes"])])
+        header = ["way", "steps", "batch", "s/clip", "times real time", "riffstream is faster by"]
+        rivals = [[*row.values(), row["seconds_per_clip"] / ours] for row in report["rivals"]]
+        sections.append(("Other ways", markdown_table(header, rivals)))
+    return page("Model benchmark", sections, report["environment"])
 
 
 def _load(args: argparse.Namespace) -> Family:
@@ -181,9 +169,9 @@ def _stations(text: str) -> list[int]:
     return counts
 
 
-def _machine(device: Any) -> str:
+def _device(device: Any) -> str:
     import torch
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{device.type.upper()}, {torch.get_num_threads()} threads"

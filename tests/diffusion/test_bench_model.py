@@ -43,7 +43,7 @@ def test_report_of_a_checkpoint(tiny_sd_folder: Path, capsys: pytest.CaptureFixt
     assert report["evaluation"]["share_of_matrix_rate"] > 0
     assert any("no GPU" in note for note in report["notes"])
     table = model.render(report)
-    assert "| denoise |" in table
+    assert "| denoise " in table
     assert "Riffusion's way" in table
 
 

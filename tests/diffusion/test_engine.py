@@ -21,6 +21,7 @@ from torch import Tensor
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.engine import RECOVERY, Engine, Ticket
 from riffstream.diffusion.journey import ClipSpec, Journey, Keyframe, PromptPart
+from riffstream.diffusion.masks import named_mask
 from riffstream.errors import ParameterError, RiffstreamError
 from tests.diffusion.tiny_family import GaussianFamily, TinyFamily
 
@@ -469,3 +470,29 @@ def test_embeddings_may_take_the_great_circle() -> None:
     for alpha, prompt in ((0.0, "jazz"), (1.0, "rock")):
         end = Engine(family, steps=2, curve="slerp").render(ClipRequest(replace(between, alpha=alpha))).latents
         assert far(end, Engine(family, steps=2).render(ClipRequest(spec(prompt))).latents) < 1e-6
+
+
+def test_warm_up_runs_every_batch_size_where_batches_are_padded() -> None:
+    family = TinyFamily()
+    Engine(family, pad=True, max_batch=6).warm_up()
+    assert family.calls == [1, 2, 4, 6]
+    family.calls.clear()
+    Engine(family, pad=False).warm_up()
+    assert family.calls == []
+
+
+def test_beat_lines_follow_the_tempo_where_the_clip_has_no_fixed_beats() -> None:
+    family = TinyFamily("ddpm")
+    family.beats = None
+    engine, loop = Engine(family, steps=2), torch.zeros(4, 4, 8)
+
+    def lines(bpm: float | None) -> Tensor:
+        request = ClipRequest(spec(bpm=bpm, guidance=1), seed_image=loop, mask="beat_lines")
+        mask = engine._prepare.slot(Ticket(0, request)).mask
+        assert mask is not None
+        return mask
+
+    minutes = family.frames * family.params.hop() / family.params.sample_rate / 60
+    assert torch.equal(lines(None), named_mask("beat_lines", (4, 8), beats=8)), "eight beats unless a tempo is named"
+    assert torch.equal(lines(120), named_mask("beat_lines", (4, 8), beats=120 * minutes))
+    assert not torch.equal(lines(120), lines(None))
