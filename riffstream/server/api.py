@@ -25,6 +25,7 @@ from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.ports import Station
 from riffstream.server.rooms import Member, Room
 from riffstream.server.streams import title_of
+from riffstream.station.hub import CapReached
 
 __all__ = ["routes", "summary"]
 
@@ -104,12 +105,11 @@ async def create_station(request: web.Request) -> web.Response:
         config = Config.from_dict({"stations": {name: body}}).stations[name]
         if name in context.hub.stations:
             raise refuse(web.HTTPConflict, "bad_request", f"there is a station {name!r} already")
-        if len(context.hub.stations) >= context.config.limits.stations:
-            text = f"there are {context.config.limits.stations} stations already, the most allowed"
-            raise refuse(web.HTTPServiceUnavailable, "busy", text, retry_after_s=60)
         await context.hub.create(name, config)
     except TimeoutError:
         raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
+    except CapReached as error:
+        raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
     except (ParameterError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
     return web.json_response(summary(context.room(name)), status=201, headers={"Location": f"/api/stations/{name}"})

@@ -97,10 +97,8 @@ class Server:
         await self._runner.setup()
         await web.SockSite(self._runner, sock, backlog=BACKLOG).start()
         self.context.lag.start()
+        self.url = f"http://{_shown(sock)}"
         await self.hub.start()
-        host, port = sock.getsockname()[:2]
-        shown = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
-        self.url = f"http://{shown}:{port}"
         if is_public_address(server.host) and self.context.access.steering_is_open:
             logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
         return self.url
@@ -137,7 +135,8 @@ class Server:
             await context.close_room(name)
         if self._runner is not None:
             await self._runner.cleanup()
-        await self.hub.close()
+        if self.url:
+            await self.hub.close()
         await context.lag.stop()
         context.jobs.shutdown(wait=False, cancel_futures=True)
 
@@ -166,6 +165,12 @@ def _bind(host: str, port: int) -> socket.socket:
         raise RiffstreamError(f"cannot listen on {shown} port {port}: {error.strerror}") from None
     sock.setblocking(False)
     return sock
+
+
+def _shown(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"{name}:{port}"
 
 
 def raise_file_limit(wanted: int) -> int:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.server.ports import Reply
+from riffstream.station.hub import CapReached
 from riffstream.station.outlet import Outlet
 from riffstream.station.program import Block
 
@@ -194,6 +195,8 @@ class FakeHub:
             await self.create(name, StationConfig(title="The Test Tone"))
 
     async def create(self, name: str, station: StationConfig | None = None) -> FakeStation:
+        if len(self.stations) >= 3:
+            raise CapReached("there are 3 stations already; allowed: 3")
         made = self.stations[name] = FakeStation(name, station)
         made.advance(self.preroll)
         if self.speed is not None:

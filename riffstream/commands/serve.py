@@ -1,0 +1,95 @@
+"""Stream endless music to browsers, players and apps."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from riffstream.errors import ParameterError
+
+if TYPE_CHECKING:
+    from riffstream.config import Config
+
+EXAMPLES = """examples:
+  riffstream serve                                       then open http://localhost:8080 and press play
+  riffstream serve --port 0                              on a free port; the address is printed
+  riffstream serve --host 0.0.0.0 --config public-radio  for others, with a token for whoever may steer
+  riffstream serve --model riffusion/riffusion-model-v1 --device cuda
+  RIFFSTREAM_ACCESS_DJ_TOKEN=secret riffstream serve --host 0.0.0.0
+
+Any player: http://HOST:PORT/stream/main.mp3. Scripts: ws://HOST:PORT/ws/main/plain. 'riffstream config' prints
+every setting; SIGTERM ends the server in good order."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1; 0.0.0.0 lets others in)")
+    parser.add_argument("--port", type=int, help="port (default: 8080; 0 picks a free one)")
+    parser.add_argument("--config", metavar="F", help="a TOML file, or the name of a preset")
+    parser.add_argument("--model", help="mini (default), a folder, a safetensors file or a hub id")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
+    parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
+    parser.add_argument("--json", action="store_true", help="logs as JSON lines, and the address as one on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT. Raises RiffstreamError on bad settings, a busy port or a model that fails."""
+    from riffstream.config import load_config
+    from riffstream.server.app import loop_factory
+
+    if args.port is not None and not 0 <= args.port <= 65535:
+        raise ParameterError("--port", args.port, "0 to 65535")
+    config = load_config(
+        args.config,
+        flags={
+            "server.host": args.host,
+            "server.port": args.port,
+            "generator.model": args.model,
+            "generator.device": args.device,
+            "log.level": "warning" if args.quiet else None,
+            "log.format": "json" if args.json else None,
+        },
+    )
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(config, quiet=args.quiet, as_json=args.json))
+    return 0
+
+
+async def _serve(config: Config, *, quiet: bool, as_json: bool) -> None:
+    from riffstream.server import logs
+    from riffstream.server.app import Server
+    from riffstream.station.hub import Hub
+
+    logs.configure(config.log.level, json_lines=config.log.format == "json")
+    hub = Hub(config)
+    server = Server(config, hub)
+    try:
+        url = await server.start()
+        _say(url, config, quiet=quiet, as_json=as_json)
+        warming = asyncio.create_task(hub.wait_ready(), name="warm-up")
+        serving = asyncio.create_task(server.run(), name="serve")
+        await asyncio.wait({warming, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if warming.done() and (error := warming.exception()) is not None:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            raise error
+        if warming.done():
+            logs.event("ready", stations=",".join(hub.stations), model=config.generator.model)
+        else:
+            warming.cancel()
+        await serving
+    finally:
+        await server.stop()
+    logs.event("stopped", level=logging.INFO)
+
+
+def _say(url: str, config: Config, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        record: dict[str, Any] = {"event": "listening", "url": url, "stations": list(config.stations)}
+        print(json.dumps(record), flush=True)
+    elif not quiet:
+        print(f"riffstream is warming up; open {url}", file=sys.stderr, flush=True)
