@@ -158,7 +158,7 @@ def check_prompt(family: StableDiffusion, case: Mapping[str, Any], arrays: Mappi
 
 def check_components(family: StableDiffusion, arrays: Mapping[str, np.ndarray]) -> Report:
     """The bare networks on random inputs."""
-    report = Report("components")
+    report, width = Report("components"), int(family.unet.config.cross_attention_dim)
     generator = torch.Generator().manual_seed(7)
     mean, deviation = family.moments(torch.rand(1, 3, 128, 128, generator=generator) * 2 - 1)
     report.near("vae_mean", mean, arrays["vae_mean"], LATENTS)
@@ -166,7 +166,7 @@ def check_components(family: StableDiffusion, arrays: Mapping[str, np.ndarray]) 
     latents = torch.randn(1, 4, 16, 16, generator=generator) * 4
     decoded = family.pixels(latents * family.scaling)[:, :, ::4, ::4]
     report.near("vae_decode_sub4", decoded, arrays["vae_decode_sub4"], LATENTS)
-    x, text = torch.randn(2, 4, 16, 16, generator=generator), torch.randn(2, 77, 32, generator=generator)
+    x, text = torch.randn(2, 4, 16, 16, generator=generator), torch.randn(2, 77, width, generator=generator)
     for t in (1, 501, 981):
         report.near(
             f"unet_t{t}", family.denoise(x, torch.tensor([t, t]), TextEmbedding(text)), arrays[f"unet_t{t}"], TEXT

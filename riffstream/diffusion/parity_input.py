@@ -55,7 +55,7 @@ class InferenceInput:
 
     @classmethod
     def from_payload(cls, payload: Any) -> InferenceInput:
-        """Check a decoded JSON value. Unknown fields are ignored; an int is a float, and a bool an int, but no other
+        """Check a decoded JSON value. Unknown fields are ignored; a bool is an int and an int a float, but no other
         type is taken for another.
 
         Raises:
@@ -72,7 +72,7 @@ Types = tuple[str, tuple[type, ...]]  # the name in messages, and what is taken
 _TEXT: Types = ("str", (str,))
 _WHOLE: Types = ("int", (int,))
 _NUMBER: Types = ("float", (int, float))
-_OPTIONAL: Types = ("Union[str, NoneType]", (str, type(None)))
+_OPTIONAL: Types = ("typing.Optional[str]", (str, type(None)))
 _PROMPT: dict[str, Types] = {
     "prompt": _TEXT,
     "seed": _WHOLE,
@@ -102,7 +102,7 @@ def _fields(kind: type, values: Mapping[str, Any], types: Mapping[str, Types], p
     found: dict[str, Any] = {}
     for name, (label, accepted) in types.items():
         if name in values:
-            if not isinstance(values[name], accepted) or (label == "float" and isinstance(values[name], bool)):
+            if not isinstance(values[name], accepted):
                 raise _wrong(prefix + name, label, values[name])
             found[name] = values[name]
         elif name in required:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,18 @@ def test_speed_switches_change_no_result(options: SdOptions, tiny_sd: StableDiff
     text, x, t = tiny_sd.encode_text(["jazz"]), noise(1, 4, 8, 8), torch.tensor([500])
     assert torch.allclose(fast.denoise(x, t, text), tiny_sd.denoise(x, t, text), atol=1e-5)
     assert torch.allclose(fast.pixels(x), tiny_sd.pixels(x), atol=1e-5)
+
+
+def test_compiling_takes_the_denoiser_and_the_decoder(tiny_sd_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def fake(function: Any) -> Any:  # the real one takes a minute here
+        name = type(function).__name__ if isinstance(function, torch.nn.Module) else function.__name__
+        return lambda *args, **options: (calls.append(name), function(*args, **options))[1]
+
+    monkeypatch.setattr(torch, "compile", fake)
+    load(tiny_sd_folder, SdOptions(compile=True)).warm_up()
+    assert set(calls) == {"UNet2DConditionModel", "decode"}
 
 
 def test_a_tiny_decoder_takes_the_decoding_over(tiny_sd: StableDiffusion, tiny_sd_folder: Path, tmp_path: Path) -> None:
