@@ -23,6 +23,9 @@ STAGES: dict[str, tuple[str, str]] = {
     "denoiser": ("riffstream.training.denoiser", "train the denoiser"),
     "distil": ("riffstream.training.distil", "distil it to few steps without guidance"),
     "export": ("riffstream.training.export", "write a checkpoint folder"),
+    "seeds": ("riffstream.training.seed_library", "make the seed library"),
+    "finetune": ("riffstream.training.finetune", "train on a folder of your own music"),
+    "smoke": ("riffstream.training.smoke", "run the whole recipe at a toy size"),
     "evaluate": ("riffstream.training.evaluate", "measure a model against held-out music"),
 }
 

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 __all__ = ["Codec", "CodecConfig", "features_to_mel", "mel_to_features"]
 
 
+MAX_DB = 66.0  # a full-scale sine reaches 57 dB; what a stray latent decodes to beyond that is cut
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecConfig:
     """Sizes and scales of the codec (``codec/config.json``).
@@ -60,7 +63,7 @@ def mel_to_features(mel: Tensor, config: CodecConfig) -> Tensor:
 def features_to_mel(features: Tensor, config: CodecConfig) -> Tensor:
     """The inverse: amplitudes [B, 2, M, T] float32, >= 0; below the floor they fade to exactly 0."""
     features = features.float()
-    decibels = (features[:, 0] * config.span_db).clamp_max(-config.floor_db + 20)
+    decibels = (features[:, 0] * config.span_db).clamp_max(MAX_DB - config.floor_db)
     level = torch.exp((decibels + config.floor_db) * (math.log(10) / 20)) * (decibels / 3).clamp(0, 1)
     limit = config.balance_limit_db
     balance = (features[:, 1] * (config.span_db / config.balance)).clamp(-limit, limit)

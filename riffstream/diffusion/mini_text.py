@@ -165,10 +165,10 @@ class MiniTextEncoder:
         return cls(config, read_tensors(folder / "model.safetensors"), tokenizer, device)
 
     @classmethod
-    def random(cls, *, seed: int = 0, width: int = 16, length: int = 24) -> MiniTextEncoder:
+    def random(cls, *, seed: int = 0, width: int = 16, length: int = 240) -> MiniTextEncoder:
         """A tiny untrained encoder over bytes: distinct texts give distinct embeddings."""
         config = TextConfig(
-            vocab_size=260, width=width, layers=1, heads=2, mlp=2 * width, positions=64, length=length, epsilon=1e-6,
+            vocab_size=260, width=width, layers=1, heads=2, mlp=2 * width, positions=256, length=length, epsilon=1e-6,
             token_scale=1.0,
         )  # fmt: skip
         generator = torch.Generator().manual_seed(seed)

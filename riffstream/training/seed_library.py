@@ -1,0 +1,77 @@
+"""Make the seed library: one full-arrangement loop of each style, encoded by the model's own codec."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from riffstream.diffusion.mini import MiniFamily
+from riffstream.diffusion.mini_codec import features_to_mel
+from riffstream.models.seeds import SeedEntry, SeedLibrary
+from riffstream.training.latents import find_songs, song_features
+
+__all__ = ["add_arguments", "build_seeds", "run"]
+
+
+def build_seeds(corpus: Path, model: Path, *, count: int = 96) -> list[SeedEntry]:
+    """Write ``seeds/`` into checkpoint folder ``model``, at most ``count`` loops, of different styles first.
+
+    Of a song that window is taken which most instruments play; its vector is the mean of its captions' embeddings.
+    """
+    family = MiniFamily.load(model, dtype=torch.float32)
+    by_style: dict[str, list[Path]] = {}
+    for song in find_songs(corpus):
+        by_style.setdefault(song.style, []).append(song.path)
+    order = [paths[turn] for turn in range(4) for _, paths in sorted(by_style.items()) if turn < len(paths)][:count]
+    songs = {song.path: song for song in find_songs(corpus)}
+    entries: list[SeedEntry] = []
+    latents, vectors = [], []
+    folder = model / "seeds"
+    (folder / "previews").mkdir(parents=True, exist_ok=True)
+    for path in order:
+        song = songs[path]
+        clips = json.loads(path.with_suffix(".json").read_text())
+        ranked = sorted(
+            range(len(clips["clips"])),
+            key=lambda k: (clips["clips"][k]["section"] == "full", len(clips["clips"][k]["instruments"])),
+        )
+        window = ranked[-1]
+        clip = clips["clips"][window]
+        taken = sum(entry.style == song.style for entry in entries)
+        name = song.style if taken == 0 else f"{song.style}_{taken + 1}"
+        caption = max(clip["captions"], key=len)
+        tags = tuple(dict.fromkeys((song.style.replace("_", " "), *clip["instruments"])))
+        entries.append(SeedEntry(name, song.style, tags, caption, float(clips["bpm"]), song.beats))
+        features = song_features(song, family.codec.config, [window])
+        with torch.no_grad():
+            coded = family.encode_mel(features_to_mel(features, family.codec.config))
+        latents.append(torch.nn.functional.pad(coded[0], (0, family.latent_shape()[2] - coded.shape[-1])))
+        means = family.text_encoder.sentences([*clip["captions"], ", ".join(tags)]).mean(0)
+        vectors.append(torch.nn.functional.normalize(means, dim=-1))
+        picture = Image.fromarray(family.decode_image(coded)[0]).convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
+        picture.save(folder / "previews" / f"{name}.png", optimize=True)
+    SeedLibrary.write(folder, entries, torch.stack(latents), torch.stack(vectors))
+    return entries
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``riffstream train seeds``."""
+    parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder")
+    parser.add_argument("--model", type=Path, required=True, help="checkpoint folder, where seeds/ is written")
+    parser.add_argument("--count", type=int, default=96, help="how many loops")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """``riffstream train seeds``."""
+    entries = build_seeds(args.corpus, args.model, count=args.count)
+    if args.json:
+        print(json.dumps({"seeds": len(entries), "styles": len({entry.style for entry in entries})}))
+    elif not args.quiet:
+        print(f"{len(entries)} seeds of {len({entry.style for entry in entries})} styles")
+    return 0
