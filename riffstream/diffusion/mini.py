@@ -26,6 +26,8 @@ from riffstream.diffusion.mini_files import (
     write_tensors,
 )
 from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.diffusion.prompts import WeightedText
+from riffstream.diffusion.tokens import weigh_tokens
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.spectrogram.params import SpectrogramParams
 
@@ -184,6 +186,18 @@ class MiniFamily(Family):
         if not whole:
             warnings.warn(f"prompt cut to {self.text_length} tokens", stacklevel=2)
         return embedding
+
+    def encode_weighted(self, prompt: Sequence[WeightedText], chunks: int = 1) -> TextEmbedding:
+        """Weights become the mask: how much attention a token gets. A factor below 0 counts as 0."""
+        if all(run.weight == 1 for run in prompt):
+            return self.encode_text(["".join(run.text for run in prompt)])
+        start, *_, end = self.text_encoder.tokenizer("", self.text_length)[0]
+        ids, weights = weigh_tokens(lambda text: self.text_encoder.tokenizer(text, 1 << 20)[0][1:-1], prompt)
+        room = self.text_length - 2
+        if len(ids) > room:
+            warnings.warn(f"prompt cut to {self.text_length} tokens", stacklevel=2)
+        mask = [1.0, *(max(weight, 0.0) for weight in weights[:room]), 1.0]
+        return self.text_encoder.encode_ids([[start, *ids[:room], end]], [mask])
 
     @torch.no_grad()
     def denoise(

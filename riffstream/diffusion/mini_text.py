@@ -216,14 +216,24 @@ class MiniTextEncoder:
         """Token states of ``texts``: [B, S, width] float32 of about unit variance, zero where masked, S that of the
         longest text; False when one was cut to ``length`` tokens."""
         rows = [self.tokenizer(text, self.config.length) for text in texts]
-        longest = max(len(ids) for ids, _ in rows)
+        return self.encode_ids([ids for ids, _ in rows]), all(whole for _, whole in rows)
+
+    @torch.no_grad()
+    def encode_ids(
+        self, rows: Sequence[Sequence[int]], weights: Sequence[Sequence[float]] | None = None
+    ) -> TextEmbedding:
+        """Like :meth:`encode`, from token ids with marks; ``weights`` (>= 0) become the mask in place of ones."""
+        longest = max(len(ids) for ids in rows)
         ids = torch.zeros(len(rows), longest, dtype=torch.long, device=self.device)
         mask = torch.zeros(len(rows), longest, device=self.device)
-        for i, (row, _) in enumerate(rows):
+        for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
-            mask[i, : len(row)] = 1
-        states = self.states(ids, mask > 0) * mask[..., None]
-        return TextEmbedding(states * self.config.token_scale, mask), all(whole for _, whole in rows)
+            mask[i, : len(row)] = 1 if weights is None else torch.tensor(weights[i])
+        counts = torch.arange(longest, device=self.device) < torch.tensor(
+            [[len(row)] for row in rows], device=self.device
+        )
+        states = self.states(ids, counts) * counts[..., None]
+        return TextEmbedding(states * self.config.token_scale, mask)
 
     def sentences(self, texts: Sequence[str]) -> Tensor:
         """Unit sentence vectors [B, width], for similarity: the dot product of two is their cosine."""

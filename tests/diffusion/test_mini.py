@@ -15,6 +15,7 @@ from riffstream.diffusion.family import TextEmbedding
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.diffusion.mini_codec import Codec, CodecConfig, features_to_mel, mel_to_features
 from riffstream.diffusion.mini_text import ByteTokenizer, MiniTextEncoder, quantise
+from riffstream.diffusion.prompts import parse_weights
 from riffstream.errors import CheckpointError, ParameterError
 
 
@@ -62,7 +63,8 @@ def test_tokens_that_do_not_count_have_no_effect(family: MiniFamily) -> None:
     text = family.encode_text(["jazz"])
     assert text.mask is not None
     padded = TextEmbedding(
-        torch.cat([text.tokens, torch.randn(1, 5, text.tokens.shape[2])], 1), torch.cat([text.mask, torch.zeros(1, 5)], 1)
+        torch.cat([text.tokens, torch.randn(1, 5, text.tokens.shape[2])], 1),
+        torch.cat([text.mask, torch.zeros(1, 5)], 1),
     )
     t = torch.tensor([0.4])
     torch.testing.assert_close(family.denoise(x, t, padded), family.denoise(x, t, text), atol=1e-5, rtol=1e-4)
@@ -80,6 +82,14 @@ def test_triple_time_has_a_narrower_grid(family: MiniFamily) -> None:
 def test_other_lengths_are_refused(family: MiniFamily, frames: int) -> None:
     with pytest.raises(ParameterError, match="frames"):
         family.latent_shape(frames)
+
+
+def test_weights_inside_a_prompt_are_the_mask(family: MiniFamily) -> None:
+    plain = family.encode_weighted(parse_weights("slow piano"))
+    strong = family.encode_weighted(parse_weights("slow (piano:1.5)"))
+    torch.testing.assert_close(strong.tokens, plain.tokens)
+    assert strong.mask is not None
+    assert strong.mask[0].tolist() == [1.0] * 6 + [1.5] * 5 + [1.0]  # start, "slow ", "piano", end
 
 
 def test_long_prompts_are_cut_with_a_warning(family: MiniFamily) -> None:
@@ -146,7 +156,9 @@ def folder(tmp_path: Path) -> Path:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 
-    Tokenizer(WordLevel({"jazz": 5, "[UNK]": 6}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    Tokenizer(WordLevel({"jazz": 5, "[UNK]": 6}, unk_token="[UNK]")).save(
+        str(tmp_path / "tokenizer" / "tokenizer.json")
+    )
     return tmp_path
 
 
