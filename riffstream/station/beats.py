@@ -22,6 +22,10 @@ class Ramp:
         """A value that does not change."""
         return cls(value, value)
 
+    def settled(self, beat: float) -> Ramp:
+        """The same from ``beat`` on: a ramp that has ended is a constant."""
+        return Ramp.constant(self.b) if self.a == self.b or beat >= self.beat + self.beats else self
+
     def at(self, beat: float) -> float:
         """The value at a beat."""
         if self.beats <= 0 or beat >= self.beat + self.beats:

@@ -197,10 +197,11 @@ class Program:
     def _cue(take: Take, pos: int, offset: int, fade: int) -> Cue:
         return Cue(pos=pos, source=take.tape, offset=offset, fade=fade, take=take.ident, rev=take.rev, kind="take")
 
-    def fit(self, take: Take, pos: int, need: int, floor: int) -> tuple[int, int] | None:
+    def fit(self, take: Take, pos: int, fade: int, need: int, floor: int) -> tuple[int, int] | None:
         """Where in a take to be at station sample ``pos``, so that the beat does not stumble.
 
         Args:
+            fade: samples after which the beats of both must coincide (their tempi may differ).
             need: samples that must be there from that place on.
             floor: local sample before which the take must not be heard.
 
@@ -208,11 +209,11 @@ class Program:
             The local sample, and by how many beats (whole bars) the take has to be counted higher because it is late;
             None where it has not got enough yet.
         """
-        beat, late = self.beat(pos), 0
-        local = round(take.beats.sample(beat))
+        beat, late = self.beat(pos + fade), 0
+        local = round(take.beats.sample(beat)) - fade
         while local + need > take.tape.end:
             late += BEATS_PER_BAR
-            local = round(take.beats.sample(beat - late))
+            local = round(take.beats.sample(beat - late)) - fade
             if local < floor:
                 return None
         return (local, late) if local >= floor else None
@@ -228,7 +229,7 @@ class Program:
                 self.mixer.withdraw("loop", "silence")
             return
         pos = self.mixer.earliest
-        place = self.fit(lead, pos, self.need, self._bridged_from)
+        place = self.fit(lead, pos, self.fade, self.need, self._bridged_from)
         if place is None:
             return
         local, late = place

@@ -69,13 +69,21 @@ class ToneRenderer:
         step_s: seconds that a step sleeps, to stand for work.
         sleep: replaceable in tests.
         clicks: whether beats are marked.
+        level: amplitude of the tone.
     """
 
     def __init__(
-        self, *, waits: int = 1, step_s: float = 0.0, sleep: Callable[[float], None] = time.sleep, clicks: bool = True
+        self,
+        *,
+        waits: int = 1,
+        step_s: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
+        clicks: bool = True,
+        level: float = 0.1,
     ) -> None:
         self.info = Info(model="tone", steps=4, guidance=2.0)
         self._waits, self._step_s, self._sleep, self._clicks = waits, step_s, sleep, clicks
+        self._level = level
         self._jobs: deque[_Tone] = deque()
         self._ends: dict[tuple[str, int], float] = {}  # exact local sample at which a take's audio ends
         self._known: set[tuple[str, int]] = set()
@@ -140,7 +148,7 @@ class ToneRenderer:
         self._ends[key] = end
         n = np.arange(round(begin), round(end))
         pitch = pitch_of(job) * 2 ** (job.key / 12)
-        sound = 0.1 * np.sin(2 * np.pi * pitch * n / 48_000)
+        sound = self._level * np.sin(2 * np.pi * pitch * n / 48_000)
         if self._clicks and skip == 0:
             m = min(240, len(n))
             strong = 2 if tone.beat % 4 == 0 else 1

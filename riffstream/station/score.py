@@ -135,6 +135,12 @@ class Score:
             steered=self.steered,
         )
 
+    def _settled(self, beat: float) -> Score:
+        """The same score with ramps that have ended as constants, so that equal scores compare equal."""
+        names = ("denoising", "guidance", "bpm")
+        ramps = {name: ramp.settled(beat) for name in names if (ramp := getattr(self, name)) is not None}
+        return replace(self, **ramps) if ramps else self
+
     def reset(self) -> Change:
         """Back to the default journey, from its beginning; without a change of its own, as it is."""
         fresh = replace(
@@ -155,9 +161,9 @@ class Score:
 
     def steer(self, steer: protocol.Steer, here: Here) -> Change:
         """Merge a steer; absent fields keep their value, None returns one to its default."""
-        score = self
-        ramp = _ramps(steer.ramp_s, here)
         spec, beat = here.spec, here.beat
+        old = score = self._settled(beat)
+        ramp = _ramps(steer.ramp_s, here)
         if steer.negative is not UNSET:
             score = replace(score, negative=steer.negative)
         if steer.seed_image is not UNSET:
@@ -172,9 +178,9 @@ class Score:
             score = replace(score, key=steer.key)
         if steer.prompts is None:
             back = replace(score, path=self.home)
-            return Change(back, "clip" if self.path is not self.home else _kind(self, score), 0)
+            return Change(back, "clip" if self.path is not self.home else _kind(old, score), 0)
         if steer.prompts is UNSET and (steer.seed is UNSET or steer.seed is None):
-            return Change(score, _kind(self, score))
+            return Change(score, _kind(old, score))
         return score._redirect(steer, here)
 
     def _redirect(self, steer: protocol.Steer, here: Here) -> Change:
@@ -211,7 +217,7 @@ def _ramps(ramp_s: float, here: Here) -> Callable[[float, float | None], Ramp | 
     beats = ramp_s * 8 / here.clip_s
 
     def ramp(now: float, goal: float | None) -> Ramp | None:
-        return None if goal is None else Ramp(now, goal, here.beat, beats)
+        return None if goal is None else Ramp(now, goal, here.beat, beats).settled(here.beat)
 
     return ramp
 

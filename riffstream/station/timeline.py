@@ -432,12 +432,12 @@ class Timeline(Program):
             pos = round(self.where(beat)) - fade
         elif pending.at == "end" and not self.bridging:
             pos = max(pos, lead.tape.end - self.offset - 2 * self.fade)
-        if take.beats.sample(self.beat(pos)) < take.lead_in:  # it begins later than it could be heard
-            pos = max(pos, math.ceil(self.where(take.beats.beat(take.lead_in))) + 1)
+        # Where it begins later than it could be heard, its own beginning decides.
+        pos = max(pos, math.ceil(self.where(take.beats.beat(take.lead_in + fade))) - fade + 1)
         if pending.change.fade_s * SAMPLE_RATE > fade and not self.bridging:
             left = lead.tape.end - self.offset - pos - 2 * self.fade
             fade = max(fade, min(round(pending.change.fade_s * SAMPLE_RATE), left))
-        place = self.fit(take, pos, self.need + fade, take.lead_in)
+        place = self.fit(take, pos, self.fade, self.need + fade, take.lead_in)
         if place is not None:
             self._schedule(pending, pos=pos, local=place[0], fade=fade, late=place[1])
 
