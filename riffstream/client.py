@@ -334,6 +334,7 @@ class Radio:
             compression=None,
             max_size=4 * 2**20,
             open_timeout=self._timeout_s,
+            close_timeout=1,  # audio that nobody reads any more would hold up the farewell
         )
         try:
             hello = self._hello

@@ -5,12 +5,18 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 from riffstream.config import Config
 from riffstream.server.app import Server
 from tests.server.fakes import FakeHub, FakeStation
 
 Serve = Callable[..., contextlib.AbstractAsyncContextManager["Running"]]
+
+
+def open_socket(url: str, **options: Any) -> connect:
+    """A client's socket. Audio that the test has not read would hold up its closing, by ten seconds by default."""
+    return connect(url, close_timeout=0.2, **options)
 
 
 class Running:

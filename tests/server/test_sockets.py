@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from riffstream import protocol
-from tests.server.conftest import Running, running
+from tests.server.conftest import Running, open_socket, running
 
 HELLO = {"type": "hello", "v": 1, "codecs": ["pcm_s16"], "steer": True}
 

@@ -1,0 +1,283 @@
+"""The HTTP API, health, pages and headers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from typing import Any
+
+import pytest
+import soundfile
+from aiohttp import ClientSession, FormData
+
+from riffstream.protocol import json_schema
+from riffstream.server import pages
+from tests.server.conftest import Running, running
+from tests.server.fakes import pitch
+
+
+async def get(url: str, status: int = 200, **headers: str) -> Any:
+    async with ClientSession() as session, session.get(url, headers=headers) as response:
+        assert response.status == status, await response.text()
+        return await response.json()
+
+
+async def test_stations_are_listed_and_shown(live: Running) -> None:
+    listed = (await get(f"{live.url}/api/stations"))["stations"]
+    assert [each["id"] for each in listed] == ["main"]
+    shown = await get(f"{live.url}/api/stations/main")
+    assert shown["title"] == "The Test Tone"
+    assert shown["playing"] == "a test tone"
+    assert shown["now"]["rev"] == shown["rev"] == 0
+    assert shown["caps"]["model"] == "fake"
+    assert (await get(f"{live.url}/api/stations/none", 404))["code"] == "not_found"
+
+
+async def test_stations_are_created_played_and_deleted(live: Running) -> None:
+    async with ClientSession() as session:
+        body = {"id": "jazz", "title": "Jazz", "prompts": ["bebop"], "seed": 7}
+        async with session.post(f"{live.url}/api/stations", json=body) as response:
+            assert response.status == 201
+            assert response.headers["Location"] == "/api/stations/jazz"
+            assert (await response.json())["id"] == "jazz"
+        async with session.post(f"{live.url}/api/stations", json=body) as response:
+            assert response.status == 409
+        async with session.ws_connect(f"{live.url}/ws/jazz") as socket, asyncio.timeout(5):
+            await socket.send_json({"type": "hello", "v": 1, "codecs": []})
+            await socket.receive()
+            async with session.delete(f"{live.url}/api/stations/jazz") as response:
+                assert response.status == 204
+            last = [message.data async for message in socket][-1]
+            assert json.loads(last) == {"type": "bye", "reason": "this station has ended"}
+        async with session.delete(f"{live.url}/api/stations/jazz") as response:
+            assert response.status == 404
+        async with session.delete(f"{live.url}/api/stations/main") as response:
+            assert response.status == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"{", "JSON"),
+        (b"[]", "name"),
+        (b"{}", "name"),
+        (b'{"id": 5}', "name"),
+        (b'{"id": "UPPER"}', "a-z"),
+        (b'{"id": "../x"}', "a-z"),
+        (b'{"id": "x", "journey": "/etc/passwd"}', "journey"),
+        (b'{"id": "x", "save_log": "/tmp/x"}', "save_log"),
+        (b'{"id": "x", "promts": ["a"]}', "prompts"),
+        (b'{"id": "x", "bpm": 9000}', "bpm"),
+        (b"[" * 5000, ""),
+    ],
+)
+async def test_a_station_that_cannot_be_is_explained(live: Running, body: bytes, word: str) -> None:
+    async with ClientSession() as session, session.post(f"{live.url}/api/stations", data=body) as response:
+        assert response.status == 400
+        answer = await response.json()
+    assert answer["code"] == "bad_request"
+    assert word in answer["message"] or word == "JSON"
+    assert "\n" not in answer["message"]
+    assert list(live.hub.stations) == ["main"]
+
+
+async def test_too_many_stations_are_503() -> None:
+    async with (
+        running("a", "b", "c") as served,
+        ClientSession() as session,
+        session.post(f"{served.url}/api/stations", json={"id": "d"}) as response,
+    ):
+        assert response.status == 503
+        assert "Retry-After" in response.headers
+
+
+@pytest.mark.parametrize(("token", "status"), [(None, 403), ("dj", 403), ("wrong", 403), ("own", 201)])
+async def test_only_the_owner_manages_stations(token: str | None, status: int) -> None:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with (
+        running(access={"dj_token": "dj", "owner_token": "own"}) as served,
+        ClientSession() as session,
+        session.post(f"{served.url}/api/stations", json={"id": "x"}, headers=headers) as response,
+    ):
+        assert response.status == status
+
+
+async def test_a_page_of_another_site_cannot_manage_stations(live: Running) -> None:
+    async with ClientSession() as session:
+        for origin, status in (("https://evil.example", 403), (live.url, 201)):
+            headers = {"Origin": origin}
+            async with session.post(f"{live.url}/api/stations", data=b'{"id": "x"}', headers=headers) as response:
+                assert response.status == status
+                assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_events_arrive_as_server_sent_events(live: Running) -> None:
+    async with ClientSession() as session, asyncio.timeout(5):
+        async with session.get(f"{live.url}/api/stations/main/events") as response:
+            assert response.content_type == "text/event-stream"
+            assert await response.content.readline() == b"event: now\n"
+            first = json.loads((await response.content.readline()).removeprefix(b"data: "))
+            assert first["state"]["prompts"][0]["text"] == "a test tone"
+            await response.content.readline()
+            async with session.ws_connect(f"{live.url}/ws/main/plain") as socket:
+                await socket.send_str("rain")
+                while True:
+                    line = await response.content.readline()
+                    if line.startswith(b"data: ") and b"rain" in line:
+                        break
+        while live.server.context.connections.open:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3", "wav", "ogg"])
+async def test_a_recording_holds_the_last_seconds_and_is_tagged(live: Running, kind: str) -> None:
+    url = f"{live.url}/api/stations/main/recording?seconds=1&format={kind}"
+    async with ClientSession() as session, session.get(url) as response:
+        assert response.status == 200
+        disposition = response.headers["Content-Disposition"]
+        data = await response.read()
+    assert disposition.startswith('attachment; filename="main-a-test-tone-')
+    assert disposition.endswith(f'.{kind}"')
+    assert b"a test tone" in data
+    wave, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    assert rate == 48_000
+    assert len(wave) == pytest.approx(48_000, abs=2400)  # MP3 pads to whole frames
+    assert abs(pitch(wave[4800:-4800]) - 300) < 3
+
+
+@pytest.mark.parametrize("query", ["seconds=0", "seconds=-1", "seconds=nan", "seconds=9999", "seconds=x", "format=exe"])
+async def test_a_recording_that_cannot_be_is_explained(live: Running, query: str) -> None:
+    answer = await get(f"{live.url}/api/stations/main/recording?{query}", 400)
+    assert "allowed" in answer["message"]
+
+
+async def test_random_prompts_and_the_schema(live: Running) -> None:
+    prompts = {(await get(f"{live.url}/api/prompts/random"))["prompt"] for _ in range(20)}
+    assert len(prompts) > 5
+    assert await get(f"{live.url}/api/schema") == json.loads(json.dumps(json_schema()))
+
+
+async def test_health_readiness_and_metrics(live: Running) -> None:
+    assert (await get(f"{live.url}/healthz"))["status"] == "ok"
+    assert (await get(f"{live.url}/readyz"))["status"] == "ready"
+    live.hub.ready = False
+    assert (await get(f"{live.url}/readyz", 503))["reason"] == "the model is loading"
+    async with ClientSession() as session, session.get(f"{live.url}/stream/main.mp3") as response:
+        await response.content.readexactly(1000)
+        async with session.get(f"{live.url}/metrics") as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            lines = (await answer.text()).splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert values['riffstream_listeners{station="main"}'] == "1"
+    assert values['riffstream_skips_total{station="main"}'] == "0"
+    assert values['riffstream_station_underruns{station="main"}'] == "0"
+    assert values["riffstream_generator_restarts"] == "0"
+    assert float(values['riffstream_loop_lag_seconds{stat="p95"}']) < 1
+    assert float(values["riffstream_resident_bytes"]) > 1e6
+    types = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(types) == len(set(types))
+
+
+async def test_large_and_slow_bodies_are_refused() -> None:
+    async with running(limits={"body_timeout_s": 0.2}) as served, ClientSession() as session:
+        async with session.post(f"{served.url}/api/stations", data=b" " * 100_000) as response:
+            assert response.status == 413
+
+        async def trickle() -> Any:
+            yield b'{"id":'
+            await asyncio.sleep(1)
+
+        async with session.post(f"{served.url}/api/stations", data=trickle()) as response:
+            assert response.status == 408
+
+
+async def test_uploads_to_places_that_take_none_are_405(live: Running) -> None:
+    async with (
+        ClientSession() as session,
+        session.post(f"{live.url}/stream/main.mp3", data=FormData({"a": "b"})) as response,
+    ):
+        assert response.status == 405
+        assert (await response.json())["code"] == "bad_request"
+
+
+@pytest.fixture
+def player(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A player's folder, with something beside it that must not be served."""
+    folder = tmp_path / "client"
+    (folder / "src").mkdir(parents=True)
+    (folder / "tests").mkdir()
+    (folder / "index.html").write_text("<title>player</title>")
+    (folder / "src" / "app.js").write_text("export {};")
+    (folder / "tests" / "app.test.js").write_text("secret")
+    (folder / ".hidden.js").write_text("secret")
+    (folder / "notes.md").write_text("secret")
+    (tmp_path / "secret.js").write_text("secret")
+    (folder / "link.js").symlink_to(tmp_path / "secret.js")
+    monkeypatch.setattr(pages, "client_folder", lambda: folder)
+    return folder
+
+
+async def test_the_player_is_served_with_its_headers(live: Running, player: Any) -> None:
+    async with ClientSession() as session:
+        async with session.get(f"{live.url}/") as response:
+            assert await response.text() == "<title>player</title>"
+            policy = response.headers["Content-Security-Policy"]
+            assert "script-src 'self';" in policy
+            assert "frame-ancestors 'self'" in policy
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert "Access-Control-Allow-Origin" not in response.headers
+        async with session.get(f"{live.url}/embed/main") as response:
+            assert "frame-ancestors *" in response.headers["Content-Security-Policy"]
+            assert "X-Frame-Options" not in response.headers
+        async with session.get(f"{live.url}/src/app.js") as response:
+            assert response.content_type == "text/javascript"
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
+        async with session.get(f"{live.url}/embed/none") as response:
+            assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/src",
+        "/nothing.js",
+        "/notes.md",
+        "/.hidden.js",
+        "/tests/app.test.js",
+        "/link.js",
+        "/../secret.js",
+        "/%2e%2e/secret.js",
+        "/src/..%2f..%2fsecret.js",
+        "/src/%00.js",
+        "//etc/passwd.js",
+    ],
+)
+async def test_nothing_outside_the_player_is_served(live: Running, player: Any, path: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(live.url.rsplit(":", 1)[1]))
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400"))
+    assert b"secret" not in answer
+
+
+async def test_a_fault_of_ours_is_a_500_that_tells_nothing(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live.station, "caps", lambda: 1 / 0)
+    answer = await get(f"{live.url}/api/stations/main", 500)
+    assert answer["code"] == "internal"
+    assert "division" not in answer["message"]
+    assert (await get(f"{live.url}/api/stations"))["stations"]
+
+
+async def test_a_trusted_proxy_tells_who_is_asking() -> None:
+    for trusted, status in ((["127.0.0.1"], 200), ([], 503)):
+        async with (
+            running(server={"trusted_proxies": trusted}, limits={"connections_per_address": 1}, speed=10.0) as served,
+            ClientSession() as session,
+        ):
+            url = f"{served.url}/stream/main.mp3"
+            async with session.get(url, headers={"X-Forwarded-For": "6.6.6.6, 10.0.0.1"}) as one:
+                assert one.status == 200
+                async with session.get(url, headers={"X-Forwarded-For": "6.6.6.6, 10.0.0.2"}) as other:
+                    assert other.status == status
