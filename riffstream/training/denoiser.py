@@ -183,8 +183,9 @@ def train_denoiser(
     helper_core: int | None = None,
     resume_from: Denoiser | None = None,
     log: Log | None = None,
+    max_steps: int | None = None,
 ) -> dict[str, Any]:
-    """Train for ``minutes``, going on from ``out/denoiser.pt`` where there is one.
+    """Train for ``minutes``, or until ``max_steps`` in all, going on from ``out/denoiser.pt`` where there is one.
 
     Args:
         decay_minutes: let the step size fall to zero over the last so many. The state before is kept in
@@ -243,7 +244,7 @@ def train_denoiser(
         return loss
 
     try:
-        while (spent := (time.monotonic() - started) / 60) < minutes:
+        while (spent := (time.monotonic() - started) / 60) < minutes and (max_steps is None or step < max_steps):
             left = (minutes - spent) / minutes
             if decay_minutes > 0 and minutes - spent <= decay_minutes and not final:
                 keep(out / "denoiser.pt")
