@@ -1,0 +1,74 @@
+"""The codec's training on a corpus of tones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from riffstream.errors import CheckpointError, RiffstreamError
+from riffstream.training.codec import PRESETS, codec_loss, load_codec, split_songs, train_codec
+from riffstream.training.latents import find_songs, fingerprint, pick_captions
+from tests.training.small import write_corpus
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    out = tmp_path_factory.mktemp("run")
+    preset = replace(PRESETS["smoke"], config=replace(PRESETS["smoke"].config, channels=2))
+    return out, train_codec(corpus, out, preset, minutes=0.12, device=CPU, quiet=True)
+
+
+def test_training_does_not_lose_to_the_linear_code(run: tuple[Path, dict[str, float]]) -> None:
+    _, result = run
+    assert result["step"] > 5
+    assert result["loud_db"] <= result["pca_loud_db"] * 1.02
+    assert result["pca_variance"] - 0.02 < result["variance"] <= 1
+
+
+def test_the_state_loads_and_goes_on(run: tuple[Path, dict[str, float]], corpus: Path) -> None:
+    out, result = run
+    before = fingerprint(load_codec(out / "codec.pt", CPU))
+    assert before == fingerprint(load_codec(out / "codec.pt", CPU))
+    preset = replace(PRESETS["smoke"], config=replace(PRESETS["smoke"].config, channels=2))
+    again = train_codec(corpus, out, preset, minutes=0.03, device=CPU, quiet=True)
+    assert again["step"] > result["step"]
+    assert (out / "log.jsonl").read_text().count('"stage": "codec"') >= 2
+
+
+def test_loss_is_zero_only_for_the_same(corpus: Path) -> None:
+    wanted = torch.rand(1, 2, 32, 32) * 3
+    assert codec_loss(wanted, wanted) == 0
+    blurred = torch.nn.functional.avg_pool2d(wanted, 3, 1, 1)
+    assert codec_loss(blurred, wanted) > codec_loss(wanted + 0.02, wanted)
+
+
+def test_held_out_songs_are_not_trained_on(corpus: Path) -> None:
+    train, held = split_songs(find_songs(corpus))
+    assert {song.name for song in held} == {song.name for song in find_songs(corpus) if song.held_out}
+    assert not {song.name for song in train} & {song.name for song in held}
+
+
+def test_missing_corpus_and_state_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RiffstreamError, match="riffstream train corpus"):
+        find_songs(tmp_path)
+    with pytest.raises(CheckpointError, match="riffstream train codec"):
+        load_codec(tmp_path / "codec.pt", CPU)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 20])
+def test_captions_are_spread_and_distinct(count: int) -> None:
+    texts = [str(k) for k in range(7)]
+    for seed in range(10):
+        picked = pick_captions(texts, count, seed)
+        assert len(picked) == len(set(picked)) == min(count, 7)
+    assert len({tuple(pick_captions(texts, 2, seed)) for seed in range(10)}) > 3

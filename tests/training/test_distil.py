@@ -1,0 +1,95 @@
+"""Distillation and the optimiser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from riffstream.diffusion.mini_codec import Codec, CodecConfig
+from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.training.denoiser import PRESETS, draw, train_denoiser
+from riffstream.training.distil import distil, guided_velocity, teacher_target
+from riffstream.training.latents import LatentSet
+from riffstream.training.loop import Ema, Muon, step_size
+from tests.training.small import write_corpus
+
+CPU = torch.device("cpu")
+
+
+def make_data(folder: Path) -> LatentSet:
+    torch.manual_seed(0)
+    codec = Codec(CodecConfig(channels=4, width=8, fine_width=8)).requires_grad_(False)
+    torch.nn.init.orthogonal_(codec.basis)
+    data = LatentSet(write_corpus(folder, songs=4, windows=2), codec, MiniTextEncoder.random())
+    data.refresh()
+    return data
+
+
+def random_denoiser() -> Denoiser:
+    torch.manual_seed(1)
+    model = Denoiser(DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=16))
+    for value in model.parameters():
+        if not value.any():
+            torch.nn.init.normal_(value, std=0.1)
+    return model
+
+
+def test_guidance_one_is_the_plain_prediction(tmp_path: Path) -> None:
+    data = make_data(tmp_path)
+    model = random_denoiser()
+    batch = draw(data, data.rows(held_out=False), 3, 1, CPU)
+    empty = (data.tokens[:1].float(), data.mask[:1])
+    with torch.no_grad():
+        plain = model(batch.clean, batch.t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
+    torch.testing.assert_close(
+        guided_velocity(model, batch.clean, batch.t, batch, empty, 1.0), plain, atol=1e-5, rtol=1e-4
+    )
+    x, t, target = teacher_target(model, batch, empty, 1.0, steps=4, hops=1)
+    assert set((t * 4).tolist()) <= {1.0, 2.0, 3.0, 4.0}
+    with torch.no_grad():
+        once = model(x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
+    torch.testing.assert_close(target, once, atol=1e-4, rtol=1e-3)
+
+
+def test_the_student_comes_nearer_to_the_guided_teacher(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "corpus")
+    train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=20, device=CPU)
+    result = distil(data, tmp_path, PRESETS["smoke"], minutes=0.06, device=CPU, steps=4, guidance=4.0)
+    assert result["after"] < result["before"]
+    assert (tmp_path / "distilled.pt").is_file()
+
+
+def test_muon_steps_have_equal_singular_values() -> None:
+    torch.manual_seed(0)
+    wide, tall = (torch.nn.Parameter(torch.zeros(shape)) for shape in ((8, 32), (32, 8)))
+    optimiser = Muon([wide, tall], lr=1.0)
+    for value in (wide, tall):
+        value.grad = torch.randn(value.shape) @ torch.diag(torch.logspace(0, -2, value.shape[1]))
+    optimiser.step()
+    for value in (wide, tall):
+        singular = torch.linalg.svdvals(value.detach()) / (0.2 * 32**0.5)
+        assert singular.min() > 0.3
+        assert singular.max() < 1.4
+
+
+def test_average_follows_and_is_lent_out() -> None:
+    layer = torch.nn.Linear(2, 2)
+    ema = Ema(layer, 0.9)
+    start = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+    ema.update(layer)
+    inside = ema.values["weight"]
+    assert ((inside > start) & (inside <= start + 1)).all()
+    with ema.applied(layer):
+        torch.testing.assert_close(layer.weight.detach(), inside)
+    torch.testing.assert_close(layer.weight.detach(), start + 1)
+
+
+def test_step_size_rises_and_falls() -> None:
+    assert step_size(0, 10) == 0.1
+    assert step_size(50, 10) == 1.0
+    assert step_size(50, 10, remaining=0.1, decay_from=0.2) == 0.5
+    assert step_size(50, 10, remaining=0.0, decay_from=0.2) == 0.0
