@@ -80,10 +80,10 @@ def _drum(rate: int, note: int, rng: np.random.Generator) -> np.ndarray:
     return np.asarray(0.3 * np.diff(noise, prepend=0) * np.exp(-60 * t))
 
 
-def drum_hits(rate: int) -> tuple[np.ndarray, list[int]]:
+def drum_hits(rate: int, count: int = 8) -> tuple[np.ndarray, list[int]]:
     """[N] float32 snare and kick out of silence, and the samples at which they start."""
     rng = np.random.default_rng(2)
-    onsets = [int((0.3 + 0.4 * k) * rate) for k in range(8)]
+    onsets = [int((0.3 + 0.4 * k) * rate) for k in range(count)]
     out = np.zeros(onsets[-1] + rate // 2, dtype=np.float32)
     for k, start in enumerate(onsets):
         sound = _drum(rate, (SNARE, KICK)[k % 2], rng)

@@ -32,7 +32,7 @@ from riffstream.spectrogram.transpose import MAX_KEY, Spectrum
 __all__ = ["Vocoder", "VocoderStream"]
 
 Method = Literal["pghi", "griffin-lim"]
-DEFAULT_ITERATIONS = {"pghi": 3, "griffin-lim": 32}
+DEFAULT_ITERATIONS = {"pghi": 4, "griffin-lim": 32}
 BLOCK_FRAMES = 128  # frames worked on at once, over all clips: enough to hide the interpreter, few enough for a cache
 
 
@@ -43,7 +43,7 @@ class Vocoder:
         params: what the mel amplitudes were made with.
         method: ``"pghi"``, streaming; or ``"griffin-lim"``, torchaudio's algorithm over all frames at once from zero
             phase, channel by channel: the reference (its stream gives everything at ``flush``).
-        iterations: Griffin-Lim iterations; 3 after pghi, 32 alone. Each one after pghi adds a grid hop of delay.
+        iterations: Griffin-Lim iterations; 4 after pghi, 32 alone. Each one after pghi adds a grid hop of delay.
         device: where to compute, and where the result lives.
         mel_updates: see ``MelInverter``.
     """
