@@ -31,7 +31,14 @@ _SECTIONS = {
     "duo": ("solo over bass", "sparse solo", "bare duo"),
 }
 _LEAD = ("{i} solo", "{i} melody", "melody on {i}", "{i} playing the tune", "solo {i}", "lead {i}")
-_WISHES = ("something {m}", "{m} music", "play something {m}", "i want to hear {m} {s}", "some {m} {s}", "{m} {s} please")
+_WISHES = (
+    "something {m}",
+    "{m} music",
+    "play something {m}",
+    "i want to hear {m} {s}",
+    "some {m} {s}",
+    "{m} {s} please",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,10 @@ def captions(facts: ClipFacts, rng: np.random.Generator, count: int = 7) -> list
         rng: source of chance.
         count: how many to aim for; equal ones are dropped.
     """
-    pick = lambda options: str(options[int(rng.integers(len(options)))])  # noqa: E731
+
+    def pick(options: Sequence[str]) -> str:
+        return str(options[int(rng.integers(len(options)))])
+
     tag, mood, tempo = pick(facts.tags), pick(facts.moods), pick(tempo_words(facts.bpm))
     names = list(dict.fromkeys(facts.instruments))
     some = names[: int(rng.integers(1, 4))] if names else []
@@ -95,7 +105,11 @@ def captions(facts: ClipFacts, rng: np.random.Generator, count: int = 7) -> list
     section = pick(_SECTIONS[facts.section]) if facts.section in _SECTIONS else ""
     if facts.section == "breakdown" and not facts.drums_in_song:
         section = ""
-    mode = pick(("in a minor key", "minor key", "minor", "sad minor chords")) if facts.minor else pick(("in a major key", "major key", "major", "bright major chords"))  # fmt: skip
+    mode = (
+        pick(("in a minor key", "minor key", "minor", "sad minor chords"))
+        if facts.minor
+        else pick(("in a major key", "major key", "major", "bright major chords"))
+    )
     look = pick(facts.look) if facts.look else ""
     lead = pick(_LEAD).format(i=facts.lead) if facts.lead else ""
     meter = pick(("3/4", "waltz time", "in three", "triple time")) if facts.beats_per_bar == 3 else ""
@@ -117,23 +131,56 @@ def captions(facts: ClipFacts, rng: np.random.Generator, count: int = 7) -> list
     elif names:
         out.append(line(section or "drums", tag))
     # 3. a sentence
-    out.append(line(f"{tempo} {mood} {with_(some)}" if rng.random() < 0.6 else f"{mood} {tag}, {tempo}, {_list(some) if some else ''}".rstrip(", "), section, look))  # fmt: skip
+    out.append(
+        line(
+            f"{tempo} {mood} {with_(some)}"
+            if rng.random() < 0.6
+            else f"{mood} {tag}, {tempo}, {_list(some) if some else ''}".rstrip(", "),
+            section,
+            look,
+        )
+    )
     # 4. as a user would ask
-    out.append(pick(facts.scenes) if rng.random() < 0.7 and not bare else line(pick(facts.scenes), section or pick(facts.tags)))
+    out.append(
+        pick(facts.scenes) if rng.random() < 0.7 and not bare else line(pick(facts.scenes), section or pick(facts.tags))
+    )
     # 5. everything
-    out.append(line(tag, mood, tempo if rng.random() < 0.6 else f"{round(facts.bpm)} bpm", mode if rng.random() < 0.7 else "", *names[:4], section, look, meter))  # fmt: skip
+    out.append(
+        line(
+            tag,
+            mood,
+            tempo if rng.random() < 0.6 else f"{round(facts.bpm)} bpm",
+            mode if rng.random() < 0.7 else "",
+            *names[:4],
+            section,
+            look,
+            meter,
+        )
+    )
     # 6. the tune, the groove's own words, or the mood
     if lead and rng.random() < 0.75:
-        out.append(line(f"{mood} {lead}" if rng.random() < 0.5 else lead, tag if rng.random() < 0.7 else f"over {tag}", look if rng.random() < 0.4 else ""))  # fmt: skip
+        out.append(
+            line(
+                f"{mood} {lead}" if rng.random() < 0.5 else lead,
+                tag if rng.random() < 0.7 else f"over {tag}",
+                look if rng.random() < 0.4 else "",
+            )
+        )
     elif facts.description and rng.random() < 0.7:
         out.append(line(facts.description, tag if tag not in facts.description else "", section))
     else:
         out.append(pick(_WISHES).format(m=mood, s=tag))
     # 7. mood, mode, look
     if look and rng.random() < 0.6:
-        out.append(line(tag, look) if rng.random() < 0.6 else f"{tag} with {look}" if "with" not in look else f"{tag} {look}")
+        out.append(
+            line(tag, look) if rng.random() < 0.6 else f"{tag} with {look}" if "with" not in look else f"{tag} {look}"
+        )
     elif rng.random() < 0.5:
-        out.append(f"{pick(facts.moods)} {mode if 'key' not in mode else ''} {tag}".replace("  ", " ") if "chords" not in mode else line(f"{mood} {tag}", mode))  # fmt: skip
+        out.append(
+            f"{pick(facts.moods)} {mode if 'key' not in mode else ''} {tag}".replace("  ", " ")
+            if "chords" not in mode
+            else line(f"{mood} {tag}", mode)
+        )
     else:
         out.append(pick(_WISHES).format(m=pick(facts.moods), s=pick(facts.tags)))
     if section and not bare and rng.random() < 0.8:

@@ -146,21 +146,42 @@ def describe(
         if "drums" in heard and section == "breakdown":
             section = "full"
         opening = song.opening > window * BARS_IN_WINDOW * song.style.beats
-        look = ("filter sweep", "low-pass filter opening", "muffled intro, filter rising") if opening else LOOKS[song.look].words
+        look = (
+            ("filter sweep", "low-pass filter opening", "muffled intro, filter rising")
+            if opening
+            else LOOKS[song.look].words
+        )
         facts = ClipFacts(
-            tags=song.style.tags, moods=song.style.moods, scenes=song.style.scenes,
+            tags=song.style.tags,
+            moods=song.style.moods,
+            scenes=song.style.scenes,
             description=song.descriptions[place] if song.descriptions else "",
-            instruments=list(dict.fromkeys(words[i] for i in order)), lead=lead, section=section, drums="drums" in heard,
-            drums_in_song=drums_in_song, bpm=song.bpm, minor=song.minor, beats_per_bar=song.style.beats, look=look,
-        )  # fmt: skip
+            instruments=list(dict.fromkeys(words[i] for i in order)),
+            lead=lead,
+            section=section,
+            drums="drums" in heard,
+            drums_in_song=drums_in_song,
+            bpm=song.bpm,
+            minor=song.minor,
+            beats_per_bar=song.style.beats,
+            look=look,
+        )
         clips.append({"instruments": list(facts.instruments), "section": section, "captions": captions(facts, rng)})
-    digest = sum(ord(letter) * 31**i for i, letter in enumerate(song.name[:24])) + 7919 * (int(song.name.rsplit("/")[-1]) + 1)
+    digest = sum(ord(letter) * 31**i for i, letter in enumerate(song.name[:24])) + 7919 * (
+        int(song.name.rsplit("/")[-1]) + 1
+    )
     return {
-        "song": song.name, "style": song.style.name, "bpm": song.bpm, "beats": BARS_IN_WINDOW * song.style.beats,
-        "minor": song.minor, "look": song.look, "chords": [chord.symbol for chord in song.chords],
+        "song": song.name,
+        "style": song.style.name,
+        "bpm": song.bpm,
+        "beats": BARS_IN_WINDOW * song.style.beats,
+        "minor": song.minor,
+        "look": song.look,
+        "chords": [chord.symbol for chord in song.chords],
         "split": "held_out" if digest % HELD_OUT == 0 else "train",
-        "seconds": round(song.beats * 60 / song.bpm, 3), "clips": clips,
-    }  # fmt: skip
+        "seconds": round(song.beats * 60 / song.bpm, 3),
+        "clips": clips,
+    }
 
 
 def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, Any]:
@@ -180,7 +201,9 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
         missing = [] if library_available() else ["libfluidsynth (apt install fluidsynth)"]
         found = find_soundfonts()
         packages = {"fluidr3": "fluid-soundfont-gm", "musescore": "musescore-general-soundfont"}
-        missing += [f"{name} (apt install {packages.get(name, name)})" for name in options.soundfonts if name not in found]
+        missing += [
+            f"{name} (apt install {packages.get(name, name)})" for name in options.soundfonts if name not in found
+        ]
         if missing:
             raise RiffstreamError(f"not installed: {', '.join(missing)}; or give --synths-only")
     sources = all_sources(bool(options.soundfonts), options.styles)
@@ -190,7 +213,12 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
     tasks = ((source.name, index) for source, index in plan(sources))
     clips_path = options.out / "clips.jsonl"
     context = get_context("spawn")
-    bar = tqdm(total=round(options.hours, 3), unit="h", disable=quiet, bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f} h {postfix} [{elapsed}<{remaining}]")
+    bar = tqdm(
+        total=round(options.hours, 3),
+        unit="h",
+        disable=quiet,
+        bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f} h {postfix} [{elapsed}<{remaining}]",
+    )
     with clips_path.open("w") as index_file, context.Pool(workers, _start_worker, (options,)) as pool:
         for record in _in_order(pool, tasks, ahead=workers * 3):
             for position, clip in enumerate(record["clips"]):
@@ -209,11 +237,23 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
         pool.terminate()
     bar.close()
     manifest = {
-        "format": FORMAT, "songs": songs, "clips": clips, "styles": sorted(used), "hours": round(seconds / 3600, 3),
-        "sample_rate": 48000, "code_floor_db": CODE_FLOOR_DB, "code_step_db": CODE_STEP_DB, "seed": options.seed,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__}, "soundfonts": list(options.soundfonts),
-        "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items() if key != "out"},
-    }  # fmt: skip
+        "format": FORMAT,
+        "songs": songs,
+        "clips": clips,
+        "styles": sorted(used),
+        "hours": round(seconds / 3600, 3),
+        "sample_rate": 48000,
+        "code_floor_db": CODE_FLOOR_DB,
+        "code_step_db": CODE_STEP_DB,
+        "seed": options.seed,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        "soundfonts": list(options.soundfonts),
+        "options": {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(options).items()
+            if key != "out"
+        },
+    }
     partial = options.out / "manifest.partial"
     partial.write_text(json.dumps(manifest, indent=1))
     partial.replace(options.out / "manifest.json")

@@ -73,11 +73,17 @@ def run(args: argparse.Namespace) -> int:
     styles = tuple(name.strip() for name in args.styles.split(",") if name.strip()) or styles
     manifest = build_corpus(
         CorpusOptions(
-            out=args.out, hours=hours, songs=args.songs, seed=args.seed, workers=args.workers, soundfonts=soundfonts,
-            styles=styles, keep_audio=args.keep_audio,
+            out=args.out,
+            hours=hours,
+            songs=args.songs,
+            seed=args.seed,
+            workers=args.workers,
+            soundfonts=soundfonts,
+            styles=styles,
+            keep_audio=args.keep_audio,
         ),
         quiet=args.quiet,
-    )  # fmt: skip
+    )
     if args.json:
         print(json.dumps(manifest))
     elif not args.quiet:

@@ -76,11 +76,20 @@ class Corpus:
         for position, clip in enumerate(record["clips"]):
             self.clips.append(
                 CorpusClip(
-                    record["song"], position, record["style"], record["bpm"], record["beats"], record["minor"],
-                    record["split"], clip["section"], record["look"], tuple(clip["instruments"]), tuple(clip["captions"]),
+                    record["song"],
+                    position,
+                    record["style"],
+                    record["bpm"],
+                    record["beats"],
+                    record["minor"],
+                    record["split"],
+                    clip["section"],
+                    record["look"],
+                    tuple(clip["instruments"]),
+                    tuple(clip["captions"]),
                     array,
                 )
-            )  # fmt: skip
+            )
 
     def __len__(self) -> int:
         return len(self.clips)

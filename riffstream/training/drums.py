@@ -1,7 +1,7 @@
 """Synthetic drum kits and drum patterns.
 
-A pattern is one bar of sixteen steps for each voice: ``x`` a hit, ``X`` an accent, ``o`` a soft hit, ``r`` a roll of two,
-``?`` a hit that may come or not. Twelve steps make a bar of 3/4.
+A pattern is one bar of sixteen steps (twelve in 3/4) for each voice: ``x`` a hit, ``X`` an accent, ``o`` soft, ``r`` a
+roll of two, ``?`` a hit that may come or not.
 """
 
 from __future__ import annotations
@@ -13,14 +13,34 @@ import numpy as np
 
 from riffstream.training.music import Note, Track
 from riffstream.training.production import RATE, high_pass, low_pass
+from riffstream.training.styles import read_table
 
 __all__ = ["GM_DRUMS", "KITS", "PATTERNS", "drum_hits", "drum_track", "render_drums"]
 
 Pattern = Mapping[str, tuple[str, ...]]  # voice -> bars that alternate
 
-GM_DRUMS = {"kick": 36, "snare": 38, "rim": 37, "clap": 39, "hat": 42, "open": 46, "ride": 51, "crash": 49, "tom": 45,
-            "low_tom": 41, "shaker": 70, "tambourine": 54, "cowbell": 56, "conga": 63, "bongo": 60, "clave": 75,
-            "brush": 38, "triangle": 81, "timpani": 41, "pedal": 44}  # fmt: skip
+GM_DRUMS = {
+    "kick": 36,
+    "snare": 38,
+    "rim": 37,
+    "clap": 39,
+    "hat": 42,
+    "open": 46,
+    "ride": 51,
+    "crash": 49,
+    "tom": 45,
+    "low_tom": 41,
+    "shaker": 70,
+    "tambourine": 54,
+    "cowbell": 56,
+    "conga": 63,
+    "bongo": 60,
+    "clave": 75,
+    "brush": 38,
+    "triangle": 81,
+    "timpani": 41,
+    "pedal": 44,
+}
 
 
 def _noise(seconds: float, seed: int) -> np.ndarray:
@@ -75,97 +95,122 @@ def _click(hz: float, decay: float) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _kit(name: str) -> dict[str, np.ndarray]:
-    common = {"cowbell": _click(560, 0.09), "clave": _click(2500, 0.02), "conga": _tom(210, 0.12), "bongo": _tom(330, 0.08),
-              "shaker": _hat(0.03, 5500, 31, 0.0) * 0.6, "tambourine": _hat(0.06, 7500, 32, 0.3), "rim": _click(1750, 0.012),
-              "crash": _hat(0.7, 3500, 33, 0.4), "ride": _hat(0.25, 5500, 34, 0.8) * 0.6}  # fmt: skip
+    common = {
+        "cowbell": _click(560, 0.09),
+        "clave": _click(2500, 0.02),
+        "conga": _tom(210, 0.12),
+        "bongo": _tom(330, 0.08),
+        "shaker": _hat(0.03, 5500, 31, 0.0) * 0.6,
+        "tambourine": _hat(0.06, 7500, 32, 0.3),
+        "rim": _click(1750, 0.012),
+        "crash": _hat(0.7, 3500, 33, 0.4),
+        "ride": _hat(0.25, 5500, 34, 0.8) * 0.6,
+    }
     kits: dict[str, dict[str, np.ndarray]] = {
-        "909": {"kick": _kick(48, 210, 0.03, 0.16, 2.5, 0.5), "snare": _snare(190, 0.8, 0.11, 9000, 2), "clap": _clap(0.09, 3),
-                "hat": _hat(0.03, 7000, 4), "open": _hat(0.16, 6500, 5), "tom": _tom(140, 0.16), "low_tom": _tom(95, 0.2)},
-        "808": {"kick": _kick(45, 90, 0.03, 0.38, 1.4, 0.2), "snare": _snare(180, 1.0, 0.07, 7000, 6), "clap": _clap(0.12, 7),
-                "hat": _hat(0.018, 8000, 8, 0.9), "open": _hat(0.2, 7500, 9, 0.9), "tom": _tom(120, 0.25),
-                "low_tom": _tom(80, 0.3)},
-        "hard": {"kick": _kick(50, 380, 0.025, 0.2, 8.0, 0.9), "snare": _snare(210, 1.0, 0.13, 11000, 10),
-                 "clap": _clap(0.15, 11), "hat": _hat(0.03, 8000, 12, 0.3), "open": _hat(0.15, 7000, 13, 0.3),
-                 "tom": _tom(130, 0.2), "low_tom": _tom(90, 0.2)},
-        "dusty": {"kick": low_pass(_kick(58, 120, 0.02, 0.11, 1.8, 0.3), 2500, 1), "snare": _snare(220, 0.9, 0.09, 4500, 14),
-                  "clap": low_pass(_clap(0.07, 15), 4000, 1), "hat": low_pass(_hat(0.03, 5000, 16, 0.2), 9000, 1),
-                  "open": low_pass(_hat(0.12, 4500, 17, 0.2), 9000, 1), "tom": _tom(150, 0.14), "low_tom": _tom(100, 0.18)},
-        "break": {"kick": _kick(62, 150, 0.018, 0.09, 2.2, 0.6), "snare": _snare(240, 1.0, 0.1, 10000, 18),
-                  "clap": _clap(0.06, 19), "hat": _hat(0.035, 6000, 20, 0.2), "open": _hat(0.14, 5000, 21, 0.2),
-                  "tom": _tom(170, 0.12), "low_tom": _tom(110, 0.15)},
-        "chip": {"kick": _kick(60, 300, 0.02, 0.08, 6, 0.0), "snare": high_pass(_noise(0.12, 22), 600, 1) * 0.5
-                 * np.exp(-_time(0.12) / 0.04).astype(np.float32), "clap": _clap(0.04, 23), "hat": _hat(0.012, 5000, 24, 0.0),
-                 "open": _hat(0.05, 4500, 25, 0.0), "tom": _tom(160, 0.1), "low_tom": _tom(110, 0.1)},
-    }  # fmt: skip
+        "909": {
+            "kick": _kick(48, 210, 0.03, 0.16, 2.5, 0.5),
+            "snare": _snare(190, 0.8, 0.11, 9000, 2),
+            "clap": _clap(0.09, 3),
+            "hat": _hat(0.03, 7000, 4),
+            "open": _hat(0.16, 6500, 5),
+            "tom": _tom(140, 0.16),
+            "low_tom": _tom(95, 0.2),
+        },
+        "808": {
+            "kick": _kick(45, 90, 0.03, 0.38, 1.4, 0.2),
+            "snare": _snare(180, 1.0, 0.07, 7000, 6),
+            "clap": _clap(0.12, 7),
+            "hat": _hat(0.018, 8000, 8, 0.9),
+            "open": _hat(0.2, 7500, 9, 0.9),
+            "tom": _tom(120, 0.25),
+            "low_tom": _tom(80, 0.3),
+        },
+        "hard": {
+            "kick": _kick(50, 380, 0.025, 0.2, 8.0, 0.9),
+            "snare": _snare(210, 1.0, 0.13, 11000, 10),
+            "clap": _clap(0.15, 11),
+            "hat": _hat(0.03, 8000, 12, 0.3),
+            "open": _hat(0.15, 7000, 13, 0.3),
+            "tom": _tom(130, 0.2),
+            "low_tom": _tom(90, 0.2),
+        },
+        "dusty": {
+            "kick": low_pass(_kick(58, 120, 0.02, 0.11, 1.8, 0.3), 2500, 1),
+            "snare": _snare(220, 0.9, 0.09, 4500, 14),
+            "clap": low_pass(_clap(0.07, 15), 4000, 1),
+            "hat": low_pass(_hat(0.03, 5000, 16, 0.2), 9000, 1),
+            "open": low_pass(_hat(0.12, 4500, 17, 0.2), 9000, 1),
+            "tom": _tom(150, 0.14),
+            "low_tom": _tom(100, 0.18),
+        },
+        "break": {
+            "kick": _kick(62, 150, 0.018, 0.09, 2.2, 0.6),
+            "snare": _snare(240, 1.0, 0.1, 10000, 18),
+            "clap": _clap(0.06, 19),
+            "hat": _hat(0.035, 6000, 20, 0.2),
+            "open": _hat(0.14, 5000, 21, 0.2),
+            "tom": _tom(170, 0.12),
+            "low_tom": _tom(110, 0.15),
+        },
+        "chip": {
+            "kick": _kick(60, 300, 0.02, 0.08, 6, 0.0),
+            "snare": high_pass(_noise(0.12, 22), 600, 1) * 0.5 * np.exp(-_time(0.12) / 0.04).astype(np.float32),
+            "clap": _clap(0.04, 23),
+            "hat": _hat(0.012, 5000, 24, 0.0),
+            "open": _hat(0.05, 4500, 25, 0.0),
+            "tom": _tom(160, 0.1),
+            "low_tom": _tom(110, 0.1),
+        },
+    }
     kit = {**common, **kits[name]}
     return {voice: wave / np.abs(wave).max() * _LEVELS.get(voice, 0.4) for voice, wave in kit.items()}
 
 
-_LEVELS = {"kick": 1.0, "snare": 0.75, "clap": 0.6, "hat": 0.28, "open": 0.3, "ride": 0.25, "crash": 0.4, "tom": 0.7,
-           "low_tom": 0.7, "shaker": 0.2, "rim": 0.4, "tambourine": 0.25}  # fmt: skip
-_PANS = {"hat": 0.25, "open": 0.2, "ride": -0.3, "crash": 0.4, "tom": -0.3, "low_tom": 0.35, "shaker": -0.5, "conga": 0.4,
-         "bongo": -0.4, "tambourine": 0.45, "cowbell": -0.3, "clave": 0.5}  # fmt: skip
+_LEVELS = {
+    "kick": 1.0,
+    "snare": 0.75,
+    "clap": 0.6,
+    "hat": 0.28,
+    "open": 0.3,
+    "ride": 0.25,
+    "crash": 0.4,
+    "tom": 0.7,
+    "low_tom": 0.7,
+    "shaker": 0.2,
+    "rim": 0.4,
+    "tambourine": 0.25,
+}
+_PANS = {
+    "hat": 0.25,
+    "open": 0.2,
+    "ride": -0.3,
+    "crash": 0.4,
+    "tom": -0.3,
+    "low_tom": 0.35,
+    "shaker": -0.5,
+    "conga": 0.4,
+    "bongo": -0.4,
+    "tambourine": 0.45,
+    "cowbell": -0.3,
+    "clave": 0.5,
+}
 KITS = ("909", "808", "hard", "dusty", "break", "chip")
 
 PATTERNS: dict[str, Pattern] = {
-    "four": {"kick": ("X...X...X...X...",), "clap": ("....X.......X...",), "open": ("..x...x...x...x.",), "hat": ("o.?oo.?oo.?oo.?o",)},
-    "techno": {"kick": ("X...X...X...X...",), "hat": ("oxXxoxXxoxXxoxXx",), "clap": ("............?...", "....x......?x..."),
-               "tom": ("...?..?....?..?.",), "rim": ("...x..x....x....", "..x..x....x..x..")},
-    "minimal": {"kick": ("X...X...X...X...",), "rim": ("...x......x..x..", "..x....x..x....."), "hat": ("..x...x...x...x.",),
-                "shaker": ("oooooooooooooooo",)},
-    "house": {"kick": ("X...X...X...X...",), "clap": ("....X.......X...",), "open": ("..X...X...X...X.",), "shaker": ("oxoxoxoxoxoxoxox",),
-              "conga": ("..?..x....?..x..",)},
-    "deep": {"kick": ("X...X...X...X...",), "rim": ("...x..x....x..?.",), "clap": ("....x.......x...",), "hat": ("..x...x...x..xx.",)},
-    "trance": {"kick": ("X...X...X...X...",), "open": ("..X...X...X...X.",), "clap": ("....x.......x...",), "hat": ("oxoxoxoxoxoxoxox",)},
-    "dnb": {"kick": ("X.........X.....", "X..........X...."), "snare": ("....X.......X...", "....X..o.o..X..o"), "hat": ("x.x.x.x.x.x.x.x.",),
-            "ride": ("x...x...x...x...",)},
-    "amen": {"kick": ("X.X.......XX....", "X.X.......X....."), "snare": ("....X..o.o..X..o", "....X..o.o....X."), "hat": ("x.x.x.x.x.x.x.x.",)},
-    "jungle": {"kick": ("X.X.......X..x..", "X.....X...X....."), "snare": ("....X..o.oo.X..o", "...oX..o.o..Xo.r"), "hat": ("xxx.x.xxx.x.x.x.",)},
-    "dubstep": {"kick": ("X.........?.....", "X.....x........."), "snare": ("........X.......",), "hat": ("x..x..x.x..x..x.",)},
-    "garage": {"kick": ("X.........x.....", "X......x..x....."), "clap": ("....X.......X...",), "hat": ("..x..xx...x..xx.",), "rim": ("...x......?..x..",)},
-    "boom_bap": {"kick": ("X......x..X.....", "X.x....x..X..?.."), "snare": ("....X.......X...", "....X.......X..o"), "hat": ("x.x.x.x.x.x.x.x.",)},
-    "lofi": {"kick": ("X......x..x.....", "X.....x...x....."), "snare": ("....x.......x...",), "hat": ("x.o.x.o.x.o.x.oo",)},
-    "trap": {"kick": ("X......x..x.....", "X.....x...x..x.."), "clap": ("........X.......",), "hat": ("x.x.x.x.x.x.xrxr", "x.xrx.x.xrx.rrrr"), "open": ("..............?.",)},
-    "drill": {"kick": ("X.....x....x....", "X..x......x....."), "snare": ("......X.....X...", "......X......X.."), "hat": ("x..x..x..x..x.xr",)},
-    "reggaeton": {"kick": ("X...X...X...X...",), "snare": ("...X..X....X..X.",), "hat": ("x.x.x.x.x.x.x.x.",)},
-    "afrobeat": {"kick": ("X..x..x.X..x....",), "rim": ("x..x..x...x.x...",), "shaker": ("xoxoxoxoxoxoxoxo",), "conga": ("..x.x..x..x.x.x.",), "open": ("......x.......x.",)},
-    "afrohouse": {"kick": ("X...X...X...X...",), "conga": ("..x..xx...x..x.x",), "shaker": ("xoxoxoxoxoxoxoxo",), "clave": ("x..x..x...x.x...",), "tom": ("......x....x..x.",)},
-    "rock": {"kick": ("X.......X.x.....", "X......xX......."), "snare": ("....X.......X...",), "hat": ("x.x.x.x.x.x.x.x.",)},
-    "hard_rock": {"kick": ("X.x.....X.x.....", "X.x...x.X.x....."), "snare": ("....X.......X...",), "open": ("x...x...x...x...",), "crash": ("x...............", "................", "................", "................")},
-    "punk": {"kick": ("X..x..X.X..x..X.",), "snare": ("..X...X...X...X.",), "hat": ("x.x.x.x.x.x.x.x.",)},
-    "metal": {"kick": ("XxxxXxxxXxxxXxxx", "X.xxX.xxX.xxX.xx"), "snare": ("....X.......X...",), "ride": ("x...x...x...x...",), "crash": ("x...............", "................")},
-    "half": {"kick": ("X......x........", "X.........x....."), "snare": ("........X.......",), "hat": ("x...x...x...x...",)},
-    "funk": {"kick": ("X..x..x...x.....", "X.....x...x..x.."), "snare": ("....X..o.o..X..o",), "hat": ("xxx.xxx.xxx.xxx.", "xxxxxx.xxxxxxx.x")},
-    "disco": {"kick": ("X...X...X...X...",), "snare": ("....X.......X...",), "open": ("..X...X...X...X.",), "hat": ("x...x...x...x...",), "tambourine": ("....x.......x...",)},
-    "soul": {"kick": ("X.....x.X.......", "X..x....X.x....."), "snare": ("....X.......X...",), "hat": ("x.x.x.x.x.x.x.x.",), "tambourine": ("....x.......x...",)},
-    "one_drop": {"kick": ("........X.......",), "rim": ("........X.......",), "hat": ("x.x.x.x.x.x.x.x.",)},
-    "steppers": {"kick": ("X...X...X...X...",), "rim": ("........X.......",), "hat": ("..x...x...x...x.",)},
-    "ska": {"kick": ("X.......X.......",), "snare": ("....X.......X...",), "hat": ("..X...X...X...X.",)},
-    "synthwave": {"kick": ("X.......X.......", "X.......X.x....."), "snare": ("....X.......X...",), "hat": ("x.x.x.x.x.x.x.x.",), "low_tom": ("..............?.",)},
-    "electro": {"kick": ("X.....X..x......", "X..x..X....x...."), "snare": ("....X.......X...",), "hat": ("x.xxx.x.x.xxx.x.",), "cowbell": ("..x...x..x..x...",)},
-    "breakbeat": {"kick": ("X.x.......X.....", "X.x....x..X....."), "snare": ("....X.......X.o.",), "hat": ("x.x.x.x.x.x.x.x.",), "open": ("......?.......x.",)},
-    "downtempo": {"kick": ("X.........x.....", "X......x..x....."), "rim": ("....x.......x...",), "shaker": ("o.x.o.x.o.x.o.x.",)},
-    "bossa": {"kick": ("X..xX..xX..xX..x",), "rim": ("x..x..x...x..x..",), "hat": ("xoxoxoxoxoxoxoxo",)},
-    "samba": {"kick": ("x..xX..xx..xX..x",), "shaker": ("XoxXXoxXXoxXXoxX",), "rim": ("x.x..x.x.xx.x.x.",), "open": ("....x.......x...",)},
-    "latin": {"cowbell": ("x.x.x.xxx.x.x.xx",), "conga": ("..x...xx..x...xx",), "clave": ("x..x..x...x.x...",), "kick": ("...x..x....x..x.",)},
-    "swing": {"ride": ("x...x.x.x...x.x.",), "pedal": ("....x.......x...",), "kick": ("o...o...o...o...",), "snare": ("..........?.....", "......?.......?.")},
-    "brushes": {"ride": ("o...x.o.o...x.o.",), "pedal": ("....x.......x...",), "snare": ("o.o.o.o.o.o.o.o.",)},
-    "shuffle": {"kick": ("X.......X.......",), "snare": ("....X.......X...",), "ride": ("x.x.x.x.x.x.x.x.",)},
-    "waltz": {"kick": ("X...........",), "snare": ("....o...o...",), "hat": ("x...x...x...",)},
-    "waltz_swing": {"ride": ("x...x.x.x...",), "pedal": ("....x.......",), "kick": ("x...........",)},
-    "march": {"kick": ("X.......X.......",), "snare": ("x..xx.xxx..xx.xr",)},
-    "taiko": {"low_tom": ("X..x..X...x.X...", "X..x..x.X.xxX..."), "tom": ("....x..x....x.xx",)},
-    "cinematic": {"low_tom": ("X.......X.....x.", "X.......X..x..x."), "crash": ("x...............", "................"), "tom": ("............xxxx", "................")},
-    "soft": {"kick": ("x.......x.......",), "rim": ("....x.......x...",), "hat": ("o.o.o.o.o.o.o.o.",)},
-    "country": {"kick": ("X.......X.......",), "snare": ("..x...x...x...x.", "o.X.o.X.o.X.o.Xo")},
-    "chip": {"kick": ("X.....X.X.......",), "snare": ("....X.......X..x",), "hat": ("x.x.x.x.x.x.x.x.",)},
-}  # fmt: skip
+    name: {voice: tuple(rows) for voice, rows in voices.items()} for name, voices in read_table("drums.toml").items()
+}
 
 
 def drum_hits(
-    pattern: str, bars: int, rng: np.random.Generator, *, beats: int = 4, fills: bool = True,
-    human: float = 0.06, active: list[bool] | None = None,
-) -> list[tuple[float, str, int]]:  # fmt: skip
+    pattern: str,
+    bars: int,
+    rng: np.random.Generator,
+    *,
+    beats: int = 4,
+    fills: bool = True,
+    human: float = 0.06,
+    active: list[bool] | None = None,
+) -> list[tuple[float, str, int]]:
     """(beat, voice, velocity) for a number of bars.
 
     Args:
@@ -213,7 +258,9 @@ def drum_track(hits: list[tuple[float, str, int]], *, name: str = "drums", kit: 
     return Track(name, kit, True, notes, volume)
 
 
-def render_drums(kit: str, hits: list[tuple[float, str, int]], *, bpm: float, samples: int, tune: float = 1.0) -> np.ndarray:
+def render_drums(
+    kit: str, hits: list[tuple[float, str, int]], *, bpm: float, samples: int, tune: float = 1.0
+) -> np.ndarray:
     """The hits on a synthetic kit of ``KITS``, [2, samples]; ``tune`` scales every pitch (0.9 to 1.1)."""
     sounds = _kit(kit)
     out = np.zeros((2, samples), np.float32)

@@ -8,6 +8,7 @@ every model with this codec), and the generated ones against another prompt's la
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -79,9 +80,16 @@ def run(args: argparse.Namespace) -> int:
         probe = fit_probe(corpus, clips=args.probe_clips, seed=args.seed, quiet=args.quiet)
         probe.save(kept)
     report = evaluate(
-        family, corpus, probe, clips=args.clips, drift_clips=args.drift_clips, steps=args.steps, guidance=args.guidance,
-        seed=args.seed, quiet=args.quiet,
-    )  # fmt: skip
+        family,
+        corpus,
+        probe,
+        clips=args.clips,
+        drift_clips=args.drift_clips,
+        steps=args.steps,
+        guidance=args.guidance,
+        seed=args.seed,
+        quiet=args.quiet,
+    )
     report["model"] = str(args.model)
     (args.out / "evaluation.json").write_text(json.dumps(report, indent=1))
     table = markdown(report)
@@ -94,9 +102,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def evaluate(
-    family: Family, corpus: Corpus, probe: Probe, *, clips: int = 192, drift_clips: int = 64, steps: int | None = None,
-    guidance: float | None = None, seed: int = 0, quiet: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+    family: Family,
+    corpus: Corpus,
+    probe: Probe,
+    *,
+    clips: int = 192,
+    drift_clips: int = 64,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> dict[str, Any]:
     """Render held-out prompts and measure them.
 
     Args:
@@ -132,15 +148,21 @@ def evaluate(
     train = corpus.split("train")
     other = _take(corpus, [train[int(i)] for i in rng.permutation(len(train))[: len(chosen)]], corpus.mel)
     shuffled = Generated(
-        made.mels, made.prompts, made.styles[1:] + made.styles[:1], made.instruments[1:] + made.instruments[:1],
+        made.mels,
+        made.prompts,
+        made.styles[1:] + made.styles[:1],
+        made.instruments[1:] + made.instruments[:1],
         made.features,
-    )  # fmt: skip
+    )
     rows = {"real": real, "codec only": coded, "generated": made, "shuffled captions": shuffled}
     reference = probe.listen(real.features)[0]
     report: dict[str, Any] = {
-        "clips": len(chosen), "styles": len({corpus.style(i) for i in chosen}), "probe_styles": len(probe.styles),
-        "real_time_factor": round(music / elapsed, 2), "rows": {},
-    }  # fmt: skip
+        "clips": len(chosen),
+        "styles": len({corpus.style(i) for i in chosen}),
+        "probe_styles": len(probe.styles),
+        "real_time_factor": round(music / elapsed, 2),
+        "rows": {},
+    }
     for name, clips_of in rows.items():
         judged = _recognise(probe, clips_of)
         embedding = probe.listen(clips_of.features)[0]
@@ -149,7 +171,9 @@ def evaluate(
     report["rows"]["real"]["frechet"] = round(
         measures.frechet_distance(probe.listen(other.features)[0], reference), 3
     )  # against as many clips of the training songs: what chance alone makes
-    report["codec_error_db"] = round(float(np.mean([measures.mel_distance_db(a, b) for a, b in zip(coded.mels, real.mels, strict=True)])), 2)  # fmt: skip
+    report["codec_error_db"] = round(
+        float(np.mean([measures.mel_distance_db(a, b) for a, b in zip(coded.mels, real.mels, strict=True)])), 2
+    )
     report["diversity"] = _diversity(engine, probe, made, guidance, reference, rng)
     report["interpolation"] = _interpolation(engine, made.prompts, guidance, rng)
     if drift_clips:
@@ -197,9 +221,12 @@ def _labelled(corpus: Corpus, chosen: Sequence[int], mels: list[np.ndarray], pro
     from riffstream.training.probe import probe_features
 
     return Generated(
-        mels, prompts, [corpus.style(i) for i in chosen], [corpus[i].instruments for i in chosen],
+        mels,
+        prompts,
+        [corpus.style(i) for i in chosen],
+        [corpus[i].instruments for i in chosen],
         [probe_features(mel) for mel in mels],
-    )  # fmt: skip
+    )
 
 
 def _through_codec(family: Family, mel: np.ndarray) -> np.ndarray:
@@ -215,9 +242,10 @@ def _recognise(probe: Probe, clips: Generated) -> dict[str, float]:
 
     result = recognition(probe, clips.features, clips.styles, clips.instruments)
     return {
-        "style_top1": round(result.style_top1, 3), "style_top5": round(result.style_top5, 3),
+        "style_top1": round(result.style_top1, 3),
+        "style_top5": round(result.style_top5, 3),
         "instruments": round(result.instrument_precision, 3),
-    }  # fmt: skip
+    }
 
 
 def rhythm_and_level(mels: Sequence[np.ndarray]) -> dict[str, float]:
@@ -230,12 +258,18 @@ def rhythm_and_level(mels: Sequence[np.ndarray]) -> dict[str, float]:
         "phase_error_frames": round(float(np.mean(phase)), 2) if phase else 0.0,
         "on_grid": round(float(np.mean([measures.beat_strength(mel) for mel in mels])), 3),
         "in_key": round(float(np.mean([measures.key_share(mel) for mel in mels])), 3),
-        "loudness_db": round(float(np.mean(level)), 2), "loudness_spread_db": round(float(np.std(level)), 2),
-    }  # fmt: skip
+        "loudness_db": round(float(np.mean(level)), 2),
+        "loudness_spread_db": round(float(np.std(level)), 2),
+    }
 
 
 def _diversity(
-    engine: Engine, probe: Probe, made: Generated, guidance: float | None, reference: np.ndarray, rng: np.random.Generator
+    engine: Engine,
+    probe: Probe,
+    made: Generated,
+    guidance: float | None,
+    reference: np.ndarray,
+    rng: np.random.Generator,
 ) -> dict[str, float]:
     """Spread of six seeds of one prompt, against that between any two real clips (1: as different as two songs)."""
     from riffstream.training.probe import probe_features
@@ -253,7 +287,9 @@ def _spread(embedding: np.ndarray) -> float:
     return float(distance[np.triu_indices(len(embedding), 1)].mean())
 
 
-def _interpolation(engine: Engine, prompts: Sequence[str], guidance: float | None, rng: np.random.Generator) -> dict[str, float]:
+def _interpolation(
+    engine: Engine, prompts: Sequence[str], guidance: float | None, rng: np.random.Generator
+) -> dict[str, float]:
     """Nine clips from one prompt to another with one seed: the largest step against the mean step (1: even)."""
     from riffstream.diffusion.clip import ClipRequest
     from riffstream.diffusion.journey import ClipSpec, Keyframe
@@ -263,10 +299,13 @@ def _interpolation(engine: Engine, prompts: Sequence[str], guidance: float | Non
         first, second = (str(p) for p in rng.choice(prompts, 2, replace=False))
         start, end = Keyframe.of(first, seed=7, guidance=guidance), Keyframe.of(second, seed=7, guidance=guidance)
         mels = [engine.render(ClipRequest(spec=ClipSpec(start, end, k / 8, k))).mel.numpy() for k in range(9)]
-        moved = [measures.mel_distance_db(a, b) for a, b in zip(mels, mels[1:], strict=False)]
+        moved = [measures.mel_distance_db(a, b) for a, b in itertools.pairwise(mels)]
         evenness.append(max(moved) / max(float(np.mean(moved)), 1e-9))
         steps.append(float(np.mean(moved)))
-    return {"largest_over_mean_step": round(float(np.mean(evenness)), 2), "mean_step_db": round(float(np.mean(steps)), 2)}
+    return {
+        "largest_over_mean_step": round(float(np.mean(evenness)), 2),
+        "mean_step_db": round(float(np.mean(steps)), 2),
+    }
 
 
 def _drift(engine: Engine, probe: Probe, made: Generated, guidance: float | None, clips: int) -> dict[str, float]:
@@ -287,17 +326,25 @@ def _drift(engine: Engine, probe: Probe, made: Generated, guidance: float | None
     heard = [probe.listen([probe_features(mel) for mel in part])[0].mean(0) for part in (first, last)]
     whole = probe.listen([probe_features(mel) for mel in mels])[0]
     return {
-        "clips": clips, "loudness_change_db": round(level[1] - level[0], 2), "key_change": round(key[1] - key[0], 3),
+        "clips": clips,
+        "loudness_change_db": round(level[1] - level[0], 2),
+        "key_change": round(key[1] - key[0], 3),
         "embedding_shift": round(float(np.linalg.norm(heard[1] - heard[0])) / max(_spread(whole), 1e-9), 3),
-    }  # fmt: skip
+    }
 
 
 _COLUMNS = (
-    ("frechet", "Fréchet distance"), ("style_top1", "style, first"), ("style_top5", "style, first five"),
-    ("instruments", "instruments"), ("tempo_error_percent", "tempo error %"), ("phase_error_frames", "phase error, frames"),
-    ("on_grid", "onsets on the grid"), ("in_key", "in key"), ("loudness_db", "level dB"),
+    ("frechet", "Fréchet distance"),
+    ("style_top1", "style, first"),
+    ("style_top5", "style, first five"),
+    ("instruments", "instruments"),
+    ("tempo_error_percent", "tempo error %"),
+    ("phase_error_frames", "phase error, frames"),
+    ("on_grid", "onsets on the grid"),
+    ("in_key", "in key"),
+    ("loudness_db", "level dB"),
     ("loudness_spread_db", "spread dB"),
-)  # fmt: skip
+)
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -307,10 +354,11 @@ def markdown(report: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(str(row.get(key, "")) for key, _ in _COLUMNS) + " |")
     lines += [
         "",
-        f"{report['clips']} held-out prompts of {report['styles']} styles; the probe knows {report['probe_styles']} styles "
+        f"{report['clips']} held-out prompts of {report['styles']} styles; the probe knows {report['probe_styles']} "
         f"(chance {1 / report['probe_styles']:.3f}). Rendering ran {report['real_time_factor']} times real time.",
-        f"Codec error {report['codec_error_db']} dB. Spread within a prompt {report['diversity']['within_prompt']} of that "
-        f"between songs. Interpolation: largest step {report['interpolation']['largest_over_mean_step']} times the mean.",
+        f"Codec error {report['codec_error_db']} dB. Spread within a prompt {report['diversity']['within_prompt']} of "
+        "that between songs. Interpolation: largest step "
+        f"{report['interpolation']['largest_over_mean_step']} times the mean.",
     ]
     if "drift" in report:
         drift = report["drift"]

@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from riffstream.errors import RiffstreamError
-from riffstream.training.groove_styles import GROOVE_STYLES
 from riffstream.training.instruments import INSTRUMENTS, gm_name
 from riffstream.training.midi import MidiChannel, read_midi
 from riffstream.training.music import Chord, Track, progression
 from riffstream.training.patterns import PARTS
 from riffstream.training.songs import Song, Voice, active_bars, cut_to_sections, lay_out
-from riffstream.training.styles import Style
+from riffstream.training.styles import Style, groove_styles
 
 __all__ = ["Groove", "GrooveSource", "find_grooves", "mma_available"]
 
@@ -55,7 +54,7 @@ def find_grooves() -> dict[str, tuple[Groove, ...]]:
     found: dict[str, list[Groove]] = {}
     library = next((path for path in LIBRARIES if path.is_dir()), None)
     for path in sorted(library.glob("*.mma")) if library else []:
-        if path.stem not in GROOVE_STYLES:
+        if path.stem not in groove_styles():
             continue
         text = path.read_text(errors="replace")
         time = re.search(r"(?mi)^\s*Time\s+(\d+)", text)
@@ -116,7 +115,7 @@ class GrooveSource:
 
     @property
     def weight(self) -> float:
-        return GROOVE_STYLES[self.file].weight
+        return groove_styles()[self.file].weight
 
     def compose(self, index: int, seed: int) -> Song:
         """Write song number ``index``: one or two grooves, perhaps a tune on top.
@@ -127,7 +126,7 @@ class GrooveSource:
         rng = np.random.default_rng([seed, index, *map(ord, self.name)])
         grooves = find_grooves()[self.file]
         first = grooves[int(rng.integers(len(grooves)))]
-        style = replace(GROOVE_STYLES[self.file], beats=first.beats)
+        style = replace(groove_styles()[self.file], beats=first.beats)
         bars = int(rng.choice([12, 16, 16, 20]))
         bpm = round(float(rng.uniform(*style.bpm)), 1)
         chords = progression(str(rng.choice(style.harmony)), bars, rng)
@@ -141,9 +140,17 @@ class GrooveSource:
                 voice.track.notes = cut_to_sections(voice.track.notes, active, style.beats)
         look = str(rng.choice(style.production))
         return Song(
-            f"{self.name}/{index}", style, int(rng.integers(2**31)), bpm, bars, chords, sections, voices, look,
+            f"{self.name}/{index}",
+            style,
+            int(rng.integers(2**31)),
+            bpm,
+            bars,
+            chords,
+            sections,
+            voices,
+            look,
             descriptions=[first.description] * len(sections),
-        )  # fmt: skip
+        )
 
     @staticmethod
     def _voice(channel: MidiChannel) -> Voice:
@@ -158,15 +165,21 @@ class GrooveSource:
 
 # Who may take the tune, by what the style is called.
 _SOLOISTS = (
-    (("jazz", "swing", "dixie", "bebop", "charleston", "foxtrot", "broadway"), "alto_sax|tenor_sax|trumpet|clarinet|vibraphone|muted_trumpet|piano|trombone"),
+    (
+        ("jazz", "swing", "dixie", "bebop", "charleston", "foxtrot", "broadway"),
+        "alto_sax|tenor_sax|trumpet|clarinet|vibraphone|muted_trumpet|piano|trombone",
+    ),
     (("country", "bluegrass", "hill", "western", "zydeco"), "fiddle|harmonica|clean_guitar|banjo|accordion|mandolin"),
     (("blues", "boogie", "rhythm"), "harmonica|clean_guitar|piano|tenor_sax|hammond"),
-    (("latin", "salsa", "mambo", "cuban", "bossa", "samba", "rumba", "cha", "calypso", "merengue", "bolero"), "flute|trumpet|nylon|piano|steel_drums|trombone"),
+    (
+        ("latin", "salsa", "mambo", "cuban", "bossa", "samba", "rumba", "cha", "calypso", "merengue", "bolero"),
+        "flute|trumpet|nylon|piano|steel_drums|trombone",
+    ),
     (("waltz", "tango", "musette", "polka"), "violin|accordion|clarinet|flute"),
     (("rock", "ska", "twist", "pop", "disco"), "clean_guitar|saw_lead|tenor_sax|hammond|trumpet|rock_organ"),
     (("march",), "trumpet|piccolo|flute|clarinet"),
     (("",), "flute|oboe|violin|nylon|piano|cello|clarinet|vibraphone|voice_oohs|pan_flute"),
-)  # fmt: skip
+)
 
 
 def _tune(style: Style, chords: list[Chord], rng: np.random.Generator) -> Voice:
@@ -174,10 +187,21 @@ def _tune(style: Style, chords: list[Chord], rng: np.random.Generator) -> Voice:
     choices = next(names for keys, names in _SOLOISTS if any(key in text for key in keys)).split("|")
     name = str(rng.choice(choices))
     instrument = INSTRUMENTS[name]
-    kind = "tune_slow" if style.bpm[1] < 96 and rng.random() < 0.5 else str(rng.choice(["tune", "tune_penta", "tune_busy", "tune_solo"]))
+    kind = (
+        "tune_slow"
+        if style.bpm[1] < 96 and rng.random() < 0.5
+        else str(rng.choice(["tune", "tune_penta", "tune_busy", "tune_solo"]))
+    )
     notes = PARTS[kind](chords, style.beats, rng, instrument.register)
     words = str(rng.choice(instrument.words))
-    track = Track(words, instrument.program if instrument.program is not None else 80, False, notes, 100, float(rng.uniform(-0.2, 0.2)))
+    track = Track(
+        words,
+        instrument.program if instrument.program is not None else 80,
+        False,
+        notes,
+        100,
+        float(rng.uniform(-0.2, 0.2)),
+    )
     return Voice(words, "lead", "midi", track=track)
 
 

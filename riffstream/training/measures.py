@@ -11,9 +11,15 @@ from riffstream.spectrogram.mel import centre_frequencies
 from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = [
-    "beat_strength", "frechet_distance", "key_share", "loudness_db", "mel_distance_db", "onset_strength", "phase_error",
+    "beat_strength",
+    "frechet_distance",
+    "key_share",
+    "loudness_db",
+    "mel_distance_db",
+    "onset_strength",
+    "phase_error",
     "tempo_error",
-]  # fmt: skip
+]
 
 FRAMES_PER_BEAT = 64
 WHITE_KEYS = (0, 2, 4, 5, 7, 9, 11)

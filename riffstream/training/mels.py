@@ -19,7 +19,7 @@ _TABLE = np.concatenate(
 def quantise(mel: np.ndarray) -> np.ndarray:
     """Amplitudes to bytes: ``round((20 log10(mel) + 42) / 0.4)``, 0 for silence. Any shape."""
     db = 20 * np.log10(np.maximum(mel, 1e-6))
-    return np.clip(np.rint((db - CODE_FLOOR_DB) / CODE_STEP_DB), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint((db - CODE_FLOOR_DB) / CODE_STEP_DB), 0, 255).astype(np.uint8))
 
 
 def amplitudes(codes: np.ndarray) -> np.ndarray:

@@ -47,31 +47,63 @@ def _dub(wave: np.ndarray, beat: float, seed: int) -> np.ndarray:
 
 LOOKS: dict[str, Look] = {
     "plain": Look((), lambda w, beat, seed: w),
-    "room": Look(("in a small room", "intimate and close", "dry room sound"), lambda w, beat, seed: fx.reverb(w, 0.5, 0.3, seed=seed)),
-    "hall": Look(("in a concert hall", "with hall reverb", "spacious reverb"), lambda w, beat, seed: fx.reverb(w, 2.4, 0.45, seed=seed)),
-    "church": Look(("in a cathedral", "with long church reverb", "huge echoing space"), lambda w, beat, seed: fx.reverb(w, 5.0, 0.7, seed=seed)),
-    "warm": Look(("warm sound", "warm and soft", "mellow tone"), lambda w, beat, seed: fx.equalise(fx.low_pass(w, 6500, 1), 250, 2.5)),
-    "bright": Look(("bright and crisp", "crisp modern sound", "sparkling highs"), lambda w, beat, seed: fx.equalise(w, 8500, 5, 0.6)),
-    "filtered": Look(("filter sweep", "sweeping low-pass filter", "muffled, the filter opening and closing"), _filtered),
+    "room": Look(
+        ("in a small room", "intimate and close", "dry room sound"),
+        lambda w, beat, seed: fx.reverb(w, 0.5, 0.3, seed=seed),
+    ),
+    "hall": Look(
+        ("in a concert hall", "with hall reverb", "spacious reverb"),
+        lambda w, beat, seed: fx.reverb(w, 2.4, 0.45, seed=seed),
+    ),
+    "church": Look(
+        ("in a cathedral", "with long church reverb", "huge echoing space"),
+        lambda w, beat, seed: fx.reverb(w, 5.0, 0.7, seed=seed),
+    ),
+    "warm": Look(
+        ("warm sound", "warm and soft", "mellow tone"),
+        lambda w, beat, seed: fx.equalise(fx.low_pass(w, 6500, 1), 250, 2.5),
+    ),
+    "bright": Look(
+        ("bright and crisp", "crisp modern sound", "sparkling highs"),
+        lambda w, beat, seed: fx.equalise(w, 8500, 5, 0.6),
+    ),
+    "filtered": Look(
+        ("filter sweep", "sweeping low-pass filter", "muffled, the filter opening and closing"), _filtered
+    ),
     "vinyl": Look(("vinyl crackle", "dusty record crackle", "old vinyl"), lambda w, beat, seed: fx.vinyl(w, seed=seed)),
-    "tape": Look(("tape hiss", "worn cassette", "wobbly tape", "warm tape saturation"), lambda w, beat, seed: fx.tape(w, seed=seed)),
-    "dusty": Look(("lo-fi and dusty", "muffled lo-fi sound", "lo-fi"),
-                  lambda w, beat, seed: fx.vinyl(fx.tape(fx.low_pass(w, 3800, 2), seed=seed), amount=0.6, seed=seed)),
+    "tape": Look(
+        ("tape hiss", "worn cassette", "wobbly tape", "warm tape saturation"),
+        lambda w, beat, seed: fx.tape(w, seed=seed),
+    ),
+    "dusty": Look(
+        ("lo-fi and dusty", "muffled lo-fi sound", "lo-fi"),
+        lambda w, beat, seed: fx.vinyl(fx.tape(fx.low_pass(w, 3800, 2), seed=seed), amount=0.6, seed=seed),
+    ),
     "chorus": Look(("chorus effect", "lush chorus", "shimmering chorus"), lambda w, beat, seed: fx.chorus(w, mix=0.6)),
     "phaser": Look(("phaser", "swirling phaser", "psychedelic phasing"), lambda w, beat, seed: fx.phaser(w)),
-    "wide": Look(("wide stereo", "wide and enveloping"), lambda w, beat, seed: fx.reverb(fx.widen(w, 1.7), 2.0, 0.2, seed=seed)),
+    "wide": Look(
+        ("wide stereo", "wide and enveloping"), lambda w, beat, seed: fx.reverb(fx.widen(w, 1.7), 2.0, 0.2, seed=seed)
+    ),
     "dub": Look(("dub echo", "drenched in echo", "echo and delay"), _dub),
-    "compressed": Look(("punchy compression", "loud and compressed", "punchy"),
-                       lambda w, beat, seed: fx.compress(w, 20 * np.log10(np.sqrt((w**2).mean()) + 1e-9) - 4, 4)),
-    "radio": Look(("old radio", "through a telephone", "thin vintage radio sound"),
-                  lambda w, beat, seed: 1.6 * np.tanh(fx.low_pass(fx.high_pass(w, 350, 2), 3200, 2) * 2) / 2),
-}  # fmt: skip
+    "compressed": Look(
+        ("punchy compression", "loud and compressed", "punchy"),
+        lambda w, beat, seed: fx.compress(w, 20 * np.log10(np.sqrt((w**2).mean()) + 1e-9) - 4, 4),
+    ),
+    "radio": Look(
+        ("old radio", "through a telephone", "thin vintage radio sound"),
+        lambda w, beat, seed: 1.6 * np.tanh(fx.low_pass(fx.high_pass(w, 350, 2), 3200, 2) * 2) / 2,
+    ),
+}
 
 
 def _active_rms(wave: np.ndarray) -> float:
     block = RATE // 10
     count = max(1, wave.shape[1] // block)
-    power = (wave[:, : count * block].reshape(2, count, -1) ** 2).mean((0, 2)) if wave.shape[1] >= block else (wave**2).mean()
+    power = (
+        (wave[:, : count * block].reshape(2, count, -1) ** 2).mean((0, 2))
+        if wave.shape[1] >= block
+        else (wave**2).mean()
+    )
     power = np.atleast_1d(power)
     loud = power[power > power.max() * 0.01]
     return float(np.sqrt(loud.mean())) if len(loud) and power.max() > 0 else 0.0
@@ -107,9 +139,16 @@ def loudness_by_window(stems: Sequence[Stem], window: float, count: int) -> np.n
 
 
 def master(
-    stems: Sequence[Stem], look: str, *, bpm: float, seed: int, room: tuple[float, float], pump: float, opening: float = 0.0,
+    stems: Sequence[Stem],
+    look: str,
+    *,
+    bpm: float,
+    seed: int,
+    room: tuple[float, float],
+    pump: float,
+    opening: float = 0.0,
     target_lufs: float = -18.0,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Sum the stems and finish them.
 
     Args:

@@ -1,40 +1,20 @@
 """Parts: how an instrument plays a row of chords. Each function gives notes, beat 0 at the first bar.
 
-All take ``(chords, beats, rng, register)``: one chord a bar, beats in a bar, source of chance, and the pitch to stay near.
+All take ``(chords, beats, rng, register)``: one chord a bar, beats in a bar, source of chance, and the pitch to stay
+near.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from riffstream.training.music import MAJOR, PENTATONIC, Chord, Note, nearest, voicing
+from riffstream.training.bass_lines import acid_line, bass_line, walking
+from riffstream.training.melodies import Part, tune, velocity
+from riffstream.training.music import Chord, Note, nearest, voicing
 
-__all__ = ["PARTS", "melody", "swung"]
-
-Part = Callable[[Sequence[Chord], int, np.random.Generator, int], list[Note]]
-
-
-def swung(beat: float, amount: float) -> float:
-    """Move a straight position into swing.
-
-    Args:
-        beat: position in beats.
-        amount: 0 straight; positive delays off-beat eighths (1/6 makes triplets); negative delays off-beat sixteenths.
-    """
-    if amount == 0:
-        return beat
-    unit = 0.5 if amount > 0 else 0.25
-    pair, inside = divmod(beat + 1e-6, 2 * unit)
-    late = unit + abs(amount) * (1.0 if amount > 0 else 0.5)
-    inside -= 1e-6
-    moved = inside * late / unit if inside < unit else late + (inside - unit) * (2 * unit - late) / unit
-    return pair * 2 * unit + moved
-
-
-def _velocity(rng: np.random.Generator, base: int = 88, spread: int = 8) -> int:
-    return int(np.clip(base + rng.integers(-spread, spread + 1), 25, 127))
+__all__ = ["PARTS"]
 
 
 def _voicings(chords: Sequence[Chord], register: int, notes: int = 4) -> list[list[int]]:
@@ -50,7 +30,7 @@ def sustain(chords: Sequence[Chord], beats: int, rng: np.random.Generator, regis
     voiced = _voicings(chords, register, 4)
     while bar < len(chords):
         span = 2 if bar + 1 < len(chords) and chords[bar] == chords[bar + 1] and bar % 2 == 0 else 1
-        notes += [Note(bar * beats, span * beats * 0.99, pitch, _velocity(rng, 80, 5)) for pitch in voiced[bar]]
+        notes += [Note(bar * beats, span * beats * 0.99, pitch, velocity(rng, 80, 5)) for pitch in voiced[bar]]
         bar += span
     return notes
 
@@ -72,7 +52,7 @@ def _rhythm(rows: Sequence[str], length: float, base: int = 86, notes: int = 4, 
                     hold += 1
                 seconds = max(hold / 4 * 0.97, length if hold == 1 else 0)
                 order = pitches if step % 8 != 6 or strum == 0 else pitches[::-1]
-                hit = _velocity(rng, base + (14 if mark == "X" else 0), 6)
+                hit = velocity(rng, base + (14 if mark == "X" else 0), 6)
                 for i, pitch in enumerate(order):
                     out.append(Note(bar * beats + step / 4 + i * strum, seconds, pitch, max(25, hit - 2 * i)))
         return out
@@ -97,11 +77,18 @@ def _arpeggio(kind: str, per_beat: int, octaves: int, gate: float = 0.9) -> Part
                 ladder = [pitches[0], pitches[-1], pitches[1], pitches[-1]]
             elif kind == "rolled":
                 low = nearest(chords[bar].bass, register - 17)
-                ladder = [low, low + 7 if (low + 7) % 12 in chords[bar].classes else low + 12, *pitches, pitches[1] + 12, pitches[-1], pitches[0]]
+                ladder = [
+                    low,
+                    low + 7 if (low + 7) % 12 in chords[bar].classes else low + 12,
+                    *pitches,
+                    pitches[1] + 12,
+                    pitches[-1],
+                    pitches[0],
+                ]
             for step in range(beats * per_beat):
-                velocity = _velocity(rng, 92 if step % accent == 0 else 76, 5)
+                hit = velocity(rng, 92 if step % accent == 0 else 76, 5)
                 length = gate / per_beat if kind != "rolled" else min(2.0, beats - step / per_beat)
-                out.append(Note(bar * beats + step / per_beat, length, ladder[step % len(ladder)], velocity))
+                out.append(Note(bar * beats + step / per_beat, length, ladder[step % len(ladder)], hit))
         return out
 
     return part
@@ -117,20 +104,20 @@ def fingerpick(chords: Sequence[Chord], beats: int, rng: np.random.Generator, re
         low = nearest(chords[bar].bass, register - 17)
         fifth = nearest((chords[bar].root + chords[bar].tones[2 if len(chords[bar].tones) > 2 else 1]) % 12, low + 5)
         for beat in range(beats):
-            out.append(Note(bar * beats + beat, 1.0, low if beat % 2 == 0 else fifth, _velocity(rng, 88)))
+            out.append(Note(bar * beats + beat, 1.0, low if beat % 2 == 0 else fifth, velocity(rng, 88)))
             pick = pitches[order[beat % 4] % len(pitches)]
-            out.append(Note(bar * beats + beat + 0.5, 1.2, pick, _velocity(rng, 78)))
+            out.append(Note(bar * beats + beat + 0.5, 1.2, pick, velocity(rng, 78)))
             if (pinch and beat == 0) or rng.random() < 0.15:
-                out.append(Note(bar * beats + beat, 1.4, pitches[-1], _velocity(rng, 84)))
+                out.append(Note(bar * beats + beat, 1.4, pitches[-1], velocity(rng, 84)))
     return out
 
 
 def waltz_chords(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
     out: list[Note] = []
     for bar, pitches in enumerate(_voicings(chords, register, 3)):
-        out.append(Note(bar * beats, 0.9, nearest(chords[bar].bass, register - 19), _velocity(rng, 92)))
+        out.append(Note(bar * beats, 0.9, nearest(chords[bar].bass, register - 19), velocity(rng, 92)))
         for beat in range(1, beats):
-            out += [Note(bar * beats + beat, 0.45, pitch, _velocity(rng, 74)) for pitch in pitches]
+            out += [Note(bar * beats + beat, 0.45, pitch, velocity(rng, 74)) for pitch in pitches]
     return out
 
 
@@ -141,9 +128,12 @@ def stride(chords: Sequence[Chord], beats: int, rng: np.random.Generator, regist
         for beat in range(beats):
             if beat % 2 == 0:
                 bass = low if beat == 0 else nearest((chords[bar].root + 7) % 12, low)
-                out += [Note(bar * beats + beat, 0.5, bass, _velocity(rng, 92)), Note(bar * beats + beat, 0.5, bass + 12, _velocity(rng, 78))]
+                out += [
+                    Note(bar * beats + beat, 0.5, bass, velocity(rng, 92)),
+                    Note(bar * beats + beat, 0.5, bass + 12, velocity(rng, 78)),
+                ]
             else:
-                out += [Note(bar * beats + beat, 0.35, pitch, _velocity(rng, 78)) for pitch in pitches]
+                out += [Note(bar * beats + beat, 0.35, pitch, velocity(rng, 78)) for pitch in pitches]
     return out
 
 
@@ -163,87 +153,18 @@ def power(rows: Sequence[str]) -> Part:
                 while step + hold < len(steps) and steps[step + hold] == "-":
                     hold += 1
                 shape = (0, 7, 12) if mark != "c" else (0, 7)
-                out += [Note(bar * beats + step / 4, (0.12 if mark == "c" else hold / 4 * 0.97), root + i, _velocity(rng, 100 if mark != "c" else 82)) for i in shape]
+                out += [
+                    Note(
+                        bar * beats + step / 4,
+                        (0.12 if mark == "c" else hold / 4 * 0.97),
+                        root + i,
+                        velocity(rng, 100 if mark != "c" else 82),
+                    )
+                    for i in shape
+                ]
         return out
 
     return part
-
-
-def _bass(rows: Sequence[str], length: float = 0.9) -> Part:
-    """``r`` root, ``o`` octave, ``f`` fifth, ``t`` third, ``a`` approach to the next root, ``-`` hold, ``.`` rest."""
-
-    def part(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
-        row = str(rng.choice(list(rows)))
-        other = str(rng.choice(list(rows))) if rng.random() < 0.35 else row
-        out: list[Note] = []
-        for bar, chord in enumerate(chords):
-            steps = ((row if bar % 2 == 0 else other) * 2)[: beats * 4]
-            root = nearest(chord.bass, register)
-            following = nearest(chords[(bar + 1) % len(chords)].bass, register)
-            third = root + (3 if chord.minor else 4) if len(chord.tones) > 2 else root + 7
-            fifth = root + (7 if 7 in chord.tones else 6 if 6 in chord.tones else 7)
-            pitches = {"r": root, "R": root, "o": root + 12, "f": fifth if fifth - register < 8 else fifth - 12, "t": third,
-                       "s": root + (10 if 10 in chord.tones else 12), "a": _approach(root, following)}  # fmt: skip
-            for step, mark in enumerate(steps):
-                if mark not in pitches:
-                    continue
-                hold = 1
-                while step + hold < len(steps) and steps[step + hold] == "-":
-                    hold += 1
-                out.append(Note(bar * beats + step / 4, hold / 4 * length, pitches[mark], _velocity(rng, 104 if mark == "R" else 90, 5)))
-        return out
-
-    return part
-
-
-def _approach(root: int, following: int) -> int:
-    """The white key next to the following root, from below when rising."""
-    step = -1 if following >= root else 1
-    pitch = following + step
-    while pitch % 12 not in MAJOR:
-        pitch += step
-    return pitch
-
-
-def walking(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
-    out: list[Note] = []
-    for bar, chord in enumerate(chords):
-        root = nearest(chord.bass, register)
-        following = nearest(chords[(bar + 1) % len(chords)].bass, register)
-        classes = chord.classes
-        line = [root]
-        for _ in range(beats - 2):
-            options = [nearest(c, line[-1] + (2 if rng.random() < 0.6 else -2)) for c in classes]
-            options = [o for o in options if o != line[-1] and register - 9 <= o <= register + 14] or [root + 12]
-            line.append(int(rng.choice(options)))
-        line.append(_approach(root, following))
-        for beat, pitch in enumerate(line):
-            out.append(Note(bar * beats + beat, 0.92, pitch, _velocity(rng, 94, 6)))
-            if rng.random() < 0.08:
-                out.append(Note(bar * beats + beat + 0.5, 0.4, pitch, _velocity(rng, 70)))
-    return out
-
-
-def acid_line(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
-    """A 303 line: one bar of sixteenths with accents, octaves and rests, repeated over the roots."""
-    steps = 16
-    play = rng.random(steps) < 0.78
-    play[0] = True
-    offsets = rng.choice([0, 0, 0, 12, 0, 7, 3, 10, -2, 12], steps)
-    accent = rng.random(steps) < 0.35
-    slide = rng.random(steps) < 0.25
-    out: list[Note] = []
-    for bar, chord in enumerate(chords):
-        root = nearest(chord.root, register)
-        for step in range(beats * 4):
-            if not play[step]:
-                continue
-            offset = int(offsets[step])
-            while (root + offset) % 12 not in MAJOR:
-                offset += 1
-            velocity = 122 if accent[step] else 80
-            out.append(Note(bar * beats + step / 4, 0.27 if slide[step] else 0.16, root + offset, velocity))
-    return out
 
 
 def bells(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
@@ -258,7 +179,7 @@ def bells(chords: Sequence[Chord], beats: int, rng: np.random.Generator, registe
         if i and i % len(order) == 0:
             place = int(rng.integers(len(order) - 1))
             order[place], order[place + 1] = order[place + 1], order[place]
-        out.append(Note(beat, 4.0, scale[order[i % len(order)]], _velocity(rng, 92)))
+        out.append(Note(beat, 4.0, scale[order[i % len(order)]], velocity(rng, 92)))
         beat += every
         i += 1
     return out
@@ -266,8 +187,11 @@ def bells(chords: Sequence[Chord], beats: int, rng: np.random.Generator, registe
 
 def toll(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
     """One bell a bar, on the root or fifth."""
-    return [Note(bar * beats, 6.0, nearest(chord.root, register), _velocity(rng, 100)) for bar, chord in enumerate(chords)
-            if bar % 2 == 0 or rng.random() < 0.5]  # fmt: skip
+    return [
+        Note(bar * beats, 6.0, nearest(chord.root, register), velocity(rng, 100))
+        for bar, chord in enumerate(chords)
+        if bar % 2 == 0 or rng.random() < 0.5
+    ]
 
 
 def drone_part(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
@@ -276,93 +200,65 @@ def drone_part(chords: Sequence[Chord], beats: int, rng: np.random.Generator, re
     return [Note(bar * beats, min(bars, len(chords) - bar) * beats, root, 90) for bar in range(0, len(chords), bars)]
 
 
-def melody(
-    chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int, *, density: float = 0.5,
-    pentatonic: bool = False, leap: float = 0.2, length: float = 0.95, dotted: bool = False,
-) -> list[Note]:  # fmt: skip
-    """A tune from a two-bar motif that is repeated, answered and varied, chord tones on strong beats."""
-    grid = 0.5 if density < 0.75 else 0.25
-
-    def rhythm() -> list[tuple[float, float]]:
-        spans: list[tuple[float, float]] = []
-        beat = 0.0
-        while beat < 2 * beats - 1e-6:
-            options = {0.25: (0.25, 0.5, 0.5, 0.75, 1.0), 0.5: (0.5, 0.5, 1.0, 1.0, 1.5, 2.0)}[grid]
-            if density < 0.3:
-                options = (1.0, 2.0, 2.0, 3.0, 4.0)
-            if dotted and rng.random() < 0.4:
-                options = (0.75,)
-            step = float(rng.choice(options))
-            step = min(step, 2 * beats - beat)
-            if rng.random() > 0.14 or beat == 0:
-                spans.append((beat, step))
-            beat += step
-        return spans
-
-    motifs = [rhythm(), rhythm()]
-    contours = [rng.integers(-2, 3, 64), rng.integers(-2, 3, 64)]
-    scale = PENTATONIC if pentatonic else MAJOR
-    out: list[Note] = []
-    pitch = register
-    for pair in range(-(-len(chords) // 2)):
-        which = (0, 0, 0, 1)[pair % 4] if rng.random() < 0.85 else 1
-        for i, (beat, step) in enumerate(motifs[which]):
-            bar = pair * 2 + int(beat // beats)
-            if bar >= len(chords):
-                break
-            move = int(contours[which][i]) if rng.random() < 0.8 else int(rng.integers(-2, 3))
-            if rng.random() < leap:
-                move += int(rng.choice([-3, 3, 4]))
-            target = pitch + 2 * move - round((pitch - register) * 0.3)
-            strong = beat % beats in (0, 2) or step >= 1
-            classes = chords[bar].classes[:4] if strong else scale
-            candidates = [nearest(c, target) for c in classes]
-            pitch = min(candidates, key=lambda p: (abs(p - target), abs(p - register)))
-            pitch = pitch - 12 if pitch > register + 13 else pitch + 12 if pitch < register - 11 else pitch
-            out.append(Note(pair * 2 * beats + beat, step * length, pitch, _velocity(rng, 98 if strong else 86)))
-    return out
-
-
-def _tune(**options: float | bool) -> Part:
-    return lambda chords, beats, rng, register: melody(chords, beats, rng, register, **options)  # type: ignore[arg-type]
-
-
 PARTS: dict[str, Part] = {
     "sustain": sustain,
     "whole": _rhythm(["x---------------"], 3.8),
     "halves": _rhythm(["x-------x-------"], 1.9),
     "quarters": _rhythm(["x---x---x---x---", "X--.x--.x--.x--."], 0.9),
     "eighths": _rhythm(["x-x-x-x-x-x-x-x-", "X-x-X-x-X-x-X-x-"], 0.45),
-    "comp": _rhythm(["..x-..x-...x-..x", "x-.x....x-.x....", "...x-.......x-..", "x.....x-..x.....", "..x-......x-..x."], 0.4),
+    "comp": _rhythm(
+        ["..x-..x-...x-..x", "x-.x....x-.x....", "...x-.......x-..", "x.....x-..x.....", "..x-......x-..x."], 0.4
+    ),
     "offbeat": _rhythm(["..x...x...x...x."], 0.25),
     "stabs": _rhythm(["x..x..x...x..x..", "X..x..x.........", "x.....x..x......", "..x..x....x..x.."], 0.22, 96),
     "skank": _rhythm(["..x...x...x...x.", "....X.......X..."], 0.18, 92, 3),
-    "strum": _rhythm(["x---x-x---x-x-x-", "x---x-x.x-x-x-x-", "x-x-x-x-x-x-x-x-", "x---x---x---x-x-"], 0.45, 84, 4, 0.012),
+    "strum": _rhythm(
+        ["x---x-x---x-x-x-", "x---x-x.x-x-x-x-", "x-x-x-x-x-x-x-x-", "x---x---x---x-x-"], 0.45, 84, 4, 0.012
+    ),
     "slow_strum": _rhythm(["x---------------", "x-------x---x---"], 2.0, 82, 4, 0.03),
     "house_stab": _rhythm(["x..x..x..x..x...", "..x..x....x..x..", "x..x....x..x...."], 0.2, 98),
     "funk_chop": _rhythm(["..xx..x...xx..x.", "x.xx..x.x..x..xx", "..x...xx..x..x.."], 0.1, 92, 3, 0.004),
     "gallop": power(["x-ccxccxx-ccxccx", "cccccccccccccccc", "x-ccc-ccx-ccc-cc"]),
     "power_hold": power(["x---------------", "x-------x-----x-", "x---x-----x-----"]),
     "power_drive": power(["x-x-x-x-x-x-x-x-", "xcccxcccxcccxccc", "x--x--x-x-x-x---"]),
-    "arp_up": _arpeggio("up", 2, 1), "arp_updown": _arpeggio("updown", 2, 2), "arp16": _arpeggio("up", 4, 2, 0.7),
-    "arp16_shape": _arpeggio("shape", 4, 2, 0.7), "arp_down": _arpeggio("down", 4, 2, 0.8),
-    "alberti": _arpeggio("alberti", 2, 1), "alberti16": _arpeggio("alberti", 4, 1), "rolled": _arpeggio("rolled", 2, 1),
-    "fingerpick": fingerpick, "waltz": waltz_chords, "stride": stride,
-    "bass_whole": _bass(["r---------------", "r-------r-------"]),
-    "bass_half": _bass(["r-------f-------", "r-------r---f---"]),
-    "bass_pop": _bass(["r---..r-r---....", "r-----r-f---r-..", "r--r----r--f----"]),
-    "bass_eighths": _bass(["r-r-r-r-r-r-r-r-", "R-r-r-r-R-r-r-r-"], 0.85),
-    "bass_offbeat": _bass(["..r-..r-..r-..r-"], 0.8), "bass_roll": _bass([".rrr.rrr.rrr.rrr", "rrrrrrrrrrrrrrrr", ".rro.rro.rro.rro"], 0.8),
-    "bass_octave": _bass(["r-o-r-o-r-o-r-o-", "r.o.r.o.r.o.r.oo"], 0.7),
-    "bass_house": _bass(["r..r..o..r..o.r.", "r.....r..or...s.", "..r-..r-..ro..s-"], 0.8),
-    "bass_funk": _bass(["R..r..o.s..ro...", "R...r.so..r.f.s.", "R.r...o..r..s.o."], 0.75),
-    "bass_reggae": _bass(["r---..t-f---....", "....r-r-t---f-..", "r-----f-r---...."], 0.9),
-    "bass_latin": _bass(["r-----f---o---r-", "......f---r-----", "r-----f-....o---"], 0.9),
-    "bass_bossa": _bass(["r-----f-f-----r-"], 0.95), "bass_march": _bass(["r---f---r---f---"], 0.8),
-    "bass_waltz": _bass(["r-----------", "r-------f---"], 0.8), "bass_dnb": _bass(["r---------r-----", "r-----r---------", "r-----------f-r-"]),
-    "bass_trap": _bass(["r------r--r-----", "r-----r---r--r--", "r-------------o-"], 1.1), "bass_hop": _bass(["r------r--r-....", "r--r....r-f-....", "r.....r-..s-a-.."], 0.9),
-    "walking": walking, "acid_line": acid_line, "bells": bells, "toll": toll, "drone": drone_part,
-    "tune": _tune(density=0.5), "tune_slow": _tune(density=0.2, leap=0.1), "tune_busy": _tune(density=0.9, leap=0.3),
-    "tune_penta": _tune(density=0.5, pentatonic=True), "tune_solo": _tune(density=0.9, pentatonic=True, leap=0.3),
-    "tune_dotted": _tune(density=0.9, dotted=True), "tune_stab": _tune(density=0.9, length=0.5, pentatonic=True),
-}  # fmt: skip
+    "arp_up": _arpeggio("up", 2, 1),
+    "arp_updown": _arpeggio("updown", 2, 2),
+    "arp16": _arpeggio("up", 4, 2, 0.7),
+    "arp16_shape": _arpeggio("shape", 4, 2, 0.7),
+    "arp_down": _arpeggio("down", 4, 2, 0.8),
+    "alberti": _arpeggio("alberti", 2, 1),
+    "alberti16": _arpeggio("alberti", 4, 1),
+    "rolled": _arpeggio("rolled", 2, 1),
+    "fingerpick": fingerpick,
+    "waltz": waltz_chords,
+    "stride": stride,
+    "bass_whole": bass_line(["r---------------", "r-------r-------"]),
+    "bass_half": bass_line(["r-------f-------", "r-------r---f---"]),
+    "bass_pop": bass_line(["r---..r-r---....", "r-----r-f---r-..", "r--r----r--f----"]),
+    "bass_eighths": bass_line(["r-r-r-r-r-r-r-r-", "R-r-r-r-R-r-r-r-"], 0.85),
+    "bass_offbeat": bass_line(["..r-..r-..r-..r-"], 0.8),
+    "bass_roll": bass_line([".rrr.rrr.rrr.rrr", "rrrrrrrrrrrrrrrr", ".rro.rro.rro.rro"], 0.8),
+    "bass_octave": bass_line(["r-o-r-o-r-o-r-o-", "r.o.r.o.r.o.r.oo"], 0.7),
+    "bass_house": bass_line(["r..r..o..r..o.r.", "r.....r..or...s.", "..r-..r-..ro..s-"], 0.8),
+    "bass_funk": bass_line(["R..r..o.s..ro...", "R...r.so..r.f.s.", "R.r...o..r..s.o."], 0.75),
+    "bass_reggae": bass_line(["r---..t-f---....", "....r-r-t---f-..", "r-----f-r---...."], 0.9),
+    "bass_latin": bass_line(["r-----f---o---r-", "......f---r-----", "r-----f-....o---"], 0.9),
+    "bass_bossa": bass_line(["r-----f-f-----r-"], 0.95),
+    "bass_march": bass_line(["r---f---r---f---"], 0.8),
+    "bass_waltz": bass_line(["r-----------", "r-------f---"], 0.8),
+    "bass_dnb": bass_line(["r---------r-----", "r-----r---------", "r-----------f-r-"]),
+    "bass_trap": bass_line(["r------r--r-----", "r-----r---r--r--", "r-------------o-"], 1.1),
+    "bass_hop": bass_line(["r------r--r-....", "r--r....r-f-....", "r.....r-..s-a-.."], 0.9),
+    "walking": walking,
+    "acid_line": acid_line,
+    "bells": bells,
+    "toll": toll,
+    "drone": drone_part,
+    "tune": tune(density=0.5),
+    "tune_slow": tune(density=0.2, leap=0.1),
+    "tune_busy": tune(density=0.9, leap=0.3),
+    "tune_penta": tune(density=0.5, pentatonic=True),
+    "tune_solo": tune(density=0.9, pentatonic=True, leap=0.3),
+    "tune_dotted": tune(density=0.9, dotted=True),
+    "tune_stab": tune(density=0.9, length=0.5, pentatonic=True),
+}

@@ -5,6 +5,7 @@ It never sees the generator or its codec. Its last hidden layer is the embedding
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,36 +20,87 @@ from tqdm import tqdm
 from riffstream.errors import CheckpointError
 from riffstream.training.data import Corpus
 
-__all__ = ["INSTRUMENT_CLASSES", "Probe", "ProbeResult", "fit_probe", "instrument_class", "load_probe", "probe_features"]
+__all__ = [
+    "INSTRUMENT_CLASSES",
+    "Probe",
+    "ProbeResult",
+    "fit_probe",
+    "instrument_class",
+    "load_probe",
+    "probe_features",
+]
 
 EMBEDDING = 96
 
 # Class -> what its names contain; the first class that matches counts, so the special ones come before the general.
 INSTRUMENT_CLASSES: dict[str, tuple[str, ...]] = {
-    "electronic drums": ("electronic drums", "drum machine", "808 drums", "909", "distorted drums", "8-bit drums",
-                         "noise drums", "chip drums", "breakbeat drums", "chopped drums", "dusty drums", "lo-fi drums"),
+    "electronic drums": (
+        "electronic drums",
+        "drum machine",
+        "808 drums",
+        "909",
+        "distorted drums",
+        "8-bit drums",
+        "noise drums",
+        "chip drums",
+        "breakbeat drums",
+        "chopped drums",
+        "dusty drums",
+        "lo-fi drums",
+    ),
     "drums": ("drum", "brushes"),
     "electric piano": ("electric piano", "rhodes", "fm keys", "clavinet"),
-    "acid": ("acid",), "chiptune": ("8-bit", "chiptune", "square wave", "pulse wave", "triangle wave"),
+    "acid": ("acid",),
+    "chiptune": ("8-bit", "chiptune", "square wave", "pulse wave", "triangle wave"),
     "music box": ("music box", "celesta", "glockenspiel", "tinkle"),
-    "bells": ("bell",), "harpsichord": ("harpsichord",), "piano": ("piano",),
-    "organ": ("organ",), "accordion": ("accordion", "bandoneon"), "harmonica": ("harmonica",),
-    "distorted guitar": ("distorted guitar", "heavy guitar", "driven electric", "overdriven", "lead guitar", "electric guitar solo"),
-    "electric guitar": ("electric guitar", "muted guitar", "jazz guitar", "hollow-body", "guitar harmonics", "palm-muted"),
-    "plucked folk": ("banjo", "mandolin", "ukulele"), "acoustic guitar": ("guitar",),
-    "plucked world": ("sitar", "koto", "shamisen", "dulcimer"), "kalimba": ("kalimba", "thumb piano"),
-    "harp": ("harp", "plucked strings"), "sub bass": ("808", "sub bass", "deep bass"),
+    "bells": ("bell",),
+    "harpsichord": ("harpsichord",),
+    "piano": ("piano",),
+    "organ": ("organ",),
+    "accordion": ("accordion", "bandoneon"),
+    "harmonica": ("harmonica",),
+    "distorted guitar": (
+        "distorted guitar",
+        "heavy guitar",
+        "driven electric",
+        "overdriven",
+        "lead guitar",
+        "electric guitar solo",
+    ),
+    "electric guitar": (
+        "electric guitar",
+        "muted guitar",
+        "jazz guitar",
+        "hollow-body",
+        "guitar harmonics",
+        "palm-muted",
+    ),
+    "plucked folk": ("banjo", "mandolin", "ukulele"),
+    "acoustic guitar": ("guitar",),
+    "plucked world": ("sitar", "koto", "shamisen", "dulcimer"),
+    "kalimba": ("kalimba", "thumb piano"),
+    "harp": ("harp", "plucked strings"),
+    "sub bass": ("808", "sub bass", "deep bass"),
     "synth bass": ("synth bass", "analog bass", "reese", "growling", "wobble", "dubstep bass", "bass and lead"),
-    "pizzicato": ("pizzicato",), "low strings": ("cello", "double bass, orch", "orchestral basses"),
-    "bass": ("bass",), "violin": ("violin", "fiddle", "viola"), "synth strings": ("synth strings", "string machine"),
-    "strings": ("string",), "choir": ("choir", "choral", "voice", "vocal", "oohs"),
-    "saxophone": ("sax",), "trumpet": ("trumpet",), "brass": ("brass", "trombone", "tuba", "horn"),
+    "pizzicato": ("pizzicato",),
+    "low strings": ("cello", "double bass, orch", "orchestral basses"),
+    "bass": ("bass",),
+    "violin": ("violin", "fiddle", "viola"),
+    "synth strings": ("synth strings", "string machine"),
+    "strings": ("string",),
+    "choir": ("choir", "choral", "voice", "vocal", "oohs"),
+    "saxophone": ("sax",),
+    "trumpet": ("trumpet",),
+    "brass": ("brass", "trombone", "tuba", "horn"),
     "reeds": ("clarinet", "oboe", "bassoon", "english", "bagpipe", "shanai"),
     "flute": ("flute", "whistle", "recorder", "ocarina", "piccolo", "shakuhachi", "theremin", "bottle"),
     "mallets": ("marimba", "vibraphone", "vibes", "xylophone", "steel drums", "steelpan"),
-    "supersaw": ("supersaw", "trance synth"), "pluck": ("pluck",), "drone": ("drone",), "pad": ("pad", "atmosphere"),
+    "supersaw": ("supersaw", "trance synth"),
+    "pluck": ("pluck",),
+    "drone": ("drone",),
+    "pad": ("pad", "atmosphere"),
     "lead": ("lead", "synth"),
-}  # fmt: skip
+}
 
 
 def instrument_class(name: str) -> str | None:
@@ -66,7 +118,7 @@ def probe_features(mel: np.ndarray) -> np.ndarray:
     """What the probe hears: [2, 256, T] amplitudes to uint8 [64, T / 4], levels from -20 to 60 dB."""
     amplitude = mel.mean(0)
     pooled = amplitude.reshape(64, 4, amplitude.shape[1] // 4, 4).mean((1, 3))
-    return np.clip((20 * np.log10(pooled + 1e-6) + 20) * (255 / 80), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((20 * np.log10(pooled + 1e-6) + 20) * (255 / 80), 0, 255).astype(np.uint8))
 
 
 class Probe(nn.Module):
@@ -77,7 +129,7 @@ class Probe(nn.Module):
         self.styles, self.instruments = list(styles), list(instruments)
         widths = (1, 24, 48, 72, 96)
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
         self.body = nn.Sequential(*layers)
         self.embed = nn.Sequential(nn.Linear(2 * 96 * 4, EMBEDDING), nn.ReLU())
@@ -146,9 +198,7 @@ def instrument_targets(names: Sequence[str], classes: Sequence[str]) -> np.ndarr
     return np.array([kind in heard for kind in classes], np.float32)
 
 
-def fit_probe(
-    corpus: Corpus, *, clips: int = 8000, epochs: int = 8, seed: int = 0, quiet: bool = False
-) -> Probe:
+def fit_probe(corpus: Corpus, *, clips: int = 8000, epochs: int = 8, seed: int = 0, quiet: bool = False) -> Probe:
     """Train a probe on the corpus's training songs.
 
     Args:
@@ -167,7 +217,9 @@ def fit_probe(
     features = [probe_features(corpus.mel(i)) for i in tqdm(chosen, desc="listening", disable=quiet)]
     labels = torch.tensor([place[corpus.style(i)] for i in chosen])
     targets = torch.from_numpy(np.stack([instrument_targets(corpus[i].instruments, classes) for i in chosen]))
-    groups = [[j for j, f in enumerate(features) if f.shape[1] == width] for width in sorted({f.shape[1] for f in features})]
+    groups = [
+        [j for j, f in enumerate(features) if f.shape[1] == width] for width in sorted({f.shape[1] for f in features})
+    ]
     probe = Probe(styles, classes)
     batches = sum(-(-len(group) // 64) for group in groups)
     optimiser = torch.optim.AdamW(probe.parameters(), 2e-3, weight_decay=0.02)

@@ -12,9 +12,25 @@ import numpy as np
 from scipy import signal
 
 __all__ = [
-    "RATE", "amplifier", "chorus", "compress", "delay", "equalise", "high_pass", "level", "limit", "loudness", "low_pass",
-    "moving_filter", "phaser", "pump", "reverb", "tape", "vinyl", "widen",
-]  # fmt: skip
+    "RATE",
+    "amplifier",
+    "chorus",
+    "compress",
+    "delay",
+    "equalise",
+    "high_pass",
+    "level",
+    "limit",
+    "loudness",
+    "low_pass",
+    "moving_filter",
+    "phaser",
+    "pump",
+    "reverb",
+    "tape",
+    "vinyl",
+    "widen",
+]
 
 RATE = 48000
 _FFT, _HOP = 1024, 512
@@ -23,12 +39,12 @@ _FFT, _HOP = 1024, 512
 def low_pass(wave: np.ndarray, hz: float, order: int = 2) -> np.ndarray:
     """Butterworth low pass at ``hz``."""
     sos = signal.butter(order, min(hz, 0.45 * RATE), fs=RATE, output="sos")
-    return signal.sosfilt(sos, wave).astype(np.float32)
+    return np.asarray(signal.sosfilt(sos, wave).astype(np.float32))
 
 
 def high_pass(wave: np.ndarray, hz: float, order: int = 2) -> np.ndarray:
     """Butterworth high pass at ``hz``."""
-    return signal.sosfilt(signal.butter(order, hz, "high", fs=RATE, output="sos"), wave).astype(np.float32)
+    return np.asarray(signal.sosfilt(signal.butter(order, hz, "high", fs=RATE, output="sos"), wave).astype(np.float32))
 
 
 def equalise(wave: np.ndarray, hz: float, gain_db: float, q: float = 0.8) -> np.ndarray:
@@ -37,7 +53,7 @@ def equalise(wave: np.ndarray, hz: float, gain_db: float, q: float = 0.8) -> np.
     alpha = np.sin(w) / (2 * q)
     b = np.array([1 + alpha * amplitude, -2 * np.cos(w), 1 - alpha * amplitude])
     a = np.array([1 + alpha / amplitude, -2 * np.cos(w), 1 - alpha / amplitude])
-    return signal.lfilter(b / a[0], a / a[0], wave).astype(np.float32)
+    return np.asarray(signal.lfilter(b / a[0], a / a[0], wave).astype(np.float32))
 
 
 def moving_filter(
@@ -93,7 +109,7 @@ def _room(seconds: float, brightness_hz: float, seed: int) -> np.ndarray:
     tail = high_pass(low_pass(dark + 0.6 * bright, brightness_hz), 150)
     onset = int(0.012 * RATE)
     tail[:, :onset] *= np.linspace(0, 1, onset) ** 2
-    return (tail / np.sqrt((tail**2).sum() / 2)).astype(np.float32)
+    return np.asarray((tail / np.sqrt((tail**2).sum() / 2)).astype(np.float32))
 
 
 def reverb(wave: np.ndarray, seconds: float, mix: float, *, brightness_hz: float = 6000.0, seed: int = 0) -> np.ndarray:
@@ -107,10 +123,12 @@ def reverb(wave: np.ndarray, seconds: float, mix: float, *, brightness_hz: float
         seed: which room.
     """
     wet = signal.oaconvolve(wave, _room(round(seconds, 1), round(brightness_hz, -2), seed % 4), axes=-1)
-    return (wave * (1 - 0.4 * mix) + mix * wet[:, : wave.shape[1]]).astype(np.float32)
+    return np.asarray((wave * (1 - 0.4 * mix) + mix * wet[:, : wave.shape[1]]).astype(np.float32))
 
 
-def delay(wave: np.ndarray, seconds: float, *, feedback: float = 0.4, mix: float = 0.3, damp_hz: float = 3500.0) -> np.ndarray:
+def delay(
+    wave: np.ndarray, seconds: float, *, feedback: float = 0.4, mix: float = 0.3, damp_hz: float = 3500.0
+) -> np.ndarray:
     """Echoes that change sides, each darker than the one before."""
     step = int(seconds * RATE)
     out = wave.copy()
@@ -139,10 +157,14 @@ def phaser(wave: np.ndarray, *, rate_hz: float = 0.3, mix: float = 0.7) -> np.nd
     """Notches that sweep: the wave minus a band that wanders."""
     points = np.linspace(0, wave.shape[1] / RATE, max(8, wave.shape[1] // 4000))
     sweep = 400 * 2 ** (2.2 * (1 + np.sin(2 * np.pi * rate_hz * points)) / 2)
-    return wave - mix * moving_filter(wave, sweep, kind="band") - 0.6 * mix * moving_filter(wave, sweep * 3.1, kind="band")
+    return (
+        wave - mix * moving_filter(wave, sweep, kind="band") - 0.6 * mix * moving_filter(wave, sweep * 3.1, kind="band")
+    )
 
 
-def compress(wave: np.ndarray, threshold_db: float = -20.0, ratio: float = 3.0, *, attack_ms: float = 8.0) -> np.ndarray:
+def compress(
+    wave: np.ndarray, threshold_db: float = -20.0, ratio: float = 3.0, *, attack_ms: float = 8.0
+) -> np.ndarray:
     """A compressor on the louder channel, with make-up gain for material at the threshold."""
     block = 128
     count = -(-wave.shape[1] // block)
@@ -153,13 +175,15 @@ def compress(wave: np.ndarray, threshold_db: float = -20.0, ratio: float = 3.0, 
     slow = signal.lfilter([1 - np.exp(-step / 0.15)], [1, -np.exp(-step / 0.15)], peak)
     over = np.maximum(20 * np.log10(np.maximum(np.maximum(fast, slow), 1e-6)) - threshold_db, 0)
     gain = 10 ** (-over * (1 - 1 / ratio) / 20)
-    return (wave * np.interp(np.arange(wave.shape[1]), np.arange(count) * block, gain)).astype(np.float32)
+    return np.asarray((wave * np.interp(np.arange(wave.shape[1]), np.arange(count) * block, gain)).astype(np.float32))
 
 
-def pump(wave: np.ndarray, beat_samples: float, *, depth: float = 0.8, release: float = 0.6, offset: float = 0.0) -> np.ndarray:
+def pump(
+    wave: np.ndarray, beat_samples: float, *, depth: float = 0.8, release: float = 0.6, offset: float = 0.0
+) -> np.ndarray:
     """Side-chain ducking on every beat, as a kick would cause it (``release`` in beats)."""
     phase = ((np.arange(wave.shape[1]) / beat_samples - offset) % 1.0).astype(np.float32)
-    return wave * (1 - depth * np.clip(1 - phase / release, 0, 1) ** 1.5)
+    return np.asarray(wave * (1 - depth * np.clip(1 - phase / release, 0, 1) ** 1.5))
 
 
 def amplifier(wave: np.ndarray, drive: float) -> np.ndarray:
@@ -175,7 +199,7 @@ def amplifier(wave: np.ndarray, drive: float) -> np.ndarray:
     x = np.tanh(drive * x + 0.15) - np.tanh(0.15)
     x = equalise(low_pass(high_pass(x, 80), 4800, 4), 2600, 5, 1.0)
     x = equalise(x, 400, -4, 1.0)
-    return (x * scale * 0.35).astype(np.float32)
+    return np.asarray((x * scale * 0.35).astype(np.float32))
 
 
 def tape(wave: np.ndarray, *, wow: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -188,7 +212,7 @@ def tape(wave: np.ndarray, *, wow: float = 1.0, seed: int = 0) -> np.ndarray:
     peak = np.abs(out).max() + 1e-9
     out = np.tanh(1.6 * out / peak) * peak / 1.3
     hiss = rng.standard_normal(wave.shape).astype(np.float32) * peak * 0.0012
-    return low_pass(out.astype(np.float32), 6500, 2) + hiss
+    return np.asarray(low_pass(out.astype(np.float32), 6500, 2) + hiss)
 
 
 def vinyl(wave: np.ndarray, *, amount: float = 1.0, seed: int = 0) -> np.ndarray:
@@ -202,7 +226,7 @@ def vinyl(wave: np.ndarray, *, amount: float = 1.0, seed: int = 0) -> np.ndarray
     clicks[rng.integers(0, 2, count), places] = rng.exponential(0.1, count) * rng.choice([-1, 1], count)
     clicks = high_pass(low_pass(clicks, 7000, 1), 700, 1) * 2
     surface = low_pass(rng.standard_normal((2, samples)).astype(np.float32), 5000, 1) * 0.0016
-    return high_pass(low_pass(wave, 9000, 2), 60, 1) + peak * amount * (clicks + surface)
+    return np.asarray(high_pass(low_pass(wave, 9000, 2), 60, 1) + peak * amount * (clicks + surface))
 
 
 def widen(wave: np.ndarray, width: float) -> np.ndarray:

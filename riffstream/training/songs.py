@@ -10,9 +10,10 @@ import numpy as np
 from riffstream.training import production as fx
 from riffstream.training.drums import KITS, drum_hits, drum_track, render_drums
 from riffstream.training.instruments import INSTRUMENTS
+from riffstream.training.melodies import swung
 from riffstream.training.mixing import Stem, balance, loudness_by_window, master
 from riffstream.training.music import Chord, Note, Track, progression
-from riffstream.training.patterns import PARTS, swung
+from riffstream.training.patterns import PARTS
 from riffstream.training.soundfont import SoundFont
 from riffstream.training.styles import Style
 from riffstream.training.synths import render_patch
@@ -175,15 +176,21 @@ def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) 
         ]
     look = str(rng.choice(style.production))
     opening = float(2 * BARS_IN_WINDOW * style.beats) if style.pump > 0.25 and rng.random() < 0.25 else 0.0
-    return Song(f"{style.name}/{index}", style, int(rng.integers(2**31)), bpm, bars, chords, sections, voices, look, opening)
+    return Song(
+        f"{style.name}/{index}", style, int(rng.integers(2**31)), bpm, bars, chords, sections, voices, look, opening
+    )
 
 
 _KIT_WORDS = {
-    "gm40": ("brushed drums", "brushes", "drums"), "gm32": ("jazz drums", "drums", "drum kit"),
-    "909": ("drum machine", "909 drums", "electronic drums"), "808": ("808 drums", "drum machine", "electronic drums"),
-    "hard": ("hard distorted drums", "electronic drums", "heavy drums"), "dusty": ("dusty drums", "lo-fi drums", "drums"),
-    "break": ("breakbeat drums", "drums", "chopped drums"), "chip": ("8-bit drums", "noise drums", "chip drums"),
-}  # fmt: skip
+    "gm40": ("brushed drums", "brushes", "drums"),
+    "gm32": ("jazz drums", "drums", "drum kit"),
+    "909": ("drum machine", "909 drums", "electronic drums"),
+    "808": ("808 drums", "drum machine", "electronic drums"),
+    "hard": ("hard distorted drums", "electronic drums", "heavy drums"),
+    "dusty": ("dusty drums", "lo-fi drums", "drums"),
+    "break": ("breakbeat drums", "drums", "chopped drums"),
+    "chip": ("8-bit drums", "noise drums", "chip drums"),
+}
 
 
 def perform(song: Song, soundfont: SoundFont | None) -> tuple[np.ndarray, list[Stem], np.ndarray]:
@@ -235,11 +242,15 @@ def perform(song: Song, soundfont: SoundFont | None) -> tuple[np.ndarray, list[S
             stems[place].wave = wave
     for stem, voice in zip(stems, song.voices, strict=True):
         if voice.instrument in AMPLIFIED and song.style.drive > 0:
-            stem.wave = _double_tracked(stem.wave, song.style.drive * float(rng.uniform(0.7, 1.3)), voice.role == "lead")
+            stem.wave = _double_tracked(
+                stem.wave, song.style.drive * float(rng.uniform(0.7, 1.3)), voice.role == "lead"
+            )
     balance(stems, rng, gains)
     windows = song.bars // BARS_IN_WINDOW
     levels = loudness_by_window(stems, samples / windows, windows)
-    mix = master(stems, song.look, bpm=song.bpm, seed=song.seed, room=song.style.room, pump=song.style.pump, opening=song.opening)
+    mix = master(
+        stems, song.look, bpm=song.bpm, seed=song.seed, room=song.style.room, pump=song.style.pump, opening=song.opening
+    )
     return mix, stems, levels
 
 

@@ -74,7 +74,9 @@ class SoundFont:
         """
         library = _library()
         if library is None:
-            raise RiffstreamError("libfluidsynth is not installed; on Debian: apt install fluidsynth fluid-soundfont-gm")
+            raise RiffstreamError(
+                "libfluidsynth is not installed; on Debian: apt install fluidsynth fluid-soundfont-gm"
+            )
         pointer = ctypes.c_void_p
         for name in ("new_fluid_settings", "new_fluid_synth"):
             getattr(library, name).restype = pointer

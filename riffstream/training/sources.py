@@ -10,9 +10,7 @@ from typing import Protocol
 from riffstream.errors import ParameterError
 from riffstream.training.grooves import groove_sources, mma_available
 from riffstream.training.songs import Song, compose
-from riffstream.training.styles import Style
-from riffstream.training.styles_acoustic import ACOUSTIC
-from riffstream.training.styles_electronic import ELECTRONIC
+from riffstream.training.styles import Style, own_styles
 
 __all__ = ["Source", "StyleSource", "all_sources"]
 
@@ -53,7 +51,7 @@ class StyleSource:
 
 @lru_cache(maxsize=4)
 def _all(soundfont: bool) -> tuple[Source, ...]:
-    own = [StyleSource(style, soundfont) for style in (*ELECTRONIC, *ACOUSTIC)]
+    own = [StyleSource(style, soundfont) for style in own_styles()]
     return (*own, *(groove_sources() if soundfont and mma_available() else ()))
 
 
