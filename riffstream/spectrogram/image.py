@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from riffstream.errors import MediaError, ParameterError
-from riffstream.spectrogram.params import SpectrogramParams
+from riffstream.spectrogram.params import ExifTag, SpectrogramParams
 
 __all__ = [
     "MAX_AMPLITUDE",
@@ -83,21 +83,21 @@ def amplitudes_from_image(
 def image_params(image: Image.Image, *, name: str = "the image") -> SpectrogramParams:
     """Parameters from an image's EXIF.
 
-    An image without them gets Riffusion's defaults, in mono, for as many rows as it has, and a ``UserWarning`` that
-    says so.
+    What it does not tell is as in Riffusion (mono; as many mel bins as the image has rows), with a ``UserWarning``
+    that says so.
 
     Raises:
         ParameterError: an EXIF value that is out of range.
     """
     exif = image.getexif()
-    if not SpectrogramParams.in_exif(exif):
-        warnings.warn(
-            f"{name} has no spectrogram parameters in its EXIF; assuming Riffusion's (44100 Hz, 10 ms hop, mono)",
-            UserWarning,
-            stacklevel=2,
-        )
-        return SpectrogramParams.riffusion().replace(num_frequencies=image.height)
-    return SpectrogramParams.from_exif(exif)
+    missing = SpectrogramParams.missing_in_exif(exif)
+    if not missing:
+        return SpectrogramParams.from_exif(exif)
+    told = len(missing) < len(SpectrogramParams.missing_in_exif({}))
+    what = ", ".join(missing) if told else "spectrogram parameters"
+    assumed = "for them" if told else "(44100 Hz, 10 ms hop, mono)"
+    warnings.warn(f"{name} has no {what} in its EXIF; assuming Riffusion's {assumed}", UserWarning, stacklevel=2)
+    return SpectrogramParams.from_exif({ExifTag.NUM_FREQUENCIES: image.height, **exif})
 
 
 def read_image(path: str | Path) -> Image.Image:

@@ -195,7 +195,12 @@ class SpectrogramParams:
     @staticmethod
     def in_exif(exif: Mapping[int, Any]) -> bool:
         """Whether these EXIF tags describe a spectrogram completely."""
-        return all(tag in exif for tag in _REQUIRED)
+        return not SpectrogramParams.missing_in_exif(exif)
+
+    @staticmethod
+    def missing_in_exif(exif: Mapping[int, Any]) -> list[str]:
+        """Names of the fields that these EXIF tags would have to tell and do not; empty where they tell all."""
+        return [tag.name.lower() for tag in _REQUIRED if tag not in exif]
 
     @classmethod
     def from_exif(cls, exif: Mapping[int, Any]) -> SpectrogramParams:

@@ -66,6 +66,14 @@ def test_image_without_parameters_says_so():
     assert params == SpectrogramParams.riffusion()
 
 
+def test_image_with_some_parameters_says_which_are_missing():
+    image = Image.new("RGB", (10, 256))
+    image.getexif().update({11000: 48000, 11005: 1})
+    with pytest.warns(UserWarning, match="has no step_size_ms, window_duration_ms"):
+        params = image_params(image)
+    assert (params.sample_rate, params.stereo, params.num_frequencies) == (48000, True, 256)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "I", "CMYK"])
 def test_any_pixel_mode_is_read(mode):
     assert amplitudes_from_image(Image.new(mode, (5, 8))).shape == (1, 8, 5)
