@@ -174,7 +174,7 @@ class Timeline(_Checked):
         send_lead_ms: how far ahead of the audible moment audio leaves. client_buffer_ms: what clients keep.
         crossfade_ms: at splices.
         ahead_s: finished audio kept ahead as insurance.
-        repeats: how often the last clip is repeated when nothing new comes, before silence.
+        repeats: how many clips long the last music is repeated when nothing new comes, before silence.
         idle_s: generation stops when nobody has listened for so long; 0: never.
         ring_s: committed audio kept for recordings, resuming and bursts.
         loudness_lufs: target of the slow gain; None turns it off. true_peak_dbtp: ceiling of the limiter.

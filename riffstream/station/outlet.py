@@ -162,9 +162,8 @@ class Outlet:
             self.closed = True
             self._stop()
             self._primed.set()
-            sinks, self._sinks = list(self._sinks.values()), {}
-            for sink in sinks:
-                sink(None)
+            self._hand_over(None)
+            self._sinks.clear()
 
     def _start(self) -> None:
         if self._linger is not None:
@@ -266,6 +265,9 @@ class Outlet:
         self._ring.append(chunk)
         while self._ring[0].sample_pos < sample_pos - KEPT_S * SAMPLE_RATE:
             self._ring.popleft()
+        self._hand_over(chunk)
+
+    def _hand_over(self, chunk: Chunk | None) -> None:
         for sink in list(self._sinks.values()):
             try:
                 sink(chunk)

@@ -326,7 +326,8 @@ class Program:
                 continue
             # A loop's last samples are those of the take: entering it there is no change at all.
             self._bridge(loop, end - self.fade, cue.offset, 0, cue, "loop")
-            over = end + self.settings.repeats * loop.length
+            clip = take.beats.slope * take.score.info.beats if take is not None else loop.length
+            over = end + max(1, round(self.settings.repeats * clip / loop.length)) * loop.length
             if self.mixer.last.kind == "loop":
                 self._bridge(Silence(), over, 0, SILENCE_FADE, cue, "silence")
 

@@ -1,9 +1,9 @@
 """Are the joins between clips audible? Measures them against the inside of the clips.
 
 At each place three things are measured over a few milliseconds: spectral flux (how much the spectrum changes), phase
-jump (how far partials stray from their own course; after Bello et al., "A tutorial on onset detection in music signals",
-IEEE TSAP 2005), and the step in level. Joins lie on bar lines, where notes begin anyway, so they are compared with the
-other bar lines (or beats) of the same music, by a permutation test.
+jump (how far partials stray from their own course; after Bello et al., "A tutorial on onset detection in music
+signals", IEEE TSAP 2005), and the step in level. Joins lie on bar lines, where notes begin anyway, so they are compared
+with the other bar lines (or beats) of the same music, by a permutation test.
 
 Pure numpy; used by tests and by ``riffstream bench stream``.
 """

@@ -93,6 +93,7 @@ class Supervisor:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
+        self._dying: list[subprocess.Popen[bytes]] = []  # killed, and to be collected
         self._link: Link | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._heard = 0.0
@@ -222,11 +223,7 @@ class Supervisor:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            self._reap(process)
-
-    def _reap(self, process: subprocess.Popen[bytes]) -> None:
-        if process.poll() is None and not self._loop.is_closed():
-            self._loop.call_later(0.05, self._reap, process)
+            self._dying = [each for each in (*self._dying, process) if each.poll() is None]
 
     def health(self) -> dict[str, Any]:
         """Figures for people and metrics; plain JSON values."""
@@ -257,8 +254,10 @@ class Supervisor:
                 await asyncio.sleep(0.02)
             self._link.close()
             self._link = None
-        if process is not None and process.poll() is None:
+        if process is not None:
             process.kill()
-            while process.poll() is None:
-                await asyncio.sleep(0.02)
+            self._dying.append(process)
+        while self._dying:
+            self._dying = [each for each in self._dying if each.poll() is None]
+            await asyncio.sleep(0.01)
         self._settled.set()

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riffstream import protocol
-from riffstream.config import StationConfig, Timeline as Settings
+from riffstream.config import StationConfig
+from riffstream.config import Timeline as Settings
 from riffstream.diffusion.journey import Journey
 from riffstream.station.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Piece
 from riffstream.station.program import Block

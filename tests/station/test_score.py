@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from riffstream.config import StationConfig
 from riffstream.diffusion.journey import Journey
-from riffstream.protocol import Prompt, Steer, decode_client
+from riffstream.protocol import Prompt, ProtocolError, Steer, decode_client
 from riffstream.station.messages import Info
 from riffstream.station.score import Here, Score
 
@@ -135,10 +136,7 @@ def test_every_accepted_steer_gives_a_score_that_can_be_played(steers: list[dict
     for number, fields in enumerate(steers):
         try:
             steer = decode_client(msgspec.json.encode({"type": "steer", "id": str(number), **fields}))
-        except ValueError:
-            continue
-        except Exception as error:
-            assert type(error).__name__ == "ProtocolError"
+        except ProtocolError:  # texts that are nothing but control characters
             continue
         assert isinstance(steer, Steer)
         change = now.steer(steer, here(now, 2, 16.0))

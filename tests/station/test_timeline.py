@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from riffstream import protocol
-from riffstream.config import StationConfig, Timeline as Settings
+from riffstream.config import StationConfig
+from riffstream.config import Timeline as Settings
 from riffstream.diffusion.journey import Journey
 from riffstream.station.messages import Failed, Job
 from riffstream.station.rendering import pitch_of

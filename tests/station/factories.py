@@ -1,0 +1,58 @@
+"""Renderers for generator processes that misbehave on purpose."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from riffstream.errors import CheckpointError
+from riffstream.station.messages import Job
+from riffstream.station.rendering import Report, ToneRenderer
+
+
+class Hostile(ToneRenderer):
+    """A metronome that goes wrong once, ``after`` jobs into its life; ``flag`` is a file that remembers it did."""
+
+    def __init__(self, how: str, flag: str, after: int = 3) -> None:
+        super().__init__(clicks=False)
+        self._how, self._flag, self._after = how, Path(flag), after
+        self._jobs_seen = 0
+
+    def submit(self, job: Job) -> None:
+        self._jobs_seen += 1
+        super().submit(job)
+
+    def step(self) -> list[Report]:
+        if self._jobs_seen > self._after and not self._flag.exists():
+            self._flag.touch()
+            match self._how:
+                case "crash":
+                    raise ValueError("broken on purpose")
+                case "exit":
+                    os._exit(1)
+                case "stall":
+                    time.sleep(60)
+                case "memory":
+                    raise MemoryError("not enough")
+                case "print":
+                    print("a library that prints", flush=True)
+                    os.write(1, b"and one that writes to the descriptor\n")
+        return super().step()
+
+
+def hostile(options: dict[str, Any], progress: Callable[[str], None]) -> Hostile:
+    progress("hostile")
+    options = {key: value for key, value in options.items() if key != "max_batch"}
+    return Hostile(**options)
+
+
+def unloadable(options: dict[str, Any], progress: Callable[[str], None]) -> ToneRenderer:
+    raise CheckpointError(f"there is no checkpoint {options['model']}")
+
+
+def slow_to_load(options: dict[str, Any], progress: Callable[[str], None]) -> ToneRenderer:
+    time.sleep(60)
+    return ToneRenderer()

@@ -1,0 +1,349 @@
+"""Stations in real time beside a real generator process (a metronome), which is killed, stalled and starved."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from riffstream import protocol
+from riffstream.config import Config, Generator, Limits, StationConfig, Timeline
+from riffstream.errors import ParameterError
+from riffstream.protocol import Event, Flags, Now, Prompt, Steer, Transport
+from riffstream.station.hub import CapReached, GeneratorError, Hub, UnknownStation
+from riffstream.station.messages import Configure
+from riffstream.station.outlet import Chunk
+from riffstream.station.station import Station
+
+FAST = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, ring_s=5.0)
+
+
+@asynccontextmanager
+async def playing(
+    *,
+    timeline: Timeline = FAST,
+    stations: dict[str, StationConfig] | None = None,
+    limits: Limits | None = None,
+    configure: Configure | None = None,
+    generator: Generator | None = None,
+    clock: Callable[[], float] | None = None,
+) -> AsyncIterator[Hub]:
+    config = Config(
+        generator=generator or Generator(model="tone", backoff_s=0.05, stall_s=1.0),
+        timeline=timeline,
+        limits=limits or Limits(),
+        stations=stations or {"main": StationConfig(prompts=("first",), bpm=120.0)},
+    )
+    more = {} if clock is None else {"clock": clock}
+    hub = Hub(config, configure=configure, **more)  # type: ignore[arg-type]
+    await hub.start()
+    try:
+        await hub.wait_ready(30)
+        yield hub
+    finally:
+        await hub.close()
+
+
+async def until(condition: Callable[[], bool], timeout: float = 15.0) -> None:
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def hostile(how: str, tmp_path: Path, **more: object) -> Configure:
+    return Configure("tests.station.factories:hostile", {"how": how, "flag": str(tmp_path / "flag"), **more})
+
+
+async def recorded(station: Station, meanwhile: Callable[[], Awaitable[None]]) -> np.ndarray:
+    """What a listener to PCM hears while something happens; its frames must follow each other."""
+    chunks: list[Chunk | None] = []
+    outlet = station.outlet("pcm_s16")
+    await outlet.started()
+    detach = outlet.attach(chunks.append)
+    await meanwhile()
+    detach()
+    frames = [chunk for chunk in chunks if chunk is not None]
+    for one, two in itertools.pairwise(frames):
+        assert two.seq == one.seq + 1
+        assert two.sample_pos == one.sample_pos + one.n_samples
+        assert two.rev >= one.rev
+    return np.concatenate([np.frombuffer(chunk.payload, "<i2").reshape(-1, 2) for chunk in frames])
+
+
+async def test_the_server_process_never_imports_torch() -> None:
+    code = "import riffstream.station.hub, riffstream.station.offline, sys; print('torch' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert out.strip() == b"False"
+
+
+async def test_a_station_plays_and_is_steered() -> None:
+    async with playing() as hub:
+        station = hub.get("main")
+        told: list[Now | Event] = []
+        station.subscribe(told.append)
+        lease = station.join()
+        replies: list[protocol.ServerMessage] = []
+        station.steer(Steer(id="a", prompts=(Prompt(text="second"),)), replies.append, by="test")
+        assert isinstance(replies[0], protocol.Scheduled)
+        await until(lambda: len(replies) == 2)
+        assert isinstance(replies[1], protocol.Applied)
+        at = replies[1].audible_at
+        await until(lambda: station.sample_pos > at)
+        await until(lambda: any(isinstance(each, Now) and each.rev == 1 for each in told))
+        assert station.now().state.prompts[0].text == "second"
+        assert station.state == station.now().state
+        assert station.sample_pos <= station.sent <= station.committed
+        assert station.rev == 1
+        start, pcm = station.recording(1.0)
+        assert start + len(pcm) == station.committed
+        assert pcm.any()
+        lease.close()
+        lease.close()
+        assert station.listeners == 0
+
+
+@pytest.mark.parametrize("how", ["kill", "crash", "exit", "stall", "memory", "print"])
+async def test_a_generator_that_fails_is_replaced_and_nobody_hears_it(how: str, tmp_path: Path) -> None:
+    configure = hostile("nothing" if how == "kill" else how, tmp_path)
+    async with playing(configure=configure) as hub:
+        station = hub.get("main")
+        station.join()
+        await until(lambda: how != "kill" or station.stats()["horizon_s"] > 5)
+
+        async def happening() -> None:
+            if how == "kill":
+                os.kill(hub.supervisor.pid or 0, signal.SIGKILL)
+            elif how == "print":
+                await until((tmp_path / "flag").exists)
+                await asyncio.sleep(1)
+                return
+            await until(lambda: hub.supervisor.restarts == 1)
+            await until(lambda: hub.supervisor.state == "ready")
+            replies: list[protocol.ServerMessage] = []
+            station.steer(Steer(id="a", prompts=(Prompt(text="after"),)), replies.append)
+            await until(lambda: len(replies) == 2)
+
+        pcm = await recorded(station, happening)
+        assert np.abs(np.diff(pcm[:, 0].astype(int))).max() < 32767 * 0.12
+        assert hub.health()["stations"]["main"]["underruns"] == 0
+        assert hub.supervisor.restarts == (0 if how == "print" else 1)
+        if how == "memory":
+            assert "out of memory" in hub.supervisor.reason
+
+
+async def test_out_of_memory_makes_the_next_batches_smaller(tmp_path: Path) -> None:
+    async with playing(configure=hostile("memory", tmp_path, max_batch=16)) as hub:
+        hub.get("main").join()
+        await until(lambda: hub.supervisor.restarts == 1)
+        assert hub.supervisor._configure.options["max_batch"] == 8
+
+
+async def test_a_model_that_cannot_be_loaded_is_reported() -> None:
+    configure = Configure("tests.station.factories:unloadable", {"model": "nowhere"})
+    with pytest.raises(GeneratorError, match="there is no checkpoint nowhere"):
+        async with playing(configure=configure):
+            pass
+
+
+async def test_a_load_that_never_ends_is_restarted() -> None:
+    hub = Hub(
+        Config(generator=Generator(model="tone", load_s=1.0, backoff_s=0.05)),
+        configure=Configure("tests.station.factories:slow_to_load", {}),
+    )
+    await hub.start()
+    await until(lambda: hub.supervisor.restarts >= 1)
+    replies: list[protocol.ServerMessage] = []
+    hub.get("main").steer(Steer(id="a", bpm=100.0), replies.append)
+    assert isinstance(replies[0], protocol.Rejected)
+    assert (replies[0].code, replies[0].retry_after_ms) == ("busy", 1000)
+    assert hub.get("main").now().state.prompts
+    await hub.close()
+    await hub.close()
+
+
+async def test_waits_between_restarts_double() -> None:
+    hub = Hub(
+        Config(generator=Generator(model="tone", backoff_s=0.1, backoff_max_s=0.3)),
+        configure=Configure("riffstream.station.rendering:no_such_thing", {}),
+    )
+    await hub.start()
+    loop = asyncio.get_running_loop()
+    times = []
+    for restarts in (1, 2, 3):
+        await until(lambda restarts=restarts: hub.supervisor.restarts >= restarts)  # type: ignore[misc]
+        times.append(loop.time())
+    assert hub.supervisor.state in ("waiting", "loading")
+    await hub.close()
+    assert hub.supervisor.state == "stopped"
+    assert times[2] - times[0] > 0.3
+
+
+async def test_stations_are_created_and_deleted_up_to_the_cap() -> None:
+    async with playing(limits=Limits(stations=2)) as hub:
+        station = await hub.create("second", StationConfig(prompts=("x",)))
+        await asyncio.wait_for(station.wait_ready(), 10)
+        ended: list[Chunk | None] = []
+        told: list[Now | Event] = []
+        station.outlet("opus").attach(ended.append)
+        station.subscribe(told.append)
+        with pytest.raises(ParameterError, match="a name that is not taken"):
+            await hub.create("second")
+        with pytest.raises(CapReached, match="2 stations already; allowed: 2"):
+            await hub.create("third")
+        with pytest.raises(ParameterError, match="1 to 40 of"):
+            await hub.create("No Good")
+        await hub.delete("second")
+        assert ended[-1] is None
+        assert told[-1].kind == "closed"  # type: ignore[union-attr]
+        with pytest.raises(UnknownStation, match="allowed: main"):
+            hub.get("second")
+        with pytest.raises(UnknownStation):
+            await hub.delete("second")
+        await hub.create("third")
+        assert set(hub.stations) == {"main", "third"}
+
+
+async def test_nobody_listening_pauses_and_a_listener_resumes_at_once() -> None:
+    async with playing(timeline=Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3)) as hub:
+        station = hub.get("main")
+        await until(lambda: bool(station.stats()["asleep"]))
+        asleep = station.committed
+        await asyncio.sleep(0.3)
+        assert station.committed == asleep
+        lease = station.join()
+        await asyncio.sleep(0.25)
+        assert station.committed > asleep
+        assert station.committed - asleep < 48_000  # on from there, no catching up
+        lease.close()
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+async def test_a_clock_that_jumps_does_not_disturb_the_stream(jump: float) -> None:
+    loop = asyncio.get_running_loop()
+    shift = 0.0
+
+    def clock() -> float:
+        return loop.time() + shift
+
+    async with playing(clock=clock, generator=Generator(model="tone", stall_s=3600, load_s=86400)) as hub:
+        station = hub.get("main")
+        station.join()
+        told: list[Now | Event] = []
+        station.subscribe(told.append)
+
+        async def happening() -> None:
+            nonlocal shift
+            shift = jump
+            await asyncio.sleep(0.6)
+
+        before = station.committed
+        pcm = await recorded(station, happening)
+        assert 0.2 * 48_000 < station.committed - before < 2 * 48_000
+        assert "clock_jump" in [each.kind for each in told if isinstance(each, Event)]
+        assert len(pcm) < 2.5 * 48_000
+
+
+async def test_an_outlet_gives_a_burst_and_fills_gaps_from_its_ring() -> None:
+    async with playing() as hub:
+        station = hub.get("main")
+        station.join()
+        await until(lambda: station.committed > 48_000)
+        for codec in ("opus", "mp3", "ogg", "aac", "wav", "mp4"):
+            outlet = station.outlet(codec)
+            await asyncio.wait_for(outlet.started(), 10)
+            burst = outlet.burst(0.5)
+            assert sum(chunk.n_samples for chunk in burst) >= 20_000, codec
+        outlet = station.outlet("opus")
+        last = outlet.next_seq - 3
+        missed = outlet.since(last)
+        assert missed is not None
+        assert [chunk.seq for chunk in missed[:2]] == [last + 1, last + 2]
+        assert outlet.since(10_000) is None
+        frame = protocol.unpack_frame(missed[0].frame)
+        assert (frame.seq, frame.sample_pos, frame.n_samples) == (last + 1, missed[0].sample_pos, missed[0].n_samples)
+        assert len(protocol.split_packets(frame.payload)) == 2
+        with pytest.raises(ParameterError, match="opus, pcm_s16, mp3"):
+            station.outlet("midi")
+
+
+async def test_an_outlet_stops_when_unused_and_marks_the_gap_when_it_comes_back() -> None:
+    async with playing() as hub:
+        station = hub.get("main")
+        station.join()
+        outlet = station.outlet("opus")
+        outlet._linger_s = 0.05
+        detach = outlet.attach(lambda chunk: None)
+        await outlet.started()
+        await until(lambda: outlet.next_seq > 2)
+        detach()
+        await until(lambda: not outlet.running)
+        seq = outlet.next_seq
+        chunks: list[Chunk | None] = []
+        outlet.attach(chunks.append)
+        await until(lambda: len(chunks) > 1)
+        assert chunks[0] is not None
+        assert chunks[0].seq == seq
+        assert chunks[0].flags & Flags.DISCONTINUITY
+        assert outlet.since(seq - 1) is None
+
+
+async def test_a_sink_that_fails_harms_nobody_else() -> None:
+    async with playing() as hub:
+        station = hub.get("main")
+        station.join()
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("a listener's fault")
+
+        station.subscribe(broken)
+        outlet = station.outlet("pcm_s16")
+        outlet.attach(broken)
+        heard: list[Chunk | None] = []
+        outlet.attach(heard.append)
+        station.steer(Steer(id="a", bpm=90.0), broken)
+        await until(lambda: len(heard) > 10)
+        assert station.rev == 1
+
+
+async def test_a_station_that_may_not_be_steered_says_so() -> None:
+    async with playing(stations={"main": StationConfig(prompts=("x",), steer=False)}) as hub:
+        replies: list[protocol.ServerMessage] = []
+        hub.get("main").steer(Steer(id="a", bpm=90.0), replies.append)
+        hub.get("main").transport(Transport(id="b", op="pause"), replies.append)
+        assert [reply.code for reply in replies if isinstance(reply, protocol.Rejected)] == ["forbidden", "forbidden"]
+
+
+async def test_the_log_of_a_live_station_replays_to_what_was_heard(tmp_path: Path) -> None:
+    from riffstream.station.offline import replay
+    from riffstream.station.rendering import ToneRenderer
+
+    path = tmp_path / "live.jsonl"
+    stations = {"main": StationConfig(prompts=("first",), save_log=str(path))}
+    async with playing(stations=stations) as hub:
+        station = hub.get("main")
+        station.join()
+
+        async def happening() -> None:
+            replies: list[protocol.ServerMessage] = []
+            station.steer(Steer(id="a", prompts=(Prompt(text="second"),)), replies.append)
+            await until(lambda: len(replies) == 2)
+            os.kill(hub.supervisor.pid or 0, signal.SIGKILL)
+            await until(lambda: hub.supervisor.restarts == 1 and hub.supervisor.state == "ready")
+            station.steer(Steer(id="b", key=4.0, at="beat"), replies.append)
+            await until(lambda: len(replies) == 4)
+            await asyncio.sleep(0.3)
+
+        await recorded(station, happening)
+        start, heard = station.recording(5.0)
+    again = np.concatenate(list(replay(path, ToneRenderer())))
+    assert len(again) >= start + len(heard)
+    assert np.abs(again[start : start + len(heard)] - heard).max() <= 0.51 / 32767  # the ring holds int16
