@@ -12,6 +12,7 @@ import torch
 from riffstream.diffusion.checkpoint_device import pick_device, pick_dtype
 from riffstream.diffusion.checkpoint_hub import download, is_hub_id
 from riffstream.diffusion.family import Family
+from riffstream.diffusion.mini_files import read_json
 from riffstream.errors import CheckpointError, ParameterError
 
 __all__ = ["Checkpoint"]
@@ -88,8 +89,6 @@ def _load_mini(folder: Path, device: torch.device, dtype: Any, lora: tuple[Any, 
 
 def _is_mini(folder: Path) -> bool:
     """The family of a folder, from ``model_index.json``; CheckpointError when it is neither of the two."""
-    from riffstream.diffusion.sd_parts import read_json
-
     if not (folder / "model_index.json").is_file():
         single = sorted(folder.glob("*.safetensors"))
         hint = f"; to load the single file in it, give {single[0]}" if single else ""

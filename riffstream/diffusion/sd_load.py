@@ -14,9 +14,10 @@ from riffstream.diffusion import sd15
 from riffstream.diffusion.checkpoint_hub import download
 from riffstream.diffusion.family import TrainingSchedule
 from riffstream.diffusion.lora import LoraSpec, merge_lora
+from riffstream.diffusion.mini_files import read_json
 from riffstream.diffusion.sd import SdOptions, StableDiffusion
 from riffstream.diffusion.sd_ldm import split_single_file
-from riffstream.diffusion.sd_parts import build, read_json, read_part, read_tensors, text_encoder_names, vae_names
+from riffstream.diffusion.sd_parts import build, read_part, read_tensors, text_encoder_names, vae_names
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.spectrogram.params import SpectrogramParams
 

@@ -6,7 +6,6 @@ is checked: diffusers' own loader would need the hub's metadata and fills what i
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,25 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from riffstream import _torchaudio  # noqa: F401  (before transformers, which imports torchaudio)
+from riffstream.diffusion.mini_files import read_json
 from riffstream.errors import CheckpointError
 
-__all__ = ["build", "read_json", "read_part", "read_tensors", "text_encoder_names", "vae_names"]
+__all__ = ["build", "read_part", "read_tensors", "text_encoder_names", "vae_names"]
 
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or CheckpointError naming the file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} holds no {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return value
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

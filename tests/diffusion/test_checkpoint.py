@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,6 +305,15 @@ def test_a_mini_folder_is_recognised(mini_folder: Path) -> None:
     for option in ({"lora": ["x.safetensors"]}, {"options": SdOptions()}):
         with pytest.raises(ParameterError, match="only with Stable Diffusion"):
             Checkpoint.load(mini_folder, **option)  # type: ignore[arg-type]
+
+
+def test_the_embedded_model_loads_without_the_big_libraries(mini_folder: Path) -> None:
+    code = (
+        "import sys; from riffstream import Checkpoint; Checkpoint.load(sys.argv[1], device='cpu');"
+        "print({'torchaudio', 'transformers', 'diffusers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(mini_folder)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def test_devices_that_are_not_here_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
