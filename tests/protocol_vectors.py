@@ -1,0 +1,137 @@
+"""Golden vectors of the wire protocol, for every client: ``python -m tests.protocol_vectors`` writes the file.
+
+``messages``: JSON texts with their direction; a client must read them, and write the same values. ``frames``: binary
+frames as hex, with the fields that they hold. ``rejected``: texts that a server must refuse, with the code and field.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from riffstream import protocol
+from riffstream.protocol import AudioFrame, Codec, Flags
+
+FILE = Path(__file__).parent / "data" / "protocol_vectors.json"
+
+STATE = protocol.State(
+    prompts=(protocol.Prompt(text="bossa nova", weight=0.75), protocol.Prompt(text="rain 🌧", weight=0.25)),
+    negative="drums",
+    seed=42,
+    seed_image="og_beat",
+    denoising=0.6,
+    guidance=4.0,
+    bpm=118.5,
+    key=-2.0,
+    steered=True,
+)
+
+CLIENT: list[protocol.ClientMessage] = [
+    protocol.Hello(v=1, codecs=("opus", "pcm_s16"), steer=True),
+    protocol.Hello(v=1, token="secret", resume=protocol.Resume(session="s1", last_seq=4294967295)),
+    protocol.Steer(id="1", prompts=(protocol.Prompt(text="jazz"), protocol.Prompt(text="café", weight=0.5)), at="bar"),
+    protocol.Steer(id="2", bpm=90.0, key=3.0, ramp_s=8.0, if_rev=7),
+    protocol.Steer(id="3", bpm=None, seed_image=None, prompts=None),
+    protocol.Transport(id="4", op="skip"),
+    protocol.Clock(t0=123456.75),
+    protocol.Stats(buffer_ms=203.5, underruns=0, played=480000),
+    protocol.Bye(reason="closed"),
+]
+
+SERVER: list[protocol.ServerMessage] = [
+    protocol.Welcome(
+        v=1,
+        session="s1",
+        role="dj",
+        station="main",
+        sample_rate=48000,
+        channels=2,
+        codec="opus",
+        frame_ms=100,
+        sample_pos=9007199254740991,
+        rev=3,
+        state=STATE,
+        limits=protocol.Limits(),
+        caps=protocol.Caps(model="mini", beats_per_clip=8.0),
+    ),
+    protocol.Scheduled(id="1", rev=4, audible_at=1000000, audible_in_ms=812.5),
+    protocol.Applied(id="1", rev=4, audible_at=999360),
+    protocol.Superseded(id="1", by="2"),
+    protocol.Rejected(id="9", code="bad_request", message="bpm: no", field="bpm"),
+    protocol.Rejected(code="rate_limited", message="slow down", retry_after_ms=1500),
+    protocol.Now(rev=4, sample_pos=1000000, state=STATE, alpha=0.5, clip=17, beat=41.25),
+    protocol.Event(kind="underrun", sample_pos=5, rev=4),
+    protocol.Event(kind="listeners", listeners=12),
+    protocol.ClockReply(t0=123456.75, t1=5000.25, t2=5000.5, sample_pos=240000),
+    protocol.Bye(reason="restart", reconnect_ms=500),
+]
+
+FRAMES = [
+    AudioFrame(0, 0, 960, 0, protocol.join_packets([b"\xfc\xff\xfe"])),
+    AudioFrame(7, 48000, 1920, 3, protocol.join_packets([b"\x01" * 300, b""]), flags=Flags.DISCONTINUITY),
+    AudioFrame(
+        4294967295,
+        9007199254740991,
+        2,
+        4294967295,
+        b"\x00\x80\xff\x7f\x01\x00\xff\xff",
+        codec=Codec.PCM_S16,
+        flags=Flags.SILENCE,
+    ),
+]
+
+REJECTED = [
+    ("{", "bad_request", None),
+    ("[]", "bad_request", None),
+    ('{"type":"dance","id":"a"}', "bad_request", "type"),
+    ('{"id":"a"}', "bad_request", "type"),
+    ('{"type":"steer"}', "bad_request", "id"),
+    ('{"type":"steer","id":""}', "bad_request", "id"),
+    ('{"type":"steer","id":"a","bpm":39}', "bad_request", "bpm"),
+    ('{"type":"steer","id":"a","key":"C"}', "bad_request", "key"),
+    ('{"type":"steer","id":"a","denoising":1.5}', "bad_request", "denoising"),
+    ('{"type":"steer","id":"a","at":"now"}', "bad_request", "at"),
+    ('{"type":"steer","id":"a","prompts":[]}', "bad_request", "prompts"),
+    ('{"type":"steer","id":"a","prompts":[{"text":"x","weight":11}]}', "bad_request", "prompts[0].weight"),
+    ('{"type":"steer","id":"a","prompts":[{"text":"x","weight":0}]}', "bad_request", "prompts"),
+    ('{"type":"steer","id":"a","prompts":[{"text":"\\u0007\\u202e"}]}', "prompt_rejected", "prompts[0].text"),
+    (json.dumps({"type": "steer", "id": "a", "prompts": [{"text": "x" * 301}]}), "prompt_rejected", "prompts[0].text"),
+    ('{"type":"transport","id":"a","op":"rewind"}', "bad_request", "op"),
+]
+
+
+def vectors() -> dict[str, Any]:
+    """All vectors as plain values."""
+    return {
+        "protocol": protocol.SUBPROTOCOL,
+        "messages": [{"from": "client", "json": json.loads(protocol.encode(message))} for message in CLIENT]
+        + [{"from": "server", "json": json.loads(protocol.encode(message))} for message in SERVER],
+        "frames": [
+            {
+                "hex": protocol.pack_frame(frame).hex(),
+                "seq": frame.seq,
+                "sample_pos": frame.sample_pos,
+                "n_samples": frame.n_samples,
+                "rev": frame.rev,
+                "kind": int(frame.kind),
+                "codec": frame.codec.name.lower(),
+                "discontinuity": bool(frame.flags & Flags.DISCONTINUITY),
+                "silence": bool(frame.flags & Flags.SILENCE),
+                "packets": [part.hex() for part in protocol.split_packets(frame.payload)]
+                if frame.codec is Codec.OPUS
+                else [frame.payload.hex()],
+            }
+            for frame in FRAMES
+        ],
+        "rejected": [{"text": text, "code": code, "field": field} for text, code, field in REJECTED],
+    }
+
+
+def text() -> str:
+    """The file's content."""
+    return json.dumps(vectors(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")
