@@ -213,12 +213,13 @@ class Radio:
 
     async def close(self) -> None:
         """Leave. Idempotent; blocks already received can still be taken."""
+        socket = self._socket
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._socket is not None:
+        if socket is not None:
             with contextlib.suppress(OSError, ConnectionClosed):
-                await self._socket.close()
+                await socket.close()
         self._finish(None)
 
     def __aiter__(self) -> AsyncIterator[Block]:
@@ -346,7 +347,10 @@ class Radio:
                 data = await socket.recv()
                 if isinstance(data, bytes):
                     continue
-                message = protocol.decode_server(data)
+                try:
+                    message = protocol.decode_server(data)
+                except protocol.ProtocolError as error:
+                    raise RadioError("internal", f"{self.url} does not speak {protocol.SUBPROTOCOL}: {error}") from None
                 if isinstance(message, protocol.Rejected):
                     raise RadioError(
                         message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms
@@ -376,6 +380,9 @@ class Radio:
                 await self._mend(pause_ms / 1000)
         except RadioError as error:
             self._finish(error)
+        except Exception as error:  # whoever iterates must not wait for a task that is dead
+            self._finish(RadioError("internal", f"{type(error).__name__}: {error}"))
+            raise
 
     async def _mend(self, pause_s: float) -> None:
         longest = FIRST_PAUSE_S
@@ -404,10 +411,10 @@ class Radio:
         reporter = asyncio.create_task(self._report())
         try:
             async for data in self._socket:
-                if isinstance(data, bytes):
-                    self._take(protocol.unpack_frame(data))
-                    continue
                 try:
+                    if isinstance(data, bytes):
+                        self._take(protocol.unpack_frame(data))
+                        continue
                     message = protocol.decode_server(data)
                 except protocol.ProtocolError:
                     continue  # a newer server's message

@@ -81,7 +81,7 @@ class _Pipe:
 
 
 def _sink(args: argparse.Namespace, stack: ExitStack) -> _Sink:
-    from riffstream.audio.files import AudioFileWriter
+    from riffstream.audio.writing import AudioFileWriter
 
     if args.output == "-":
         return _Pipe(sys.stdout.buffer)
@@ -98,18 +98,21 @@ def _sink(args: argparse.Namespace, stack: ExitStack) -> _Sink:
 async def _listen(args: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
+    from riffstream.audio.writing import file_format
     from riffstream.client import connect
 
+    if args.output not in (None, "-"):
+        file_format(args.output)
+    radio = connect(
+        args.url,
+        station=args.station,
+        token=args.token or os.environ.get("RIFFSTREAM_TOKEN"),
+        codec=args.codec,
+        steer=bool(args.steer),
+    )
     with ExitStack() as stack:
-        sink = _sink(args, stack)
-        radio = connect(
-            args.url,
-            station=args.station,
-            token=args.token or os.environ.get("RIFFSTREAM_TOKEN"),
-            codec=args.codec,
-            steer=bool(args.steer),
-        )
         async with radio:
+            sink = _sink(args, stack)
             steered: list[dict[str, Any]] = []
             steering = asyncio.create_task(_steer(radio, args.steer, steered))
             bar = stack.enter_context(

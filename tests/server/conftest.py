@@ -41,7 +41,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """``running(limits={"steer_burst": 100})``: a server with these settings; ``speed`` plays by itself."""
     sections.setdefault("server", {}).setdefault("drain_s", 1.0)
-    sections["server"]["port"] = 0
+    sections["server"].setdefault("port", 0)
     hub = FakeHub(*names, speed=speed, preroll=preroll)
     server = Server(Config.from_dict(sections), hub)
     await server.start()

@@ -1,0 +1,161 @@
+"""``riffstream serve`` and ``riffstream listen`` as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+import riffstream
+from riffstream.client import RadioError
+from tests.server.conftest import open_socket
+from tests.server.test_sockets import HELLO, Client
+
+COMMAND = [sys.executable, "-m", "riffstream"]
+
+
+class Process:
+    """A server with the test generator, and the address that it printed."""
+
+    def __init__(self, *options: str) -> None:
+        self.popen = subprocess.Popen(
+            [*COMMAND, "serve", "--port", "0", "--model", "tone", "--json", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.popen.stdout is not None
+        line = self.popen.stdout.readline()
+        assert line, self.popen.communicate()[1]
+        self.url = str(json.loads(line)["url"])
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float, str]:
+        """Exit code, seconds that it took, and what was logged."""
+        began = time.monotonic()
+        self.popen.send_signal(number)
+        _, logged = self.popen.communicate(timeout=30)
+        return self.popen.returncode, time.monotonic() - began, logged
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Process]:
+    process = Process()
+    yield process
+    code, _, logged = process.end()
+    assert code == 0, logged
+
+
+async def welcome(url: str) -> None:
+    """Wait until there is sound."""
+    async with asyncio.timeout(30):
+        async with riffstream.connect(url) as radio:
+            await anext(radio)
+
+
+async def test_a_real_station_plays_and_is_steered(served: Process) -> None:
+    await welcome(served.url)
+    async with riffstream.connect(served.url) as radio, asyncio.timeout(30):
+        first = await anext(radio)
+        applied = await radio.steer("church bells", bpm=100)
+        assert applied.audible_at > first.sample_pos
+        position = first.sample_pos + len(first.samples)
+        loud = 0.0
+        while position <= applied.audible_at:
+            block = await anext(radio)
+            assert block.sample_pos == position
+            position += len(block.samples)
+            loud = max(loud, float(abs(block.samples).max()))
+        assert block.rev == applied.rev
+    assert 0.05 < loud <= 1.0
+
+
+def test_listen_records_and_reports(served: Process, tmp_path: Path) -> None:
+    file = tmp_path / "out.flac"
+    command = [*COMMAND, "listen", served.url, "-o", str(file), "--seconds", "1.5", "--steer", "rain", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["seconds"] == 1.5
+    assert report["discontinuities"] == 0
+    info = soundfile.info(file)
+    assert (info.frames, info.samplerate, info.channels) == (72_000, 48_000, 2)
+
+
+def test_listen_writes_raw_samples_to_a_pipe(served: Process) -> None:
+    command = [*COMMAND, "listen", served.url, "-o", "-", "--seconds", "0.5", "--quiet"]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert len(done.stdout) == 24_000 * 2 * 4
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["listen", "ftp://x"], "an address like"),
+        (["listen", "http://127.0.0.1:9", "-o", "x.wav"], "cannot reach"),
+        (["listen", "http://127.0.0.1:9", "-o", "x.xyz"], "wav"),
+        (["listen", "http://127.0.0.1:9", "--seconds", "-1"], "more than 0"),
+        (["serve", "--port", "70000"], "0 to 65535"),
+        (["serve", "--config", "nowhere.toml"], "nowhere.toml"),
+        (["serve", "--host", "203.0.113.7", "--port", "0", "--model", "tone"], "203.0.113.7"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_in_use_is_told_plainly(served: Process) -> None:
+    port = served.url.rsplit(":", 1)[1]
+    done = subprocess.run(
+        [*COMMAND, "serve", "--port", port, "--model", "tone"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert f"port {port} on 127.0.0.1 is in use" in done.stderr
+
+
+def test_a_public_address_without_a_token_is_warned_about() -> None:
+    process = Process("--host", "0.0.0.0")
+    code, _, logged = process.end(signal.SIGINT)
+    assert code == 0
+    warnings = [json.loads(line) for line in logged.splitlines() if '"warning"' in line]
+    assert any("may steer" in each["event"] for each in warnings)
+    assert process.url.startswith("http://localhost:")
+
+
+async def test_sigterm_under_load_says_bye_and_leaves_in_time() -> None:
+    process = await asyncio.to_thread(Process)
+    await welcome(process.url)
+    sockets = [
+        await open_socket(f"{process.url.replace('http', 'ws', 1)}/ws/main", subprotocols=["riffstream.v1"])
+        for _ in range(19)
+    ]
+    clients = [Client(socket) for socket in sockets]
+    for client in clients:
+        await client.send(**(HELLO | {"codecs": ["opus"]}))
+        await client.message("welcome")
+    ending = asyncio.create_task(asyncio.to_thread(process.end))
+    codes = await asyncio.gather(*(client.ended() for client in clients))
+    code, seconds, logged = await ending
+    assert code == 0, logged
+    assert seconds < 15
+    assert set(codes) == {1012}
+    byes = [client.messages[-1] for client in clients]
+    assert {bye["type"] for bye in byes} == {"bye"}
+    assert len({bye["reconnect_ms"] for bye in byes}) > 5
+    assert "Traceback" not in logged
+    with pytest.raises(RadioError, match="cannot reach"):
+        await riffstream.connect(process.url).__aenter__()
