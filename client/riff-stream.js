@@ -13,6 +13,7 @@
  *   autoplay  start without a click, where the browser allows it
  *   theme     "dark" (default) or "light"
  *   transport "auto" (default), "opus", "pcm" or "mp3"
+ *   steer     this page will change the music: changes are heard half a second sooner, at some cost to the server
  * Properties  state, now (the station's last `now`), volume (0..1)
  * Methods     play(), pause(), steer(change), tune(station)
  * Events      statechange, now, applied, rejected (CustomEvent; the message is in `detail`)
@@ -61,14 +62,16 @@ class RiffStream extends HTMLElement {
     this.button = /** @type {HTMLButtonElement} */ (root.querySelector("button"));
     this.line = /** @type {HTMLElement} */ (root.querySelector("#now"));
     this.stateLine = /** @type {HTMLElement} */ (root.querySelector("#state"));
-    this.button.addEventListener("click", () => (this.player?.wanted ? this.pause() : this.play()));
+    this.button.addEventListener("click", () => (this.player?.wanted && this.state !== "blocked" ? this.pause() : this.play()));
     /** @type {Player|null} */
     this.player = null;
     this.frame = 0;
-    /** @type {SpectrumRing|null} */
-    this.ring = null;
+    this.ring = new SpectrumRing();
+    /** @type {import("./src/visualiser.js").Marker[]} */
+    this.markers = [];
     /** @type {Float32Array<ArrayBuffer>|null} */
     this.levels = null;
+    this.still = false; // the picture of a silent player is drawn
   }
 
   connectedCallback() {
@@ -76,18 +79,33 @@ class RiffStream extends HTMLElement {
       server: this.getAttribute("src") || new URL(import.meta.url).origin,
       station: this.getAttribute("station") ?? "main",
       transport: /** @type {any} */ (this.getAttribute("transport") ?? "auto"),
+      steer: this.hasAttribute("steer"),
     });
     this.player = player;
     this.visualiser = new Visualiser2D(this.canvas);
     player.addEventListener("state", () => {
-      this.stateLine.textContent = player.state;
-      this.button.setAttribute("aria-pressed", String(player.wanted));
-      this.button.setAttribute("aria-label", player.wanted ? "Pause" : "Play");
+      this.stateLine.textContent = player.state === "blocked" ? "click to start" : player.state;
+      const on = player.wanted && player.state !== "blocked";
+      this.button.setAttribute("aria-pressed", String(on));
+      this.button.setAttribute("aria-label", on ? "Pause" : "Play");
       this.announce("statechange", { state: player.state, detail: player.detail });
     });
     for (const name of ["now", "applied", "rejected"]) {
       player.addEventListener(name, (event) => this.announce(name, /** @type {CustomEvent} */ (event).detail));
     }
+    player.addEventListener("columns", (event) => {
+      const { first, levels } = /** @type {CustomEvent} */ (event).detail;
+      this.ring.put(first, levels);
+    });
+    let before = "";
+    player.addEventListener("now", (event) => {
+      const { sample_pos: samplePos, state } = /** @type {CustomEvent} */ (event).detail;
+      const label = promptLine(state.prompts);
+      if (before && before !== label) this.markers.push({ samplePos, label, pending: false });
+      this.markers.splice(0, this.markers.length - 20);
+      before = label;
+    });
+    player.look(this.hasAttribute("visual"));
     const show = () => (this.line.textContent = promptLine((player.now ?? player.welcome)?.state.prompts) || "riffstream");
     player.addEventListener("welcome", show);
     player.addEventListener("now", show);
@@ -117,6 +135,8 @@ class RiffStream extends HTMLElement {
   refresh() {
     this.bar.hidden = !this.hasAttribute("controls");
     this.canvas.hidden = !this.hasAttribute("visual");
+    this.still = false;
+    this.player?.look(!this.canvas.hidden);
     this.visualiser?.setTheme(this.getAttribute("theme") === "light" ? "light" : "dark");
     if (this.canvas.hidden) cancelAnimationFrame(this.frame);
     else if (!this.frame) this.draw();
@@ -125,17 +145,19 @@ class RiffStream extends HTMLElement {
 
   draw() {
     this.frame = requestAnimationFrame(() => this.draw());
-    const player = this.player;
-    if (!player || !this.visualiser) return;
+    const { player, visualiser, ring } = this;
+    if (!player || !visualiser) return;
     const { analyser, position } = player;
-    let fresh = 0;
-    if (analyser && position !== null && player.state !== "paused") {
-      this.ring ??= new SpectrumRing(analyser.frequencyBinCount, SAMPLE_RATE);
+    if (position === null || player.state === "paused") {
+      if (this.still) return;
+      this.still = true;
+    } else this.still = false;
+    if (player.transport === "mp3" && analyser && position !== null) {
       this.levels ??= new Float32Array(analyser.frequencyBinCount);
       analyser.getFloatFrequencyData(this.levels);
-      fresh = this.ring.push(this.levels, position);
+      ring.listen(this.levels, position, SAMPLE_RATE);
     }
-    this.visualiser.draw(this.ring, fresh, position ?? 0, player.now, [], SAMPLE_RATE);
+    visualiser.draw({ ring, position: position ?? 0, now: player.now, markers: this.markers, sampleRate: SAMPLE_RATE });
   }
 
   get state() {

@@ -10,6 +10,7 @@ const CLOCK_EVERY_MS = 5000;
 const STATS_EVERY_MS = 5000;
 /** With no message for this long the line is dead, whatever TCP says: frames come several times a second. */
 const SILENT_LINE_MS = 12000;
+const QUEUE = 32;
 
 /**
  * @typedef {"connecting"|"open"|"reconnecting"|"full"|"forbidden"|"restarting"|"closed"} LinkState
@@ -58,6 +59,8 @@ export class Connection {
     this.beat = undefined;
     /** ms to wait as the server asked in `bye` or `rejected`, for the next attempt only */
     this.askedDelayMs = -1;
+    /** @type {object[]} said before the welcome; sent after it */
+    this.queue = [];
     /** @type {LinkState} */
     this.state = "closed";
   }
@@ -73,6 +76,7 @@ export class Connection {
     this.wanted = false;
     this.session = null;
     this.lastSeq = -1;
+    this.queue = [];
     clearTimeout(this.retry);
     clearInterval(this.beat);
     this.drop(1000);
@@ -88,13 +92,18 @@ export class Connection {
   }
 
   /**
+   * Send a message; before the welcome it waits for it. What waits when a line is lost is dropped with it, so that an old
+   * wish never comes true at a bad moment.
    * @param {object} message
-   * @returns {boolean} whether it left
    */
+  ask(message) {
+    if (this.state === "open") this.send(message);
+    else if (this.queue.length < QUEUE) this.queue.push(message);
+  }
+
+  /** @param {object} message */
   send(message) {
-    if (this.socket?.readyState !== 1) return false;
-    this.socket.send(JSON.stringify(message));
-    return true;
+    if (this.socket?.readyState === 1) this.socket.send(JSON.stringify(message));
   }
 
   /** @param {LinkState} state @param {string} [detail] */
@@ -153,6 +162,7 @@ export class Connection {
   /** @param {{code: number, reason: string}} event */
   lostSocket(event) {
     this.socket = null;
+    this.queue = [];
     clearInterval(this.beat);
     if (!this.wanted) return;
     const planned = BACKOFF_MS[Math.min(this.attempts, BACKOFF_MS.length - 1)];
@@ -162,7 +172,8 @@ export class Connection {
     this.attempts++;
     if (!["full", "restarting"].includes(this.state)) this.setState("reconnecting", event.reason);
     clearTimeout(this.retry);
-    this.retry = setTimeout(() => this.connect("reconnecting"), delay);
+    // While the server is known to be full or restarting, trying again changes nothing that one could see.
+    this.retry = setTimeout(() => this.connect(this.state === "full" || this.state === "restarting" ? this.state : "reconnecting"), delay);
   }
 
   /** @param {string} data */
@@ -179,6 +190,7 @@ export class Connection {
       this.attempts = 0;
       this.setState("open");
       this.send({ type: "clock", t0: this.now() });
+      for (const message of this.queue.splice(0)) this.send(message);
     } else if (message.type === "clock") {
       this.latencyMs = Math.max(0, this.now() - message.t0 - (message.t2 - message.t1));
     } else if (message.type === "bye") {

@@ -14,11 +14,18 @@ export class Pacer {
   /** @param {number} sampleRate */
   constructor(sampleRate) {
     this.sampleRate = sampleRate;
+    this.minMs = TARGET_MIN_MS;
     this.targetMs = TARGET_MIN_MS;
     this.calmMs = 0;
     this.average = -1; // smoothed fill, samples
     this.rate = 1;
     this.open = false;
+  }
+
+  /** Frames of `frameMs` arrive at a stroke: hold back one of them and some for the network. @param {number} frameMs */
+  setFrame(frameMs) {
+    this.minMs = Math.min(TARGET_MAX_MS, Math.max(TARGET_MIN_MS, frameMs + 100));
+    this.targetMs = Math.max(this.targetMs, this.minMs);
   }
 
   get target() {
@@ -46,8 +53,8 @@ export class Pacer {
     this.rate += (1 + wanted - this.rate) * 0.01;
     if (wanted === 0 && Math.abs(this.rate - 1) < 1e-5) this.rate = 1;
     this.calmMs += (1000 * block) / this.sampleRate;
-    if (this.calmMs > CALM_MS && this.targetMs > TARGET_MIN_MS) {
-      this.targetMs = Math.max(TARGET_MIN_MS, this.targetMs - 10);
+    if (this.calmMs > CALM_MS && this.targetMs > this.minMs) {
+      this.targetMs = Math.max(this.minMs, this.targetMs - 10);
       this.calmMs = 0;
     }
     return this.rate;

@@ -3,13 +3,17 @@
  * The player without a face: chooses a transport, owns the audio graph, speaks for the listener, and tells what is being
  * heard now. The page and the web component are both built on it.
  *
- * Events (CustomEvent, data in `detail`): state, welcome, now, scheduled, applied, superseded, rejected, event, report.
+ * Events (CustomEvent, data in `detail`): state, welcome, now, scheduled, applied, superseded, rejected, event, report,
+ * columns ({first, levels}: the spectrogram of what is about to be heard).
  */
 import { SAMPLE_RATE } from "./protocol.js";
 
+/** What the server has committed beyond what its clock calls audible: its send lead and the buffer that it reckons with. */
+const LIVE_LEAD_S = 0.45;
+
 /**
  * @typedef {"idle"|"connecting"|"buffering"|"playing"|"paused"|"behind"|"reconnecting"|"full"|"forbidden"|"restarting"|
- *   "unsupported"} PlayerState
+ *   "blocked"|"unsupported"} PlayerState   blocked: the browser wants a click before it lets sound out
  * @typedef {"opus"|"pcm"|"mp3"} TransportName
  *
  * @typedef {object} Report   about every 50 ms while sound is wanted
@@ -19,12 +23,14 @@ import { SAMPLE_RATE } from "./protocol.js";
  * @property {number} rate           read rate of the drift correction
  * @property {number} underruns
  * @property {number} overruns
+ * @property {number} [skips]        times that it skipped to live
  *
  * @typedef {object} PlayerOptions
  * @property {string} [server]       origin of the server, "https://example.org" (default: the page's own)
  * @property {string} [station]
  * @property {string|null} [token]
  * @property {TransportName|"auto"} [transport]
+ * @property {boolean} [steer]        whether changes are likely: the server then sends shorter frames (default: true)
  */
 
 /** @returns {TransportName|null} the best that this browser and page can do */
@@ -55,6 +61,7 @@ export class Player extends EventTarget {
     this.server = new URL(server, location.href);
     this.station = options.station ?? "main";
     this.token = options.token ?? null;
+    this.steering = options.steer ?? true;
     this.transport = !options.transport || options.transport === "auto" ? bestTransport() : options.transport;
     /** @type {PlayerState} */
     this.state = this.transport ? "idle" : "unsupported";
@@ -81,6 +88,8 @@ export class Player extends EventTarget {
     this.gain = null;
     /** @type {AudioWorkletNode|null} */
     this.node = null;
+    /** @type {Promise<void>|undefined} of the worklet */
+    this.module = undefined;
     /** @type {Worker|null} */
     this.worker = null;
     /** @type {HTMLAudioElement|null} */
@@ -88,9 +97,10 @@ export class Player extends EventTarget {
     this.lastReportAt = 0; // context time
     /** What the server's clock said is audible, for transports that do not carry it. */
     this.clock = { samplePos: 0, at: 0 };
-    /** @type {Map<string, {applied: (value: any) => void, failed: (error: Error) => void}>} */
+    /** @type {Map<string, {applied: (value: any) => void, failed: (error: Error) => void, scheduled?: (value: any) => void}>} */
     this.waiting = new Map();
     this.ids = 0;
+    this.opened = 0; // number of the link
   }
 
   /** @param {string} path */
@@ -112,44 +122,61 @@ export class Player extends EventTarget {
   /** Sample clock of what is heard at this instant; null before the first sound. */
   get position() {
     const { position, rate } = this.report;
-    if (this.transport === "mp3") {
-      if (!this.element || !this.clock.at) return null;
-      return this.clock.samplePos + ((performance.now() - this.clock.at) / 1000) * SAMPLE_RATE;
-    }
+    if (this.transport === "mp3") return this.elementPosition();
     if (position === null || !this.context) return null;
     const since = Math.max(0, Math.min(0.5, this.context.currentTime - this.lastReportAt));
     const latency = this.context.outputLatency || this.context.baseLatency || 0;
     return position + (since * rate - latency) * SAMPLE_RATE;
   }
 
+  /** An element does not tell which sample it plays, but how much it holds; what it got last is what was committed. */
+  elementPosition() {
+    const { element, clock } = this;
+    if (!element || element.paused || !clock.at || !element.buffered.length) return null;
+    const held = element.buffered.end(element.buffered.length - 1) - element.currentTime;
+    const live = clock.samplePos / SAMPLE_RATE + (performance.now() - clock.at) / 1000 + LIVE_LEAD_S;
+    return Math.max(0, (live - held) * SAMPLE_RATE);
+  }
+
   /** Connect for looking and steering only; sound comes with `play`. */
   connect() {
-    if (this.worker || !this.transport) return;
+    if (this.link !== "closed" || !this.transport) return;
     this.openLink(null);
+  }
+
+  /** Whether anybody looks at the spectrogram; drawing one that nobody sees costs power. @param {boolean} on */
+  look(on) {
+    this.openWorker().postMessage({ type: "look", on });
   }
 
   /** Start the sound. Call it from a click: browsers keep an AudioContext silent until then. */
   async play() {
     if (!this.transport) return;
-    const clicked = performance.now();
+    if (this.wanted && this.link !== "closed") {
+      this.context?.resume(); // a click may be all that was missing
+      return;
+    }
+    this.clicked = performance.now();
     this.wanted = true;
     this.firstSoundMs = 0;
+    this.settle();
     try {
       if ("audioSession" in navigator) /** @type {any} */ (navigator).audioSession.type = "playback";
       if (this.transport === "mp3") this.playElement();
       else await this.playWorklet();
-      await this.context?.resume();
+      this.context?.resume(); // settles only once the browser lets it: "blocked" until then
     } catch (error) {
       if (!this.wanted) return;
       this.setState("unsupported", String(error.message ?? error));
       return;
     }
-    this.clicked = clicked;
     this.settle();
+    setTimeout(() => this.settle(), 500); // by then a browser that wants a click first has not started
   }
 
   /** Stop the sound; the control connection stays, so that the page goes on showing the station. */
   pause() {
+    if (!this.wanted) return;
     this.wanted = false;
     this.node?.port.postMessage({ type: "play", playing: false });
     if (this.element) {
@@ -169,6 +196,9 @@ export class Player extends EventTarget {
   close() {
     this.wanted = false;
     this.closeLink();
+    const worker = this.worker;
+    this.worker = null;
+    setTimeout(() => worker?.terminate(), 500); // once its close frame has left
     this.node?.disconnect();
     this.node = null;
     if (this.element) this.element.src = "";
@@ -183,6 +213,7 @@ export class Player extends EventTarget {
   async tune(station) {
     const wanted = this.wanted;
     this.closeLink();
+    this.wanted = false;
     this.station = station;
     this.welcome = null;
     this.now = null;
@@ -201,11 +232,12 @@ export class Player extends EventTarget {
   /**
    * Change the music.
    * @param {import("./protocol.js").Steer} change
+   * @param {(message: {rev: number, audible_at: number, audible_in_ms: number}) => void} [onScheduled] when it is accepted
    * @returns {Promise<{rev: number, audible_at: number}>} settles when the change is spliced; its sound follows at
    *   `audible_at` on the sample clock
    */
-  steer(change) {
-    return this.ask({ type: "steer", ...change });
+  steer(change, onScheduled) {
+    return this.ask({ type: "steer", ...change }, onScheduled);
   }
 
   /** @param {"pause"|"resume"|"reset"|"skip"} op */
@@ -213,11 +245,12 @@ export class Player extends EventTarget {
     return this.ask({ type: "transport", op });
   }
 
-  /** @param {object} message */
-  ask(message) {
+  /** @param {object} message @param {(message: any) => void} [onScheduled] */
+  ask(message, onScheduled) {
     const id = `${Date.now().toString(36)}-${++this.ids}`;
-    const answer = new Promise((applied, failed) => this.waiting.set(id, { applied, failed }));
-    this.worker?.postMessage({ type: "send", message: { ...message, id } });
+    /** @type {Promise<any>} */
+    const answer = new Promise((applied, failed) => this.waiting.set(id, { applied, failed, scheduled: onScheduled }));
+    this.openWorker().postMessage({ type: "send", message: { ...message, id } });
     // A page that only shows the events need not handle the promise as well.
     answer.catch(() => {});
     return answer;
@@ -225,7 +258,7 @@ export class Player extends EventTarget {
 
   /** Try to reconnect now. */
   nudge() {
-    this.worker?.postMessage({ type: "nudge" });
+    this.openWorker().postMessage({ type: "nudge" });
   }
 
   // Audio graph ------------------------------------------------------------------------------------------------------
@@ -236,25 +269,31 @@ export class Player extends EventTarget {
     this.gain = new GainNode(context, { gain: this.volume * this.volume });
     this.analyser = new AnalyserNode(context, { fftSize: 4096, smoothingTimeConstant: 0, minDecibels: -95, maxDecibels: -15 });
     this.analyser.connect(this.gain).connect(context.destination);
+    context.onstatechange = () => this.settle();
     this.context = context;
     return context;
   }
 
   async playWorklet() {
     const context = this.openContext();
+    const channel = new MessageChannel();
+    // The sound sets out while the audio thread gets ready; the channel holds what comes meanwhile.
+    this.openLink(channel.port2);
     if (!this.node) {
-      await context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
+      this.module ??= context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
+      await this.module;
       if (!this.wanted) return;
+    }
+    if (!this.node) {
       const node = new AudioWorkletNode(context, "riffstream-player", { numberOfInputs: 0, outputChannelCount: [2] });
       node.port.onmessage = (event) => this.onReport(event.data);
       node.connect(/** @type {AnalyserNode} */ (this.analyser));
       this.node = node;
     }
-    const channel = new MessageChannel();
     this.node.port.postMessage({ type: "restart" });
     this.node.port.postMessage({ type: "port", port: channel.port1 }, [channel.port1]);
     this.node.port.postMessage({ type: "play", playing: true });
-    this.openLink(channel.port2);
+    if (this.welcome?.frame_ms) this.node.port.postMessage({ type: "frame", frameMs: this.welcome.frame_ms });
   }
 
   playElement() {
@@ -295,34 +334,47 @@ export class Player extends EventTarget {
 
   // Link -------------------------------------------------------------------------------------------------------------
 
+  openWorker() {
+    if (!this.worker) {
+      this.worker = openWorker(new URL("./stream-worker.js", import.meta.url));
+      this.worker.onmessage = (event) => this.onWorker(event.data);
+    }
+    return this.worker;
+  }
+
   /** @param {MessagePort|null} port where decoded sound goes; null for control messages only */
   openLink(port) {
-    this.closeLink();
     const codecs = port ? (this.transport === "opus" ? ["opus", "pcm_s16"] : ["pcm_s16"]) : [];
-    const worker = openWorker(new URL("./stream-worker.js", import.meta.url));
-    worker.onmessage = (event) => this.onWorker(event.data);
-    const options = { url: this.socketUrl, codecs, token: this.token, steer: true };
-    worker.postMessage({ type: "open", options, port }, port ? [port] : []);
-    this.worker = worker;
+    const options = { url: this.socketUrl, codecs, token: this.token, steer: this.steering };
+    this.abandon("the connection was closed");
+    this.link = "connecting";
+    this.opened++;
+    this.openWorker().postMessage({ type: "open", options, port, number: this.opened }, port ? [port] : []);
   }
 
   closeLink() {
-    const worker = this.worker;
-    this.worker = null;
-    if (!worker) return;
-    worker.onmessage = null;
-    worker.postMessage({ type: "close" });
-    setTimeout(() => worker.terminate(), 500); // once its close frame has left
-    for (const { failed } of this.waiting.values()) failed(new Error("the connection was closed"));
+    this.link = "closed";
+    this.opened++;
+    this.worker?.postMessage({ type: "close" });
+    this.abandon("the connection was closed");
+  }
+
+  /** Nobody will answer what was asked. @param {string} why */
+  abandon(why) {
+    for (const { failed } of this.waiting.values()) failed(new Error(why));
     this.waiting.clear();
   }
 
   /** @param {any} data */
   onWorker(data) {
+    if (data.number !== undefined && data.number !== this.opened) return; // about a link that was given up since
     if (data.type === "state") {
       this.link = data.state;
       this.detail = data.detail ?? "";
+      if (["reconnecting", "restarting", "full", "forbidden"].includes(data.state)) this.abandon("the connection was lost");
       this.settle();
+    } else if (data.type === "columns") {
+      this.emit("columns", data);
     } else if (data.type === "counters") {
       this.counters = data;
     } else if (data.type === "message") this.onMessage(data.message);
@@ -332,10 +384,12 @@ export class Player extends EventTarget {
   onMessage(message) {
     if (message.type === "welcome") {
       this.welcome = message;
-      this.clock = { samplePos: message.sample_pos, at: performance.now() };
+      this.clock = { samplePos: 0, at: 0 }; // the clock's first answer follows at once
+      if (message.frame_ms) this.node?.port.postMessage({ type: "frame", frameMs: message.frame_ms });
     } else if (message.type === "now") this.now = message;
     else if (message.type === "clock") this.clock = { samplePos: message.sample_pos, at: performance.now() };
     const waiter = this.waiting.get(message.id);
+    if (message.type === "scheduled") waiter?.scheduled?.(message);
     if (waiter && ["applied", "superseded", "rejected"].includes(message.type)) {
       this.waiting.delete(message.id);
       if (message.type === "applied") waiter.applied(message);
@@ -359,7 +413,8 @@ export class Player extends EventTarget {
       this.transport === "mp3"
         ? !!this.element && !this.element.paused && this.element.readyState > 2
         : !!(/** @type {any} */ (this.report).audible);
-    if (!this.wanted) return this.link === "reconnecting" ? "reconnecting" : this.played || this.clicked ? "paused" : "idle";
+    if (!this.wanted) return this.link === "reconnecting" ? "reconnecting" : this.clicked ? "paused" : "idle";
+    if (this.context && this.context.state !== "running" && performance.now() - this.clicked > 400) return "blocked";
     if (audible) {
       // What is buffered plays on while the line is down.
       if (this.link === "reconnecting") return "reconnecting";

@@ -1,7 +1,7 @@
 // @ts-check
 /** The 3D view: the spectrogram as a height field that flows towards the listener (WebGL 2, one texture, one draw call). */
 import { palette } from "./palette.js";
-import { COLUMNS, ROWS } from "./spectrum.js";
+import { COLUMN_SAMPLES, COLUMNS, ROWS } from "./spectrum.js";
 
 const DEPTH = 320; // columns shown: 3.2 s
 const WIDTH = 160; // vertices across
@@ -59,7 +59,8 @@ export class Relief {
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.REPEAT);
     this.colours = this.texture(1, gl.LINEAR);
     gl.enable(gl.DEPTH_TEST);
-    this.fresh = COLUMNS;
+    this.stored = -1; // newest column in the texture
+    this.epoch = -1;
     this.setTheme(theme);
   }
 
@@ -132,10 +133,9 @@ export class Relief {
 
   /**
    * @param {import("./spectrum.js").SpectrumRing} ring
-   * @param {number} fresh columns that came since the last call
-   * @param {number} position sample clock
+   * @param {number} position sample clock of what is heard
    */
-  draw(ring, fresh, position) {
+  draw(ring, position) {
     const { gl, canvas } = this;
     const ratio = Math.min(2, devicePixelRatio || 1);
     const width = Math.round(canvas.clientWidth * ratio);
@@ -143,13 +143,17 @@ export class Relief {
     if (width !== canvas.width || height !== canvas.height) Object.assign(canvas, { width, height });
     gl.viewport(0, 0, width, height);
     gl.activeTexture(gl.TEXTURE0);
-    for (let back = Math.min(COLUMNS, Math.max(fresh, this.fresh)) - 1; back >= 0; back--) {
-      const at = (((ring.latest - back) % COLUMNS) + COLUMNS) % COLUMNS;
+    if (ring.epoch !== this.epoch) {
+      this.epoch = ring.epoch;
+      this.stored = -1;
+    }
+    for (let column = Math.max(this.stored + 1, ring.latest - COLUMNS + 1); column <= ring.latest; column++) {
+      const at = (column + COLUMNS) % COLUMNS;
       gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, at, ROWS, 1, gl.RED, gl.UNSIGNED_BYTE, ring.levels, at * ROWS);
     }
-    this.fresh = 0;
+    this.stored = ring.latest;
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    gl.uniform1f(this.head, ring.latest % COLUMNS);
+    gl.uniform1f(this.head, (position / COLUMN_SAMPLES) % COLUMNS);
     gl.uniformMatrix4fv(this.camera, false, camera(width / Math.max(1, height), Math.sin(position / 48000 / 9) * 0.16));
     gl.drawElements(gl.TRIANGLES, this.count, gl.UNSIGNED_INT, 0);
   }

@@ -22,6 +22,7 @@ export class Ring {
     this.gain = 0; // of the fade, 0..1
     this.underruns = 0;
     this.overruns = 0;
+    this.skips = 0;
     this.starved = true; // nothing was there at the last read
     this.lastLeft = 0;
     this.lastRight = 0;
@@ -93,12 +94,25 @@ export class Ring {
     this.origin += samples;
   }
 
-  /** Drop all but the newest `samples`, to come back to live. @param {number} samples */
+  /**
+   * Drop all but the newest `samples`, to come back to live; what was heard fades into what is.
+   * @param {number} samples
+   */
   skipTo(samples) {
-    if (this.fill > samples) {
-      this.read = this.written - samples;
-      this.gain = 0;
+    const from = Math.floor(this.read);
+    const to = this.written - Math.max(FADE, Math.round(samples));
+    if (to <= from) return;
+    if (this.gain > 0) {
+      for (let i = 0; i < FADE; i++) {
+        const old = (from + i) & this.mask;
+        const at = (to + i) & this.mask;
+        const share = i / FADE;
+        this.left[at] = share * this.left[at] + (1 - share) * this.left[old];
+        this.right[at] = share * this.right[at] + (1 - share) * this.right[old];
+      }
     }
+    this.read = to;
+    this.skips++;
   }
 
   /**

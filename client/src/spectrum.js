@@ -1,18 +1,20 @@
 // @ts-check
 /**
  * Columns of the moving spectrogram, kept by their place on the sample clock, so that the picture moves with what is
- * heard and not with when a frame happened to be drawn. No DOM.
+ * heard and not with when something arrived or was drawn. No DOM.
  */
 
 export const ROWS = 256;
 export const COLUMN_SAMPLES = 480; // 10 ms
-export const COLUMNS = 1024; // 10.24 s of history
+export const COLUMNS = 2048; // 20.48 s of history
 
 const LOWEST_HZ = 40;
 const HIGHEST_HZ = 16000;
+const FLOOR_DB = -88;
+const CEILING_DB = -14;
 
 /**
- * Which analyser bins feed a row, low frequencies first; rows are even in octaves, and each spans at least one bin.
+ * Which bins feed a row, low frequencies first; rows are even in octaves.
  * @param {number} bins
  * @param {number} sampleRate
  */
@@ -23,60 +25,85 @@ export function rowBins(bins, sampleRate) {
   return edges;
 }
 
+/**
+ * A row's level, 0..255.
+ * @param {number} db
+ * @param {number} row
+ */
+export function rowLevel(db, row) {
+  // A tilt of 3 dB an octave undoes music's usual slope, so that cymbals are seen beside basses.
+  const tilted = db + (3 * 8.64 * row) / ROWS - 8;
+  const value = ((tilted - FLOOR_DB) * 255) / (CEILING_DB - FLOOR_DB);
+  return value > 255 ? 255 : value > 0 ? value : 0;
+}
+
+/**
+ * The value of a row from a spectrum: the highest of its bins, or between two bins where it is narrower than one.
+ * @param {Float32Array} values dB or power
+ * @param {number} from
+ * @param {number} to
+ */
+export function rowValue(values, from, to) {
+  if (to - from < 1) {
+    const whole = Math.floor(from);
+    return values[whole] + (from - whole) * (values[whole + 1] - values[whole]);
+  }
+  let most = values[Math.floor(from)];
+  for (let b = Math.ceil(from); b < to; b++) if (values[b] > most) most = values[b];
+  return most;
+}
+
 export class SpectrumRing {
-  /**
-   * @param {number} bins analyser bins
-   * @param {number} sampleRate
-   * @param {number} floorDb
-   * @param {number} ceilingDb
-   */
-  constructor(bins, sampleRate, floorDb = -95, ceilingDb = -18) {
-    this.edges = rowBins(bins, sampleRate);
-    this.floorDb = floorDb;
-    this.scale = 255 / (ceilingDb - floorDb);
+  constructor() {
     /** Levels 0..255, column after column, low rows first. */
     this.levels = new Uint8Array(COLUMNS * ROWS);
     this.latest = -1; // number of the newest column, on the sample clock
+    this.epoch = 0; // rises when what was stored is void
+    /** @type {Float32Array|null} */
+    this.edges = null;
+    this.one = new Uint8Array(ROWS);
+  }
+
+  reset() {
+    this.levels.fill(0);
+    this.latest = -1;
+    this.epoch++;
   }
 
   /**
-   * Put what is heard now at its place; columns that passed since the last call get the same.
-   * @param {Float32Array<ArrayBuffer>} db analyser output
-   * @param {number} position sample clock
-   * @returns {number} how many columns are new (the newest ends at `latest`)
+   * Store columns; those between the newest stored one and the first of these stay dark.
+   * @param {number} first number of the first column
+   * @param {Uint8Array} levels ROWS for each
    */
-  push(db, position) {
+  put(first, levels) {
+    const count = levels.length / ROWS;
+    const last = first + count - 1;
+    // After a jump of the clock there is no history to keep; a second back is only a repeat.
+    if (this.latest >= 0 && (first > this.latest + COLUMNS / 2 || last < this.latest - 100)) this.reset();
+    if (this.latest < 0) this.latest = first - 1;
+    for (let gap = this.latest + 1; gap < first; gap++) this.levels.fill(0, (gap % COLUMNS) * ROWS, (gap % COLUMNS) * ROWS + ROWS);
+    for (let c = 0; c < count; c++) {
+      this.levels.set(levels.subarray(c * ROWS, (c + 1) * ROWS), ((first + c) % COLUMNS) * ROWS);
+    }
+    if (first <= this.latest) this.epoch++; // some that were drawn already are different now
+    this.latest = Math.max(this.latest, last);
+  }
+
+  /**
+   * Store what an AnalyserNode hears now, for transports whose samples we never see; columns that passed since the last
+   * call get the same.
+   * @param {Float32Array} db
+   * @param {number} position sample clock
+   * @param {number} sampleRate
+   */
+  listen(db, position, sampleRate) {
     const column = Math.floor(position / COLUMN_SAMPLES);
-    let fresh = column - this.latest;
-    if (fresh === 0) return 0;
-    // After a jump of the clock there is no history to keep.
-    if (fresh < 0 || fresh > COLUMNS || this.latest < 0) {
-      this.levels.fill(0);
-      fresh = 1;
-    }
-    const base = (column % COLUMNS) * ROWS;
-    for (let r = 0; r < ROWS; r++) {
-      const from = this.edges[r];
-      const to = this.edges[r + 1];
-      let level;
-      if (to - from < 1) {
-        // Below the analyser's resolution: a straight line between its two nearest bins.
-        const whole = Math.floor(from);
-        level = db[whole] + (from - whole) * (db[whole + 1] - db[whole]);
-      } else {
-        level = -200;
-        for (let b = Math.floor(from); b < to; b++) if (db[b] > level) level = db[b];
-      }
-      // A tilt of 3 dB an octave undoes music's usual slope, so that cymbals are seen beside basses.
-      level += (3 * 8.64 * r) / ROWS - 8;
-      const value = (level - this.floorDb) * this.scale;
-      this.levels[base + r] = value > 255 ? 255 : value > 0 ? value : 0;
-    }
-    for (let back = 1; back < fresh; back++) {
-      this.levels.copyWithin((((column - back) % COLUMNS) + COLUMNS) % COLUMNS * ROWS, base, base + ROWS);
-    }
-    this.latest = column;
-    return fresh;
+    if (column === this.latest) return;
+    if (column < this.latest && this.latest - column <= 100) return; // an estimated clock may step back a little
+    const edges = (this.edges ??= rowBins(db.length, sampleRate));
+    for (let r = 0; r < ROWS; r++) this.one[r] = rowLevel(rowValue(db, edges[r], edges[r + 1]), r);
+    const from = column > this.latest && column - this.latest <= 100 ? this.latest + 1 : column;
+    for (let c = from; c <= column; c++) this.put(c, this.one);
   }
 }
 

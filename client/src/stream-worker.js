@@ -4,11 +4,14 @@
  * background tab's throttled timers touch the sound.
  *
  * Threading model
- *   Worker        socket, decoding; {pcm} through a port to the audio thread.
- *   Page          sends {open, send, stats, nudge, close}; receives {message, state, counters}.
+ *   Worker        socket, decoding, spectrum; {pcm} through a port to the audio thread.
+ *   Page          sends {open, send, stats, look, nudge, close}; receives {message, state, columns, counters}.
+ *   open          replaces the connection before it, if any; the worker serves one at a time.
  */
+import { Columns } from "./columns.js";
 import { Connection } from "./connection.js";
 import { decoderFor } from "./decoder.js";
+import { SAMPLE_RATE } from "./protocol.js";
 
 /** @type {Connection|null} */
 let connection = null;
@@ -19,19 +22,25 @@ let decoder = null;
 let decoderCodec = 0;
 let bytes = 0;
 let frames = 0;
+let number = 0; // of the link, as the page counts them
+let looking = true; // whether the page shows the spectrogram
+const columns = new Columns(SAMPLE_RATE, (first, levels) => self.postMessage({ type: "columns", number, first, levels }, { transfer: [levels.buffer] }));
+
+/** @type {import("./decoder.js").OnPcm} */
+function onPcm(samplePos, left, right, restart) {
+  if (looking) columns.push(samplePos, left, right);
+  port?.postMessage({ samplePos, left, right, restart }, [left.buffer, right.buffer]);
+}
 
 /** @param {import("./protocol.js").Frame} frame */
 function onFrame(frame) {
   bytes += frame.payload.length;
   frames++;
   if (!port) return;
-  const target = port;
   if (!decoder || decoderCodec !== frame.codec) {
     decoder?.close();
     decoderCodec = frame.codec;
-    decoder = decoderFor(frame.codec, (samplePos, left, right, restart) =>
-      target.postMessage({ samplePos, left, right, restart }, [left.buffer, right.buffer]),
-    );
+    decoder = decoderFor(frame.codec, onPcm);
   }
   try {
     decoder.push(frame);
@@ -41,22 +50,34 @@ function onFrame(frame) {
   }
 }
 
+function close() {
+  connection?.close();
+  connection = null;
+  decoder?.close();
+  decoder = null;
+  port?.close();
+  port = null;
+}
+
 self.onmessage = (event) => {
   const message = event.data;
   if (message.type === "open") {
+    close();
     port = message.port ?? null;
-    connection?.close();
+    const mine = (number = message.number);
     connection = new Connection(message.options, {
       onFrame,
-      onMessage: (inner) => self.postMessage({ type: "message", message: inner }),
-      onState: (state, detail) => self.postMessage({ type: "state", state, detail }),
+      onMessage: (inner) => self.postMessage({ type: "message", number: mine, message: inner }),
+      onState: (state, detail) => self.postMessage({ type: "state", number: mine, state, detail }),
     });
     connection.open();
-  } else if (message.type === "send") connection?.send(message.message);
+  } else if (message.type === "send") connection?.ask(message.message);
+  else if (message.type === "look") looking = message.on;
   else if (message.type === "stats" && connection) {
     connection.stats = message.stats;
     self.postMessage({
       type: "counters",
+      number,
       bytes,
       frames,
       lost: connection.lost,
@@ -64,9 +85,5 @@ self.onmessage = (event) => {
       decodeErrors: decoder?.errors ?? 0,
     });
   } else if (message.type === "nudge") connection?.nudge();
-  else if (message.type === "close") {
-    connection?.close();
-    decoder?.close();
-    decoder = null;
-  }
+  else if (message.type === "close") close();
 };

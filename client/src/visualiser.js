@@ -3,9 +3,24 @@
 import { paletteWords } from "./palette.js";
 import { COLUMN_SAMPLES, COLUMNS, place, ROWS, beatsBetween } from "./spectrum.js";
 
-export const PLAYHEAD = 0.74;
+export const PLAYHEAD = 0.8;
 
 /** @typedef {{samplePos: number, label: string, pending: boolean}} Marker */
+
+/**
+ * @typedef {object} Scene
+ * @property {import("./spectrum.js").SpectrumRing} ring
+ * @property {number} position          sample clock of what is heard
+ * @property {any} now                  the station's `now` that belongs to it
+ * @property {Marker[]} markers
+ * @property {number} sampleRate
+ * @property {number} [beatsPerBar]
+ */
+
+const LOOKS = {
+  dark: { back: "#0c0b12", ink: "255,246,230", marker: "#ffd08a", head: "rgba(255,246,230,.9)", veil: "rgba(12,11,18,.55)" },
+  light: { back: "#f7f5fb", ink: "40,16,60", marker: "#8a1c6e", head: "rgba(42,10,46,.8)", veil: "rgba(247,245,251,.6)" },
+};
 
 export class Visualiser2D {
   /** @param {HTMLCanvasElement} canvas */
@@ -21,103 +36,110 @@ export class Visualiser2D {
     /** @type {import("./palette.js").Theme} */
     this.theme = "dark";
     this.colours = paletteWords(this.theme);
-    this.stale = true; // the stored columns have other colours than asked for
+    this.stored = -1; // newest column in the store
+    this.epoch = -1; // of the ring, when it was stored
   }
 
   /** @param {import("./palette.js").Theme} theme */
   setTheme(theme) {
     this.theme = theme;
     this.colours = paletteWords(theme);
-    this.stale = true;
+    this.epoch = -1;
   }
 
   resize() {
     const ratio = Math.min(2, devicePixelRatio || 1);
     const width = Math.round(this.canvas.clientWidth * ratio);
     const height = Math.round(this.canvas.clientHeight * ratio);
-    if (width !== this.canvas.width || height !== this.canvas.height) {
-      this.canvas.width = width;
-      this.canvas.height = height;
-    }
+    if (width !== this.canvas.width || height !== this.canvas.height) Object.assign(this.canvas, { width, height });
     return ratio;
   }
 
-  /**
-   * @param {import("./spectrum.js").SpectrumRing} ring
-   * @param {number} count
-   */
-  storeColumns(ring, count) {
-    for (let back = Math.min(count, COLUMNS) - 1; back >= 0; back--) {
-      const at = (((ring.latest - back) % COLUMNS) + COLUMNS) % COLUMNS;
+  /** @param {import("./spectrum.js").SpectrumRing} ring */
+  storeColumns(ring) {
+    if (ring.epoch !== this.epoch) {
+      this.epoch = ring.epoch;
+      this.stored = -1;
+    }
+    for (let column = Math.max(this.stored + 1, ring.latest - COLUMNS + 1); column <= ring.latest; column++) {
+      const at = (column + COLUMNS) % COLUMNS;
       const levels = ring.levels.subarray(at * ROWS, (at + 1) * ROWS);
       for (let r = 0; r < ROWS; r++) this.words[ROWS - 1 - r] = this.colours[levels[r]];
       this.storeContext.putImageData(this.column, at, 0);
     }
+    this.stored = ring.latest;
   }
 
   /**
    * Draw one picture.
-   * @param {import("./spectrum.js").SpectrumRing|null} ring
-   * @param {number} fresh columns that came since the last call
-   * @param {number} position sample clock of what is heard
-   * @param {any} now the station's last `now`
-   * @param {Marker[]} markers
-   * @param {number} sampleRate
+   * @param {Scene} scene
    */
-  draw(ring, fresh, position, now, markers, sampleRate) {
+  draw({ ring, position, now, markers, sampleRate, beatsPerBar = 4 }) {
     const ratio = this.resize();
     const { width, height } = this.canvas;
     const context = this.context;
-    const dark = this.theme === "dark";
-    context.fillStyle = dark ? "#0c0b12" : "#f7f5fb";
+    const look = LOOKS[this.theme];
+    context.fillStyle = look.back;
     context.fillRect(0, 0, width, height);
-    if (!ring || ring.latest < 0) return;
-    if (this.stale) {
-      this.stale = false;
-      fresh = COLUMNS;
-    }
-    this.storeColumns(ring, fresh);
+    if (ring.latest < 0) return;
+    this.storeColumns(ring);
 
-    // A narrow screen shows less time, so that a beat keeps a width that the eye can follow.
-    const shown = Math.min(COLUMNS - 8, Math.max(300, Math.round((width / ratio / 1200) * 900)));
-    const span = (shown / PLAYHEAD) * COLUMN_SAMPLES;
-    const perColumn = (width * PLAYHEAD) / shown;
-    const offset = (position / COLUMN_SAMPLES - ring.latest - 1) * perColumn; // smooth between columns
-    const end = (ring.latest % COLUMNS) + 1;
-    const right = width * PLAYHEAD - offset;
-    context.imageSmoothingQuality = "low";
-    const first = Math.min(end, shown + 2);
-    context.drawImage(this.store, end - first, 0, first, ROWS, right - first * perColumn, 0, first * perColumn, height);
-    if (first < shown + 2) {
-      const rest = shown + 2 - first;
-      context.drawImage(this.store, COLUMNS - rest, 0, rest, ROWS, right - (first + rest) * perColumn, 0, rest * perColumn + 1, height);
-    }
-    // What is not heard yet is not known: cover the sliver past the playhead.
-    context.fillStyle = dark ? "#0c0b12" : "#f7f5fb";
-    context.fillRect(width * PLAYHEAD, 0, width, height);
-
+    // A narrow screen shows less time, so that a beat keeps a width that the eye can follow: 3.6 to 14 s in all.
+    const span = Math.min(14, Math.max(3.6, width / ratio / 120)) * sampleRate;
+    const head = Math.round(width * PLAYHEAD);
     const from = position - span * PLAYHEAD;
     const to = position + span * (1 - PLAYHEAD);
-    const ink = dark ? "255,246,230" : "40,16,60";
+    const first = Math.max(0, Math.floor(from / COLUMN_SAMPLES), ring.latest - COLUMNS + 1);
+    const last = Math.min(ring.latest, Math.ceil(to / COLUMN_SAMPLES));
+    const perColumn = (width * COLUMN_SAMPLES) / span;
+    for (let column = first; column <= last; ) {
+      const at = column % COLUMNS;
+      const count = Math.min(COLUMNS - at, last - column + 1);
+      const x = place((column - 0.5) * COLUMN_SAMPLES, position, PLAYHEAD, span) * width;
+      context.drawImage(this.store, at, 0, count, ROWS, x, 0, count * perColumn, height);
+      column += count;
+    }
+    // Past the playhead lies what is buffered but not heard yet.
+    context.fillStyle = look.veil;
+    context.fillRect(head, 0, width - head, height);
+
     for (const { samplePos, beat } of beatsBetween(now, from, to, sampleRate)) {
       const x = Math.round(place(samplePos, position, PLAYHEAD, span) * width);
-      const bar = beat % 4 === 0;
-      context.fillStyle = `rgba(${ink},${bar ? 0.2 : 0.07})`;
-      context.fillRect(x, 0, bar ? ratio : Math.max(1, ratio / 2), height);
+      const bar = beat % beatsPerBar === 0;
+      context.fillStyle = `rgba(${look.ink},${bar ? 0.22 : 0.08})`;
+      context.fillRect(x, 0, Math.max(1, bar ? ratio : ratio / 2), height);
     }
-    context.font = `500 ${12 * ratio}px ui-sans-serif, system-ui, sans-serif`;
-    context.textBaseline = "top";
-    for (const marker of markers) {
-      const x = Math.round(place(marker.samplePos, position, PLAYHEAD, span) * width);
-      if (x < -600 || x > width) continue;
-      context.fillStyle = dark ? "#ffd08a" : "#8a1c6e";
-      context.globalAlpha = marker.pending ? 0.6 : 0.9;
-      context.fillRect(x, 0, 1.5 * ratio, height);
-      const label = marker.label.length > 44 ? marker.label.slice(0, 43) + "…" : marker.label;
-      context.fillText(label, x + 7 * ratio, 12 * ratio);
+    this.drawMarkers(markers, (samplePos) => Math.round(place(samplePos, position, PLAYHEAD, span) * width), ratio);
+    context.fillStyle = look.head;
+    context.fillRect(head, 0, 1.5 * ratio, height);
+  }
+
+  /**
+   * @param {Marker[]} markers
+   * @param {(samplePos: number) => number} across
+   * @param {number} ratio
+   */
+  drawMarkers(markers, across, ratio) {
+    const { context, canvas } = this;
+    const look = LOOKS[this.theme];
+    context.font = `600 ${12.5 * ratio}px ui-sans-serif, system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    const tall = 22 * ratio;
+    for (const [index, marker] of markers.entries()) {
+      const x = across(marker.samplePos);
+      if (x < -600 * ratio || x > canvas.width) continue;
+      const label = marker.label.length > 44 ? `${marker.label.slice(0, 43)}…` : marker.label;
+      const wide = context.measureText(label).width + 14 * ratio;
+      // Neighbours stand on two lines, so that changes in quick succession can be read.
+      const y = (12 + (index % 2) * 28) * ratio;
+      context.globalAlpha = marker.pending ? 0.75 : 1;
+      context.fillStyle = look.marker;
+      if (marker.pending) for (let dash = 0; dash < canvas.height; dash += 10 * ratio) context.fillRect(x, dash, 1.5 * ratio, 5 * ratio);
+      else context.fillRect(x, 0, 1.5 * ratio, canvas.height);
+      context.fillRect(x, y, wide, tall);
+      context.fillStyle = look.back;
+      context.fillText(label, x + 7 * ratio, y + tall / 2);
       context.globalAlpha = 1;
     }
-    context.fillStyle = dark ? "rgba(255,246,230,.85)" : "rgba(42,10,46,.8)";
-    context.fillRect(Math.round(width * PLAYHEAD), 0, 1.5 * ratio, height);
   }
 }

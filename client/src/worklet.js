@@ -12,6 +12,7 @@ import { Pacer } from "./pacer.js";
 import { Ring } from "./ring.js";
 
 const RING_SAMPLES = 1 << 19; // 10.9 s
+const FAR_BEHIND = 1.5 * 48000;
 const REPORT_BLOCKS = 19; // 19 * 128 / 48000 = 51 ms
 
 class RiffstreamPlayer extends AudioWorkletProcessor {
@@ -22,12 +23,16 @@ class RiffstreamPlayer extends AudioWorkletProcessor {
     this.playing = true;
     this.blocks = 0;
     this.seenUnderruns = 0;
+    /** @type {MessagePort|null} */
+    this.source = null;
     this.port.onmessage = (event) => this.control(event.data);
   }
 
   /** @param {any} message */
   control(message) {
     if (message.type === "port") {
+      this.source?.close();
+      this.source = message.port;
       message.port.onmessage = (/** @type {MessageEvent} */ event) => {
         const { samplePos, left, right, restart } = event.data;
         if (restart) this.restart();
@@ -35,7 +40,8 @@ class RiffstreamPlayer extends AudioWorkletProcessor {
       };
     } else if (message.type === "play") {
       this.playing = message.playing;
-      if (message.playing) this.ring.skipTo(this.pacer.target);
+    } else if (message.type === "frame") {
+      this.pacer.setFrame(message.frameMs);
     } else if (message.type === "restart") {
       this.restart();
     }
@@ -53,6 +59,9 @@ class RiffstreamPlayer extends AudioWorkletProcessor {
   process(_inputs, outputs) {
     const left = outputs[0][0];
     const right = outputs[0][1] ?? left;
+    // Far behind, after a stall of this machine or a resumed connection: better one seam than to hear changes late for
+    // minutes. At rest nobody hears the seam.
+    if (this.ring.fill > this.pacer.target + (this.pacer.open ? FAR_BEHIND : FAR_BEHIND / 3)) this.ring.skipTo(this.pacer.target);
     const rate = this.pacer.update(this.ring.fill, left.length);
     this.ring.pull(left, right, rate, this.playing && this.pacer.open);
     if (this.ring.underruns !== this.seenUnderruns) {
@@ -69,6 +78,7 @@ class RiffstreamPlayer extends AudioWorkletProcessor {
         rate,
         underruns: this.ring.underruns,
         overruns: this.ring.overruns,
+        skips: this.ring.skips,
         audible: this.ring.gain > 0,
       });
     }

@@ -85,3 +85,19 @@ test("any block size gives the same samples", () => {
 test("a capacity that is no power of two is refused", () => {
   assert.throws(() => new Ring(1000), /power of two/);
 });
+
+test("a skip to live does not click, and the clock follows", () => {
+  const ring = new Ring(16384);
+  const tone = Float32Array.from({ length: 12000 }, (_, i) => Math.sin((2 * Math.PI * 441 * i) / 48000));
+  ring.push(0, tone, tone);
+  const out = new Float32Array(4000);
+  ring.pull(out.subarray(0, 2000), new Float32Array(2000), 1, true);
+  ring.skipTo(5000);
+  assert.equal(ring.position, 7000);
+  ring.pull(out.subarray(2000), new Float32Array(2000), 1, true);
+  let jump = 0;
+  for (let i = 1; i < out.length; i++) jump = Math.max(jump, Math.abs(out[i] - out[i - 1]));
+  assert.ok(jump < 0.07, `largest step ${jump}; the tone's own is 0.058`);
+  ring.skipTo(5000);
+  assert.equal(ring.skips, 1, "nothing to skip");
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { beatsBetween, COLUMN_SAMPLES, COLUMNS, place, rowBins, ROWS, SpectrumRing } from "../src/spectrum.js";
+import { beatsBetween, COLUMN_SAMPLES, COLUMNS, place, rowBins, rowValue, ROWS, SpectrumRing } from "../src/spectrum.js";
 
 test("rows are even in octaves and stay inside the analyser", () => {
   const edges = rowBins(2048, 48000);
@@ -10,27 +10,44 @@ test("rows are even in octaves and stay inside the analyser", () => {
   assert.ok(edges[ROWS] < 2048);
 });
 
-test("a tone lights the row of its frequency", () => {
-  const ring = new SpectrumRing(2048, 48000);
-  const db = new Float32Array(2048).fill(-100);
-  const bin = Math.round((1000 / 48000) * 4096);
-  db[bin] = -20;
-  ring.push(db, 48000);
-  const column = ring.levels.subarray((ring.latest % COLUMNS) * ROWS).subarray(0, ROWS);
-  const row = column.indexOf(Math.max(...column));
-  assert.ok(ring.edges[row] <= bin + 1 && ring.edges[row + 1] >= bin - 1);
+test("a narrow row lies between two bins, a wide one takes its highest", () => {
+  const bins = Float32Array.from([0, 10, 20, 5, 40, 0]);
+  assert.equal(rowValue(bins, 1.25, 1.5), 12.5);
+  assert.equal(rowValue(bins, 1.5, 4.5), 40);
 });
 
-test("columns stand where the sample clock says, and missed ones are filled", () => {
-  const ring = new SpectrumRing(2048, 48000);
+const column = (level) => new Uint8Array(ROWS).fill(level);
+const level = (ring, number) => ring.levels[(number % COLUMNS) * ROWS + 7];
+
+test("columns stand where the sample clock says; a gap between them is dark", () => {
+  const ring = new SpectrumRing();
+  ring.put(COLUMNS - 2, column(9));
+  ring.put(COLUMNS + 3, Uint8Array.from([...column(5), ...column(6)]));
+  assert.deepEqual([-2, -1, 2, 3, 4].map((c) => level(ring, COLUMNS + c)), [9, 0, 0, 5, 6]);
+  assert.equal(ring.latest, COLUMNS + 4);
+  assert.equal(ring.epoch, 0);
+});
+
+test("a repeat marks what was drawn as stale; a jump forgets it", () => {
+  const ring = new SpectrumRing();
+  ring.put(100, column(1));
+  ring.put(100, column(2));
+  assert.equal(ring.epoch, 1);
+  assert.equal(level(ring, 100), 2);
+  ring.put(50000, column(3));
+  assert.equal(ring.latest, 50000);
+  assert.equal(level(ring, 100), 0);
+});
+
+test("an analyser's spectrum fills what passed since the last", () => {
+  const ring = new SpectrumRing();
   const db = new Float32Array(2048).fill(-30);
-  assert.equal(ring.push(db, 100 * COLUMN_SAMPLES), 1);
-  assert.equal(ring.push(db, 100 * COLUMN_SAMPLES + 10), 0);
-  assert.equal(ring.push(db, 105 * COLUMN_SAMPLES), 5);
-  for (let c = 101; c <= 105; c++) assert.ok(ring.levels[c * ROWS + 100] > 0);
-  assert.equal(ring.levels[106 * ROWS + 100], 0);
-  ring.push(db, 5 * COLUMN_SAMPLES); // the clock went back: a new stream
-  assert.equal(ring.levels[100 * ROWS + 100], 0);
+  ring.listen(db, 100 * COLUMN_SAMPLES, 48000);
+  ring.listen(db, 100 * COLUMN_SAMPLES + 10, 48000);
+  assert.equal(ring.latest, 100);
+  ring.listen(db, 105 * COLUMN_SAMPLES, 48000);
+  for (let c = 100; c <= 105; c++) assert.ok(level(ring, c) > 0);
+  assert.equal(level(ring, 106), 0);
 });
 
 test("beats lie on the grid that the server told", () => {

@@ -24,7 +24,7 @@ export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name.includes("-") || name === "for" || name === "role") element.setAttribute(name, value);
+    else if (name.includes("-") || ["for", "list", "role"].includes(name)) element.setAttribute(name, value);
     else Object.assign(element, { [name]: value });
   }
   element.append(...children);

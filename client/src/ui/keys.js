@@ -6,6 +6,7 @@ const KEYS = [
   ["space", "play or pause"],
   ["/", "type a prompt"],
   ["r", "random prompt"],
+  ["u", "undo the last change"],
   ["↑ ↓", "tempo up or down"],
   ["← →", "key down or up"],
   ["1 2 3 4", "changes come now, on the beat, the bar, the clip"],
@@ -18,8 +19,8 @@ const KEYS = [
 ];
 
 /**
- * @param {{togglePlay: () => void, randomPrompt: () => void, toggleView: () => void, toggleTheme: () => void,
- *   toggleFullScreen: () => void, app: import("./app.js").App}} actions
+ * @param {{togglePlay: () => void, randomPrompt: () => void, undo: () => void, toggleView: () => void,
+ *   toggleTheme: () => void, toggleFullScreen: () => void}} actions
  */
 export function mountKeys(actions) {
   const dialog = byId("help-dialog", HTMLDialogElement);
@@ -43,6 +44,7 @@ export function mountKeys(actions) {
     " ": actions.togglePlay,
     "/": () => byId("prompt", HTMLInputElement).focus(),
     r: actions.randomPrompt,
+    u: actions.undo,
     v: actions.toggleView,
     t: actions.toggleTheme,
     f: actions.toggleFullScreen,
@@ -65,6 +67,8 @@ export function mountKeys(actions) {
       return;
     }
     if (event.key === " " && target.closest("button, a")) return; // the focused button's own key
+    // Browsers scroll a box that has the focus with the arrows.
+    if (event.key.startsWith("Arrow") && target.closest("pre, [role=tab]")) return;
     const action = table[event.key];
     if (!action) return;
     event.preventDefault();

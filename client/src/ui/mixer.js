@@ -63,6 +63,7 @@ export function mountMixer(app, panel) {
   app.onChange(() => {
     const prompts = app.state()?.prompts ?? [];
     const key = JSON.stringify(prompts);
+    // Weights that a journey moves by itself would fight with the hand on a fader.
     if (key === shown || panel.contains(document.activeElement)) return;
     shown = key;
     rows = [];

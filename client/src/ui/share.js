@@ -51,41 +51,91 @@ export function readLink(place) {
 
 /**
  * @param {import("./app.js").App} app
- * @param {HTMLButtonElement} button
- * @param {HTMLDialogElement} dialog
- * @param {Link} link what this page was opened with
+ * @param {object} parts
+ * @param {HTMLButtonElement} parts.button
+ * @param {HTMLDialogElement} parts.dialog
+ * @param {Link} parts.link                        what this page was opened with
+ * @param {(station: string) => Promise<void>} parts.tune
  */
-export function mountShare(app, button, dialog, link) {
+export function mountShare(app, { button, dialog, link, tune }) {
   const { player } = app;
+  const headers = player.token ? { Authorization: `Bearer ${player.token}` } : undefined;
+
   button.addEventListener("click", () => {
     const state = app.state();
     const url = state ? `${location.origin}/?${linkQuery(player.station, state)}` : location.href;
-    const field = make("input", { className: "field", readOnly: true, value: url, id: "share-url", "aria-label": "Link", onfocus: () => field.select() });
-    const copy = make("button", {
-      type: "button", className: "primary", textContent: "Copy the link",
-      onclick: () => navigator.clipboard?.writeText(url).then(() => toast("Copied"), () => field.select()) ?? field.select(),
-    });
-    const row = make("div", { className: "row" }, copy);
-    if (navigator.share) {
-      row.append(make("button", {
-        type: "button", className: "ghost", textContent: "Share…",
-        onclick: () => navigator.share({ title: "riffstream", text: promptLine(state?.prompts), url }).catch(() => {}),
-      }));
-    }
-    const download = make("div", { className: "row" }, make("span", { className: "quiet", textContent: "Download the last" }));
-    for (const [seconds, label] of /** @type {[number, string][]} */ ([[30, "30 s"], [120, "2 min"], [300, "5 min"]])) {
-      for (const format of ["flac", "mp3"]) {
-        const href = player.url(`/api/stations/${encodeURIComponent(player.station)}/recording?seconds=${seconds}&format=${format}`);
-        download.append(make("a", { href, download: "", className: "ghost", textContent: `${label} ${format.toUpperCase()}` }));
-      }
-    }
+    const embed = `<script type="module" src="${location.origin}/riff-stream.js"></script>\n<riff-stream station="${player.station}" controls visual></riff-stream>`;
     dialog.replaceChildren(
       make("h2", { id: "share-title", textContent: "Share this sound" }),
-      field, row, download,
-      make("p", { className: "quiet", textContent: `In any player: ${player.url(`/stream/${player.station}.mp3`)}` }),
+      copied("Link", "share-url", url),
+      navigator.share
+        ? make("div", { className: "row" },
+            make("button", {
+              type: "button", className: "ghost", textContent: "Share…",
+              onclick: () => navigator.share({ title: "riffstream", text: promptLine(state?.prompts), url }).catch(() => {}),
+            }))
+        : "",
+      make("h3", { textContent: "Keep the last minutes" }),
+      downloads(),
+      make("h3", { textContent: "Play it elsewhere" }),
+      copied("For any audio player", "share-stream", player.url(`/stream/${player.station}.mp3`)),
+      copied("For a web page", "share-embed", embed),
       make("form", { method: "dialog", className: "row" }, make("button", { className: "ghost", textContent: "Close" })));
     dialog.showModal();
   });
+
+  /** @param {string} label @param {string} id @param {string} value */
+  function copied(label, id, value) {
+    const field = make("input", { className: "field", readOnly: true, value, id, onfocus: () => field.select() });
+    const copy = make("button", {
+      type: "button", className: "ghost", textContent: "Copy", "aria-label": `Copy: ${label.toLowerCase()}`,
+      onclick: () => (navigator.clipboard?.writeText(value) ?? Promise.reject()).then(() => toast("Copied"), () => field.select()),
+    });
+    return make("div", { className: "copied" }, make("label", { for: id, textContent: label }), field, copy);
+  }
+
+  function downloads() {
+    const format = make("select", { className: "field", "aria-label": "Format" }, ...["flac", "mp3", "ogg", "wav"].map((f) => make("option", { value: f, textContent: f.toUpperCase() })));
+    const row = make("div", { className: "row" }, format);
+    for (const [seconds, label] of /** @type {[number, string][]} */ ([[30, "30 s"], [120, "2 min"], [300, "5 min"]])) {
+      row.append(make("button", { type: "button", className: "ghost", textContent: label, "aria-label": `Download the last ${label}`, onclick: () => download(seconds, format.value) }));
+    }
+    return row;
+  }
+
+  /** Through fetch, not a plain link: a token must not stand in an address. @param {number} seconds @param {string} format */
+  async function download(seconds, format) {
+    try {
+      const answer = await fetch(player.url(`/api/stations/${encodeURIComponent(player.station)}/recording?seconds=${seconds}&format=${format}`), { headers });
+      if (!answer.ok) throw new Error((await answer.json()).message ?? answer.statusText);
+      const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? `riffstream.${format}`;
+      const href = URL.createObjectURL(await answer.blob());
+      make("a", { href, download: name }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 60000);
+    } catch (error) {
+      toast(`No recording: ${error.message}`, { error: true });
+    }
+  }
+
+  /** A station for this page alone, which ends with it. @param {import("../protocol.js").Steer} change */
+  async function playAlone(change) {
+    const id = `private-${Math.random().toString(36).slice(2, 10)}`;
+    const { prompts = app.state()?.prompts ?? [], ...rest } = change;
+    const made = { id, title: "Private", prompts: prompts.map((/** @type {import("../protocol.js").PromptPart} */ p) => p.text), ...rest };
+    try {
+      const answer = await fetch(player.url("/api/stations"), {
+        method: "POST", body: JSON.stringify(made), headers: { "Content-Type": "application/json", ...headers },
+      });
+      if (!answer.ok) throw new Error((await answer.json()).message ?? answer.statusText);
+    } catch (error) {
+      toast(`No private station: ${error.message}`, { error: true });
+      return;
+    }
+    addEventListener("pagehide", () => fetch(player.url(`/api/stations/${id}`), { method: "DELETE", headers, keepalive: true }).catch(() => {}));
+    player.play();
+    await tune(id);
+    await app.steer(change, promptLine(prompts));
+  }
 
   // A link with music in it offers that music once we know that we may steer; it never takes over a shared station by
   // itself.
@@ -97,16 +147,18 @@ export function mountShare(app, button, dialog, link) {
     const state = app.state();
     if (state && JSON.stringify(snapshot({ ...state, ...change })) === JSON.stringify(snapshot(state))) return;
     const name = promptLine(change.prompts ?? state?.prompts);
-    const note = make("p", { className: "readonly" },
-      `This link plays “${name}”. `,
-      make("button", {
-        type: "button", className: "primary", id: "play-link", textContent: "Play it here",
-        onclick: () => {
-          note.remove();
+    /** @param {string} id @param {string} textContent @param {() => void} act */
+    const choice = (id, textContent, act) =>
+      make("button", { type: "button", className: id === "play-link" ? "primary" : "ghost", id, textContent, onclick: () => (note.remove(), act()) });
+    const note = make("div", { className: "offer", role: "group", "aria-label": "Music of this link" },
+      make("p", {}, "This link holds ", make("strong", { textContent: name })),
+      make("div", { className: "row" },
+        choice("play-link", "Play it for everybody here", () => {
           player.play();
           app.steer(change, name);
-        },
-      }));
+        }),
+        player.welcome.role === "owner" ? choice("play-alone", "Play it for me alone", () => playAlone(change)) : "",
+        choice("dismiss-link", "Not now", () => {})));
     document.querySelector("main")?.prepend(note);
   });
 }

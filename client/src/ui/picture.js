@@ -1,0 +1,140 @@
+// @ts-check
+/** The moving picture: draws what is heard, in 2D or 3D, as often as this machine can afford; light and dark. */
+import { SAMPLE_RATE } from "../protocol.js";
+import { COLUMN_SAMPLES, SpectrumRing } from "../spectrum.js";
+import { Visualiser2D } from "../visualiser.js";
+import { byId, toast } from "./dom.js";
+
+/** Share of a picture's time that drawing may take; beyond it every second, third or fourth picture is drawn. */
+const BUDGET = 0.07;
+
+/**
+ * @param {import("./app.js").App} app
+ * @param {() => void} tick called before each picture
+ */
+export function mountPicture(app, tick) {
+  const { player } = app;
+  const flatCanvas = byId("canvas2d", HTMLCanvasElement);
+  const deepCanvas = byId("canvas3d", HTMLCanvasElement);
+  const view = byId("view", HTMLButtonElement);
+  const flat = new Visualiser2D(flatCanvas);
+  const ring = new SpectrumRing();
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  /** @type {import("../relief.js").Relief|null} */
+  let relief = null;
+  /** @type {Float32Array<ArrayBuffer>|null} */
+  let heard = null;
+  let position = 0;
+  let drawnAt = 0;
+  let cost = 0; // ms a picture, smoothed
+  let skipped = 0;
+  let dirty = true;
+
+  player.addEventListener("columns", (event) => {
+    const { first, levels } = /** @type {CustomEvent} */ (event).detail;
+    ring.put(first, levels);
+    flatCanvas.parentElement?.classList.add("lit");
+  });
+  document.addEventListener("visibilitychange", () => player.look(!document.hidden));
+  addEventListener("resize", () => (dirty = true));
+
+  /** @param {number} time */
+  function draw(time) {
+    requestAnimationFrame(draw);
+    tick();
+    const now = player.position;
+    const moving = now !== null && player.state !== "paused";
+    if (now !== null) {
+      if (now < position - SAMPLE_RATE) app.markers.length = 0; // the server began anew
+      position = now;
+    }
+    // Under reduced motion the picture moves in steps, four a second; at rest it is drawn once a second.
+    if (time - drawnAt < (calm.matches ? 250 : moving || dirty ? 0 : 1000)) return;
+    if (skipped < Math.min(3, Math.ceil(cost / (16.7 * BUDGET)) - 1)) {
+      skipped++;
+      return;
+    }
+    skipped = 0;
+    drawnAt = time;
+    dirty = false;
+    const { analyser } = player;
+    if (player.transport === "mp3" && analyser && moving) {
+      heard ??= new Float32Array(analyser.frequencyBinCount);
+      analyser.getFloatFrequencyData(heard);
+      ring.listen(heard, position, SAMPLE_RATE);
+      flatCanvas.parentElement?.classList.add("lit");
+    }
+    const began = performance.now();
+    if (relief) relief.draw(ring, position);
+    else flat.draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE, beatsPerBar: app.beatsPerBar() });
+    cost += 0.1 * (performance.now() - began - cost);
+  }
+
+  async function toggleView() {
+    if (view.disabled) return;
+    if (relief) {
+      relief.close();
+      relief = null;
+    } else {
+      try {
+        const { Relief } = await import("../relief.js");
+        deepCanvas.hidden = false;
+        relief = new Relief(deepCanvas, theme());
+      } catch (error) {
+        toast(`No 3D view here: ${error.message}`, { error: true });
+      }
+    }
+    flatCanvas.hidden = relief !== null;
+    deepCanvas.hidden = relief === null;
+    cost = 0;
+    dirty = true;
+    view.setAttribute("aria-pressed", String(relief !== null));
+  }
+  view.addEventListener("click", toggleView);
+  const settle = () => {
+    view.disabled = calm.matches;
+    view.title = calm.matches ? "3D view: off, since this device asks for less motion" : "3D view (v)";
+    if (calm.matches && relief) toggleView();
+  };
+  calm.addEventListener("change", settle);
+  settle();
+
+  /** @returns {import("../palette.js").Theme} */
+  function theme() {
+    return document.documentElement.dataset.theme === "light" ? "light" : "dark";
+  }
+  /** @param {import("../palette.js").Theme} value */
+  function setTheme(value) {
+    document.documentElement.dataset.theme = value;
+    document.querySelector('meta[name="theme-color"]')?.setAttribute("content", value === "light" ? "#f7f5fb" : "#0c0b12");
+    flat.setTheme(value);
+    relief?.setTheme(value);
+    dirty = true;
+  }
+  function toggleTheme() {
+    setTheme(theme() === "dark" ? "light" : "dark");
+    localStorage.setItem("theme", theme());
+  }
+  const asked = new URLSearchParams(location.search).get("theme") ?? localStorage.getItem("theme");
+  setTheme(asked === "light" || (!asked && matchMedia("(prefers-color-scheme: light)").matches) ? "light" : "dark");
+  byId("theme", HTMLButtonElement).addEventListener("click", toggleTheme);
+
+  requestAnimationFrame(draw);
+  return {
+    toggleView,
+    toggleTheme,
+    /** The last ten seconds as a picture, for the system's media controls. */
+    artwork: () => (ring.latest < 0 ? null : artwork(ring)),
+    columnsAhead: () => ring.latest - position / COLUMN_SAMPLES,
+  };
+}
+
+/** @param {SpectrumRing} ring */
+function artwork(ring) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 256;
+  const small = new Visualiser2D(canvas);
+  small.resize = () => 1;
+  small.draw({ ring, position: ring.latest * COLUMN_SAMPLES, now: null, markers: [], sampleRate: SAMPLE_RATE });
+  return canvas.toDataURL("image/jpeg", 0.8);
+}

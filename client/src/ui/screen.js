@@ -1,0 +1,53 @@
+// @ts-check
+/** Full screen, kiosk and the tabs. */
+import { byId, toast } from "./dom.js";
+
+/**
+ * @param {import("../player.js").Player} player
+ * @param {boolean} alwaysKiosk
+ */
+export function mountScreen(player, alwaysKiosk) {
+  const setKiosk = (/** @type {boolean} */ on) => document.body.classList.toggle("kiosk", on);
+  function toggleFullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else document.documentElement.requestFullscreen?.().catch(() => toast("This browser does not allow full screen here."));
+  }
+  byId("full", HTMLButtonElement).addEventListener("click", toggleFullScreen);
+  document.addEventListener("fullscreenchange", () => setKiosk(!!document.fullscreenElement || alwaysKiosk));
+  setKiosk(alwaysKiosk);
+
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let pointerTimer;
+  const wake = () => {
+    document.body.classList.remove("idle-pointer");
+    clearTimeout(pointerTimer);
+    pointerTimer = setTimeout(() => player.state === "playing" && document.body.classList.add("idle-pointer"), 3000);
+  };
+  for (const name of ["pointermove", "keydown"]) addEventListener(name, wake);
+  player.addEventListener("state", wake);
+  return { toggleFullScreen };
+}
+
+export function mountTabs() {
+  const tabs = [...document.querySelectorAll('[role="tab"]')].map((t) => /** @type {HTMLButtonElement} */ (t));
+  /** @param {HTMLButtonElement} chosen */
+  function open(chosen) {
+    for (const tab of tabs) {
+      const selected = tab === chosen;
+      tab.setAttribute("aria-selected", String(selected));
+      tab.tabIndex = selected ? 0 : -1;
+      byId(tab.getAttribute("aria-controls") ?? "", HTMLElement).hidden = !selected;
+    }
+  }
+  for (const [index, tab] of tabs.entries()) {
+    tab.addEventListener("click", () => open(tab));
+    tab.addEventListener("keydown", (event) => {
+      const other = { ArrowRight: (index + 1) % tabs.length, ArrowLeft: (index + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+      if (other === undefined) return;
+      event.preventDefault();
+      event.stopPropagation();
+      open(tabs[other]);
+      tabs[other].focus();
+    });
+  }
+}

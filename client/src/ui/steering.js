@@ -1,0 +1,81 @@
+// @ts-check
+/** Asks for changes and shows what becomes of them: scheduled, then now playing, or why not. */
+import { SAMPLE_RATE } from "../protocol.js";
+import { byId, toast } from "./dom.js";
+
+const SHOWN_MS = 2500;
+const KEPT_MARKERS = 40;
+
+/**
+ * @param {import("../player.js").Player} player
+ * @param {import("../visualiser.js").Marker[]} markers
+ */
+export function makeSteering(player, markers) {
+  const form = byId("prompt-form", HTMLFormElement);
+  const next = byId("next", HTMLElement);
+  const count = byId("countdown", HTMLElement);
+  /** @type {{label: string, at: number, since: number}|null} what is coming; `at` on the sample clock */
+  let coming = null;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let clearing;
+
+  /** @param {string} text @param {number} [forMs] */
+  const say = (text, forMs) => {
+    next.textContent = text;
+    count.textContent = "";
+    clearTimeout(clearing);
+    if (forMs) clearing = setTimeout(() => (next.textContent = ""), forMs);
+  };
+
+  /**
+   * @param {import("../protocol.js").Steer} change
+   * @param {string} label
+   * @param {boolean} [quiet] no marker: a fader on its way
+   * @returns {Promise<boolean>} whether it was applied
+   */
+  async function steer(change, label, quiet = false) {
+    const at = /** @type {import("../protocol.js").When} */ (new FormData(form).get("at") ?? "asap");
+    say(`Asking for ${label}`);
+    /** @type {import("../visualiser.js").Marker} */
+    const marker = { samplePos: 0, label, pending: true };
+    const unmark = () => markers.includes(marker) && markers.splice(markers.indexOf(marker), 1);
+    try {
+      const applied = await player.steer({ at, ...change }, (scheduled) => {
+        coming = { label, at: scheduled.audible_at, since: performance.now() + scheduled.audible_in_ms };
+        say(`Next: ${label}`);
+        marker.samplePos = scheduled.audible_at;
+        if (!quiet) markers.push(marker);
+      });
+      marker.samplePos = applied.audible_at;
+      marker.pending = false;
+      coming = { label, at: applied.audible_at, since: coming?.since ?? performance.now() };
+      markers.splice(0, markers.length - KEPT_MARKERS);
+      return true;
+    } catch (error) {
+      unmark();
+      if (error.type === "superseded") {
+        if (error.by === "other") say("Another listener's change came after yours", SHOWN_MS);
+        return false;
+      }
+      coming = null;
+      say("");
+      const wait = error.retry_after_ms ? `; try again in ${(error.retry_after_ms / 1000).toFixed(1)} s` : "";
+      toast(`${error.message}${wait}`, { error: true });
+      return false;
+    }
+  }
+
+  /** Once a picture: count down to what comes, and tell when it is heard. */
+  function tick() {
+    if (!coming) return;
+    const { position } = player;
+    const seconds = position === null ? (coming.since - performance.now()) / 1000 : (coming.at - position) / SAMPLE_RATE;
+    if (seconds > 0) count.textContent = `in ${seconds.toFixed(1)} s`;
+    else {
+      say(`Now playing: ${coming.label}`, SHOWN_MS);
+      coming = null;
+    }
+  }
+
+  return { steer, tick, when: () => new FormData(form).get("at") ?? "asap" };
+}
