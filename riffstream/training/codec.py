@@ -25,6 +25,7 @@ from riffstream.training.loop import (
     pick_device,
     save_state,
     step_size,
+    until_terminated,
 )
 
 __all__ = ["PRESETS", "CodecPreset", "add_arguments", "evaluate_codec", "load_codec", "run", "train_codec"]
@@ -162,35 +163,36 @@ def train_codec(
         weights = {"codec": codec.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state(), "step": step}
         save_state(out / "codec.pt", {**weights, "config": asdict(preset.config)})
 
-    while (spent := (time.monotonic() - started) / 60) < minutes:
-        picks = random.Random(f"{seed}-{step}")
-        batch = []
-        for song in picks.choices(songs, k=preset.batch):
-            frames = 64 * song.beats
-            crop = min(preset.crop, frames)
-            at = picks.randrange(0, (frames - crop) // 16 + 1) * 16
-            batch.append(_crop(song, preset.config, picks.randrange(len(song.captions)), at, crop, preset.crop))
-        wanted = torch.stack(batch).to(device)
-        factor = step_size(step, preset.warm_up, 1 - spent / minutes, 0.5)
-        for group in optimiser.param_groups:
-            group["lr"] = preset.rate * factor
-        with autocast(device):
-            latents = codec.encode(wanted)
-            noisy = latents + torch.randn_like(latents) * (0.1 * torch.rand(len(latents), 1, 1, 1, device=device))
-            made = codec.decode(noisy)
-        loss = codec_loss(made.float(), wanted)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        optimiser.step()
-        ema.update(codec)
-        step += 1
-        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
-        if step % 100 == 0:
-            log(step=step, loss=running, rate=step * preset.batch / (time.monotonic() - started))
-        if (time.monotonic() - saved) / 60 > preset.save_minutes:
-            keep()
-            saved = time.monotonic()
+    with until_terminated() as ended:
+        while (spent := (time.monotonic() - started) / 60) < minutes and not ended():
+            picks = random.Random(f"{seed}-{step}")
+            batch = []
+            for song in picks.choices(songs, k=preset.batch):
+                frames = 64 * song.beats
+                crop = min(preset.crop, frames)
+                at = picks.randrange(0, (frames - crop) // 16 + 1) * 16
+                batch.append(_crop(song, preset.config, picks.randrange(len(song.captions)), at, crop, preset.crop))
+            wanted = torch.stack(batch).to(device)
+            factor = step_size(step, preset.warm_up, 1 - spent / minutes, 0.5)
+            for group in optimiser.param_groups:
+                group["lr"] = preset.rate * factor
+            with autocast(device):
+                latents = codec.encode(wanted)
+                noisy = latents + torch.randn_like(latents) * (0.1 * torch.rand(len(latents), 1, 1, 1, device=device))
+                made = codec.decode(noisy)
+            loss = codec_loss(made.float(), wanted)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+            optimiser.step()
+            ema.update(codec)
+            step += 1
+            running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+            if step % 100 == 0:
+                log(step=step, loss=running, rate=step * preset.batch / (time.monotonic() - started))
+            if (time.monotonic() - saved) / 60 > preset.save_minutes:
+                keep()
+                saved = time.monotonic()
     keep()
     with ema.applied(codec):
         result: dict[str, Any] = {"step": step, **evaluate_codec(codec, held)}

@@ -29,6 +29,7 @@ from riffstream.training.loop import (
     pick_device,
     save_state,
     step_size,
+    until_terminated,
 )
 
 __all__ = ["PRESETS", "Batch", "DenoiserPreset", "add_arguments", "draw", "flow_loss", "run", "train_denoiser"]
@@ -244,30 +245,33 @@ def train_denoiser(
         return loss
 
     try:
-        while (spent := (time.monotonic() - started) / 60) < minutes and (max_steps is None or step < max_steps):
-            left = (minutes - spent) / minutes
-            if decay_minutes > 0 and minutes - spent <= decay_minutes and not final:
-                keep(out / "denoiser.pt")
-                final = True
-            factor = step_size(step, preset.warm_up, left, decay_minutes / minutes)
-            for stage, rate in zip(stages, rates, strict=True):
-                stage.param_groups[0]["lr"] = rate * factor
-            batch = draw(data, rows, preset.batch, seed * 1_000_003 + step, device)
-            loss = flow_loss(model, batch, narrow)
-            for stage in stages:
-                stage.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            seen = preset.batch + (helper.add_to(preset.batch) if helper else 0)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for stage in stages:
-                stage.step()
-            ema.update(model)
-            step, examples, fresh = step + 1, examples + seen, fresh + seen
-            running = float(loss.detach()) if running == 0 else 0.98 * running + 0.02 * float(loss.detach())
-            if (time.monotonic() - reported) / 60 > preset.report_minutes:
-                keep(out / ("denoiser_final.pt" if final else "denoiser.pt"))
-                report()
-                reported = time.monotonic()
+        with until_terminated() as ended:
+            while (spent := (time.monotonic() - started) / 60) < minutes and not ended():
+                if max_steps is not None and step >= max_steps:
+                    break
+                left = (minutes - spent) / minutes
+                if decay_minutes > 0 and minutes - spent <= decay_minutes and not final:
+                    keep(out / "denoiser.pt")
+                    final = True
+                factor = step_size(step, preset.warm_up, left, decay_minutes / minutes)
+                for stage, rate in zip(stages, rates, strict=True):
+                    stage.param_groups[0]["lr"] = rate * factor
+                batch = draw(data, rows, preset.batch, seed * 1_000_003 + step, device)
+                loss = flow_loss(model, batch, narrow)
+                for stage in stages:
+                    stage.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                seen = preset.batch + (helper.add_to(preset.batch) if helper else 0)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                for stage in stages:
+                    stage.step()
+                ema.update(model)
+                step, examples, fresh = step + 1, examples + seen, fresh + seen
+                running = float(loss.detach()) if running == 0 else 0.98 * running + 0.02 * float(loss.detach())
+                if (time.monotonic() - reported) / 60 > preset.report_minutes:
+                    keep(out / ("denoiser_final.pt" if final else "denoiser.pt"))
+                    report()
+                    reported = time.monotonic()
     finally:
         if helper:
             helper.close()

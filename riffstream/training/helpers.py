@@ -31,7 +31,8 @@ def _work(
     model: nn.Module, make_job: Callable[..., Job], arguments: tuple[Any, ...], shared: _Shared, core: int
 ) -> None:
     torch.set_num_threads(1)
-    os.nice(10)
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, 0, 10)  # it gives way to the main process and to everybody else
     if core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     job = make_job(*arguments)

@@ -6,8 +6,10 @@ import argparse
 import json
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,18 @@ from torch import Tensor, nn
 from riffstream.diffusion.mini import preferred_dtype
 from riffstream.errors import ParameterError
 
-__all__ = ["Ema", "Log", "Muon", "autocast", "common_arguments", "load_state", "pick_device", "save_state", "step_size"]
+__all__ = [
+    "Ema",
+    "Log",
+    "Muon",
+    "autocast",
+    "common_arguments",
+    "load_state",
+    "pick_device",
+    "save_state",
+    "step_size",
+    "until_terminated",
+]
 
 
 def common_arguments(parser: argparse.ArgumentParser, *, minutes: float) -> None:
@@ -31,6 +44,23 @@ def common_arguments(parser: argparse.ArgumentParser, *, minutes: float) -> None
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+@contextmanager
+def until_terminated() -> Iterator[Callable[[], bool]]:
+    """Turns SIGTERM into a question: the yielded function is True once it came, so that a run can save and end.
+
+    Outside the main thread, where no handler can be set, it stays False.
+    """
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield came.is_set
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield came.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def pick_device(name: str) -> torch.device:

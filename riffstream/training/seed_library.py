@@ -26,7 +26,11 @@ def build_seeds(corpus: Path, model: Path, *, count: int = 96) -> list[SeedEntry
     by_style: dict[str, list[Path]] = {}
     for song in find_songs(corpus):
         by_style.setdefault(song.style, []).append(song.path)
-    order = [paths[turn] for turn in range(4) for _, paths in sorted(by_style.items()) if turn < len(paths)][:count]
+    for paths in by_style.values():  # plain productions first: a loop under a filter sweep is an odd place to start
+        paths.sort(key=lambda path: json.loads(path.with_suffix(".json").read_text())["look"] != "plain")
+    # Our own styles before those of MMA's library, whose names say less.
+    styles = sorted(by_style, key=lambda style: (style.startswith("mma_"), style))
+    order = [by_style[style][turn] for turn in range(4) for style in styles if turn < len(by_style[style])][:count]
     songs = {song.path: song for song in find_songs(corpus)}
     entries: list[SeedEntry] = []
     latents, vectors = [], []
@@ -41,10 +45,11 @@ def build_seeds(corpus: Path, model: Path, *, count: int = 96) -> list[SeedEntry
         )
         window = ranked[-1]
         clip = clips["clips"][window]
-        taken = sum(entry.style == song.style for entry in entries)
-        name = song.style if taken == 0 else f"{song.style}_{taken + 1}"
+        plain = song.style.removeprefix("mma_").replace("-", "_")
+        taken = sum(entry.name.rstrip("_0123456789") == plain.rstrip("_0123456789") for entry in entries)
+        name = plain if taken == 0 else f"{plain}_{taken + 1}"
         caption = max(clip["captions"], key=len)
-        tags = tuple(dict.fromkeys((song.style.replace("_", " "), *clip["instruments"])))
+        tags = tuple(dict.fromkeys((plain.replace("_", " "), *clip["instruments"])))
         entries.append(SeedEntry(name, song.style, tags, caption, float(clips["bpm"]), song.beats))
         features = song_features(song, family.codec.config, [window])
         with torch.no_grad():

@@ -61,7 +61,7 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
     mel = family.decode_mel(latents)
     if not bool(torch.isfinite(mel).all()) or not bool((mel > 0).any()):
         raise RiffstreamError("the smoke model makes silence or infinities")
-    if not trained["held_out"] < 1.5:
+    if not trained["held_out"] < 1.8:  # 2 is what predicting nothing costs
         raise RiffstreamError(f"the smoke model has not learned: held-out loss {trained['held_out']:.3f}")
     if SeedLibrary(out / "model" / "seeds").names != [entry.name for entry in seeds]:
         raise RiffstreamError("the seed library does not read back")

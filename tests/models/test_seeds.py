@@ -1,0 +1,117 @@
+"""The seed library: names, likeness, the command, and the shipped one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from riffstream.cli import main
+from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.errors import CheckpointError, ParameterError
+from riffstream.models.seeds import SeedEntry, SeedLibrary
+
+
+@pytest.fixture(scope="module")
+def encoder() -> MiniTextEncoder:
+    return MiniTextEncoder.random(width=32)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory, encoder: MiniTextEncoder) -> SeedLibrary:
+    folder = tmp_path_factory.mktemp("seeds")
+    entries = [
+        SeedEntry("slow_piano", "piano", ("piano", "calm"), "slow calm piano", 70.0, 8),
+        SeedEntry("techno", "techno", ("909 drums",), "driving techno", 130.0, 8),
+        SeedEntry("waltz", "waltz", ("strings",), "vienna waltz", 170.0, 6),
+    ]
+    latents = torch.arange(3.0)[:, None, None, None] + torch.zeros(3, 4, 16, 32)
+    SeedLibrary.write(folder, entries, latents, encoder.sentences([entry.caption for entry in entries]))
+    (folder / "previews").mkdir()
+    for entry in entries:
+        Image.new("L", (8, 8)).save(folder / "previews" / f"{entry.name}.png")
+    return SeedLibrary(folder)
+
+
+def test_entries_and_latents_read_back(library: SeedLibrary) -> None:
+    assert library.names == ["slow_piano", "techno", "waltz"]
+    assert library["techno"].tags == ("909 drums",)
+    assert library.latents("techno").shape == (4, 16, 32)
+    assert (library.latents("techno") == 1).all()
+    assert library.latents("waltz").shape == (4, 16, 24)  # two bars of 3/4
+
+
+def test_the_caption_itself_is_nearest(library: SeedLibrary, encoder: MiniTextEncoder) -> None:
+    for entry in library.entries:
+        best, likeness = library.nearest(entry.caption, encoder)[0]
+        assert best.name == entry.name
+        assert likeness > 0.99
+    ranked = [likeness for _, likeness in library.nearest("piano", encoder, 3)]
+    assert ranked == sorted(ranked, reverse=True)
+
+
+def test_an_unknown_name_suggests_a_near_one(library: SeedLibrary) -> None:
+    with pytest.raises(ParameterError, match="techno"):
+        library.latents("tecno")
+    assert library.load("tecno", MiniFamily.random()) is None
+
+
+def test_the_engine_gets_latents_of_its_model_else_the_picture(library: SeedLibrary) -> None:
+    family = MiniFamily.random()
+    loaded = library.load("techno", family)
+    assert isinstance(loaded, torch.Tensor)
+    family.name = "other"  # type: ignore[misc]
+    assert library.load("techno", family) == library.folder / "previews" / "techno.png"
+
+
+def test_damage_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no seeds.json"):
+        SeedLibrary(tmp_path)
+    (tmp_path / "seeds.json").write_text('[{"name": "x"}]')
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        SeedLibrary(tmp_path)
+
+
+def test_command_lists_and_exports(library: SeedLibrary, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--folder", str(library.folder)]
+    assert main(["seeds", "list", "PIANO", "--json", *where]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["slow_piano"]
+    assert main(["seeds", "list", *where]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    for suffix in (".png", ".safetensors"):
+        target = tmp_path / f"a{suffix}"
+        assert main(["seeds", "export", "waltz", "-o", str(target), "--quiet", *where]) == 0
+        assert target.stat().st_size > 50
+    assert main(["seeds", "export", "waltz", "-o", "a.txt", *where]) == 2
+    assert main(["seeds", "export", "vals", *where]) == 2
+    assert "waltz" in capsys.readouterr().err
+
+
+def test_shipped_library_fits_the_shipped_model() -> None:
+    library = SeedLibrary()
+    codec = json.loads((MODEL_FOLDER / "codec" / "config.json").read_text())
+    assert len(library.entries) >= 64
+    assert len(set(library.names)) == len(library.entries)
+    for entry in library.entries:
+        assert library.preview(entry.name).is_file(), entry.name
+        assert entry.tags, entry.name
+    latents = library.latents(library.names[0])
+    assert latents.shape[:2] == (codec["channels"], codec["mels"] // codec["patch"])
+    assert torch.isfinite(latents).all()
+
+
+def test_shipped_library_finds_what_is_asked() -> None:
+    encoder = MiniTextEncoder.load(MODEL_FOLDER / "text_encoder", MODEL_FOLDER / "tokenizer")
+    library = SeedLibrary()
+    for prompt, style in {
+        "techno": "techno",
+        "solo piano": "piano",
+        "bossa nova": "bossa",
+        "church organ": "organ",
+    }.items():
+        names = " ".join(entry.name for entry, _ in library.nearest(prompt, encoder, 5))
+        assert style in names, (prompt, names)
