@@ -1,0 +1,201 @@
+"""What a listener costs: the server's CPU beside that of a bare write of the same bytes, in one run."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, cast
+
+from riffstream.bench.sinks import SinkReport, run_sinks
+
+__all__ = ["FanOut", "bare", "serve_noise"]
+
+FRAME_BYTES = 8000  # half a second at 128 kbit/s
+FRAMES_PER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """One measurement.
+
+    Attributes:
+        listeners, seconds: how many and how long.
+        us_per_listener_s: CPU of the server's process, microseconds per listener and second, less what the same
+            server takes with a single listener (encoding, its own clockwork).
+        idle_ms_per_s: that single-listener load, milliseconds per second.
+        kbit_s: payload per listener.
+        lag_p95_ms, lag_max_ms: of the event loop meanwhile.
+        report: what the listeners saw.
+        skips, closed: listeners that lost audio or their connection.
+    """
+
+    listeners: int
+    seconds: float
+    us_per_listener_s: float
+    idle_ms_per_s: float
+    kbit_s: float
+    lag_p95_ms: float
+    lag_max_ms: float
+    report: SinkReport
+    skips: int = 0
+    closed: int = 0
+
+
+def serve_noise(listeners: int, seconds: float, *, core: int | None = None) -> FanOut:
+    """The real server, with noise instead of a model, and ``listeners`` real sockets that do not steer."""
+    return _measure(_noise_server, listeners, seconds, core)
+
+
+def bare(listeners: int, seconds: float, *, core: int | None = None) -> FanOut:
+    """The least that any server could do: one ready-made frame written to each transport, twice a second."""
+    return _measure(_bare_server, listeners, seconds, core)
+
+
+def _measure(server: Callable[[Connection, int | None], None], count: int, seconds: float, core: int | None) -> FanOut:
+    from riffstream.server.app import raise_file_limit
+
+    raise_file_limit(count + 256)
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=server, args=(theirs, core), daemon=True)
+    process.start()
+    try:
+        port = int(ours.recv())
+        marks: list[dict[str, Any]] = []
+
+        def mark() -> None:
+            ours.send("mark")
+            marks.append(ours.recv())
+
+        run_sinks("127.0.0.1", port, 1, min(seconds, 10.0), mark)
+        mark()
+        report = run_sinks("127.0.0.1", port, count, seconds, mark)
+        mark()
+        one, many = _spent(marks[0], marks[1]), _spent(marks[2], marks[3])
+        window = marks[3]["at"] - marks[2]["at"]
+        return FanOut(
+            listeners=count,
+            seconds=round(window, 2),
+            us_per_listener_s=round(1e6 * (many - one) / max(1, count - 1), 2),
+            idle_ms_per_s=round(1000 * one, 2),
+            kbit_s=round(8e-3 * (marks[3]["bytes"] - marks[2]["bytes"]) / window / count, 1),
+            lag_p95_ms=round(marks[3]["lag_p95"], 2),
+            lag_max_ms=round(marks[3]["lag_max"], 2),
+            report=report,
+            skips=int(marks[3]["skips"]),
+            closed=int(marks[3]["closed"]),
+        )
+    finally:
+        ours.close()
+        process.join(10)
+        if process.is_alive():
+            process.kill()
+
+
+def _spent(before: dict[str, Any], after: dict[str, Any]) -> float:
+    return float((after["cpu"] - before["cpu"]) / (after["at"] - before["at"]))
+
+
+def _pin(core: int | None) -> None:
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+
+
+async def _answer(pipe: Connection, figures: Callable[[], dict[str, Any]]) -> None:
+    """Report CPU and figures whenever asked, until the other end closes."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            await loop.run_in_executor(None, pipe.recv)
+        except EOFError:
+            return
+        pipe.send({"cpu": time.process_time(), "at": time.monotonic(), **figures()})
+
+
+def _noise_server(pipe: Connection, core: int | None) -> None:
+    from riffstream.bench.noise_station import NoiseHub
+    from riffstream.config import Config
+    from riffstream.server.app import Server, loop_factory
+
+    _pin(core)
+
+    async def main() -> None:
+        config = Config.from_dict(
+            {"server": {"port": 0, "drain_s": 1}, "limits": {"connections_per_address": 1_000_000}}
+        )
+        server = Server(config, NoiseHub())
+        url = await server.start()
+
+        def figures() -> dict[str, Any]:
+            stats = server.context.room("main").stats()
+            lag = server.context.lag
+            return {
+                "bytes": stats.bytes,
+                "skips": stats.skips,
+                "closed": stats.closed_slow,
+                "lag_p95": lag.p95_ms,
+                "lag_max": lag.max_ms,
+            }
+
+        pipe.send(url.rsplit(":", 1)[1])
+        await _answer(pipe, figures)
+        await server.stop()
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(main())
+
+
+def _bare_server(pipe: Connection, core: int | None) -> None:
+    from riffstream.server.app import loop_factory, raise_file_limit
+    from riffstream.server.fanout import websocket_frame
+    from riffstream.server.lag import LagMeter
+
+    _pin(core)
+    raise_file_limit(100_000)
+    transports: set[asyncio.Transport] = set()
+    written = 0
+
+    class Accept(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport not in transports:
+                self.transport.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+                transports.add(self.transport)
+
+        def connection_lost(self, error: Exception | None) -> None:
+            transports.discard(self.transport)
+
+    async def main() -> None:
+        nonlocal written
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Accept, "127.0.0.1", 0, backlog=1024)
+        meter = LagMeter()
+        meter.start()
+
+        async def write() -> None:
+            nonlocal written
+            begin, seq = loop.time(), 0
+            while True:
+                frame = websocket_frame(2, b"\1\1\1\0" + seq.to_bytes(4, "little") + bytes(FRAME_BYTES - 8))
+                seq += 1
+                for transport in transports:
+                    transport.write(frame)
+                written += len(frame) * len(transports)
+                await asyncio.sleep(max(0.0, begin + seq / FRAMES_PER_S - loop.time()))
+
+        writer = loop.create_task(write())
+        pipe.send(server.sockets[0].getsockname()[1])
+        await _answer(
+            pipe,
+            lambda: {"bytes": written, "skips": 0, "closed": 0, "lag_p95": meter.p95_ms, "lag_max": meter.max_ms},
+        )
+        writer.cancel()
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(main())

@@ -1,0 +1,239 @@
+"""A real server as a process with a real model: time to first sound, delay of steers, and soak."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from riffstream.client import Radio, RadioError, connect
+from riffstream.errors import RiffstreamError
+
+__all__ = ["Soak", "SteerDelays", "first_sound", "resident_mb", "serving", "soak", "steer_delays"]
+
+AUDIBLE = 1e-3  # -60 dBFS
+PLAYER_BUFFER_S = 0.2
+PROMPTS = (
+    "church bells",
+    "deep house",
+    "solo piano",
+    "acoustic guitar",
+    "string quartet",
+    "drum and bass",
+    "jazz trio",
+)
+
+
+@contextlib.asynccontextmanager
+async def serving(arguments: Sequence[str]) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """``riffstream serve`` on a free port: its address and process; ended by SIGTERM."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "riffstream",
+        "serve",
+        "--port",
+        "0",
+        "--json",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "RIFFSTREAM_LIMITS_CONNECTIONS_PER_ADDRESS": "1000000"},
+    )
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 120)
+        if not line:
+            raise RiffstreamError("riffstream serve ended at once; run it by hand to see why")
+        yield json.loads(line)["url"], process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+async def _joined(url: str, **options: Any) -> Radio:
+    """A connection, as soon as there is a station to connect to."""
+    give_up = time.monotonic() + 600
+    while True:
+        try:
+            return await connect(url, **options).__aenter__()
+        except RadioError:
+            if time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(0.02)
+
+
+async def first_sound(arguments: Sequence[str]) -> float:
+    """Seconds from the command to the first audible sample at a listener with 200 ms of buffer."""
+    began = time.monotonic()
+    async with serving(arguments) as (url, _):
+        radio = await _joined(url)
+        try:
+            heard = 0.0
+            async for block in radio:
+                if abs(block.samples).max() > AUDIBLE:
+                    heard += len(block.samples) / 48_000
+                    if heard >= PLAYER_BUFFER_S:  # the player starts now
+                        return time.monotonic() - began
+        finally:
+            await radio.close()
+    raise RiffstreamError("the server ended before it made a sound")
+
+
+class _Player:
+    """Plays a radio with a buffer of 200 ms, on the wall clock: tells what is audible when, and counts underruns."""
+
+    def __init__(self, radio: Radio) -> None:
+        self.radio = radio
+        self.underruns = 0
+        self.gaps = 0
+        self.played = 0
+        self._edge = 0  # sample clock behind the last block received
+        self._anchor: tuple[float, int] | None = None  # (when, sample) of playing
+        self._first = 0.0
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        async for block in self.radio:
+            now = time.monotonic()
+            self.gaps += block.discontinuity
+            end = block.sample_pos + len(block.samples)
+            if self._anchor is None or block.discontinuity:
+                self._anchor = now + PLAYER_BUFFER_S, block.sample_pos
+            elif self.position(now) > self._edge:
+                self.underruns += 1
+                self._anchor = now + PLAYER_BUFFER_S, block.sample_pos
+            self.played += len(block.samples)
+            self._edge = end
+
+    def position(self, now: float) -> float:
+        """The sample that is audible."""
+        if self._anchor is None:
+            return 0.0
+        when, sample = self._anchor
+        return sample + (now - when) * 48_000
+
+    def audible_at(self, sample: int) -> float:
+        """When (monotonic) a sample is, was or will be audible."""
+        assert self._anchor is not None
+        when, first = self._anchor
+        return when + (sample - first) / 48_000
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+@dataclass(slots=True)
+class SteerDelays:
+    """Seconds from sending a steer to its first audible sample.
+
+    Attributes:
+        seconds: one for each steer. failed: those that were refused or not heard.
+        underruns, gaps: at the listener meanwhile.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    failed: int = 0
+    underruns: int = 0
+    gaps: int = 0
+
+    def quantile(self, q: float) -> float:
+        """Of the delays; nan where there are none."""
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
+
+
+async def steer_delays(url: str, count: int, every_s: float, at: str = "asap") -> SteerDelays:
+    """Steer ``count`` times through a real socket while playing."""
+    result = SteerDelays()
+    radio = await _joined(url)
+    player = _Player(radio)
+    try:
+        while player.played < 48_000:
+            await asyncio.sleep(0.05)
+        for n in range(count):
+            began = time.monotonic()
+            try:
+                applied = await radio.steer(PROMPTS[n % len(PROMPTS)], seed=n, at=at, timeout_s=30)
+                result.seconds.append(player.audible_at(applied.audible_at) - began)
+            except RadioError:
+                result.failed += 1
+            await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
+        result.underruns, result.gaps = player.underruns, player.gaps
+    finally:
+        await player.stop()
+        await radio.close()
+    return result
+
+
+@dataclass(slots=True)
+class Soak:
+    """A long run with a steer every few seconds.
+
+    Attributes:
+        seconds: how long. delays: of the steers.
+        station_underruns, repeats, restarts: as the server counts them.
+        rss_mb: (seconds, server, generator) over time.
+        slope_percent: growth of both together from a sixth of the run to its end.
+    """
+
+    seconds: float
+    delays: SteerDelays
+    station_underruns: int = 0
+    repeats: int = 0
+    restarts: int = 0
+    rss_mb: list[tuple[float, float, float]] = field(default_factory=list)
+
+    @property
+    def slope_percent(self) -> float:
+        settled = [server + generator for when, server, generator in self.rss_mb if when >= self.seconds / 6]
+        return 100 * (settled[-1] / settled[0] - 1) if len(settled) > 1 else float("nan")
+
+
+async def soak(url: str, pid: int, seconds: float, every_s: float = 5.0) -> Soak:
+    """Play and steer for ``seconds``, watching memory and underruns."""
+    result = Soak(seconds, SteerDelays())
+    began = time.monotonic()
+
+    async def watch() -> None:
+        while True:
+            figures = await asyncio.to_thread(_metrics, url)
+            generator = figures.get("riffstream_generator_pid")
+            other = resident_mb(int(generator)) if generator else 0.0
+            result.rss_mb.append((time.monotonic() - began, resident_mb(pid), other))
+            result.station_underruns = int(figures.get('riffstream_station_underruns{station="main"}', 0))
+            result.repeats = int(figures.get('riffstream_station_repeats{station="main"}', 0))
+            result.restarts = int(figures.get("riffstream_generator_restarts", 0))
+            await asyncio.sleep(max(1.0, seconds / 120))
+
+    watching = asyncio.create_task(watch())
+    try:
+        result.delays = await steer_delays(url, max(1, int(seconds / every_s)), every_s)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    return result
+
+
+def _metrics(url: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process in megabytes; 0 where it cannot be read."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (OSError, ValueError, IndexError):
+        return 0.0

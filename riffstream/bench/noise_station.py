@@ -1,0 +1,133 @@
+"""A station that plays prepared noise: the server's own cost, without a model beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from riffstream import protocol
+from riffstream.audio.blocks import Pcm
+from riffstream.config import StationConfig
+from riffstream.server.ports import Reply
+from riffstream.station.outlet import Outlet
+from riffstream.station.program import Block
+
+__all__ = ["NoiseHub", "NoiseStation"]
+
+BLOCK = 4800  # 100 ms, as stations commit
+LOOP_BLOCKS = 40
+REFUSAL = protocol.ProtocolError("forbidden", "noise is not to be steered")
+
+
+class _Lease:
+    def close(self) -> None:
+        """Nothing pauses."""
+
+
+class NoiseStation:
+    """Pink noise in a loop, committed every 100 ms; Opus needs its full bit rate for it."""
+
+    rev = 0
+    title = "noise"
+    description = "for measurements"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = protocol.State(prompts=(protocol.Prompt(text="noise"),))
+        white = np.random.default_rng(0).standard_normal((BLOCK * LOOP_BLOCKS, 2))
+        spectrum = np.fft.rfft(white, axis=0) / np.sqrt(np.arange(1, BLOCK * LOOP_BLOCKS // 2 + 2))[:, None]
+        pink = np.fft.irfft(spectrum, axis=0)
+        self._noise: Pcm = (0.2 * pink / np.abs(pink).max()).astype(np.float32)
+        self._blocks = 0
+        self._outlets: dict[str, Outlet] = {}
+        self._task = asyncio.get_running_loop().create_task(self._commit())
+
+    @property
+    def sample_pos(self) -> int:
+        return self._blocks * BLOCK
+
+    def now(self) -> protocol.Now:
+        return protocol.Now(rev=0, sample_pos=self.sample_pos, state=self.state, alpha=0.0, clip=0)
+
+    def caps(self) -> protocol.Caps:
+        return protocol.Caps(model="noise", steer=False)
+
+    def limits(self) -> protocol.Limits:
+        return protocol.Limits()
+
+    def recording(self, seconds: float) -> tuple[int, Pcm]:
+        return 0, self._noise[: round(seconds * 48_000)]
+
+    def outlet(self, codec: str) -> Outlet:
+        if codec not in self._outlets:
+            rate = None if codec in ("pcm_s16", "wav") else 128_000
+            self._outlets[codec] = Outlet(codec, self._recent, bit_rate=rate)
+        return self._outlets[codec]
+
+    def join(self, kind: str = "ws") -> _Lease:
+        return _Lease()
+
+    def subscribe(self, sink: Callable[[protocol.Now | protocol.Event], None]) -> Callable[[], None]:
+        return lambda: None
+
+    def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "") -> None:
+        reply(REFUSAL.reply(steer.id))
+
+    def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
+        reply(REFUSAL.reply(op.id))
+
+    def stats(self) -> dict[str, Any]:
+        return {}
+
+    async def close(self) -> None:
+        """Stop committing."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        for outlet in self._outlets.values():
+            outlet.close()
+
+    def _block(self, number: int) -> Block:
+        first = number % LOOP_BLOCKS * BLOCK
+        return Block(number * BLOCK, self._noise[first : first + BLOCK], 0, False)
+
+    def _recent(self) -> list[Block]:
+        return [self._block(number) for number in range(max(0, self._blocks - 50), self._blocks)]
+
+    async def _commit(self) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            block = self._block(self._blocks)
+            self._blocks += 1
+            for outlet in self._outlets.values():
+                outlet.push(block)
+            await asyncio.sleep(max(0.0, began + self.sample_pos / 48_000 - loop.time()))
+
+
+class NoiseHub:
+    """One such station, ``main``."""
+
+    ready = True
+
+    def __init__(self) -> None:
+        self.stations: dict[str, NoiseStation] = {}
+
+    async def start(self) -> None:
+        await self.create("main")
+
+    async def create(self, name: str, station: StationConfig | None = None) -> NoiseStation:
+        made = self.stations[name] = NoiseStation(name)
+        return made
+
+    async def delete(self, name: str) -> None:
+        await self.stations.pop(name).close()
+
+    def health(self) -> dict[str, Any]:
+        return {"ready": True, "generator": {}}
+
+    async def close(self) -> None:
+        for name in tuple(self.stations):
+            await self.delete(name)

@@ -1,0 +1,194 @@
+"""The server through real sockets: time to first sound, delay of steers, soak, and the cost of a listener."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import threading
+from dataclasses import asdict
+from typing import Any
+
+from riffstream.bench.common import environment, markdown_table, report, to_json
+from riffstream.errors import ParameterError
+
+__all__ = ["EXAMPLES", "PARTS", "add_arguments", "run"]
+
+PARTS = ("start", "steer", "soak", "fanout", "load")
+EXAMPLES = """parts:
+  start   command to first audible sample
+  steer   a steer to its first audible sample, at a listener with 200 ms of buffer
+  soak    the same for long: underruns and memory
+  fanout  CPU of the server per listener and second, beside a bare write of the same bytes
+  load    the delay of steers while all those listeners listen
+
+examples:
+  riffstream bench stream
+  riffstream bench stream --only fanout --listeners 2000 --seconds 30
+  riffstream bench stream --only soak --soak 1800 --json
+  riffstream bench stream --model tone --only steer"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``riffstream bench stream``."""
+    parser.add_argument("--only", action="append", choices=PARTS, help="one part (may be repeated; default: all)")
+    parser.add_argument("--model", default="mini", help="what the stations play (tone: a test signal)")
+    parser.add_argument("--listeners", type=int, default=2000, metavar="N", help="for fanout and load (2000)")
+    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="length of fanout (20)")
+    parser.add_argument("--steers", type=int, default=30, metavar="N", help="for steer and load (30)")
+    parser.add_argument("--soak", type=float, default=120, metavar="S", help="length of the soak (120)")
+    parser.add_argument("--core", type=int, help="pin the server of fanout to this core")
+    parser.add_argument("--json", action="store_true", help="JSON in place of tables")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    for name, low, high in (("listeners", 2, 18_000), ("seconds", 2, 3600), ("steers", 1, 10_000), ("soak", 10, 1e6)):
+        if not low <= getattr(args, name) <= high:
+            raise ParameterError(f"--{name}", getattr(args, name), f"{low} to {high:g}")
+    parts = args.only or PARTS
+    results: dict[str, Any] = {"environment": environment(("torch", "aiohttp", "uvloop", "av"))}
+    for part in PARTS:
+        if part in parts:
+            if not args.quiet:
+                print(f"stream: {part} ...", file=sys.stderr, flush=True)
+            results[part] = _MEASURE[part](args)
+    print(to_json(results) if args.json else _page(results))
+    return 0
+
+
+def _start(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.live import first_sound
+
+    async def measure() -> list[float]:
+        return [await first_sound(["--model", args.model]) for _ in range(3)]
+
+    seconds = sorted(asyncio.run(measure()))
+    return {"median_s": round(seconds[1], 2), "worst_s": round(seconds[2], 2), "limit_s": 6.0}
+
+
+def _steer(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.live import serving, steer_delays
+
+    async def measure() -> dict[str, Any]:
+        async with serving(["--model", args.model]) as (url, _):
+            return _delays(await steer_delays(url, args.steers, 5.0))
+
+    return asyncio.run(measure())
+
+
+def _soak(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.live import serving, soak
+
+    async def measure() -> dict[str, Any]:
+        async with serving(["--model", args.model]) as (url, process):
+            found = await soak(url, process.pid, args.soak)
+        return {
+            "seconds": args.soak,
+            **_delays(found.delays),
+            "station_underruns": found.station_underruns,
+            "repeats": found.repeats,
+            "restarts": found.restarts,
+            "rss_start_mb": round(sum(found.rss_mb[0][1:])) if found.rss_mb else None,
+            "rss_end_mb": round(sum(found.rss_mb[-1][1:])) if found.rss_mb else None,
+            "growth_percent": round(found.slope_percent, 2),
+        }
+
+    return asyncio.run(measure())
+
+
+def _fanout(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.fan_out import bare, serve_noise
+
+    # Interleaved, so that whatever else the machine does meets both alike.
+    rounds = [(bare, "bare"), (serve_noise, "server"), (bare, "bare"), (serve_noise, "server")]
+    found: dict[str, list[Any]] = {"bare": [], "server": []}
+    for measure, name in rounds:
+        found[name].append(measure(args.listeners, args.seconds, core=args.core))
+    best = {name: min(each, key=lambda one: one.us_per_listener_s) for name, each in found.items()}
+    ratio = best["server"].us_per_listener_s / best["bare"].us_per_listener_s
+    return {
+        "bare": asdict(best["bare"]),
+        "server": asdict(best["server"]),
+        "ratio": round(ratio, 3),
+        "drops": sum(each.skips + each.closed + each.report.gaps + each.report.lost for each in found["server"]),
+    }
+
+
+def _load(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.live import serving, steer_delays
+    from riffstream.bench.sinks import run_sinks
+    from riffstream.server.app import raise_file_limit
+
+    raise_file_limit(args.listeners + 256)
+
+    async def measure() -> dict[str, Any]:
+        async with serving(["--model", args.model]) as (url, _):
+            port = int(url.rsplit(":", 1)[1])
+            ready, found = threading.Event(), {}
+
+            def listen() -> None:
+                found["report"] = run_sinks("127.0.0.1", port, args.listeners, args.steers * 5.0 + 5, ready.set)
+
+            listening = asyncio.create_task(asyncio.to_thread(listen))
+            while not ready.is_set() and not listening.done():
+                await asyncio.sleep(0.1)
+            delays = _delays(await steer_delays(url, args.steers, 5.0))
+            with contextlib.suppress(OSError):
+                await listening
+            return {"listeners": args.listeners, **delays, "sinks": asdict(found["report"]) if found else None}
+
+    return asyncio.run(measure())
+
+
+def _delays(found: Any) -> dict[str, Any]:
+    return {
+        "steers": len(found.seconds),
+        "failed": found.failed,
+        "p50_s": round(found.quantile(0.5), 3),
+        "p95_s": round(found.quantile(0.95), 3),
+        "worst_s": round(found.quantile(1.0), 3),
+        "underruns": found.underruns,
+        "gaps": found.gaps,
+    }
+
+
+_MEASURE = {"start": _start, "steer": _steer, "soak": _soak, "fanout": _fanout, "load": _load}
+_TITLES = {
+    "start": "Command to first audible sample",
+    "steer": "Steer to first audible sample",
+    "soak": "Soak, a steer every 5 s",
+    "fanout": "CPU of a listener",
+    "load": "Steering under load",
+}
+
+
+def _page(results: dict[str, Any]) -> str:
+    sections = []
+    for part, title in _TITLES.items():
+        if part not in results:
+            continue
+        found = results[part]
+        if part == "fanout":
+            rows = [
+                (
+                    name,
+                    found[name]["listeners"],
+                    found[name]["us_per_listener_s"],
+                    found[name]["kbit_s"],
+                    found[name]["idle_ms_per_s"],
+                    found[name]["lag_p95_ms"],
+                    found[name]["lag_max_ms"],
+                )
+                for name in ("bare", "server")
+            ]
+            header = ("", "listeners", "us/listener/s", "kbit/s", "idle ms/s", "lag p95 ms", "lag max ms")
+            body = markdown_table(header, rows)
+            body += f"\n\nThe server costs {found['ratio']:.2f} times the bare write; {found['drops']} drops."
+        else:
+            flat = {key: value for key, value in found.items() if not isinstance(value, dict)}
+            body = markdown_table(tuple(flat), [tuple(flat.values())])
+        sections.append((title, body))
+    return report("The server through real sockets", sections, results["environment"])
