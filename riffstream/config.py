@@ -39,6 +39,7 @@ __all__ = [
 
 STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _ENVIRONMENT = "RIFFSTREAM_"
+OFF = "off"  # TOML has no null: what turns off a key whose default is a value
 PLACEHOLDER = "change-me"  # what presets have for tokens
 
 
@@ -142,7 +143,8 @@ class Generator(_Checked):
         max_batch: clips in one evaluation of the network.
         threads: CPU threads; 0: torch decides.
         vocoder: how phases are found. vocoder_iterations: None: the method's own.
-        stall_s: without a heartbeat for so long, it is killed and restarted. load_s: the same while it loads.
+        stall_s: without a heartbeat for so long (or for six times its slowest step lately, if that is longer), it is
+            killed and restarted. load_s: the same while it loads.
         backoff_s, backoff_max_s: wait before the first restart, and the longest after doublings.
     """
 
@@ -159,7 +161,7 @@ class Generator(_Checked):
     threads: int = _in(0, 0, 1024)
     vocoder: str = _in("pghi", choices=("pghi", "griffin-lim"))
     vocoder_iterations: int | None = _in(None, 0, 1000)
-    stall_s: float = _in(20.0, 0.2, 3600, unit="s")
+    stall_s: float = _in(30.0, 0.2, 3600, unit="s")
     load_s: float = _in(900.0, 1, 86400, unit="s")
     backoff_s: float = _in(0.25, 0.01, 60, unit="s")
     backoff_max_s: float = _in(30.0, 0.01, 3600, unit="s")
@@ -177,7 +179,7 @@ class Timeline(_Checked):
         repeats: how many clips long the last music is repeated when nothing new comes, before silence.
         idle_s: generation stops when nobody has listened for so long; 0: never.
         ring_s: committed audio kept for recordings, resuming and bursts.
-        loudness_lufs: target of the slow gain; None turns it off. true_peak_dbtp: ceiling of the limiter.
+        loudness_lufs: target of the slow gain; ``"off"``: as the model has it. true_peak_dbtp: ceiling of the limiter.
     """
 
     frame_ms: int = _in(100, 20, 1000, unit="ms")
@@ -467,7 +469,7 @@ def _words(kind: type, rule: Field[Any]) -> str:
 
 def _checked(kind: type, rule: Field[Any], value: Any) -> Any:
     kinds = _kinds(kind, rule)
-    if value is None and type(None) in kinds:
+    if type(None) in kinds and (value is None or (value == OFF and rule.default is not None)):
         return None
     if tuple in kinds and isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
         return tuple(value)
@@ -489,9 +491,17 @@ def to_toml(values: Mapping[str, Any]) -> str:
         )
         for name, group in groups.items():
             lines.append(f"[{name}]")
-            lines += [f"# {key} =" if value is None else f"{key} = {_literal(value)}" for key, value in group.items()]
+            lines += [_line(section, key, value) for key, value in group.items()]
             lines.append("")
     return "\n".join(lines)
+
+
+def _line(section: str, key: str, value: Any) -> str:
+    if value is None:
+        kind = _SECTIONS.get(section, StationConfig)
+        switched = next((each.default for each in fields(kind) if each.name == key), None) is not None
+        return f'{key} = "{OFF}"' if switched else f"# {key} ="
+    return f"{key} = {_literal(value)}"
 
 
 def _literal(value: Any) -> str:

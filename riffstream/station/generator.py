@@ -8,6 +8,7 @@ Threading model
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import queue
 import signal
@@ -106,7 +107,7 @@ def serve(
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Render until :class:`Shutdown`: commands first, then one step, and a heartbeat now and then."""
-    beat = -BEAT_S
+    beat, slowest = -math.inf, 0.0
     while True:
         try:
             while True:
@@ -117,11 +118,14 @@ def serve(
                     send(report)
         except queue.Empty:
             pass
+        began = clock()
         for report in renderer.step():
             send(report)
-        if clock() - beat >= BEAT_S:
-            beat = clock()
-            send((Heartbeat(renderer.pending, _resident_mb()), None))
+        now = clock()
+        slowest = max(slowest, now - began)
+        if now - beat >= BEAT_S:
+            send((Heartbeat(renderer.pending, _resident_mb(), slowest), None))
+            beat, slowest = now, 0.0
 
 
 def _obey(renderer: Renderer, command: ToGenerator) -> list[Report]:

@@ -152,10 +152,11 @@ class Ready(Struct, frozen=True, tag=True):
 
 
 class Heartbeat(Struct, frozen=True, tag=True):
-    """The generator's main loop turns. ``pending``: jobs in hand."""
+    """The generator's main loop turns. ``pending``: jobs in hand; ``step_s``: its slowest step since the last one."""
 
     pending: int
     rss_mb: float = 0.0
+    step_s: float = 0.0
 
 
 class Piece(Struct, frozen=True, tag=True):

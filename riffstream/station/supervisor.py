@@ -40,6 +40,7 @@ __all__ = ["GeneratorError", "Supervisor", "configuration"]
 log = logging.getLogger(__name__)
 
 LEAVE_S: Final = 3.0
+PATIENCE: Final = 6.0  # times the slowest step lately: a machine that is busy or small is slow, not stalled
 HEALTHY_S: Final = 60.0  # after so long without a fault, the next restart is immediate again
 State = Literal["stopped", "loading", "ready", "waiting", "failed"]
 
@@ -99,6 +100,7 @@ class Supervisor:
         self._heard = 0.0
         self._ready_at = 0.0
         self._faults = 0
+        self._step_s = 0.0
         self._never_ready = True
         self._closed = False
         self._settled = asyncio.Event()
@@ -147,6 +149,7 @@ class Supervisor:
         self._heard = self._clock()
         if isinstance(message, Heartbeat):
             self.rss_mb, self.pending = message.rss_mb, message.pending
+            self._step_s = max(message.step_s, self._step_s * 0.99)
         elif isinstance(message, Loading):
             self.loading = message.what
             log.info("generator: %s", message.what)
@@ -197,14 +200,21 @@ class Supervisor:
         if not self._closed:
             self._spawn()
 
+    @property
+    def _limit_s(self) -> float:
+        """How long the generator may be silent."""
+        if self.state != "ready":
+            return self.settings.load_s
+        return max(self.settings.stall_s, PATIENCE * self._step_s)
+
     def _schedule_watch(self) -> None:
-        limit = self.settings.stall_s if self.state == "ready" else self.settings.load_s
+        limit = self._limit_s
         self._watch = self._loop.call_later(max(0.02, min(1.0, limit / 4)), self._check)
 
     def _check(self) -> None:
         if self._closed or self.state not in ("loading", "ready"):
             return
-        limit = self.settings.stall_s if self.state == "ready" else self.settings.load_s
+        limit = self._limit_s
         if self._clock() - self._heard > limit:
             self._lost(f"no heartbeat for {limit:g} s")
             return

@@ -1,0 +1,198 @@
+"""Configuration: precedence, checks, presets, and the command that prints it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riffstream.cli import main
+from riffstream.config import (
+    Access,
+    Config,
+    Generator,
+    Server,
+    StationConfig,
+    Timeline,
+    check_station_name,
+    load_config,
+    presets,
+    to_toml,
+)
+from riffstream.errors import MediaError, ParameterError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "my.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
+    path = write(tmp_path, "[server]\nport = 1\nhost = 'file'\ndrain_s = 1")
+    environment = {"RIFFSTREAM_SERVER_PORT": "2", "RIFFSTREAM_SERVER_HOST": "env", "RIFFSTREAM_TOKEN": "other"}
+    config = load_config(path, environment=environment, flags={"server.port": 3, "generator.model": None})
+    assert (config.server.port, config.server.host, config.server.drain_s) == (3, "env", 1.0)
+    assert config.generator.model == "mini"
+    assert config.server.hls is True
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "says"),
+    [
+        ("[sever]\n", "section", "did you mean 'server'?"),
+        ("[server]\nprot = 1", r"\[server\]", "did you mean 'port'?"),
+        ("[server]\nport = 'x'", "server.port", "a whole number from 0 to 65535"),
+        ("[server]\nport = true", "server.port", "a whole number from 0 to 65535"),
+        ("[server]\nport = 65536", "server.port", "0 to 65535"),
+        ("[server]\nhls = 1", "server.hls", "true or false"),
+        ("[server]\nallowed_origins = 'x'", "server.allowed_origins", "a list of strings"),
+        ("[generator]\ndevice = 'tpu'", "generator.device", "auto, cpu, cuda, mps"),
+        ("[timeline]\nframe_ms = 50", "timeline.frame_ms", "a multiple of 20"),
+        ("[timeline]\nahead_s = nan", "timeline.ahead_s", "1 to 120 s"),
+        ("[stations.'Bad Name']\n", "station", "1 to 40 of"),
+        ("[stations.main]\nbpm = 10", "stations.main.bpm", "40 to 240"),
+        ("stations = 1", "stations", "one or more tables"),
+        ("[stations]\n", "stations", "one or more tables"),
+        ("server = 1", "server", "a table"),
+    ],
+)
+def test_what_is_not_allowed_is_named_with_what_is(tmp_path: Path, text: str, field: str, says: str) -> None:
+    with pytest.raises(ParameterError, match=field) as caught:
+        load_config(write(tmp_path, text), environment={})
+    assert says in str(caught.value)
+
+
+def test_the_environment_is_checked_too() -> None:
+    with pytest.raises(ParameterError, match="did you mean 'port'"):
+        load_config(environment={"RIFFSTREAM_SERVER_PROT": "1"})
+    with pytest.raises(ParameterError, match="RIFFSTREAM_SERVER_PORT"):
+        load_config(environment={"RIFFSTREAM_SERVER_PORT": "many"})
+    config = load_config(
+        environment={
+            "RIFFSTREAM_SERVER_ALLOWED_ORIGINS": "https://a.example, https://b.example",
+            "RIFFSTREAM_SERVER_HLS": "no",
+            "RIFFSTREAM_GENERATOR_STEPS": "",
+            "RIFFSTREAM_TIMELINE_AHEAD_S": "7.5",
+        }
+    )
+    assert config.server.allowed_origins == ("https://a.example", "https://b.example")
+    assert (config.server.hls, config.generator.steps, config.timeline.ahead_s) == (False, None, 7.5)
+
+
+def test_files_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="no such file; presets are"):
+        load_config(tmp_path / "missing.toml", environment={})
+    with pytest.raises(MediaError, match=r"my\.toml"):
+        load_config(write(tmp_path, "a = ["), environment={})
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_is_valid_and_its_journeys_play(name: str) -> None:
+    config = load_config(name, environment={}, check_secrets=False)
+    for station in config.stations.values():
+        journey = station.plan()
+        assert journey.clip(0).prompts
+        assert journey.clip(10_000).prompts
+
+
+def test_the_four_presets_are_there() -> None:
+    assert set(presets()) >= {"mini", "riffusion-gpu", "public-radio", "kiosk"}
+
+
+def test_a_preset_s_placeholder_is_no_secret() -> None:
+    with pytest.raises(ParameterError, match="RIFFSTREAM_ACCESS_DJ_TOKEN"):
+        load_config("public-radio", environment={})
+    config = load_config("public-radio", environment={"RIFFSTREAM_ACCESS_DJ_TOKEN": "mine"})
+    assert config.access.dj_token == "mine"
+    assert config.public_dict()["access"] == {"dj_token": "***", "owner_token": "", "listen_token": ""}
+
+
+def test_the_config_can_be_named_in_the_environment() -> None:
+    assert load_config(environment={"RIFFSTREAM_CONFIG": "kiosk"}).timeline.repeats == 64
+
+
+def test_journey_files_are_relative_to_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "tour.toml").write_text('[[keyframe]]\nprompt = "calm"\n')
+    path = write(tmp_path, '[stations.main]\njourney = "tour.toml"')
+    station = load_config(path, environment={}).stations["main"]
+    assert station.plan().clip(0).prompts[0].text == "calm"
+
+
+def test_prompts_are_visited_in_turn() -> None:
+    journey = StationConfig(prompts=("a", "b"), stay=2, travel=1, seed=9, guidance=5.0).plan()
+    assert [journey.clip(n).prompts[0].text for n in (0, 3, 6)] == ["a", "b", "a"]
+    assert (journey.clip(0).start.seed, journey.clip(0).start.guidance) == (9, 5.0)
+
+
+@given(
+    st.builds(
+        Config,
+        server=st.builds(Server, host=st.text(max_size=20), port=st.integers(0, 65535)),
+        access=st.builds(Access, dj_token=st.text(max_size=20)),
+        generator=st.builds(Generator, steps=st.none() | st.integers(1, 1000), lora=st.tuples(st.text(max_size=5))),
+        timeline=st.builds(Timeline, ahead_s=st.floats(1, 120), loudness_lufs=st.none() | st.floats(-40, -8)),
+        stations=st.dictionaries(
+            st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,9}\Z"),
+            st.builds(StationConfig, title=st.text(max_size=20), bpm=st.none() | st.floats(40, 240)),
+            min_size=1,
+            max_size=3,
+        ),
+    )
+)
+def test_what_is_printed_reads_back_as_the_same(config: Config) -> None:
+    assert Config.from_dict(tomllib.loads(to_toml(config.to_dict()))) == config
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_every_key_is_documented_at_its_class() -> None:
+    for section in fields(Config):
+        kind = type(getattr(Config(), section.name)) if section.name != "stations" else StationConfig
+        for each in fields(kind):
+            assert each.name in (kind.__doc__ or "") or section.name in ("encoders", "log"), (
+                f"{section.name}.{each.name}"
+            )
+
+
+@pytest.mark.parametrize("name", ["a", "main", "x" * 40, "0-_"])
+def test_station_names(name: str) -> None:
+    assert check_station_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "A", "-a", "x" * 41, "a/b", "ä", "a b", "../a"])
+def test_station_names_that_cannot_be_addresses(name: str) -> None:
+    with pytest.raises(ParameterError):
+        check_station_name(name)
+
+
+def test_the_command_prints_what_would_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIFFSTREAM_SERVER_PORT", "9999")
+    assert main(["config", "kiosk"]) == 0
+    printed = tomllib.loads(capsys.readouterr().out)
+    assert (printed["server"]["port"], printed["timeline"]["repeats"]) == (9999, 64)
+    assert main(["config", "kiosk", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["server"]["port"] == 9999
+    assert main(["config", "--presets"]) == 0
+    assert "kiosk" in capsys.readouterr().out
+
+
+def test_the_command_hides_tokens_unless_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIFFSTREAM_ACCESS_DJ_TOKEN", "s3cret")
+    assert main(["config"]) == 0
+    assert "s3cret" not in capsys.readouterr().out
+    assert main(["config", "--show-tokens"]) == 0
+    assert "s3cret" in capsys.readouterr().out
+
+
+def test_the_command_checks_quietly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["config", str(write(tmp_path, "[server]\nprt = 1"))]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
