@@ -160,9 +160,12 @@ def optimisers(model: Denoiser, preset: DenoiserPreset) -> list[torch.optim.Opti
     ]
 
 
-def prepare_data(corpus: Path, out: Path, device: torch.device, log: Log) -> LatentSet:
-    """The corpus as latents of ``out/codec.pt``, from ``out/latents.pt`` where they are known already."""
-    text = MiniTextEncoder.load(MODEL_FOLDER / "text_encoder", MODEL_FOLDER / "tokenizer", device)
+def prepare_data(
+    corpus: Path, out: Path, device: torch.device, log: Log, *, text: MiniTextEncoder | None = None
+) -> LatentSet:
+    """The corpus as latents of ``out/codec.pt``, from ``out/latents.pt`` where they are known already; captions by the
+    shipped text encoder unless another is given."""
+    text = text or MiniTextEncoder.load(MODEL_FOLDER / "text_encoder", MODEL_FOLDER / "tokenizer", device)
     data = LatentSet(corpus, load_codec(out / "codec.pt", device), text)
     data.restore(out)
     started = time.monotonic()

@@ -38,18 +38,19 @@ def find_tempo(wave: np.ndarray, rate: int = RATE, *, low: float = 70.0, high: f
     """Tempo in beats a minute and the sample of the first beat, of [channels, N] audio.
 
     The rise of loudness in 10 ms steps is compared with itself: of all tempos from ``low`` to ``high`` in steps of 0.1
-    the one whose first four multiples agree best wins, then the phase with the most onsets.
+    the one whose beat (three votes), two, four and eight beats agree best wins, then the phase with the most onsets.
+    Half or double the tempo that a person would tap is possible.
     """
     step = rate // 100
     mono = wave.mean(0)[: len(wave[0]) // step * step]
-    energy = np.log1p(1000 * np.sqrt((mono.reshape(-1, step) ** 2).mean(1)))
+    energy = np.log1p(30 * np.sqrt((mono.reshape(-1, step) ** 2).mean(1)))
     rise = np.maximum(np.diff(energy, prepend=energy[:1]), 0)
     rise = rise - rise.mean()
     size = 1 << (2 * len(rise)).bit_length()
     likeness = np.fft.irfft(np.abs(np.fft.rfft(rise, size)) ** 2)[: len(rise)]
     tempos = np.arange(low, high, 0.1)
     lags = 6000 / tempos
-    scores = sum(np.interp(lags * k, np.arange(len(likeness)), likeness) for k in (1, 2, 4, 8))
+    scores = sum(np.interp(lags * k, np.arange(len(likeness)), likeness) for k in (1, 1, 1, 2, 4, 8))
     prior = np.exp(-0.5 * (np.log2(tempos / 110) / 0.7) ** 2)  # people tap near 110 a minute
     bpm = float(tempos[int(np.argmax(np.asarray(scores) * prior))])
     lag = 6000 / bpm
@@ -144,12 +145,13 @@ def run(args: argparse.Namespace) -> int:
     preset = PRESETS[args.preset]
     preset = replace(preset, rate=preset.rate * args.rate, adam_rate=preset.adam_rate * args.rate)
     denoiser = family.denoiser.requires_grad_(True)
-    data = prepare_data(corpus, args.out, device, log)
+    data = prepare_data(corpus, args.out, device, log, text=family.text_encoder)
     result = train_denoiser(
         data, args.out, preset, minutes=args.minutes, decay_minutes=args.minutes / 2, device=device, seed=args.seed,
         resume_from=denoiser, log=log,
     )  # fmt: skip
-    export(args.out, args.to)
+    source = MODEL_FOLDER if args.resume_from == "mini" else Path(args.resume_from)
+    export(args.out, args.to, text_from=source)
     if args.json:
         print(json.dumps({"songs": songs, "folder": str(args.to), **result}))
     return 0

@@ -1,0 +1,88 @@
+"""Fine-tuning on a folder of audio."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from riffstream.cli import main
+from riffstream.diffusion.mini import MiniFamily
+from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.training.finetune import find_tempo, import_folder
+
+RATE = 48000
+
+
+def clicks(bpm: float, seconds: float, first_s: float = 0.3, accent: int = 4) -> np.ndarray:
+    """Noise bursts on the beats, [2, N] float32, with quieter ones on the half beats."""
+    rng = np.random.default_rng(0)
+    wave = rng.normal(0, 0.001, (2, int(seconds * RATE)))
+    burst = rng.normal(0, 1, 2400) * np.exp(-np.arange(2400) / 400)
+    for k in range(2 * int(seconds * bpm / 60)):
+        at = int((first_s + k * 30 / bpm) * RATE)
+        if at + 2400 > wave.shape[1]:
+            break
+        wave[:, at : at + 2400] += burst * (0.08 if k % 2 else 0.4 if (k // 2) % accent else 0.6)
+    return wave.astype(np.float32)
+
+
+@pytest.mark.parametrize("bpm", [88.0, 97.3, 120.0, 141.6])
+def test_tempo_of_clicks_is_found(bpm: float) -> None:
+    found, first = find_tempo(clicks(bpm, 25))
+    assert found == pytest.approx(bpm, abs=0.4)
+    beat = RATE * 60 / bpm
+    off = (first - 0.3 * RATE) % beat
+    assert min(off, beat - off) < 0.03 * RATE  # within 30 ms of a beat
+
+
+def test_folder_becomes_a_corpus(tmp_path: Path) -> None:
+    folder, corpus = tmp_path / "music", tmp_path / "corpus"
+    folder.mkdir()
+    soundfile.write(folder / "my_song.wav", clicks(120, 13).T, RATE)
+    soundfile.write(folder / "other.flac", clicks(100, 12).T, RATE)
+    soundfile.write(folder / "short.wav", clicks(100, 1).T, RATE)
+    (folder / "other.txt").write_text("a slow song\n\na very slow song\n")
+    (folder / "broken.mp3").write_bytes(b"no music")
+    (folder / "tempo.txt").write_text("my_song 120\n")
+    assert import_folder(folder, corpus) == 2
+    records = [json.loads(path.read_text()) for path in sorted(corpus.glob("songs/own/*.json"))]
+    assert records[0]["bpm"] == 120
+    assert records[0]["clips"][0]["captions"] == ["my song"]
+    assert records[1]["clips"][0]["captions"] == ["a slow song", "a very slow song"]
+    assert records[1]["bpm"] == pytest.approx(100, abs=1)
+    codes = np.load(corpus / "songs" / "own" / "00000.npy")
+    assert codes.shape == (len(records[0]["clips"]), 2, 256, 512)
+    assert codes.shape[0] == 3  # 13 s less the lead-in at 120: 25 beats
+    assert codes.max() > codes.min()
+
+
+def test_nothing_to_import_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RiffstreamError, match="holds no audio"):
+        import_folder(tmp_path, tmp_path / "corpus")
+    with pytest.raises(ParameterError, match="folder"):
+        import_folder(tmp_path / "absent", tmp_path / "corpus")
+
+
+def test_command_fine_tunes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, music = tmp_path / "model", tmp_path / "music"
+    MiniFamily.random(seed=3).save(model)
+    (model / "tokenizer").mkdir()
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    backend = Tokenizer(WordLevel({"song": 5, "[UNK]": 6}, unk_token="[UNK]"))
+    backend.save(str(model / "tokenizer" / "tokenizer.json"))
+    music.mkdir()
+    soundfile.write(music / "song.wav", clicks(120, 13).T, RATE)
+    arguments = ["train", "finetune", str(music), "--resume-from", str(model), "--out", str(tmp_path / "run")]
+    arguments += ["--to", str(tmp_path / "tuned"), "--minutes", "0.03", "--preset", "smoke", "--bpm", "120"]
+    assert main([*arguments, "--device", "cpu", "--quiet", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["songs"] == 1
+    assert result["step"] > 0
+    before, after = (MiniFamily.load(path).denoiser.state_dict() for path in (model, tmp_path / "tuned"))
+    assert any(not (before[name] == after[name]).all() for name in before)
