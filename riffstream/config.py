@@ -1,7 +1,7 @@
 """Configuration: frozen dataclasses from a TOML file, the environment and flags.
 
 Precedence: default < file < environment (``RIFFSTREAM_SERVER_PORT=9000``) < flag. Unknown keys are errors that name
-the nearest known one. ``riffstream config`` prints the resolved result; docs/configuration.md explains every key.
+the nearest known one. ``riffstream config`` prints the resolved result; every key is explained at its class below.
 """
 
 from __future__ import annotations
