@@ -3,8 +3,8 @@
 import { palette } from "./palette.js";
 import { COLUMN_SAMPLES, COLUMNS, ROWS } from "./spectrum.js";
 
-const DEPTH = 320; // columns shown: 3.2 s
-const WIDTH = 160; // vertices across
+const DEPTH = 480; // columns shown: 4.8 s
+const WIDTH = 192; // vertices across
 
 const VERTEX = `#version 300 es
 precision highp float;
@@ -12,14 +12,22 @@ uniform sampler2D levels;
 uniform float head;      // newest column, as a texture row, and the fraction that has passed since
 uniform mat4 camera;
 in vec2 place;           // x: 0 low .. 1 high frequency, y: 0 newest .. 1 oldest
+uniform float wide;      // of the field, in its own units
 out float level;
 out float age;
+out float light;
+float at(vec2 p) {
+  return texture(levels, vec2(p.x, (head - p.y * float(${DEPTH}) + 0.5) / float(${COLUMNS}))).r;
+}
 void main() {
-  float column = head - place.y * float(${DEPTH});
-  level = texture(levels, vec2(place.x, (column + 0.5) / float(${COLUMNS}))).r;
+  level = at(place);
   age = place.y;
-  float height = level * level * 0.85 * (1.0 - 0.35 * place.y);
-  gl_Position = camera * vec4(place.x * 3.2 - 1.6, height, -place.y * 4.2, 1.0);
+  // Lit from the left and from the front: slopes that face the light are bright.
+  float slope = (at(place + vec2(0.008, 0.0)) - at(place - vec2(0.008, 0.0))) * 1.3;
+  float rise = (at(place - vec2(0.0, 0.008)) - at(place + vec2(0.0, 0.008))) * 0.9;
+  light = 0.78 + 0.6 * dot(normalize(vec3(-slope, 0.55, rise)), normalize(vec3(-0.6, 0.8, 0.35))) - 0.35;
+  float height = pow(level, 1.7) * 0.95;
+  gl_Position = camera * vec4((place.x - 0.5) * wide, height, -place.y * 5.2, 1.0);
 }`;
 
 const FRAGMENT = `#version 300 es
@@ -28,10 +36,13 @@ uniform sampler2D colours;
 uniform vec3 background;
 in float level;
 in float age;
+in float light;
 out vec4 colour;
 void main() {
   vec3 lit = texture(colours, vec2(level * 0.97 + 0.02, 0.5)).rgb;
-  colour = vec4(mix(lit, background, smoothstep(0.35, 1.0, age)), 1.0);
+  // On a bright ground shade darkens only half as much, or the colours would turn to mud.
+  lit *= mix(light, 1.0, 0.5 * step(0.5, background.g));
+  colour = vec4(mix(lit, background, smoothstep(0.3, 1.0, age)), 1.0);
 }`;
 
 export class Relief {
@@ -50,6 +61,7 @@ export class Relief {
     this.head = gl.getUniformLocation(this.program, "head");
     this.camera = gl.getUniformLocation(this.program, "camera");
     this.background = gl.getUniformLocation(this.program, "background");
+    this.wide = gl.getUniformLocation(this.program, "wide");
     gl.uniform1i(gl.getUniformLocation(this.program, "levels"), 0);
     gl.uniform1i(gl.getUniformLocation(this.program, "colours"), 1);
     this.count = this.mesh();
@@ -154,7 +166,9 @@ export class Relief {
     this.stored = ring.latest;
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.uniform1f(this.head, (position / COLUMN_SAMPLES) % COLUMNS);
-    gl.uniformMatrix4fv(this.camera, false, camera(width / Math.max(1, height), Math.sin(position / 48000 / 9) * 0.16));
+    const aspect = width / Math.max(1, height);
+    gl.uniform1f(this.wide, 3.4 * Math.min(2, Math.max(0.8, aspect / 1.4)));
+    gl.uniformMatrix4fv(this.camera, false, camera(aspect, Math.sin(position / 48000 / 9) * 0.14));
     gl.drawElements(gl.TRIANGLES, this.count, gl.UNSIGNED_INT, 0);
   }
 
@@ -166,7 +180,7 @@ export class Relief {
 }
 
 /**
- * Perspective from a little above, swaying slowly.
+ * Perspective from above the listener's end of the field, swaying slowly.
  * @param {number} aspect
  * @param {number} sway radians
  * @returns {Float32Array} column-major 4 x 4
@@ -174,15 +188,16 @@ export class Relief {
 function camera(aspect, sway) {
   const near = 0.1;
   const far = 20;
-  const f = 1.5 * Math.min(1, aspect / 1.1);
-  const pitch = 0.46;
+  const f = 1.45 * Math.min(1, Math.max(0.55, aspect));
+  const pitch = 0.4;
   const [c, s] = [Math.cos(sway), Math.sin(sway)];
   const [cp, sp] = [Math.cos(pitch), Math.sin(pitch)];
-  // view = translate(0, -0.15, -2.2) * rotateX(pitch) * translate(0, 0, 1.6) * rotateY(sway) * translate(0, 0, 0)
+  // The eye stands 1.35 above and 1.3 before the field's near edge and looks down by `pitch`.
+  const [eyeY, eyeZ] = [1.35, 1.3];
   const view = [
     [c, 0, s, 0],
-    [s * sp, cp, -c * sp, -0.25 - sp * 1.2],
-    [-s * cp, sp, c * cp, -2.3 + cp * 1.2],
+    [-s * -sp, cp, c * -sp, -eyeY * cp + eyeZ * sp],
+    [-s * cp, sp, c * cp, -eyeY * sp - eyeZ * cp],
     [0, 0, 0, 1],
   ];
   const projection = [

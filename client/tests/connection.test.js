@@ -159,3 +159,37 @@ test("after close nothing comes back", (t) => {
   t.mock.timers.tick(100000);
   assert.equal(FakeSocket.all.length, 1);
 });
+
+test("what is asked before the welcome waits for it, and dies with the line", (t) => {
+  const { connection, latest } = start(t);
+  connection.ask({ type: "steer", id: "1" });
+  latest().open();
+  assert.deepEqual(latest().sent.map((m) => m.type), ["hello"]);
+  latest().say(welcome());
+  assert.ok(latest().sent.some((m) => m.id === "1"));
+  latest().fail();
+  connection.ask({ type: "steer", id: "2" });
+  t.mock.timers.tick(250);
+  latest().fail();
+  t.mock.timers.tick(500);
+  latest().open();
+  latest().say(welcome());
+  assert.ok(!latest().sent.some((m) => m.id === "2"));
+  connection.close();
+});
+
+test("a full server stays full until it lets us in", (t) => {
+  const { connection, latest, states } = start(t);
+  for (let round = 0; round < 2; round++) {
+    latest().open();
+    latest().say({ type: "rejected", id: "", code: "busy", message: "full", retry_after_ms: 5000 });
+    latest().say({ type: "bye", reason: "full", reconnect_ms: 5000 });
+    latest().fail(1008);
+    t.mock.timers.tick(5000);
+  }
+  assert.deepEqual([...new Set(states.slice(1))], ["full"]);
+  latest().open();
+  latest().say(welcome());
+  assert.equal(states.at(-1), "open");
+  connection.close();
+});

@@ -41,10 +41,11 @@ export function mountSeeds(app, panel) {
   const load = async () => {
     try {
       const answer = await fetch(player.url("/api/seeds"));
+      if (!answer.ok) throw new Error(answer.statusText);
       seeds = (await answer.json()).seeds ?? [];
       show();
     } catch {
-      gallery.replaceChildren(make("p", { textContent: "The seed library could not be loaded." }));
+      gallery.replaceChildren(make("p", { className: "quiet", textContent: "This server has no seed library." }));
     }
   };
 

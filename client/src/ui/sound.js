@@ -56,8 +56,10 @@ export function mountSound(app, panel) {
       input.max = high;
       // A fader under somebody's hand, or just let go of, does not move by itself.
       if (document.activeElement === input && Date.now() - touched < 4000) return;
-      input.value = String(app.state()?.[fader.name] ?? fader.usual);
+      const value = app.state()?.[fader.name] ?? null;
+      input.value = String(value ?? fader.usual);
       show();
+      if (value === null && app.state()) output.textContent = "the model's own";
     });
     grid.append(control(fader.name, fader.label, input, output, fader.help));
   }
