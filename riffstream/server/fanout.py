@@ -126,6 +126,7 @@ class Listener:
         cursor: sequence number of the next frame to send.
         gap: the next frame does not follow what was sent before.
         bursting: still receiving the burst or the resumption that it began with.
+        steady: attached, up to date and not late: the next frame can be written without another look.
         late_since: when its buffer filled up (``time.monotonic``), None while it keeps up.
         policy: when it loses audio.
         on_closed: called once when the fan-out gives the listener up, with the reason.
@@ -139,14 +140,17 @@ class Listener:
     skips: int = 0
     skipped_frames: int = 0
     attached: bool = False
+    steady: bool = False
     bursting: bool = True
     late_since: float | None = None
     retry: asyncio.TimerHandle | None = None
+    skip_bytes: int = field(init=False, repr=False)
     write: Callable[[bytes], None] = field(init=False, repr=False)
     buffered: Callable[[], int] = field(init=False, repr=False)
     is_closing: Callable[[], bool] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.skip_bytes = self.policy.skip_bytes
         self.write = self.transport.write
         self.buffered = self.transport.get_write_buffer_size
         self.is_closing = self.transport.is_closing
@@ -188,7 +192,7 @@ class Fanout:
     def __init__(self, *, capacity: int, label: str = "") -> None:
         self.label = label
         self.stats = FanoutStats()
-        self.listeners: set[Listener] = set()
+        self.listeners: dict[Listener, None] = {}  # in the order of joining, which is that of memory
         self.idle_since: float | None = time.monotonic()
         self._frames: deque[Frame] = deque(maxlen=max(1, capacity))
         self._next = 0
@@ -241,8 +245,8 @@ class Fanout:
 
     def detach(self, listener: Listener) -> None:
         """Stop delivery; harmless when repeated."""
-        self.listeners.discard(listener)
-        listener.attached = False
+        self.listeners.pop(listener, None)
+        listener.attached = listener.steady = False
         if listener.retry is not None:
             listener.retry.cancel()
             listener.retry = None
@@ -275,7 +279,7 @@ class Fanout:
 
     def _add(self, listener: Listener) -> None:
         self.idle_since = None
-        self.listeners.add(listener)
+        self.listeners[listener] = None
         listener.attached = True
         self._catch_up(listener)
 
@@ -287,20 +291,19 @@ class Fanout:
         self._round_handle = None
         newest = self._next - 1
         wire = self._frames[-1].wire
+        following = self._next
         batch = self._round[-SLICE:]
         del self._round[-SLICE:]
         plain = 0
         for listener in batch:
             if (
-                listener.cursor == newest
-                and listener.attached
-                and listener.late_since is None
-                and not listener.gap
+                listener.steady
+                and listener.cursor == newest
                 and not listener.is_closing()
-                and listener.buffered() <= listener.policy.skip_bytes
+                and listener.buffered() <= listener.skip_bytes
             ):
                 listener.write(wire)
-                listener.cursor = newest + 1
+                listener.cursor = following
                 plain += 1
             else:
                 self._catch_up(listener)
@@ -320,7 +323,7 @@ class Fanout:
         if not listener.attached or listener.is_closing():
             return
         if listener.late_since is not None:
-            if listener.buffered() > listener.policy.skip_bytes // 2:
+            if listener.buffered() > listener.skip_bytes // 2:
                 self._wait(listener)
                 return
             if not listener.bursting:
@@ -328,7 +331,7 @@ class Fanout:
         if listener.cursor < self.first_seq:
             self._skip_to_live(listener)
         while listener.cursor < self._next:
-            if listener.buffered() > listener.policy.skip_bytes:
+            if listener.buffered() > listener.skip_bytes:
                 self._wait(listener)
                 return
             frame = self.frame(listener.cursor)
@@ -340,9 +343,11 @@ class Fanout:
             self.stats.deliveries += 1
             self.stats.bytes += len(data)
         listener.bursting = False
+        listener.steady = True
 
     def _wait(self, listener: Listener) -> None:
         """Leave a full listener alone for now, or for good."""
+        listener.steady = False
         now = time.monotonic()
         if listener.late_since is None:
             listener.late_since = now
