@@ -21,7 +21,7 @@ from aiohttp import web
 
 from riffstream.config import Config
 from riffstream.errors import RiffstreamError
-from riffstream.server import api, health, logs, pages
+from riffstream.server import api, health, logs, pages, seeds
 from riffstream.server.access import is_public_address
 from riffstream.server.context import CONTEXT, Context
 from riffstream.server.plain import plain_handler
@@ -51,6 +51,7 @@ def make_app(config: Config, hub: Hub) -> web.Application:
             web.get(f"/embed/{station}", pages.embed_handler),
             *health.routes,
             *api.routes,
+            *seeds.routes,
             web.get("/{path:.*}", pages.file_handler),
         ]
     )

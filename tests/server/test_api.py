@@ -281,3 +281,22 @@ async def test_a_trusted_proxy_tells_who_is_asking() -> None:
                 assert one.status == 200
                 async with session.get(url, headers={"X-Forwarded-For": "6.6.6.6, 10.0.0.2"}) as other:
                     assert other.status == status
+
+
+async def test_seeds_are_listed_with_their_pictures(live: Running) -> None:
+    seeds = (await get(f"{live.url}/api/seeds"))["seeds"]
+    assert len(seeds) >= 64
+    assert {"name", "style", "tags", "caption", "bpm", "beats", "preview"} <= seeds[0].keys()
+    tagged = (await get(f"{live.url}/api/seeds?tag={seeds[0]['style']}"))["seeds"]
+    assert seeds[0] in tagged
+    assert len(tagged) < len(seeds)
+    async with ClientSession() as session, session.get(f"{live.url}{seeds[0]['preview']}") as response:
+        assert response.content_type == "image/png"
+        assert (await response.read()).startswith(b"\x89PNG")
+    for name in ("nothing", "..%2f..%2fseeds"):
+        assert (await get(f"{live.url}/api/seeds/{name}.png", 404))["code"] == "not_found"
+
+
+async def test_without_a_library_there_are_no_seeds(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("riffstream.server.seeds.library", lambda: None)
+    assert await get(f"{live.url}/api/seeds") == {"seeds": []}
