@@ -24,9 +24,13 @@ STAGES: dict[str, tuple[str, str]] = {
     "distil": ("riffstream.training.distil", "distil it to few steps without guidance"),
     "export": ("riffstream.training.export", "write a checkpoint folder"),
     "seeds": ("riffstream.training.seed_library", "make the seed library"),
+    "seeds": ("riffstream.training.seed_library", "make the seed library of a model"),
     "finetune": ("riffstream.training.finetune", "train on a folder of your own music"),
     "smoke": ("riffstream.training.smoke", "run the whole recipe at a toy size"),
+    "seeds": ("riffstream.training.seed_library", "make the seed library of a model"),
+    "finetune": ("riffstream.training.finetune", "go on training with your own music"),
     "evaluate": ("riffstream.training.evaluate", "measure a model against held-out music"),
+    "smoke": ("riffstream.training.smoke", "run the whole recipe at a toy size"),
 }
 
 

@@ -31,6 +31,12 @@ _SECTIONS = {
     "duo": ("solo over bass", "sparse solo", "bare duo"),
 }
 _LEAD = ("{i} solo", "{i} melody", "melody on {i}", "{i} playing the tune", "solo {i}", "lead {i}")
+_ALONE = ("solo {i}", "{i} solo", "only {i}", "{i} alone", "just {i}", "{i} and nothing else")
+_FORMS = ("{s} music", "{s} track", "instrumental {s}", "a piece of {s}", "{s} loop", "{s} song", "some {s}")
+_WITH = ("with", "featuring", "played on", "with")
+_MINOR = ("in a minor key", "minor key", "minor", "sad minor chords")
+_MAJOR = ("in a major key", "major key", "major", "bright major chords")
+_THREE = ("3/4", "waltz time", "in three", "triple time")
 _WISHES = (
     "something {m}",
     "{m} music",
@@ -86,105 +92,117 @@ def _list(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def captions(facts: ClipFacts, rng: np.random.Generator, count: int = 7) -> list[str]:
-    """Different captions of one clip, short ones and long ones.
+def _line(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+class _Writer:
+    """Words for one clip, chosen once, and the sentences made of them."""
+
+    def __init__(self, facts: ClipFacts, rng: np.random.Generator) -> None:
+        self.facts, self.rng = facts, rng
+        self.tag, self.mood = self.pick(facts.tags), self.pick(facts.moods)
+        self.tempo = self.pick(tempo_words(facts.bpm))
+        self.names = list(dict.fromkeys(facts.instruments))
+        self.melodic = [name for name in self.names if "drum" not in name] or self.names
+        # A breakdown is only heard as one in a song that has drums elsewhere.
+        known = facts.section in _SECTIONS and (facts.section != "breakdown" or facts.drums_in_song)
+        self.section = self.pick(_SECTIONS[facts.section]) if known else ""
+        self.bare = facts.section in ("drums alone", "groove")  # nothing but rhythm: do not promise a tune
+        self.mode = self.pick(_MINOR if facts.minor else _MAJOR)
+        self.look = self.pick(facts.look) if facts.look else ""
+
+    def pick(self, options: Sequence[str]) -> str:
+        return str(options[int(self.rng.integers(len(options)))])
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def style(self) -> str:
+        """The bare style, as most people type it; where only drums play, say so."""
+        name = self.facts.tags[0] if self.chance(0.5) else self.tag
+        form = self.pick(_FORMS) if self.chance(0.35) else "{s}"
+        return _line(form.format(s=name), self.section if self.bare or self.chance(0.35) else "")
+
+    def instruments(self) -> str:
+        """Instruments first."""
+        if not self.melodic or self.bare:
+            return _line(self.section or "drums", self.tag)
+        head = _list(self.melodic[: int(self.rng.integers(1, 4))])
+        return _line(head, self.tag if self.chance(0.75) else self.mood, self.section if self.chance(0.4) else "")
+
+    def sentence(self) -> str:
+        """Tempo, mood, style and some instruments."""
+        some = self.names[: int(self.rng.integers(1, 4))]
+        if some and self.chance(0.6):
+            body = f"{self.tempo} {self.mood} {self.tag} {self.pick(_WITH)} {_list(some)}"
+        else:
+            body = _line(f"{self.mood} {self.tag}", self.tempo, _list(some) if some else "")
+        return _line(body, self.section, self.look)
+
+    def scene(self) -> str:
+        """As a user would ask who knows no style names."""
+        scene = self.pick(self.facts.scenes)
+        return scene if self.chance(0.7) and not self.bare else _line(scene, self.section or self.tag)
+
+    def everything(self) -> str:
+        """All that is known, as a list of tags."""
+        tempo = self.tempo if self.chance(0.6) else f"{round(self.facts.bpm)} bpm"
+        meter = self.pick(_THREE) if self.facts.beats_per_bar == 3 else ""
+        mode = self.mode if self.chance(0.7) else ""
+        return _line(self.tag, self.mood, tempo, mode, *self.names[:4], self.section, self.look, meter)
+
+    def tune(self) -> str:
+        """The tune, or the groove's own words, or a wish."""
+        facts = self.facts
+        if facts.lead and self.chance(0.75):
+            lead = self.pick(_LEAD).format(i=facts.lead)
+            under = self.tag if self.chance(0.7) else f"over {self.tag}"
+            return _line(
+                f"{self.mood} {lead}" if self.chance(0.5) else lead, under, self.look if self.chance(0.4) else ""
+            )
+        if facts.description and self.chance(0.7):
+            return _line(facts.description, "" if self.tag in facts.description else self.tag, self.section)
+        return self.wish()
+
+    def colour(self) -> str:
+        """Mood, mode or production."""
+        if self.look and self.chance(0.6):
+            return _line(self.tag, self.look) if self.chance(0.6) else f"{self.look}, {self.mood} {self.tag}"
+        if self.chance(0.5):
+            return _line(f"{self.pick(self.facts.moods)} {self.tag}", self.mode)
+        return self.wish()
+
+    def wish(self) -> str:
+        """A request in plain words."""
+        return self.pick(_WISHES).format(m=self.pick(self.facts.moods), s=self.pick(self.facts.tags))
+
+    def extra(self) -> str:
+        """What is special about the window, if anything is."""
+        if self.section and not self.bare and self.chance(0.8):
+            return _line(self.tag, self.section)
+        if len(self.melodic) == 1 and not self.facts.drums:
+            return self.pick(_ALONE).format(i=self.melodic[0])
+        moods = list(dict.fromkeys([self.mood, self.pick(self.facts.moods)]))
+        return f"{' and '.join(moods)} {self.tag}, {self.tempo}"
+
+
+def captions(facts: ClipFacts, rng: np.random.Generator) -> list[str]:
+    """Up to eight different captions of one clip, short ones and long ones.
 
     Args:
         facts: what is true of it.
         rng: source of chance.
-        count: how many to aim for; equal ones are dropped.
     """
-
-    def pick(options: Sequence[str]) -> str:
-        return str(options[int(rng.integers(len(options)))])
-
-    tag, mood, tempo = pick(facts.tags), pick(facts.moods), pick(tempo_words(facts.bpm))
-    names = list(dict.fromkeys(facts.instruments))
-    some = names[: int(rng.integers(1, 4))] if names else []
-    melodic = [name for name in names if "drum" not in name] or names
-    section = pick(_SECTIONS[facts.section]) if facts.section in _SECTIONS else ""
-    if facts.section == "breakdown" and not facts.drums_in_song:
-        section = ""
-    mode = (
-        pick(("in a minor key", "minor key", "minor", "sad minor chords"))
-        if facts.minor
-        else pick(("in a major key", "major key", "major", "bright major chords"))
-    )
-    look = pick(facts.look) if facts.look else ""
-    lead = pick(_LEAD).format(i=facts.lead) if facts.lead else ""
-    meter = pick(("3/4", "waltz time", "in three", "triple time")) if facts.beats_per_bar == 3 else ""
-    bare = facts.section in ("drums alone", "groove")
-
-    def line(*parts: str) -> str:
-        return ", ".join(part for part in parts if part)
-
-    def with_(parts: Sequence[str]) -> str:
-        return f"{pick(facts.tags)} {pick(('with', 'featuring', 'played on', 'with'))} {_list(parts)}" if parts else tag
-
-    out: list[str] = []
-    # 1. the bare style, as most people type it; where only drums play, say so.
-    out.append(line(facts.tags[0] if rng.random() < 0.5 else tag, section if bare or rng.random() < 0.35 else ""))
-    # 2. instruments first
-    if melodic and not bare:
-        head = _list(melodic[: int(rng.integers(1, 4))])
-        out.append(line(head, tag if rng.random() < 0.75 else mood, section if rng.random() < 0.4 else ""))
-    elif names:
-        out.append(line(section or "drums", tag))
-    # 3. a sentence
-    out.append(
-        line(
-            f"{tempo} {mood} {with_(some)}"
-            if rng.random() < 0.6
-            else f"{mood} {tag}, {tempo}, {_list(some) if some else ''}".rstrip(", "),
-            section,
-            look,
-        )
-    )
-    # 4. as a user would ask
-    out.append(
-        pick(facts.scenes) if rng.random() < 0.7 and not bare else line(pick(facts.scenes), section or pick(facts.tags))
-    )
-    # 5. everything
-    out.append(
-        line(
-            tag,
-            mood,
-            tempo if rng.random() < 0.6 else f"{round(facts.bpm)} bpm",
-            mode if rng.random() < 0.7 else "",
-            *names[:4],
-            section,
-            look,
-            meter,
-        )
-    )
-    # 6. the tune, the groove's own words, or the mood
-    if lead and rng.random() < 0.75:
-        out.append(
-            line(
-                f"{mood} {lead}" if rng.random() < 0.5 else lead,
-                tag if rng.random() < 0.7 else f"over {tag}",
-                look if rng.random() < 0.4 else "",
-            )
-        )
-    elif facts.description and rng.random() < 0.7:
-        out.append(line(facts.description, tag if tag not in facts.description else "", section))
-    else:
-        out.append(pick(_WISHES).format(m=mood, s=tag))
-    # 7. mood, mode, look
-    if look and rng.random() < 0.6:
-        out.append(
-            line(tag, look) if rng.random() < 0.6 else f"{tag} with {look}" if "with" not in look else f"{tag} {look}"
-        )
-    elif rng.random() < 0.5:
-        out.append(
-            f"{pick(facts.moods)} {mode if 'key' not in mode else ''} {tag}".replace("  ", " ")
-            if "chords" not in mode
-            else line(f"{mood} {tag}", mode)
-        )
-    else:
-        out.append(pick(_WISHES).format(m=pick(facts.moods), s=pick(facts.tags)))
-    if section and not bare and rng.random() < 0.8:
-        out.append(line(tag, section))
-    elif melodic and len(melodic) == 1 and not facts.drums:
-        out.append(pick(("solo {i}", "{i} solo", "only {i}", "{i} alone", "just {i}")).format(i=melodic[0]))
-    return list(dict.fromkeys(" ".join(text.split()) for text in out if text))[: max(count, 1) + 1]
+    writer = _Writer(facts, rng)
+    made = [
+        writer.style(),
+        writer.instruments(),
+        writer.sentence(),
+        writer.scene(),
+        writer.everything(),
+        writer.tune(),
+        writer.colour(),
+        writer.extra(),
+    ]
+    return list(dict.fromkeys(" ".join(text.split()) for text in made))

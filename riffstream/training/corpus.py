@@ -7,9 +7,12 @@ beside each, ``clips.jsonl`` (one line a clip, in order) and ``manifest.json``. 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import platform
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from riffstream.errors import RiffstreamError
+from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.training.captions import ClipFacts, captions
 from riffstream.training.mels import CODE_FLOOR_DB, CODE_STEP_DB, encode_song
 from riffstream.training.mixing import LOOKS
@@ -26,7 +29,7 @@ from riffstream.training.songs import BARS_IN_WINDOW, Song, perform
 from riffstream.training.soundfont import SoundFont, find_soundfonts, library_available
 from riffstream.training.sources import Source, all_sources
 
-__all__ = ["CorpusOptions", "build_corpus", "plan", "song_files"]
+__all__ = ["CorpusOptions", "build_corpus", "plan", "song_files", "split_of"]
 
 FORMAT = 1
 HELD_OUT = 40  # one song in so many
@@ -79,7 +82,8 @@ _state: dict[str, Any] = {}
 def _start_worker(options: CorpusOptions) -> None:
     import torch
 
-    torch.set_num_threads(1)
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
     _state["options"] = options
     _state["fonts"] = {}
     _state["sources"] = {source.name: source for source in all_sources(bool(options.soundfonts), options.styles)}
@@ -167,9 +171,6 @@ def describe(
             look=look,
         )
         clips.append({"instruments": list(facts.instruments), "section": section, "captions": captions(facts, rng)})
-    digest = sum(ord(letter) * 31**i for i, letter in enumerate(song.name[:24])) + 7919 * (
-        int(song.name.rsplit("/")[-1]) + 1
-    )
     return {
         "song": song.name,
         "style": song.style.name,
@@ -178,10 +179,15 @@ def describe(
         "minor": song.minor,
         "look": song.look,
         "chords": [chord.symbol for chord in song.chords],
-        "split": "held_out" if digest % HELD_OUT == 0 else "train",
+        "split": split_of(song.name),
         "seconds": round(song.beats * 60 / song.bpm, 3),
         "clips": clips,
     }
+
+
+def split_of(name: str) -> str:
+    """ "train" or "held_out", from the song's name alone, so that it never changes as a corpus grows."""
+    return "held_out" if zlib.crc32(name.encode()) % HELD_OUT == 0 else "train"
 
 
 def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, Any]:
@@ -208,23 +214,17 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
             raise RiffstreamError(f"not installed: {', '.join(missing)}; or give --synths-only")
     sources = all_sources(bool(options.soundfonts), options.styles)
     options.out.mkdir(parents=True, exist_ok=True)
+    _claim(options)
     workers = options.workers or len(os.sched_getaffinity(0))
     seconds, songs, clips, used = 0.0, 0, 0, set()
     tasks = ((source.name, index) for source, index in plan(sources))
     clips_path = options.out / "clips.jsonl"
-    context = get_context("spawn")
-    bar = tqdm(
-        total=round(options.hours, 3),
-        unit="h",
-        disable=quiet,
-        bar_format="{l_bar}{bar}| {n:.2f}/{total:.2f} h {postfix} [{elapsed}<{remaining}]",
-    )
-    with clips_path.open("w") as index_file, context.Pool(workers, _start_worker, (options,)) as pool:
-        for record in _in_order(pool, tasks, ahead=workers * 3):
+    bar = tqdm(total=round(options.hours, 3), unit="h", disable=quiet, bar_format=_BAR)
+    with clips_path.open("w") as index_file, _results(options, tasks, workers) as results:
+        for record in results:
             for position, clip in enumerate(record["clips"]):
                 line = {key: record[key] for key in ("song", "style", "bpm", "beats", "minor", "look", "split")}
-                line |= {"position": position, **clip}
-                index_file.write(json.dumps(line) + "\n")
+                index_file.write(json.dumps(line | {"position": position} | clip) + "\n")
             index_file.flush()
             seconds += record["seconds"]
             songs += 1
@@ -234,7 +234,6 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
             bar.update(min(record["seconds"] / 3600, bar.total - bar.n))
             if seconds >= options.hours * 3600 or (options.songs and songs >= options.songs):
                 break
-        pool.terminate()
     bar.close()
     manifest = {
         "format": FORMAT,
@@ -258,6 +257,35 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
     partial.write_text(json.dumps(manifest, indent=1))
     partial.replace(options.out / "manifest.json")
     return manifest
+
+
+def _claim(options: CorpusOptions) -> None:
+    """Songs of two seeds must not share a folder: they have the same names."""
+    path = options.out / "corpus.json"
+    mine = {"format": FORMAT, "seed": options.seed, "soundfonts": list(options.soundfonts)}
+    if path.is_file():
+        other = json.loads(path.read_text())
+        for key, value in mine.items():
+            if other.get(key) != value:
+                raise ParameterError(key, value, f"{other.get(key)!r}, with which {options.out} was begun")
+    path.write_text(json.dumps(mine))
+
+
+_BAR = "{l_bar}{bar}| {n:.2f}/{total:.2f} h {postfix} [{elapsed}<{remaining}]"
+
+
+@contextmanager
+def _results(
+    options: CorpusOptions, tasks: Iterator[tuple[str, int]], workers: int
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """Songs in the order of the tasks, made by ``workers`` processes, or in this one where one is enough."""
+    if workers == 1:
+        _start_worker(options)
+        yield map(_make, tasks)
+        return
+    with get_context("spawn").Pool(workers, _start_worker, (options,)) as pool:
+        yield _in_order(pool, tasks, ahead=workers * 3)
+        pool.terminate()
 
 
 def _in_order(pool: Any, tasks: Iterator[tuple[str, int]], *, ahead: int) -> Iterator[dict[str, Any]]:

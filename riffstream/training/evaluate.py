@@ -8,7 +8,6 @@ every model with this codec), and the generated ones against another prompt's la
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -49,6 +48,7 @@ class Generated:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train evaluate``."""
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder")
+    parser.add_argument("--held-out", type=Path, default=None, help="a corpus made with another seed, for the prompts")
     parser.add_argument("--model", default="mini", help="mini or a checkpoint folder")
     parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder for probe, JSON and table")
     parser.add_argument("--clips", type=int, default=192, help="prompts to render, 8 to 10000")
@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         family,
         corpus,
         probe,
+        held_out=Corpus(args.held_out) if args.held_out else None,
         clips=args.clips,
         drift_clips=args.drift_clips,
         steps=args.steps,
@@ -106,6 +107,7 @@ def evaluate(
     corpus: Corpus,
     probe: Probe,
     *,
+    held_out: Corpus | None = None,
     clips: int = 192,
     drift_clips: int = 64,
     steps: int | None = None,
@@ -117,7 +119,8 @@ def evaluate(
 
     Args:
         family: the model, of the mini family (its mels are beat-synchronous).
-        corpus: its held-out songs give the prompts.
+        corpus: what the model and the probe learned from; its held-out songs give the prompts, unless there is
+        held_out: a corpus of songs that nobody learned from (another seed).
         probe: the judge.
         clips: prompts to render; drift_clips: length of the continued stream; the rest as in ``ClipRequest``.
         seed: of prompts and noise.
@@ -130,21 +133,23 @@ def evaluate(
         RiffstreamError: no held-out clips, or a model without a beat.
     """
     from riffstream.diffusion.engine import Engine
+    from riffstream.training import trials
 
     if family.beats is None:
         raise RiffstreamError("this evaluation needs a beat-synchronous model (mini), not Stable Diffusion")
     rng = np.random.default_rng(seed)
     engine = Engine(family, steps=steps)
-    held_out = corpus.split("held_out")
-    if not held_out:
-        raise RiffstreamError(f"{corpus.path} has no held-out songs yet; render more hours")
-    chosen = [held_out[int(i)] for i in rng.permutation(len(held_out))[:clips]]
+    source = held_out or corpus
+    unseen = list(range(len(source))) if held_out else corpus.split("held_out")
+    if not unseen:
+        raise RiffstreamError(f"{corpus.path} has no held-out songs yet; render more hours or give --held-out")
+    chosen = [unseen[int(i)] for i in rng.permutation(len(unseen))[:clips]]
     begin = time.perf_counter()
-    made = _render(engine, corpus, chosen, rng, guidance, quiet)
+    made = _render(engine, source, chosen, rng, guidance, quiet)
     elapsed = time.perf_counter() - begin
-    music = sum(8 * 60 / corpus.bpm(i) * corpus.beats(i) / 8 for i in chosen)
-    real = _take(corpus, chosen, corpus.mel)
-    coded = _take(corpus, chosen, lambda i: _through_codec(family, corpus.mel(i)))
+    music = sum(8 * 60 / source.bpm(i) * source.beats(i) / 8 for i in chosen)
+    real = _take(source, chosen, source.mel)
+    coded = _take(source, chosen, lambda i: _through_codec(family, source.mel(i)))
     train = corpus.split("train")
     other = _take(corpus, [train[int(i)] for i in rng.permutation(len(train))[: len(chosen)]], corpus.mel)
     shuffled = Generated(
@@ -158,7 +163,7 @@ def evaluate(
     reference = probe.listen(real.features)[0]
     report: dict[str, Any] = {
         "clips": len(chosen),
-        "styles": len({corpus.style(i) for i in chosen}),
+        "styles": len({source.style(i) for i in chosen}),
         "probe_styles": len(probe.styles),
         "real_time_factor": round(music / elapsed, 2),
         "rows": {},
@@ -174,25 +179,19 @@ def evaluate(
     report["codec_error_db"] = round(
         float(np.mean([measures.mel_distance_db(a, b) for a, b in zip(coded.mels, real.mels, strict=True)])), 2
     )
-    report["diversity"] = _diversity(engine, probe, made, guidance, reference, rng)
-    report["interpolation"] = _interpolation(engine, made.prompts, guidance, rng)
+    report["diversity"] = trials.diversity(engine, probe, made.prompts, guidance, reference, rng)
+    report["interpolation"] = trials.interpolation(engine, made.prompts, guidance, rng)
     if drift_clips:
-        report["drift"] = _drift(engine, probe, made, guidance, drift_clips)
+        report["drift"] = trials.drift(engine, probe, made.prompts[0], guidance, drift_clips)
     return report
-
-
-def _request(prompt: str, seed: int, guidance: float | None, **rest: Any) -> Any:
-    from riffstream.diffusion.clip import ClipRequest
-    from riffstream.diffusion.journey import ClipSpec, Keyframe
-
-    keyframe = Keyframe.of(prompt, seed=seed, guidance=guidance)
-    return ClipRequest(spec=ClipSpec(keyframe, keyframe, 0.0, 0), **rest)
 
 
 def _render(
     engine: Engine, corpus: Corpus, chosen: Sequence[int], rng: np.random.Generator, guidance: float | None, quiet: bool
 ) -> Generated:
     from tqdm import tqdm
+
+    from riffstream.training import trials
 
     prompts = [str(rng.choice(corpus.captions(i))) for i in chosen]
     tickets = {}
@@ -202,7 +201,7 @@ def _render(
     while waiting or engine.pending:
         while waiting and engine.pending < 16:
             place = waiting.pop()
-            request = _request(prompts[place], place, guidance, frames=64 * corpus.beats(chosen[place]))
+            request = trials.request(prompts[place], place, guidance, frames=64 * corpus.beats(chosen[place]))
             engine.submit(request)
             tickets[id(request)] = (place, request)
         for clip in engine.tick():
@@ -260,76 +259,6 @@ def rhythm_and_level(mels: Sequence[np.ndarray]) -> dict[str, float]:
         "in_key": round(float(np.mean([measures.key_share(mel) for mel in mels])), 3),
         "loudness_db": round(float(np.mean(level)), 2),
         "loudness_spread_db": round(float(np.std(level)), 2),
-    }
-
-
-def _diversity(
-    engine: Engine,
-    probe: Probe,
-    made: Generated,
-    guidance: float | None,
-    reference: np.ndarray,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """Spread of six seeds of one prompt, against that between any two real clips (1: as different as two songs)."""
-    from riffstream.training.probe import probe_features
-
-    within = []
-    for prompt in [str(p) for p in rng.choice(made.prompts, 4)]:
-        mels = [engine.render(_request(prompt, 1000 + seed, guidance)).mel.numpy() for seed in range(6)]
-        within.append(_spread(probe.listen([probe_features(mel) for mel in mels])[0]))
-    between = _spread(reference[:64])
-    return {"within_prompt": round(float(np.mean(within)) / max(between, 1e-9), 3)}
-
-
-def _spread(embedding: np.ndarray) -> float:
-    distance = np.linalg.norm(embedding[:, None] - embedding[None], axis=-1)
-    return float(distance[np.triu_indices(len(embedding), 1)].mean())
-
-
-def _interpolation(
-    engine: Engine, prompts: Sequence[str], guidance: float | None, rng: np.random.Generator
-) -> dict[str, float]:
-    """Nine clips from one prompt to another with one seed: the largest step against the mean step (1: even)."""
-    from riffstream.diffusion.clip import ClipRequest
-    from riffstream.diffusion.journey import ClipSpec, Keyframe
-
-    evenness, steps = [], []
-    for _ in range(3):
-        first, second = (str(p) for p in rng.choice(prompts, 2, replace=False))
-        start, end = Keyframe.of(first, seed=7, guidance=guidance), Keyframe.of(second, seed=7, guidance=guidance)
-        mels = [engine.render(ClipRequest(spec=ClipSpec(start, end, k / 8, k))).mel.numpy() for k in range(9)]
-        moved = [measures.mel_distance_db(a, b) for a, b in itertools.pairwise(mels)]
-        evenness.append(max(moved) / max(float(np.mean(moved)), 1e-9))
-        steps.append(float(np.mean(moved)))
-    return {
-        "largest_over_mean_step": round(float(np.mean(evenness)), 2),
-        "mean_step_db": round(float(np.mean(steps)), 2),
-    }
-
-
-def _drift(engine: Engine, probe: Probe, made: Generated, guidance: float | None, clips: int) -> dict[str, float]:
-    """One prompt continued clip by clip: its last quarter against its first."""
-    from riffstream.training.probe import probe_features
-
-    place = made.styles.index("techno") if "techno" in made.styles else 0
-    mels: list[np.ndarray] = []
-    previous = None
-    for number in range(clips):
-        clip = engine.render(_request(made.prompts[place], number, guidance, previous=previous))
-        previous = clip.latents
-        mels.append(clip.mel.numpy())
-    quarter = max(1, clips // 4)
-    first, last = mels[:quarter], mels[-quarter:]
-    level = [float(np.mean([measures.loudness_db(mel) for mel in part])) for part in (first, last)]
-    key = [float(np.mean([measures.key_share(mel) for mel in part])) for part in (first, last)]
-    heard = [probe.listen([probe_features(mel) for mel in part])[0].mean(0) for part in (first, last)]
-    whole = probe.listen([probe_features(mel) for mel in mels])[0]
-    return {
-        "clips": clips,
-        "loudness_change_db": round(level[1] - level[0], 2),
-        "key_change": round(key[1] - key[0], 3),
-        "embedding_shift": round(float(np.linalg.norm(heard[1] - heard[0])) / max(_spread(whole), 1e-9), 3),
     }
 
 

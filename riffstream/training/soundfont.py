@@ -78,7 +78,7 @@ class SoundFont:
                 "libfluidsynth is not installed; on Debian: apt install fluidsynth fluid-soundfont-gm"
             )
         pointer = ctypes.c_void_p
-        for name in ("new_fluid_settings", "new_fluid_synth"):
+        for name in ("new_fluid_settings", "new_fluid_synth", "fluid_synth_get_sfont_by_id"):
             getattr(library, name).restype = pointer
         self._lib = library
         library.fluid_set_log_function(3, None, None)  # warnings, e.g. a missing instrument, are not for the user
@@ -95,9 +95,11 @@ class SoundFont:
             ("synth.threadsafe-api", 0),
         ):
             library.fluid_settings_setint(self._settings, key.encode(), value)
-        self._synth = pointer(library.new_fluid_synth(self._settings))
-        if library.fluid_synth_sfload(self._synth, str(path).encode(), 1) < 0:
+        self._owner = pointer(library.new_fluid_synth(self._settings))
+        number = library.fluid_synth_sfload(self._owner, str(path).encode(), 1)
+        if number < 0:
             raise RiffstreamError(f"{path}: not a soundfont that fluidsynth can load")
+        self._font = pointer(library.fluid_synth_get_sfont_by_id(self._owner, number))
         self.sample_rate = sample_rate
 
     def _set_number(self, key: str, value: float) -> None:
@@ -117,8 +119,18 @@ class SoundFont:
         if len(tracks) > _CHANNELS:
             first = self.render(tracks[:_CHANNELS], bpm=bpm, samples=samples)
             return first + self.render(tracks[_CHANNELS:], bpm=bpm, samples=samples)
-        lib, synth = self._lib, self._synth
-        lib.fluid_synth_system_reset(synth)
+        # A synthesiser of its own for each pass: one that has played before, even after a reset, gives other samples.
+        lib = self._lib
+        synth = ctypes.c_void_p(lib.new_fluid_synth(self._settings))
+        lib.fluid_synth_add_sfont(synth, self._font)
+        try:
+            return self._play(synth, tracks, bpm, samples)
+        finally:
+            lib.fluid_synth_remove_sfont(synth, self._font)
+            lib.delete_fluid_synth(synth)
+
+    def _play(self, synth: ctypes.c_void_p, tracks: Sequence[Track], bpm: float, samples: int) -> list[np.ndarray]:
+        lib = self._lib
         events: list[tuple[int, int, int, int, int]] = []  # block, order, channel, pitch or controller, value
         per_beat = self.sample_rate * 60.0 / bpm
         for channel, track in enumerate(tracks):
@@ -140,7 +152,7 @@ class SoundFont:
         for block, order, channel, key, value in events:
             target = min(block * _BLOCK, total)
             if target > position:
-                self._write(out, position, target - position)
+                self._write(synth, out, position, target - position)
                 position = target
             if position >= total:
                 break
@@ -152,21 +164,21 @@ class SoundFont:
                 lib.fluid_synth_pitch_bend(synth, channel, value)
             else:
                 lib.fluid_synth_cc(synth, channel, key, value)
-        self._write(out, position, total - position)
+        self._write(synth, out, position, total - position)
         return [out[2 * i : 2 * i + 2, :samples] for i in range(len(tracks))]
 
-    def _write(self, out: np.ndarray, position: int, count: int) -> None:
+    def _write(self, synth: ctypes.c_void_p, out: np.ndarray, position: int, count: int) -> None:
         if count <= 0:
             return
         row = ctypes.c_void_p * _CHANNELS
         base, stride = out.ctypes.data + 4 * position, out.strides[0]
         left = row(*(base + 2 * i * stride for i in range(_CHANNELS)))
         right = row(*(base + (2 * i + 1) * stride for i in range(_CHANNELS)))
-        self._lib.fluid_synth_nwrite_float(self._synth, count, left, right, None, None)
+        self._lib.fluid_synth_nwrite_float(synth, count, left, right, None, None)
 
     def close(self) -> None:
         """Free the soundfont's memory."""
-        if self._synth:
-            self._lib.delete_fluid_synth(self._synth)
+        if self._owner:
+            self._lib.delete_fluid_synth(self._owner)
             self._lib.delete_fluid_settings(self._settings)
-            self._synth = ctypes.c_void_p()
+            self._owner = ctypes.c_void_p()
