@@ -1,8 +1,8 @@
 """Distil guidance and large steps into the denoiser, so that few evaluations without a second branch suffice.
 
-The student learns the teacher's guided velocity (Meng et al. 2022, arXiv:2210.03142). With ``hops`` above 1 it learns
-instead the mean velocity of so many guided teacher steps along the few-step schedule it will be sampled with (progressive
-distillation, Salimans & Ho 2022, arXiv:2202.00512, in the flow's terms).
+The student learns the teacher's guided velocity (Meng et al. 2022, arXiv:2210.03142), taken in the middle of each step of
+the few-step schedule that it will be sampled with: an Euler step of the student is a second-order step of the guided
+teacher, at a quarter of the evaluations (compare progressive distillation, Salimans & Ho 2022, arXiv:2202.00512).
 """
 
 from __future__ import annotations
@@ -54,19 +54,15 @@ def guided_velocity(
 
 @torch.no_grad()
 def teacher_target(
-    teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float, steps: int, hops: int
+    teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float, steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their t on the grid of ``steps`` steps, and the mean velocity of ``hops`` teacher steps from t to
-    the next point of the grid."""
-    grid = (batch.t * steps).ceil().clamp(1, steps)
-    t = grid / steps
+    """Noisy latents, their t on the grid of ``steps`` steps, and the velocity that a step from t to the next point of the
+    grid should take: the guided one in the middle of the step (midpoint rule, second order)."""
+    t = (batch.t * steps).ceil().clamp(1, steps) / steps
     x = (1 - t[:, None, None, None]) * batch.clean + t[:, None, None, None] * batch.noise
-    state, now = x, t
-    for _ in range(hops):
-        velocity = guided_velocity(teacher, state, now, batch, empty, guidance)
-        state = state - velocity / (steps * hops)
-        now = now - 1 / (steps * hops)
-    return x, t, (x - state) * steps
+    first = guided_velocity(teacher, x, t, batch, empty, guidance)
+    half = 0.5 / steps
+    return x, t, guided_velocity(teacher, x - first * half, t - half, batch, empty, guidance)
 
 
 def distil(
@@ -78,7 +74,6 @@ def distil(
     device: torch.device,
     guidance: float = 3.0,
     steps: int = 8,
-    hops: int = 1,
     seed: int = 0,
     log: Log | None = None,
 ) -> dict[str, Any]:
@@ -98,7 +93,7 @@ def distil(
     empty = (data.tokens[:1].float().to(device), data.mask[:1].to(device))
 
     def loss_of(batch: Batch) -> Tensor:
-        x, t, target = teacher_target(teacher, batch, empty, guidance, steps, hops)
+        x, t, target = teacher_target(teacher, batch, empty, guidance, steps)
         with autocast(device):
             made = student(x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
         return (made.float() - target).square().mean()
@@ -113,7 +108,9 @@ def distil(
         factor = 0.25 * step_size(step, 20, 1 - spent / minutes, 0.5)
         for stage, rate in zip(stages, (preset.rate, preset.adam_rate), strict=True):
             stage.param_groups[0]["lr"] = rate * factor
-        loss = loss_of(draw(data, rows, preset.batch, (seed + 7) * 1_000_003 + step, device))
+        batch = draw(data, rows, preset.batch, (seed + 7) * 1_000_003 + step, device)
+        batch.t = torch.rand(len(batch.t), generator=torch.Generator().manual_seed(step)).to(device)  # all steps alike
+        loss = loss_of(batch)
         for stage in stages:
             stage.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -124,7 +121,7 @@ def distil(
         step += 1
         if step % 25 == 0:
             log(step=step, loss=float(loss.detach()), minutes=(time.monotonic() - started) / 60)
-    result = {"step": step, "before": before, "after": check(), "guidance": guidance, "steps": steps, "hops": hops}
+    result = {"step": step, "before": before, "after": check(), "guidance": guidance, "steps": steps}
     state = {"model": student.state_dict(), "ema": ema.state(), "config": asdict(student.config)}
     save_state(out / "distilled.pt", {**state, "step": step})
     log(**result)
@@ -136,7 +133,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common_arguments(parser, minutes=12)
     parser.add_argument("--guidance", type=float, default=3.0, help="guidance to build in")
     parser.add_argument("--steps", type=int, default=8, help="steps of the schedule to distil for")
-    parser.add_argument("--hops", type=int, default=1, help="teacher steps for each step of the student")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
     log = Log(args.out, "distil", quiet=args.quiet)
     result = distil(
         prepare_data(args.corpus, args.out, device, log), args.out, PRESETS[args.preset], minutes=args.minutes,
-        device=device, guidance=args.guidance, steps=args.steps, hops=args.hops, seed=args.seed, log=log,
+        device=device, guidance=args.guidance, steps=args.steps, seed=args.seed, log=log,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))

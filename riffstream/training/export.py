@@ -22,7 +22,7 @@ from riffstream.training.denoiser import load_denoiser
 
 __all__ = ["add_arguments", "export", "export_text_encoder", "run"]
 
-GUIDED = Defaults(sampler="euler", steps=16, guidance=3.0, denoising=0.75, bpm=110.0)
+GUIDED = Defaults(sampler="unipc", steps=10, guidance=3.0, denoising=0.75, bpm=110.0)
 DISTILLED = Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.75, bpm=110.0)
 
 
@@ -63,6 +63,10 @@ def export_text_encoder(to: Path) -> None:
     (to / "tokenizer").mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "tokenizer.json", to / "tokenizer" / "tokenizer.json")
     weights = from_bert(read_tensors(source / "model.safetensors"), config)
+    for notice in ("LICENSE", "NOTICE"):
+        if (MODEL_FOLDER / "text_encoder" / notice).is_file() and to != MODEL_FOLDER:
+            (to / "text_encoder").mkdir(exist_ok=True)
+            shutil.copyfile(MODEL_FOLDER / "text_encoder" / notice, to / "text_encoder" / notice)
     MiniTextEncoder(config, weights, WordPieceTokenizer(to / "tokenizer" / "tokenizer.json")).save(to / "text_encoder")
 
 
