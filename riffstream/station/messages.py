@@ -130,6 +130,7 @@ class Info(Struct, frozen=True, kw_only=True):
         bpm: the model's tempo where none is set; None: unknown.
         continues: clips may continue one another.
         steps, guidance, denoising: the model's defaults.
+        weights: a fingerprint of the parameters, for logs; "" where there are none.
     """
 
     model: str
@@ -142,6 +143,7 @@ class Info(Struct, frozen=True, kw_only=True):
     guidance: float = 3.0
     denoising: float = 1.0
     device: str = "cpu"
+    weights: str = ""
 
 
 class Ready(Struct, frozen=True, tag=True):

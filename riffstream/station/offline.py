@@ -118,6 +118,10 @@ def replay(path: str | Path, renderer: Renderer, n_samples: int | None = None) -
     for name in ("model", "frames", "beats", "hop"):
         if header["info"][name] != info[name]:
             raise MediaError(f"steering log {path}: made with {name} {header['info'][name]}, not {info[name]}")
+    if header["info"].get("weights", "") != info["weights"]:
+        raise MediaError(
+            f"steering log {path}: made with other weights of {info['model']}; it would not sound the same"
+        )
     try:
         settings = msgspec.convert(header["timeline"], Settings)
         jobs = [msgspec.convert(entry["job"], Job) for entry in entries if entry["entry"] == "job"]

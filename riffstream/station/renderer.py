@@ -8,6 +8,7 @@ Threading model
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -272,7 +273,19 @@ def _info(family: Family, frames: int) -> Info:
         guidance=defaults.guidance,
         denoising=defaults.denoising,
         device=str(family.device),
+        weights=_fingerprint(family),
     )
+
+
+def _fingerprint(family: Family) -> str:
+    """Tells models apart by a sample of every parameter: logs of one must not be replayed with another."""
+    digest = hashlib.blake2b(digest_size=8)
+    for _, module in sorted(vars(family).items(), key=lambda item: item[0]):
+        if isinstance(module, torch.nn.Module):
+            for name, tensor in sorted(module.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().flatten()[:16].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, files: bool = False) -> ModelRenderer:

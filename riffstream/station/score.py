@@ -5,6 +5,7 @@ Pure; no clock, no audio. Positions are beats of the station.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -129,7 +130,7 @@ class Score:
             seed_image=spec.start.seed_image,
             denoising=None if spec.start.denoising is None else round(spec.denoising(self.info.denoising), 4),
             guidance=None if spec.start.guidance is None else round(spec.guidance(self.info.guidance), 4),
-            bpm=_rounded(self.tempo(spec, beat)),
+            bpm=_rounded(self.tempo(spec, math.floor(beat + 1e-6))),  # a ramp is told beat by beat
             key=self.transposition(spec),
             paused=paused,
             steered=self.steered,

@@ -137,6 +137,13 @@ def test_what_the_model_refuses_is_reported(renderer: ModelRenderer) -> None:
     assert "no such seed" in reports[-1].message
 
 
+def test_weights_are_told_apart(family: MiniFamily, renderer: ModelRenderer) -> None:
+    other = MiniFamily.random(seed=2)
+    assert renderer.info.weights
+    assert ModelRenderer(Engine(family), Vocoder(family.params)).info.weights == renderer.info.weights
+    assert ModelRenderer(Engine(other), Vocoder(other.params)).info.weights != renderer.info.weights
+
+
 def test_memory_of_clips_is_bounded(renderer: ModelRenderer) -> None:
     mel = torch.zeros(2, 256, 8)
     for clip in range(40):

@@ -161,3 +161,8 @@ def test_a_log_of_another_model_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"model":"tone"', '"model":"mini"'))
     with pytest.raises(MediaError, match="made with model mini, not tone"):
         replay(path, ToneRenderer())
+    path.write_text(
+        path.read_text().replace('"model":"mini"', '"model":"tone"').replace('"weights":""', '"weights":"x"')
+    )
+    with pytest.raises(MediaError, match="other weights of tone"):
+        replay(path, ToneRenderer())
