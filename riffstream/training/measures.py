@@ -51,7 +51,7 @@ def tempo_error(mel: np.ndarray, reach: float = 0.12) -> float | None:
     centre = 2 * FRAMES_PER_BEAT
     low, high = int(centre * (1 - reach)), int(centre * (1 + reach)) + 1
     part = correlation[low:high]
-    if part.max() < 0.15 * correlation[0]:
+    if part.max() <= 0.15 * correlation[0] + 1e-9:
         return None
     return abs(low + int(part.argmax()) - centre) / centre
 
@@ -66,7 +66,7 @@ def phase_error(mel: np.ndarray) -> float | None:
     """
     onsets = onset_strength(mel)
     folded = onsets.reshape(-1, FRAMES_PER_BEAT).mean(0)
-    if folded.max() < 2.0 * folded.mean():
+    if folded.max() <= 2.0 * folded.mean() + 1e-9:
         return None
     place = int(folded.argmax()) % 16
     return float(min(place, 16 - place))
