@@ -77,9 +77,9 @@ async def _serve(config: Config, *, quiet: bool, as_json: bool) -> None:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
             raise error
-        if warming.done():
+        if warming.done() and hub.ready:
             logs.event("ready", stations=",".join(hub.stations), model=config.generator.model)
-        else:
+        elif not warming.done():
             warming.cancel()
         await serving
     finally:

@@ -15,7 +15,7 @@ from riffstream.server.icy import METAINT, IcyInserter
 from riffstream.server.ports import Station
 from riffstream.server.rooms import PASSIVE_FRAME_MS, Member, Room
 
-__all__ = ["icecast_status", "playlist_handler", "stream_handler", "title_of"]
+__all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "title_of"]
 
 # Safari asks for the first two bytes, and plays only where the answer names a total. A live stream has none, so it
 # gets the largest that every client can count to: three days of MP3 at 128 kbit/s.

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import soundfile
@@ -300,3 +301,16 @@ async def test_seeds_are_listed_with_their_pictures(live: Running) -> None:
 async def test_without_a_library_there_are_no_seeds(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("riffstream.server.seeds.library", lambda: None)
     assert await get(f"{live.url}/api/seeds") == {"seeds": []}
+
+
+async def test_oembed_describes_the_frame(live: Running) -> None:
+    for page in ("/", "/embed/main", "/?station=main&p=x"):
+        answer = await get(f"{live.url}/oembed?url={quote(live.url + page, safe='')}&maxwidth=400")
+        assert (answer["type"], answer["version"], answer["width"], answer["height"]) == ("rich", "1.0", 400, 360)
+        assert f'src="{live.url}/embed/main"' in answer["html"]
+    live.station.title = '"><script>'
+    answer = await get(f"{live.url}/oembed?url={quote(live.url, safe='')}")
+    assert "<script>" not in answer["html"]
+    for url, status in (("https://evil.example/", 404), (live.url + "/embed/none", 404), ("http://[", 400)):
+        await get(f"{live.url}/oembed?url={quote(url, safe='')}", status)
+    await get(f"{live.url}/oembed?url=x&format=xml", 501)
