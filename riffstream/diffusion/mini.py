@@ -70,7 +70,7 @@ class MiniFamily(Family):
         self.codec = codec.to(self.device).eval().requires_grad_(False)
         for layer in codec.modules():  # the linear part and the scales stay float32
             if isinstance(layer, torch.nn.Conv2d):
-                layer.to(self.dtype, memory_format=torch.channels_last)
+                layer.to(self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.params = params or SpectrogramParams.mini()
         self.schedule = TrainingSchedule(kind="flow", prediction="flow")
         self.defaults = defaults or Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.75, bpm=110.0)

@@ -80,6 +80,7 @@ class _Residual(nn.Module):
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.second.weight)
+        assert self.second.bias is not None
         nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ class Codec(nn.Module):
         linear = torch.einsum("cp,bphw->bchw", self.basis, patches)
         linear = (linear - self.latent_mean[..., None]) / self.latent_scale[:, None, None]
         refined = self.encoder_out(F.silu(self.encoder(self.encoder_in(patches.to(dtype)))))
-        return linear + refined.float()
+        return linear + refined.float()  # type: ignore[no-any-return]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents to features, float32."""

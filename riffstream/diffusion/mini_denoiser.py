@@ -51,7 +51,7 @@ class _Attention(nn.Module):
         self.scale = nn.Parameter(torch.ones(width // heads))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
     def forward(self, x: Tensor, y: Tensor, bias: Tensor | None) -> Tensor:
         size = x.shape[-1] // self.heads
@@ -117,7 +117,7 @@ class _Block(nn.Module):
         h = _modulate(x, shift2, scale2)
         if valid is not None:
             h = h * valid
-        h = self.mix(h.unflatten(1, cells)).flatten(1, 2)
+        h = self.mix(h.reshape(h.shape[0], *cells, -1)).flatten(1, 2)
         return x + gate2[:, None] * self.down(F.relu(self.up(h)).square())  # type: ignore[no-any-return]
 
 
@@ -210,8 +210,8 @@ class Denoiser(nn.Module):
             h = h + before
         valid = bias = None
         if triple is None:
-            columns = self.column if width == config.columns else self.column_triple
-            place = (self.row[:, None] + columns[: cells[1]]).flatten(0, 1)
+            own = self.column if width == config.columns else self.column_triple
+            place = (self.row[:, None] + own[: cells[1]]).flatten(0, 1)
         else:
             wide = F.pad(self.column_triple, (0, 0, 0, cells[1] - narrow))
             columns = torch.where(triple[:, None, None], wide, self.column)

@@ -1,4 +1,4 @@
-"""Reading and writing the parts of an embedded model's folder: JSON configs and safetensors, with errors that name the part."""
+"""JSON configs and safetensors of an embedded model's folder, read and written with errors that name the part."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Text encoder of the embedded model: all-MiniLM-L6-v2 in plain torch, weights stored as int8.
 
-The network is BERT (Devlin et al. 2018, arXiv:1810.04805) with six layers, 384 wide, trained by the sentence-transformers
-project (Apache-2.0; see the licence beside the weights). It is written out here because importing ``transformers`` takes
-longer than the whole rest of the start.
+The network is BERT (Devlin et al. 2018, arXiv:1810.04805) with six layers, 384 wide, trained by the project
+sentence-transformers (Apache-2.0; see the licence beside the weights). It is written out here because importing
+``transformers`` takes longer than the whole rest of the start.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class MiniTextEncoder:
         bias = torch.zeros(mask.shape, device=x.device).masked_fill(~mask, -1e9)[:, None, None, :]
         for i in range(config.layers):
             qkv = self._linear(x, f"{i}.qkv")
-            q, k, v = qkv.unflatten(-1, (3, config.heads, -1)).permute(2, 0, 3, 1, 4)
+            q, k, v = qkv.reshape(*qkv.shape[:2], 3, config.heads, -1).permute(2, 0, 3, 1, 4)
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
             x = self._norm(x + self._linear(attended, f"{i}.out"), f"{i}.norm1")
             x = self._norm(x + self._linear(F.gelu(self._linear(x, f"{i}.up")), f"{i}.down"), f"{i}.norm2")
@@ -223,7 +223,7 @@ class MiniTextEncoder:
         self, rows: Sequence[Sequence[int]], weights: Sequence[Sequence[float]] | None = None
     ) -> TextEmbedding:
         """Like :meth:`encode`, from token ids with marks; ``weights`` (>= 0) become the mask in place of ones."""
-        longest = max(len(ids) for ids in rows)
+        longest = max(1, *(len(ids) for ids in rows))  # a tokenizer without marks makes nothing of an empty text
         ids = torch.zeros(len(rows), longest, dtype=torch.long, device=self.device)
         mask = torch.zeros(len(rows), longest, device=self.device)
         for i, row in enumerate(rows):

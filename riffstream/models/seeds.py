@@ -1,8 +1,8 @@
 """The seed library: named loops that img2img starts from, chosen by name or by likeness to a prompt.
 
-A library is a folder with ``seeds.json`` (names, tags, captions, tempo), ``seeds.safetensors`` (``latents`` [N, C, h, w]
-float16 of the embedded model, ``vectors`` [N, D] float16 sentence embeddings) and ``previews/NAME.png``. Names and tags
-are read without torch.
+A library is a folder with ``seeds.json`` (names, tags, captions, tempo), ``seeds.safetensors`` (``latents``
+[N, C, h, w] float16 of the embedded model, ``vectors`` [N, D] float16 sentence embeddings) and
+``previews/NAME.png``. Names and tags are read without torch.
 """
 
 from __future__ import annotations

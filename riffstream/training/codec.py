@@ -142,10 +142,10 @@ def train_codec(
         per_song = max(1, -(-preset.fit_windows // len(songs)))
         chosen = songs[: preset.fit_windows]
         windows = [
-            song_features(song, preset.config, random.Random(seed + i).sample(range(len(song.captions)), min(per_song, len(song.captions))))
+            song_features(song, preset.config, _some(len(song.captions), per_song, seed + i))
             for i, song in enumerate(chosen)
             if song.beats == 8 or len(chosen) < 8
-        ]  # fmt: skip
+        ]
         narrowest = min(window.shape[-1] for window in windows)
         codec.fit_linear(torch.cat([window[..., :narrowest] for window in windows]).to(device))
     optimiser = torch.optim.AdamW(codec.parameters(), preset.rate, weight_decay=1e-3, betas=(0.9, 0.98))
@@ -198,6 +198,10 @@ def train_codec(
         result: dict[str, Any] = {"step": step, **evaluate_codec(codec, held)}
     log(**result)
     return result
+
+
+def _some(count: int, wanted: int, seed: int) -> list[int]:
+    return random.Random(seed).sample(range(count), min(wanted, count))
 
 
 def _crop(song: SongFile, config: CodecConfig, window: int, at: int, length: int, padded: int) -> Tensor:

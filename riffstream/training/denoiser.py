@@ -132,10 +132,10 @@ def flow_loss(model: nn.Module, batch: Batch, narrow: int) -> Tensor:
         x = x * inside
     with autocast(x.device):
         made = model(x, batch.t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
-    error = (made.float() - (batch.noise - batch.clean)).square()
+    error: Tensor = (made.float() - (batch.noise - batch.clean)).square()
     if batch.triple is None:
-        return error.mean()
-    return (error * inside).sum() / (inside.expand_as(error).sum())
+        return torch.mean(error)
+    return torch.sum(error * inside) / inside.expand_as(error).sum()
 
 
 def make_job(data: LatentSet, rows: Tensor, size: int, seed: int, narrow: int) -> Job:
@@ -150,7 +150,8 @@ def make_job(data: LatentSet, rows: Tensor, size: int, seed: int, narrow: int) -
 
 def optimisers(model: Denoiser, preset: DenoiserPreset) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks (adaptive layer norms apart), AdamW for everything else."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, value in model.named_parameters():
         inner = name.startswith("blocks.") and value.ndim == 2 and "modulation" not in name and "kernel" not in name
         (matrices if inner else rest).append(value)
@@ -284,10 +285,10 @@ def train_denoiser(
 
 def _parts(batch: Batch, size: int) -> list[Batch]:
     values = [getattr(batch, name) for name in Batch.__slots__]
-    return [
-        Batch(*(None if value is None else value[k : k + size] for value in values))
-        for k in range(0, len(batch.clean), size)
-    ]
+    parts: list[Batch] = []
+    for k in range(0, len(batch.clean), size):
+        parts.append(Batch(*(None if value is None else value[k : k + size] for value in values)))  # type: ignore[arg-type]
+    return parts
 
 
 def load_denoiser(path: Path, device: torch.device) -> Denoiser:

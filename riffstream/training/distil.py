@@ -1,7 +1,7 @@
 """Distil guidance and large steps into the denoiser, so that few evaluations without a second branch suffice.
 
-The student learns the teacher's guided velocity (Meng et al. 2022, arXiv:2210.03142), taken in the middle of each step of
-the few-step schedule that it will be sampled with: an Euler step of the student is a second-order step of the guided
+The student learns the teacher's guided velocity (Meng et al. 2022, arXiv:2210.03142), taken in the middle of each step
+of the few-step schedule that it will be sampled with: an Euler step of the student is a second-order step of the guided
 teacher, at a quarter of the evaluations (compare progressive distillation, Salimans & Ho 2022, arXiv:2202.00512).
 """
 
@@ -38,7 +38,7 @@ __all__ = ["add_arguments", "distil", "guided_velocity", "run", "teacher_target"
 def guided_velocity(
     model: Denoiser, x: Tensor, t: Tensor, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float
 ) -> Tensor:
-    """``v_u + guidance (v_c - v_u)`` [B, C, h, w] float32; ``empty``: tokens [1, S, D] and mask of the empty caption."""
+    """``v_u + guidance (v_c - v_u)`` [B, C, h, w] float32; ``empty``: tokens [1, S, D] and mask of no caption."""
     size, spaces = len(x), batch.tokens.shape[1]
     tokens = torch.cat([batch.tokens, empty[0][:, :spaces].expand(size, -1, -1)])
     mask = torch.cat([batch.mask, empty[1][:, :spaces].expand(size, -1)])
@@ -49,15 +49,15 @@ def guided_velocity(
             batch.previous_mask.repeat(2), triple,
         )  # fmt: skip
     own, none = made.float().chunk(2)
-    return none + guidance * (own - none)
+    return none + guidance * (own - none)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
 def teacher_target(
     teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float, steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their t on the grid of ``steps`` steps, and the velocity that a step from t to the next point of the
-    grid should take: the guided one in the middle of the step (midpoint rule, second order)."""
+    """Noisy latents, their t on the grid of ``steps`` steps, and the velocity that a step from t to the next point of
+    the grid should take: the guided one in the middle of the step (midpoint rule, second order)."""
     t = (batch.t * steps).ceil().clamp(1, steps) / steps
     x = (1 - t[:, None, None, None]) * batch.clean + t[:, None, None, None] * batch.noise
     first = guided_velocity(teacher, x, t, batch, empty, guidance)
@@ -96,7 +96,7 @@ def distil(
         x, t, target = teacher_target(teacher, batch, empty, guidance, steps)
         with autocast(device):
             made = student(x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
-        return (made.float() - target).square().mean()
+        return (made.float() - target).square().mean()  # type: ignore[no-any-return]
 
     def check() -> float:
         with ema.applied(student), torch.no_grad():

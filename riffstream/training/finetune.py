@@ -1,7 +1,8 @@
 """Fine-tune a model on your own music: a folder of audio files and what to call them.
 
-``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) holds captions, one a line; without it the file's name is the
-caption. Tempo comes from ``tempo.txt`` lines ``NAME BPM``, from ``--bpm``, or is found by autocorrelation of the onsets.
+``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) holds captions, one a line; without it the file's name is
+the caption. Tempo comes from ``tempo.txt`` lines ``NAME BPM``, from ``--bpm``, or is found by autocorrelation of the
+onsets.
 The model hears everything in C major or A minor: give music in that key, or transpose it before.
 """
 

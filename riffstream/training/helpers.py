@@ -74,7 +74,10 @@ class GradientHelper:
         model.share_memory()
         self._parameters = list(model.parameters())
         size = sum(parameter.numel() for parameter in self._parameters)
-        self._shared = _Shared(torch.zeros(size).share_memory_(), torch.tensor([0, 0, os.getpid()]).share_memory_())
+        gradient, control = torch.zeros(size), torch.tensor([0, 0, os.getpid()])
+        for shared in (gradient, control):
+            shared.share_memory_()  # type: ignore[no-untyped-call]
+        self._shared = _Shared(gradient, control)
         context = processes.get_context("spawn")
         self._process = context.Process(
             target=_work, args=(model, make_job, arguments, self._shared, core), daemon=True

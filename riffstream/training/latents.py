@@ -1,4 +1,4 @@
-"""Clips for training: features of corpus songs for the codec, cached latents and caption embeddings for the denoiser."""
+"""Clips for training: features of songs for the codec, cached latents and caption embeddings for the denoiser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole recipe at a toy size, to prove that it runs: corpus, codec, denoiser, distillation, export, seeds, a clip."""
+"""The whole recipe at a toy size, to prove that it runs: corpus, codec, denoiser, distillation, export, seeds, clip."""
 
 from __future__ import annotations
 

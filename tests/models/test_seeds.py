@@ -69,7 +69,7 @@ def test_the_engine_gets_latents_of_its_model_else_the_picture(library: SeedLibr
 
 
 def test_damage_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no seeds.json"):
+    with pytest.raises(CheckpointError, match=r"holds no seeds\.json"):
         SeedLibrary(tmp_path)
     (tmp_path / "seeds.json").write_text('[{"name": "x"}]')
     with pytest.raises(CheckpointError, match="cannot be read"):
