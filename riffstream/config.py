@@ -176,6 +176,7 @@ class Timeline(_Checked):
         send_lead_ms: how far ahead of the audible moment audio leaves. client_buffer_ms: what clients keep.
         crossfade_ms: at splices.
         ahead_s: finished audio kept ahead as insurance.
+        haste_s: a steer's first clip is made in fewer steps where it would take longer than this.
         repeats: how many clips long the last music is repeated when nothing new comes, before silence.
         idle_s: generation stops when nobody has listened for so long; 0: never.
         ring_s: committed audio kept for recordings, resuming and bursts.
@@ -187,6 +188,7 @@ class Timeline(_Checked):
     client_buffer_ms: int = _in(200, 0, 10000, unit="ms")
     crossfade_ms: float = _in(30.0, 1, 1000, unit="ms")
     ahead_s: float = _in(6.0, 1, 120, unit="s")
+    haste_s: float = _in(0.8, 0, 3600, unit="s")
     repeats: int = _in(4, 0, 1000)
     idle_s: float = _in(30.0, 0, 86400, unit="s")
     ring_s: float = _in(120.0, 5, 3600, unit="s")

@@ -22,7 +22,7 @@ class Effort:
     """Estimates, and the first two rungs of the ladder: fewer steps, then no guidance either.
 
     Attributes:
-        first_s: from sending a job to its first audio. done_s: to its last, at full effort.
+        first_s: from sending a job to its first audio. done_s: to its last. Both at full effort.
         vocoder_s: to the first audio of a clip that is known already.
         level: 0 full effort, 1 fewer steps, 2 no guidance as well.
         adaptive: False offline, where there is time for everything.
@@ -33,16 +33,20 @@ class Effort:
         self.level = 0
         self.adaptive = True
 
-    def first(self, seconds: float, *, reused: bool) -> None:
-        """A job's first audio took so long."""
+    def first(self, seconds: float, *, reused: bool, level: int = 0) -> None:
+        """The first audio of a job at ``level`` took so long."""
         if reused:
             self.vocoder_s = _mean(self.vocoder_s, seconds)
         else:
-            self.first_s = _mean(self.first_s, seconds)
+            self.first_s = _mean(self.first_s, seconds / SHARE[level])
 
-    def done(self, seconds: float) -> None:
-        """A sampled clip took so long in all."""
-        self.done_s = _mean(self.done_s, seconds / SHARE[self.level])
+    def done(self, seconds: float, *, level: int = 0) -> None:
+        """A clip sampled at ``level`` took so long in all."""
+        self.done_s = _mean(self.done_s, seconds / SHARE[level])
+
+    def hasty(self, limit_s: float) -> int:
+        """The level for a steer's first clip, which someone waits for: less where it would take longer than this."""
+        return max(self.level, 1) if self.adaptive and self.first_s > limit_s else self.level
 
     def assess(self, margin_s: float) -> int:
         """Choose the level for a clip that is needed in ``margin_s`` seconds."""
@@ -56,13 +60,14 @@ class Effort:
             self.level = 0
         return self.level
 
-    def eased(self, job: Job, info: Info) -> Job:
-        """A job at the current level."""
-        if self.level == 0:
+    @staticmethod
+    def eased(job: Job, info: Info, level: int) -> Job:
+        """A job at a level."""
+        if level == 0:
             return job
-        steps = max(2, math.ceil((job.steps or info.steps) * STEPS[self.level]))
+        steps = max(2, math.ceil((job.steps or info.steps) * STEPS[level]))
         spec = job.spec
-        if self.level == 2:
+        if level == 2:
             spec = replace(spec, start=replace(spec.start, guidance=1.0), end=replace(spec.end, guidance=1.0))
         return msgspec.structs.replace(job, steps=min(steps, job.steps or info.steps), spec=spec)
 

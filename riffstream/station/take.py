@@ -55,6 +55,7 @@ class Take:
         reuse: clips made before that come first (the same music at another tempo or key).
         outstanding: the job that was sent and has not ended.
         sounding: whether audio of the outstanding job has come.
+        level: of effort, of the outstanding job.
     """
 
     ident: int
@@ -71,6 +72,7 @@ class Take:
     outstanding: Job | None = None
     sounding: bool = False
     sent_at: float = 0.0
+    level: int = 0
     over: bool = False
 
     @classmethod
@@ -135,9 +137,9 @@ class Take:
             rev=self.rev,
         )
 
-    def send(self, job: Job, now: float) -> None:
-        """A job was sent."""
-        self.outstanding, self.sounding, self.sent_at = job, False, now
+    def send(self, job: Job, now: float, level: int) -> None:
+        """A job was sent, at a level of effort."""
+        self.outstanding, self.sounding, self.sent_at, self.level = job, False, now, level
 
     def receive(self, pcm: Pcm) -> None:
         """Audio of the outstanding job."""

@@ -327,10 +327,13 @@ class Timeline(Program):
 
     def _send(self, take: Take, now: float, *, deadline: float, speculative: bool) -> None:
         job = take.job(self.station, self._next_clip, deadline=deadline, speculative=speculative, steps=self._steps)
+        level = 0
         if job.clip == self._next_clip:
             self._next_clip += 1
-            job = self.effort.eased(job, take.score.info)
-        take.send(job, now)
+            waited_for = self.lead is not None and take is not self.lead and take.number == 0
+            level = self.effort.hasty(self.settings.haste_s) if waited_for else self.effort.level
+            job = self.effort.eased(job, take.score.info, level)
+        take.send(job, now, level)
         self._outbox.append(job)
 
     def receive(self, ident: int, number: int, pcm: Pcm, now: float) -> None:
@@ -342,7 +345,7 @@ class Timeline(Program):
         if not take.sounding:
             # Without wall time: a deadline decides when audio comes, not what it is.
             self.log.add("job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False)})
-            self.effort.first(now - take.sent_at, reused=bool(take.reuse))
+            self.effort.first(now - take.sent_at, reused=bool(take.reuse), level=take.level)
         take.receive(pcm)
         self._advance()
 
@@ -352,7 +355,7 @@ class Timeline(Program):
         if take is None or take.outstanding is None or take.outstanding.number != message.number:
             return
         if message.evaluations:
-            self.effort.done(now - take.sent_at)
+            self.effort.done(now - take.sent_at, level=take.level)
         take.finish()
         self._advance()
 

@@ -284,6 +284,19 @@ def test_a_slow_generator_is_asked_for_less() -> None:
     assert eased
 
 
+def test_a_steer_on_a_slow_machine_is_made_in_fewer_steps() -> None:
+    sim = Sim(waits=22, settings=Settings(loudness_lufs=None, haste_s=0.8))
+    sim.steps = 2  # 1.1 s to a clip's first audio, 1.5 s in all: enough to keep up, too slow to wait for
+    sim.run(30)
+    sim.steer("a", "second")
+    sim.run(25)
+    steered = [job for job in sim.jobs if job.rev > 0]
+    assert steered[0].steps == 3  # of 4
+    assert all(job.steps is None for job in steered[-3:])
+    assert sim.answers("a") == ["Scheduled", "Applied"]
+    assert sim.timeline.underruns == sim.timeline.repeats == 0
+
+
 def test_when_nothing_comes_the_last_clip_is_repeated_in_time_and_then_silence() -> None:
     sim = Sim(clicks=True, settings=Settings(loudness_lufs=None, repeats=2))
     sim.run(10)
