@@ -122,12 +122,10 @@ async def delete_station(request: web.Request) -> web.Response:
     """End a station; its listeners are told."""
     context = _owner(request)
     name = request.match_info["station"]
-    room = context.room(name)
+    context.room(name)
     if len(context.hub.stations) == 1:
         raise refuse(web.HTTPConflict, "bad_request", "the last station stays")
-    await room.dismiss("this station has ended")
-    await context.close_room(name)
-    await context.hub.delete(name)
+    await context.end_station(name, "this station has ended")
     return web.Response(status=204)
 
 

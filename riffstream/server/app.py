@@ -73,6 +73,7 @@ class Server:
         self.context = self.app[CONTEXT]
         self.url = ""
         self._runner: web.AppRunner | None = None
+        self._expiry: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
@@ -100,6 +101,7 @@ class Server:
         self.context.lag.start()
         self.url = f"http://{_shown(sock)}"
         await self.hub.start()
+        self._expiry = asyncio.get_running_loop().create_task(self.context.expire_private(), name="expire-private")
         if is_public_address(server.host) and self.context.access.steering_is_open:
             logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
         return self.url
@@ -125,6 +127,9 @@ class Server:
     async def _stop(self) -> None:
         context = self.context
         context.draining = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+            await asyncio.gather(self._expiry, return_exceptions=True)
         rooms = list(context.rooms.values())
         leaving = sum(len(room.leavers) for room in rooms)
         if leaving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import socket
@@ -25,6 +26,7 @@ __all__ = ["CONTEXT", "Context", "Session", "narrow_send_buffer", "refuse"]
 SESSION_S = 60.0
 SESSIONS = 20_000
 MIN_RETRY_S = 5
+PRIVATE_IDLE_S = 600.0
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Context:
         self.started_at = time.time()
         self.counters: Counter[str] = Counter()
         self._sessions: dict[str, Session] = {}
+        self._empty_since: dict[str, float] = {}
 
     def room(self, name: str) -> Room:
         """The room of a station. Raises 404."""
@@ -71,6 +74,24 @@ class Context:
         if room is None or room.station is not station:
             room = self.rooms[name] = Room(station, self.config)
         return room
+
+    async def end_station(self, name: str, reason: str) -> None:
+        """Tell its listeners, and delete it."""
+        await self.room(name).dismiss(reason)
+        await self.close_room(name)
+        await self.hub.delete(name)
+
+    async def expire_private(self) -> None:
+        """End private stations (``private-...``, made by a share link) that everyone has left for a while."""
+        while True:
+            await asyncio.sleep(PRIVATE_IDLE_S / 20)
+            now = time.monotonic()
+            for name in [name for name in self.hub.stations if name.startswith("private-")]:
+                if self.room(name).members:
+                    self._empty_since.pop(name, None)
+                elif now - self._empty_since.setdefault(name, now) > PRIVATE_IDLE_S:
+                    del self._empty_since[name]
+                    await self.end_station(name, "nobody listened")
 
     async def close_room(self, name: str) -> None:
         """Stop a room's encoders, if there is one."""

@@ -314,3 +314,18 @@ async def test_oembed_describes_the_frame(live: Running) -> None:
     for url, status in (("https://evil.example/", 404), (live.url + "/embed/none", 404), ("http://[", 400)):
         await get(f"{live.url}/oembed?url={quote(url, safe='')}", status)
     await get(f"{live.url}/oembed?url=x&format=xml", 501)
+
+
+async def test_private_stations_end_when_everyone_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("riffstream.server.context.PRIVATE_IDLE_S", 0.2)
+    async with running(speed=10.0) as served, ClientSession() as session, asyncio.timeout(10):
+        for name in ("private-1", "open-1"):
+            async with session.post(f"{served.url}/api/stations", json={"id": name}) as response:
+                assert response.status == 201
+        async with session.ws_connect(f"{served.url}/ws/private-1/plain") as socket:
+            await socket.receive()
+            await asyncio.sleep(0.5)
+            assert "private-1" in served.hub.stations
+        while "private-1" in served.hub.stations:
+            await asyncio.sleep(0.02)
+        assert set(served.hub.stations) == {"main", "open-1"}
