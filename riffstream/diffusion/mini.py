@@ -36,6 +36,9 @@ __all__ = ["MODEL_FOLDER", "MiniFamily"]
 MODEL_FOLDER = Path(__file__).parent.parent / "models" / "mini"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PARTS = {"text_encoder": "MiniTextEncoder", "tokenizer": "WordPiece", "denoiser": "Denoiser", "codec": "Codec"}
+# Guidance makes latents a little larger than music's (half of it has an RMS below this); a stream that
+# went on from its own clips would grow harsher without end, so what a clip goes on from is scaled down to it.
+PREVIOUS_LIMIT = 1.0
 IMAGE_DB = 80.0  # dynamic range of a picture: black to white
 
 
@@ -210,6 +213,9 @@ class MiniFamily(Family):
         previous_mask: Tensor | None = None,
     ) -> Tensor:
         tokens, mask = text.tokens, text.mask
+        if previous is not None:
+            loudness = previous.float().square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            previous = previous * (PREVIOUS_LIMIT / loudness.clamp_min(1e-6)).clamp_max(1.0)
         result = self.denoiser(
             x.to(self.device, self.dtype),
             t.to(self.device),
