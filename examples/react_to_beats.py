@@ -3,14 +3,19 @@
 import asyncio
 
 import riffstream
-from riffstream.protocol import Now
 
 
 async def main() -> None:
-    async with riffstream.connect("http://localhost:8080", codec="none", steer=False) as radio:
-        async for message in radio.messages():
-            if isinstance(message, Now):
-                print(f"clip {message.clip} at sample {message.sample_pos}: {message.state.prompts[0].text}")
+    async with riffstream.connect("http://localhost:8080") as radio:
+        last = None
+        async for block in radio:
+            now = radio.now  # the musical position, sent with every clip and every change
+            if now is None or not now.state.bpm:
+                continue
+            beat = int(now.beat + (block.sample_pos - now.sample_pos) * now.state.bpm / 60 / 48_000)
+            if beat != last:
+                print("ONE" if beat % 4 == 0 else " . ", f"beat {beat}: {now.state.prompts[0].text}", flush=True)
+                last = beat
 
 
 asyncio.run(main())

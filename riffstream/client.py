@@ -24,21 +24,17 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
-import av
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from riffstream import protocol
-from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.client_blocks import Block, BlockDecoder, RadioError, socket_url
+from riffstream.errors import ParameterError
 
 __all__ = ["Block", "Radio", "RadioError", "blocks", "connect", "socket_url"]
 
@@ -46,58 +42,6 @@ Codec = Literal["opus", "pcm_s16", "none"]
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 STATS_S = 5.0
-
-
-class RadioError(RiffstreamError):
-    """The server refused something, or cannot be reached.
-
-    Attributes:
-        code: one of the protocol's codes, or ``superseded``, ``disconnected``, ``unreachable``, ``timeout``.
-        field: the field at fault, where there is one.
-        retry_after_ms: when trying again may help.
-    """
-
-    def __init__(self, code: str, message: str, *, field: str | None = None, retry_after_ms: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.field = field
-        self.retry_after_ms = retry_after_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A stretch of audio.
-
-    Attributes:
-        samples: float32 [n, 2] in [-1, 1], 48 kHz.
-        sample_pos: the station's sample clock at the first one.
-        rev: the station's revision heard at the last one.
-        discontinuity: something is missing before this block.
-    """
-
-    samples: NDArray[np.float32]
-    sample_pos: int
-    rev: int
-    discontinuity: bool
-
-
-def socket_url(url: str, station: str = "main") -> str:
-    """The socket's address from any address of a server: ``host:8080``, ``http://host/``, ``https://host/embed/main``,
-    ``ws://host/ws/main``.
-
-    Raises:
-        ParameterError: not an http, https, ws or wss address.
-    """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
-    if scheme is None or not parts.netloc:
-        raise ParameterError("url", url, "an address like http://localhost:8080 or ws://localhost:8080/ws/main")
-    path = parts.path.rstrip("/")
-    if path.startswith("/embed/"):
-        path = "/ws/" + path.removeprefix("/embed/")
-    elif "/ws/" not in path:
-        path = f"{path}/ws/{station}"
-    return urlunsplit((scheme, parts.netloc, path, "", ""))
 
 
 def connect(
@@ -132,27 +76,6 @@ def connect(
     return Radio(socket_url(url, station), hello, reconnect=reconnect, queue_s=queue_s, timeout_s=timeout_s)
 
 
-class _Decoder:
-    """Payloads to samples; one per unbroken stretch of stream."""
-
-    def __init__(self) -> None:
-        self._opus: av.AudioCodecContext | None = None
-
-    def decode(self, frame: protocol.AudioFrame) -> NDArray[np.float32]:
-        if frame.codec is protocol.Codec.PCM_S16:
-            return np.frombuffer(frame.payload, "<i2").reshape(-1, 2).astype(np.float32) / 32768.0
-        if self._opus is None:
-            opus = av.AudioCodecContext.create("libopus", "r")
-            opus.sample_rate, opus.layout = protocol.SAMPLE_RATE, "stereo"
-            self._opus = opus
-        parts = [
-            decoded.to_ndarray().reshape(-1, 2)
-            for packet in protocol.split_packets(frame.payload)
-            for decoded in self._opus.decode(av.Packet(packet))
-        ]
-        return np.concatenate(parts).astype(np.float32) / 32768.0 if parts else np.zeros((0, 2), np.float32)
-
-
 class Radio:
     """A station, as one listener hears it. Made by :func:`connect`.
 
@@ -160,7 +83,7 @@ class Radio:
 
     Attributes:
         welcome: the server's last greeting: session, role, limits, capabilities.
-        state: what the station plays.
+        state: what the station plays. now: the same with its musical position; None before the first ``now``.
         rev: its revision, as of the last message or frame.
         received: sample clock behind the last audio received.
         reconnects: how often the connection was mended.
@@ -170,6 +93,7 @@ class Radio:
         self.url = url
         self.welcome: protocol.Welcome
         self.state: protocol.State
+        self.now: protocol.Now | None = None
         self.rev = 0
         self.received = 0
         self.reconnects = 0
@@ -188,7 +112,7 @@ class Radio:
         self._error: RadioError | None = None
         self._done = False
         self._last_seq: int | None = None
-        self._decoder = _Decoder()
+        self._decoder = BlockDecoder()
         self._ids = itertools.count(1)
         self._waiting: dict[str, asyncio.Future[protocol.Applied]] = {}
         self._unheard: list[tuple[asyncio.Future[protocol.Applied], protocol.Applied]] = []
@@ -364,7 +288,7 @@ class Radio:
             raise
         if not message.resumed:
             self._gap = self._last_seq is not None
-            self._decoder = _Decoder()
+            self._decoder = BlockDecoder()
         self.welcome, self.state, self.rev, self._socket = message, message.state, message.rev, socket
 
     async def _run(self) -> None:
@@ -440,7 +364,7 @@ class Radio:
         if self._last_seq is not None and not self._gap and frame.seq != (self._last_seq + 1) & 0xFFFFFFFF:
             gap = True
         if gap:
-            self._decoder = _Decoder()
+            self._decoder = BlockDecoder()
         self._gap = False
         self._last_seq = frame.seq
         block = Block(self._decoder.decode(frame), frame.sample_pos, frame.rev, gap)
@@ -466,7 +390,7 @@ class Radio:
 
     def _handle(self, message: protocol.ServerMessage) -> None:
         if isinstance(message, protocol.Now):
-            self.state, self.rev = message.state, max(self.rev, message.rev)
+            self.now, self.state, self.rev = message, message.state, max(self.rev, message.rev)
         elif isinstance(message, protocol.ClockReply):
             clock = self._clocks.get(message.t0)
             if clock is not None and not clock.done():

@@ -1,0 +1,89 @@
+"""What the client hands out, and how it gets there: addresses, errors, blocks of decoded audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from riffstream import protocol
+from riffstream.errors import ParameterError, RiffstreamError
+
+__all__ = ["Block", "BlockDecoder", "RadioError", "socket_url"]
+
+
+class RadioError(RiffstreamError):
+    """The server refused something, or cannot be reached.
+
+    Attributes:
+        code: one of the protocol's codes, or ``superseded``, ``disconnected``, ``unreachable``, ``timeout``.
+        field: the field at fault, where there is one.
+        retry_after_ms: when trying again may help.
+    """
+
+    def __init__(self, code: str, message: str, *, field: str | None = None, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+        self.retry_after_ms = retry_after_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A stretch of audio.
+
+    Attributes:
+        samples: float32 [n, 2] in [-1, 1], 48 kHz.
+        sample_pos: the station's sample clock at the first one.
+        rev: the station's revision heard at the last one.
+        discontinuity: something is missing before this block.
+    """
+
+    samples: NDArray[np.float32]
+    sample_pos: int
+    rev: int
+    discontinuity: bool
+
+
+def socket_url(url: str, station: str = "main") -> str:
+    """The socket's address from any address of a server: ``host:8080``, ``http://host/``, ``https://host/embed/main``,
+    ``ws://host/ws/main``.
+
+    Raises:
+        ParameterError: not an http, https, ws or wss address.
+    """
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+    if scheme is None or not parts.netloc:
+        raise ParameterError("url", url, "an address like http://localhost:8080 or ws://localhost:8080/ws/main")
+    path = parts.path.rstrip("/")
+    if path.startswith("/embed/"):
+        path = "/ws/" + path.removeprefix("/embed/")
+    elif "/ws/" not in path:
+        path = f"{path}/ws/{station}"
+    return urlunsplit((scheme, parts.netloc, path, "", ""))
+
+
+class BlockDecoder:
+    """Payloads to samples; one per unbroken stretch of stream."""
+
+    def __init__(self) -> None:
+        self._opus: av.AudioCodecContext | None = None
+
+    def decode(self, frame: protocol.AudioFrame) -> NDArray[np.float32]:
+        """Samples float32 [n, 2] of a frame; frames must follow each other."""
+        if frame.codec is protocol.Codec.PCM_S16:
+            return np.frombuffer(frame.payload, "<i2").reshape(-1, 2).astype(np.float32) / 32768.0
+        if self._opus is None:
+            opus = av.AudioCodecContext.create("libopus", "r")
+            opus.sample_rate, opus.layout = protocol.SAMPLE_RATE, "stereo"
+            self._opus = opus
+        parts = [
+            decoded.to_ndarray().reshape(-1, 2)
+            for packet in protocol.split_packets(frame.payload)
+            for decoded in self._opus.decode(av.Packet(packet))
+        ]
+        return np.concatenate(parts).astype(np.float32) / 32768.0 if parts else np.zeros((0, 2), np.float32)
