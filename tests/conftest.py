@@ -1,4 +1,4 @@
-"""What every test may use: tools that must be there, and one thread for torch so that timings and results are steady."""
+"""What every test may use: tools that must be there, and one thread for torch so that results are steady."""
 
 from __future__ import annotations
 

@@ -46,7 +46,10 @@ def test_wheel_serves_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     # since the borrowed folder's own .pth files are not followed.
     borrowed = sysconfig.get_path("purelib")
     site = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     Path(site, "borrowed.pth").write_text(borrowed + "\n")
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True, capture_output=True)
@@ -62,7 +65,10 @@ def test_wheel_serves_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     assert where.startswith(str(home))
     log = (tmp_path / "log").open("w+")
     server = subprocess.Popen(
-        [home / "bin" / "riffstream", "serve", "--port", "0", "--json"], cwd=elsewhere, stdout=log, stderr=subprocess.STDOUT
+        [home / "bin" / "riffstream", "serve", "--port", "0", "--json"],
+        cwd=elsewhere,
+        stdout=log,
+        stderr=subprocess.STDOUT,
     )
     try:
         url = _wait_for_url(tmp_path / "log", server)
