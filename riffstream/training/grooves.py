@@ -22,7 +22,7 @@ from riffstream.training.instruments import INSTRUMENTS, gm_name
 from riffstream.training.midi import MidiChannel, read_midi
 from riffstream.training.music import Chord, Track, progression
 from riffstream.training.patterns import PARTS
-from riffstream.training.songs import Song, Voice, active_bars, cut_to_sections, lay_out
+from riffstream.training.songs import Song, Voice, active_bars, cut_to_sections, lay_out, without_gaps
 from riffstream.training.styles import Style, groove_styles
 
 __all__ = ["Groove", "GrooveSource", "find_grooves", "mma_available"]
@@ -133,7 +133,7 @@ class GrooveSource:
         voices = [self._voice(channel) for channel in _play(first, chords, int(rng.integers(2**31)))]
         if rng.random() < 0.6:
             voices.append(_tune(style, chords, rng))
-        sections = lay_out({voice.role for voice in voices}, bars, rng)
+        sections = without_gaps(lay_out({voice.role for voice in voices}, bars, rng), voices, style.beats)
         for voice in voices:
             if voice.track is not None:
                 active = active_bars(sections, voice.role)

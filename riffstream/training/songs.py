@@ -18,9 +18,10 @@ from riffstream.training.soundfont import SoundFont
 from riffstream.training.styles import Style
 from riffstream.training.synths import render_patch
 
-__all__ = ["Section", "Song", "Voice", "compose", "lay_out", "perform"]
+__all__ = ["Section", "Song", "Voice", "compose", "lay_out", "perform", "without_gaps"]
 
 BARS_IN_WINDOW = 2
+_EARLY = 0.06  # beats
 AMPLIFIED = ("amp_guitar", "lead_guitar")
 
 
@@ -114,19 +115,47 @@ def active_bars(sections: Sequence[Section], role: str) -> list[bool]:
 
 
 def cut_to_sections(notes: Sequence[Note], active: Sequence[bool], beats: int) -> list[Note]:
-    """Keep notes that start in active bars, and end them where their stretch of active bars ends."""
-    ends = [0.0] * len(active)
-    end = 0.0
-    for bar in range(len(active) - 1, -1, -1):
-        if active[bar]:
-            end = end if bar + 1 < len(active) and active[bar + 1] else float((bar + 1) * beats)
-            ends[bar] = end
+    """Keep what sounds in active bars: notes end with their stretch of them, and long ones enter where it begins."""
+    stretches: list[tuple[float, float]] = []
+    for bar, plays in enumerate(active):
+        if plays and stretches and stretches[-1][1] == bar * beats:
+            stretches[-1] = (stretches[-1][0], float((bar + 1) * beats))
+        elif plays:
+            stretches.append((float(bar * beats), float((bar + 1) * beats)))
     out = []
     for note in notes:
-        bar = int((note.start + 1e-6) // beats)
-        if 0 <= bar < len(active) and active[bar]:
-            length = min(note.length, ends[bar] - note.start)
-            out.append(Note(note.start, max(length, 0.05), note.pitch, note.velocity))
+        for begin, end in stretches:
+            late = begin - note.start  # above zero: it began before the stretch
+            # MMA's players are up to a twentieth of a beat early: those notes belong to the bar that they lead into.
+            if note.start < end - _EARLY and (late <= _EARLY or note.length - late >= 1):
+                start = max(note.start, begin)
+                length = min(note.start + note.length, end) - start
+                out.append(Note(start, max(length, 0.05), note.pitch, note.velocity))
+                break
+    return out
+
+
+def without_gaps(sections: Sequence[Section], voices: Sequence[Voice], beats: int) -> list[Section]:
+    """Replace sections that leave a window silent, because the voices chosen for them rest there, by everything."""
+    everyone = frozenset(voice.role for voice in voices)
+    spans = [
+        (voice.role, note.start, note.start + note.length)
+        for voice in voices
+        for note in (voice.track.notes if voice.track else voice.notes)
+    ]
+    spans += [(voice.role, beat, beat + 0.5) for voice in voices for beat, *_ in voice.hits]
+    out, bar = [], 0
+    for section in sections:
+        windows = range(bar, bar + section.bars, BARS_IN_WINDOW)
+        heard = all(
+            any(
+                role in section.roles and start < (window + BARS_IN_WINDOW) * beats and end > window * beats + 0.5
+                for role, start, end in spans
+            )
+            for window in windows
+        )
+        out.append(section if heard else Section(section.bars, everyone, "full"))
+        bar += section.bars
     return out
 
 
@@ -162,7 +191,7 @@ def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) 
         hits = drum_hits(str(rng.choice(style.drums)), bars, rng, beats=style.beats)
         words = _KIT_WORDS.get(kit, ("drums", "drums", "drum kit"))[int(rng.integers(3))]
         voices.append(Voice(words, "drums", "drums", hits=hits, kit=kit))
-    sections = lay_out({voice.role for voice in voices}, bars, rng)
+    sections = without_gaps(lay_out({voice.role for voice in voices}, bars, rng), voices, style.beats)
     for voice in voices:
         active = active_bars(sections, voice.role)
         voice.notes = [

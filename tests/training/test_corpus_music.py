@@ -107,6 +107,22 @@ def test_notes_end_where_their_section_ends() -> None:
     assert [(note.start, note.length) for note in kept] == [(0, 4), (8, 2), (14, 2)]
 
 
+def test_long_notes_enter_where_their_section_begins() -> None:
+    kept = cut_to_sections([Note(0, 16, 45), Note(2, 2.5, 60)], [False, True, True, False], 4)
+    assert [(note.start, note.length, note.pitch) for note in kept] == [(4, 8, 45)]
+
+
+def test_no_window_is_left_silent() -> None:
+    style = next(style for style in own_styles() if style.name == "indian")
+    for index in range(12):
+        song = compose(style, index)
+        for window in range(song.bars // 2):
+            first, last = window * 2 * style.beats, (window + 1) * 2 * style.beats
+            notes = [n for v in song.voices for n in v.notes if n.start < last and n.start + n.length > first]
+            hits = [beat for v in song.voices for beat, *_ in v.hits if first <= beat < last]
+            assert notes or hits, (index, window)
+
+
 @given(st.floats(0, 64), st.floats(-0.25, 0.25))
 def test_swing_keeps_the_beat_and_the_order(beat: float, amount: float) -> None:
     assert abs(swung(float(round(beat)), amount) - round(beat)) < 1e-5
