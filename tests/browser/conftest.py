@@ -1,0 +1,150 @@
+"""A real server in a process of its own, and a real headless Chromium in front of it.
+
+The music is the ``tone`` generator's: a steady tone whose pitch tells the prompt and a click on every beat, so that what
+was captured says what was heard. ``test_embedded.py`` plays the embedded model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.conftest import ROOT
+
+Start = Callable[..., "Served"]
+Open = Callable[..., Page]
+
+
+class Served:
+    """``riffstream serve`` as a user runs it.
+
+    Args:
+        folder: for its log.
+        port: 0 picks a free one.
+        model: ``tone`` or ``mini``.
+        settings: ``limits_steer_burst=9`` is the variable RIFFSTREAM_LIMITS_STEER_BURST.
+    """
+
+    def __init__(self, folder: Path, *, port: int = 0, model: str = "tone", **settings: object) -> None:
+        self.log = folder / f"server-{time.monotonic_ns()}.log"
+        environment = {f"RIFFSTREAM_{name.upper()}": str(value) for name, value in settings.items()}
+        command = [sys.executable, "-m", "riffstream", "serve", "--model", model, "--port", str(port), "--json"]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment}, cwd=ROOT
+            )
+        self.url = str(self._wait(self._listening, 60))
+        self.port = int(self.url.rsplit(":", 1)[1])
+        self._wait(self._ready, 90)
+
+    def _wait(self, probe: Callable[[], str | None], seconds: float) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if (found := probe()) is not None:
+                return found
+            time.sleep(0.1)
+        self.stop()
+        raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+
+    def _listening(self) -> str | None:
+        for line in self.log.read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                if "url" in (record := json.loads(line)):
+                    return str(record["url"])
+        return None
+
+    def _ready(self) -> str | None:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+                return "ready" if answer.status == 200 else None
+        except OSError:
+            return None
+
+    def get(self, path: str) -> Any:
+        """A JSON answer of the API."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return json.load(answer)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it: SIGTERM in good order, SIGKILL as a crash would."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture(scope="package")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    folder = tmp_path_factory.mktemp("servers")
+    started: list[Served] = []
+
+    def start(**settings: Any) -> Served:
+        started.append(Served(folder, **settings))
+        return started[-1]
+
+    yield start
+    for served in started:
+        served.stop()
+
+
+@pytest.fixture(scope="package")
+def served(start_server: Start) -> Served:
+    """The server that most tests share; it may be steered as often as one likes."""
+    return start_server(
+        limits_steer_interval_s=0, limits_steer_burst=1000, limits_connections_per_address=200, timeline_idle_s=0
+    )
+
+
+@pytest.fixture(scope="package")
+def browser(need_tool: Callable[[str], str]) -> Iterator[Browser]:
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    expect.set_options(timeout=20_000)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=need_tool("chromium"), args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@contextlib.contextmanager
+def opened(browser: Browser) -> Iterator[Open]:
+    """``open_page(url, **context options)``: a page in a context of its own. No script of it may fail."""
+    contexts: list[BrowserContext] = []
+    failures: list[str] = []
+
+    def open_page(url: str, *, script: str = "", **options: Any) -> Page:
+        # The capture's worklet comes from a blob, which the page's own policy rightly refuses.
+        context = browser.new_context(**{"bypass_csp": True, "viewport": {"width": 1000, "height": 700}, **options})
+        contexts.append(context)
+        context.set_default_timeout(20_000)
+        if script:
+            context.add_init_script(script)
+        page = context.new_page()
+        page.on("pageerror", lambda error: failures.append(f"{url}: {error}"))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not failures, failures
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    with opened(browser) as open_page:
+        yield open_page

@@ -1,0 +1,122 @@
+"""Links that reopen the music, stations of one's own, and players on other people's pages."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import listening
+from tests.browser.conftest import Open, Served
+
+pytestmark = pytest.mark.browser
+
+
+def test_share_link_round_trip(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    wanted = "bells & “50 %” of techno/acid?"
+    page.evaluate(
+        "(text) => riffstream.player.steer({prompts: [{text, weight: 1}, {text: 'rain', weight: 0.25}], bpm: 98.5, key: -3})",
+        wanted,
+    )
+    page.wait_for_function("() => riffstream.app.state().bpm === 98.5")
+    page.keyboard.press("s")
+    link = page.get_by_label("Link", exact=True).input_value()
+    assert link.startswith(served.url)
+    page.keyboard.press("Escape")
+    page.evaluate("() => riffstream.player.steer({prompts: [{text: 'something else', weight: 1}], bpm: 120, key: 0})")
+    page.wait_for_function("() => riffstream.app.state().bpm === 120")
+
+    other = open_page(link)
+    # Opening a link changes nothing for those who listen already.
+    expect(other.get_by_role("group", name="Music of this link")).to_contain_text(wanted)
+    assert served.get("/api/stations/main")["state"]["bpm"] == 120
+    other.get_by_role("button", name="Play it for everybody here").click()
+    expect(other.locator("#now")).to_contain_text(wanted)
+    state = served.get("/api/stations/main")["state"]
+    assert state["bpm"] == 98.5
+    assert state["key"] == -3
+    mix = {part["text"]: part["weight"] for part in state["prompts"]}
+    assert mix[wanted] / mix["rain"] == pytest.approx(4)
+
+
+def test_a_link_may_open_a_station_of_ones_own(served: Served, open_page: Open) -> None:
+    page = open_page(f"{served.url}/?p=my+own+tune&bpm=88")
+    page.get_by_role("button", name="Play it for me alone").click()
+    expect(page.locator("#now")).to_have_text("my own tune")
+    listening.wait_for_sound(page)
+    names = [station["id"] for station in served.get("/api/stations")["stations"]]
+    assert len(names) == 2
+    assert served.get("/api/stations/main")["playing"] != "my own tune"
+    page.goto("about:blank")  # leaving ends it
+    for _ in range(50):
+        if len(served.get("/api/stations")["stations"]) == 1:
+            return
+        page.wait_for_timeout(200)
+    pytest.fail("the private station was left behind")
+
+
+def test_last_minutes_are_downloaded(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    page.get_by_role("button", name="Share").click()
+    page.get_by_label("Format").select_option("mp3")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the last 30 s").click()
+    assert download.value.suggested_filename.startswith("main-")
+    assert download.value.suggested_filename.endswith(".mp3")
+    assert Path(download.value.path()).stat().st_size > 10_000
+
+
+@pytest.fixture
+def other_origin(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the address of another site that serves it."""
+    handler = partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the library's name)
+        pass
+
+
+def test_the_element_plays_on_another_site(served: Served, open_page: Open, other_origin: tuple[Path, str]) -> None:
+    folder, origin = other_origin
+    (folder / "index.html").write_text(
+        f"""<!doctype html><title>a blog</title>
+        <meta http-equiv="Content-Security-Policy" content="script-src {served.url} 'unsafe-eval'; worker-src {served.url} blob:">
+        <script type="module" src="{served.url}/riff-stream.js"></script>
+        <riff-stream station="main" controls visual></riff-stream>"""
+    )
+    page = open_page(origin, bypass_csp=False)
+    page.wait_for_function("() => document.querySelector('riff-stream').now")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => document.querySelector('riff-stream').state === 'playing'", timeout=30_000)
+    element = "document.querySelector('riff-stream')"
+    page.wait_for_function(f"() => {element}.ring.latest > 0")
+    assert page.evaluate(f"() => {element}.player.report.audible")
+    # A page of another site listens; it steers only where the server's owner has listed it.
+    code = page.evaluate(f"() => {element}.steer({{bpm: 99}}).then(() => 'applied', (error) => error.code)")
+    assert code == "forbidden"
+    page.evaluate(f"() => {element}.remove()")
+
+
+def test_the_embed_page_in_a_frame(served: Served, open_page: Open, other_origin: tuple[Path, str]) -> None:
+    folder, origin = other_origin
+    (folder / "index.html").write_text(
+        f"<!doctype html><title>a blog</title><iframe src='{served.url}/embed/main' width=480 height=270 allow=autoplay></iframe>"
+    )
+    page = open_page(origin)
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("body")).to_have_class("kiosk")
+    frame.get_by_role("button", name="Play", exact=True).click()
+    expect(frame.locator("body")).to_have_attribute("data-state", "playing", timeout=30_000)

@@ -1,0 +1,78 @@
+"""What the page shows to those who may not steer, may not listen, come too late, or come with an old browser."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import listening
+from tests.browser.conftest import Open, Served, Start
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def guarded(start_server: Start) -> Served:
+    """A server with a place for one, and a token for whoever steers."""
+    return start_server(access_dj_token="secret", timeline_idle_s=0, limits_listeners_per_station=1)
+
+
+def test_a_listener_sees_it_all_and_moves_nothing(guarded: Served, open_page: Open) -> None:
+    page = open_page(guarded.url)
+    expect(page.locator("#readonly")).to_be_visible()
+    expect(page.locator("#now")).not_to_have_text("Endless music, made while you listen")
+    enabled = page.evaluate("() => [...document.querySelectorAll('.steers')].filter((e) => !e.disabled).length")
+    assert enabled == 0
+    expect(page.get_by_label("Volume")).to_be_enabled()
+    page.locator("body").press("ArrowUp")
+    page.keyboard.press("u")
+    assert guarded.get("/api/stations/main")["rev"] == 0
+
+
+def test_a_token_in_the_fragment_lets_a_dj_steer(guarded: Served, open_page: Open) -> None:
+    page = open_page(f"{guarded.url}/#token=secret")
+    expect(page.get_by_label("What should it play?")).to_be_enabled()
+    expect(page.locator("#readonly")).to_be_hidden()
+    assert "secret" not in page.url
+    page.evaluate("() => riffstream.player.steer({bpm: 91})")
+    expect(page.locator("#meta")).to_contain_text("91 bpm")
+
+
+def test_a_wrong_token_is_told(guarded: Served, open_page: Open) -> None:
+    page = open_page(f"{guarded.url}/#token=wrong")
+    expect(page.locator("#status")).to_contain_text("not allowed")
+
+
+def test_a_full_station_lets_in_whoever_waits(guarded: Served, open_page: Open) -> None:
+    first = open_page(guarded.url)
+    listening.play(first)
+    second = open_page(guarded.url)
+    second.get_by_role("button", name="Play", exact=True).click()
+    expect(second.locator("#status")).to_contain_text("full")
+    first.close()
+    listening.wait_for_sound(second)
+
+
+def test_old_browsers(served: Served, open_page: Open) -> None:
+    """Without WebCodecs samples come as they are; without anything the page says so, and does not fail."""
+    page = open_page(served.url, script="delete globalThis.AudioDecoder")
+    assert listening.player(page, "transport") == "pcm"
+    page = open_page(served.url, script="delete BaseAudioContext.prototype.audioWorklet")
+    assert listening.player(page, "transport") == "mp3"
+    page = open_page(served.url, script="delete globalThis.AudioContext; delete globalThis.Audio")
+    expect(page.locator("#status")).to_contain_text("cannot play")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_disabled()
+
+
+def test_page_weight_before_audio(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    expect(page.locator("#status")).to_have_text("ready")
+    sizes = page.evaluate(
+        """() => Object.fromEntries([...performance.getEntriesByType("resource"), ...performance.getEntriesByType("navigation")]
+          .filter((e) => !e.name.includes("/api/")).map((e) => [e.name, e.transferSize]))"""
+    )
+    assert sum(sizes.values()) < 150_000, sizes
+    # The worker's and the audio thread's modules are not in the page's list. Only the 3D view is loaded on demand.
+    files = [f for f in (listening.CLIENT / "src").rglob("*.js") if f.name != "relief.js"]
+    files += [listening.CLIENT / name for name in ("index.html", "style.css", "icon.svg")]
+    assert sum(f.stat().st_size for f in files) < 150_000
