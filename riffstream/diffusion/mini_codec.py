@@ -122,7 +122,8 @@ class Codec(nn.Module):
         dtype = self.encoder_in.weight.dtype
         centred = features.float() - self.mean[:, :, None]
         patches = F.pixel_unshuffle(centred, self.config.patch)
-        linear = torch.einsum("cp,bphw->bchw", self.basis, patches)
+        with torch.autocast(features.device.type, enabled=False):  # bfloat16 would cost 0.4 dB here
+            linear = torch.einsum("cp,bphw->bchw", self.basis, patches)
         linear = (linear - self.latent_mean[..., None]) / self.latent_scale[:, None, None]
         refined = self.encoder_out(F.silu(self.encoder(self.encoder_in(patches.to(dtype)))))
         return linear + refined.float()  # type: ignore[no-any-return]
@@ -132,7 +133,8 @@ class Codec(nn.Module):
         dtype = self.decoder_in.weight.dtype
         latents = latents.float()
         linear = latents * self.latent_scale[:, None, None] + self.latent_mean[..., None]
-        patches = torch.einsum("cp,bchw->bphw", self.basis, linear)
+        with torch.autocast(latents.device.type, enabled=False):
+            patches = torch.einsum("cp,bchw->bphw", self.basis, linear)
         coarse = self.decoder(self.decoder_in(latents.to(dtype)))
         fine = self.fine(F.pixel_shuffle(self.fine_in(F.silu(coarse)), 2))
         refined = F.pixel_shuffle(self.fine_out(F.silu(fine)), self.config.patch // 2)
