@@ -67,6 +67,7 @@ async def _serve(config: Config, *, quiet: bool, as_json: bool) -> None:
     logs.configure(config.log.level, json_lines=config.log.format == "json")
     hub = Hub(config)
     server = Server(config, hub)
+    server.catch_signals()  # whoever reads the address may end us at once
     try:
         url = await server.start()
         _say(url, config, quiet=quiet, as_json=as_json)

@@ -74,6 +74,7 @@ class Server:
         self.url = ""
         self._runner: web.AppRunner | None = None
         self._expiry: asyncio.Task[None] | None = None
+        self._asked = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
@@ -112,15 +113,17 @@ class Server:
             self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="stop")
         await asyncio.shield(self._stopping)
 
-    async def run(self) -> None:
-        """Until SIGTERM or SIGINT, then :meth:`stop`."""
-        asked = asyncio.Event()
-        loop = asyncio.get_running_loop()
+    def catch_signals(self) -> None:
+        """From now on SIGTERM and SIGINT end :meth:`run` instead of the process."""
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(number, asked.set)
+                asyncio.get_running_loop().add_signal_handler(number, self._asked.set)
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT, then :meth:`stop`."""
+        self.catch_signals()
         try:
-            await asked.wait()
+            await self._asked.wait()
         finally:
             await self.stop()
 

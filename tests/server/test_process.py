@@ -56,14 +56,14 @@ def served() -> Iterator[Process]:
 
 async def welcome(url: str) -> None:
     """Wait until there is sound."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         async with riffstream.connect(url) as radio:
             await anext(radio)
 
 
 async def test_a_real_station_plays_and_is_steered(served: Process) -> None:
     await welcome(served.url)
-    async with riffstream.connect(served.url) as radio, asyncio.timeout(30):
+    async with riffstream.connect(served.url) as radio, asyncio.timeout(90):
         first = await anext(radio)
         applied = await radio.steer("church bells", bpm=100)
         assert applied.audible_at > first.sample_pos
