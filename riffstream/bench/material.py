@@ -58,7 +58,7 @@ def synthetic_piece(rate: int, bars: int = 3) -> np.ndarray:
         out[0, at : at + len(sound)] += left * sound
         out[1, at : at + len(sound)] += right * sound
     out = out[:, : int(4 * bars * beat)]
-    return (0.7 * out / np.abs(out).max()).astype(np.float32)
+    return np.asarray(0.7 * out / np.abs(out).max(), np.float32)
 
 
 def _partials(rate: int, pitch: float, seconds: float, count: int, decay: float) -> np.ndarray:
