@@ -1,7 +1,7 @@
 """A real server in a process of its own, and a real headless Chromium in front of it.
 
-The music is the ``tone`` generator's: a steady tone whose pitch tells the prompt and a click on every beat, so that what
-was captured says what was heard. ``test_embedded.py`` plays the embedded model.
+The music is the ``tone`` generator's: a steady tone whose pitch tells the prompt and a click on every beat, so that
+what was captured says what was heard. ``test_embedded.py`` plays the embedded model.
 """
 
 from __future__ import annotations

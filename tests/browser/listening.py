@@ -79,7 +79,8 @@ def record(page: Page, seconds: float) -> NDArray[np.float32]:
 def levels(sound: NDArray[np.float32]) -> NDArray[np.float64]:
     """Root mean square of every 10 ms."""
     blocks = sound[: len(sound) // 480 * 480].reshape(-1, 480).astype(np.float64)
-    return np.sqrt((blocks**2).mean(1))
+    found: NDArray[np.float64] = np.sqrt((blocks**2).mean(1))
+    return found
 
 
 def pitch_of(prompt: str) -> float:

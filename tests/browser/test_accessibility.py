@@ -18,16 +18,17 @@ pytestmark = pytest.mark.browser
 PANELS = ["Sound", "Mix", "Pad", "Seeds", "Queue"]
 CONTROLS = {"button", "slider", "textbox", "combobox", "tab", "radio", "link", "spinbutton", "searchbox", "application"}
 
-# Contrast of every visible text with the colour behind it (WCAG 2: 4.5, or 3 for large text), where that is a plain one.
+# Contrast of every visible text with the colour behind it (WCAG 2: 4.5, or 3 for large text), where that is plain.
 _CONTRAST = """() => {
   const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return [m[0], m[1], m[2], m[3] ?? 1]; };
-  const luminance = ([r, g, b]) => { const f = (x) => ((x /= 255) <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b); };
+  const linear = (x) => ((x /= 255) <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   const bad = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode()); ) {
     const element = node.parentElement;
-    if (!node.textContent.trim() || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    if (!node.textContent.trim()) continue;
+    if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
     if (element.closest(".stage, .sr, .skip, :disabled, option, script, noscript")) continue;
     let back = null;
     for (let e = element; e && !back; e = e.parentElement) {
@@ -37,7 +38,8 @@ _CONTRAST = """() => {
     const style = getComputedStyle(element);
     const [a, b] = [luminance(parse(style.color)), luminance(back)].sort((x, y) => y - x);
     const ratio = (a + 0.05) / (b + 0.05);
-    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
     if (ratio < (large ? 3 : 4.5)) bad.push(`${node.textContent.trim().slice(0, 30)}: ${ratio.toFixed(2)}`);
   }
   return bad;
@@ -160,8 +162,8 @@ def test_keyboard_alone_does_everything(page: Page) -> None:
 
 
 def test_reduced_motion_is_respected(served: Served, open_page: Open) -> None:
-    count = """const draw = CanvasRenderingContext2D.prototype.drawImage; window.drawn = 0;
-      CanvasRenderingContext2D.prototype.drawImage = function (...args) { window.drawn++; return draw.apply(this, args); };"""
+    count = """const canvas = CanvasRenderingContext2D.prototype; const draw = canvas.drawImage; window.drawn = 0;
+      canvas.drawImage = function (...args) { window.drawn++; return draw.apply(this, args); };"""
     page = open_page(served.url, reduced_motion="reduce", script=count)
     expect(page.get_by_role("button", name="3D")).to_be_disabled()
     listening.play(page)

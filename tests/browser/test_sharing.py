@@ -21,7 +21,8 @@ def test_share_link_round_trip(served: Served, open_page: Open) -> None:
     page = open_page(served.url)
     wanted = "bells & “50 %” of techno/acid?"
     page.evaluate(
-        "(text) => riffstream.player.steer({prompts: [{text, weight: 1}, {text: 'rain', weight: 0.25}], bpm: 98.5, key: -3})",
+        """(text) => riffstream.player.steer(
+             {prompts: [{text, weight: 1}, {text: 'rain', weight: 0.25}], bpm: 98.5, key: -3})""",
         wanted,
     )
     page.wait_for_function("() => riffstream.app.state().bpm === 98.5")
@@ -93,7 +94,8 @@ def test_the_element_plays_on_another_site(served: Served, open_page: Open, othe
     folder, origin = other_origin
     (folder / "index.html").write_text(
         f"""<!doctype html><title>a blog</title>
-        <meta http-equiv="Content-Security-Policy" content="script-src {served.url} 'unsafe-eval'; worker-src {served.url} blob:">
+        <meta http-equiv="Content-Security-Policy" content="script-src {served.url} 'unsafe-eval';
+            worker-src {served.url} blob:">
         <script type="module" src="{served.url}/riff-stream.js"></script>
         <riff-stream station="main" controls visual></riff-stream>"""
     )
@@ -113,7 +115,8 @@ def test_the_element_plays_on_another_site(served: Served, open_page: Open, othe
 def test_the_embed_page_in_a_frame(served: Served, open_page: Open, other_origin: tuple[Path, str]) -> None:
     folder, origin = other_origin
     (folder / "index.html").write_text(
-        f"<!doctype html><title>a blog</title><iframe src='{served.url}/embed/main' width=480 height=270 allow=autoplay></iframe>"
+        f"<!doctype html><title>a blog</title>"
+        f"<iframe src='{served.url}/embed/main' width=480 height=270 allow=autoplay></iframe>"
     )
     page = open_page(origin)
     frame = page.frame_locator("iframe")

@@ -16,6 +16,8 @@ export function mountSeeds(app, panel) {
 
   /** @type {{name: string, tags?: string[], preview?: string}[]} */
   let seeds = [];
+  let takesFiles = false; // whether this server accepts a seed image of one's own
+  drop.hidden = file.hidden = true;
   const show = () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const chosen = app.state()?.seed_image ?? null;
@@ -42,7 +44,10 @@ export function mountSeeds(app, panel) {
     try {
       const answer = await fetch(player.url("/api/seeds"));
       if (!answer.ok) throw new Error(answer.statusText);
-      seeds = (await answer.json()).seeds ?? [];
+      const listed = await answer.json();
+      seeds = listed.seeds ?? [];
+      takesFiles = listed.uploads === true;
+      drop.hidden = file.hidden = !takesFiles;
       show();
     } catch {
       gallery.replaceChildren(make("p", { className: "quiet", textContent: "This server has no seed library." }));
@@ -76,7 +81,7 @@ export function mountSeeds(app, panel) {
     event.preventDefault();
     drop.classList.remove("over");
     const dropped = event.dataTransfer?.files[0];
-    if (dropped && player.maySteer) upload(dropped);
+    if (dropped && takesFiles && player.maySteer) upload(dropped);
   });
   load();
 }
