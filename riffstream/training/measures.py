@@ -26,8 +26,11 @@ WHITE_KEYS = (0, 2, 4, 5, 7, 9, 11)
 
 
 def onset_strength(mel: np.ndarray) -> np.ndarray:
-    """Rise of the level from frame to frame, summed over frequency: [T] >= 0, in units of 20 dB bins."""
-    level = np.log10(mel.mean(0) + 1e-2)
+    """Rise of the level from frame to frame, summed over frequency: [T] >= 0, in units of 20 dB.
+
+    Levels under 0 dB (60 dB under a full-scale tone) count as equal: the flicker of a noise floor is no rhythm.
+    """
+    level = np.log10(mel.mean(0) + 1.0)
     rise = np.maximum(level[:, 1:] - level[:, :-1], 0).sum(0)
     return np.concatenate([[0.0], rise])
 

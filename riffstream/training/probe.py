@@ -185,11 +185,18 @@ def load_probe(path: Path) -> Probe:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """How well the probe hears real held-out music, 0 to 1: the ceiling of every recognition figure."""
+    """What the probe recognises in a set of clips, 0 to 1.
+
+    Attributes:
+        style_top1, style_top5: the asked style comes first, or among the first five.
+        instrument_precision: see ``recognition``.
+        classes: for each class of instruments that was asked for, in how many clips, and the share where it was heard.
+    """
 
     style_top1: float
     style_top5: float
     instrument_precision: float
+    classes: dict[str, tuple[int, float]]
 
 
 def instrument_targets(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
@@ -261,10 +268,17 @@ def recognition(
     wanted = [probe.styles.index(name) if name in probe.styles else -1 for name in styles]
     top1 = float(np.mean([order[i, 0] == want for i, want in enumerate(wanted)]))
     top5 = float(np.mean([want in order[i, :5] for i, want in enumerate(wanted)]))
+    asked: dict[str, list[bool]] = {}
     precision = []
     for i, names in enumerate(instruments):
-        target = instrument_targets(names, probe.instruments)
+        target = instrument_targets(names, probe.instruments).astype(bool)
         count = int(target.sum())
-        if count:
-            precision.append(float(target[np.argsort(-kind[i])[:count]].mean()))
-    return ProbeResult(top1, top5, float(np.mean(precision)) if precision else 0.0)
+        if not count:
+            continue
+        heard = set(np.argsort(-kind[i])[:count].tolist())
+        found = [place in heard for place in np.flatnonzero(target).tolist()]
+        precision.append(float(np.mean(found)))
+        for place, hit in zip(np.flatnonzero(target).tolist(), found, strict=True):
+            asked.setdefault(probe.instruments[place], []).append(hit)
+    classes = {name: (len(hits), float(np.mean(hits))) for name, hits in asked.items()}
+    return ProbeResult(top1, top5, float(np.mean(precision)) if precision else 0.0, classes)

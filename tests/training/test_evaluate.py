@@ -13,7 +13,8 @@ from riffstream.errors import CheckpointError, RiffstreamError
 from riffstream.training import measures
 from riffstream.training.corpus import CorpusOptions, build_corpus
 from riffstream.training.data import Corpus
-from riffstream.training.evaluate import evaluate, markdown
+from riffstream.training.evaluate import evaluate
+from riffstream.training.evaluation_table import markdown
 from riffstream.training.probe import Probe, fit_probe, load_probe, probe_features, recognition
 
 
@@ -57,7 +58,7 @@ def test_beat_strength_is_high_on_the_grid_only() -> None:
     rng = np.random.default_rng(0)
     noise = rng.random((2, 256, 512)).astype(np.float32)
     assert measures.beat_strength(_clip()) > 0.95
-    assert measures.beat_strength(noise) == pytest.approx(0.31, abs=0.03)
+    assert measures.beat_strength(20 * noise) == pytest.approx(0.31, abs=0.03)
 
 
 def test_key_share_hears_white_and_black_keys() -> None:
@@ -118,13 +119,16 @@ def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, probe: 
     assert set(report["rows"]) == {"real", "codec only", "generated", "shuffled captions"}
     real, made = report["rows"]["real"], report["rows"]["generated"]
     assert real["style_top1"] > made["style_top1"]  # an untrained model is no match for music
-    assert made["frechet"] > real["frechet"]
+    assert made["frechet"] > 2 * real["frechet"]
     assert real["in_key"] > 0.7
     assert report["drift"]["clips"] == 3
     assert report["interpolation"]["largest_over_mean_step"] >= 1
     json.dumps(report)
     table = markdown(report)
-    assert table.count("\n| ") == 4
+    assert table.count("\n| ") >= 4
+    for shares in report["instruments"].values():
+        assert 1 <= shares["clips"] <= report["clips"]
+        assert 0 <= shares["generated"] <= 1
     assert "shuffled captions" in table
 
 
