@@ -95,7 +95,7 @@ def test_queue_plays_what_comes_next(page: Page) -> None:
 
 
 def test_a_refusal_is_told(page: Page) -> None:
-    page.evaluate("() => riffstream.app.steer({ if_rev: 0, seed: 5 }, 'a stale wish')")
+    page.evaluate("() => riffstream.app.steer({ if_rev: 999999, seed: 5 }, 'a stale wish')")
     expect(page.locator(".toast.error")).to_contain_text("the station is at rev")
 
 

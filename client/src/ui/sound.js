@@ -20,12 +20,18 @@ export function mountSound(app, panel) {
   const volume = make("input", {
     type: "range", min: "0", max: "1", step: "0.01", value: localStorage.getItem("volume") ?? "1", id: "volume",
     oninput: () => {
-      player.setVolume(Number(volume.value));
+      applyVolume();
       localStorage.setItem("volume", volume.value);
     },
   });
-  player.setVolume(Number(volume.value));
-  const grid = make("div", { className: "grid" }, control("volume", "Volume", volume, make("output"), "for you only"));
+  const loudness = make("output", { for: "volume" });
+  const applyVolume = () => {
+    player.setVolume(Number(volume.value));
+    loudness.textContent = `${Math.round(100 * Number(volume.value))} %`;
+    volume.setAttribute("aria-valuetext", loudness.textContent);
+  };
+  applyVolume();
+  const grid = make("div", { className: "grid" }, control("volume", "Volume", volume, loudness, "for you only"));
 
   /** @type {{name: "bpm"|"key"|"denoising"|"guidance", label: string, help: string, min: number, max: number, step: number,
    *   usual: number, show: (value: number) => string}[]} */
@@ -77,7 +83,7 @@ export function mountSound(app, panel) {
       applySeed();
     },
   });
-  grid.append(control("seed", "Seed", make("div", { className: "row" }, seed, dice), make("output"), "the same seed gives the same noise"));
+  grid.append(control("seed", "Seed", make("div", { className: "row" }, seed, dice), null, "the same seed gives the same noise"));
 
   const operate = (/** @type {"skip"|"reset"|"pause"|"resume"} */ op) => player.operate(op).catch(() => {});
   const pause = make("button", {
@@ -101,12 +107,12 @@ export function mountSound(app, panel) {
  * @param {string} id
  * @param {string} label
  * @param {HTMLElement} input
- * @param {HTMLOutputElement} output
+ * @param {HTMLOutputElement|null} output
  * @param {string} help
  */
 function control(id, label, input, output, help) {
   return make("div", { className: "control" },
-    make("div", { className: "top" }, make("label", { for: id, textContent: label }), output),
+    make("div", { className: "top" }, make("label", { for: id, textContent: label }), output ?? ""),
     input,
     make("small", { textContent: help }));
 }
