@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--key", type=float, metavar="X", help="transposition in semitones, -6 to 6")
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="mini", metavar="M", help="mini, a folder, a file, or a hub id (mini)")
-    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    how.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (default: auto)"
+    )
     how.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     how.add_argument("--lora", action="append", default=[], metavar="FILE[:SCALE]", help="LoRA to merge")
     how.add_argument("--steps", type=int, metavar="N", help="denoising steps, 1 to 1000 (the model's)")
