@@ -32,8 +32,8 @@ def test_training_does_not_lose_to_the_linear_code(run: tuple[Path, dict[str, fl
     _, result = run
     assert result["step"] > 5
     assert result["loud_db"] <= result["pca_loud_db"] * 1.02
-    # Training minimises absolute errors and spectral detail, the linear code squared ones: a few seconds of it, fewer steps
-    # on a busy machine, may cost some of those.
+    # Training minimises absolute errors and spectral detail, the linear code squared ones: a few seconds of it, and
+    # fewer steps on a busy machine, may cost some of those.
     assert result["pca_variance"] - 0.1 < result["variance"] <= 1
 
 
