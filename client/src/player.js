@@ -205,6 +205,8 @@ export class Player extends EventTarget {
     this.element = null;
     this.context?.close();
     this.context = null;
+    this.module = undefined; // a new context needs it anew
+    this.clicked = 0;
     this.report.position = null;
     this.setState("idle");
   }
