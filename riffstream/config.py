@@ -141,7 +141,7 @@ class Generator(_Checked):
         device, dtype: ``auto`` picks.
         sampler, steps, guidance, denoising: None: the model's own.
         max_batch: clips in one evaluation of the network.
-        threads: CPU threads; 0: torch decides.
+        threads: CPU threads; 0: all cores but one.
         vocoder: how phases are found. vocoder_iterations: None: the method's own.
         stall_s: without a heartbeat for so long (or for six times its slowest step lately, if that is longer), it is
             killed and restarted. load_s: the same while it loads.

@@ -37,7 +37,7 @@ from riffstream.station.messages import (
     pack,
     unpack_command,
 )
-from riffstream.station.rendering import Renderer, Report
+from riffstream.station.rendering import Renderer, Report, limit_threads
 
 __all__ = ["main", "serve"]
 
@@ -91,8 +91,7 @@ def _channel() -> Channel:
 
 
 def _load(configure: Configure, progress: Callable[[str], None]) -> Renderer:
-    if configure.threads:
-        os.environ["OMP_NUM_THREADS"] = str(configure.threads)
+    limit_threads(configure.threads)
     module, _, name = configure.factory.partition(":")
     factory = getattr(importlib.import_module(module), name)
     renderer: Renderer = factory(configure.options, progress)
