@@ -31,10 +31,15 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.run
 
+# The accessibility checker of the browser tests; without npm that test is skipped and says so.
+$(VENV)/axe: $(BIN)/python
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $@ axe-core@4; \
+	  else echo "npm is not installed: the accessibility check is skipped"; fi
+
 run: $(VENV)/.run
 	$(BIN)/riffstream serve $(SERVE_ARGS)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/axe
 	@sh .ci/system-packages
 	$(BIN)/python -m pytest --cov --cov-report=term
 	@$(MAKE) --no-print-directory test-js
