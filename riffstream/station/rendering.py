@@ -29,8 +29,8 @@ def limit_threads(threads: int = 0) -> None:
     """Set how many CPU threads torch will use; call it before torch is imported.
 
     By default all cores but one, unless ``OMP_NUM_THREADS`` is set: the threads of one product wait for each other, so
-    a server, an encoder or a browser on the last core stalls them all (on two cores a steer is then heard after 4.3 s in
-    place of 1.2 s), while a second thread saves nothing on a network as small as the embedded one.
+    a server, an encoder or a browser on the last core stalls them all (on two cores a steer is then heard after 4.3 s
+    in place of 1.2 s), while a second thread saves nothing on a network as small as the embedded one.
 
     Args:
         threads: 1 or more; 0: the default.
