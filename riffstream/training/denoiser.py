@@ -312,6 +312,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train denoiser``."""
     common_arguments(parser, minutes=60)
     parser.add_argument("--decay-minutes", type=float, default=0.0, help="let the step size fall over the last minutes")
+    parser.add_argument(
+        "--resume-from", default=None, help="mini or a model folder: its codec and denoiser to begin with"
+    )
     parser.add_argument("--helper-core", type=int, default=None, help="a second process there adds gradients (-1: any)")
 
 
@@ -319,10 +322,15 @@ def run(args: argparse.Namespace) -> int:
     """``riffstream train denoiser``."""
     device = pick_device(args.device)
     log = Log(args.out, "denoiser", quiet=args.quiet)
+    start = None
+    if args.resume_from:
+        from riffstream.training.finetune import resume_model
+
+        start = resume_model(args.resume_from, args.out).denoiser.requires_grad_(True)
     data = prepare_data(args.corpus, args.out, device, log)
     result = train_denoiser(
         data, args.out, PRESETS[args.preset], minutes=args.minutes, decay_minutes=args.decay_minutes, device=device,
-        seed=args.seed, helper_core=args.helper_core, log=log,
+        seed=args.seed, helper_core=args.helper_core, resume_from=start, log=log,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))
