@@ -27,8 +27,10 @@ GUIDED = Defaults(sampler="unipc", steps=10, guidance=3.0, denoising=0.75, bpm=1
 DISTILLED = Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.75, bpm=110.0)
 
 
-def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER) -> Defaults:
+def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Defaults | None = None) -> Defaults:
     """Write the newest state of run folder ``out`` as a checkpoint to ``to``; readers of ``to`` see whole files only.
+
+    ``defaults``: how it sounds best, where the caller knows better than its kind of training tells.
 
     Of the denoisers the distilled one is taken, else the final one, else the one in training.
 
@@ -44,7 +46,8 @@ def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER) -> Defaults:
         if text_from != to and not (to / part).is_dir():
             shutil.copytree(text_from / part, to / part)
     text = MiniTextEncoder.load(to / "text_encoder", to / "tokenizer")
-    defaults = DISTILLED if chosen.name == "distilled.pt" else GUIDED
+    if defaults is None:
+        defaults = DISTILLED if chosen.name == "distilled.pt" else GUIDED
     family = MiniFamily(text, denoiser, codec, defaults=defaults, dtype=torch.float32)
     family.save(to)
     return replace(defaults)

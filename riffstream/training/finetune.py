@@ -152,7 +152,10 @@ def run(args: argparse.Namespace) -> int:
         resume_from=denoiser, log=log,
     )  # fmt: skip
     source = MODEL_FOLDER if args.resume_from == "mini" else Path(args.resume_from)
-    export(args.out, args.to, text_from=source)
+    # A distilled model has its guidance built in; training on plain targets fades it slowly, so a little is added.
+    kept = family.defaults
+    defaults = replace(kept, sampler="unipc", guidance=1.5) if kept.guidance == 1 else kept
+    export(args.out, args.to, text_from=source, defaults=defaults)
     if args.json:
         print(json.dumps({"songs": songs, "folder": str(args.to), **result}))
     return 0
