@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from riffstream.errors import CheckpointError, RiffstreamError
+from riffstream.training import codec
 from riffstream.training.codec import PRESETS, codec_loss, load_codec, split_songs, train_codec
 from riffstream.training.latents import find_songs, fingerprint, pick_captions
 from tests.training.small import write_corpus
 
 CPU = torch.device("cpu")
+TICK_S = 0.12  # some 30 steps; after 120 the variance is lower (0.76 against 0.82 linear), see the commit
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +29,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     out = tmp_path_factory.mktemp("run")
     preset = replace(PRESETS["smoke"], config=replace(PRESETS["smoke"].config, channels=2))
-    return out, train_codec(corpus, out, preset, minutes=0.12, device=CPU, quiet=True)
+    # A clock that counts its readings gives the same steps on an idle machine and on a busy one.
+    ticks = count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "time", SimpleNamespace(monotonic=lambda: next(ticks) * TICK_S))
+        return out, train_codec(corpus, out, preset, minutes=0.12, device=CPU, quiet=True)
 
 
 def test_training_does_not_lose_to_the_linear_code(run: tuple[Path, dict[str, float]]) -> None:
     _, result = run
     assert result["step"] > 5
     assert result["loud_db"] <= result["pca_loud_db"] * 1.02
-    # Training minimises absolute errors and spectral detail, the linear code squared ones: a few seconds of it, and
-    # fewer steps on a busy machine, may cost some of those.
-    assert result["pca_variance"] - 0.1 < result["variance"] <= 1
+    assert result["pca_variance"] - 0.02 < result["variance"] <= 1
 
 
 def test_the_state_loads_and_goes_on(run: tuple[Path, dict[str, float]], corpus: Path) -> None:
