@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from riffstream.audio.tempo import find_tempo
 from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
 from riffstream.errors import MediaError, ParameterError, RiffstreamError
 from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
@@ -24,7 +25,7 @@ from riffstream.training.export import export
 from riffstream.training.loop import Log, common_arguments, pick_device, save_state
 from riffstream.training.mels import encode_song
 
-__all__ = ["EXAMPLES", "add_arguments", "find_tempo", "import_folder", "resume_model", "run"]
+__all__ = ["EXAMPLES", "add_arguments", "import_folder", "resume_model", "run"]
 
 EXAMPLES = """examples:
   riffstream train finetune ~/music/my-band --resume-from mini --minutes 30 --to my-band-model
@@ -33,31 +34,6 @@ EXAMPLES = """examples:
 
 AUDIO = {".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".aif"}
 RATE = 48000
-
-
-def find_tempo(wave: np.ndarray, rate: int = RATE, *, low: float = 70.0, high: float = 170.0) -> tuple[float, int]:
-    """Tempo in beats a minute and the sample of the first beat, of [channels, N] audio.
-
-    The rise of loudness in 10 ms steps is compared with itself: of all tempos from ``low`` to ``high`` in steps of 0.1
-    the one whose beat (three votes), two, four and eight beats agree best wins, then the phase with the most onsets.
-    Half or double the tempo that a person would tap is possible.
-    """
-    step = rate // 100
-    mono = wave.mean(0)[: len(wave[0]) // step * step]
-    energy = np.log1p(30 * np.sqrt((mono.reshape(-1, step) ** 2).mean(1)))
-    rise = np.maximum(np.diff(energy, prepend=energy[:1]), 0)
-    rise = rise - rise.mean()
-    size = 1 << (2 * len(rise)).bit_length()
-    likeness = np.fft.irfft(np.abs(np.fft.rfft(rise, size)) ** 2)[: len(rise)]
-    tempos = np.arange(low, high, 0.1)
-    lags = 6000 / tempos
-    scores = sum(np.interp(lags * k, np.arange(len(likeness)), likeness) for k in (1, 1, 1, 2, 4, 8))
-    prior = np.exp(-0.5 * (np.log2(tempos / 110) / 0.7) ** 2)  # people tap near 110 a minute
-    bpm = float(tempos[int(np.argmax(np.asarray(scores) * prior))])
-    lag = 6000 / bpm
-    beats = np.arange(int(len(rise) / lag) - 1)
-    phases = [rise[np.minimum((p + beats * lag).round().astype(int), len(rise) - 1)].sum() for p in range(int(lag))]
-    return round(bpm, 1), int(np.argmax(phases)) * step if len(phases) else 0
 
 
 def import_folder(folder: Path, corpus: Path, *, bpm: float | None = None, beats: int = 8) -> int:

@@ -1,0 +1,56 @@
+"""Tempo and first beat of recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from riffstream.audio.tempo import find_tempo, first_onset, rise_of_loudness, tempo_of
+
+RATE = 48_000
+
+
+def clicks(bpm: float, seconds: float, first_s: float = 0.3, accent: int = 4) -> np.ndarray:
+    """Noise bursts on the beats, [2, N] float32, with quieter ones on the half beats."""
+    rng = np.random.default_rng(0)
+    wave = rng.normal(0, 0.001, (2, int(seconds * RATE)))
+    burst = rng.normal(0, 1, 2400) * np.exp(-np.arange(2400) / 400)
+    for k in range(2 * int(seconds * bpm / 60)):
+        at = int((first_s + k * 30 / bpm) * RATE)
+        if at + 2400 > wave.shape[1]:
+            break
+        wave[:, at : at + 2400] += burst * (0.08 if k % 2 else 0.4 if (k // 2) % accent else 0.6)
+    return wave.astype(np.float32)
+
+
+@pytest.mark.parametrize("bpm", [88.0, 97.3, 120.0, 141.6])
+def test_tempo_of_clicks_is_found(bpm: float) -> None:
+    found, first = find_tempo(clicks(bpm, 25))
+    assert found == pytest.approx(bpm, abs=0.4)
+    beat = RATE * 60 / bpm
+    off = (first - 0.3 * RATE) % beat
+    assert min(off, beat - off) < 0.03 * RATE  # within 30 ms of a beat
+
+
+@pytest.mark.parametrize(("played", "tapped"), [(62.0, 124.0), (174.0, 87.0), (200.0, 100.0), (110.0, 110.0)])
+def test_the_octave_is_the_one_that_people_tap(played: float, tapped: float) -> None:
+    found, _ = find_tempo(clicks(played, 12))
+    assert found == pytest.approx(tapped, rel=0.01)
+
+
+def test_a_few_seconds_are_enough_for_a_plain_beat() -> None:
+    assert find_tempo(clicks(128, 4))[0] == pytest.approx(128, rel=0.015)
+
+
+@pytest.mark.parametrize("first_s", [0.0, 0.3, 2.5])
+def test_music_begins_at_its_first_strong_onset(first_s: float) -> None:
+    onset = first_onset(rise_of_loudness(clicks(120, 8, first_s=first_s), RATE))
+    assert onset * 0.01 == pytest.approx(first_s, abs=0.011)
+
+
+@pytest.mark.parametrize("wave", [np.zeros((2, 96_000)), np.ones((1, 10)), np.zeros((2, 0))])
+def test_what_has_no_rhythm_gets_a_middle_tempo(wave: np.ndarray) -> None:
+    rise = rise_of_loudness(wave.astype(np.float32), RATE)
+    assert first_onset(rise) == 0
+    assert tempo_of(rise) == 110.0
+    assert find_tempo(wave.astype(np.float32)) == (110.0, 0)
