@@ -23,7 +23,7 @@ def rise_of_loudness(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64
     step = rate // 100
     mono = wave.mean(0)[: wave.shape[1] // step * step]
     energy = np.log1p(30 * np.sqrt((mono.reshape(-1, step).astype(np.float64) ** 2).mean(1)))
-    rise = np.maximum(np.diff(energy, prepend=0.0), 0.0)
+    rise: NDArray[np.float64] = np.maximum(np.diff(energy, prepend=0.0), 0.0)
     # A recording may begin in the middle of a sound. That is a beginning too, but not the strongest of all.
     rise[:1] = np.minimum(rise[:1], rise[1:].max(initial=0.0))
     return rise
