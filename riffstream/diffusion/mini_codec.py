@@ -24,7 +24,8 @@ class CodecConfig:
     """Sizes and scales of the codec (``codec/config.json``).
 
     ``floor_db``: level below which everything is silence, in dB relative to amplitude 1. ``span_db``: the dB that make
-    one unit of a feature. ``balance``: weight of the stereo balance against the level.
+    one unit of a feature. ``balance``: weight of the stereo balance against the level. ``detail_width``: channels
+    of the decoder's finest stage (4 x 4 mel frames a cell); 0 leaves it out.
     """
 
     mels: int = 256
@@ -35,6 +36,8 @@ class CodecConfig:
     decoder_blocks: int = 1
     fine_width: int = 48
     fine_blocks: int = 1
+    detail_width: int = 0
+    detail_blocks: int = 1
     floor_db: float = -30.0
     span_db: float = 20.0
     balance: float = 0.5
@@ -87,6 +90,40 @@ class _Residual(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x))))  # type: ignore[no-any-return]
 
 
+class _Detail(nn.Module):
+    """The decoder's finest stage: what no number of the latents can say, the flicker of noise, hi-hats and rooms.
+
+    It shapes a fixed plane of noise (one number for each mel frame of a cell, repeated every ``TILE`` cells in time) by
+    what the coarser stages found; without such a source a network can only blur there, or repeat a pattern.
+    """
+
+    TILE = 32
+
+    noise: Tensor
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        side = config.patch // 4
+        width, rows = config.detail_width, config.mels // side
+        noise = torch.randn(side * side, rows, self.TILE, generator=torch.Generator().manual_seed(1))
+        self.register_buffer("noise", noise)
+        self.inner = nn.Conv2d(config.fine_width, 4 * width, 1)
+        self.join = nn.Conv2d(width + side * side, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(_Residual(width) for _ in range(config.detail_blocks)))
+        self.outer = nn.Conv2d(width, 2 * side * side, 3, padding=1)
+        self.side = side
+        nn.init.zeros_(self.outer.weight)
+        assert self.outer.bias is not None
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, fine: Tensor) -> Tensor:
+        """Features of the stage before [B, fine_width, h, w] to a correction [B, 2, M, T]."""
+        x = F.pixel_shuffle(self.inner(fine), 2)
+        noise = self.noise.repeat(1, 1, -(-x.shape[-1] // self.TILE))[..., : x.shape[-1]].to(x.dtype)
+        x = self.blocks(self.join(torch.cat([x, noise.expand(len(x), -1, -1, -1)], dim=1)))
+        return F.pixel_shuffle(self.outer(F.silu(x)), self.side)
+
+
 class Codec(nn.Module):
     """Features [B, 2, M, T] <-> latents [B, C, M / patch, T / patch], of about unit variance over all channels."""
 
@@ -112,6 +149,7 @@ class Codec(nn.Module):
         self.fine_in = nn.Conv2d(w, 4 * f, 1)
         self.fine = nn.Sequential(*(_Residual(f) for _ in range(config.fine_blocks)))
         self.fine_out = nn.Conv2d(f, size // 4, 3, padding=1)
+        self.detail = _Detail(config) if config.detail_width else None
         for layer in (self.encoder_out, self.fine_out):
             nn.init.zeros_(layer.weight)
             assert layer.bias is not None
@@ -138,6 +176,8 @@ class Codec(nn.Module):
         coarse = self.decoder(self.decoder_in(latents.to(dtype)))
         fine = self.fine(F.pixel_shuffle(self.fine_in(F.silu(coarse)), 2))
         refined = F.pixel_shuffle(self.fine_out(F.silu(fine)), self.config.patch // 2)
+        if self.detail is not None:
+            refined = refined + self.detail(F.silu(fine))
         return F.pixel_shuffle(patches, self.config.patch) + refined.float() + self.mean[:, :, None]
 
     @torch.no_grad()

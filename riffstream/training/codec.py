@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from riffstream.diffusion.mini_codec import Codec, CodecConfig
+from riffstream.errors import CheckpointError
 from riffstream.training.latents import SongFile, find_songs, song_features
 from riffstream.training.loop import (
     Ema,
@@ -35,7 +36,7 @@ AUDIBLE = 30.0  # dB over the floor: what counts as loud in the table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecPreset:
-    """Sizes and batch of a scale. ``crop``: frames of a training example."""
+    """Sizes and batch of a scale. ``crop``: frames of a training example; ``detail``: weight of :func:`detail_loss`."""
 
     config: CodecConfig
     batch: int = 8
@@ -43,16 +44,21 @@ class CodecPreset:
     rate: float = 1.5e-3
     warm_up: int = 50
     fit_windows: int = 160
+    detail: float = 1.5
     save_minutes: float = 3.0
 
 
 PRESETS = {
-    "cpu": CodecPreset(config=CodecConfig()),
+    "cpu": CodecPreset(config=CodecConfig(decoder_blocks=2, fine_width=64, fine_blocks=2, detail_width=32)),
     "gpu": CodecPreset(
-        config=CodecConfig(channels=24, width=256, encoder_blocks=2, decoder_blocks=4, fine_width=128, fine_blocks=2),
+        config=CodecConfig(
+            channels=24, width=256, encoder_blocks=2, decoder_blocks=4, fine_width=128, fine_blocks=2, detail_width=48
+        ),
         batch=64, crop=512, fit_windows=1024,
     ),
-    "smoke": CodecPreset(config=CodecConfig(channels=8, width=16, fine_width=8), batch=2, crop=128, fit_windows=8),
+    "smoke": CodecPreset(
+        config=CodecConfig(channels=8, width=16, fine_width=8, detail_width=4), batch=2, crop=128, fit_windows=8
+    ),
 }  # fmt: skip
 
 
@@ -61,8 +67,7 @@ def codec_loss(made: Tensor, wanted: Tensor) -> Tensor:
 
     Loud places weigh more; the balance counts only where something sounds.
     """
-    level = wanted[:, :1].detach()
-    weight = torch.cat([0.25 + 0.5 * level, 0.25 * level], dim=1)
+    weight = _weight(wanted)
     error = made - wanted
     total = (weight * error.abs()).mean()
     for axis in (-1, -2):
@@ -71,42 +76,90 @@ def codec_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return total
 
 
+def detail_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Distance of the local energies of both in the bands of a Haar wavelet, three octaves along both axes.
+
+    The error of single points is smallest where a network blurs what it cannot know. This one is smallest where the
+    *amount* of flicker is right, around each place and at each scale, whatever its course (the idea of texture losses:
+    Portilla & Simoncelli 2000).
+    """
+    total = made.new_zeros(())
+    weight = _weight(wanted)
+    for one, other in zip(_wavelet(made), _wavelet(wanted), strict=True):
+        weight = F.avg_pool2d(weight, 2)
+        places = F.avg_pool2d(weight, POOL)[:, :, None]
+        total = total + (places * (_rms(one) - _rms(other)).abs()).mean()
+    return total
+
+
+POOL = 4  # cells over which the energy of a band is averaged
+
+
+def _weight(wanted: Tensor) -> Tensor:
+    level = wanted[:, :1].detach()
+    return torch.cat([0.25 + 0.5 * level, 0.25 * level], dim=1)
+
+
+def _wavelet(x: Tensor, octaves: int = 3) -> list[Tensor]:
+    """[B, 2, 3, M / 2**k, T / 2**k] for k = 1 to ``octaves``: rises in frequency, in time, and in both."""
+    bands = []
+    for _ in range(octaves):
+        a, b, c, d = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
+        bands.append(torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=2) / 2)
+        x = (a + b + c + d) / 2
+    return bands
+
+
+def _rms(bands: Tensor) -> Tensor:
+    """Root mean square over squares of ``POOL`` cells; the small constant keeps its slope finite at silence."""
+    b, sides, kinds, height, width = bands.shape
+    energy = F.avg_pool2d(bands.square().flatten(1, 2), POOL)
+    return (energy.view(b, sides, kinds, height // POOL, width // POOL) + 1e-4).sqrt()
+
+
 @torch.no_grad()
 def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict[str, float]:
     """Errors on up to ``count`` windows of ``songs``, also of the linear part alone (``pca_...``).
 
     ``level_db``: mean absolute error of the level; ``loud_db``: where it is 30 dB and more over the floor;
-    ``balance_db``: of the stereo balance there; ``variance``: share of the level's variance that is kept.
+    ``balance_db``: of the stereo balance there; ``variance``: share of the level's variance that is kept;
+    ``detail_db``: how the local energy of the finest wavelet bands stands to the original's, on average over loud
+    places (below 0: blurred).
     """
     config = codec.config
     linear = Codec(config)
     linear.load_state_dict(codec.state_dict())
-    for layer in (linear.encoder_out, linear.fine_out):
+    for layer in (linear.encoder_out, linear.fine_out, *([linear.detail.outer] if linear.detail else [])):
         layer.weight.zero_()
         assert layer.bias is not None
         layer.bias.zero_()
     result: dict[str, float] = {}
     windows = [song_features(song, config, [len(song.captions) // 2]) for song in songs[:count]]
     for prefix, model in (("", codec.eval()), ("pca_", linear.to(codec.basis.device))):
-        sums = torch.zeros(6, dtype=torch.float64)
+        sums = torch.zeros(8, dtype=torch.float64)
         for features in windows:
             wanted = features.to(codec.basis.device)
-            error = (model.decode(model.encode(wanted)) - wanted).double().cpu()
+            made = model.decode(model.encode(wanted))
+            error = (made - wanted).double().cpu()
             loud = features[:, 0] > AUDIBLE / config.span_db
+            places = (F.avg_pool2d(features[:, :1], 2 * POOL) > AUDIBLE / config.span_db)[:, :, None].double()
+            fine = [_rms(_wavelet(level[:, :1].cpu(), 1)[0]).double().log10() * 20 for level in (made, wanted)]
             centred = features[:, 0] - codec.mean[0].cpu()[:, None]
             sums += torch.tensor(
                 [
                     error[:, 0].abs().mean(), error[:, 0].abs()[loud].sum(), error[:, 1].abs()[loud].sum(),
                     loud.sum(), error[:, 0].square().mean(), centred.square().mean(),
+                    ((fine[0] - fine[1]).mean(2, keepdim=True) * places).sum(), places.sum(),
                 ],
                 dtype=torch.float64,
             )  # fmt: skip
-        level, loud_level, loud_balance, n_loud, squares, variance = sums.tolist()
+        level, loud_level, loud_balance, n_loud, squares, variance, detail, n_places = sums.tolist()
         n_loud = max(n_loud, 1.0)
         result[f"{prefix}level_db"] = level / len(windows) * config.span_db
         result[f"{prefix}loud_db"] = loud_level / n_loud * config.span_db
         result[f"{prefix}balance_db"] = loud_balance / n_loud * config.span_db / config.balance
         result[f"{prefix}variance"] = 1 - squares / variance
+        result[f"{prefix}detail_db"] = detail / max(n_places, 1.0)
     return result
 
 
@@ -126,8 +179,13 @@ def train_codec(
     device: torch.device,
     seed: int = 0,
     quiet: bool = False,
+    decoder_only: bool = False,
 ) -> dict[str, Any]:
     """Train for ``minutes``, going on from ``out/codec.pt`` where there is one; the step size falls over the last half.
+
+    Args:
+        decoder_only: leave the encoder and the linear part as they are. The latents stay the same, and so do cached
+            ones and every denoiser trained on them; the decoder may get other sizes than it had.
 
     Returns:
         The errors of :func:`evaluate_codec` and the number of steps.
@@ -148,14 +206,23 @@ def train_codec(
         ]
         narrowest = min(window.shape[-1] for window in windows)
         codec.fit_linear(torch.cat([window[..., :narrowest] for window in windows]).to(device))
-    optimiser = torch.optim.AdamW(codec.parameters(), preset.rate, weight_decay=1e-3, betas=(0.9, 0.98))
+    elif decoder_only and state["config"] != asdict(preset.config):
+        _keep_encoder(codec, load_codec(out / "codec.pt", device), out)
+        state = None
+    elif state["config"] != asdict(preset.config):
+        raise CheckpointError(f"{out}/codec.pt was trained with other sizes; choose another --out, or --decoder-only")
+    for name, parameter in codec.named_parameters():
+        parameter.requires_grad_(not (decoder_only and name.startswith("encoder")))
+    learning = [parameter for parameter in codec.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, preset.rate, weight_decay=1e-3, betas=(0.9, 0.98))
     ema = Ema(codec, 0.998)
     step = 0
     if state is not None:
         codec.load_state_dict(state["codec"])
-        optimiser.load_state_dict(state["optimiser"])
         ema.restore(state["ema"])
         step = state["step"]
+        if len(state["optimiser"]["param_groups"][0]["params"]) == len(learning):
+            optimiser.load_state_dict(state["optimiser"])
     started = saved = time.monotonic()
     running = 0.0
 
@@ -180,7 +247,7 @@ def train_codec(
                 latents = codec.encode(wanted)
                 noisy = latents + torch.randn_like(latents) * (0.1 * torch.rand(len(latents), 1, 1, 1, device=device))
                 made = codec.decode(noisy)
-            loss = codec_loss(made.float(), wanted)
+            loss = codec_loss(made.float(), wanted) + preset.detail * detail_loss(made.float(), wanted)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
@@ -200,6 +267,17 @@ def train_codec(
     return result
 
 
+def _keep_encoder(codec: Codec, before: Codec, out: Path) -> None:
+    """Copy what makes the latents, and what else has the same shape, from ``before``."""
+    own, given = codec.state_dict(), before.state_dict()
+    for name, value in own.items():
+        same = name in given and given[name].shape == value.shape
+        if same:
+            value.copy_(given[name])
+        elif name.startswith(("encoder", "basis", "mean", "latent")):
+            raise CheckpointError(f"{out}/codec.pt has an encoder of other sizes; --decoder-only cannot change it")
+
+
 def _some(count: int, wanted: int, seed: int) -> list[int]:
     return random.Random(seed).sample(range(count), min(wanted, count))
 
@@ -215,8 +293,6 @@ def load_codec(path: Path, device: torch.device) -> Codec:
     Raises:
         CheckpointError: there is none.
     """
-    from riffstream.errors import CheckpointError
-
     state = load_state(path, device)
     if state is None:
         raise CheckpointError(f"{path} is missing; train it with: riffstream train codec")
@@ -231,13 +307,18 @@ def load_codec(path: Path, device: torch.device) -> Codec:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train codec``."""
     common_arguments(parser, minutes=25)
+    parser.add_argument(
+        "--decoder-only",
+        action="store_true",
+        help="keep the encoder, and with it every denoiser trained on its latents",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """``riffstream train codec``."""
     result = train_codec(
         args.corpus, args.out, PRESETS[args.preset], minutes=args.minutes, device=pick_device(args.device),
-        seed=args.seed, quiet=args.quiet,
+        seed=args.seed, quiet=args.quiet, decoder_only=args.decoder_only,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))
