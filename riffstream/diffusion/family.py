@@ -54,6 +54,7 @@ class Defaults:
     guidance: float
     denoising: float
     bpm: float | None = None  # None: the clip's tempo is fixed by its frames
+    seed_image: str | None = None  # "auto": the library's nearest loop; None: from noise alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,12 @@ class TextEmbedding:
         if self.mask is None:
             return None
         return self.mask.clamp_min(1e-30).log().masked_fill(self.mask <= 0, -1e4).unsqueeze(1)
+
+    def pooled(self) -> Tensor:
+        """The mean of the tokens weighted by the mask, [B, D]."""
+        if self.mask is None:
+            return self.tokens.mean(1)
+        return (self.tokens * self.mask[..., None]).sum(1) / self.mask.sum(1, keepdim=True).clamp_min(1e-6)
 
     def __len__(self) -> int:
         return self.tokens.shape[0]

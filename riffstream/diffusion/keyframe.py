@@ -10,7 +10,9 @@ from riffstream.diffusion.prompts import PromptPart
 from riffstream.diffusion.ranges import SEEDS, check, reject_unknown
 from riffstream.errors import ParameterError
 
-__all__ = ["ClipSpec", "Keyframe"]
+__all__ = ["AUTO", "NONE", "ClipSpec", "Keyframe"]
+
+AUTO, NONE = "auto", "none"  # seed images that are no names
 
 MAX_PARTS = 8  # of one keyframe: half of what one embedding mixes, since a clip between two keyframes mixes both
 
@@ -25,7 +27,9 @@ class Keyframe:
         seed: of the noise, 0 to 2**32 - 1.
         denoising: 0 (the seed image as it is) to 1 (nothing of it remains); None: the model's default.
         guidance: 0 to 30, 1 and less turns guidance off; None: the model's default.
-        seed_image: a name in the seed library (or a path, where the caller may read files); None: from noise alone.
+        seed_image: a name in the seed library (or a path, where the caller may read files); ``"auto"``: the library's
+            loop that is most like the prompts, among near ones chosen by ``seed``; ``"none"``: from noise alone; None:
+            the model's default.
         bpm: tempo, 40 to 240; None: the clip's own.
         key: transposition in semitones, -6 to 6.
 
@@ -111,15 +115,19 @@ class ClipSpec:
         """Guidance at alpha; ``default`` stands for a keyframe that names none."""
         return self._between(_or(self.start.guidance, default), _or(self.end.guidance, default))
 
-    def denoising(self, default: float, *, seeded: bool = False) -> float:
+    def denoising(self, default: float, *, seeded: bool = False, seed_image: str | None = None) -> float:
         """Denoising at alpha. A keyframe without a seed image counts as 1: its music comes from noise alone.
 
         Args:
             default: stands for a keyframe that names none.
             seeded: the clip has a seed image of its own, whatever the keyframes name.
+            seed_image: the model's default, for keyframes that name none.
         """
-        ends = (self.start, self.end)
-        a, b = (_or(k.denoising, default) if seeded or k.seed_image is not None else 1.0 for k in ends)
+        names = [k.seed_image or seed_image or NONE for k in (self.start, self.end)]
+        a, b = (
+            _or(k.denoising, default) if seeded or name != NONE else 1.0
+            for k, name in zip((self.start, self.end), names, strict=True)
+        )
         return self._between(a, b)
 
     @property

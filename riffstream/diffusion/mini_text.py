@@ -27,7 +27,6 @@ __all__ = [
     "Tokenizer",
     "WordPieceTokenizer",
     "from_bert",
-    "pool",
     "quantise",
 ]
 
@@ -237,14 +236,7 @@ class MiniTextEncoder:
 
     def sentences(self, texts: Sequence[str]) -> Tensor:
         """Unit sentence vectors [B, width], for similarity: the dot product of two is their cosine."""
-        return F.normalize(pool(self.encode(texts)[0]), dim=-1)
-
-
-def pool(text: TextEmbedding) -> Tensor:
-    """The mean of the tokens weighted by the mask, [B, width]."""
-    if text.mask is None:
-        return text.tokens.mean(1)
-    return (text.tokens * text.mask[..., None]).sum(1) / text.mask.sum(1, keepdim=True).clamp_min(1e-6)
+        return F.normalize(self.encode(texts)[0].pooled(), dim=-1)
 
 
 def from_bert(weights: Mapping[str, Tensor], config: TextConfig) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import hashlib
 import io
 from collections import OrderedDict
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +18,10 @@ from riffstream.diffusion.family import Family
 from riffstream.errors import MediaError, ParameterError
 from riffstream.spectrogram.analysis import analyse
 
-__all__ = ["Seed", "SeedImages", "SeedSource"]
+__all__ = ["Seed", "SeedImages", "SeedSearch", "SeedSource"]
+
+NEAR = 0.06  # cosine by which a loop may be less like the prompts than the most like one, and still be chosen
+MOST = 4  # loops to choose from
 
 Seed = Tensor | np.ndarray | bytes | Path | str
 
@@ -28,6 +31,15 @@ class SeedSource(Protocol):
 
     def load(self, name: str, family: Family) -> Tensor | np.ndarray | bytes | Path | None:
         """A named seed image: latents [C, h, w] of this family, a picture uint8 [H, W, 3], or a file; None: unknown."""
+
+
+@runtime_checkable
+class SeedSearch(SeedSource, Protocol):
+    """A seed library that can be searched."""
+
+    def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
+        """Names of loops that last ``beats``, with the cosine in [-1, 1] of their sentence vector and ``vector`` [D],
+        best first; none where ``family`` has other sentence vectors."""
 
 
 class SeedImages:
@@ -75,6 +87,24 @@ class SeedImages:
             if len(self._cache) > self._limit:
                 self._cache.popitem(last=False)
         return latents
+
+    def nearest(self, vector: Tensor, pick: int, *, beats: float) -> str | None:
+        """The loop that suits a prompt, so that music starts from music.
+
+        Args:
+            vector: [D] the prompt's sentence vector.
+            pick: which of the loops that are about equally like it, counted round: a keyframe's noise seed, so that
+                the same seed gives the same clip and another one a different clip.
+            beats: of the clip.
+
+        Returns:
+            A name, or None where there is no library to search.
+        """
+        if not isinstance(self.source, SeedSearch):
+            return None
+        found = self.source.like(vector, self.family, beats=beats, count=MOST)
+        near = [name for name, likeness in found if likeness >= found[0][1] - NEAR]
+        return near[pick % len(near)] if near else None
 
     @staticmethod
     def _identity(seed: Seed) -> object:

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.family import Family, TextEmbedding
+from riffstream.diffusion.keyframe import AUTO, NONE, Keyframe
 from riffstream.diffusion.masks import latent_mask, overlap_mask
 from riffstream.diffusion.noise import NoiseStream
 from riffstream.diffusion.samplers import Schedule, build
@@ -179,7 +181,10 @@ class Preparer:
         shape = family.latent_shape(request.frames)
         clean = self._seed_latents(request)
         default = family.defaults.denoising
-        denoising = 1.0 if clean is None else spec.denoising(default, seeded=request.seed_image is not None)
+        denoising = 1.0
+        if clean is not None:
+            usual = family.defaults.seed_image
+            denoising = spec.denoising(default, seeded=request.seed_image is not None, seed_image=usual)
         sampler, steps = request.sampler or self.sampler, request.steps or self.steps
         schedule = build(family.schedule, sampler, steps, denoising)
         stream = NoiseStream(spec.start.seed, spec.end.seed, spec.alpha, shape)
@@ -215,12 +220,21 @@ class Preparer:
 
         if request.seed_image is not None:
             return encode(request.seed_image)
-        names = [k.seed_image for k in (spec.start, spec.end) if k.seed_image is not None]
+        named = [self._seed_name(keyframe, self._beats(request)) for keyframe in (spec.start, spec.end)]
+        names = [name for name in named if name is not None]
         if len(names) == 2 and names[0] != names[1] and 0 < spec.alpha < 1:
             return torch.lerp(encode(names[0]), encode(names[1]), spec.alpha)
         if not names:
             return None
         return encode(names[-1] if spec.alpha == 1 else names[0])
+
+    def _seed_name(self, keyframe: Keyframe, beats: float) -> str | None:
+        """What a keyframe starts from, ``auto`` resolved; None: noise alone."""
+        name = keyframe.seed_image or self.family.defaults.seed_image
+        if name == AUTO:
+            vector = F.normalize(self.encoder.encode(keyframe.prompts).pooled()[0], dim=-1)
+            return self.seeds.nearest(vector, keyframe.seed, beats=beats)
+        return None if name == NONE else name
 
     def _mask(self, slot: Slot, request: ClipRequest, clean: Tensor | None) -> None:
         if request.mask is None:

@@ -119,9 +119,18 @@ class SeedLibrary:
         """The ``count`` seeds most like a prompt, best first, each with its cosine in [-1, 1]."""
         if count < 1:
             raise ParameterError("count", count, f"1 to {len(self.entries)}")
-        likeness = self._tensors["vectors"].float() @ encoder.sentences([prompt])[0].cpu()
-        order = likeness.argsort(descending=True)[:count].tolist()
-        return [(self.entries[place], float(likeness[place])) for place in order]
+        return self._rank(encoder.sentences([prompt])[0])[:count]
+
+    def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
+        """For the engine: names of the ``count`` loops of ``beats`` beats most like a sentence vector [D] of length 1,
+        best first, each with its cosine; none where the family is not the embedded model."""
+        if family.name != "mini" or len(vector) != self._tensors["vectors"].shape[1]:
+            return []
+        return [(entry.name, likeness) for entry, likeness in self._rank(vector) if entry.beats == beats][:count]
+
+    def _rank(self, vector: Tensor) -> list[tuple[SeedEntry, float]]:
+        likeness = self._tensors["vectors"].float() @ vector.float().cpu()
+        return [(self.entries[place], float(likeness[place])) for place in likeness.argsort(descending=True).tolist()]
 
     @staticmethod
     def write(folder: Path, entries: Sequence[SeedEntry], latents: Tensor, vectors: Tensor) -> None:
