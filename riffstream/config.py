@@ -70,6 +70,7 @@ class Server(_Checked):
         trusted_proxies: addresses whose ``X-Forwarded-For`` is believed.
         drain_s: on SIGTERM, how long listeners are given to leave.
         hls: serve HLS.
+        state_dir: folder in which uploaded seed images are kept from run to run; "": in a temporary one, for this run.
     """
 
     host: str = "127.0.0.1"
@@ -79,6 +80,7 @@ class Server(_Checked):
     trusted_proxies: tuple[str, ...] = ()
     drain_s: float = _in(5.0, 0, 600, unit="s")
     hls: bool = True
+    state_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +107,13 @@ class Limits(_Checked):
         connections, connections_per_address: open sockets and streams.
         stations: stations at once. listeners_per_station: listeners at once.
         keepalive_s, body_timeout_s: of HTTP connections.
+        header_s: a connection that has not sent a whole request by then is closed.
         send_buffer_bytes: kernel buffer (SO_SNDBUF) of a listener's socket.
         skip_bytes: unsent bytes at which a listener skips to live. close_bytes, close_s: at which it is closed.
-        upload_mb, upload_s, upload_mpixels: of an uploaded seed image, its decoding time and size.
+        upload_mb, upload_length_s, upload_mpixels: of an uploaded seed image: size, seconds of audio, picture size.
+        upload_s, upload_memory_mb: what decoding it may take.
+        upload_interval_s, upload_burst: uploads per address: ``burst`` at once, then one per interval.
+        uploads, uploads_mb: kept at once; the oldest that no station plays is dropped. 0: nothing can be uploaded.
         recording_s: longest recording that can be fetched.
     """
 
@@ -121,6 +127,7 @@ class Limits(_Checked):
     listeners_per_station: int = _in(4000, 1, 1_000_000)
     keepalive_s: float = _in(15.0, 0, 3600, unit="s")
     body_timeout_s: float = _in(10.0, 0.1, 3600, unit="s")
+    header_s: float = _in(10.0, 0.1, 3600, unit="s")
     send_buffer_bytes: int = _in(65536, 4096, 16_777_216, unit="bytes")
     skip_bytes: int = _in(65536, 4096, 16_777_216, unit="bytes")
     close_bytes: int = _in(262144, 4096, 67_108_864, unit="bytes")
@@ -128,6 +135,12 @@ class Limits(_Checked):
     upload_mb: float = _in(20.0, 0.01, 1000, unit="MB")
     upload_s: float = _in(10.0, 0.1, 600, unit="s")
     upload_mpixels: float = _in(16.0, 0.01, 1000, unit="megapixels")
+    upload_length_s: float = _in(900.0, 1, 36000, unit="s")
+    upload_memory_mb: float = _in(1024.0, 300, 65536, unit="MB")
+    upload_interval_s: float = _in(10.0, 0, 3600, unit="s")
+    upload_burst: int = _in(5, 1, 1000)
+    uploads: int = _in(64, 0, 10_000)
+    uploads_mb: float = _in(256.0, 1, 1_000_000, unit="MB")
     recording_s: float = _in(600.0, 0, 86400, unit="s")
 
 

@@ -62,11 +62,13 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(config: Config, *, quiet: bool, as_json: bool) -> None:
     from riffstream.server import logs
     from riffstream.server.app import Server
+    from riffstream.server.uploads import Uploads
     from riffstream.station.hub import Hub
 
     logs.configure(config.log.level, json_lines=config.log.format == "json")
-    hub = Hub(config)
-    server = Server(config, hub)
+    uploads = Uploads(config)
+    hub = Hub(config, uploads=uploads.folder if uploads.open else None)
+    server = Server(config, hub, uploads)
     server.catch_signals()  # whoever reads the address may end us at once
     try:
         url = await server.start()

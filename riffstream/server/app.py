@@ -28,6 +28,7 @@ from riffstream.server.plain import plain_handler
 from riffstream.server.ports import Hub
 from riffstream.server.sockets import RESTARTING, socket_handler
 from riffstream.server.streams import icecast_status, playlist_handler, stream_handler
+from riffstream.server.uploads import UPLOADS, Uploads
 
 __all__ = ["Server", "make_app", "raise_file_limit"]
 
@@ -35,10 +36,11 @@ BODY_BYTES = 64 * 1024  # of requests that are no uploads
 BACKLOG = 1024
 
 
-def make_app(config: Config, hub: Hub) -> web.Application:
+def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
     """The application; its context is ``app[CONTEXT]``."""
     app = web.Application(middlewares=[pages.middleware], client_max_size=BODY_BYTES)
     app[CONTEXT] = Context(config, hub)
+    app[UPLOADS] = uploads
     app.on_response_prepare.append(pages.add_headers)
     station = "{station:[a-z0-9][a-z0-9_-]*}"
     app.add_routes(
@@ -64,12 +66,14 @@ class Server:
     Args:
         config: the whole configuration.
         hub: started by :meth:`start`, stopped by :meth:`stop`.
+        uploads: whose folder the hub's generator reads; by default nobody's. Closed by :meth:`stop`.
     """
 
-    def __init__(self, config: Config, hub: Hub) -> None:
+    def __init__(self, config: Config, hub: Hub, uploads: Uploads | None = None) -> None:
         self.config = config
         self.hub = hub
-        self.app = make_app(config, hub)
+        self.uploads = uploads or Uploads(config)
+        self.app = make_app(config, hub, self.uploads)
         self.context = self.app[CONTEXT]
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -146,6 +150,7 @@ class Server:
             await self._runner.cleanup()
         if self.url:
             await self.hub.close()
+        await self.uploads.close()
         await context.lag.stop()
         context.jobs.shutdown(wait=False, cancel_futures=True)
 

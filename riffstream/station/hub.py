@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +18,7 @@ from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.station.messages import Configure, FromGenerator, Info, Pcm
 from riffstream.station.station import Station
-from riffstream.station.supervisor import GeneratorError, Supervisor
+from riffstream.station.supervisor import GeneratorError, Supervisor, configuration
 
 __all__ = ["CapReached", "GeneratorError", "Hub", "UnknownStation"]
 
@@ -37,14 +38,20 @@ class Hub:
         config: stations, generator, lengths and limits.
         clock: monotonic seconds.
         configure: what the generator process is told; by default from ``config.generator``.
+        uploads: folder of uploaded seed images (``models/uploads.py``), which the generator reads.
     """
 
     def __init__(
-        self, config: Config, *, clock: Callable[[], float] = time.monotonic, configure: Configure | None = None
+        self,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        configure: Configure | None = None,
+        uploads: Path | None = None,
     ) -> None:
         self.config = config
         self._clock = clock
-        self._configure = configure
+        self._configure = configure or configuration(config.generator, uploads)
         self._stations: dict[str, Station] = {}
         self._supervisor: Supervisor | None = None
         self._info: Info | None = None

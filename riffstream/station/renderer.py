@@ -8,11 +8,13 @@ Threading model
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +28,7 @@ from riffstream.diffusion.engine import Engine, Ticket
 from riffstream.diffusion.family import Family
 from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
 from riffstream.models.seeds import SeedLibrary
+from riffstream.models.uploads import SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.spectrogram.vocoder import Vocoder, VocoderStream
 from riffstream.station.messages import Cancelled, Done, Failed, Info, Job, Pcm, Piece
@@ -292,7 +295,7 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     """Load a model and warm it up.
 
     Args:
-        options: the fields of ``config.Generator``.
+        options: the fields of ``config.Generator``; ``uploads``: the folder of uploaded seed images, if there is one.
         progress: told what is being done.
         files: whether seed images may be files of this machine.
 
@@ -319,7 +322,7 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
         family,
         max_batch=options.get("max_batch", 16),
         sampler=options.get("sampler"),
-        seeds=_seeds(),
+        seeds=_seeds(options.get("uploads")),
         files=files,
         overlap=OVERLAP,
     )
@@ -334,8 +337,8 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     return ModelRenderer(engine, vocoder)
 
 
-def _seeds() -> SeedLibrary | None:
-    try:
-        return SeedLibrary()
-    except CheckpointError:  # a build without the library still plays prompts
-        return None
+def _seeds(uploads: str | None = None) -> SeedSources:
+    sources: list[SeedLibrary | UploadedSeeds] = [] if uploads is None else [UploadedSeeds(Path(uploads))]
+    with contextlib.suppress(CheckpointError):  # a build without the library still plays prompts
+        sources.append(SeedLibrary())
+    return SeedSources(*sources)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, cast
 
 import msgspec
@@ -49,11 +50,11 @@ class GeneratorError(RiffstreamError):
     """The generator cannot load at all; the message says why."""
 
 
-def configuration(settings: Settings) -> Configure:
-    """What the process is told first."""
+def configuration(settings: Settings, uploads: Path | None = None) -> Configure:
+    """What the process is told first; ``uploads``: the folder of uploaded seed images."""
     if settings.model == "tone":
         return Configure("riffstream.station.rendering:make_tone", {})
-    options = msgspec.to_builtins(settings)
+    options = msgspec.to_builtins(settings) | {"uploads": None if uploads is None else str(uploads)}
     return Configure("riffstream.station.renderer:make_renderer", options, settings.threads)
 
 

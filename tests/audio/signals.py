@@ -66,3 +66,16 @@ def ffmpeg_decode(program: str, data: bytes, *, rate: int = RATE, channels: int 
     command = [program, "-v", "error", "-i", "-", "-f", "f32le", "-ac", str(channels), "-ar", str(rate), "-"]
     done = subprocess.run(command, input=data, capture_output=True, check=True)
     return np.frombuffer(done.stdout, np.float32).reshape(-1, channels)
+
+
+def clicks(bpm: float, seconds: float, first_s: float = 0.3, accent: int = 4) -> NDArray[np.float32]:
+    """Noise bursts on the beats, [2, N] float32 at 48 kHz, with quieter ones on the half beats."""
+    rng = np.random.default_rng(0)
+    wave = rng.normal(0, 0.001, (2, int(seconds * RATE)))
+    burst = rng.normal(0, 1, 2400) * np.exp(-np.arange(2400) / 400)
+    for k in range(2 * int(seconds * bpm / 60)):
+        at = int((first_s + k * 30 / bpm) * RATE)
+        if at + 2400 > wave.shape[1]:
+            break
+        wave[:, at : at + 2400] += burst * (0.08 if k % 2 else 0.4 if (k // 2) % accent else 0.6)
+    return wave.astype(np.float32)

@@ -13,21 +13,9 @@ from riffstream.cli import main
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.training.finetune import import_folder
+from tests.audio.signals import clicks
 
 RATE = 48000
-
-
-def clicks(bpm: float, seconds: float, first_s: float = 0.3, accent: int = 4) -> np.ndarray:
-    """Noise bursts on the beats, [2, N] float32, with quieter ones on the half beats."""
-    rng = np.random.default_rng(0)
-    wave = rng.normal(0, 0.001, (2, int(seconds * RATE)))
-    burst = rng.normal(0, 1, 2400) * np.exp(-np.arange(2400) / 400)
-    for k in range(2 * int(seconds * bpm / 60)):
-        at = int((first_s + k * 30 / bpm) * RATE)
-        if at + 2400 > wave.shape[1]:
-            break
-        wave[:, at : at + 2400] += burst * (0.08 if k % 2 else 0.4 if (k // 2) % accent else 0.6)
-    return wave.astype(np.float32)
 
 
 def test_folder_becomes_a_corpus(tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""Seed images that users uploaded: a folder that the server writes and the generator reads.
+
+Each is a folder ``NAME/`` with ``seed.json`` (:class:`Upload`), ``preview.png`` and either ``loop.wav`` (8 beats of
+audio, 48 kHz stereo) or ``loop.png`` (8 beats of spectrogram, its parameters as EXIF). Its name says what is in it
+(a hash), so it never changes; it appears and disappears whole. The folder outlives a generator that crashes.
+
+Threading model
+  Server process    adds and drops (``server/uploads.py``); reads without torch.
+  Generator         reads, whenever a name is asked for; a folder that vanished is an unknown name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+import numpy as np
+
+from riffstream.errors import MediaError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from riffstream.diffusion.family import Family
+    from riffstream.spectrogram.params import SpectrogramParams
+
+__all__ = ["BEATS", "RATE", "SeedSources", "Upload", "UploadedSeeds", "read_upload"]
+
+NAME: Final = re.compile(r"upload-[0-9a-f]{12}")
+BEATS: Final = 8
+RATE: Final = 48_000
+PREVIEW, AUDIO, PICTURE, ABOUT = "preview.png", "loop.wav", "loop.png", "seed.json"
+LEVEL: Final = 5.6  # root mean square of the seed library's mel amplitudes (15 dB)
+KEPT: Final = 32  # encoded uploads in memory, some 100 kB each
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an upload.
+
+    Attributes:
+        name: ``upload-`` and twelve hexadecimal digits.
+        title: for people.
+        bpm: tempo of the loop; the loop is 8 beats, ``seconds`` long.
+        kind: audio or picture.
+        at: when it was uploaded, seconds since 1970.
+    """
+
+    name: str
+    title: str
+    bpm: float
+    seconds: float
+    kind: str = "audio"
+    at: float = 0.0
+
+
+def read_upload(folder: Path, name: str) -> Upload | None:
+    """An upload in ``folder``; None where there is none of this name. Any string may be asked for."""
+    if not NAME.fullmatch(name):
+        return None
+    try:
+        return msgspec.json.decode((folder / name / ABOUT).read_bytes(), type=Upload)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+class UploadedSeeds:
+    """The generator's view of the folder, as a source of seed images.
+
+    Args:
+        folder: what the server writes to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: OrderedDict[str, Tensor] = OrderedDict()
+
+    def load(self, name: str, family: Family) -> Tensor | None:
+        """Latents [C, h, w] of an upload, on the family's beat grid whatever the loop's tempo; None: unknown.
+
+        Raises:
+            MediaError: its files are damaged.
+        """
+        if name in self._known:
+            self._known.move_to_end(name)
+            return self._known[name]
+        entry = read_upload(self.folder, name)
+        if entry is None:
+            return None
+        make = _of_audio if entry.kind == "audio" else _of_picture
+        path = self.folder / name / (AUDIO if entry.kind == "audio" else PICTURE)
+        latents = self._known[name] = family.encode_mel(make(path, family).unsqueeze(0))[0]
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        return latents
+
+
+class _Source(Protocol):
+    def load(self, name: str, family: Family) -> Any: ...
+
+
+class SeedSources:
+    """Several sources as one: the first that knows a name."""
+
+    def __init__(self, *sources: _Source) -> None:
+        self.sources = sources
+
+    def load(self, name: str, family: Family) -> Any:
+        """As each source's own ``load``; None where none knows the name."""
+        return next((found for each in self.sources if (found := each.load(name, family)) is not None), None)
+
+
+def _of_audio(path: Path, family: Family) -> Tensor:
+    """The loop's mel amplitudes [A, M, frames]. Where the model has a beat grid, 8 beats fill it; else the loop goes
+    round for as long as a clip lasts."""
+    import torch
+
+    from riffstream.audio.files import read_audio
+    from riffstream.spectrogram.analysis import analyse
+
+    params, frames = family.params, family.frames
+    samples = read_audio(path, sample_rate=params.sample_rate, channels=params.channels).samples
+    hop = len(samples) / frames if family.beats is not None else params.hop()
+    turns = -(-round(frames * hop) // len(samples))
+    wave = torch.from_numpy(np.ascontiguousarray(np.tile(samples, (turns, 1)).T))
+    return analyse(wave, params, hop=hop, frames=frames)
+
+
+def _of_picture(path: Path, family: Family) -> Tensor:
+    """A spectrogram picture's mel amplitudes, brought to the model's own frequencies, frames and level."""
+    import torch
+    import torch.nn.functional as F
+
+    from riffstream.spectrogram.image import amplitudes_from_image, image_params, read_image
+
+    image = read_image(path)
+    theirs, ours = image_params(image), family.params
+    shown = torch.from_numpy(amplitudes_from_image(image, power=theirs.power_for_image, stereo=theirs.stereo))
+    mel = _move_bands(shown, theirs, ours)
+    mel = mel[:1].expand(ours.channels, -1, -1) if len(mel) == 1 else mel if ours.stereo else mel.mean(0, keepdim=True)
+    width = family.frames
+    if family.beats is None:  # as long as it was
+        width = max(1, round(mel.shape[-1] * theirs.hop() / theirs.sample_rate * ours.sample_rate / ours.hop()))
+    mel = F.interpolate(mel, width, mode="linear", align_corners=False)
+    mel = mel.repeat(1, 1, -(-family.frames // width))[..., : family.frames]
+    loudness = float(mel.square().mean().sqrt())
+    if not loudness > 0:
+        raise MediaError(f"{path.name} is an empty picture")
+    return mel * (LEVEL / loudness)
+
+
+def _move_bands(mel: Tensor, theirs: SpectrogramParams, ours: SpectrogramParams) -> Tensor:
+    """Mel amplitudes [A, M, T] of one filter bank as those of another [A, M', T]: amplitude per Hertz, read at our
+    filters' centres, times our filters' width. Nothing is invented beyond their highest frequency."""
+    import torch
+
+    from riffstream.spectrogram.mel import centre_frequencies
+
+    edges, wanted = centre_frequencies(theirs).double(), centre_frequencies(ours).double()
+    density = mel / ((edges[2:] - edges[:-2]) / 2).float()[:, None]
+    centres, at = edges[1:-1], wanted[1:-1]
+    if len(centres) < 2:
+        raise MediaError("a picture of one row has no pitches")
+    above = torch.searchsorted(centres, at).clamp(1, len(centres) - 1)
+    share = ((at - centres[above - 1]) / (centres[above] - centres[above - 1])).clamp(0, 1).float()[:, None]
+    moved = density[:, above - 1] * (1 - share) + density[:, above] * share
+    inside = (at <= edges[-1]).float()[:, None]
+    return moved * inside * ((wanted[2:] - wanted[:-2]) / 2).float()[:, None]

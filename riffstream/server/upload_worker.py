@@ -1,0 +1,258 @@
+"""Make a seed image of a file that a stranger sent. A process of its own, so that nothing it meets harms the server.
+
+``python -m riffstream.server.upload_worker SOURCE FOLDER RULES`` reads SOURCE, writes ``loop.wav`` or ``loop.png``,
+``preview.png`` and ``result.json`` (:class:`Result`) into FOLDER, and exits with 0 whatever the file was. The caller
+kills it when it takes too long; it limits its own memory, CPU time and files. RULES is :class:`Rules` as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+__all__ = ["Result", "Rules", "limit_process", "prepare"]
+
+ANALYSED_S: Final = 60.0  # of a long recording: its beginning
+SHORTEST_S: Final = 0.25
+SILENCE: Final = 1e-3  # -60 dBFS
+LEVEL: Final = 0.1  # root mean square, as in the material that the model learned
+OUTPUT_BYTES: Final = 64 * 2**20
+LOWEST_BPM, HIGHEST_BPM = 40.0, 240.0
+PREVIEW_SIZE: Final = (512, 256)
+PREVIEW_HZ, PREVIEW_DB = (40.0, 16_000.0), 70.0
+MODEL_ROWS, MODEL_DB = 256, 80.0  # pictures of the embedded model: rows, and decibels from black to white
+PICTURES: Final = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What is allowed (``[limits]``), and the tempo that the user gave."""
+
+    length_s: float = 900.0
+    pixels: float = 16e6
+    cpu_s: float = 10.0
+    memory_mb: float = 1024.0
+    bpm: float | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it: a loop, or the HTTP status and message to refuse it with."""
+
+    kind: str = ""
+    bpm: float = 0.0
+    seconds: float = 0.0
+    digest: str = ""
+    status: int = 201
+    message: str = ""
+
+
+class Refused(Exception):  # noqa: N818  (named for the fact, as the errors of the other rooms)
+    """The file cannot be a seed image."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def limit_process(rules: Rules) -> None:
+    """Take rights away from this process for good: memory, CPU time, sizes of files; and step behind the music."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(10)
+    try:
+        import resource
+    except ImportError:  # Windows: the caller's clock remains
+        return
+    memory, seconds = int(rules.memory_mb * 2**20), int(rules.cpu_s) + 2
+    for kind, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, OUTPUT_BYTES),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # a system that does not know one, or allows less already
+            resource.setrlimit(kind, (value, value))
+
+
+def prepare(source: Path, folder: Path, rules: Rules) -> Result:
+    """Write a loop and its preview into ``folder``.
+
+    Raises:
+        Refused: with the status and a message that names the field and the range.
+    """
+    with source.open("rb") as file:
+        start = file.read(4)
+    format_ = next((name for magic, name in PICTURES.items() if start.startswith(magic)), None)
+    if format_ is not None:
+        return _picture(source, folder, rules, format_)
+    return _audio(source, folder, rules)
+
+
+# -- audio ------------------------------------------------------------------------------------------------------------
+
+
+def _audio(source: Path, folder: Path, rules: Rules) -> Result:
+    import numpy as np
+    import soundfile
+
+    from riffstream.audio.files import audio_info, read_audio
+    from riffstream.audio.tempo import find_tempo, first_onset, rise_of_loudness
+    from riffstream.errors import MediaError
+    from riffstream.models.uploads import AUDIO, BEATS, RATE
+
+    try:
+        info = audio_info(source)
+    except MediaError:
+        kinds = "wav, flac, mp3, ogg, opus, m4a, or a spectrogram as png or jpg"
+        raise Refused(415, f"file is neither sound nor a picture that can be read; allowed: {kinds}") from None
+    if info.seconds is not None and info.seconds > rules.length_s:
+        raise Refused(413, f"file is {info.seconds:.0f} s long; allowed: up to {rules.length_s:g} s")
+    try:
+        wave = read_audio(source, sample_rate=RATE, channels=2, max_seconds=ANALYSED_S, cut=True).samples.T
+    except MediaError as error:
+        raise Refused(400, f"file: {str(error).replace(str(source), 'it')}") from None
+    if wave.shape[1] < SHORTEST_S * RATE:
+        allowed = f"{SHORTEST_S:g} to {rules.length_s:g} s"
+        raise Refused(400, f"file has {wave.shape[1] / RATE:.2f} s of sound; allowed: {allowed}")
+    if np.abs(wave).max() < SILENCE:
+        raise Refused(400, "file is silent; allowed: sound above -60 dBFS")
+    start = first_onset(rise_of_loudness(wave, RATE)) * RATE // 100
+    wave = wave[:, start:]
+    bpm = rules.bpm or find_tempo(wave, RATE)[0]
+    loop = _loop(wave, round(BEATS * 60 / bpm * RATE), BEATS)
+    loop = loop * np.float32(LEVEL / max(float(np.sqrt((loop**2).mean())), SILENCE * LEVEL))
+    soundfile.write(folder / AUDIO, loop.T, RATE, subtype="FLOAT")
+    _draw(loop).save(folder / "preview.png", optimize=True)
+    return Result(kind="audio", bpm=bpm, seconds=round(loop.shape[1] / RATE, 3), digest=_digest(loop, bpm))
+
+
+def _loop(given: NDArray[Any], size: int, beats: int) -> NDArray[Any]:
+    """[..., N] as a loop of ``beats`` beats, ``size`` long: its beginning; or, where it is shorter, as many whole beats
+    as it has (8, 4, 2 or 1; a quarter of a beat may lack), over and over."""
+    import numpy as np
+
+    have = given.shape[-1] * beats / size
+    unit = next((n for n in (beats, beats // 2, beats // 4) if n <= have + 0.25), 1)
+    length = -(-size * unit // beats)
+    piece = given[..., :length]
+    piece = np.concatenate([piece, np.zeros((*piece.shape[:-1], length - piece.shape[-1]), piece.dtype)], -1)
+    return np.tile(piece, (1,) * (piece.ndim - 1) + (beats // unit,))[..., :size]
+
+
+def _draw(loop: NDArray[np.float32]) -> Image:
+    """A picture of [2, N] audio: low notes at the bottom, even in octaves, dark where loud."""
+    import numpy as np
+    from PIL import Image
+
+    width, height = PREVIEW_SIZE
+    size = 4096
+    mono = np.pad(loop.mean(0), size // 2)
+    at = (np.arange(width) * loop.shape[1] / width).astype(int)
+    frames = np.lib.stride_tricks.sliding_window_view(mono, size)[at] * np.hanning(size).astype(np.float32)
+    level = 20 * np.log10(np.abs(np.fft.rfft(frames)) + 1e-6)
+    rows = np.geomspace(*PREVIEW_HZ, height) / 48_000 * size
+    low = rows.astype(int)
+    share = rows - low
+    shown = level[:, low] * (1 - share) + level[:, low + 1] * share
+    shade = np.clip((shown.max() - shown) / PREVIEW_DB, 0, 1) * 255
+    return Image.fromarray(np.ascontiguousarray(shade.T[::-1].astype(np.uint8)))
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _picture(source: Path, folder: Path, rules: Rules, format_: str) -> Result:
+    import numpy as np
+    from PIL import Image
+
+    from riffstream.audio.tempo import STEP_S, first_onset, tempo_of
+    from riffstream.errors import ParameterError
+    from riffstream.models.uploads import BEATS, PICTURE
+    from riffstream.spectrogram.image import amplitudes_from_image, image_from_amplitudes, save_image
+    from riffstream.spectrogram.params import ExifTag, SpectrogramParams
+
+    Image.MAX_IMAGE_PIXELS = None  # ours is checked before a pixel is decoded
+    try:
+        with Image.open(source, formats=(format_,)) as opened:
+            width, height = opened.size
+            if width * height > rules.pixels:
+                raise Refused(
+                    413, f"file is a picture of {width} x {height} pixels; allowed: {rules.pixels / 1e6:g} million"
+                )
+            exif = dict(opened.getexif())
+            picture = opened.convert("RGB")
+    except (OSError, SyntaxError, ValueError, KeyError, IndexError, EOFError) as error:
+        raise Refused(400, f"file cannot be read as a picture ({str(error)[:80]})") from None
+    told = [tag for tag in ExifTag if tag in exif]
+    missing = SpectrogramParams.missing_in_exif(exif)
+    try:
+        if not told and height == MODEL_ROWS:  # as the seed library's: no EXIF, decibels
+            params = SpectrogramParams.mini()
+            decibels = -np.asarray(picture)[::-1, :, 1:].transpose(2, 0, 1).astype(np.float32) / 255 * MODEL_DB
+            amplitudes = np.where(decibels > -MODEL_DB, 10 ** (decibels / 20), 0).astype(np.float32)
+        elif told and missing:
+            raise Refused(400, f"file: its EXIF lacks {', '.join(missing)}; allowed: all parameters, or none")
+        else:
+            params = SpectrogramParams.from_exif({**exif, **({} if told else {ExifTag.NUM_FREQUENCIES: height})})
+            amplitudes = amplitudes_from_image(picture, power=params.power_for_image, stereo=params.stereo)
+    except ParameterError as error:
+        raise Refused(400, f"file: its EXIF says: {error}") from None
+    if height != params.num_frequencies or height < 16:
+        raise Refused(400, f"file is {height} pixels high; its EXIF says {params.num_frequencies}; allowed: 16 to 4096")
+    if not amplitudes.any():
+        raise Refused(400, "file is an empty picture; allowed: one with sound in it")
+    level = np.log1p(1e3 * amplitudes.mean((0, 1)) / amplitudes.max())
+    rise = np.maximum(np.diff(level, prepend=0.0), 0.0)
+    start = first_onset(rise)
+    rise = np.interp(np.arange(0, width, STEP_S / _step_s(params)), np.arange(width), rise)
+    fixed = None if params.frames_per_beat is None else 60 / (params.frames_per_beat * _step_s(params))
+    if fixed is not None and not LOWEST_BPM <= fixed <= HIGHEST_BPM:  # a hop that no tempo has
+        fixed = None
+    bpm = rules.bpm or fixed or tempo_of(rise)
+    # On a beat grid 8 beats have their frames whatever the tempo; elsewhere the tempo says how many they are.
+    frames = BEATS * params.frames_per_beat if params.frames_per_beat else BEATS * 60 / bpm / _step_s(params)
+    if width - start < frames <= width:  # a whole loop, with a soft beginning
+        start = 0
+    loop = _loop(amplitudes[..., start:], max(1, round(frames)), BEATS)
+    made = image_from_amplitudes(loop, params)
+    save_image(made, folder / PICTURE)
+    made.resize(PREVIEW_SIZE, Image.Resampling.BILINEAR).save(folder / "preview.png", optimize=True)
+    return Result(
+        kind="picture", bpm=round(bpm, 1), seconds=round(BEATS * 60 / bpm, 3), digest=_digest(np.asarray(made), bpm)
+    )
+
+
+def _step_s(params: Any) -> float:
+    return float(params.hop() / params.sample_rate)
+
+
+def _digest(loop: NDArray[Any], bpm: float) -> str:
+    return hashlib.blake2b(loop.tobytes() + f"{loop.shape} {bpm:.1f}".encode(), digest_size=6).hexdigest()
+
+
+def main() -> None:
+    """Entry point of the process."""
+    source, folder, rules = Path(sys.argv[1]), Path(sys.argv[2]), msgspec.json.decode(sys.argv[3], type=Rules)
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # threads reserve memory
+    limit_process(rules)
+    try:
+        result = prepare(source, folder, rules)
+    except Refused as refused:
+        result = Result(status=refused.status, message=str(refused))
+    except MemoryError:
+        result = Result(status=413, message=f"file needs more memory than the {rules.memory_mb:g} MB allowed")
+    (folder / "result.json").write_bytes(msgspec.json.encode(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Uploaded seed images: receiving a file, having it decoded, keeping and dropping what came of it.
+
+Threading model
+  Event loop     every method; nothing here decodes or waits for the disk.
+  Threads        write what arrives, list and delete folders.
+  Worker         a process for each file (``upload_worker.py``), at most ``AT_ONCE``; killed when it takes too long, or
+                 when whoever uploads goes away.
+  close()        idempotent; deletes the folder unless it was configured to stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from riffstream.config import Config
+from riffstream.models.uploads import ABOUT, Upload, read_upload
+from riffstream.server.context import refuse
+from riffstream.server.limits import TokenBucket
+from riffstream.server.upload_worker import Result, Rules
+
+__all__ = ["UPLOADS", "TooLarge", "Uploads"]
+
+AT_ONCE = 2  # files being decoded; as many more wait
+ADDRESSES = 10_000
+RESULT_BYTES = 64 * 1024
+WORKER = (sys.executable, "-m", "riffstream.server.upload_worker")
+
+
+class TooLarge(web.HTTPClientError):
+    """413; aiohttp's own wants to word the message."""
+
+    status_code = 413
+
+
+class Uploads:
+    """See the module.
+
+    Args:
+        config: limits, and where uploads are kept.
+        command: starts a worker; tests put in others.
+
+    Attributes:
+        folder: what the generator reads.
+        entries: what is kept, the oldest first.
+    """
+
+    def __init__(self, config: Config, *, command: Sequence[str] = WORKER) -> None:
+        self.limits = config.limits
+        self.command = command
+        self._kept_for_good = bool(config.server.state_dir)
+        if self._kept_for_good:
+            self.folder = Path(config.server.state_dir).expanduser().resolve() / "seeds"
+            self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self.folder = Path(tempfile.mkdtemp(prefix="riffstream-seeds-"))
+        self.entries: OrderedDict[str, Upload] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._keeping = asyncio.Lock()
+        self._busy = 0
+        self._load()
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can be uploaded."""
+        return self.limits.uploads > 0
+
+    def public_limits(self) -> dict[str, float]:
+        """What a file may be, for clients."""
+        limits = self.limits
+        return {
+            "bytes": int(limits.upload_mb * 1e6),
+            "seconds": limits.upload_length_s,
+            "pixels": int(limits.upload_mpixels * 1e6),
+        }
+
+    def take_turn(self, address: str) -> None:
+        """Count an upload of an address. Raises 429 where it was one too many, 503 where others wait."""
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            bucket = self._buckets[address] = TokenBucket(self.limits.upload_interval_s, self.limits.upload_burst)
+        self._buckets.move_to_end(address)
+        if len(self._buckets) > ADDRESSES:
+            self._buckets.popitem(last=False)
+        if not bucket.take():
+            wait = bucket.wait_s()
+            allowed = f"{self.limits.upload_burst} at once, then one every {self.limits.upload_interval_s:g} s"
+            raise refuse(
+                web.HTTPTooManyRequests, "rate_limited", f"too many uploads; allowed: {allowed}", retry_after_s=wait
+            )
+        if self._busy >= 2 * AT_ONCE:
+            raise refuse(web.HTTPServiceUnavailable, "busy", "other files are being read", retry_after_s=5)
+
+    @contextlib.contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A folder for one upload, gone at the end."""
+        self._busy += 1
+        place = Path(tempfile.mkdtemp(prefix=".work-", dir=self.folder))
+        try:
+            yield place
+        finally:
+            self._busy -= 1
+            shutil.rmtree(place, ignore_errors=True)
+
+    async def make(self, source: Path, place: Path, title: str, bpm: float | None, used: Collection[str]) -> Upload:
+        """Have a file decoded and keep what comes of it.
+
+        Args:
+            source: the file as it came, in ``place``.
+            title: for people. bpm: as the user gave it.
+            used: names that are not to be dropped in favour of this one.
+
+        Raises:
+            HTTPException: 400, 413 or 415 with what is wrong with the file; 503 where everything kept is in use.
+        """
+        made = place / "made"
+        made.mkdir()
+        async with self._turns:
+            result = await self._decode(source, made, bpm)
+        if result.status != 201:
+            kind = {413: TooLarge, 415: web.HTTPUnsupportedMediaType}.get(result.status, web.HTTPBadRequest)
+            raise refuse(kind, "bad_request", result.message[:300])
+        entry = Upload(
+            name=f"upload-{result.digest}",
+            title=title,
+            bpm=round(result.bpm, 1),
+            seconds=result.seconds,
+            kind=result.kind,
+            at=time.time(),
+        )
+        await asyncio.to_thread(_finish, made, entry)
+        await self._keep(entry, made, used)
+        return entry
+
+    async def _decode(self, source: Path, made: Path, bpm: float | None) -> Result:
+        limits = self.limits
+        rules = Rules(
+            length_s=limits.upload_length_s,
+            pixels=limits.upload_mpixels * 1e6,
+            cpu_s=limits.upload_s,
+            memory_mb=limits.upload_memory_mb,
+            bpm=bpm,
+        )
+        process = await asyncio.create_subprocess_exec(
+            *self.command,
+            str(source),
+            str(made),
+            msgspec.json.encode(rules).decode(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            start_new_session=True,
+        )
+        late = False
+        try:
+            await asyncio.wait_for(process.wait(), limits.upload_s)
+        except TimeoutError:
+            late = True
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    if hasattr(os, "killpg"):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    else:
+                        process.kill()
+                await asyncio.shield(process.wait())
+        if late:
+            return Result(status=413, message=f"file takes too long to read; allowed: up to {limits.upload_s:g} s")
+        try:
+            path = made / "result.json"
+            if path.stat().st_size > RESULT_BYTES:
+                raise ValueError
+            return msgspec.json.decode(path.read_bytes(), type=Result)
+        except (OSError, ValueError):  # it ended before it could say why: a decoder crashed, or memory ran out
+            return Result(status=400, message="file cannot be decoded; it is damaged, or needs too much memory")
+
+    async def _keep(self, entry: Upload, made: Path, used: Collection[str]) -> None:
+        async with self._keeping:
+            if entry.name in self.entries:  # the same music again
+                self.entries.move_to_end(entry.name)
+                return
+            size = sum(file.stat().st_size for file in made.iterdir())
+            for name in self._to_drop(size, used):
+                await self.drop(name)
+            made.rename(self.folder / entry.name)
+            self.entries[entry.name] = entry
+            self._sizes[entry.name] = size
+
+    def _to_drop(self, size: int, used: Collection[str]) -> list[str]:
+        """The oldest unused ones that must go for one more of ``size`` bytes. Raises 503 where that is not enough."""
+        count, total = len(self.entries) + 1, sum(self._sizes.values()) + size
+        going: list[str] = []
+        for name in self.entries:
+            if count <= self.limits.uploads and total <= self.limits.uploads_mb * 1e6:
+                break
+            if name not in used:
+                going.append(name)
+                count, total = count - 1, total - self._sizes[name]
+        if count > self.limits.uploads or total > self.limits.uploads_mb * 1e6:
+            raise refuse(
+                web.HTTPServiceUnavailable, "busy", "every uploaded seed image is being played", retry_after_s=60
+            )
+        return going
+
+    async def drop(self, name: str) -> None:
+        """Forget an upload."""
+        self.entries.pop(name, None)
+        self._sizes.pop(name, None)
+        # Renamed first: the generator sees it whole or not at all.
+        going = self.folder / f".work-{name}"
+        with contextlib.suppress(OSError):
+            (self.folder / name).rename(going)
+        await asyncio.to_thread(shutil.rmtree, going, ignore_errors=True)
+
+    def _load(self) -> None:
+        """Find what an earlier run has left."""
+        found: list[Upload] = []
+        for path in sorted(self.folder.iterdir()):
+            if path.name.startswith(".work-"):
+                shutil.rmtree(path, ignore_errors=True)
+            elif (entry := read_upload(self.folder, path.name)) is not None:
+                found.append(entry)
+                self._sizes[entry.name] = sum(file.stat().st_size for file in path.iterdir())
+        for entry in sorted(found, key=lambda each: each.at):
+            self.entries[entry.name] = entry
+
+    async def close(self) -> None:
+        """Delete the folder, unless it is to stay."""
+        if not self._kept_for_good:
+            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+
+def _finish(made: Path, entry: Upload) -> None:
+    (made / "result.json").unlink()
+    (made / ABOUT).write_bytes(msgspec.json.encode(entry))
+
+
+UPLOADS = web.AppKey("riffstream-uploads", Uploads)

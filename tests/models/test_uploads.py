@@ -1,0 +1,97 @@
+"""What the generator makes of uploaded seed images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from riffstream.diffusion.journey import Journey
+from riffstream.diffusion.mini import MiniFamily
+from riffstream.models.seeds import SeedLibrary
+from riffstream.models.uploads import SeedSources, Upload, UploadedSeeds
+from riffstream.server.upload_worker import Rules, prepare
+from riffstream.spectrogram import audio_to_image
+from riffstream.spectrogram.image import save_image
+from riffstream.spectrogram.params import SpectrogramParams
+from tests.audio.signals import clicks
+
+NAME = "upload-0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def family() -> MiniFamily:
+    return MiniFamily.load(dtype=torch.float32)
+
+
+def keep(folder: Path, source: Path, bpm: float | None = None) -> None:
+    """What the server does with a file."""
+    (folder / NAME).mkdir(parents=True, exist_ok=True)
+    result = prepare(source, folder / NAME, Rules(bpm=bpm))
+    entry = Upload(name=NAME, title="x", bpm=result.bpm, seconds=result.seconds, kind=result.kind)
+    (folder / NAME / "seed.json").write_bytes(msgspec.json.encode(entry))
+
+
+def beats(mel: torch.Tensor) -> np.ndarray:
+    """Loudness of each 64th of a beat-synchronous clip, [8]: of its first quarter over the rest's."""
+    loud = mel.float().square().mean((0, 1)).reshape(8, 64)
+    return np.asarray(loud[:, :16].mean(1) / loud[:, 40:60].mean(1))
+
+
+@pytest.mark.parametrize("kind", ["wav", "riffusion.png", "mini.png"])
+@pytest.mark.parametrize("bpm", [93.0, 128.0])
+def test_beats_fall_on_the_models_grid_whatever_the_tempo(
+    tmp_path: Path, family: MiniFamily, kind: str, bpm: float
+) -> None:
+    wave = clicks(bpm, 8, first_s=0.5).T
+    if kind == "wav":
+        soundfile.write(tmp_path / "a", wave, 48_000, format="WAV")
+    else:
+        params = SpectrogramParams.riffusion() if kind == "riffusion.png" else SpectrogramParams.mini()
+        if kind == "riffusion.png":
+            wave = soundfile_resample(wave)
+        hop = None if kind == "riffusion.png" else params.hop(bpm)
+        save_image(audio_to_image(wave, params, hop=hop), tmp_path / "a.png")
+        (tmp_path / "a.png").rename(tmp_path / "a")
+    keep(tmp_path / "seeds", tmp_path / "a")
+    latents = UploadedSeeds(tmp_path / "seeds").load(NAME, family)
+    assert latents is not None
+    assert tuple(latents.shape) == family.latent_shape()
+    assert torch.isfinite(latents).all()
+    mel = family.decode_mel(latents[None])[0]
+    assert (beats(mel) > 2).all(), beats(mel)
+    library = SeedLibrary().latents("acid_jazz")
+    assert 0.4 < float(latents.square().mean().sqrt() / library.square().mean().sqrt()) < 2.5  # the model's own range
+
+
+def soundfile_resample(wave: np.ndarray) -> np.ndarray:
+    import soxr
+
+    return np.asarray(soxr.resample(wave, 48_000, 44_100))
+
+
+def test_names_are_asked_for_in_turn_and_vanish_with_their_folder(tmp_path: Path, family: MiniFamily) -> None:
+    soundfile.write(tmp_path / "a", clicks(120, 5).T, 48_000, format="WAV")
+    keep(tmp_path, tmp_path / "a")
+    sources = SeedSources(UploadedSeeds(tmp_path), SeedLibrary())
+    assert sources.load(NAME, family) is not None
+    assert sources.load("acid_jazz", family) is not None
+    for name in ("upload-ffffffffffff", "../seeds", "nothing"):
+        assert sources.load(name, family) is None
+    (tmp_path / NAME / "seed.json").unlink()
+    assert UploadedSeeds(tmp_path).load(NAME, family) is None
+
+
+def test_an_upload_is_what_clips_grow_from(tmp_path: Path, family: MiniFamily) -> None:
+    from riffstream.diffusion.clip import ClipRequest
+    from riffstream.diffusion.engine import Engine
+
+    soundfile.write(tmp_path / "a", clicks(120, 5).T, 48_000, format="WAV")
+    keep(tmp_path, tmp_path / "a")
+    engine = Engine(family, seeds=SeedSources(UploadedSeeds(tmp_path)), steps=2)
+    spec = Journey.single("jazz", seed_image=NAME, denoising=0.1).clip(0)
+    assert (beats(engine.render(ClipRequest(spec)).mel) > 1.5).all()
