@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+from aiohttp import ClientSession
 
 import riffstream
 from riffstream.client import RadioError
+from tests.audio.signals import clicks
 from tests.server.conftest import open_socket
 from tests.server.test_sockets import HELLO, Client
 
@@ -26,12 +31,13 @@ COMMAND = [sys.executable, "-m", "riffstream"]
 class Process:
     """A server with the test generator, and the address that it printed."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, **environment: str) -> None:
         self.popen = subprocess.Popen(
             [*COMMAND, "serve", "--port", "0", "--model", "tone", "--json", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ | environment,
         )
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
@@ -159,3 +165,46 @@ async def test_sigterm_under_load_says_bye_and_leaves_in_time() -> None:
     assert "Traceback" not in logged
     with pytest.raises(RadioError, match="cannot reach"):
         await riffstream.connect(process.url).__aenter__()
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def generator_of(url: str) -> int:
+    lines = fetch(f"{url}/metrics").splitlines()
+    return int(next(float(line.split()[1]) for line in lines if line.startswith("riffstream_generator_pid ")))
+
+
+def seed_image_of(url: str) -> str | None:
+    shown: dict[str, Any] = json.loads(fetch(f"{url}/api/stations/main"))
+    return shown["state"].get("seed_image")
+
+
+@pytest.mark.slow
+async def test_an_upload_plays_and_outlives_the_generator(tmp_path: Path) -> None:
+    target = io.BytesIO()
+    soundfile.write(target, clicks(125, 5).T, 48_000, format="FLAC")
+    target.seek(0)
+    process = await asyncio.to_thread(Process, "--model", "mini", TMPDIR=str(tmp_path))  # the last --model counts
+    try:
+        await welcome(process.url)
+        assert len(list(tmp_path.glob("riffstream-seeds-*"))) == 1
+        async with ClientSession() as session, session.post(f"{process.url}/api/seeds", data=target) as answer:
+            assert answer.status == 201, await answer.text()
+            name = (await answer.json())["name"]
+        async with riffstream.connect(process.url) as radio, asyncio.timeout(120):
+            first = await radio.steer("drums", seed_image=name, denoising=0.3)
+            assert seed_image_of(process.url) == name
+            pid = generator_of(process.url)
+            os.kill(pid, signal.SIGKILL)
+            again = await radio.steer("drums", seed=7, timeout_s=100)
+            assert (again.rev, seed_image_of(process.url)) == (first.rev + 1, name)
+            assert generator_of(process.url) != pid
+            with pytest.raises(RadioError, match="seed_image is 'upload-000000000000'"):
+                await radio.steer(seed_image="upload-000000000000", timeout_s=60)
+    finally:
+        code, _, logged = await asyncio.to_thread(process.end)
+    assert code == 0, logged
+    assert list(tmp_path.iterdir()) == []
