@@ -19,6 +19,7 @@ from riffstream.diffusion.mini_codec import Codec, CodecConfig, features_to_mel,
 from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_files import (
     load_module,
+    quantise,
     read_config,
     read_json,
     read_tensors,
@@ -155,18 +156,21 @@ class MiniFamily(Family):
     def save(self, folder: str | Path) -> None:
         """Write the checkpoint folder (all but ``tokenizer/``, which is copied by whoever assembles a model).
 
-        Denoiser and codec are stored in bfloat16, the codec's linear part in float32.
+        The denoiser's matrices are stored as int8 with a scale for each row, the codec in bfloat16, its linear part in
+        float32.
         """
         folder = Path(folder)
         if not (folder / "text_encoder").is_dir():
             self.text_encoder.save(folder / "text_encoder")
-        for name, module in (("denoiser", self.denoiser), ("codec", self.codec)):
+        buffers = {key for key, _ in self.codec.named_buffers()}
+        coded = self.codec.state_dict()
+        tensors = {key: value.float() if key in buffers else value.bfloat16() for key, value in coded.items()}
+        for name, module, stored in (
+            ("denoiser", self.denoiser, quantise(self.denoiser.state_dict())),
+            ("codec", self.codec, tensors),
+        ):
             assert isinstance(module, Denoiser | Codec)
-            buffers = {key for key, _ in module.named_buffers()}
-            tensors = {
-                key: value.float() if key in buffers else value.bfloat16() for key, value in module.state_dict().items()
-            }
-            write_tensors(folder / name / WEIGHTS, tensors)
+            write_tensors(folder / name / WEIGHTS, stored)
             write_config(folder / name, {"_class_name": PARTS[name], **asdict(module.config)})
         write_config(folder / "scheduler", {"_class_name": "RectifiedFlow", "prediction": "flow"}, "config.json")
         index = {

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from riffstream.errors import CheckpointError
 
-__all__ = ["load_module", "read_config", "read_json", "read_tensors", "write_config", "write_tensors"]
+__all__ = [
+    "load_module",
+    "quantise",
+    "read_config",
+    "read_json",
+    "read_tensors",
+    "row_scale",
+    "write_config",
+    "write_tensors",
+]
 
 T = TypeVar("T")
 
@@ -57,8 +66,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path.parent.name}/{path.name} cannot be read: {error}") from None
 
 
+def quantise(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices as int8 with one scale a row (``name`` and ``name.scale`` [rows] float32); all else as float16."""
+    stored: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if value.ndim == 2:
+            scale = value.float().abs().amax(dim=1).clamp_min(1e-12) / 127
+            stored[name] = (value.float() / scale[:, None]).round().to(torch.int8)
+            stored[f"{name}.scale"] = scale
+        else:
+            stored[name] = value.half()
+    return stored
+
+
+def row_scale(tensors: Mapping[str, Tensor], name: str, part: str) -> Tensor:
+    """The scale [rows] of an int8 matrix; CheckpointError when it is missing or of another length."""
+    scale, rows = tensors.get(f"{name}.scale"), len(tensors[name])
+    if scale is None or scale.shape != (rows,):
+        raise CheckpointError(f"{part}: tensor {name}.scale is missing or not [{rows}]")
+    return scale
+
+
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:
-    """Fill ``module`` with ``tensors``, in the module's own dtype; the names and shapes must agree exactly."""
+    """Fill ``module`` with ``tensors``, floats or as :func:`quantise` stores them, in the module's own dtype; the names
+    and shapes must agree exactly."""
+    small = {name for name, value in tensors.items() if value.dtype == torch.int8}
+    scaled = {name: tensors[name].float() * row_scale(tensors, name, part)[:, None] for name in small}
+    tensors = {**{name: tensors[name] for name in set(tensors) - {f"{name}.scale" for name in small}}, **scaled}
     own = module.state_dict()
     for name, value in own.items():
         if name not in tensors:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from riffstream.diffusion.family import TextEmbedding
-from riffstream.diffusion.mini_files import read_config, read_tensors, write_config, write_tensors
+from riffstream.diffusion.mini_files import quantise, read_config, read_tensors, row_scale, write_config, write_tensors
 from riffstream.errors import CheckpointError
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "Tokenizer",
     "WordPieceTokenizer",
     "from_bert",
-    "quantise",
 ]
 
 
@@ -102,19 +101,6 @@ def _shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def quantise(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices as int8 with one scale a row (``name`` and ``name.scale`` [rows] float32); vectors as float16."""
-    stored: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        if value.ndim == 2:
-            scale = value.float().abs().amax(dim=1).clamp_min(1e-12) / 127
-            stored[name] = (value.float() / scale[:, None]).round().to(torch.int8)
-            stored[f"{name}.scale"] = scale
-        else:
-            stored[name] = value.half()
-    return stored
-
-
 class MiniTextEncoder:
     """Prompts to token states.
 
@@ -146,9 +132,7 @@ class MiniTextEncoder:
             if tuple(value.shape) != shape:
                 raise CheckpointError(f"text_encoder: tensor {name} is {tuple(value.shape)}; expected {shape}")
             if value.dtype == torch.int8:
-                scale = weights.get(f"{name}.scale")
-                if scale is None or scale.shape != value.shape[:1]:
-                    raise CheckpointError(f"text_encoder: tensor {name}.scale is missing or not [{shape[0]}]")
+                scale = row_scale(weights, name, "text_encoder")
                 if name == "word":  # only the looked-up rows are made float: the table alone would take 47 MB
                     self._weights["word.scale"] = scale.to(self.device)
                     self._weights[name] = value.to(self.device)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from riffstream.diffusion.family import TextEmbedding
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.diffusion.mini_codec import Codec, CodecConfig, features_to_mel, mel_to_features
-from riffstream.diffusion.mini_text import ByteTokenizer, MiniTextEncoder, quantise
+from riffstream.diffusion.mini_files import quantise
+from riffstream.diffusion.mini_text import ByteTokenizer, MiniTextEncoder
 from riffstream.diffusion.prompts import parse_weights
 from riffstream.errors import CheckpointError, ParameterError
 
@@ -166,9 +167,19 @@ def test_folder_round_trip(folder: Path) -> None:
     tiny, loaded = MiniFamily.random(seed=3), MiniFamily.load(folder, dtype=torch.float32)
     x, text = torch.randn(1, *tiny.latent_shape()), tiny.encode_text(["jazz"])
     t = torch.tensor([0.5])
-    torch.testing.assert_close(loaded.denoise(x, t, text), tiny.denoise(x, t, text), atol=0.05, rtol=0.05)  # bfloat16
+    torch.testing.assert_close(loaded.denoise(x, t, text), tiny.denoise(x, t, text), atol=0.05, rtol=0.05)  # int8
     assert loaded.params == tiny.params
     assert loaded.defaults == tiny.defaults
+
+
+def test_stored_once_it_stays_the_same(folder: Path, tmp_path: Path) -> None:
+    loaded = MiniFamily.load(folder, dtype=torch.float32)
+    loaded.save(tmp_path / "again")
+    first, second = (
+        (part / "denoiser" / "diffusion_pytorch_model.safetensors").read_bytes()
+        for part in (folder, tmp_path / "again")
+    )
+    assert first == second
 
 
 @pytest.mark.parametrize("part", ["denoiser", "codec", "text_encoder", "tokenizer"])
