@@ -24,6 +24,7 @@ from riffstream.errors import RiffstreamError
 from riffstream.server import api, health, logs, pages, seeds
 from riffstream.server.access import is_public_address
 from riffstream.server.context import CONTEXT, Context
+from riffstream.server.doorman import DOORMAN, Doorman
 from riffstream.server.plain import plain_handler
 from riffstream.server.ports import Hub
 from riffstream.server.sockets import RESTARTING, socket_handler
@@ -41,6 +42,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
     app = web.Application(middlewares=[pages.middleware], client_max_size=BODY_BYTES)
     app[CONTEXT] = Context(config, hub)
     app[UPLOADS] = uploads
+    app[DOORMAN] = Doorman(config.limits.header_s, config.limits.connections)
     app.on_response_prepare.append(pages.add_headers)
     station = "{station:[a-z0-9][a-z0-9_-]*}"
     app.add_routes(
@@ -77,6 +79,7 @@ class Server:
         self.context = self.app[CONTEXT]
         self.url = ""
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
         self._expiry: asyncio.Task[None] | None = None
         self._asked = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
@@ -91,7 +94,7 @@ class Server:
             RiffstreamError: the address is in use or not ours.
         """
         server, limits = self.config.server, self.config.limits
-        raise_file_limit(limits.connections + 256)
+        raise_file_limit(2 * limits.connections + 256)  # as many may be at the door
         sock = _bind(server.host, server.port)
         self._runner = web.AppRunner(
             self.app,
@@ -102,7 +105,9 @@ class Server:
             shutdown_timeout=1.0,
         )
         await self._runner.setup()
-        await web.SockSite(self._runner, sock, backlog=BACKLOG).start()
+        assert self._runner.server is not None
+        accept = self.app[DOORMAN].guard(self._runner.server)
+        self._listening = await asyncio.get_running_loop().create_server(accept, sock=sock, backlog=BACKLOG)
         self.context.lag.start()
         self.url = f"http://{_shown(sock)}"
         await self.hub.start()
@@ -146,6 +151,8 @@ class Server:
                 await asyncio.gather(*(room.dismiss(RESTARTING) for room in rooms))
         for name in tuple(context.rooms):
             await context.close_room(name)
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self.url:

@@ -11,7 +11,8 @@ from typing import Any
 from aiohttp import web
 
 from riffstream import __version__
-from riffstream.server.context import CONTEXT, Context
+from riffstream.server.context import CONTEXT
+from riffstream.server.doorman import DOORMAN
 
 __all__ = ["routes"]
 
@@ -38,7 +39,7 @@ async def readyz(request: web.Request) -> web.Response:
 @routes.get("/metrics")
 async def metrics(request: web.Request) -> web.Response:
     """Everything that is counted."""
-    body = "\n".join(_lines(request.app[CONTEXT])) + "\n"
+    body = "\n".join(_lines(request.app)) + "\n"
     return web.Response(text=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
@@ -50,7 +51,8 @@ def resident_bytes() -> int:
         return 0
 
 
-def _lines(context: Context) -> Iterator[str]:
+def _lines(app: web.Application) -> Iterator[str]:
+    context = app[CONTEXT]
     yield from _metric("uptime_seconds", "gauge", {"": time.time() - context.started_at})
     yield from _metric("ready", "gauge", {"": float(context.hub.ready)})
     yield from _metric("connections", "gauge", {"": context.connections.open})
@@ -59,6 +61,7 @@ def _lines(context: Context) -> Iterator[str]:
     yield from _metric(
         "loop_lag_seconds", "gauge", {'stat="p95"': context.lag.p95_ms / 1000, 'stat="max"': context.lag.max_ms / 1000}
     )
+    yield from _metric("turned_away_total", "counter", {"": app[DOORMAN].turned_away})
     for name, count in sorted(context.counters.items()):
         yield from _metric(f"{name}_total", "counter", {"": count})
     generator = context.hub.health().get("generator", {})

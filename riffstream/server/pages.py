@@ -11,6 +11,7 @@ from aiohttp import web
 
 from riffstream.server import logs
 from riffstream.server.context import CONTEXT, refuse
+from riffstream.server.doorman import DOORMAN
 
 __all__ = ["client_folder", "embed_handler", "file_handler", "middleware"]
 
@@ -93,6 +94,7 @@ async def middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Errors as ``{code, message}``; nothing internal leaves the server."""
+    request.app[DOORMAN].let_in(request)
     try:
         return await handler(request)
     except web.HTTPException as error:

@@ -1,0 +1,59 @@
+"""Closes connections that open and then do not say what they want (slow headers), which aiohttp waits for.
+
+Threading model: everything runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import web
+
+__all__ = ["DOORMAN", "Doorman"]
+
+
+class Doorman:
+    """Watches each connection until its first whole request. After that aiohttp's own keep-alive timeout counts.
+
+    Args:
+        patience_s: until a connection's first request is complete.
+        most: connections without a request at once; with one more, the oldest of them is closed.
+
+    Attributes:
+        turned_away: connections closed so far.
+    """
+
+    def __init__(self, patience_s: float, most: int) -> None:
+        self.patience_s, self.most = patience_s, most
+        self.turned_away = 0
+        self._waiting: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
+
+    def guard(self, make: Callable[[], asyncio.BaseProtocol]) -> Callable[[], asyncio.BaseProtocol]:
+        """A protocol factory like ``make`` whose connections are watched."""
+
+        def accept() -> asyncio.BaseProtocol:
+            handler = make()
+            if len(self._waiting) >= self.most:
+                self._turn_away(next(iter(self._waiting)))
+            loop = asyncio.get_running_loop()
+            self._waiting[handler] = loop.call_later(self.patience_s, self._turn_away, handler)
+            return handler
+
+        return accept
+
+    def let_in(self, request: web.Request) -> None:
+        """A whole request has come: its connection is nobody's business here any longer."""
+        if (timer := self._waiting.pop(request.protocol, None)) is not None:
+            timer.cancel()
+
+    def _turn_away(self, handler: asyncio.BaseProtocol) -> None:
+        if (timer := self._waiting.pop(handler, None)) is not None:
+            timer.cancel()
+        transport = getattr(handler, "transport", None)
+        if transport is not None:  # else it has gone by itself
+            self.turned_away += 1
+            transport.abort()
+
+
+DOORMAN = web.AppKey("riffstream-doorman", Doorman)
