@@ -153,6 +153,8 @@ class Generator(_Checked):
         revision: of a hub id. lora: safetensors files, each with ``:weight`` if not 1.
         device, dtype: ``auto`` picks.
         sampler, steps, guidance, denoising: None: the model's own.
+        seed_image: of keyframes that name none: auto (the library's nearest loop), none (noise) or a name; None: the
+            model's own.
         max_batch: clips in one evaluation of the network.
         threads: CPU threads; 0: all cores but one.
         vocoder: how phases are found. vocoder_iterations: None: the method's own.
@@ -170,6 +172,7 @@ class Generator(_Checked):
     steps: int | None = _in(None, 1, 1000)
     guidance: float | None = _in(None, 0, 30)
     denoising: float | None = _in(None, 0, 1)
+    seed_image: str | None = None
     max_batch: int = _in(16, 1, 256)
     threads: int = _in(0, 0, 1024)
     vocoder: str = _in("pghi", choices=("pghi", "griffin-lim"))

@@ -89,7 +89,7 @@ _ALLOWED: Final[dict[str, str]] = {name: f"{low:g} to {high:.12g}" for name, (lo
     "if_rev": "a revision number, 0 or more",
     "v": "a whole number of 1 or more",
     "codecs": "up to 8 codec names; none: control messages only",
-    "seed_image": "the name of a seed image, 1 to 200 characters",
+    "seed_image": "the name of a seed image, auto or none; 1 to 200 characters",
 }
 
 Code = Literal[

@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--negative", default="", metavar="P", help="what to steer away from")
     what.add_argument("--seconds", type=float, metavar="N", help="length (30; with --replay, the log's own)")
     what.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise, 0 to 4294967295 (0)")
-    what.add_argument("--seed-image", metavar="NAME|FILE", help="start from a spectrogram or a sound")
+    what.add_argument(
+        "--seed-image",
+        metavar="NAME|FILE",
+        help="start from a loop, a spectrogram or a sound; auto: the nearest loop, none: noise",
+    )
     what.add_argument("--denoising", type=float, metavar="X", help="how far from the seed image: 0 to 1 (the model's)")
     what.add_argument("--guidance", type=float, metavar="X", help="how literally the prompt is taken: 0 to 30")
     what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240")

@@ -111,6 +111,13 @@ class SeedSources:
         """As each source's own ``load``; None where none knows the name."""
         return next((found for each in self.sources if (found := each.load(name, family)) is not None), None)
 
+    def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
+        """From the first source that can be searched; uploads are chosen by name alone."""
+        from riffstream.diffusion.seed_images import SeedSearch
+
+        library = next((each for each in self.sources if isinstance(each, SeedSearch)), None)
+        return [] if library is None else library.like(vector, family, beats=beats, count=count)
+
 
 def _of_audio(path: Path, family: Family) -> Tensor:
     """The loop's mel amplitudes [A, M, frames]. Where the model has a beat grid, 8 beats fill it; else the loop goes

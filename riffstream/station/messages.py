@@ -129,7 +129,7 @@ class Info(Struct, frozen=True, kw_only=True):
         hop: samples at 48 kHz from frame to frame where the tempo is not set.
         bpm: the model's tempo where none is set; None: unknown.
         continues: clips may continue one another.
-        steps, guidance, denoising: the model's defaults.
+        steps, guidance, denoising, seed_image: the model's defaults.
         weights: a fingerprint of the parameters, for logs; "" where there are none.
     """
 
@@ -142,6 +142,7 @@ class Info(Struct, frozen=True, kw_only=True):
     steps: int = 20
     guidance: float = 3.0
     denoising: float = 1.0
+    seed_image: str | None = None
     device: str = "cpu"
     weights: str = ""
 

@@ -275,6 +275,7 @@ def _info(family: Family, frames: int) -> Info:
         steps=defaults.steps,
         guidance=defaults.guidance,
         denoising=defaults.denoising,
+        seed_image=defaults.seed_image,
         device=str(family.device),
         weights=_fingerprint(family),
     )
@@ -313,7 +314,7 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
         lora=tuple(options.get("lora") or ()),
         progress=False,
     )
-    given = {name: options[name] for name in ("guidance", "denoising") if options.get(name) is not None}
+    given = {name: options[name] for name in ("guidance", "denoising", "seed_image") if options.get(name) is not None}
     if given:
         family.defaults = replace(family.defaults, **given)
     if options.get("steps"):

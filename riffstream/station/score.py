@@ -128,13 +128,16 @@ class Score:
             negative=spec.start.negative,
             seed=spec.start.seed,
             seed_image=spec.start.seed_image,
-            denoising=None if spec.start.denoising is None else round(spec.denoising(self.info.denoising), 4),
+            denoising=None if spec.start.denoising is None else round(self._denoising(spec), 4),
             guidance=None if spec.start.guidance is None else round(spec.guidance(self.info.guidance), 4),
             bpm=_rounded(self.tempo(spec, math.floor(beat + 1e-6))),  # a ramp is told beat by beat
             key=self.transposition(spec),
             paused=paused,
             steered=self.steered,
         )
+
+    def _denoising(self, spec: ClipSpec) -> float:
+        return spec.denoising(self.info.denoising, seed_image=self.info.seed_image)
 
     def _settled(self, beat: float) -> Score:
         """The same score with ramps that have ended as constants, so that equal scores compare equal."""
@@ -170,7 +173,7 @@ class Score:
         if steer.seed_image is not UNSET:
             score = replace(score, seed_image=None if steer.seed_image is None else (steer.seed_image,))
         if steer.denoising is not UNSET:
-            score = replace(score, denoising=ramp(spec.denoising(self.info.denoising), steer.denoising))
+            score = replace(score, denoising=ramp(self._denoising(spec), steer.denoising))
         if steer.guidance is not UNSET:
             score = replace(score, guidance=ramp(spec.guidance(self.info.guidance), steer.guidance))
         if steer.bpm is not UNSET:
