@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.diffusion.keyframe import AUTO, NONE
+from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
+from riffstream.models.seeds import SEEDS_FOLDER, SeedLibrary
 from riffstream.training import measures
 
 if TYPE_CHECKING:
     from riffstream.diffusion.engine import Engine
     from riffstream.diffusion.family import Family
+    from riffstream.diffusion.seed_images import SeedSource
     from riffstream.training.data import Corpus
     from riffstream.training.probe import Probe
 
@@ -85,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         corpus,
         probe,
         held_out=Corpus(args.held_out) if args.held_out else None,
+        library=_library(args.model),
         clips=args.clips,
         drift_clips=args.drift_clips,
         steps=args.steps,
@@ -103,12 +107,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _library(model: str) -> SeedLibrary | None:
+    """The model's own seeds, or the shipped ones."""
+    folder = Path(model) / "seeds"
+    try:
+        return SeedLibrary(folder if folder.is_dir() else SEEDS_FOLDER)
+    except CheckpointError:
+        return None
+
+
 def evaluate(
     family: Family,
     corpus: Corpus,
     probe: Probe,
     *,
     held_out: Corpus | None = None,
+    library: SeedSource | None = None,
     clips: int = 192,
     drift_clips: int = 64,
     steps: int | None = None,
@@ -123,6 +137,8 @@ def evaluate(
         corpus: what the model and the probe learned from; its held-out songs give the prompts, unless there is
         held_out: a corpus of songs that nobody learned from (another seed).
         probe: the judge.
+        library: the seed library that the model plays with. Where its default is to start from the nearest loop, clips
+            from noise alone and those loops alone are measured as well.
         clips: prompts to render; drift_clips: length of the continued stream; the rest as in ``ClipRequest``.
         seed: of prompts and noise.
         quiet: no progress bars.
@@ -139,7 +155,7 @@ def evaluate(
     if family.beats is None:
         raise RiffstreamError("this evaluation needs a beat-synchronous model (mini), not Stable Diffusion")
     rng = np.random.default_rng(seed)
-    engine = Engine(family, steps=steps)
+    engine = Engine(family, steps=steps, seeds=library)
     source = held_out or corpus
     unseen = list(range(len(source))) if held_out else corpus.split("held_out")
     if not unseen:
@@ -148,7 +164,8 @@ def evaluate(
     # Prompts from at most half of the clips: the other half is the Fréchet distance's reference.
     chosen = drawn[: min(clips, len(drawn) // 2)]
     begin = time.perf_counter()
-    made = _render(engine, source, chosen, rng, guidance, quiet)
+    prompts = [str(rng.choice(source.captions(i))) for i in chosen]
+    made = _render(engine, source, chosen, prompts, guidance, quiet)
     elapsed = time.perf_counter() - begin
     music = sum(8 * 60 / source.bpm(i) * source.beats(i) / 8 for i in chosen)
     real = _take(source, chosen, source.mel)
@@ -160,7 +177,11 @@ def evaluate(
         made.instruments[1:] + made.instruments[:1],
         made.features,
     )
-    rows = {"real": real, "codec only": coded, "generated": made, "shuffled captions": shuffled}
+    rows = {"real": real, "codec only": coded, "generated": made}
+    if library is not None and family.defaults.seed_image == AUTO:
+        rows["from noise alone"] = _render(engine, source, chosen, prompts, guidance, quiet, seed_image=NONE)
+        rows["nearest loop alone"] = _render(engine, source, chosen, prompts, guidance, quiet, denoising=0.0)
+    rows["shuffled captions"] = shuffled
     others = _take(source, drawn[len(chosen) : 2 * len(chosen)], source.mel)
     reference = probe.listen(others.features)[0]
     report: dict[str, Any] = {
@@ -189,13 +210,19 @@ def evaluate(
 
 
 def _render(
-    engine: Engine, corpus: Corpus, chosen: Sequence[int], rng: np.random.Generator, guidance: float | None, quiet: bool
+    engine: Engine,
+    corpus: Corpus,
+    chosen: Sequence[int],
+    prompts: list[str],
+    guidance: float | None,
+    quiet: bool,
+    **start: Any,
 ) -> Generated:
+    """One clip of each prompt; ``start``: ``seed_image`` and ``denoising``, the model's own by default."""
     from tqdm import tqdm
 
     from riffstream.training import trials
 
-    prompts = [str(rng.choice(corpus.captions(i))) for i in chosen]
     tickets = {}
     mels: list[np.ndarray | None] = [None] * len(chosen)
     bar = tqdm(total=len(chosen), desc="rendering", disable=quiet)
@@ -203,7 +230,7 @@ def _render(
     while waiting or engine.pending:
         while waiting and engine.pending < 16:
             place = waiting.pop()
-            request = trials.request(prompts[place], place, guidance, frames=64 * corpus.beats(chosen[place]))
+            request = trials.request(prompts[place], place, guidance, frames=64 * corpus.beats(chosen[place]), **start)
             engine.submit(request)
             tickets[id(request)] = (place, request)
         for clip in engine.tick():

@@ -17,9 +17,18 @@ from riffstream.training.probe import Probe, probe_features
 __all__ = ["diversity", "drift", "interpolation", "request"]
 
 
-def request(prompt: str, seed: int, guidance: float | None, **rest: Any) -> ClipRequest:
-    """A clip of one prompt and one seed; ``rest`` as in ``ClipRequest``."""
-    keyframe = Keyframe.of(prompt, seed=seed, guidance=guidance)
+def request(
+    prompt: str,
+    seed: int,
+    guidance: float | None,
+    *,
+    seed_image: str | None = None,
+    denoising: float | None = None,
+    **rest: Any,
+) -> ClipRequest:
+    """A clip of one prompt and one seed; ``seed_image`` and ``denoising`` as in ``Keyframe``, ``rest`` as in
+    ``ClipRequest``."""
+    keyframe = Keyframe.of(prompt, seed=seed, guidance=guidance, seed_image=seed_image, denoising=denoising)
     return ClipRequest(spec=ClipSpec(keyframe, keyframe, 0.0, 0), **rest)
 
 

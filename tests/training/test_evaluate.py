@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.errors import CheckpointError, RiffstreamError
+from riffstream.models.seeds import SeedEntry, SeedLibrary
 from riffstream.training import measures
 from riffstream.training.corpus import CorpusOptions, build_corpus
 from riffstream.training.data import Corpus
@@ -130,6 +133,21 @@ def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, probe: 
         assert 1 <= shares["clips"] <= report["clips"]
         assert 0 <= shares["generated"] <= 1
     assert "shuffled captions" in table
+
+
+def test_a_model_with_a_library_is_measured_with_and_without_it(small: Corpus, probe: Probe, tmp_path: Path) -> None:
+    family = MiniFamily.random()
+    family.defaults = replace(family.defaults, seed_image="auto")
+    loop = family.encode_mel(torch.from_numpy(small.mel(0))[None])
+    entry = SeedEntry("loop", small.style(0), (), "a loop", 100.0, 8)
+    SeedLibrary.write(tmp_path, [entry], loop, family.text_encoder.sentences(["a loop"]))
+    library = SeedLibrary(tmp_path)
+    told = {"held_out": small, "library": library, "clips": 8, "drift_clips": 0, "steps": 2, "quiet": True}
+    report = evaluate(family, small, probe, **told)
+    assert list(report["rows"])[2:] == ["generated", "from noise alone", "nearest loop alone", "shuffled captions"]
+    # One loop for all prompts: as many hits as prompts of its style, and no spread of level.
+    assert report["rows"]["nearest loop alone"]["loudness_spread_db"] < 0.01
+    assert report["rows"]["from noise alone"]["loudness_db"] != report["rows"]["generated"]["loudness_db"]
 
 
 def test_a_corpus_without_held_out_songs_says_so(small: Corpus, probe: Probe) -> None:
