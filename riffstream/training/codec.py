@@ -81,18 +81,23 @@ def detail_loss(made: Tensor, wanted: Tensor) -> Tensor:
 
     The error of single points is smallest where a network blurs what it cannot know. This one is smallest where the
     *amount* of flicker is right, around each place and at each scale, whatever its course (the idea of texture losses:
-    Portilla & Simoncelli 2000).
+    Portilla & Simoncelli 2000). A network that pays it with the same dots in every patch is caught by looking at each
+    place of a patch over all patches of a row: neither the error's mean nor the energies may stand out there.
     """
-    total = made.new_zeros(())
     weight = _weight(wanted)
-    for one, other in zip(_wavelet(made), _wavelet(wanted), strict=True):
+    error = _fold(weight * (made - wanted), PATCH).mean(-2)
+    total = 2 * error.abs().mean()
+    for octave, (one, other) in enumerate(zip(_wavelet(made), _wavelet(wanted), strict=True), 1):
         weight = F.avg_pool2d(weight, 2)
         places = F.avg_pool2d(weight, POOL)[:, :, None]
         total = total + (places * (_rms(one) - _rms(other)).abs()).mean()
+        folded = [_folded_rms(weight[:, :, None] * bands.square(), PATCH >> octave) for bands in (one, other)]
+        total = total + (folded[0] - folded[1]).abs().mean()
     return total
 
 
 POOL = 4  # cells over which the energy of a band is averaged
+PATCH = 16  # frames of a codec patch
 
 
 def _weight(wanted: Tensor) -> Tensor:
@@ -117,6 +122,16 @@ def _rms(bands: Tensor) -> Tensor:
     return (energy.view(b, sides, kinds, height // POOL, width // POOL) + 1e-4).sqrt()
 
 
+def _fold(x: Tensor, period: int) -> Tensor:
+    """[..., T] to [..., T / period, period]."""
+    return x.reshape(*x.shape[:-1], -1, period)
+
+
+def _folded_rms(energy: Tensor, period: int) -> Tensor:
+    """[B, 2, 3, h, period]: root mean square over the columns that are ``period`` apart."""
+    return (_fold(energy, period).mean(-2) + 1e-4).sqrt()
+
+
 @torch.no_grad()
 def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict[str, float]:
     """Errors on up to ``count`` windows of ``songs``, also of the linear part alone (``pca_...``).
@@ -124,7 +139,8 @@ def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict
     ``level_db``: mean absolute error of the level; ``loud_db``: where it is 30 dB and more over the floor;
     ``balance_db``: of the stereo balance there; ``variance``: share of the level's variance that is kept;
     ``detail_db``: how the local energy of the finest wavelet bands stands to the original's, on average over loud
-    places (below 0: blurred).
+    places (below 0: blurred); ``pattern_db``: how far the level at each place of a patch lies from the original's,
+    averaged over all patches of a row (the same dots in every patch would show here).
     """
     config = codec.config
     linear = Codec(config)
@@ -136,7 +152,7 @@ def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict
     result: dict[str, float] = {}
     windows = [song_features(song, config, [len(song.captions) // 2]) for song in songs[:count]]
     for prefix, model in (("", codec.eval()), ("pca_", linear.to(codec.basis.device))):
-        sums = torch.zeros(8, dtype=torch.float64)
+        sums = torch.zeros(9, dtype=torch.float64)
         for features in windows:
             wanted = features.to(codec.basis.device)
             made = model.decode(model.encode(wanted))
@@ -150,15 +166,17 @@ def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict
                     error[:, 0].abs().mean(), error[:, 0].abs()[loud].sum(), error[:, 1].abs()[loud].sum(),
                     loud.sum(), error[:, 0].square().mean(), centred.square().mean(),
                     ((fine[0] - fine[1]).mean(2, keepdim=True) * places).sum(), places.sum(),
+                    _fold(error[:, 0], PATCH).mean(-2).abs().mean(),
                 ],
                 dtype=torch.float64,
             )  # fmt: skip
-        level, loud_level, loud_balance, n_loud, squares, variance, detail, n_places = sums.tolist()
+        level, loud_level, loud_balance, n_loud, squares, variance, detail, n_places, pattern = sums.tolist()
         n_loud = max(n_loud, 1.0)
         result[f"{prefix}level_db"] = level / len(windows) * config.span_db
         result[f"{prefix}loud_db"] = loud_level / n_loud * config.span_db
         result[f"{prefix}balance_db"] = loud_balance / n_loud * config.span_db / config.balance
         result[f"{prefix}variance"] = 1 - squares / variance
+        result[f"{prefix}pattern_db"] = pattern / len(windows) * config.span_db
         result[f"{prefix}detail_db"] = detail / max(n_places, 1.0)
     return result
 
