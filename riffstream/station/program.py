@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -349,6 +349,8 @@ class Program:
 
     def _begin(self, cue: Cue) -> None:
         """A cue has begun to be played."""
+        if self._heard and cue.rev < self._heard[-1][0].rev:  # music from before a pause goes on after it
+            cue = replace(cue, rev=self._heard[-1][0].rev)
         take = self._takes.get(cue.take) if cue.take is not None else None
         entry: dict[str, Any] = {
             "pos": cue.pos,
