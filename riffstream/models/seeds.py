@@ -66,6 +66,12 @@ class SeedLibrary:
             raise CheckpointError(f"{folder}/seeds.json cannot be read: {error}") from None
         self._places = {entry.name: place for place, entry in enumerate(self.entries)}
 
+    @classmethod
+    def of(cls, model: str | Path) -> SeedLibrary:
+        """The library beside a checkpoint's weights, in its folder ``seeds``, or the embedded model's own."""
+        folder = Path(model) / "seeds"
+        return cls(folder if (folder / "seeds.json").is_file() else SEEDS_FOLDER)
+
     @property
     def names(self) -> list[str]:
         """All names, in the library's order."""

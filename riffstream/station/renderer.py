@@ -323,7 +323,7 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
         family,
         max_batch=options.get("max_batch", 16),
         sampler=options.get("sampler"),
-        seeds=_seeds(options.get("uploads")),
+        seeds=_seeds(options.get("model", "mini"), options.get("uploads")),
         files=files,
         overlap=OVERLAP,
     )
@@ -338,8 +338,8 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     return ModelRenderer(engine, vocoder)
 
 
-def _seeds(uploads: str | None = None) -> SeedSources:
+def _seeds(model: str, uploads: str | None = None) -> SeedSources:
     sources: list[SeedLibrary | UploadedSeeds] = [] if uploads is None else [UploadedSeeds(Path(uploads))]
     with contextlib.suppress(CheckpointError):  # a build without the library still plays prompts
-        sources.append(SeedLibrary())
+        sources.append(SeedLibrary.of(model))
     return SeedSources(*sources)

@@ -19,7 +19,7 @@ import numpy as np
 
 from riffstream.diffusion.keyframe import AUTO, NONE
 from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
-from riffstream.models.seeds import SEEDS_FOLDER, SeedLibrary
+from riffstream.models.seeds import SeedLibrary
 from riffstream.training import measures
 
 if TYPE_CHECKING:
@@ -108,10 +108,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _library(model: str) -> SeedLibrary | None:
-    """The model's own seeds, or the shipped ones."""
-    folder = Path(model) / "seeds"
     try:
-        return SeedLibrary(folder if folder.is_dir() else SEEDS_FOLDER)
+        return SeedLibrary.of(model)
     except CheckpointError:
         return None
 

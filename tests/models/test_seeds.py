@@ -115,3 +115,9 @@ def test_shipped_library_finds_what_is_asked() -> None:
     }.items():
         names = " ".join(entry.name for entry, _ in library.nearest(prompt, encoder, 5))
         assert style in names, (prompt, names)
+
+
+def test_a_models_own_library_goes_before_the_shipped_one(library: SeedLibrary, tmp_path: Path) -> None:
+    (tmp_path / "seeds").symlink_to(library.folder)
+    assert SeedLibrary.of(tmp_path).names == library.names
+    assert SeedLibrary.of("mini").names == SeedLibrary().names
