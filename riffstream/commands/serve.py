@@ -40,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises RiffstreamError on bad settings, a busy port or a model that fails."""
     from riffstream.config import load_config
     from riffstream.server.app import loop_factory
+    from riffstream.station.memory import fix_thresholds
 
+    fix_thresholds(own_pages_kb=128, keep_kb=1024)
     if args.port is not None and not 0 <= args.port <= 65535:
         raise ParameterError("--port", args.port, "0 to 65535")
     config = load_config(

@@ -20,6 +20,7 @@ from typing import Final
 
 from riffstream.errors import RiffstreamError
 from riffstream.station.channel import Channel
+from riffstream.station.memory import fix_thresholds
 from riffstream.station.messages import (
     Cancel,
     Configure,
@@ -48,6 +49,8 @@ EXIT_MEMORY: Final = 4  # out of memory
 
 def main() -> None:
     """Entry point of the process (``python -m riffstream.station.generator``): configure, load, serve."""
+    # A clip's tensors are up to 4 MB: from the heap they cost no page faults, and the heap's end is not worth giving back.
+    fix_thresholds(own_pages_kb=4096, keep_kb=65536)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides
     channel = _channel()
     commands: queue.SimpleQueue[ToGenerator] = queue.SimpleQueue()

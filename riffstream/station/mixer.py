@@ -60,6 +60,11 @@ class Mixer:
         self._coming: deque[Cue] = deque()
 
     @property
+    def fading(self) -> bool:
+        """Whether a crossfade is under way."""
+        return self._fade is not None
+
+    @property
     def coming(self) -> tuple[Cue, ...]:
         """Cues whose place has not been reached."""
         return tuple(self._coming)

@@ -379,9 +379,13 @@ class Program:
                 del self._takes[ident]
 
     def trim(self) -> None:
-        """Forget audio that can neither be heard nor repeated any more."""
-        for cue in (self.mixer.current, *self.mixer.coming):
-            take = self._takes.get(cue.take) if cue.take is not None and cue.kind == "take" else None
-            if take is not None and cue is self.mixer.current and self.frozen is None:
-                keep = round(take.beats.slope * take.score.info.beats) + 2 * self.fade + SAMPLE_RATE
-                take.tape.trim(self.mixer.position + cue.offset - keep)
+        """Forget audio that can neither be heard nor repeated any more; when it was heard stays known for a while."""
+        now = self.mixer.current
+        if now.take is not None and now.kind == "take" and self.frozen is None and (take := self._takes.get(now.take)):
+            keep = round(take.beats.slope * take.score.info.beats) + 2 * self.fade + SAMPLE_RATE
+            take.tape.trim(self.mixer.position + now.offset - keep)
+        if self.mixer.fading:
+            return
+        for _, past in self._heard:
+            if past is not None and past.ident not in self._takes and past is not self.lead:
+                past.tape.trim(past.tape.end)

@@ -18,7 +18,8 @@ class PcmRing:
     """
 
     def __init__(self, samples: int) -> None:
-        self._data = np.zeros((samples, 2), np.int16)
+        # Written at once: pages that are only promised would come later, and look like a leak.
+        self._data = np.full((samples, 2), 0, np.int16)
         self.end = 0
 
     @property

@@ -7,6 +7,7 @@ a saved log ``end``. ``riffstream render --replay LOG`` makes the same samples f
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,12 +20,14 @@ from riffstream.errors import MediaError
 __all__ = ["SteeringLog", "read_log"]
 
 KEPT: Final = 50_000  # entries in memory: half a day or more
+KEPT_BYTES: Final = 4 * 2**20  # ... and what they may take; entries are alike, and 25 bytes each when compressed
+PAGE: Final = 256  # entries compressed together
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class SteeringLog:
-    """Collects entries; keeps the newest in memory and, where asked, all of them in a file.
+    """Collects entries; keeps the newest in memory, compressed, and, where asked, all of them in a file.
 
     Args:
         station: its name.
@@ -34,7 +37,9 @@ class SteeringLog:
     def __init__(self, station: str, file: str | Path | None = None) -> None:
         self.station = station
         self._header = b""
-        self._lines: deque[bytes] = deque(maxlen=KEPT)
+        self._pages: deque[bytes] = deque()  # PAGE lines each, compressed
+        self._page_bytes = 0
+        self._lines: list[bytes] = []  # those of the page that is not full
         self._dropped = 0
         self._file: IO[bytes] | None = None
         if file:
@@ -42,6 +47,11 @@ class SteeringLog:
                 self._file = Path(file).open("wb", buffering=0)  # noqa: SIM115  (closed in close())
             except OSError as error:
                 raise MediaError(f"steering log {file}: {error}") from None
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the entries in memory take."""
+        return self._page_bytes + sum(map(len, self._lines))
 
     def header(self, values: Mapping[str, Any]) -> None:
         """Write the first entry."""
@@ -51,10 +61,16 @@ class SteeringLog:
     def add(self, entry: str, values: Mapping[str, Any]) -> None:
         """Append an entry; ``values`` may hold message structs and dataclasses."""
         line = _encoder.encode({"entry": entry, **values})
-        if len(self._lines) == KEPT:
-            self._dropped += 1
         self._lines.append(line)
         self._write(line)
+        if len(self._lines) == PAGE:
+            page = zlib.compress(b"\n".join(self._lines))
+            self._lines.clear()
+            self._pages.append(page)
+            self._page_bytes += len(page)
+        while len(self._pages) > KEPT // PAGE or self._page_bytes > KEPT_BYTES:
+            self._page_bytes -= len(self._pages.popleft())
+            self._dropped += PAGE
 
     def _write(self, line: bytes) -> None:
         if self._file is not None:
@@ -66,7 +82,9 @@ class SteeringLog:
             yield self._header.decode()
         if self._dropped:
             yield _encoder.encode({"entry": "dropped", "entries": self._dropped}).decode()
-        for line in list(self._lines):
+        for page in tuple(self._pages):
+            yield from zlib.decompress(page).decode().split("\n")
+        for line in tuple(self._lines):
             yield line.decode()
         if end is not None:
             yield _encoder.encode({"entry": "end", "sample_pos": end}).decode()

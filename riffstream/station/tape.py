@@ -5,6 +5,7 @@ A *source* gives samples by its own count (local samples). Pure numpy; one threa
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final, Protocol
 
 import numpy as np
@@ -30,42 +31,51 @@ class Source(Protocol):
 class Tape:
     """Append-only audio of a take; the far past can be trimmed.
 
+    It lies in blocks of one size, so that takes that come and go leave no holes in the memory of a process that runs
+    for weeks.
+
     Attributes:
         begin, end: local samples between which it can be read.
     """
 
-    def __init__(self) -> None:
-        self._data: Pcm = np.zeros((0, 2), np.float32)
-        self._used = 0
-        self.begin = 0
+    BLOCK: Final = 24_000
 
-    @property
-    def end(self) -> int:
-        return self.begin + self._used
+    def __init__(self) -> None:
+        self._blocks: deque[Pcm] = deque()
+        self._first = 0  # local sample of the first block's first
+        self.begin = 0
+        self.end = 0
 
     def append(self, pcm: Pcm) -> None:
         """Add [n, 2] at the end."""
-        need = self._used + len(pcm)
-        if need > len(self._data):
-            grown = np.empty((max(need, 2 * len(self._data), 48_000), 2), np.float32)
-            grown[: self._used] = self._data[: self._used]
-            self._data = grown
-        self._data[self._used : need] = pcm
-        self._used = need
+        done = 0
+        while done < len(pcm):
+            place = (self.end - self._first) % self.BLOCK
+            if place == 0 and self.end - self._first == len(self._blocks) * self.BLOCK:
+                self._blocks.append(np.empty((self.BLOCK, 2), np.float32))
+            m = min(self.BLOCK - place, len(pcm) - done)
+            self._blocks[-1][place : place + m] = pcm[done : done + m]
+            done += m
+            self.end += m
 
     def trim(self, before: int) -> None:
-        """Forget what lies before a local sample. Space is given back in steps, so that trimming stays cheap."""
-        drop = min(before, self.end) - self.begin
-        if drop > self._used // 2 and drop > 48_000:
-            self._data = self._data[drop : self._used].copy()
-            self._used -= drop
-            self.begin += drop
+        """Forget what lies before a local sample."""
+        self.begin = max(self.begin, min(before, self.end))
+        while self._blocks and self._first + self.BLOCK <= self.begin:
+            self._blocks.popleft()
+            self._first += self.BLOCK
 
     def read(self, start: int, n: int) -> Pcm:
         """Samples [start, start + n). Raises IndexError outside [begin, end)."""
         if start < self.begin or start + n > self.end:
             raise IndexError(f"samples {start} to {start + n} of a tape that holds {self.begin} to {self.end}")
-        return self._data[start - self.begin : start - self.begin + n]
+        parts = []
+        while n > 0:
+            number, place = divmod(start - self._first, self.BLOCK)
+            parts.append(self._blocks[number][place : place + n])
+            start += len(parts[-1])
+            n -= len(parts[-1])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
 
 
 class Loop:
