@@ -90,6 +90,18 @@ export class SpectrumRing {
   }
 
   /**
+   * A copy of the columns from `first` up to, not including, `end`; null unless all of them are still, and already, here.
+   * @param {number} first
+   * @param {number} end
+   */
+  between(first, end) {
+    if (end <= first || end > this.latest + 1 || first <= this.latest - COLUMNS) return null;
+    const levels = new Uint8Array((end - first) * ROWS);
+    for (let c = first; c < end; c++) levels.set(this.levels.subarray((c % COLUMNS) * ROWS, (c % COLUMNS) * ROWS + ROWS), (c - first) * ROWS);
+    return levels;
+  }
+
+  /**
    * Store what an AnalyserNode hears now, for transports whose samples we never see; columns that passed since the last
    * call get the same.
    * @param {Float32Array} db

@@ -20,7 +20,8 @@ CONTROLS = {"button", "slider", "textbox", "combobox", "tab", "radio", "link", "
 
 # Contrast of every visible text with the colour behind it (WCAG 2: 4.5, or 3 for large text), where that is plain.
 _CONTRAST = """() => {
-  const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return [m[0], m[1], m[2], m[3] ?? 1]; };
+  const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); const unit = c.startsWith("color(") ? 255 : 1;
+    return [unit * m[0], unit * m[1], unit * m[2], m[3] ?? 1]; };
   const linear = (x) => ((x /= 255) <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
   const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   const bad = [];

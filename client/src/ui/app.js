@@ -1,18 +1,14 @@
 // @ts-check
-/** The page: wires the player to its elements. Each panel lives in a module of its own. */
+/** The page: wires the player to its elements. Each panel lives in a module of its own, most of them fetched when opened. */
 import { Player } from "../player.js";
 import { promptLine } from "../protocol.js";
-import { mountDebug } from "./debug.js";
-import { byId, make, toast } from "./dom.js";
-import { mountHistory, mountQueue } from "./history.js";
+import { byId, make, slide, toast } from "./dom.js";
+import { mountHistory } from "./history.js";
 import { mountKeys } from "./keys.js";
-import { mountMixer } from "./mixer.js";
-import { mountPad } from "./pad.js";
+import { offerLink, readLink } from "./link.js";
 import { mountPicture } from "./picture.js";
 import { mountScreen, mountTabs } from "./screen.js";
-import { mountSeeds } from "./seeds.js";
-import { mountShare, readLink } from "./share.js";
-import { mountSound } from "./sound.js";
+import { mountSound, mountVolume } from "./sound.js";
 import { makeSteering } from "./steering.js";
 import { SUGGESTIONS } from "./suggestions.js";
 
@@ -34,6 +30,8 @@ const STATUS = {
 /** What a moment brings and takes again is not worth a word. */
 const FLEETING = new Set(["behind", "buffering"]);
 const FLEETING_MS = 400;
+const KEPT_CLIPS = 16;
+const IDEAS = 8;
 
 /**
  * @typedef {object} App
@@ -42,8 +40,9 @@ const FLEETING_MS = 400;
  * @property {() => any} heard             the `now` that belongs to what is heard
  * @property {() => number} beatsPerBar
  * @property {import("../visualiser.js").Marker[]} markers
+ * @property {any[]} clips                 the `now` of each clip that was heard, newest first
  * @property {(change: import("../protocol.js").Steer, label: string, quiet?: boolean) => Promise<boolean>} steer
- * @property {(update: () => void) => void} onChange   called when state, role or limits change
+ * @property {(update: () => void) => void} onChange   called at once, and when state, role or limits change
  * @property {() => void} changed
  */
 
@@ -81,14 +80,23 @@ const app = {
   beatsPerBar: () => (player.welcome?.caps?.beats_per_clip === 6 ? 3 : 4),
   markers,
   steer: steering.steer,
-  onChange: (update) => updates.push(update),
+  clips: [],
+  onChange: (update) => {
+    updates.push(update);
+    update();
+    queueMicrotask(guard); // once what was just built is on the page
+  },
   changed: () => {
     for (const update of updates) update();
-    // Whoever may not steer sees it all, and cannot move it.
-    for (const control of document.querySelectorAll(".steers")) /** @type {HTMLInputElement} */ (control).disabled = !player.maySteer;
-    byId("readonly", HTMLElement).hidden = player.maySteer || !player.welcome;
+    guard();
   },
 };
+
+/** Whoever may not steer sees it all, and cannot move it. */
+function guard() {
+  for (const control of document.querySelectorAll(".steers")) /** @type {HTMLInputElement} */ (control).disabled = !player.maySteer;
+  byId("readonly", HTMLElement).hidden = player.maySteer || !player.welcome;
+}
 
 // Play and status --------------------------------------------------------------------------------------------------
 
@@ -140,7 +148,8 @@ function showNow() {
   meta.textContent = parts.join("  ·  ");
   if (line === shownPrompt) return;
   shownPrompt = line;
-  nowLine.textContent = line;
+  // The lesser parts of a mix are set in a lighter hand.
+  nowLine.replaceChildren(...line.split(" + ").map((part, i) => (i ? make("i", { textContent: ` + ${part}` }) : part)));
   document.title = `${line} · riffstream`;
   if ("mediaSession" in navigator) {
     const src = picture.artwork();
@@ -166,6 +175,10 @@ function followNow() {
   while (coming.length && (position === null || !player.wanted || coming[0].sample_pos <= position)) {
     const before = heard && promptLine(heard.state.prompts);
     heard = coming.shift();
+    if (app.clips[0]?.clip !== heard.clip || app.clips[0]?.rev !== heard.rev) {
+      app.clips.unshift(heard);
+      app.clips.length = Math.min(app.clips.length, KEPT_CLIPS);
+    }
     const line = promptLine(heard.state.prompts);
     if (before !== null && before !== line && !markers.some((m) => Math.abs(m.samplePos - heard.sample_pos) < 24000)) {
       markers.push({ samplePos: heard.sample_pos, label: line, pending: false });
@@ -192,13 +205,19 @@ const promptForm = byId("prompt-form", HTMLFormElement);
 const promptBox = byId("prompt", HTMLInputElement);
 byId("suggestions", HTMLDataListElement).append(...SUGGESTIONS.map((text) => make("option", { value: text })));
 
+/** @param {string} text */
+function playPrompt(text) {
+  if (!player.wanted) player.play();
+  steering.steer({ prompts: [{ text, weight: 1 }] }, text);
+}
 promptForm.addEventListener("submit", (event) => {
   event.preventDefault();
   const text = promptBox.value.trim();
-  if (!text) return promptBox.focus();
-  if (!player.wanted) player.play();
-  steering.steer({ prompts: [{ text, weight: 1 }] }, text);
+  if (text) playPrompt(text);
+  else promptBox.focus();
 });
+const ideas = [...SUGGESTIONS].sort(() => Math.random() - 0.5).slice(0, IDEAS);
+byId("ideas", HTMLElement).append(...ideas.map((text) => make("button", { type: "button", className: "ghost steers", textContent: text, onclick: () => playPrompt(text) })));
 
 async function randomPrompt() {
   let text = SUGGESTIONS[Math.floor(Math.random() * SUGGESTIONS.length)];
@@ -228,14 +247,14 @@ async function listStations() {
   /** @type {{id: string, title?: string}[]} */
   let listed = [];
   try {
-    const headers = player.token ? { Authorization: `Bearer ${player.token}` } : undefined;
-    const answer = await fetch(player.url("/api/stations"), { headers });
+    const answer = await fetch(player.url("/api/stations"), { headers: player.headers });
     listed = (await answer.json()).stations ?? [];
   } catch {
     // The one that we came for can still be played.
   }
   if (!listed.some((s) => s.id === player.station)) listed.unshift({ id: player.station });
   stations.replaceChildren(...listed.map(({ id, title }) => make("option", { value: id, textContent: title || id, selected: id === player.station })));
+  byId("stations", HTMLElement).hidden = listed.length < 2; // no choice, no switch
 }
 
 // Start -----------------------------------------------------------------------------------------------------------------------
@@ -245,16 +264,48 @@ const picture = mountPicture(app, () => {
   steering.tick();
 });
 const screen = mountScreen(player, query.has("kiosk") || embedded !== null);
-mountTabs();
+const { toggleMute } = mountVolume(player);
 mountSound(app, byId("panel-sound", HTMLElement));
-mountMixer(app, byId("panel-mix", HTMLElement));
-mountPad(app, byId("panel-pad", HTMLElement));
-mountSeeds(app, byId("panel-seeds", HTMLElement));
-mountQueue(app, byId("queue", HTMLElement));
 const past = mountHistory(app, byId("history", HTMLElement), byId("undo", HTMLButtonElement));
-mountDebug(app, byId("debug", HTMLButtonElement), byId("debug-panel", HTMLElement));
-mountShare(app, { button: byId("share", HTMLButtonElement), dialog: byId("share-dialog", HTMLDialogElement), link, tune });
-mountKeys({ togglePlay, randomPrompt, undo: past.undo, ...picture, ...screen });
+const panel = (/** @type {string} */ id) => byId(id, HTMLElement);
+const tabs = mountTabs({
+  "panel-mix": async () => (await import("./mixer.js")).mountMixer(app, panel("panel-mix")),
+  "panel-pad": async () => (await import("./pad.js")).mountPad(app, panel("panel-pad")),
+  "panel-seeds": async () => (await import("./seeds.js")).mountSeeds(app, panel("panel-seeds"), () => tabs.open("panel-seeds")),
+  "panel-queue": async () => (await import("./queue.js")).mountQueue(app, panel("queue")),
+});
+// A file may be dropped anywhere; who looks after it is fetched when one comes in sight.
+addEventListener("dragenter", () => tabs.load("panel-seeds"), { once: true });
+
+/**
+ * What is fetched when it is first needed; a failure is told, and tried again the next time.
+ * @template T
+ * @param {() => Promise<T>} load
+ * @returns {() => Promise<T|null>}
+ */
+function lazily(load) {
+  /** @type {Promise<T|null>|null} */
+  let loaded = null;
+  return () =>
+    (loaded ??= load().catch((error) => {
+      loaded = null;
+      toast(`This part did not load: ${error.message}`, { error: true });
+      return null;
+    }));
+}
+
+const debugButton = byId("debug", HTMLButtonElement);
+const numbers = panel("debug-panel");
+const debug = lazily(async () => (await import("./debug.js")).mountDebug(app, numbers, picture.ring));
+debugButton.addEventListener("click", async () => {
+  numbers.hidden = !numbers.hidden;
+  debugButton.setAttribute("aria-expanded", String(!numbers.hidden));
+  (await debug())?.(!numbers.hidden);
+});
+const share = lazily(async () => (await import("./share.js")).mountShare(app, byId("share-dialog", HTMLDialogElement)));
+byId("share", HTMLButtonElement).addEventListener("click", async () => (await share())?.());
+offerLink(app, link, tune);
+mountKeys({ togglePlay, randomPrompt, undo: past.undo, toggleMute, ...picture, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());
@@ -262,6 +313,7 @@ if ("mediaSession" in navigator) {
 }
 // A browser that held the sound back lets it out after any click or key.
 for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => player.state === "blocked" && player.play());
+addEventListener("input", ({ target }) => target instanceof HTMLInputElement && target.type === "range" && slide(target));
 addEventListener("online", () => player.nudge());
 document.addEventListener("visibilitychange", () => !document.hidden && player.nudge());
 

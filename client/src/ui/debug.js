@@ -1,17 +1,44 @@
 // @ts-check
-/** Numbers for those who want them: clips, events, buffer, drift, latency, transport; copied as JSON. */
+/** Numbers for those who want them: buffer, drift, latency, transport; clips with their pictures; all as JSON. */
+import { paletteWords } from "../palette.js";
+import { SAMPLE_RATE, promptLine } from "../protocol.js";
+import { COLUMN_SAMPLES, ROWS } from "../spectrum.js";
 import { make, toast } from "./dom.js";
 
 const KEPT = 16;
+const PICTURES = 8;
+const EVERY_MS = 500;
+
+/**
+ * The picture of what lies between two places on the sample clock, a pixel for each 10 ms and each row; null where the
+ * ring no longer, or not yet, holds all of it.
+ * @param {import("../spectrum.js").SpectrumRing} ring
+ * @param {number} from
+ * @param {number} to
+ * @param {import("../palette.js").Theme} theme
+ */
+export function clipPicture(ring, from, to, theme) {
+  const columns = ring.between(Math.ceil(from / COLUMN_SAMPLES), Math.floor(to / COLUMN_SAMPLES));
+  if (!columns) return null;
+  const width = columns.length / ROWS;
+  const image = new ImageData(width, ROWS);
+  const words = new Uint32Array(image.data.buffer);
+  const colours = paletteWords(theme);
+  for (let x = 0; x < width; x++) for (let r = 0; r < ROWS; r++) words[(ROWS - 1 - r) * width + x] = colours[columns[x * ROWS + r]];
+  return image;
+}
 
 /**
  * @param {import("./app.js").App} app
- * @param {HTMLButtonElement} button
  * @param {HTMLElement} panel
+ * @param {import("../spectrum.js").SpectrumRing} ring
+ * @returns {(on: boolean) => void} shows it or hides it
  */
-export function mountDebug(app, button, panel) {
+export function mountDebug(app, panel, ring) {
   const { player } = app;
-  const text = make("pre", { tabIndex: 0, role: "region", "aria-label": "Numbers as JSON" });
+  const figures = make("dl", { className: "figures" });
+  const clipList = make("ol", { className: "clips" });
+  const eventLog = make("pre", { tabIndex: 0, role: "region", "aria-label": "Events" });
   const copy = () =>
     (navigator.clipboard?.writeText(JSON.stringify(numbers(), null, 2)) ?? Promise.reject()).then(
       () => toast("Copied"),
@@ -22,17 +49,14 @@ export function mountDebug(app, button, panel) {
       make("button", { type: "button", className: "ghost", textContent: "Copy as JSON", onclick: copy }),
       make("a", { className: "ghost", href: player.url("/api/schema"), textContent: "Protocol schema" }),
       make("a", { className: "ghost", href: player.url("/metrics"), textContent: "Server metrics" })),
-    text);
+    figures,
+    make("h3", { textContent: "Clips" }),
+    make("p", { className: "quiet", textContent: "Pictures are this page's own analysis of the sound that it received, from one clip's start to the next one's." }),
+    clipList,
+    make("h3", { textContent: "Events" }), eventLog);
 
   /** @type {any[]} */
-  const clips = [];
-  /** @type {any[]} */
   const events = [];
-  player.addEventListener("now", (event) => {
-    const { rev, clip, alpha, sample_pos, beat, state } = /** @type {CustomEvent} */ (event).detail;
-    clips.unshift({ clip, rev, alpha, sample_pos, beat, seed: state.seed, prompts: state.prompts });
-    clips.length = Math.min(clips.length, KEPT);
-  });
   for (const name of ["event", "state"]) {
     player.addEventListener(name, (event) => {
       events.unshift({ at: new Date().toISOString(), .../** @type {CustomEvent} */ (event).detail });
@@ -53,7 +77,7 @@ export function mountDebug(app, button, panel) {
     read_rate_ppm: Math.round((player.report.rate - 1) * 1e6),
     underruns: player.report.underruns,
     overruns: player.report.overruns,
-    skips: player.report.skips ?? 0,
+    skips: player.report.skips,
     first_sound_ms: Math.round(player.firstSoundMs),
     output_latency_ms: Math.round(1000 * (player.context?.outputLatency ?? 0)),
     round_trip_ms: Math.round(player.counters.latencyMs),
@@ -62,20 +86,67 @@ export function mountDebug(app, button, panel) {
     lost_frames: player.counters.lost,
     decode_errors: player.counters.decodeErrors,
     events,
-    clips,
+    clips: app.clips.map(({ rev, clip, alpha, sample_pos, beat, state }) => ({ clip, rev, alpha, sample_pos, beat, seed: state.seed, seed_image: state.seed_image, prompts: state.prompts })),
   });
+
+  /** @type {Map<any, {canvas: HTMLCanvasElement, done: boolean, item: HTMLElement, words: HTMLElement}>} */
+  const shown = new Map();
+  /** @param {any} clip @param {any} next the `now` after it, or null */
+  function show(clip, next) {
+    const entry = shown.get(clip) ?? { canvas: make("canvas", { width: 1, height: ROWS, role: "img" }), done: false, item: make("li"), words: make("div") };
+    if (!shown.has(clip)) {
+      shown.set(clip, entry);
+      entry.item.append(entry.canvas, entry.words);
+    }
+    const line = promptLine(clip.state.prompts);
+    const end = next?.sample_pos ?? Math.min(player.position ?? 0, ring.latest * COLUMN_SAMPLES);
+    if (!entry.done) {
+      const image = clipPicture(ring, clip.sample_pos, end, document.documentElement.dataset.theme === "light" ? "light" : "dark");
+      if (image) {
+        Object.assign(entry.canvas, { width: image.width });
+        entry.canvas.getContext("2d")?.putImageData(image, 0, 0);
+      }
+      entry.canvas.hidden = entry.canvas.width < 2; // it was over before this panel could see it
+      entry.canvas.setAttribute("aria-label", `Spectrogram of clip ${clip.clip}: ${line}`);
+      entry.done = next !== null;
+      const { seed, seed_image: image_name } = clip.state;
+      entry.words.replaceChildren(
+        make("p", { textContent: line }),
+        make("small", { textContent: [`clip ${clip.clip}`, `alpha ${clip.alpha.toFixed(2)}`, `seed ${seed}`, image_name, `rev ${clip.rev}`].filter(Boolean).join(" · ") }),
+        make("small", { textContent: `${(clip.sample_pos / SAMPLE_RATE).toFixed(2)} s, ${next ? `${((end - clip.sample_pos) / SAMPLE_RATE).toFixed(2)} s long` : "playing"}` }),
+        next && image ? make("button", { type: "button", className: "plain", textContent: "Save picture", "aria-label": `Save the picture of clip ${clip.clip}`, onclick: () => save(entry.canvas, clip.clip) }) : "");
+    }
+    return entry.item;
+  }
+
+  /** @param {HTMLCanvasElement} canvas @param {number} clip */
+  function save(canvas, clip) {
+    canvas.toBlob((blob) => {
+      if (!blob) return;
+      const href = URL.createObjectURL(blob);
+      make("a", { href, download: `${player.station}-clip-${clip}.png` }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 60000);
+    });
+  }
+
+  function update() {
+    const { events: happened, clips: _, ...plain } = numbers();
+    figures.replaceChildren(...Object.entries(plain).map(([name, value]) =>
+      make("div", {}, make("dt", { textContent: name.replaceAll("_", " ") }), make("dd", { textContent: String(value ?? "–") }))));
+    const clips = app.clips.slice(0, PICTURES);
+    const items = clips.map((clip, index) => show(clip, clips[index - 1] ?? null));
+    if (items.some((item, index) => clipList.children[index] !== item) || clipList.childElementCount !== items.length) clipList.replaceChildren(...items);
+    for (const clip of shown.keys()) if (!clips.includes(clip)) shown.delete(clip);
+    eventLog.textContent = happened.map(({ at, type, ...rest }) => `${at.slice(11, 23)}  ${JSON.stringify(rest)}`).join("\n") || "none yet";
+  }
 
   /** @type {ReturnType<typeof setInterval>|undefined} */
   let timer;
-  button.addEventListener("click", () => {
-    panel.hidden = !panel.hidden;
-    button.setAttribute("aria-expanded", String(!panel.hidden));
+  return (on) => {
     clearInterval(timer);
-    if (!panel.hidden) {
-      const show = () => (text.textContent = JSON.stringify(numbers(), null, 2));
-      show();
-      timer = setInterval(show, 500);
-      panel.scrollIntoView({ block: "nearest" });
-    }
-  });
+    if (!on) return;
+    update();
+    timer = setInterval(update, EVERY_MS);
+    panel.scrollIntoView({ block: "nearest" });
+  };
 }

@@ -41,3 +41,39 @@ export function toast(text, options = {}) {
   byId("toasts", HTMLElement).append(note);
   setTimeout(() => note.remove(), options.error ? 8000 : 4000);
 }
+
+/**
+ * Move a slider, and the coloured part of its track, which runs from its zero (or its low end) to the thumb.
+ * @param {HTMLInputElement} slider
+ * @param {number|string} [value]
+ */
+export function slide(slider, value = slider.value) {
+  slider.value = String(value);
+  const [low, high] = [Number(slider.min), Number(slider.max)];
+  slider.style.setProperty("--p", String((Number(slider.value) - low) / (high - low)));
+  slider.style.setProperty("--z", String(Math.max(0, -low) / (high - low)));
+}
+
+/**
+ * What is called often and done at most once an interval; the last call always counts.
+ * @param {() => void} act
+ * @param {() => number} everyMs
+ */
+export function paced(act, everyMs) {
+  let doneAt = -Infinity;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      doneAt = performance.now();
+      act();
+    }, Math.max(60, doneAt + everyMs() - performance.now()));
+  };
+}
+
+/**
+ * How often a hand on a fader may ask for a change, ms: what the station allows, and no more than can be meant.
+ * @param {import("../player.js").Player} player
+ */
+export const steerEveryMs = (player) => Math.max(500, 1000 * (player.welcome?.limits?.steer_interval_s ?? 2));

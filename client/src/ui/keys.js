@@ -1,12 +1,13 @@
 // @ts-check
 /** The keyboard, and the page that explains it. */
-import { byId, make } from "./dom.js";
+import { byId, make, slide } from "./dom.js";
 
 const KEYS = [
   ["space", "play or pause"],
   ["/", "type a prompt"],
   ["r", "random prompt"],
   ["u", "undo the last change"],
+  ["m", "mute"],
   ["↑ ↓", "tempo up or down"],
   ["← →", "key down or up"],
   ["1 2 3 4", "changes come now, on the beat, the bar, the clip"],
@@ -19,7 +20,7 @@ const KEYS = [
 ];
 
 /**
- * @param {{togglePlay: () => void, randomPrompt: () => void, undo: () => void, toggleView: () => void,
+ * @param {{togglePlay: () => void, randomPrompt: () => void, undo: () => void, toggleMute: () => void, toggleView: () => void,
  *   toggleTheme: () => void, toggleFullScreen: () => void}} actions
  */
 export function mountKeys(actions) {
@@ -27,7 +28,7 @@ export function mountKeys(actions) {
   const list = make("dl", { className: "keys" });
   for (const [key, what] of KEYS) list.append(make("dt", {}, make("kbd", { textContent: key })), make("dd", { textContent: what }));
   dialog.append(make("h2", { id: "help-title", textContent: "Keys" }), list,
-    make("form", { method: "dialog", className: "row" }, make("button", { className: "ghost", textContent: "Close" })));
+    make("form", { method: "dialog" }, make("button", { className: "icon", textContent: "✕", "aria-label": "Close" })));
   const help = () => dialog.showModal();
   byId("help", HTMLButtonElement).addEventListener("click", help);
 
@@ -35,7 +36,7 @@ export function mountKeys(actions) {
   const nudge = (id, step) => {
     const input = byId(id, HTMLInputElement);
     if (input.disabled) return;
-    input.value = String(Number(input.value) + step);
+    slide(input, Number(input.value) + step);
     input.dispatchEvent(new Event("input"));
     input.dispatchEvent(new Event("change"));
   };
@@ -45,6 +46,7 @@ export function mountKeys(actions) {
     "/": () => byId("prompt", HTMLInputElement).focus(),
     r: actions.randomPrompt,
     u: actions.undo,
+    m: actions.toggleMute,
     v: actions.toggleView,
     t: actions.toggleTheme,
     f: actions.toggleFullScreen,

@@ -1,11 +1,9 @@
 // @ts-check
 /** The X/Y pad: a point between four prompts. */
-import { make } from "./dom.js";
+import { make, paced, steerEveryMs } from "./dom.js";
 
 const CORNERS = ["top left", "top right", "bottom left", "bottom right"];
 const START = ["ambient pads, calm and wide", "driving techno with an acid bass line", "solo piano, gentle and sad", "funky bass line with tight drums"];
-/** As fast as a hand can mean it, and within what a station accepts. */
-const SEND_EVERY_MS = 2000;
 
 /**
  * Bilinear weights of the four corners; they add up to 1.
@@ -23,33 +21,27 @@ export function cornerWeights(x, y) {
  */
 export function mountPad(app, panel) {
   const texts = CORNERS.map((corner, index) =>
-    make("input", { type: "text", className: "pad-text steers", value: START[index], maxLength: 300, "aria-label": `Prompt at the ${corner}` }));
+    make("input", { type: "text", className: "field steers", value: START[index], maxLength: 300, "aria-label": `Prompt at the ${corner}`, onchange: () => send() }));
   const dot = make("div", { className: "pad-dot" });
-  const pad = make("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "Blend of four prompts; move with the arrow keys" }, dot);
+  const shares = CORNERS.map(() => make("output", { "aria-hidden": "true" }));
+  const pad = make("div", { className: "pad", tabIndex: 0, role: "application", "aria-label": "Blend of four prompts; move with the arrow keys" }, ...shares, dot);
   panel.append(make("div", { className: "pad-wrap" }, texts[0], texts[1], pad, texts[2], texts[3]));
 
   let x = 0.5;
   let y = 0.5;
-  let sentAt = 0;
-  /** @type {ReturnType<typeof setTimeout>|undefined} */
-  let timer;
-  const send = () => {
-    clearTimeout(timer);
-    const wait = Math.max(0, sentAt + SEND_EVERY_MS - Date.now());
-    timer = setTimeout(() => {
-      sentAt = Date.now();
-      const prompts = cornerWeights(x, y)
-        .map((weight, index) => ({ text: texts[index].value.trim(), weight: Math.round(weight * 1000) / 1000 }))
-        .filter((p) => p.text && p.weight >= 0.02);
-      if (prompts.length) app.steer({ prompts }, "a blend");
-    }, wait);
-  };
+  const send = paced(() => {
+    const prompts = cornerWeights(x, y)
+      .map((weight, index) => ({ text: texts[index].value.trim(), weight: Math.round(weight * 1000) / 1000 }))
+      .filter((p) => p.text && p.weight >= 0.02);
+    if (prompts.length) app.steer({ prompts }, "a blend");
+  }, () => steerEveryMs(app.player));
   /** @param {number} newX @param {number} newY */
   const move = (newX, newY) => {
     x = Math.max(0, Math.min(1, newX));
     y = Math.max(0, Math.min(1, newY));
     dot.style.left = `${100 * x}%`;
     dot.style.top = `${100 * y}%`;
+    cornerWeights(x, y).forEach((weight, index) => (shares[index].textContent = `${Math.round(100 * weight)} %`));
   };
   move(x, y);
   /** @param {PointerEvent} event */

@@ -127,6 +127,7 @@ export function mountPicture(app, tick) {
 
   requestAnimationFrame(draw);
   return {
+    ring,
     toggleView,
     toggleTheme,
     /** The last ten seconds as a picture, for the system's media controls. */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Full screen, kiosk and the tabs. */
+/** Full screen, kiosk, and the tabs, whose panels are fetched when they are first opened. */
 import { byId, toast } from "./dom.js";
 
 /**
@@ -28,16 +28,33 @@ export function mountScreen(player, alwaysKiosk) {
   return { toggleFullScreen };
 }
 
-export function mountTabs() {
+/**
+ * @param {Record<string, () => Promise<unknown>|void>} panels what to do when a tab is opened for the first time, by the
+ *   panel's id
+ */
+export function mountTabs(panels) {
   const tabs = [...document.querySelectorAll('[role="tab"]')].map((t) => /** @type {HTMLButtonElement} */ (t));
+  const panelOf = (/** @type {HTMLButtonElement} */ tab) => tab.getAttribute("aria-controls") ?? "";
+  /** @param {string} id */
+  async function load(id) {
+    const mount = panels[id];
+    delete panels[id];
+    try {
+      await mount?.();
+    } catch (error) {
+      panels[id] = mount; // the next click tries again
+      toast(`This part did not load: ${error.message}`, { error: true });
+    }
+  }
   /** @param {HTMLButtonElement} chosen */
   function open(chosen) {
     for (const tab of tabs) {
       const selected = tab === chosen;
       tab.setAttribute("aria-selected", String(selected));
       tab.tabIndex = selected ? 0 : -1;
-      byId(tab.getAttribute("aria-controls") ?? "", HTMLElement).hidden = !selected;
+      byId(panelOf(tab), HTMLElement).hidden = !selected;
     }
+    load(panelOf(chosen));
   }
   for (const [index, tab] of tabs.entries()) {
     tab.addEventListener("click", () => open(tab));
@@ -50,4 +67,9 @@ export function mountTabs() {
       tabs[other].focus();
     });
   }
+  return {
+    load,
+    /** @param {string} id of a panel */
+    open: (id) => tabs.filter((tab) => panelOf(tab) === id).forEach(open),
+  };
 }

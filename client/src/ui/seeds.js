@@ -1,36 +1,63 @@
 // @ts-check
-/** The seed gallery, and a file of one's own. */
-import { make, toast } from "./dom.js";
+/** The seed gallery, and files of one's own. */
+import { palette } from "../palette.js";
+import { make } from "./dom.js";
+
+/** What a seed's picture means: white is silence, and nothing is darker than this. */
+const DARKEST = 0.28;
+const STEPS = 16;
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * @typedef {object} Seed
+ * @property {string} name
+ * @property {string} [title]
+ * @property {string} [style]
+ * @property {string} [caption]
+ * @property {string[]} [tags]
+ * @property {number|null} [bpm]
+ * @property {string} [preview]
+ */
 
 /**
  * @param {import("./app.js").App} app
  * @param {HTMLElement} panel
+ * @param {() => void} open brings the panel to the front
  */
-export function mountSeeds(app, panel) {
+export function mountSeeds(app, panel, open) {
   const { player } = app;
-  const gallery = make("div", { className: "gallery" });
-  const filter = make("input", { type: "search", className: "field", placeholder: "Find a seed image", "aria-label": "Find a seed image", oninput: () => show() });
-  const file = make("input", { type: "file", id: "seed-file", className: "sr steers", accept: "image/*,audio/*" });
-  const drop = make("label", { className: "drop", for: "seed-file", textContent: "Drop a spectrogram image or an audio file here, or choose one" });
-  panel.append(make("div", { className: "mix" }, make("div", { className: "row" }, filter), gallery, file, drop));
-
-  /** @type {{name: string, tags?: string[], preview?: string}[]} */
+  /** @type {Seed[]} */
   let seeds = [];
-  let takesFiles = false; // whether this server accepts a seed image of one's own
+  let takesFiles = false; // whether this server accepts files
+  const filter = make("input", { type: "search", className: "field", placeholder: "Find a seed by name, style or instrument", "aria-label": "Find a seed image", oninput: () => show() });
+  const gallery = make("div", { className: "gallery" });
+  const file = make("input", { type: "file", id: "seed-file", className: "sr steers", accept: "image/*,audio/*", onchange: () => file.files?.[0] && upload(file.files[0]) });
+  const drop = make("label", { className: "drop", for: "seed-file" }, make("b", { textContent: "Choose a file" }), "or drop one anywhere: a song, a recording, a spectrogram");
+  const news = make("div", { role: "status" });
+  panel.append(colours(), make("div", { className: "mix" }, make("div", { className: "row" }, filter), file, drop, news, gallery));
   drop.hidden = file.hidden = true;
-  const show = () => {
+
+  function show() {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const chosen = app.state()?.seed_image ?? null;
-    const shown = seeds.filter((s) => words.every((w) => `${s.name} ${(s.tags ?? []).join(" ")}`.toLowerCase().includes(w)));
-    gallery.replaceChildren(...shown.map((seed) =>
-      make("button", {
-        type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(seed.name === chosen),
-        title: (seed.tags ?? []).join(", "),
-        onclick: () => app.steer({ seed_image: seed.name === chosen ? null : seed.name }, seed.name === chosen ? "no seed image" : seed.name),
-      },
-      make("img", { src: player.url(seed.preview ?? `/api/seeds/${encodeURIComponent(seed.name)}.png`), alt: "", loading: "lazy" }),
-      make("span", { textContent: seed.name }))));
-  };
+    const text = (/** @type {Seed} */ s) => [s.name, s.title, s.style, s.caption, ...(s.tags ?? [])].join(" ").toLowerCase();
+    const found = seeds.filter((s) => words.every((w) => text(s).includes(w)));
+    gallery.replaceChildren(...found.map((seed) => tile(seed, seed.name === chosen)));
+    if (!found.length) gallery.append(make("p", { className: "empty", textContent: seeds.length ? "No seed is called that." : "This server has no seed library." }));
+  }
+
+  /** @param {Seed} seed @param {boolean} chosen */
+  function tile(seed, chosen) {
+    const title = seed.title || seed.name.replaceAll("_", " ");
+    return make("button", {
+      type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(chosen), title: seed.caption ?? "",
+      onclick: () => app.steer({ seed_image: chosen ? null : seed.name }, chosen ? "no seed image" : title),
+    },
+    make("img", { src: player.url(seed.preview ?? `/api/seeds/${encodeURIComponent(seed.name)}.png`), alt: "", loading: "lazy", decoding: "async" }),
+    make("span", { textContent: title }),
+    make("small", { textContent: seed.bpm ? `${Math.round(seed.bpm)} bpm` : "" }));
+  }
+
   let shownFor = "";
   app.onChange(() => {
     const key = `${app.state()?.seed_image}|${player.maySteer}`;
@@ -40,48 +67,121 @@ export function mountSeeds(app, panel) {
     }
   });
 
-  const load = async () => {
+  async function load() {
     try {
-      const answer = await fetch(player.url("/api/seeds"));
+      const answer = await fetch(player.url("/api/seeds"), { headers: player.headers });
       if (!answer.ok) throw new Error(answer.statusText);
       const listed = await answer.json();
       seeds = listed.seeds ?? [];
       takesFiles = listed.uploads === true;
-      drop.hidden = file.hidden = !takesFiles;
-      show();
     } catch {
-      gallery.replaceChildren(make("p", { className: "quiet", textContent: "This server has no seed library." }));
+      seeds = [];
     }
-  };
+    drop.hidden = file.hidden = !takesFiles;
+    show();
+  }
 
   /** @param {File} chosen */
-  const upload = async (chosen) => {
+  async function upload(chosen) {
+    open();
+    const bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${chosen.name}` });
+    const line = make("p", { textContent: `Sending ${chosen.name}` });
+    const stop = make("button", { type: "button", className: "ghost", textContent: "Cancel", onclick: () => request.abort() });
+    const note = make("div", { className: "upload" }, line, bar, make("div", { className: "row" }, stop));
+    news.replaceChildren(note);
+    drop.hidden = true;
+    const request = new XMLHttpRequest(); // fetch does not tell how much of a body has left
+    try {
+      const seed = await send(request, chosen, (share) => {
+        if (share < 1) bar.value = share;
+        else {
+          bar.removeAttribute("value"); // no telling how long it takes
+          line.textContent = `Listening to ${chosen.name}`;
+        }
+      });
+      await load();
+      if (!seeds.some((s) => s.name === seed.name)) seeds.unshift(seed);
+      show();
+      note.replaceWith(make("div", { className: "upload" }, make("p", {}, make("strong", { textContent: seed.title || seed.name }), " is a seed now.")));
+      await app.steer({ seed_image: seed.name }, seed.title || seed.name);
+    } catch (error) {
+      note.classList.add("error");
+      note.replaceChildren(make("p", { role: "alert", textContent: error.name === "AbortError" ? `${chosen.name} was not sent.` : `${chosen.name}: ${error.message}` }));
+    }
+    drop.hidden = !takesFiles;
+    file.value = ""; // the same file may be tried again
+  }
+
+  /**
+   * @param {XMLHttpRequest} request
+   * @param {File} chosen
+   * @param {(share: number) => void} onProgress 0..1 of the file
+   * @returns {Promise<Seed>}
+   */
+  function send(request, chosen, onProgress) {
     const body = new FormData();
     body.append("file", chosen);
-    try {
-      const headers = player.token ? { Authorization: `Bearer ${player.token}` } : undefined;
-      const answer = await fetch(player.url("/api/seeds"), { method: "POST", body, headers });
-      const result = await answer.json();
-      if (!answer.ok) throw new Error(result.message ?? answer.statusText);
-      await load();
-      app.steer({ seed_image: result.name }, result.name);
-    } catch (error) {
-      toast(`${chosen.name}: ${error.message}`, { error: true });
-    }
-  };
-  file.addEventListener("change", () => file.files?.[0] && upload(file.files[0]));
-  for (const name of ["dragenter", "dragover"]) {
-    panel.addEventListener(name, (event) => {
-      event.preventDefault();
-      drop.classList.add("over");
+    body.append("name", chosen.name.replace(/\.[^.]*$/, ""));
+    return new Promise((resolve, reject) => {
+      request.open("POST", player.url("/api/seeds"));
+      for (const [name, value] of Object.entries(player.headers ?? {})) request.setRequestHeader(name, value);
+      request.upload.onprogress = ({ loaded, total }) => onProgress(loaded / total);
+      request.upload.onload = () => onProgress(1);
+      request.onerror = () => reject(new Error("the server cannot be reached"));
+      request.onabort = () => reject(new DOMException("", "AbortError"));
+      request.onload = () => {
+        /** @type {any} */
+        let answer = {};
+        try {
+          answer = JSON.parse(request.responseText);
+        } catch {
+          // A proxy's own page, perhaps: the status has to do.
+        }
+        const wait = Number(request.getResponseHeader("Retry-After"));
+        const later = wait ? `; try again in ${wait} s` : "";
+        if (request.status === 201) resolve(answer);
+        else reject(new Error((answer.message ?? `the server said ${request.status}`) + later));
+      };
+      request.send(body);
     });
   }
-  panel.addEventListener("dragleave", () => drop.classList.remove("over"));
-  panel.addEventListener("drop", (event) => {
+
+  const welcome = (/** @type {DragEvent} */ event) => takesFiles && player.maySteer && !!event.dataTransfer?.types.includes("Files");
+  for (const name of /** @type {const} */ (["dragenter", "dragover"])) {
+    addEventListener(name, (event) => {
+      if (!welcome(event)) return;
+      event.preventDefault();
+      if (name === "dragenter") open();
+      document.body.classList.add("dropping");
+    });
+  }
+  addEventListener("dragleave", (event) => event.relatedTarget === null && document.body.classList.remove("dropping"));
+  addEventListener("drop", (event) => {
+    document.body.classList.remove("dropping");
+    if (!welcome(event)) return;
     event.preventDefault();
-    drop.classList.remove("over");
     const dropped = event.dataTransfer?.files[0];
-    if (dropped && takesFiles && player.maySteer) upload(dropped);
+    if (dropped) upload(dropped);
   });
-  load();
+  return load();
+}
+
+/** A filter that gives the seeds' grey pictures the spectrogram's colours; it follows the theme. */
+function colours() {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("class", "sr");
+  svg.setAttribute("aria-hidden", "true");
+  const paint = () => {
+    const map = palette(document.documentElement.dataset.theme === "light" ? "light" : "dark");
+    const table = (/** @type {number} */ channel) =>
+      Array.from({ length: STEPS }, (_, i) => {
+        const level = Math.min(1, (1 - i / (STEPS - 1)) / (1 - DARKEST));
+        return (map[4 * Math.round(255 * level) + channel] / 255).toFixed(3);
+      }).join(" ");
+    const functions = ["R", "G", "B"].map((name, channel) => `<feFunc${name} type="table" tableValues="${table(channel)}"/>`).join("");
+    svg.innerHTML = `<filter id="seed-colours" color-interpolation-filters="sRGB"><feColorMatrix type="saturate" values="0"/><feComponentTransfer>${functions}</feComponentTransfer></filter>`;
+  };
+  paint();
+  new MutationObserver(paint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  return svg;
 }

@@ -1,6 +1,6 @@
 // @ts-check
-/** The sound panel: volume here, and tempo, key, denoising, guidance and seed of the station. */
-import { make } from "./dom.js";
+/** The sound panel: tempo, key, denoising, guidance and seed of the station; and the volume, which is yours alone. */
+import { byId, make, slide } from "./dom.js";
 
 const KEYS = ["C / a", "C♯ / a♯", "D / b", "E♭ / c", "E / c♯", "F / d", "F♯ / d♯"];
 const DOWN = ["C / a", "B / g♯", "B♭ / g", "A / f♯", "A♭ / f", "G / e", "G♭ / e♭"];
@@ -11,27 +11,40 @@ export function keyName(key) {
   return `${name} (${key > 0 ? "+" : ""}${key})`;
 }
 
+/** @param {import("../player.js").Player} player */
+export function mountVolume(player) {
+  const volume = byId("volume", HTMLInputElement);
+  const mute = byId("mute", HTMLButtonElement);
+  let muted = false;
+  const apply = () => {
+    const level = Number(volume.value);
+    player.setVolume(muted ? 0 : level);
+    volume.setAttribute("aria-valuetext", `${Math.round(100 * level)} %`);
+    mute.setAttribute("aria-pressed", String(muted || level === 0));
+  };
+  const toggleMute = () => {
+    muted = !muted;
+    if (!muted && Number(volume.value) === 0) slide(volume, 0.5);
+    apply();
+  };
+  volume.addEventListener("input", () => {
+    muted = false;
+    apply();
+    localStorage.setItem("volume", volume.value);
+  });
+  mute.addEventListener("click", toggleMute);
+  slide(volume, localStorage.getItem("volume") ?? 1);
+  apply();
+  return { toggleMute };
+}
+
 /**
  * @param {import("./app.js").App} app
  * @param {HTMLElement} panel
  */
 export function mountSound(app, panel) {
   const { player } = app;
-  const volume = make("input", {
-    type: "range", min: "0", max: "1", step: "0.01", value: localStorage.getItem("volume") ?? "1", id: "volume",
-    oninput: () => {
-      applyVolume();
-      localStorage.setItem("volume", volume.value);
-    },
-  });
-  const loudness = make("output", { for: "volume" });
-  const applyVolume = () => {
-    player.setVolume(Number(volume.value));
-    loudness.textContent = `${Math.round(100 * Number(volume.value))} %`;
-    volume.setAttribute("aria-valuetext", loudness.textContent);
-  };
-  applyVolume();
-  const grid = make("div", { className: "grid" }, control("volume", "Volume", volume, loudness, "for you only"));
+  const grid = make("div", { className: "grid" });
 
   /** @type {{name: "bpm"|"key"|"denoising"|"guidance", label: string, help: string, min: number, max: number, step: number,
    *   usual: number, show: (value: number) => string}[]} */
@@ -54,8 +67,14 @@ export function mountSound(app, panel) {
     let touched = 0;
     const show = () => {
       output.textContent = fader.show(Number(input.value));
+      output.className = "";
       input.setAttribute("aria-valuetext", output.textContent);
     };
+    const auto = make("button", {
+      type: "button", className: "plain steers", textContent: "auto", title: "Back to the model's own", hidden: true,
+      "aria-label": `${fader.label}: back to the model's own`,
+      onclick: () => app.steer({ [fader.name]: null }, `${fader.label.toLowerCase()} on its own`),
+    });
     app.onChange(() => {
       const [low, high] = player.welcome?.limits?.[fader.name] ?? [fader.min, fader.max];
       input.min = low;
@@ -63,11 +82,16 @@ export function mountSound(app, panel) {
       // A fader under somebody's hand, or just let go of, does not move by itself.
       if (document.activeElement === input && Date.now() - touched < 4000) return;
       const value = app.state()?.[fader.name] ?? null;
-      input.value = String(value ?? fader.usual);
+      slide(input, value ?? fader.usual);
       show();
-      if (value === null && app.state()) output.textContent = "the model's own";
+      auto.hidden = value === null || fader.name === "bpm" || fader.name === "key";
+      if (value === null && app.state()) {
+        output.textContent = "auto";
+        output.className = "auto";
+        input.setAttribute("aria-valuetext", "the model's own");
+      }
     });
-    grid.append(control(fader.name, fader.label, input, output, fader.help));
+    grid.append(control(fader.name, fader.label, input, [auto, output], fader.help));
   }
 
   const seed = make("input", { type: "number", id: "seed", className: "steers", min: "0", max: "4294967295", step: "1" });
@@ -83,20 +107,17 @@ export function mountSound(app, panel) {
       applySeed();
     },
   });
-  grid.append(control("seed", "Seed", make("div", { className: "row" }, seed, dice), null, "the same seed gives the same noise"));
+  grid.append(control("seed", "Seed", make("div", { className: "row" }, seed, dice), [], "the same seed gives the same noise"));
 
   const operate = (/** @type {"skip"|"reset"|"pause"|"resume"} */ op) => player.operate(op).catch(() => {});
-  const pause = make("button", {
-    type: "button", className: "ghost steers", textContent: "Pause the station",
-    onclick: () => operate(app.state()?.paused ? "resume" : "pause"),
-  });
-  app.onChange(() => (pause.textContent = app.state()?.paused ? "Resume the station" : "Pause the station"));
+  const pause = make("button", { type: "button", className: "ghost steers", onclick: () => operate(app.state()?.paused ? "resume" : "pause") });
+  app.onChange(() => (pause.textContent = app.state()?.paused ? "Resume" : "Pause"));
   grid.append(
     make("div", { className: "control" },
       make("div", { className: "top" }, make("span", { textContent: "Station" })),
-      make("div", { className: "row" },
+      make("div", { className: "row", role: "group", "aria-label": "The station, for everybody" },
         make("button", { type: "button", className: "ghost steers", textContent: "Variation", onclick: () => operate("skip") }),
-        make("button", { type: "button", className: "ghost steers", textContent: "Back to its journey", onclick: () => operate("reset") }),
+        make("button", { type: "button", className: "ghost steers", textContent: "Journey", title: "Back to the station's own journey", onclick: () => operate("reset") }),
         pause),
       make("small", { textContent: "for everybody who listens" })),
   );
@@ -107,12 +128,12 @@ export function mountSound(app, panel) {
  * @param {string} id
  * @param {string} label
  * @param {HTMLElement} input
- * @param {HTMLOutputElement|null} output
+ * @param {HTMLElement[]} beside the label
  * @param {string} help
  */
-function control(id, label, input, output, help) {
+function control(id, label, input, beside, help) {
   return make("div", { className: "control" },
-    make("div", { className: "top" }, make("label", { for: id, textContent: label }), output ?? ""),
+    make("div", { className: "top" }, make("label", { for: id, textContent: label }), ...beside),
     input,
     make("small", { textContent: help }));
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { linkQuery, readLink } from "../src/ui/share.js";
+import { linkQuery, readLink } from "../src/ui/link.js";
 
 const state = {
   prompts: [

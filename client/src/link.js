@@ -1,0 +1,129 @@
+// @ts-check
+/**
+ * The page's end of the worker that owns the socket: its life, what is asked through it, and the answers.
+ * No DOM but the Worker itself.
+ */
+
+/**
+ * @typedef {object} LinkHandlers
+ * @property {(state: import("./connection.js").LinkState, detail: string) => void} onState
+ * @property {(message: any) => void} onMessage   every text message of the server
+ * @property {(columns: {first: number, levels: Uint8Array}) => void} onColumns
+ *
+ * @typedef {{applied: (value: any) => void, failed: (error: Error) => void, scheduled?: (value: any) => void}} Waiter
+ */
+
+/** States in which nobody will answer what was asked. */
+const LOST = new Set(["reconnecting", "restarting", "full", "forbidden"]);
+
+/**
+ * A module worker, from another origin too: browsers refuse those, but not a small local one that imports it.
+ * @param {URL} url
+ */
+function startWorker(url) {
+  if (url.origin === location.origin) return new Worker(url, { type: "module" });
+  const local = URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" }));
+  const worker = new Worker(local, { type: "module" });
+  setTimeout(() => URL.revokeObjectURL(local), 60000);
+  return worker;
+}
+
+export class Link {
+  /** @param {LinkHandlers} handlers */
+  constructor(handlers) {
+    this.handlers = handlers;
+    /** @type {import("./connection.js").LinkState} */
+    this.state = "closed";
+    this.detail = "";
+    this.counters = { bytes: 0, frames: 0, lost: 0, latencyMs: 0, decodeErrors: 0 };
+    /** @type {Worker|null} */
+    this.worker = null;
+    /** @type {Map<string, Waiter>} */
+    this.waiting = new Map();
+    this.ids = 0;
+    this.number = 0; // of the connection: what an earlier one still says is not heard
+  }
+
+  /** @param {object} message @param {Transferable[]} [transfer] */
+  post(message, transfer = []) {
+    if (!this.worker) {
+      this.worker = startWorker(new URL("./stream-worker.js", import.meta.url));
+      this.worker.onmessage = (event) => this.receive(event.data);
+    }
+    this.worker.postMessage(message, transfer);
+  }
+
+  /**
+   * Connect, in place of the connection before.
+   * @param {{url: string, codecs: string[], token: string|null, steer: boolean}} options
+   * @param {MessagePort|null} port where decoded sound goes; null for control messages only
+   */
+  open(options, port) {
+    this.abandon("the connection was closed");
+    this.state = "connecting";
+    this.number++;
+    this.post({ type: "open", options, port, number: this.number }, port ? [port] : []);
+  }
+
+  close() {
+    this.state = "closed";
+    this.number++;
+    this.worker?.postMessage({ type: "close" });
+    this.abandon("the connection was closed");
+  }
+
+  /** Close, and end the worker once its close frame has left. */
+  end() {
+    this.close();
+    const worker = this.worker;
+    this.worker = null;
+    setTimeout(() => worker?.terminate(), 500);
+  }
+
+  /**
+   * @param {object} message a steer or a transport message, without its id
+   * @param {(message: any) => void} [onScheduled]
+   * @returns {Promise<any>} settles with `applied`; fails with what the server said
+   */
+  ask(message, onScheduled) {
+    const id = `${Date.now().toString(36)}-${++this.ids}`;
+    /** @type {Promise<any>} */
+    const answer = new Promise((applied, failed) => this.waiting.set(id, { applied, failed, scheduled: onScheduled }));
+    this.post({ type: "send", message: { ...message, id } });
+    // A page that only shows the events need not handle the promise as well.
+    answer.catch(() => {});
+    return answer;
+  }
+
+  /** Nobody will answer what was asked. @param {string} why */
+  abandon(why) {
+    for (const { failed } of this.waiting.values()) failed(new Error(why));
+    this.waiting.clear();
+  }
+
+  /** @param {any} data */
+  receive(data) {
+    if (data.number !== undefined && data.number !== this.number) return;
+    if (data.type === "state") {
+      this.state = data.state;
+      this.detail = data.detail ?? "";
+      if (LOST.has(data.state)) this.abandon("the connection was lost");
+      this.handlers.onState(this.state, this.detail);
+    } else if (data.type === "columns") this.handlers.onColumns(data);
+    else if (data.type === "counters") this.counters = data;
+    else if (data.type === "message") this.hear(data.message);
+  }
+
+  /** @param {any} message */
+  hear(message) {
+    this.handlers.onMessage(message);
+    const waiter = this.waiting.get(message.id);
+    if (!waiter) return;
+    if (message.type === "scheduled") waiter.scheduled?.(message);
+    else if (["applied", "superseded", "rejected"].includes(message.type)) {
+      this.waiting.delete(message.id);
+      if (message.type === "applied") waiter.applied(message);
+      else waiter.failed(Object.assign(new Error(message.message ?? message.type), message));
+    }
+  }
+}

@@ -1,0 +1,171 @@
+// @ts-check
+/**
+ * The way out to the loudspeaker: the audio graph, and the source before it, either the worklet's ring or an <audio>
+ * element with an MP3 stream.
+ */
+import { SAMPLE_RATE } from "./protocol.js";
+
+/** What the server has committed beyond what its clock calls audible: its send lead and the buffer that it reckons with. */
+const LIVE_LEAD_S = 0.45;
+
+/**
+ * @typedef {object} Report   about every 50 ms while sound is wanted
+ * @property {number|null} position  sample clock of what leaves the source now
+ * @property {number} contextTime    when, on the context's clock, s
+ * @property {number} bufferMs
+ * @property {number} targetMs
+ * @property {number} rate           read rate of the drift correction
+ * @property {number} underruns
+ * @property {number} overruns
+ * @property {number} skips          times that it skipped to live
+ * @property {boolean} audible
+ */
+
+/** @returns {Report} */
+const nothing = () => ({
+  position: null, contextTime: 0, bufferMs: 0, targetMs: 200, rate: 1, underruns: 0, overruns: 0, skips: 0, audible: false,
+});
+
+export class Output {
+  /**
+   * @param {(report: Report) => void} onReport
+   * @param {() => void} onChange  the browser let the sound out or held it back, or the element stalled
+   */
+  constructor(onReport, onChange) {
+    this.onReport = onReport;
+    this.onChange = onChange;
+    this.volume = 1;
+    this.report = nothing();
+    /** @type {AudioContext|null} */
+    this.context = null;
+    /** @type {AnalyserNode|null} */
+    this.analyser = null;
+    /** @type {GainNode|null} */
+    this.gain = null;
+    /** @type {AudioWorkletNode|null} */
+    this.node = null;
+    /** @type {Promise<void>|undefined} of the worklet */
+    this.module = undefined;
+    /** @type {HTMLAudioElement|null} */
+    this.element = null;
+    /** What the server's clock said is audible; an element does not carry it. */
+    this.clock = { samplePos: 0, at: 0 };
+  }
+
+  /** The context, made on first use. */
+  open() {
+    if (this.context) return this.context;
+    const context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "balanced" });
+    this.gain = new GainNode(context, { gain: this.volume * this.volume });
+    this.analyser = new AnalyserNode(context, { fftSize: 4096, smoothingTimeConstant: 0, minDecibels: -95, maxDecibels: -15 });
+    this.analyser.connect(this.gain).connect(context.destination);
+    context.onstatechange = () => this.onChange();
+    this.context = context;
+    return context;
+  }
+
+  /** Whether the browser holds the sound back. */
+  get held() {
+    return this.context !== null && this.context.state !== "running";
+  }
+
+  get audible() {
+    if (this.element) return !this.element.paused && this.element.readyState > 2;
+    return this.report.audible;
+  }
+
+  /** @param {number} volume 0..1 */
+  setVolume(volume) {
+    this.volume = volume;
+    // Loudness follows power: a squared fader feels even.
+    this.gain?.gain.setTargetAtTime(volume * volume, this.context?.currentTime ?? 0, 0.02);
+  }
+
+  /**
+   * Play what comes through a port.
+   * @param {MessagePort} port
+   * @param {() => boolean} wanted whether it still is when the audio thread is ready
+   */
+  async playPort(port, wanted) {
+    const context = this.open();
+    if (!this.node) {
+      this.module ??= context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
+      await this.module;
+      if (!wanted()) return;
+    }
+    if (!this.node) {
+      const node = new AudioWorkletNode(context, "riffstream-player", { numberOfInputs: 0, outputChannelCount: [2] });
+      node.port.onmessage = ({ data }) => this.onReport((this.report = data));
+      node.connect(/** @type {AnalyserNode} */ (this.analyser));
+      this.node = node;
+    }
+    this.node.port.postMessage({ type: "restart" });
+    this.node.port.postMessage({ type: "port", port }, [port]);
+    this.node.port.postMessage({ type: "play", playing: true });
+  }
+
+  /** How much sound comes at a stroke. @param {number} frameMs */
+  setFrame(frameMs) {
+    this.node?.port.postMessage({ type: "frame", frameMs });
+  }
+
+  /** Play an address through an <audio> element. @param {string} url @param {() => boolean} wanted */
+  playElement(url, wanted) {
+    const context = this.open();
+    if (!this.element) {
+      const element = new Audio();
+      element.crossOrigin = "anonymous";
+      for (const name of ["playing", "waiting", "stalled"]) element.addEventListener(name, () => this.onChange());
+      element.addEventListener("error", () => {
+        if (wanted()) setTimeout(() => wanted() && this.playElement(element.src, wanted), 2000);
+      });
+      context.createMediaElementSource(element).connect(/** @type {AnalyserNode} */ (this.analyser));
+      this.element = element;
+    }
+    this.element.src = url;
+    this.element.play().catch(() => this.onChange());
+  }
+
+  /** Fall silent. @param {() => boolean} wanted whether sound is wanted again by the time the fade is over */
+  stop(wanted) {
+    this.node?.port.postMessage({ type: "play", playing: false });
+    if (this.element) {
+      this.element.removeAttribute("src");
+      this.element.load();
+    }
+    const context = this.context;
+    setTimeout(() => {
+      if (!wanted() && context && context === this.context) context.suspend();
+    }, 100);
+  }
+
+  close() {
+    this.node?.disconnect();
+    this.node = null;
+    if (this.element) this.element.src = "";
+    this.element = null;
+    this.context?.close();
+    this.context = null;
+    this.module = undefined; // a new context needs it anew
+    this.report = nothing();
+  }
+
+  /** Sample clock of what is heard at this instant; null before the first sound. */
+  get position() {
+    if (this.element) return this.elementPosition();
+    const { position, rate, contextTime } = this.report;
+    if (position === null || !this.context) return null;
+    const since = Math.max(0, Math.min(0.5, this.context.currentTime - contextTime));
+    const latency = this.context.outputLatency || this.context.baseLatency || 0;
+    return position + (since * rate - latency) * SAMPLE_RATE;
+  }
+
+  /** An element does not tell which sample it plays, but how much it holds; what it got last is what was committed. */
+  elementPosition() {
+    const { element, clock } = this;
+    if (!element || element.paused || !clock.at || !element.buffered.length) return null;
+    const held = element.buffered.end(element.buffered.length - 1) - element.currentTime;
+    const live = clock.samplePos / SAMPLE_RATE + (performance.now() - clock.at) / 1000 + LIVE_LEAD_S;
+    return Math.max(0, (live - held) * SAMPLE_RATE);
+  }
+}
