@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from riffstream import __version__, protocol
@@ -290,10 +291,18 @@ class Station:
             }.get(codec)
             self._outlets[codec] = Outlet(
                 codec,
-                lambda: self._ring.blocks(BURST_S, self._frame, self.rev),
+                self._recent,
                 bit_rate=None if kbps is None else kbps * 1000,
             )
         return self._outlets[codec]
+
+    def _recent(self) -> list[Block]:
+        """What a new encoder begins with: the newest audio, each block with the revision that is heard at its end."""
+        blocks = self._ring.blocks(BURST_S, self._frame, 0)
+        if self._timeline is None:
+            return blocks
+        heard = [self._timeline.heard(block.pos + len(block.pcm) - 1)[0] for block in blocks]
+        return [replace(block, rev=cue.rev if cue else 0) for block, cue in zip(blocks, heard, strict=True)]
 
     def _tell(self, message: Now | Event) -> None:
         for sink in list(self._sinks.values()):
