@@ -102,9 +102,11 @@ async def middleware(
             error.text = json.dumps({"code": "bad_request", "message": error.reason})
             error.content_type = "application/json"
         raise
-    except (ConnectionError, TimeoutError):
+    except ConnectionError:
+        return web.Response(status=499)  # whoever asked has gone; nobody reads this, and no log is filled
+    except TimeoutError:
         raise
-    except Exception:
+    except Exception:  # whatever a handler's fault is, the client gets JSON without internals and the log the rest
         request.app[CONTEXT].counters["errors"] += 1
         logs.event("request failed", level=logging.ERROR, path=request.path, exc_info=True)
         raise refuse(web.HTTPInternalServerError, "internal", "something went wrong; the log says what") from None
