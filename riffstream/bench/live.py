@@ -1,4 +1,4 @@
-"""A real server as a process with a real model: time to first sound, delay of steers, and soak."""
+"""A real server as a process with a real model: time to first sound, and the delay of steers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ import json
 import os
 import sys
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from riffstream.client import Radio, RadioError, connect
 from riffstream.errors import RiffstreamError
 
-__all__ = ["Soak", "SteerDelays", "first_sound", "resident_mb", "serving", "soak", "steer_delays"]
+__all__ = ["SteerDelays", "first_sound", "serving", "steer_delays"]
 
 AUDIBLE = 1e-3  # -60 dBFS
 PLAYER_BUFFER_S = 0.2
@@ -139,13 +137,14 @@ class SteerDelays:
 
     Attributes:
         seconds: one for each steer. failed: those that were refused or not heard.
-        underruns, gaps: at the listener meanwhile.
+        underruns, gaps: at the listener meanwhile. played_s: sound that it received.
     """
 
     seconds: list[float] = field(default_factory=list)
     failed: int = 0
     underruns: int = 0
     gaps: int = 0
+    played_s: float = 0.0
 
     def quantile(self, q: float) -> float:
         """Of the delays; nan where there are none."""
@@ -153,9 +152,18 @@ class SteerDelays:
         return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
 
 
-async def steer_delays(url: str, count: int, every_s: float, at: str = "asap") -> SteerDelays:
-    """Steer ``count`` times through a real socket while playing."""
-    result = SteerDelays()
+async def steer_delays(
+    url: str, count: int, every_s: float, at: str = "asap", result: SteerDelays | None = None
+) -> SteerDelays:
+    """Steer ``count`` times through a real socket while playing.
+
+    Args:
+        result: filled while it goes on, for whoever watches.
+
+    Raises:
+        RiffstreamError: the sound ended.
+    """
+    result = SteerDelays() if result is None else result
     radio = await _joined(url)
     player = _Player(radio)
     try:
@@ -163,77 +171,16 @@ async def steer_delays(url: str, count: int, every_s: float, at: str = "asap") -
             await asyncio.sleep(0.05)
         for n in range(count):
             began = time.monotonic()
+            if player.task.done():
+                raise RiffstreamError(f"the sound ended after {player.played / 48_000:.0f} s of it")
             try:
                 applied = await radio.steer(PROMPTS[n % len(PROMPTS)], seed=n, at=at, timeout_s=30)
                 result.seconds.append(player.audible_at(applied.audible_at) - began)
             except RadioError:
                 result.failed += 1
             await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
-        result.underruns, result.gaps = player.underruns, player.gaps
+            result.underruns, result.gaps, result.played_s = player.underruns, player.gaps, player.played / 48_000
     finally:
         await player.stop()
         await radio.close()
     return result
-
-
-@dataclass(slots=True)
-class Soak:
-    """A long run with a steer every few seconds.
-
-    Attributes:
-        seconds: how long. delays: of the steers.
-        station_underruns, repeats, restarts: as the server counts them.
-        rss_mb: (seconds, server, generator) over time.
-        slope_percent: growth of both together from a sixth of the run to its end.
-    """
-
-    seconds: float
-    delays: SteerDelays
-    station_underruns: int = 0
-    repeats: int = 0
-    restarts: int = 0
-    rss_mb: list[tuple[float, float, float]] = field(default_factory=list)
-
-    @property
-    def slope_percent(self) -> float:
-        settled = [server + generator for when, server, generator in self.rss_mb if when >= self.seconds / 6]
-        return 100 * (settled[-1] / settled[0] - 1) if len(settled) > 1 else float("nan")
-
-
-async def soak(url: str, pid: int, seconds: float, every_s: float = 5.0) -> Soak:
-    """Play and steer for ``seconds``, watching memory and underruns."""
-    result = Soak(seconds, SteerDelays())
-    began = time.monotonic()
-
-    async def watch() -> None:
-        while True:
-            figures = await asyncio.to_thread(_metrics, url)
-            generator = figures.get("riffstream_generator_pid")
-            other = resident_mb(int(generator)) if generator else 0.0
-            result.rss_mb.append((time.monotonic() - began, resident_mb(pid), other))
-            result.station_underruns = int(figures.get('riffstream_station_underruns{station="main"}', 0))
-            result.repeats = int(figures.get('riffstream_station_repeats{station="main"}', 0))
-            result.restarts = int(figures.get("riffstream_generator_restarts", 0))
-            await asyncio.sleep(max(1.0, seconds / 120))
-
-    watching = asyncio.create_task(watch())
-    try:
-        result.delays = await steer_delays(url, max(1, int(seconds / every_s)), every_s)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-    return result
-
-
-def _metrics(url: str) -> dict[str, float]:
-    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
-
-
-def resident_mb(pid: int) -> float:
-    """Resident memory of a process in megabytes; 0 where it cannot be read."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except (OSError, ValueError, IndexError):
-        return 0.0

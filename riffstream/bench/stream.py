@@ -8,6 +8,7 @@ import contextlib
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from riffstream.bench.common import environment, markdown_table, report, to_json
@@ -26,7 +27,7 @@ EXAMPLES = """parts:
 examples:
   riffstream bench stream
   riffstream bench stream --only fanout --listeners 2000 --seconds 30
-  riffstream bench stream --only soak --soak 1800 --json
+  riffstream bench stream --only soak --soak 1800 --out soak.json
   riffstream bench stream --model tone --only steer"""
 
 
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=20, metavar="S", help="length of fanout (20)")
     parser.add_argument("--steers", type=int, default=30, metavar="N", help="for steer and load (30)")
     parser.add_argument("--soak", type=float, default=120, metavar="S", help="length of the soak (120)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file for the soak, rewritten every minute")
     parser.add_argument("--core", type=int, help="pin the server of fanout to this core")
     parser.add_argument("--json", action="store_true", help="JSON in place of tables")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -45,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
+    if args.out is not None and not args.out.resolve().parent.is_dir():
+        raise ParameterError("--out", str(args.out), "a file in a folder that exists")
     for name, low, high in (("listeners", 2, 18_000), ("seconds", 2, 3600), ("steers", 1, 10_000), ("soak", 10, 1e6)):
         if not low <= getattr(args, name) <= high:
             raise ParameterError(f"--{name}", getattr(args, name), f"{low} to {high:g}")
@@ -56,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"stream: {part} ...", file=sys.stderr, flush=True)
             results[part] = _MEASURE[part](args)
     print(to_json(results) if args.json else _page(results))
-    return 0
+    return 0 if results.get("soak", {}).get("complete", True) else 1
 
 
 def _start(args: argparse.Namespace) -> dict[str, Any]:
@@ -80,21 +84,28 @@ def _steer(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _soak(args: argparse.Namespace) -> dict[str, Any]:
-    from riffstream.bench.live import serving, soak
+    from riffstream.bench.live import serving
+    from riffstream.bench.soak import Soak, soak, write_json
+
+    facts = environment(("torch", "aiohttp", "uvloop", "av"))
+
+    def told(found: Soak) -> None:
+        figures = found.to_dict()
+        if args.out is not None:
+            write_json(args.out, {"environment": facts, "soak": figures})
+        if not args.quiet and figures["rss_mb"]:
+            memory = figures["rss_mb"][-1]
+            print(
+                f"soak: minute {memory['minute']}: server {memory['server']} MB, generator {memory['generator']} MB; "
+                f"{figures['steers']} steers, p95 {figures['p95_s']} s, {figures['failed']} failed; "
+                f"{figures['underruns']} + {figures['station_underruns']} underruns, {figures['gaps']} gaps",
+                file=sys.stderr,
+                flush=True,
+            )
 
     async def measure() -> dict[str, Any]:
         async with serving(["--model", args.model]) as (url, process):
-            found = await soak(url, process.pid, args.soak)
-        return {
-            "seconds": args.soak,
-            **_delays(found.delays),
-            "station_underruns": found.station_underruns,
-            "repeats": found.repeats,
-            "restarts": found.restarts,
-            "rss_start_mb": round(sum(found.rss_mb[0][1:])) if found.rss_mb else None,
-            "rss_end_mb": round(sum(found.rss_mb[-1][1:])) if found.rss_mb else None,
-            "growth_percent": round(found.slope_percent, 2),
-        }
+            return (await soak(url, process.pid, args.soak, told=told)).to_dict()
 
     return asyncio.run(measure())
 
@@ -188,7 +199,10 @@ def _page(results: dict[str, Any]) -> str:
             body = markdown_table(header, rows)
             body += f"\n\nThe server costs {found['ratio']:.2f} times the bare write; {found['drops']} drops."
         else:
-            flat = {key: value for key, value in found.items() if not isinstance(value, dict)}
+            flat = {key: value for key, value in found.items() if not isinstance(value, (dict, list))}
             body = markdown_table(tuple(flat), [tuple(flat.values())])
+        if part == "soak":
+            memory = [(each["minute"], each["server"], each["generator"]) for each in found["rss_mb"]]
+            body += "\n\n" + markdown_table(("minute", "server MB", "generator MB"), memory)
         sections.append((title, body))
     return report("The server through real sockets", sections, results["environment"])

@@ -49,7 +49,7 @@ EXIT_MEMORY: Final = 4  # out of memory
 
 def main() -> None:
     """Entry point of the process (``python -m riffstream.station.generator``): configure, load, serve."""
-    # A clip's tensors are up to 4 MB: from the heap they cost no page faults, and the heap's end is not worth giving back.
+    # A clip's tensors are up to 4 MB: from the heap they cost no page faults. Its end is not worth giving back.
     fix_thresholds(own_pages_kb=4096, keep_kb=65536)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides
     channel = _channel()

@@ -1,8 +1,8 @@
 """How a process that runs for weeks gets its memory: glibc's allocator with fixed thresholds.
 
-By default glibc raises the size from which a buffer gets pages of its own each time such a buffer is freed, up to 32 MB.
-Audio and spectrograms then share one heap with everything small, and a single small survivor behind a large buffer keeps
-the room of all of it: a server with 60 MB of live data grew to 120 MB of heap within three minutes.
+By default glibc raises the size from which a buffer gets pages of its own each time such a buffer is freed, up to
+32 MB. Audio and spectrograms then share one heap with everything small, and one small survivor behind a large buffer
+keeps the room of all of it: a server with 60 MB of live data grew to 120 MB of heap within three minutes.
 """
 
 from __future__ import annotations
