@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import html
 import io
 import json
 import random
@@ -12,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from aiohttp import web
@@ -26,7 +24,7 @@ from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.ports import Station
 from riffstream.server.rooms import Member, Room
-from riffstream.server.streams import base_url, title_of
+from riffstream.server.streams import title_of
 from riffstream.station.hub import CapReached
 
 __all__ = ["routes", "summary"]
@@ -218,47 +216,6 @@ def _record(station: Station, seconds: float, tags: Mapping[str, str], kind: str
     if len(pcm):
         write_audio(target, pcm, protocol.SAMPLE_RATE, tags, format=kind)
     return target.getvalue()
-
-
-@routes.get("/oembed")
-async def oembed(request: web.Request) -> web.Response:
-    """oEmbed (oembed.com): what a site needs to show the player where someone pasted its address."""
-    context = request.app[CONTEXT]
-    if request.query.get("format", "json") != "json":
-        raise refuse(web.HTTPNotImplemented, "bad_request", "format: only json is there")
-    try:
-        asked = urlsplit(request.query.get("url", ""))
-    except ValueError:
-        raise refuse(web.HTTPBadRequest, "bad_request", "url is no address") from None
-    own = base_url(context, request)
-    path = asked.path.rstrip("/")
-    name = path.removeprefix("/embed/") if path.startswith("/embed/") else dict(parse_qsl(asked.query)).get("station")
-    if asked.netloc != urlsplit(own).netloc:
-        raise refuse(web.HTTPNotFound, "not_found", "url is not an address of this server")
-    room = context.room(name or next(iter(context.hub.stations)))
-    width, height = (_size(request.query.get(f"max{side}"), most) for side, most in (("width", 640), ("height", 360)))
-    title = room.station.title or room.station.name
-    source = html.escape(f"{own}/embed/{room.station.name}", quote=True)
-    frame = (
-        f'<iframe src="{source}" width="{width}" height="{height}" title="{html.escape(title, quote=True)}" '
-        f'style="border:0" allow="autoplay; fullscreen"></iframe>'
-    )
-    return web.json_response(
-        {
-            "version": "1.0",
-            "type": "rich",
-            "provider_name": "riffstream",
-            "provider_url": own,
-            "title": title,
-            "width": width,
-            "height": height,
-            "html": frame,
-        }
-    )
-
-
-def _size(given: str | None, most: int) -> int:
-    return min(most, max(120, int(given))) if given is not None and given.isascii() and given.isdigit() else most
 
 
 @routes.get("/api/prompts/random")

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from riffstream.config import Config
 from riffstream.errors import RiffstreamError
-from riffstream.server import api, health, logs, pages, seeds
+from riffstream.server import api, health, logs, pages, seeds, sharing
 from riffstream.server.access import is_public_address
 from riffstream.server.context import CONTEXT, Context
 from riffstream.server.doorman import DOORMAN, Doorman
@@ -56,6 +56,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
             *health.routes,
             *api.routes,
             *seeds.routes,
+            *sharing.routes,
             web.get("/{path:.*}", pages.file_handler),
         ]
     )
@@ -101,6 +102,7 @@ class Server:
             keepalive_timeout=limits.keepalive_s,
             handler_cancellation=True,  # a listener who leaves must not be counted any longer
             access_log=None,
+            logger=logs.http_logger(),
             lingering_time=min(10.0, limits.body_timeout_s),
             shutdown_timeout=1.0,
         )

@@ -8,7 +8,9 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["configure", "event"]
+from aiohttp.http_exceptions import HttpProcessingError
+
+__all__ = ["configure", "event", "http_logger"]
 
 _logger = logging.getLogger("riffstream")
 # What the logging module itself puts on a record; everything else came from the caller.
@@ -44,6 +46,22 @@ class _Json(logging.Formatter):
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+class _Ours(logging.Filter):
+    """Lets faults pass that are not the client's: whoever sends nonsense, or hangs up, must not fill the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        fault = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        return not isinstance(fault, HttpProcessingError | ConnectionError)
+
+
+def http_logger() -> logging.Logger:
+    """What aiohttp logs to."""
+    logger = _logger.getChild("http")
+    if not logger.filters:
+        logger.addFilter(_Ours())
+    return logger
 
 
 def configure(level: str = "info", *, json_lines: bool = False) -> None:

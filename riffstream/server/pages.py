@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from aiohttp import web
 from riffstream.server import logs
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.doorman import DOORMAN
+from riffstream.server.sharing import with_link_tags
 
 __all__ = ["client_folder", "embed_handler", "file_handler", "middleware"]
 
@@ -55,17 +57,28 @@ def client_folder() -> Path | None:
 
 async def file_handler(request: web.Request) -> web.StreamResponse:
     """A file of the player; ``/`` is index.html."""
-    return _file(request.match_info.get("path", "") or "index.html")
+    path = request.match_info.get("path", "")
+    if path in ("", "index.html"):
+        return await _page(request, request.query.get("station"))
+    return _file(path)
 
 
 async def embed_handler(request: web.Request) -> web.StreamResponse:
     """The player for frames on other sites. The page reads the station from its address."""
-    request.app[CONTEXT].room(request.match_info["station"])
-    folder = client_folder()
-    return _file("embed.html" if folder is not None and (folder / "embed.html").is_file() else "index.html")
+    name = request.match_info["station"]
+    request.app[CONTEXT].room(name)
+    return await _page(request, name)
 
 
-def _file(path: str) -> web.StreamResponse:
+async def _page(request: web.Request, station: str | None) -> web.StreamResponse:
+    """The player's page, which tells whoever shows a link to it what is heard there."""
+    text = await asyncio.to_thread(_find("index.html").read_text, encoding="utf-8")
+    headers = {"Cache-Control": "no-cache"}
+    return web.Response(text=with_link_tags(text, request, station), content_type="text/html", headers=headers)
+
+
+def _find(path: str) -> Path:
+    """A file of the player. Raises 404 for anything else."""
     folder = client_folder()
     if folder is None:
         raise refuse(web.HTTPNotFound, "not_found", "the player's files are not installed; the API and streams work")
@@ -80,6 +93,11 @@ def _file(path: str) -> web.StreamResponse:
         or not file.is_file()
     ):
         raise refuse(web.HTTPNotFound, "not_found", "no such page")
+    return file
+
+
+def _file(path: str) -> web.StreamResponse:
+    file = _find(path)
     # Small files, revalidated each time: a new version is there at the next reload.
     return web.FileResponse(file, headers={"Content-Type": _content_type(file), "Cache-Control": "no-cache"})
 

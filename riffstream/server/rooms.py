@@ -61,6 +61,7 @@ class Room:
     Attributes:
         leavers: ends each connection in good order; the argument is the reason.
         listeners: who receives audio now.
+        card: the picture for links, and when it was made.
 
     Args:
         station: what is played.
@@ -76,6 +77,7 @@ class Room:
         self.leavers: set[Callable[[str], Awaitable[None]]] = set()
         self.listeners = 0
         self.joined_total = 0
+        self.card: tuple[bytes | None, float] = (None, 0.0)
         self.retired = FanoutStats()
         self._opening: dict[str, asyncio.Future[Feed]] = {}
         self._unsubscribe = station.subscribe(self.broadcast)

@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
-    from PIL.Image import Image
 
 __all__ = ["Result", "Rules", "limit_process", "prepare"]
 
@@ -30,7 +28,6 @@ LEVEL: Final = 0.1  # root mean square, as in the material that the model learne
 OUTPUT_BYTES: Final = 64 * 2**20
 LOWEST_BPM, HIGHEST_BPM = 40.0, 240.0
 PREVIEW_SIZE: Final = (512, 256)
-PREVIEW_HZ, PREVIEW_DB = (40.0, 16_000.0), 70.0
 MODEL_ROWS, MODEL_DB = 256, 80.0  # pictures of the embedded model: rows, and decibels from black to white
 PICTURES: Final = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 
@@ -104,8 +101,10 @@ def prepare(source: Path, folder: Path, rules: Rules) -> Result:
 def _audio(source: Path, folder: Path, rules: Rules) -> Result:
     import numpy as np
     import soundfile
+    from PIL import Image
 
     from riffstream.audio.files import audio_info, read_audio
+    from riffstream.audio.spectrum import loudness_picture
     from riffstream.audio.tempo import find_tempo, first_onset, rise_of_loudness
     from riffstream.errors import MediaError
     from riffstream.models.uploads import AUDIO, BEATS, RATE
@@ -132,7 +131,8 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
     loop = _loop(wave, round(BEATS * 60 / bpm * RATE), BEATS)
     loop = loop * np.float32(LEVEL / max(float(np.sqrt((loop**2).mean())), SILENCE * LEVEL))
     soundfile.write(folder / AUDIO, loop.T, RATE, subtype="FLOAT")
-    _draw(loop).save(folder / "preview.png", optimize=True)
+    shade = 255 * (1 - loudness_picture(loop.mean(0), *PREVIEW_SIZE))
+    Image.fromarray(shade.astype(np.uint8)).save(folder / "preview.png", optimize=True)
     return Result(kind="audio", bpm=bpm, seconds=round(loop.shape[1] / RATE, 3), digest=_digest(loop, bpm))
 
 
@@ -147,25 +147,6 @@ def _loop(given: NDArray[Any], size: int, beats: int) -> NDArray[Any]:
     piece = given[..., :length]
     piece = np.concatenate([piece, np.zeros((*piece.shape[:-1], length - piece.shape[-1]), piece.dtype)], -1)
     return np.tile(piece, (1,) * (piece.ndim - 1) + (beats // unit,))[..., :size]
-
-
-def _draw(loop: NDArray[np.float32]) -> Image:
-    """A picture of [2, N] audio: low notes at the bottom, even in octaves, dark where loud."""
-    import numpy as np
-    from PIL import Image
-
-    width, height = PREVIEW_SIZE
-    size = 4096
-    mono = np.pad(loop.mean(0), size // 2)
-    at = (np.arange(width) * loop.shape[1] / width).astype(int)
-    frames = np.lib.stride_tricks.sliding_window_view(mono, size)[at] * np.hanning(size).astype(np.float32)
-    level = 20 * np.log10(np.abs(np.fft.rfft(frames)) + 1e-6)
-    rows = np.geomspace(*PREVIEW_HZ, height) / 48_000 * size
-    low = rows.astype(int)
-    share = rows - low
-    shown = level[:, low] * (1 - share) + level[:, low + 1] * share
-    shade = np.clip((shown.max() - shown) / PREVIEW_DB, 0, 1) * 255
-    return Image.fromarray(np.ascontiguousarray(shade.T[::-1].astype(np.uint8)))
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""Connections that do not say what they want are closed; all others are left alone."""
+"""Connections that do not say what they want are closed; all others are left alone. Neither fills the log."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
+import pytest
 from aiohttp import ClientSession
 
 from tests.server.conftest import Running, running
@@ -78,3 +79,24 @@ async def test_a_crowd_at_the_door_does_not_lock_it() -> None:
         finally:
             for _, writer in crowd:
                 writer.close()
+
+
+async def test_nonsense_and_early_leavers_leave_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(speed=2.0) as served:
+        for request in (
+            b"GET /?" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
+            b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+            b"GET / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST /api/stations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n",
+        ):
+            await seconds_until_closed(served, request, b"", every_s=0.0)
+        for n in range(20):
+            _, writer = await asyncio.open_connection("127.0.0.1", port(served))
+            writer.write(b"GET /stream/main.mp3 HTTP/1.1\r\nHost: x\r\n\r\n")
+            await asyncio.sleep(0.001 * n)
+            writer.transport.abort()
+        await asyncio.sleep(0.2)
+        assert served.server.context.counters["errors"] == 0
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
