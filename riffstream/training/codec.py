@@ -16,12 +16,14 @@ from torch import Tensor
 
 from riffstream.diffusion.mini_codec import Codec, CodecConfig
 from riffstream.errors import CheckpointError
+from riffstream.training.codec_losses import PATCH, POOL, codec_loss, detail_loss, fold, local_rms, wavelet
 from riffstream.training.latents import SongFile, find_songs, song_features
 from riffstream.training.loop import (
     Ema,
     Log,
     autocast,
     common_arguments,
+    load_averaged,
     load_state,
     pick_device,
     save_state,
@@ -62,76 +64,6 @@ PRESETS = {
 }  # fmt: skip
 
 
-def codec_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Weighted L1 of features and of their slopes along time and frequency, which keeps onsets and partials sharp.
-
-    Loud places weigh more; the balance counts only where something sounds.
-    """
-    weight = _weight(wanted)
-    error = made - wanted
-    total = (weight * error.abs()).mean()
-    for axis in (-1, -2):
-        inner = weight.narrow(axis, 1, weight.shape[axis] - 1)
-        total = total + 0.5 * (inner * error.diff(dim=axis).abs()).mean()
-    return total
-
-
-def detail_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Distance of the local energies of both in the bands of a Haar wavelet, three octaves along both axes.
-
-    The error of single points is smallest where a network blurs what it cannot know. This one is smallest where the
-    *amount* of flicker is right, around each place and at each scale, whatever its course (the idea of texture losses:
-    Portilla & Simoncelli 2000). A network that pays it with the same dots in every patch is caught by looking at each
-    place of a patch over all patches of a row: neither the error's mean nor the energies may stand out there.
-    """
-    weight = _weight(wanted)
-    error = _fold(weight * (made - wanted), PATCH).mean(-2)
-    total = 2 * error.abs().mean()
-    for octave, (one, other) in enumerate(zip(_wavelet(made), _wavelet(wanted), strict=True), 1):
-        weight = F.avg_pool2d(weight, 2)
-        places = F.avg_pool2d(weight, POOL)[:, :, None]
-        total = total + (places * (_rms(one) - _rms(other)).abs()).mean()
-        folded = [_folded_rms(weight[:, :, None] * bands.square(), PATCH >> octave) for bands in (one, other)]
-        total = total + (folded[0] - folded[1]).abs().mean()
-    return total
-
-
-POOL = 4  # cells over which the energy of a band is averaged
-PATCH = 16  # frames of a codec patch
-
-
-def _weight(wanted: Tensor) -> Tensor:
-    level = wanted[:, :1].detach()
-    return torch.cat([0.25 + 0.5 * level, 0.25 * level], dim=1)
-
-
-def _wavelet(x: Tensor, octaves: int = 3) -> list[Tensor]:
-    """[B, 2, 3, M / 2**k, T / 2**k] for k = 1 to ``octaves``: rises in frequency, in time, and in both."""
-    bands = []
-    for _ in range(octaves):
-        a, b, c, d = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
-        bands.append(torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=2) / 2)
-        x = (a + b + c + d) / 2
-    return bands
-
-
-def _rms(bands: Tensor) -> Tensor:
-    """Root mean square over squares of ``POOL`` cells; the small constant keeps its slope finite at silence."""
-    b, sides, kinds, height, width = bands.shape
-    energy = F.avg_pool2d(bands.square().flatten(1, 2), POOL)
-    return (energy.view(b, sides, kinds, height // POOL, width // POOL) + 1e-4).sqrt()
-
-
-def _fold(x: Tensor, period: int) -> Tensor:
-    """[..., T] to [..., T / period, period]."""
-    return x.reshape(*x.shape[:-1], -1, period)
-
-
-def _folded_rms(energy: Tensor, period: int) -> Tensor:
-    """[B, 2, 3, h, period]: root mean square over the columns that are ``period`` apart."""
-    return (_fold(energy, period).mean(-2) + 1e-4).sqrt()
-
-
 @torch.no_grad()
 def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict[str, float]:
     """Errors on up to ``count`` windows of ``songs``, also of the linear part alone (``pca_...``).
@@ -159,14 +91,14 @@ def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict
             error = (made - wanted).double().cpu()
             loud = features[:, 0] > AUDIBLE / config.span_db
             places = (F.avg_pool2d(features[:, :1], 2 * POOL) > AUDIBLE / config.span_db)[:, :, None].double()
-            fine = [_rms(_wavelet(level[:, :1].cpu(), 1)[0]).double().log10() * 20 for level in (made, wanted)]
+            fine = [local_rms(wavelet(level[:, :1].cpu(), 1)[0]).double().log10() * 20 for level in (made, wanted)]
             centred = features[:, 0] - codec.mean[0].cpu()[:, None]
             sums += torch.tensor(
                 [
                     error[:, 0].abs().mean(), error[:, 0].abs()[loud].sum(), error[:, 1].abs()[loud].sum(),
                     loud.sum(), error[:, 0].square().mean(), centred.square().mean(),
                     ((fine[0] - fine[1]).mean(2, keepdim=True) * places).sum(), places.sum(),
-                    _fold(error[:, 0], PATCH).mean(-2).abs().mean(),
+                    fold(error[:, 0], PATCH).mean(-2).abs().mean(),
                 ],
                 dtype=torch.float64,
             )  # fmt: skip
@@ -315,10 +247,7 @@ def load_codec(path: Path, device: torch.device) -> Codec:
     if state is None:
         raise CheckpointError(f"{path} is missing; train it with: riffstream train codec")
     codec = Codec(CodecConfig(**state["config"])).to(device)
-    codec.load_state_dict(state["codec"])
-    with torch.no_grad():
-        for name, parameter in codec.named_parameters():
-            parameter.copy_(state["ema"]["values"][name])
+    load_averaged(codec, state, "codec")
     return codec.eval().requires_grad_(False)
 
 

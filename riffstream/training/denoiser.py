@@ -25,6 +25,7 @@ from riffstream.training.loop import (
     Muon,
     autocast,
     common_arguments,
+    load_averaged,
     load_state,
     pick_device,
     save_state,
@@ -301,10 +302,7 @@ def load_denoiser(path: Path, device: torch.device) -> Denoiser:
     if state is None:
         raise CheckpointError(f"{path} is missing; train it with: riffstream train denoiser")
     model = Denoiser(DenoiserConfig(**state["config"])).to(device)
-    model.load_state_dict(state["model"])
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(state["ema"]["values"][name])
+    load_averaged(model, state, "model")
     return model
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Muon",
     "autocast",
     "common_arguments",
+    "load_averaged",
     "load_state",
     "log_table",
     "pick_device",
@@ -192,6 +193,14 @@ def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     return dict(torch.load(path, map_location=device, weights_only=True))
+
+
+def load_averaged(module: nn.Module, state: dict[str, Any], key: str) -> None:
+    """Fill ``module`` from a training state: buffers of ``state[key]``, and the averages of its parameters."""
+    module.load_state_dict(state[key])
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(state["ema"]["values"][name])
 
 
 class Log:

@@ -12,7 +12,8 @@ import torch
 
 from riffstream.errors import CheckpointError, RiffstreamError
 from riffstream.training import codec
-from riffstream.training.codec import PRESETS, codec_loss, load_codec, split_songs, train_codec
+from riffstream.training.codec import PRESETS, load_codec, split_songs, train_codec
+from riffstream.training.codec_losses import codec_loss, detail_loss
 from riffstream.training.latents import find_songs, fingerprint, pick_captions
 from tests.training.small import write_corpus
 
@@ -58,6 +59,48 @@ def test_loss_is_zero_only_for_the_same(corpus: Path) -> None:
     assert codec_loss(wanted, wanted) == 0
     blurred = torch.nn.functional.avg_pool2d(wanted, 3, 1, 1)
     assert codec_loss(blurred, wanted) > codec_loss(wanted + 0.02, wanted)
+
+
+def test_detail_counts_by_its_amount_not_by_its_course() -> None:
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.full((1, 2, 64, 256), 2.0)
+
+    def flicker() -> torch.Tensor:
+        return smooth + 0.3 * torch.randn(smooth.shape, generator=generator)
+
+    wanted, other = flicker(), flicker()
+    assert detail_loss(wanted, wanted) == 0
+    assert detail_loss(other, wanted) < 0.3 * detail_loss(smooth, wanted)
+    assert codec_loss(other, wanted) > codec_loss(smooth, wanted), "point by point, leaving it out is the better guess"
+
+
+def test_the_same_dots_in_every_patch_are_no_detail() -> None:
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.full((1, 2, 64, 256), 2.0)
+    wanted = smooth + 0.3 * torch.randn(smooth.shape, generator=generator)
+    dots = torch.zeros_like(smooth)
+    dots[..., ::8, ::8] = 0.3 * 8  # the energy of the flicker in one place of each 8 x 8
+    dots -= dots.mean()
+    other = smooth + 0.3 * torch.randn(smooth.shape, generator=generator)
+    # By local energies alone the dots are the better flicker (0.11 against 0.15); over all patches they stand out.
+    assert detail_loss(smooth + dots, wanted) > 1.5 * detail_loss(other, wanted)
+
+
+def test_a_new_decoder_leaves_the_latents_alone(
+    run: tuple[Path, dict[str, float]], corpus: Path, tmp_path: Path
+) -> None:
+    before = load_codec(run[0] / "codec.pt", CPU)
+    (tmp_path / "codec.pt").write_bytes((run[0] / "codec.pt").read_bytes())
+    wider = replace(PRESETS["smoke"], config=replace(before.config, fine_width=12, detail_width=6))
+    with pytest.raises(CheckpointError, match="--decoder-only"):
+        train_codec(corpus, tmp_path, wider, minutes=0.01, device=CPU, quiet=True)
+    train_codec(corpus, tmp_path, wider, minutes=0.01, device=CPU, quiet=True, decoder_only=True)
+    after = load_codec(tmp_path / "codec.pt", CPU)
+    assert after.config.fine_width == 12
+    assert fingerprint(after) == fingerprint(before)
+    other = replace(wider, config=replace(wider.config, width=24))
+    with pytest.raises(CheckpointError, match="encoder of other sizes"):
+        train_codec(corpus, tmp_path, other, minutes=0.01, device=CPU, quiet=True, decoder_only=True)
 
 
 def test_held_out_songs_are_not_trained_on(corpus: Path) -> None:
