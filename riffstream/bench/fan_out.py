@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, cast
 
@@ -51,9 +52,9 @@ def serve_noise(listeners: int, seconds: float, *, core: int | None = None) -> F
     return _measure(_noise_server, listeners, seconds, core)
 
 
-def bare(listeners: int, seconds: float, *, core: int | None = None) -> FanOut:
+def bare(listeners: int, seconds: float, *, core: int | None = None, frame_bytes: int = FRAME_BYTES) -> FanOut:
     """The least that any server could do: one ready-made frame written to each transport, twice a second."""
-    return _measure(_bare_server, listeners, seconds, core)
+    return _measure(partial(_bare_server, frame_bytes=frame_bytes), listeners, seconds, core)
 
 
 def _measure(server: Callable[[Connection, int | None], None], count: int, seconds: float, core: int | None) -> FanOut:
@@ -149,7 +150,7 @@ def _noise_server(pipe: Connection, core: int | None) -> None:
         runner.run(main())
 
 
-def _bare_server(pipe: Connection, core: int | None) -> None:
+def _bare_server(pipe: Connection, core: int | None, *, frame_bytes: int) -> None:
     from riffstream.server.app import loop_factory, raise_file_limit
     from riffstream.server.fanout import websocket_frame
     from riffstream.server.lag import LagMeter
@@ -182,7 +183,7 @@ def _bare_server(pipe: Connection, core: int | None) -> None:
             nonlocal written
             begin, seq = loop.time(), 0
             while True:
-                frame = websocket_frame(2, b"\1\1\1\0" + seq.to_bytes(4, "little") + bytes(FRAME_BYTES - 8))
+                frame = websocket_frame(2, b"\1\1\1\0" + seq.to_bytes(4, "little") + bytes(frame_bytes - 8))
                 seq += 1
                 for transport in transports:
                     transport.write(frame)

@@ -31,8 +31,12 @@ PROMPTS = (
 
 
 @contextlib.asynccontextmanager
-async def serving(arguments: Sequence[str]) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """``riffstream serve`` on a free port: its address and process; ended by SIGTERM."""
+async def serving(
+    arguments: Sequence[str], *, listeners: int = 1000
+) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """``riffstream serve`` on a free port, for so many listeners: its address and process; ended by SIGTERM."""
+    most = str(max(4000, listeners + 100))
+    limits = {"CONNECTIONS_PER_ADDRESS": "1000000", "CONNECTIONS": most, "LISTENERS_PER_STATION": most}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -44,7 +48,7 @@ async def serving(arguments: Sequence[str]) -> AsyncIterator[tuple[str, asyncio.
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "RIFFSTREAM_LIMITS_CONNECTIONS_PER_ADDRESS": "1000000"},
+        env=os.environ | {f"RIFFSTREAM_LIMITS_{name}": value for name, value in limits.items()},
     )
     assert process.stdout is not None
     try:

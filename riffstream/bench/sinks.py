@@ -90,12 +90,19 @@ class _Sink:
 
 
 def run_sinks(
-    host: str, port: int, count: int, seconds: float, joined: Callable[[], None] | None = None, path: str = "/ws/main"
+    host: str,
+    port: int,
+    count: int,
+    seconds: float,
+    joined: Callable[[], None] | None = None,
+    path: str = "/ws/main",
+    stop: Callable[[], bool] | None = None,
 ) -> SinkReport:
     """Join ``count`` listeners (Opus, not steering) and read for ``seconds`` after the last has joined.
 
     Args:
         joined: called when all are in.
+        stop: asked ten times a second whether to end before that.
     """
     report = SinkReport()
     selector = selectors.DefaultSelector()
@@ -137,7 +144,7 @@ def run_sinks(
         if joined is not None:
             joined()
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not (stop is not None and stop()):
             pump(min(left, 0.1))
     finally:
         for sink in sinks:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import sys
-import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ EXAMPLES = """parts:
   steer   a steer to its first audible sample, at a listener with 200 ms of buffer
   soak    the same for long: underruns and memory
   fanout  CPU of the server per listener and second, beside a bare write of the same bytes
-  load    the delay of steers while all those listeners listen
+  load    the delay of steers without and with all those listeners, and what they cost the server
 
 examples:
   riffstream bench stream
@@ -129,29 +127,10 @@ def _fanout(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _load(args: argparse.Namespace) -> dict[str, Any]:
-    from riffstream.bench.live import serving, steer_delays
-    from riffstream.bench.sinks import run_sinks
-    from riffstream.server.app import raise_file_limit
+    from riffstream.bench.load import load
 
-    raise_file_limit(args.listeners + 256)
-
-    async def measure() -> dict[str, Any]:
-        async with serving(["--model", args.model]) as (url, _):
-            port = int(url.rsplit(":", 1)[1])
-            ready, found = threading.Event(), {}
-
-            def listen() -> None:
-                found["report"] = run_sinks("127.0.0.1", port, args.listeners, args.steers * 5.0 + 5, ready.set)
-
-            listening = asyncio.create_task(asyncio.to_thread(listen))
-            while not ready.is_set() and not listening.done():
-                await asyncio.sleep(0.1)
-            delays = _delays(await steer_delays(url, args.steers, 5.0))
-            with contextlib.suppress(OSError):
-                await listening
-            return {"listeners": args.listeners, **delays, "sinks": asdict(found["report"]) if found else None}
-
-    return asyncio.run(measure())
+    found = load(["--model", args.model], args.listeners, args.steers, seconds=args.seconds, core=args.core)
+    return {**asdict(found), "without": _delays(found.without), "with_load": _delays(found.with_load)}
 
 
 def _delays(found: Any) -> dict[str, Any]:
@@ -176,6 +155,25 @@ _TITLES = {
 }
 
 
+def _load_page(found: dict[str, Any]) -> str:
+    rows = [(name, *found[key].values()) for name, key in (("alone", "without"), ("with them", "with_load"))]
+    cost = (
+        ("server", found["us_per_listener_s"], found["kbit_s"]),
+        ("bare write of as many bytes", found["bare_us_per_listener_s"], found["bare_kbit_s"]),
+    )
+    clients = (
+        f"{found['joined']} of {found['listeners']} listeners joined; their process took {found['client_cpu']:.0%}"
+    )
+    return "\n\n".join(
+        (
+            markdown_table(("", *found["without"]), rows),
+            markdown_table(("", "us/listener/s", "kbit/s"), cost),
+            f"The server costs {found['ratio']:.2f} times the bare write; {found['drops']} drops; event loop "
+            f"{found['lag_p95_ms']:.1f} ms late (p95). {clients} of a core.",
+        )
+    )
+
+
 def _page(results: dict[str, Any]) -> str:
     sections = []
     for part, title in _TITLES.items():
@@ -198,6 +196,8 @@ def _page(results: dict[str, Any]) -> str:
             header = ("", "listeners", "us/listener/s", "kbit/s", "idle ms/s", "lag p95 ms", "lag max ms")
             body = markdown_table(header, rows)
             body += f"\n\nThe server costs {found['ratio']:.2f} times the bare write; {found['drops']} drops."
+        elif part == "load":
+            body = _load_page(found)
         else:
             flat = {key: value for key, value in found.items() if not isinstance(value, (dict, list))}
             body = markdown_table(tuple(flat), [tuple(flat.values())])
