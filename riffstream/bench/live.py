@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -157,12 +158,13 @@ class SteerDelays:
 
 
 async def steer_delays(
-    url: str, count: int, every_s: float, at: str = "asap", result: SteerDelays | None = None
+    url: str, count: int, every_s: float, at: str = "asap", result: SteerDelays | None = None, limit_s: float = math.inf
 ) -> SteerDelays:
     """Steer ``count`` times through a real socket while playing.
 
     Args:
         result: filled while it goes on, for whoever watches.
+        limit_s: no steer is sent after so long, however many are left (slow ones take more than ``every_s``).
 
     Raises:
         RiffstreamError: the sound ended.
@@ -173,8 +175,11 @@ async def steer_delays(
     try:
         while player.played < 48_000:
             await asyncio.sleep(0.05)
+        until = time.monotonic() + limit_s
         for n in range(count):
             began = time.monotonic()
+            if began >= until:
+                break
             if player.task.done():
                 raise RiffstreamError(f"the sound ended after {player.played / 48_000:.0f} s of it")
             try:

@@ -61,8 +61,8 @@ class Soak:
 
     @property
     def settled_s(self) -> float:
-        """From when on memory is judged: minute 5, or a sixth of a run that is shorter than half an hour."""
-        return min(SETTLED_S, self.seconds / 6)
+        """From when on memory is judged: minute 5, or half of a run that is shorter than ten."""
+        return min(SETTLED_S, self.seconds / 2)
 
     def around(self, at_s: float) -> Sample | None:
         """Median memory around a time; None where nothing was seen then."""
@@ -154,7 +154,7 @@ async def soak(
     result = Soak(seconds)
     watching = asyncio.create_task(_watch(result, url, pid, told))
     try:
-        await steer_delays(url, max(1, int(seconds / every_s)), every_s, result=result.delays)
+        await steer_delays(url, max(1, int(seconds / every_s)), every_s, result=result.delays, limit_s=seconds)
         result.complete = True
     except Exception as error:  # hours of figures are worth having even then
         result.error = f"{type(error).__name__}: {error}"
