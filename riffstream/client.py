@@ -18,11 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import itertools
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -33,7 +31,8 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from riffstream import protocol
-from riffstream.client_blocks import Block, BlockDecoder, RadioError, socket_url
+from riffstream.client_blocks import Block, Inbox, RadioError, socket_url
+from riffstream.client_requests import Requests
 from riffstream.errors import ParameterError
 
 __all__ = ["Block", "Radio", "RadioError", "blocks", "connect", "socket_url"]
@@ -99,24 +98,15 @@ class Radio:
         self.reconnects = 0
         self._hello = hello
         self._reconnect = reconnect
-        self._queue_samples = int(queue_s * protocol.SAMPLE_RATE)
         self._timeout_s = timeout_s
         self._socket: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
-        self._blocks: deque[Block] = deque()
-        self._held = 0
-        self._played = 0
-        self._gap = False
-        self._dropped = False
+        self._inbox = Inbox(int(queue_s * protocol.SAMPLE_RATE))
         self._changed = asyncio.Event()
         self._error: RadioError | None = None
         self._done = False
-        self._last_seq: int | None = None
-        self._decoder = BlockDecoder()
         self._ids = itertools.count(1)
-        self._waiting: dict[str, asyncio.Future[protocol.Applied]] = {}
-        self._unheard: list[tuple[asyncio.Future[protocol.Applied], protocol.Applied]] = []
-        self._clocks: dict[float, asyncio.Future[protocol.ClockReply]] = {}
+        self._requests = Requests(listens=bool(hello.codecs))
         self._followers: set[asyncio.Queue[protocol.ServerMessage | None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -150,19 +140,13 @@ class Radio:
         return self
 
     async def __anext__(self) -> Block:
-        while not self._blocks:
+        while (block := self._inbox.pop()) is None:
             if self._done:
                 if self._error is not None:
                     raise self._error
                 raise StopAsyncIteration
             self._changed.clear()
             await self._changed.wait()
-        block = self._blocks.popleft()
-        self._held -= len(block.samples)
-        self._played += len(block.samples)
-        if self._dropped:
-            self._dropped = False
-            block = dataclasses.replace(block, discontinuity=True)
         return block
 
     async def steer(
@@ -209,16 +193,13 @@ class Radio:
     async def clock(self, *, timeout_s: float = 10.0) -> protocol.ClockReply:
         """Ask the server's clock and the sample that is audible now; ``t0`` is our monotonic clock in ms."""
         t0 = time.monotonic() * 1000
-        future: asyncio.Future[protocol.ClockReply] = asyncio.get_running_loop().create_future()
-        self._clocks[t0] = future
         try:
-            await self._send(protocol.Clock(t0=t0))
-            async with asyncio.timeout(timeout_s):
-                return await future
+            with self._requests.clock(t0) as answer:
+                await self._send(protocol.Clock(t0=t0))
+                async with asyncio.timeout(timeout_s):
+                    return await answer
         except TimeoutError:
             raise RadioError("timeout", f"no clock from {self.url} within {timeout_s:g} s") from None
-        finally:
-            self._clocks.pop(t0, None)
 
     async def messages(self) -> AsyncIterator[protocol.ServerMessage]:
         """Every control message from now on: now, event, scheduled, applied, ... until the connection ends."""
@@ -231,17 +212,13 @@ class Radio:
             self._followers.discard(queue)
 
     async def _ask(self, message: protocol.Steer | protocol.Transport, timeout_s: float) -> protocol.Applied:
-        future: asyncio.Future[protocol.Applied] = asyncio.get_running_loop().create_future()
-        self._waiting[message.id] = future
         try:
-            await self._send(message)
-            async with asyncio.timeout(timeout_s):
-                return await future
+            with self._requests.change(message.id) as answer:
+                await self._send(message)
+                async with asyncio.timeout(timeout_s):
+                    return await answer
         except TimeoutError:
             raise RadioError("timeout", f"the change was not heard within {timeout_s:g} s") from None
-        finally:
-            self._waiting.pop(message.id, None)
-            self._unheard = [pair for pair in self._unheard if pair[0] is not future]
 
     async def _send(self, message: protocol.ClientMessage) -> None:
         if self._socket is None:
@@ -263,8 +240,8 @@ class Radio:
         )
         try:
             hello = self._hello
-            if self._last_seq is not None:
-                resume = protocol.Resume(session=self.welcome.session, last_seq=self._last_seq)
+            if self._inbox.last_seq is not None:
+                resume = protocol.Resume(session=self.welcome.session, last_seq=self._inbox.last_seq)
                 hello = msgspec.structs.replace(hello, resume=resume)
             await socket.send(protocol.encode(hello))
             while True:
@@ -287,8 +264,7 @@ class Radio:
             await socket.close()
             raise
         if not message.resumed:
-            self._gap = self._last_seq is not None
-            self._decoder = BlockDecoder()
+            self._inbox.begin_anew()
         self.welcome, self.state, self.rev, self._socket = message, message.state, message.rev, socket
 
     async def _run(self) -> None:
@@ -297,7 +273,7 @@ class Radio:
         try:
             while True:
                 pause_ms = await self._read()
-                self._fail_waiting("disconnected", f"the connection to {self.url} was lost")
+                self._requests.fail("disconnected", f"the connection to {self.url} was lost")
                 if not self._reconnect or pause_ms is None:
                     self._finish(None)
                     return
@@ -356,70 +332,26 @@ class Radio:
         with contextlib.suppress(RadioError):
             while True:
                 await asyncio.sleep(STATS_S)
-                buffer_ms = self._held * 1000 / protocol.SAMPLE_RATE
-                await self._send(protocol.Stats(buffer_ms=buffer_ms, underruns=0, played=self._played))
+                buffer_ms = self._inbox.held * 1000 / protocol.SAMPLE_RATE
+                await self._send(protocol.Stats(buffer_ms=buffer_ms, underruns=0, played=self._inbox.played))
 
     def _take(self, frame: protocol.AudioFrame) -> None:
-        gap = self._gap or bool(frame.flags & protocol.Flags.DISCONTINUITY)
-        if self._last_seq is not None and not self._gap and frame.seq != (self._last_seq + 1) & 0xFFFFFFFF:
-            gap = True
-        if gap:
-            self._decoder = BlockDecoder()
-        self._gap = False
-        self._last_seq = frame.seq
-        block = Block(self._decoder.decode(frame), frame.sample_pos, frame.rev, gap)
+        self._inbox.take(frame)
         self.rev = frame.rev
         self.received = frame.sample_pos + frame.n_samples
-        while self._blocks and self._held + len(block.samples) > self._queue_samples:
-            self._held -= len(self._blocks.popleft().samples)
-            self._dropped = True
-        self._blocks.append(block)
-        self._held += len(block.samples)
         self._changed.set()
-        self._settle()
-
-    def _settle(self) -> None:
-        """Wake whoever waits for a change whose first sample is now here."""
-        if not self._unheard:
-            return
-        heard = [pair for pair in self._unheard if pair[1].audible_at < self.received or not self._hello.codecs]
-        self._unheard = [pair for pair in self._unheard if pair not in heard]
-        for future, applied in heard:
-            if not future.done():
-                future.set_result(applied)
+        self._requests.heard(self.received)
 
     def _handle(self, message: protocol.ServerMessage) -> None:
         if isinstance(message, protocol.Now):
             self.now, self.state, self.rev = message, message.state, max(self.rev, message.rev)
-        elif isinstance(message, protocol.ClockReply):
-            clock = self._clocks.get(message.t0)
-            if clock is not None and not clock.done():
-                clock.set_result(message)
-        elif isinstance(message, protocol.Applied | protocol.Rejected | protocol.Superseded):
-            waiting = self._waiting.get(message.id)
-            if waiting is not None and not waiting.done():
-                if isinstance(message, protocol.Applied):
-                    self._unheard.append((waiting, message))
-                    self._settle()
-                elif isinstance(message, protocol.Rejected):
-                    waiting.set_exception(
-                        RadioError(
-                            message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms
-                        )
-                    )
-                else:
-                    waiting.set_exception(RadioError("superseded", "a later change took this one's place"))
+        self._requests.take(message, self.received)
         for queue in self._followers:
             if not queue.full():
                 queue.put_nowait(message)
 
-    def _fail_waiting(self, code: str, text: str) -> None:
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(RadioError(code, text, retry_after_ms=1000))
-
     def _finish(self, error: RadioError | None) -> None:
-        self._fail_waiting("disconnected", f"the connection to {self.url} was closed")
+        self._requests.fail("disconnected", f"the connection to {self.url} was closed")
         if not self._done:
             self._done, self._error = True, error
             for queue in self._followers:

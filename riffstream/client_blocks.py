@@ -1,8 +1,9 @@
-"""What the client hands out, and how it gets there: addresses, errors, blocks of decoded audio."""
+"""What the client hands out: errors, addresses, and blocks of decoded audio from the frames that come in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 import av
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from riffstream import protocol
 from riffstream.errors import ParameterError, RiffstreamError
 
-__all__ = ["Block", "BlockDecoder", "RadioError", "socket_url"]
+__all__ = ["Block", "BlockDecoder", "Inbox", "RadioError", "socket_url"]
 
 
 class RadioError(RiffstreamError):
@@ -87,3 +88,56 @@ class BlockDecoder:
             for decoded in self._opus.decode(av.Packet(packet))
         ]
         return np.concatenate(parts).astype(np.float32) / 32768.0 if parts else np.zeros((0, 2), np.float32)
+
+
+class Inbox:
+    """Frames in, blocks out. When it is full the oldest block is dropped, and the next one says ``discontinuity``.
+
+    Args:
+        most: samples to hold.
+
+    Attributes:
+        held: samples that wait. played: samples handed out.
+        last_seq: number of the last frame taken; None before the first.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.held = self.played = 0
+        self.last_seq: int | None = None
+        self._most = most
+        self._blocks: deque[Block] = deque()
+        self._gap = self._dropped = False
+        self._decoder = BlockDecoder()
+
+    def begin_anew(self) -> None:
+        """The stream does not go on where it was: after a connection that could not be resumed."""
+        self._gap = self.last_seq is not None
+        self._decoder = BlockDecoder()
+
+    def take(self, frame: protocol.AudioFrame) -> None:
+        """Decode a frame and keep it."""
+        gap = self._gap or bool(frame.flags & protocol.Flags.DISCONTINUITY)
+        if self.last_seq is not None and not self._gap and frame.seq != (self.last_seq + 1) & 0xFFFFFFFF:
+            gap = True
+        if gap:
+            self._decoder = BlockDecoder()
+        self._gap = False
+        self.last_seq = frame.seq
+        block = Block(self._decoder.decode(frame), frame.sample_pos, frame.rev, gap)
+        while self._blocks and self.held + len(block.samples) > self._most:
+            self.held -= len(self._blocks.popleft().samples)
+            self._dropped = True
+        self._blocks.append(block)
+        self.held += len(block.samples)
+
+    def pop(self) -> Block | None:
+        """The oldest block; None where there is none."""
+        if not self._blocks:
+            return None
+        block = self._blocks.popleft()
+        self.held -= len(block.samples)
+        self.played += len(block.samples)
+        if self._dropped:
+            self._dropped = False
+            block = replace(block, discontinuity=True)
+        return block

@@ -192,7 +192,7 @@ async def test_a_restarted_server_is_found_again_with_a_discontinuity() -> None:
 async def test_nobody_taking_the_audio_drops_the_oldest_and_says_so(radio: Running) -> None:
     async with riffstream.connect(radio.url, codec="pcm_s16", queue_s=0.5) as station:
         await asyncio.sleep(0.5)
-        assert station._held <= 24_000
+        assert station._inbox.held <= 24_000
         first = await anext(station)
         assert first.discontinuity
         assert not (await anext(station)).discontinuity

@@ -1,0 +1,84 @@
+"""What the client has asked and not been answered yet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+
+from riffstream import protocol
+from riffstream.client_blocks import RadioError
+
+__all__ = ["Requests"]
+
+
+class Requests:
+    """Changes wait until they are heard, clocks until they are told.
+
+    Args:
+        listens: whether audio comes in; else a change counts as heard when it is applied.
+    """
+
+    def __init__(self, *, listens: bool) -> None:
+        self._listens = listens
+        self._waiting: dict[str, asyncio.Future[protocol.Applied]] = {}
+        self._unheard: list[tuple[asyncio.Future[protocol.Applied], protocol.Applied]] = []
+        self._clocks: dict[float, asyncio.Future[protocol.ClockReply]] = {}
+
+    @contextlib.contextmanager
+    def change(self, ident: str) -> Iterator[asyncio.Future[protocol.Applied]]:
+        """The answer to a change; it raises :class:`RadioError` where the change comes to nothing."""
+        future: asyncio.Future[protocol.Applied] = asyncio.get_running_loop().create_future()
+        self._waiting[ident] = future
+        try:
+            yield future
+        finally:
+            self._waiting.pop(ident, None)
+            self._unheard = [pair for pair in self._unheard if pair[0] is not future]
+
+    @contextlib.contextmanager
+    def clock(self, t0: float) -> Iterator[asyncio.Future[protocol.ClockReply]]:
+        """The answer to a clock message with this time."""
+        future: asyncio.Future[protocol.ClockReply] = asyncio.get_running_loop().create_future()
+        self._clocks[t0] = future
+        try:
+            yield future
+        finally:
+            self._clocks.pop(t0, None)
+
+    def take(self, message: protocol.ServerMessage, received: int) -> None:
+        """Settle what a message answers; ``received``: the sample clock behind the last audio."""
+        if isinstance(message, protocol.ClockReply):
+            clock = self._clocks.get(message.t0)
+            if clock is not None and not clock.done():
+                clock.set_result(message)
+        elif isinstance(message, protocol.Applied | protocol.Rejected | protocol.Superseded):
+            waiting = self._waiting.get(message.id)
+            if waiting is None or waiting.done():
+                return
+            if isinstance(message, protocol.Applied):
+                self._unheard.append((waiting, message))
+                self.heard(received)
+            elif isinstance(message, protocol.Rejected):
+                error = RadioError(
+                    message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms
+                )
+                waiting.set_exception(error)
+            else:
+                waiting.set_exception(RadioError("superseded", "a later change took this one's place"))
+
+    def heard(self, received: int) -> None:
+        """Wake whoever waits for a change whose first sample is now here."""
+        if not self._unheard:
+            return
+        heard = [pair for pair in self._unheard if pair[1].audible_at < received or not self._listens]
+        self._unheard = [pair for pair in self._unheard if pair not in heard]
+        for future, applied in heard:
+            if not future.done():
+                future.set_result(applied)
+
+    def fail(self, code: str, text: str) -> None:
+        """Changes will not be answered any more."""
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(RadioError(code, text, retry_after_ms=1000))
