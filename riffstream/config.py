@@ -195,6 +195,8 @@ class Timeline(_Checked):
         haste_s: a steer's first clip is made in fewer steps where it would take longer than this.
         repeats: how many clips long the last music is repeated when nothing new comes, before silence.
         idle_s: generation stops when nobody has listened for so long; 0: never.
+        burst_ms: audio that a media player gets at once, so that it starts without waiting.
+        passive_frame_ms: length of one frame to those who do not steer; longer ones cost less.
         ring_s: committed audio kept for recordings, resuming and bursts.
         loudness_lufs: target of the slow gain; ``"off"``: as the model has it. true_peak_dbtp: ceiling of the limiter.
     """
@@ -207,6 +209,8 @@ class Timeline(_Checked):
     haste_s: float = _in(0.8, 0, 3600, unit="s")
     repeats: int = _in(4, 0, 1000)
     idle_s: float = _in(30.0, 0, 86400, unit="s")
+    burst_ms: int = _in(1500, 100, 10000, unit="ms")
+    passive_frame_ms: int = _in(500, 20, 2000, unit="ms")
     ring_s: float = _in(120.0, 5, 3600, unit="s")
     loudness_lufs: float | None = _in(-16.0, -40, -8, unit="LUFS")
     true_peak_dbtp: float = _in(-1.0, -20, 0, unit="dBTP")
@@ -247,6 +251,7 @@ class StationConfig(_Checked):
         seed: of the noise (and of ``wander``).
         negative, denoising, guidance, seed_image: for every keyframe of ``prompts``.
         bpm, key: fix the tempo and the key; None: the journey's.
+        beats_per_bar: 4, or 3 for waltzes: clips are two bars then, and splices fall on bars of three.
         steps: of the sampler; None: the generator's.
         steer: whether it may be steered at all.
         save_log: file to which the steering log is written while it plays; "": memory only.
@@ -265,6 +270,7 @@ class StationConfig(_Checked):
     seed_image: str | None = None
     bpm: float | None = _in(None, 40, 240)
     key: float | None = _in(None, -6, 6)
+    beats_per_bar: int = _in(4, 3, 4)
     steps: int | None = _in(None, 1, 1000)
     steer: bool = True
     save_log: str = ""

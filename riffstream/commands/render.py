@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   riffstream render --prompt "lo-fi hip hop beat" --seconds 30 -o beat.flac
   riffstream render --prompt "bossa nova guitar" --prompt "deep house" --seconds 60 --bpm 118 -o journey.mp3
   riffstream render --prompt "funk bass" --seed-image og_beat --denoising 0.6 --seconds 10 -o funk.wav
+  riffstream render --prompt "viennese waltz" --beats-per-bar 3 --bpm 160 --seconds 20 -o waltz.flac
   riffstream render --journey tour.toml --seconds 600 -o tour.ogg
   riffstream render --replay steering.jsonl -o again.flac"""
 
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--guidance", type=float, metavar="X", help="how literally the prompt is taken: 0 to 30")
     what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240")
     what.add_argument("--key", type=float, metavar="X", help="transposition in semitones, -6 to 6")
+    what.add_argument("--beats-per-bar", type=int, default=4, metavar="N", help="4, or 3 for waltzes (4)")
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="mini", metavar="M", help="mini, a folder, a file, or a hub id (mini)")
     how.add_argument(
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     n_samples = _length(30.0 if args.seconds is None else args.seconds)
     settings = Timeline(loudness_lufs=args.lufs, ahead_s=1.0)
     _journey(args, Info(model="check"), n_samples)
-    station = StationConfig(bpm=args.bpm, key=args.key)
+    station = StationConfig(bpm=args.bpm, key=args.key, beats_per_bar=args.beats_per_bar)
     steps = None if args.steps is None else check("steps", args.steps)
     began = time.monotonic()
     renderer = _renderer(args)

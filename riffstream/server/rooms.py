@@ -24,8 +24,6 @@ __all__ = ["Member", "Room"]
 FEED_IDLE_S = 60.0  # as long as a listener who dropped out may come back without a gap
 RING_S = 30.0
 LISTENERS_EVERY_S = 2.0
-PASSIVE_FRAME_MS = 500
-BURST_MS = 1500  # media players start when they have about a second
 
 
 class Member:
@@ -101,13 +99,13 @@ class Room:
         """Length of a listener's frames. Longer ones for whoever does not steer cost a fifth of the CPU; PCM keeps to
         short ones, since half a second of it would fill the send buffer at a stroke."""
         short = self.config.timeline.frame_ms
-        return short if steering or codec == "pcm_s16" else max(short, PASSIVE_FRAME_MS)
+        return short if steering or codec == "pcm_s16" else max(short, self.config.timeline.passive_frame_ms)
 
     def burst_samples(self, *, steering: bool) -> int:
         """How far back a new listener begins: enough to fill its buffer, and no more, since it also delays the sound
         of every change by as much."""
         timeline = self.config.timeline
-        ms = timeline.client_buffer_ms + timeline.frame_ms if steering else BURST_MS
+        ms = timeline.client_buffer_ms + timeline.frame_ms if steering else timeline.burst_ms
         return ms * SAMPLES_PER_MS
 
     @property

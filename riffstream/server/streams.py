@@ -13,7 +13,7 @@ from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refu
 from riffstream.server.fanout import Fanout, Listener, http_chunk
 from riffstream.server.icy import METAINT, IcyInserter
 from riffstream.server.ports import Station
-from riffstream.server.rooms import PASSIVE_FRAME_MS, Member, Room
+from riffstream.server.rooms import Member, Room
 
 __all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "title_of"]
 
@@ -80,7 +80,8 @@ async def stream_handler(request: web.Request) -> web.StreamResponse:
         # The fan-out writes to the transport behind aiohttp's back, so the headers must be out first.
         await response.write(feed.source.header)
         wire = "chunked" if chunked and icy is None else "raw"
-        await _Streaming(context, room, feed.fanout(wire, PASSIVE_FRAME_MS), request, icy, chunked).run()
+        fanout = feed.fanout(wire, room.config.timeline.passive_frame_ms)
+        await _Streaming(context, room, fanout, request, icy, chunked).run()
         return response
     finally:
         context.connections.leave(address)
@@ -137,7 +138,7 @@ class _Streaming:
 async def _first_bytes(room: Room, codec: str, count: int) -> bytes:
     """The first bytes that a new listener would get."""
     feed = await room.feed(codec)
-    fanout = feed.fanout("raw", PASSIVE_FRAME_MS)
+    fanout = feed.fanout("raw", room.config.timeline.passive_frame_ms)
     found = feed.source.header
     for _ in range(50):
         if len(found) >= count or fanout.next_seq > fanout.first_seq:

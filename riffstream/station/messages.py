@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from riffstream.diffusion.journey import ClipSpec
+from riffstream.errors import ParameterError
 
 __all__ = [
     "Cancel",
@@ -62,6 +63,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
         clip: identity of the clip within its station. A clip made before under this number is not sampled again, only
             turned into audio again (tempo and key changes).
         spec: what to play.
+        frames: of the clip, where they are not as many as the model has by itself.
         previous: the clip that this one continues, or None.
         steps: of the sampler; None: the renderer's own.
         hops: samples (48 kHz, fractional) from frame to frame, one for each beat of the clip.
@@ -79,6 +81,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     clip: int
     spec: ClipSpec
     hops: tuple[float, ...]
+    frames: int | None = None
     previous: int | None = None
     steps: int | None = None
     key: float = 0.0
@@ -126,6 +129,7 @@ class Info(Struct, frozen=True, kw_only=True):
     Attributes:
         model: its name.
         frames, beats: of a clip. Where a model's clips have no musical length, ``beats`` divides them evenly.
+        beats_per_bar: of the meter that these are for. meters: beats of a bar -> frames and beats of a clip (two bars).
         hop: samples at 48 kHz from frame to frame where the tempo is not set.
         bpm: the model's tempo where none is set; None: unknown.
         continues: clips may continue one another.
@@ -136,6 +140,8 @@ class Info(Struct, frozen=True, kw_only=True):
     model: str
     frames: int = 512
     beats: int = 8
+    beats_per_bar: int = 4
+    meters: dict[int, tuple[int, int]] = field(default_factory=lambda: {4: (512, 8), 3: (384, 6)})
     hop: float = 375.0
     bpm: float | None = 120.0
     continues: bool = True
@@ -145,6 +151,14 @@ class Info(Struct, frozen=True, kw_only=True):
     seed_image: str | None = None
     device: str = "cpu"
     weights: str = ""
+
+    def in_meter(self, beats_per_bar: int) -> Info:
+        """The same for a station that plays so many beats to the bar. Raises ParameterError: the model cannot."""
+        if beats_per_bar not in self.meters:
+            allowed = f"with the model {self.model}: {', '.join(map(str, self.meters))}"
+            raise ParameterError("beats_per_bar", beats_per_bar, allowed)
+        frames, beats = self.meters[beats_per_bar]
+        return msgspec.structs.replace(self, frames=frames, beats=beats, beats_per_bar=beats_per_bar)
 
 
 class Ready(Struct, frozen=True, tag=True):

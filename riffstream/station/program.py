@@ -22,7 +22,7 @@ from riffstream.protocol import SAMPLE_RATE, Event
 from riffstream.station.messages import Pcm
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.steering_log import SteeringLog
-from riffstream.station.take import BEATS_PER_BAR, Take
+from riffstream.station.take import Take
 from riffstream.station.tape import Loop, Silence
 
 __all__ = ["Block", "Levelled", "Program"]
@@ -147,10 +147,14 @@ class Program:
         """The first beat, bar line or clip start at or after ``beat``."""
         step, phase = 1.0, 0.0
         if at == "bar":
-            step = float(BEATS_PER_BAR)
+            step = float(self._bar)
         elif at == "clip" and self.lead is not None:
             step, phase = float(self.lead.score.info.beats), self.lead.clip_beat
         return phase + math.ceil((beat - phase) / step - 1e-6) * step
+
+    @property
+    def _bar(self) -> int:
+        return 4 if self.lead is None else self.lead.score.info.beats_per_bar
 
     @property
     def horizon_s(self) -> float:
@@ -212,7 +216,7 @@ class Program:
         beat, late = self.beat(pos + fade), 0
         local = round(take.beats.sample(beat)) - fade
         while local + need > take.tape.end:
-            late += BEATS_PER_BAR
+            late += take.score.info.beats_per_bar
             local = round(take.beats.sample(beat - late)) - fade
             if local < floor:
                 return None
@@ -341,7 +345,7 @@ class Program:
             return None
         end = take.tape.end
         last = take.beats.beat(end)
-        for beats in (take.score.info.beats, BEATS_PER_BAR, 2, 1):
+        for beats in (take.score.info.beats, take.score.info.beats_per_bar, 2, 1):
             length = end - round(take.beats.sample(last - beats))
             if length > 2 * self.fade and end - length - self.fade >= max(take.tape.begin, take.lead_in):
                 return Loop(take.tape, end, length, self.fade)

@@ -31,6 +31,7 @@ from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.spectrogram.vocoder import Vocoder, VocoderStream
+from riffstream.station.joins import complete, reach
 from riffstream.station.messages import Cancelled, Done, Failed, Info, Job, Pcm, Piece
 from riffstream.station.rendering import Report
 
@@ -46,10 +47,38 @@ _Take = tuple[str, int]
 
 @dataclass(slots=True)
 class _Stream:
-    """A take: one vocoder, one resampler, from its first sample to its last."""
+    """A take: one vocoder, one resampler, from its first sample to its last, and what waits for the next clip.
+
+    Attributes:
+        tail: [A, M, 1 + n] the last clip's frames from the last one voiced on; with how they are to be voiced.
+    """
 
     vocoder: VocoderStream
     resampler: StreamResampler
+    tail: Tensor | None = None
+    hop: float = 0.0
+    key: float = 0.0
+
+    def push(self, mel: Tensor, hop: float, key: float, hold: int) -> list[Tensor]:
+        """Voice frames [A, M, t], all but the last ``hold``; first those that waited for them."""
+        parts = []
+        if self.tail is not None:
+            parts.append(self.vocoder.push(complete(self.tail, mel[..., :1]), hop=self.hop, key=self.key))
+            self.tail = None
+        voiced = mel.shape[-1] - hold
+        if hold and voiced > 0:
+            self.tail, self.hop, self.key = mel[..., voiced - 1 :], hop, key
+            mel = mel[..., :voiced]
+        parts.append(self.vocoder.push(mel, hop=hop, key=key))
+        return parts
+
+    def flush(self) -> list[Tensor]:
+        """The rest."""
+        parts = []
+        if self.tail is not None:
+            parts.append(self.vocoder.push(self.tail[..., 1:], hop=self.hop, key=self.key))
+            self.tail = None
+        return [*parts, self.vocoder.flush()]
 
 
 @dataclass(slots=True)
@@ -171,6 +200,7 @@ class ModelRenderer:
                 previous=before[1] if before is not None else None,
                 deadline=job.deadline,
                 speculative=job.speculative,
+                frames=job.frames,
                 rev=job.rev,
                 station=job.station,
             )
@@ -219,17 +249,19 @@ class ModelRenderer:
         assert mel is not None
         begin = self._clock()
         stream = self._stream(work.take, mel.shape[0])
-        beats = self.info.beats
-        edges = [round(beat * self.info.frames / beats) for beat in range(beats + 1)]
+        beats, frames = len(job.hops), mel.shape[-1]
+        edges = [round(beat * frames / beats) for beat in range(beats + 1)]
         while edges[work.beat + 1] <= job.start_frame:
             work.beat += 1
         first, last = max(edges[work.beat], job.start_frame), edges[work.beat + 1]
         hop = job.hops[work.beat] * self._rate / SAMPLE_RATE
-        parts = [self._pcm(stream, stream.vocoder.push(mel[..., first:last], hop=hop, key=job.key))]
         work.beat += 1
         ended = work.beat == beats
+        # Families that repeat the end of the clip before have that clip's own frames where it ends.
+        hold = reach(self._vocoder.geometry.window, hop) if ended and not job.final and not self._skip else 0
+        parts = [self._pcm(stream, part) for part in stream.push(mel[..., first:last], hop, job.key, hold)]
         if ended and job.final:
-            parts += [self._pcm(stream, stream.vocoder.flush()), stream.resampler.flush()]
+            parts += [*(self._pcm(stream, part) for part in stream.flush()), stream.resampler.flush()]
         pcm = np.concatenate(parts) if len(parts) > 1 else parts[0]
         work.vocoder_s += self._clock() - begin
         reports: list[Report] = []
@@ -269,6 +301,7 @@ def _info(family: Family, frames: int) -> Info:
         model=family.name,
         frames=frames,
         beats=family.beats or NOMINAL_BEATS,
+        meters=_meters(family, frames),
         hop=params.hop(bpm) * SAMPLE_RATE / params.sample_rate,
         bpm=bpm,
         continues=True,
@@ -279,6 +312,14 @@ def _info(family: Family, frames: int) -> Info:
         device=str(family.device),
         weights=_fingerprint(family),
     )
+
+
+def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
+    """Beats of a bar -> frames and beats of a clip: two bars."""
+    if family.beats is None:
+        return {4: (frames, NOMINAL_BEATS), 3: (frames, 6)}
+    per_beat = frames // family.beats
+    return {4: (frames, family.beats), 3: (6 * per_beat, 6)}
 
 
 def _fingerprint(family: Family) -> str:

@@ -144,7 +144,7 @@ class ToneRenderer:
         if (pcm := self._piece(tone)) is not None:
             reports.append((Piece(job.station, job.take, job.number), pcm))
         tone.beat += 1
-        if tone.beat == self.info.beats:
+        if tone.beat == len(job.hops):
             self._jobs.remove(tone)
             new = (job.station, job.clip) not in self._known
             self._known.add((job.station, job.clip))
@@ -168,7 +168,7 @@ class ToneRenderer:
         sound = self._level * np.sin(2 * np.pi * pitch * n / 48_000)
         if self._clicks and skip == 0:
             m = min(240, len(n))
-            strong = 2 if tone.beat % 4 == 0 else 1
+            strong = 2 if tone.beat % (len(job.hops) // 2) == 0 else 1  # a clip is two bars
             sound[:m] += 0.3 * np.sin(2 * np.pi * 1000 * strong * np.arange(m) / 48_000) * np.hanning(m)
         return np.repeat(sound.astype(np.float32)[:, None], 2, axis=1)
 

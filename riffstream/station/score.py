@@ -30,6 +30,7 @@ class Here:
     spec: ClipSpec
     beat: float
     clip_s: float
+    clip_beats: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,13 @@ class Score:
     def of(cls, station: StationConfig, info: Info, journey: Journey | None = None) -> Score:
         """The score of a station that nobody has steered."""
         home = station.plan() if journey is None else journey
-        return cls(home=home, path=home, info=info, fixed_bpm=station.bpm, fixed_key=station.key)
+        return cls(
+            home=home,
+            path=home,
+            info=info.in_meter(station.beats_per_bar),
+            fixed_bpm=station.bpm,
+            fixed_key=station.key,
+        )
 
     @property
     def steered(self) -> bool:
@@ -218,7 +225,7 @@ def _kind(old: Score, new: Score) -> Kind:
 
 def _ramps(ramp_s: float, here: Here) -> Callable[[float, float | None], Ramp | None]:
     """A maker of ramps that take ``ramp_s`` from here on."""
-    beats = ramp_s * 8 / here.clip_s
+    beats = ramp_s * here.clip_beats / here.clip_s
 
     def ramp(now: float, goal: float | None) -> Ramp | None:
         return None if goal is None else Ramp(now, goal, here.beat, beats).settled(here.beat)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -44,6 +45,7 @@ __all__ = ["Lease", "Station"]
 log = logging.getLogger(__name__)
 
 BURST_S: Final = 5.0  # encoded for a new outlet, so that its first listener need not wait
+SETTLE_S: Final = 30.0  # a change that nobody listens to keeps a station awake until it is in the sound, or so long
 Send = Callable[[Iterable[ToGenerator]], None]
 Sink = Callable[[Now | Event], None]
 
@@ -113,6 +115,7 @@ class Station:
         self._kinds: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._left_at = clock()
+        self._changed_at = -math.inf
         self._asleep = False
         self._jumps = 0
         self._shown: tuple[Any, ...] = ()
@@ -167,7 +170,7 @@ class Station:
         info = self._info
         return protocol.Caps(
             model=info.model if info else "",
-            beats_per_clip=float(info.beats) if info else None,
+            beats_per_clip=float(info.in_meter(self.settings.beats_per_bar).beats) if info else None,
             steer=self.settings.steer,
         )
 
@@ -239,6 +242,8 @@ class Station:
         act(self._timeline)
         if before != self._timeline.paused:
             self._shown = ()
+        self._changed_at = self._clock()
+        self._wake()
         self._drive()
 
     def _safe(self, reply: Reply) -> Reply:
@@ -404,9 +409,22 @@ class Station:
 
     def _doze(self) -> None:
         idle = self.config.timeline.idle_s
-        if idle and not self.listeners and self._clock() - self._left_at >= idle:
-            self._asleep = True
-            self._samples.stop()
+        if not idle or self.listeners or self._clock() - self._left_at < idle:
+            return
+        if self._changing and self._clock() - self._changed_at < SETTLE_S:
+            return
+        self._asleep = True
+        self._samples.stop()
+
+    @property
+    def _changing(self) -> bool:
+        """Whether a change is on its way to be heard, or was heard less than a burst ago: whoever tunes in then hears
+        nothing from before it."""
+        timeline = self._timeline
+        if timeline is None:
+            return False
+        burst = self.config.timeline.burst_ms * SAMPLE_RATE // 1000
+        return timeline.changing or self.sample_pos < timeline.mixer.current.pos + burst
 
     def _announce(self, timeline: Timeline) -> None:
         events, timeline.events = timeline.events, []

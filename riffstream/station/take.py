@@ -15,9 +15,8 @@ from riffstream.station.messages import Job, Pcm
 from riffstream.station.score import Score
 from riffstream.station.tape import Tape
 
-__all__ = ["BEATS_PER_BAR", "Entry", "Take"]
+__all__ = ["Entry", "Take"]
 
-BEATS_PER_BAR: Final = 4
 # Frames turned into audio before the place where a take is to be heard: a vocoder's first frames have no past.
 LEAD_IN_FRAMES: Final = 4
 
@@ -128,6 +127,7 @@ class Take:
             clip=entry.clip if entry else clip,
             spec=spec,
             hops=hops,
+            frames=info.frames if info.frames != info.meters[4][0] else None,
             previous=self.entries[-1].clip if self.entries and info.continues else None,
             key=self.score.transposition(spec),
             start_frame=self.start_frame if self.number == 0 else 0,

@@ -28,7 +28,7 @@ from riffstream.station.mixer import Cue
 from riffstream.station.program import PRIMER, SILENCE_FADE, Block, Program
 from riffstream.station.score import Change, Here, Score
 from riffstream.station.steering_log import SteeringLog
-from riffstream.station.take import BEATS_PER_BAR, Entry, Take
+from riffstream.station.take import Entry, Take
 
 __all__ = ["Block", "Reply", "Timeline"]
 
@@ -139,6 +139,12 @@ class Timeline(Program):
         spec = self.score.spec(self._index(), here.beat)
         return self.score.state(spec, here.beat, paused=self.paused)
 
+    @property
+    def changing(self) -> bool:
+        """Whether a change was accepted that is not in the committed audio yet, and can get there."""
+        rendering = self._wish is not None or (self._pending is not None and bool(self._pending.requests))
+        return bool(self.mixer.coming) or (rendering and self._connected and self.frozen is None)
+
     def _index(self) -> int:
         """Where in the path the newest accepted change is."""
         if self._wish is not None and self._wish.change.index is not None:
@@ -157,7 +163,7 @@ class Timeline(Program):
             entry = self.lead.entry(pos + self.offset)
         spec = entry.spec if entry else self.score.spec(self._index(), beat)
         clip_s = self.score.samples_per_beat(spec, beat) * self.score.info.beats / SAMPLE_RATE
-        return Here(spec, beat, clip_s)
+        return Here(spec, beat, clip_s, self.score.info.beats)
 
     # -- steering -------------------------------------------------------------------------------------------------
 
@@ -243,7 +249,8 @@ class Timeline(Program):
         score, lead = change.score, self.lead
         wait = self.effort.vocoder_s if change.kind == "vocoder" else self.effort.first_s * 0.8
         beat = self.beat(self._aim(at, wait))
-        clip_beat = float(math.floor(beat / BEATS_PER_BAR + 1e-6) * BEATS_PER_BAR)
+        bar = score.info.beats_per_bar
+        clip_beat = float(math.floor(beat / bar + 1e-6) * bar)
         index = change.index
         reuse: list[Entry] = []
         entry = lead.entry(lead.beats.sample(beat)) if lead is not None else None

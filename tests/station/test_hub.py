@@ -226,6 +226,39 @@ async def test_nobody_listening_pauses_and_a_listener_resumes_at_once() -> None:
         lease.close()
 
 
+@pytest.mark.parametrize("at", ["asap", "bar"])
+async def test_a_steer_wakes_a_station_until_it_would_be_heard(at: protocol.At) -> None:
+    timeline = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3, burst_ms=400)
+    async with playing(timeline=timeline) as hub:
+        station = hub.get("main")
+        await until(lambda: bool(station.stats()["asleep"]))
+        told: list[Now | Event] = []
+        station.subscribe(told.append)
+        replies: list[protocol.ServerMessage] = []
+        station.steer(Steer(id="a", prompts=(Prompt(text="second"),), at=at), replies.append)
+        assert station.state.prompts[0].text == "second"
+        await until(lambda: any(isinstance(reply, protocol.Applied) for reply in replies))
+        await until(lambda: station.now().state.prompts[0].text == "second", timeout=3)
+        await until(lambda: bool(station.stats()["asleep"]))
+        applied = next(reply for reply in replies if isinstance(reply, protocol.Applied))
+        burst = round(0.4 * 48_000)
+        assert applied.audible_at + burst <= station.sample_pos < applied.audible_at + burst + 48_000
+        assert [each.state.prompts[0].text for each in told if isinstance(each, Now)][-1] == "second"
+        asleep = station.committed
+        await asyncio.sleep(0.3)
+        assert station.committed == asleep
+
+
+async def test_a_pause_in_sleep_is_shown_and_sleep_goes_on() -> None:
+    async with playing(timeline=Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3)) as hub:
+        station = hub.get("main")
+        await until(lambda: bool(station.stats()["asleep"]))
+        station.transport(Transport(id="p", op="pause"), lambda reply: None)
+        await until(lambda: station.now().state.paused, timeout=3)
+        station.steer(Steer(id="a", prompts=(Prompt(text="second"),)), lambda reply: None)
+        await until(lambda: bool(station.stats()["asleep"]))
+
+
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 async def test_a_clock_that_jumps_does_not_disturb_the_stream(jump: float) -> None:
     loop = asyncio.get_running_loop()
