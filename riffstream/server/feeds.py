@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from riffstream.protocol import AudioFrame, Codec, Flags, pack_frame
-from riffstream.server.fanout import Fanout, Frame, http_chunk, websocket_frame
+from riffstream.server.fanout import Fanout
+from riffstream.server.frames import Frame, http_chunk, websocket_frame
 from riffstream.station.outlet import Chunk, Outlet
 
 __all__ = ["WIRES", "Feed", "Wire"]

@@ -15,8 +15,9 @@ import msgspec
 
 from riffstream import protocol
 from riffstream.config import Config
-from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, websocket_frame
+from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
+from riffstream.server.frames import websocket_frame
 from riffstream.server.ports import Station
 
 __all__ = ["Member", "Room"]

@@ -15,7 +15,8 @@ from websockets.frames import Opcode
 
 from riffstream.protocol import Flags
 from riffstream.server import fanout
-from riffstream.server.fanout import DropPolicy, Fanout, Frame, Listener, http_chunk, websocket_frame
+from riffstream.server.fanout import DropPolicy, Fanout, Listener
+from riffstream.server.frames import Frame, http_chunk, websocket_frame
 
 SKIP_BYTES = DropPolicy().skip_bytes
 
