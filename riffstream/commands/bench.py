@@ -10,6 +10,7 @@ __all__ = ["EXAMPLES", "add_arguments", "run"]
 BENCHMARKS = {
     "dsp": "image to audio: speed and quality beside Griffin-Lim and the original",
     "model": "seconds a clip, clips a second against the number of stations",
+    "seams": "joins between clips, and drift over many of them",
     "stream": "cost of a listener, delays, underruns",
 }
 EXAMPLES = """benchmarks:
@@ -19,6 +20,7 @@ examples:
   riffstream bench dsp --quick
   riffstream bench dsp --json > dsp.json
   riffstream bench model --model mini
+  riffstream bench seams --clips 64
   riffstream bench stream
 
 'riffstream bench NAME --help' shows a benchmark's own options.""".format(

@@ -1,0 +1,152 @@
+"""Clips that follow each other: can their joins be heard, and does the music drift away or settle on a loop?"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riffstream.bench.common import environment, markdown_table, report, to_json
+from riffstream.errors import ParameterError
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.messages import Pcm
+
+__all__ = ["EXAMPLES", "add_arguments", "drift", "run"]
+
+PROMPTS: Final = ("deep house", "solo piano", "string quartet", "rock guitar riff", "ambient pads")
+EXAMPLES = """Each prompt plays on, rendered as a station renders it, without the leveller. Joins are compared with the
+bar lines in the middle of clips (a ratio of 1: the same; p: how probable a ratio as large is if they are alike).
+Drift compares the first clips with the last, and each clip with the one before and the eighth before.
+
+examples:
+  riffstream bench seams
+  riffstream bench seams --prompt "techno beat" --clips 64 --json"""
+NEAR, FAR = 1, 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``riffstream bench seams``."""
+    parser.add_argument("--prompt", action="append", metavar="P", help="a prompt (may be repeated; default: five)")
+    parser.add_argument("--clips", type=int, default=32, metavar="N", help="clips of each, 24 to 10000 (32)")
+    parser.add_argument("--model", default="mini", help="a model with a beat: mini or a checkpoint folder")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the noise (1)")
+    parser.add_argument("--json", action="store_true", help="JSON in place of tables")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render, measure and print."""
+    if not 24 <= args.clips <= 10_000:
+        raise ParameterError("--clips", args.clips, "24 to 10000")
+    from riffstream.station.rendering import limit_threads
+
+    limit_threads()
+    from riffstream.station.renderer import make_renderer
+
+    renderer = make_renderer({"model": args.model}, lambda what: None)
+    if renderer.info.bpm is None:
+        raise ParameterError("--model", args.model, "a model whose clips have a beat")
+    rows = []
+    for prompt in args.prompt or PROMPTS:
+        if not args.quiet:
+            print(f"seams: {prompt} ...", file=sys.stderr, flush=True)
+        rows.append({"prompt": prompt, **_measure(renderer, prompt, args.clips, args.seed)})
+    results = {"environment": environment(("torch", "numpy")), "clips": args.clips, "prompts": rows}
+    print(to_json(results) if args.json else _page(results))
+    return 0
+
+
+def _measure(renderer: Any, prompt: str, clips: int, seed: int) -> dict[str, Any]:
+    from riffstream.config import StationConfig, Timeline
+    from riffstream.diffusion.journey import Journey
+    from riffstream.station import seams
+    from riffstream.station.offline import run as play
+    from riffstream.station.score import Score
+
+    renderer.forget("render")
+    info = renderer.info
+    clip = info.hop * info.frames
+    score = Score.of(StationConfig(), info, Journey.single(prompt, seed=seed))
+    settings = Timeline(loudness_lufs=None, ahead_s=1.0)
+    pcm = np.concatenate(list(play(score, renderer, round(clip * clips), settings)))
+    joins = [round(clip * n) for n in range(1, clips)]
+    inside = [round(clip * (n + 0.5)) for n in range(1, clips - 1)]
+    found = seams.report(pcm, joins, inside)
+    return {"ratio": found.ratio, "p": found.p, "worst_p": found.worst_p, "drift": drift(pcm, clip)}
+
+
+def drift(pcm: Pcm, clip: float) -> dict[str, float]:
+    """How music changes over clips that follow each other.
+
+    Args:
+        pcm: [n, 2].
+        clip: samples of a clip, fractional; 24 clips or more.
+
+    Returns:
+        level_db and centroid_octaves: the last quarter against the first; near and far: the correlation of a clip's
+        spectrogram (beat by beat, over 48 bands) with that of the clip before and of the eighth before, in the second
+        half; settling: by how much ``far`` grew from the first half to the second (towards a loop).
+    """
+    count = int(len(pcm) / clip + 0.01)
+    clips = [_picture(pcm[round(clip * n) : round(clip * (n + 1))]) for n in range(count)]
+    power = np.array([np.exp(2 * each).mean() for each in clips])
+    hz = np.array([_centroid(pcm[round(clip * n) : round(clip * (n + 1))]) for n in range(count)])
+    quarter = max(1, count // 4)
+    flat = np.stack([(each - each.mean()).ravel() for each in clips])
+    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    alike = flat @ flat.T
+
+    def mean(lag: int, first: int, last: int) -> float:
+        return float(np.mean([alike[n, n - lag] for n in range(max(first, lag), last)]))
+
+    half = count // 2
+    return {
+        "level_db": float(10 * np.log10(power[-quarter:].mean() / power[:quarter].mean())),
+        "centroid_octaves": float(np.log2(hz[-quarter:].mean() / hz[:quarter].mean())),
+        "near": mean(NEAR, half, count),
+        "far": mean(FAR, half + FAR, count),
+        "settling": mean(FAR, half + FAR, count) - mean(FAR, 0, half),
+    }
+
+
+def _spectra(pcm: Pcm) -> NDArray[np.float64]:
+    """[frames, 1025] amplitudes of the sum of both channels."""
+    mono = pcm.mean(axis=1).astype(np.float64)
+    starts = range(0, len(mono) - 2048, 1024)
+    found: NDArray[np.float64] = np.abs(
+        np.fft.rfft(np.stack([mono[at : at + 2048] for at in starts]) * np.hanning(2048))
+    )
+    return found
+
+
+def _picture(pcm: Pcm) -> NDArray[np.float64]:
+    """[64, 48] log-amplitudes: eighths of a beat, bands of equal ratio from 60 Hz to 16 kHz."""
+    spectra = _spectra(pcm)
+    edges = np.unique(np.round(np.geomspace(60, 16_000, 49) / SAMPLE_RATE * 2048).astype(int))
+    bands = np.add.reduceat(spectra**2, edges[:-1], axis=1)
+    times = np.linspace(0, len(bands), 65).astype(int)[:-1]
+    cells: NDArray[np.float64] = 0.5 * np.log(np.add.reduceat(bands, times, axis=0) + 1e-6)
+    return cells
+
+
+def _centroid(pcm: Pcm) -> float:
+    power = (_spectra(pcm) ** 2).sum(axis=0)
+    return float((power * np.arange(len(power))).sum() / max(power.sum(), 1e-12) * SAMPLE_RATE / 2048)
+
+
+def _page(results: dict[str, Any]) -> str:
+    rows = results["prompts"]
+    names = list(rows[0]["ratio"])
+    joins = markdown_table(
+        ("prompt", *(f"{name} {what}" for name in names for what in ("ratio", "p"))),
+        [(row["prompt"], *(row[what][name] for name in names for what in ("ratio", "p"))) for row in rows],
+    )
+    columns = list(rows[0]["drift"])
+    drifts = markdown_table(
+        ("prompt", *columns), [(row["prompt"], *(row["drift"][name] for name in columns)) for row in rows]
+    )
+    sections = [("Joins against the bar lines inside clips", joins), (f"Drift over {results['clips']} clips", drifts)]
+    return report("Clips that follow each other", sections, results["environment"])
