@@ -25,14 +25,14 @@ _TAP = """async (player) => {
   });`;
   await player.context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
   const tap = new AudioWorkletNode(player.context, "tap", { channelCount: 1 });
-  const heard = [];
-  tap.port.onmessage = (event) => heard.push(event.data);
+  const heard = [], whole = [];
+  tap.port.onmessage = (event) => (heard.push(event.data), whole.push(event.data));
   player.analyser.connect(tap).connect(player.context.destination);
-  window.heard = heard;
+  Object.assign(window, { heard, whole });
 }"""
 
-_TAKE = """() => {
-  const parts = window.heard.splice(0);
+_TAKE = """(name) => {
+  const parts = window[name].splice(0);
   const bytes = new Uint8Array(parts.length * 12032 * 4);
   parts.forEach((part, i) => bytes.set(new Uint8Array(part.buffer), i * part.byteLength));
   let text = "";
@@ -64,9 +64,14 @@ def tap(page: Page, which: str = PLAYER) -> None:
     page.evaluate(f"() => ({_TAP})({which})")
 
 
-def take(page: Page) -> NDArray[np.float32]:
-    """What was captured since the last call, [n] at 48 kHz."""
-    return np.frombuffer(base64.b64decode(page.evaluate(_TAKE)), np.float32)
+def take(page: Page, which: str = "heard") -> NDArray[np.float32]:
+    """What was captured since the last call, [n] at 48 kHz. ``whole`` is counted apart, for those who take it all."""
+    return np.frombuffer(base64.b64decode(page.evaluate(_TAKE, which)), np.float32)
+
+
+def captured_s(page: Page) -> float:
+    """Seconds of ``whole`` that wait to be taken."""
+    return float(page.evaluate("() => window.whole.length")) * 12032 / RATE
 
 
 def record(page: Page, seconds: float) -> NDArray[np.float32]:
@@ -81,6 +86,12 @@ def levels(sound: NDArray[np.float32]) -> NDArray[np.float64]:
     blocks = sound[: len(sound) // 480 * 480].reshape(-1, 480).astype(np.float64)
     found: NDArray[np.float64] = np.sqrt((blocks**2).mean(1))
     return found
+
+
+def longest_run(quiet: NDArray[np.bool_]) -> int:
+    """Length of the longest run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
 def pitch_of(prompt: str) -> float:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import expect, sync_playwright
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start
@@ -53,6 +56,51 @@ def test_a_full_station_lets_in_whoever_waits(guarded: Served, open_page: Open) 
     expect(second.locator("#status")).to_contain_text("full")
     first.close()
     listening.wait_for_sound(second)
+
+
+def test_sound_that_the_browser_holds_back_waits_for_a_click(served: Served, need_tool: Callable[[str], str]) -> None:
+    flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=document-user-activation-required"]
+    # One playwright runs at a time in a thread: the strict browser has its own.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(_held_back, need_tool("chromium"), flags, served.url).result()
+
+
+def _held_back(chromium: str, flags: list[str], url: str) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        page = browser.new_page()
+        page.goto(f"{url}/?autoplay")
+        expect(page.locator("#status")).to_have_text("click to start the sound")
+        page.get_by_role("button", name="Play", exact=True).click()
+        listening.wait_for_sound(page)
+        browser.close()
+
+
+def test_a_frozen_server_is_told_and_forgiven(start_server: Start, open_page: Open) -> None:
+    """Connecting, buffering, playing; buffering again once the buffer is used up; and playing again."""
+    served = start_server(timeline_idle_s=0)
+    page = open_page(served.url)
+    expect(page.locator("#status")).to_have_text("ready")
+    page.evaluate(
+        "() => { const { player } = riffstream; window.states = [player.state]; "
+        "player.addEventListener('state', (event) => states.push(event.detail.state)); }"
+    )
+    listening.play(page)
+    page.wait_for_timeout(2000)
+    served.process.send_signal(signal.SIGSTOP)
+    try:
+        page.wait_for_function("() => riffstream.player.state === 'buffering'")
+        expect(page.locator("#status")).not_to_have_text("playing")
+    finally:
+        served.process.send_signal(signal.SIGCONT)
+    listening.wait_for_sound(page)
+    states = page.evaluate("() => states")
+    assert states[:2] == ["idle", "connecting"]
+    playing = states.index("playing")
+    assert "buffering" in states[:playing]
+    assert "buffering" in states[playing:]
+    assert states[-1] == "playing"
+    served.stop()
 
 
 def test_old_browsers(served: Served, open_page: Open) -> None:

@@ -19,6 +19,9 @@ const SVG = "http://www.w3.org/2000/svg";
  * @property {string} [preview]
  */
 
+/** An upload is called what its owner called it; the library's titles are descriptions. @param {Seed} seed */
+const titleOf = (seed) => (seed.style === "upload" && seed.title) || seed.name.replaceAll("_", " ");
+
 /**
  * @param {import("./app.js").App} app
  * @param {HTMLElement} panel
@@ -48,7 +51,7 @@ export function mountSeeds(app, panel, open) {
 
   /** @param {Seed} seed @param {boolean} chosen */
   function tile(seed, chosen) {
-    const title = seed.title || seed.name.replaceAll("_", " ");
+    const title = titleOf(seed);
     return make("button", {
       type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(chosen), title: seed.caption ?? "",
       onclick: () => app.steer({ seed_image: chosen ? null : seed.name }, chosen ? "no seed image" : title),

@@ -8,7 +8,7 @@ const DOWN = ["C / a", "B / g♯", "B♭ / g", "A / f♯", "A♭ / f", "G / e", 
 /** @param {number} key semitones, -6..6 */
 export function keyName(key) {
   const name = key >= 0 ? KEYS[Math.round(key)] : DOWN[Math.round(-key)];
-  return `${name} (${key > 0 ? "+" : ""}${key})`;
+  return `${name} (${key > 0 ? "+" : key < 0 ? "−" : ""}${Math.abs(key)})`;
 }
 
 /** @param {import("../player.js").Player} player */
@@ -111,7 +111,7 @@ export function mountSound(app, panel) {
 
   const operate = (/** @type {"skip"|"reset"|"pause"|"resume"} */ op) => player.operate(op).catch(() => {});
   const pause = make("button", { type: "button", className: "ghost steers", onclick: () => operate(app.state()?.paused ? "resume" : "pause") });
-  app.onChange(() => (pause.textContent = app.state()?.paused ? "Resume" : "Pause"));
+  app.onChange(() => (pause.textContent = app.state()?.paused ? "Resume for all" : "Pause for all"));
   grid.append(
     make("div", { className: "control" },
       make("div", { className: "top" }, make("span", { textContent: "Station" })),

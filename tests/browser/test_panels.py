@@ -1,0 +1,208 @@
+"""The panels, used as a hand uses them; the system's media keys; kiosk and full screen."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mutagen
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import listening
+from tests.browser.conftest import Open, Served, opened
+
+pytestmark = pytest.mark.browser
+
+# What the page tells the system's media keys, kept where the test can press them.
+_MEDIA_KEYS = """window.mediaKeys = {};
+  const set = MediaSession.prototype.setActionHandler;
+  MediaSession.prototype.setActionHandler = function (name, act) {
+    window.mediaKeys[name] = act;
+    return set.call(this, name, act);
+  };"""
+
+
+@pytest.fixture(scope="module")
+def page(served: Served, browser: Browser) -> Iterator[Page]:
+    with opened(browser) as open_page:
+        page = open_page(served.url, script=_MEDIA_KEYS, permissions=["clipboard-read", "clipboard-write"])
+        listening.play(page)
+        yield page
+
+
+def until(read: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 20.0) -> Any:
+    """Read until it is as wanted; what it was at last where it never is."""
+    deadline = time.monotonic() + seconds
+    while not wanted(value := read()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return value
+
+
+def weights(served: Served) -> dict[str, float]:
+    return {part["text"]: part["weight"] for part in served.get("/api/stations/main")["state"]["prompts"]}
+
+
+def test_mixer_blends_while_one_drags(page: Page, served: Served) -> None:
+    page.evaluate(
+        "() => riffstream.app.steer({prompts: [{text: 'left', weight: 0.5}, {text: 'right', weight: 0.5}]}, 'both')"
+    )
+    expect(page.locator("#now")).to_have_text("left + right")
+    page.get_by_role("tab", name="Mix").click()
+    bar = page.locator(".blend")
+    expect(bar.locator("span")).to_have_count(2)
+    box = bar.bounding_box()
+    assert box is not None
+    middle, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(middle, y)
+    page.mouse.down()
+    page.mouse.move(middle + box["width"] / 4, y, steps=5)
+    # Heard while the hand is still down.
+    found = until(lambda: weights(served), lambda w: w.get("left", 0) > 2.5 * w.get("right", 1))
+    page.mouse.up()
+    assert found["left"] / found["right"] == pytest.approx(3, rel=0.1), found
+    fader = page.get_by_label("Weight of prompt 2")
+    fader.fill("0.75")
+    found = until(lambda: weights(served), lambda w: abs(w["left"] - w["right"]) < 0.05)
+    assert found["left"] == pytest.approx(found["right"], rel=0.05), found
+    page.get_by_role("button", name="Add a prompt").click()
+    page.keyboard.type("third")
+    page.keyboard.press("Tab")
+    until(lambda: weights(served), lambda w: "third" in w)
+    page.get_by_role("button", name="Remove prompt 1").click()
+    found = until(lambda: weights(served), lambda w: "left" not in w)
+    assert set(found) == {"right", "third"}
+
+
+def test_pad_blends_four_prompts(page: Page, served: Served) -> None:
+    page.get_by_role("tab", name="Pad").click()
+    page.get_by_label("Prompt at the top left").fill("north west")
+    pad = page.get_by_role("application")
+    box = pad.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 0.1 * box["width"], box["y"] + 0.1 * box["height"])
+    found = until(lambda: weights(served), lambda w: w.get("north west", 0) > 0.7)
+    assert found["north west"] / sum(found.values()) == pytest.approx(0.81, abs=0.03)
+    pad.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight")
+    found = until(lambda: weights(served), lambda w: "north west" not in w)
+    assert "north west" not in found
+
+
+def test_suggestions_play_at_a_click(page: Page) -> None:
+    idea = page.locator("#ideas button").first
+    text = idea.inner_text()
+    idea.click()
+    expect(page.locator("#now")).to_have_text(text)
+
+
+def test_volume_and_mute(page: Page) -> None:
+    listening.tap(page)
+    page.keyboard.press("Escape")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("m")
+    expect(page.get_by_role("button", name="Mute")).to_have_attribute("aria-pressed", "true")
+    assert listening.player(page, "volume") == 0
+    page.get_by_role("button", name="Mute").click()
+    page.get_by_label("Volume").fill("0.5")
+    assert listening.player(page, "volume") == 0.5
+    page.get_by_label("Volume").fill("1")
+
+
+def test_debug_panel_shows_clips_and_copies(page: Page) -> None:
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("d")
+    panel = page.get_by_role("region", name="Numbers", exact=True)
+    expect(panel.locator("dt", has_text="buffer ms")).to_be_visible()
+    # The first clip that began and ended while we listened has its picture: 10 ms a column.
+    page.evaluate("() => riffstream.player.steer({bpm: 160})")
+    save = panel.get_by_role("button", name="Save the picture of clip").first
+    expect(save).to_be_visible(timeout=60_000)
+    with page.expect_download() as download:
+        save.click()
+    picture = Image.open(io.BytesIO(Path(download.value.path()).read_bytes())).convert("RGB")
+    assert picture.height == 256
+    assert picture.width >= 5  # a change may cut a clip short
+    assert len(set(picture.resize((32, 32)).getdata())) > 10, "an empty picture"
+    panel.get_by_role("button", name="Copy as JSON").click()
+    copied = json.loads(page.evaluate("() => navigator.clipboard.readText()"))
+    assert copied["transport"] == "opus"
+    assert copied["clips"][0]["prompts"]
+    page.keyboard.press("d")
+    expect(panel).to_be_hidden()
+
+
+def test_history_keeps_a_hundred(page: Page) -> None:
+    page.get_by_role("tab", name="Queue").click()
+    page.evaluate("""() => {
+      const { player, app } = riffstream;
+      const { state, ...rest } = app.heard();
+      for (let i = 0; i < 130; i++) {
+        const prompts = [{ text: `past ${i}`, weight: 1 }];
+        const detail = { ...rest, sample_pos: 0, state: { ...state, steered: true, prompts } };
+        player.dispatchEvent(new CustomEvent("now", { detail }));
+      }
+    }""")
+    expect(page.locator("#history li")).to_have_count(100)
+    expect(page.locator("#history")).to_contain_text("past 129")
+    expect(page.locator("#history")).not_to_contain_text("past 29")
+
+
+def test_media_keys_and_their_title(page: Page) -> None:
+    listening.steer(page, "a title for the lock screen")
+    expect(page.locator("#now")).to_have_text("a title for the lock screen")
+    shown = page.evaluate(
+        "() => ({title: navigator.mediaSession.metadata.title, art: navigator.mediaSession.metadata.artwork.length})"
+    )
+    assert shown == {"title": "a title for the lock screen", "art": 1}
+    page.evaluate("() => window.mediaKeys.pause()")
+    expect(page.locator("#status")).to_have_text("paused")
+    assert page.evaluate("() => navigator.mediaSession.playbackState") == "paused"
+    page.evaluate("() => window.mediaKeys.play()")
+    listening.wait_for_sound(page)
+    assert page.evaluate("() => navigator.mediaSession.playbackState") == "playing"
+
+
+def test_downloads_are_named_and_tagged(page: Page, tmp_path: Path) -> None:
+    title = page.locator("#now").inner_text()
+    page.get_by_role("button", name="Share").click()
+    page.get_by_label("Format").select_option("flac")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the last 30 s").click()
+    assert "a-title-for-the-lock-screen" in download.value.suggested_filename
+    file = tmp_path / "kept.flac"
+    file.write_bytes(Path(download.value.path()).read_bytes())
+    tags = mutagen.File(file)
+    assert tags["title"] == [title]
+    assert tags["artist"][0].startswith("riffstream")
+    assert tags.info.length > 5
+    page.keyboard.press("Escape")
+
+
+def test_kiosk_hides_everything_but_the_picture(served: Served, open_page: Open) -> None:
+    page = open_page(f"{served.url}/?kiosk")
+    page.mouse.click(300, 300)  # where the browser holds the sound back
+    listening.wait_for_sound(page)
+    for hidden in ("#prompt", ".tools", ".tabs", "#panel-sound"):
+        expect(page.locator(hidden)).to_be_hidden()
+    box = page.locator(".stage").bounding_box()
+    assert box is not None
+    assert (box["width"], box["height"]) == (1000, 700)
+    expect(page.locator("body")).to_have_class("kiosk idle-pointer")
+    page.keyboard.press("Space")
+    expect(page.locator("body")).to_have_attribute("data-state", "paused")
+
+
+def test_full_screen_is_a_kiosk(page: Page) -> None:
+    page.keyboard.press("Escape")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("f")
+    expect(page.locator("body")).to_have_class("kiosk")
+    page.keyboard.press("f")
+    expect(page.locator("#prompt")).to_be_visible()
