@@ -64,7 +64,7 @@ class Refused(Exception):  # noqa: N818  (named for the fact, as the errors of t
 def limit_process(rules: Rules) -> None:
     """Take rights away from this process for good: memory, CPU time, sizes of files; and step behind the music."""
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(10)
+        os.nice(5)
     try:
         import resource
     except ImportError:  # Windows: the caller's clock remains
