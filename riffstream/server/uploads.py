@@ -26,6 +26,7 @@ import msgspec
 from aiohttp import web
 
 from riffstream.config import Config
+from riffstream.errors import ParameterError
 from riffstream.models.uploads import ABOUT, Upload, read_upload
 from riffstream.server.context import refuse
 from riffstream.server.limits import TokenBucket
@@ -52,6 +53,9 @@ class Uploads:
         config: limits, and where uploads are kept.
         command: starts a worker; tests put in others.
 
+    Raises:
+        ParameterError: the folder cannot be made.
+
     Attributes:
         folder: what the generator reads.
         entries: what is kept, the oldest first.
@@ -61,11 +65,11 @@ class Uploads:
         self.limits = config.limits
         self.command = command
         self._kept_for_good = bool(config.server.state_dir)
-        if self._kept_for_good:
-            self.folder = Path(config.server.state_dir).expanduser().resolve() / "seeds"
-            self.folder.mkdir(parents=True, exist_ok=True)
-        else:
-            self.folder = Path(tempfile.mkdtemp(prefix="riffstream-seeds-"))
+        try:
+            self.folder = _make_folder(config.server.state_dir)
+        except OSError as error:
+            allowed = f"a folder that can be written to ({error.strerror})"
+            raise ParameterError("server.state_dir", config.server.state_dir, allowed) from None
         self.entries: OrderedDict[str, Upload] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
@@ -243,6 +247,14 @@ class Uploads:
         """Delete the folder, unless it is to stay."""
         if not self._kept_for_good:
             await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+
+def _make_folder(state_dir: str) -> Path:
+    if not state_dir:
+        return Path(tempfile.mkdtemp(prefix="riffstream-seeds-"))
+    folder = Path(state_dir).expanduser().resolve() / "seeds"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _finish(made: Path, entry: Upload) -> None:

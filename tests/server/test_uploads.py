@@ -20,9 +20,10 @@ from aiohttp import ClientSession, FormData
 from PIL import Image
 
 from riffstream.config import Config
+from riffstream.errors import ParameterError
 from riffstream.models.uploads import read_upload
 from riffstream.server.app import Server
-from riffstream.server.uploads import WORKER
+from riffstream.server.uploads import WORKER, Uploads
 from riffstream.spectrogram.image import image_from_amplitudes, save_image
 from riffstream.spectrogram.params import SpectrogramParams
 from tests.audio.signals import RATE, clicks
@@ -502,3 +503,9 @@ def test_names_of_uploads_are_no_paths(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     for name in ("", ".", "..", "../..", "/etc", "upload-", "upload-../../../x", "upload-00000000000\0", "x" * 5000):
         assert read_upload(tmp_path / "inner", name) is None
+
+
+def test_a_state_folder_that_cannot_be_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ParameterError, match=r"state_dir is .*; allowed: a folder that can be written to"):
+        Uploads(Config.from_dict({"server": {"state_dir": str(tmp_path / "file")}}))
