@@ -123,10 +123,11 @@ export class Player extends EventTarget {
     this.clicked = performance.now();
     this.wanted = true;
     this.firstSoundMs = 0;
-    this.settle();
     try {
       if ("audioSession" in navigator) /** @type {any} */ (navigator).audioSession.type = "playback";
-      await this.start();
+      const started = this.start();
+      this.settle();
+      await started;
       this.context?.resume(); // settles only once the browser lets it: "blocked" until then
     } catch (error) {
       if (this.wanted) this.setState("unsupported", String(error.message ?? error));

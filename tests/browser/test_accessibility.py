@@ -104,7 +104,7 @@ def test_contrast_is_enough(page: Page, theme: str) -> None:
     )
     for panel in PANELS:
         page.get_by_role("tab", name=panel).click()
-        page.wait_for_timeout(250)  # colours pass over in 150 ms
+        _settle(page)
         assert page.evaluate(_CONTRAST) == [], panel
 
 
@@ -123,7 +123,7 @@ def test_axe_finds_nothing(page: Page, width: int) -> None:
         page.evaluate(
             "(theme) => document.documentElement.dataset.theme === theme || riffstream.picture.toggleTheme()", theme
         )
-        page.wait_for_timeout(300)  # colours pass over in 150 ms
+        _settle(page)
         # All panels at once: axe takes as long for the page around them as for them. The numbers and a dialog follow.
         page.evaluate("() => document.querySelectorAll('.panel').forEach((panel) => (panel.hidden = false))")
         _axe(page)
@@ -138,6 +138,14 @@ def test_axe_finds_nothing(page: Page, width: int) -> None:
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Sound").click()
     page.set_viewport_size({"width": 1000, "height": 700})
+
+
+def _settle(page: Page) -> None:
+    """Wait until colours have passed over from one theme, or one state, to the other."""
+    page.evaluate("() => new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(seen)))")
+    page.wait_for_function(
+        "() => document.getAnimations().every((a) => !(a instanceof CSSTransition) || a.playState === 'finished')"
+    )
 
 
 def _axe(page: Page) -> None:
