@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from riffstream.errors import ParameterError
 
 if TYPE_CHECKING:
+    import subprocess
+
     from riffstream.config import Config
 
 EXAMPLES = """examples:
@@ -39,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises RiffstreamError on bad settings, a busy port or a model that fails."""
     from riffstream.config import load_config
-    from riffstream.server.app import loop_factory
     from riffstream.station.memory import fix_thresholds
+    from riffstream.station.supervisor import start_process
 
     fix_thresholds(own_pages_kb=128, keep_kb=1024)
     if args.port is not None and not 0 <= args.port <= 65535:
@@ -56,12 +58,18 @@ def run(args: argparse.Namespace) -> int:
             "log.format": "json" if args.json else None,
         },
     )
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(config, quiet=args.quiet, as_json=args.json))
+    with start_process(config.generator) as process:  # the slower one to load: first
+        try:
+            from riffstream.server.app import loop_factory
+
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                runner.run(_serve(config, process, quiet=args.quiet, as_json=args.json))
+        finally:
+            process.kill()
     return 0
 
 
-async def _serve(config: Config, *, quiet: bool, as_json: bool) -> None:
+async def _serve(config: Config, process: subprocess.Popen[bytes], *, quiet: bool, as_json: bool) -> None:
     from riffstream.server import logs
     from riffstream.server.app import Server
     from riffstream.server.uploads import Uploads
@@ -69,7 +77,7 @@ async def _serve(config: Config, *, quiet: bool, as_json: bool) -> None:
 
     logs.configure(config.log.level, json_lines=config.log.format == "json")
     uploads = Uploads(config)
-    hub = Hub(config, uploads=uploads.folder if uploads.open else None)
+    hub = Hub(config, uploads=uploads.folder if uploads.open else None, process=process)
     server = Server(config, hub, uploads)
     server.catch_signals()  # whoever reads the address may end us at once
     try:

@@ -56,6 +56,9 @@ def main() -> None:
     commands: queue.SimpleQueue[ToGenerator] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(channel, commands), name="commands", daemon=True).start()
     began = time.monotonic()
+    if len(sys.argv) == 3:  # the server is not ready to say more, but this will be needed, and takes longest
+        limit_threads(int(sys.argv[2]))
+        importlib.import_module(sys.argv[1])
     configure = commands.get()
     if not isinstance(configure, Configure):
         sys.exit(EXIT_FAILED)

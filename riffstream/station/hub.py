@@ -8,6 +8,7 @@ Threading model
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ class Hub:
         clock: monotonic seconds.
         configure: what the generator process is told; by default from ``config.generator``.
         uploads: folder of uploaded seed images (``models/uploads.py``), which the generator reads.
+        process: of ``supervisor.start_process``: a generator that is on its way already.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class Hub:
         clock: Callable[[], float] = time.monotonic,
         configure: Configure | None = None,
         uploads: Path | None = None,
+        process: subprocess.Popen[bytes] | None = None,
     ) -> None:
         self.config = config
         self._clock = clock
         self._configure = configure or configuration(config.generator, uploads)
+        self._process = process
         self._stations: dict[str, Station] = {}
         self._supervisor: Supervisor | None = None
         self._info: Info | None = None
@@ -87,6 +91,7 @@ class Hub:
             on_report=self._on_report,
             configure=self._configure,
             clock=self._clock,
+            process=self._process,
         )
         for name, station in self.config.stations.items():
             self._open(name, station)

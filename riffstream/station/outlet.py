@@ -220,7 +220,7 @@ class Outlet:
                     self._post(source, self._describe, encoder.header, encoder.content_type, fresh)
                 packets = encoder.push(block.pcm)
                 expected = block.pos + len(block.pcm)
-            except Exception:
+            except Exception:  # libav has dozens of kinds; whatever it was, the thread must live to encode what follows
                 log.exception("encoder %s failed; starting a new one", self.codec)
                 encoder = None
                 continue

@@ -36,10 +36,11 @@ from riffstream.station.messages import (
     ToGenerator,
 )
 
-__all__ = ["GeneratorError", "Supervisor", "configuration"]
+__all__ = ["GeneratorError", "Supervisor", "configuration", "start_process"]
 
 log = logging.getLogger(__name__)
 
+RENDERER: Final = "riffstream.station.renderer:make_renderer"
 LEAVE_S: Final = 3.0
 PATIENCE: Final = 6.0  # times the slowest step lately: a machine that is busy or small is slow, not stalled
 HEALTHY_S: Final = 60.0  # after so long without a fault, the next restart is immediate again
@@ -55,7 +56,26 @@ def configuration(settings: Settings, uploads: Path | None = None) -> Configure:
     if settings.model == "tone":
         return Configure("riffstream.station.rendering:make_tone", {})
     options = msgspec.to_builtins(settings) | {"uploads": None if uploads is None else str(uploads)}
-    return Configure("riffstream.station.renderer:make_renderer", options, settings.threads)
+    return Configure(RENDERER, options, settings.threads)
+
+
+def start_process(settings: Settings, *, preload: bool = True) -> subprocess.Popen[bytes]:
+    """A generator process that is on its way: it loads its libraries and waits to be told what to be.
+
+    It leaves by itself when its standard input ends. The server starts it before it loads its own libraries, so that
+    both load at the same time.
+
+    Args:
+        preload: whether it will need the model's libraries.
+    """
+    early = [RENDERER.partition(":")[0], str(settings.threads)] if preload and settings.model != "tone" else []
+    return subprocess.Popen(
+        [sys.executable, "-m", "riffstream.station.generator", *early],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        bufsize=2**18,
+    )
 
 
 class Supervisor:
@@ -66,6 +86,7 @@ class Supervisor:
         on_ready: a generator is warm. on_lost: it is gone (why). on_report: a message about a station.
         configure: what the process is told; by default from ``settings``.
         clock: monotonic seconds.
+        process: of :func:`start_process`, to be used first.
 
     Attributes:
         state: stopped, loading, ready, waiting (for a restart) or failed (for good). restarts: so far.
@@ -81,8 +102,10 @@ class Supervisor:
         on_report: Callable[[FromGenerator, Pcm], None],
         configure: Configure | None = None,
         clock: Callable[[], float] = time.monotonic,
+        process: subprocess.Popen[bytes] | None = None,
     ) -> None:
         self.settings = settings
+        self._early = process
         self.state: State = "stopped"
         self.reason = ""
         self.restarts = 0
@@ -128,13 +151,9 @@ class Supervisor:
             self._link.send(messages)
 
     def _spawn(self) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "riffstream.station.generator"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            bufsize=2**18,
-        )
+        process, self._early = self._early, None
+        if process is None or process.poll() is not None:
+            process = start_process(self.settings, preload=self._configure.factory == RENDERER)
         self._process = process
         self._heard = self._clock()
         self.state = "loading"
