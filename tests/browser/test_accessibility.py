@@ -123,7 +123,6 @@ def test_axe_finds_nothing(page: Page, width: int) -> None:
         page.evaluate(
             "(theme) => document.documentElement.dataset.theme === theme || riffstream.picture.toggleTheme()", theme
         )
-        _settle(page)
         # All panels at once: axe takes as long for the page around them as for them. The numbers and a dialog follow.
         page.evaluate("() => document.querySelectorAll('.panel').forEach((panel) => (panel.hidden = false))")
         _axe(page)
@@ -149,6 +148,7 @@ def _settle(page: Page) -> None:
 
 
 def _axe(page: Page) -> None:
+    _settle(page)
     found = page.evaluate("() => axe.run()")["violations"]
     assert not found, [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found]
 
