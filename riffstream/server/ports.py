@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from riffstream import protocol
 from riffstream.audio.blocks import Pcm
 from riffstream.config import StationConfig
+from riffstream.station.messages import Info
 from riffstream.station.outlet import Outlet
 
 __all__ = ["Hub", "Lease", "Reply", "Station"]
@@ -53,6 +54,8 @@ class Hub(Protocol):
 
     @property
     def ready(self) -> bool: ...
+    @property
+    def info(self) -> Info | None: ...
     @property
     def stations(self) -> Mapping[str, Any]: ...
     async def start(self) -> None: ...

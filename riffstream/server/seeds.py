@@ -44,7 +44,8 @@ def library() -> SeedLibrary | None:
 @routes.get("/api/seeds")
 async def list_seeds(request: web.Request) -> web.Response:
     """Every seed: name, title, style, tags, caption, tempo, and where its picture is. ``?tag=`` keeps those that have
-    it. ``uploads`` tells whether one's own are taken, ``limits`` how large they may be."""
+    it. ``default``: what music starts from where none is named (``auto``: the nearest one; null: noise alone, or not
+    known yet). ``uploads`` tells whether one's own are taken, ``limits`` how large they may be."""
     found, uploads = library(), request.app[UPLOADS]
     tag = request.query.get("tag", "").lower()
     seeds = [
@@ -59,7 +60,9 @@ async def list_seeds(request: web.Request) -> web.Response:
     ]
     if request.app[CONTEXT].grant(request) is not None and tag in ("", "upload"):
         seeds = [shown(entry) for entry in reversed(uploads.entries.values())] + seeds
-    return web.json_response({"seeds": seeds, "uploads": uploads.open, "limits": uploads.public_limits()})
+    info = request.app[CONTEXT].hub.info
+    answer = {"seeds": seeds, "default": info.seed_image if info else None, "uploads": uploads.open}
+    return web.json_response({**answer, "limits": uploads.public_limits()})
 
 
 def shown(entry: Upload) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Hub:
         return bool(self._stations) and all(station.ready for station in self._stations.values())
 
     @property
+    def info(self) -> Info | None:
+        """What the generator makes; None until it was ready once."""
+        return self._info
+
+    @property
     def supervisor(self) -> Supervisor:
         """Of the generator; after :meth:`start`."""
         if self._supervisor is None:

@@ -102,6 +102,19 @@ def test_suggestions_play_at_a_click(page: Page) -> None:
     expect(page.locator("#now")).to_have_text(text)
 
 
+def test_music_starts_from_the_nearest_seed_or_from_noise(page: Page, served: Served) -> None:
+    page.get_by_role("tab", name="Seeds").click()
+    group = page.get_by_role("group", name="What the music starts from")
+    usual = served.get("/api/seeds")["default"] or "none"  # the test signal has no library to choose from
+    ways = {"auto": "Nearest seed", "none": "Noise alone"}
+    expect(group.get_by_role("button", name=ways[usual])).to_have_attribute("aria-pressed", "true")
+    for name in ("auto", "none"):
+        group.get_by_role("button", name=ways[name]).click()
+        until(lambda: served.get("/api/stations/main")["state"]["seed_image"], lambda seen, name=name: seen == name)
+        assert served.get("/api/stations/main")["state"]["seed_image"] == name
+        expect(group.get_by_role("button", name=ways[name])).to_have_attribute("aria-pressed", "true")
+
+
 def test_volume_and_mute(page: Page) -> None:
     listening.tap(page)
     page.keyboard.press("Escape")

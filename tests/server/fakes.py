@@ -15,6 +15,7 @@ from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.server.ports import Reply
 from riffstream.station.hub import CapReached
+from riffstream.station.messages import Info
 from riffstream.station.outlet import Outlet
 from riffstream.station.program import Block
 
@@ -184,6 +185,7 @@ class FakeHub:
 
     def __init__(self, *names: str, preroll: int = 48_000, speed: float | None = None) -> None:
         self.ready = True
+        self.info = Info(model="tone", seed_image="auto")
         self.speed = speed
         self.preroll = preroll
         self.stations: dict[str, FakeStation] = {}

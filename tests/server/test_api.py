@@ -300,7 +300,9 @@ async def test_seeds_are_listed_with_their_pictures(live: Running) -> None:
 
 async def test_without_a_library_there_are_no_seeds(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("riffstream.server.seeds.library", lambda: None)
-    assert (await get(f"{live.url}/api/seeds"))["seeds"] == []
+    listed = await get(f"{live.url}/api/seeds")
+    assert listed["seeds"] == []
+    assert listed["default"] == "auto"
 
 
 async def test_oembed_describes_the_frame(live: Running) -> None:

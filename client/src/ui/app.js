@@ -144,7 +144,8 @@ function showNow() {
   if (state.bpm) parts.push(`${Math.round(state.bpm)} bpm`);
   if (state.key) parts.push(`key ${state.key > 0 ? "+" : "−"}${Math.abs(Math.round(state.key))}`);
   parts.push(`seed ${state.seed}`);
-  if (state.seed_image) parts.push(state.seed_image.startsWith("upload-") ? "from an upload" : `from ${state.seed_image.replaceAll("_", " ")}`);
+  if (state.seed_image === "none") parts.push("from noise");
+  else if (state.seed_image && state.seed_image !== "auto") parts.push(state.seed_image.startsWith("upload-") ? "from an upload" : `from ${state.seed_image.replaceAll("_", " ")}`);
   meta.textContent = parts.join("  ·  ");
   if (line === shownPrompt) return;
   shownPrompt = line;

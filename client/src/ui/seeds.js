@@ -32,21 +32,36 @@ export function mountSeeds(app, panel, open) {
   /** @type {Seed[]} */
   let seeds = [];
   let takesFiles = false; // whether this server accepts files
+  /** @type {string|null} */
+  let usual = null; // what music starts from where no seed is named
   const filter = make("input", { type: "search", className: "field", placeholder: "Find a seed by name, style or instrument", "aria-label": "Find a seed image", oninput: () => show() });
   const gallery = make("div", { className: "gallery" });
   const file = make("input", { type: "file", id: "seed-file", className: "sr steers", accept: "image/*,audio/*", onchange: () => file.files?.[0] && upload(file.files[0]) });
   const drop = make("label", { className: "drop", for: "seed-file" }, make("b", { textContent: "Choose a file" }), "or drop one anywhere: a song, a recording, a spectrogram");
   const news = make("div", { role: "status" });
-  panel.append(colours(), make("div", { className: "mix" }, make("div", { className: "row" }, filter), file, drop, news, gallery));
+  const start = make("div", { className: "row", role: "group", "aria-label": "What the music starts from" });
+  panel.append(colours(), make("div", { className: "mix" }, start, make("div", { className: "row" }, filter), file, drop, news, gallery));
   drop.hidden = file.hidden = true;
 
   function show() {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const chosen = app.state()?.seed_image ?? null;
+    const chosen = app.state()?.seed_image ?? usual ?? "none";
+    start.replaceChildren(
+      way("auto", "Nearest seed", "Start from the seed that is most like the prompt", chosen),
+      way("none", "Noise alone", "Start from nothing: freer, and rougher", chosen),
+    );
     const text = (/** @type {Seed} */ s) => [s.name, s.title, s.style, s.caption, ...(s.tags ?? [])].join(" ").toLowerCase();
     const found = seeds.filter((s) => words.every((w) => text(s).includes(w)));
     gallery.replaceChildren(...found.map((seed) => tile(seed, seed.name === chosen)));
     if (!found.length) gallery.append(make("p", { className: "empty", textContent: seeds.length ? "No seed is called that." : "This server has no seed library." }));
+  }
+
+  /** @param {string} name @param {string} label @param {string} title @param {string} chosen */
+  function way(name, label, title, chosen) {
+    return make("button", {
+      type: "button", className: "ghost steers", disabled: !player.maySteer, textContent: label, title, "aria-pressed": String(name === chosen),
+      onclick: () => app.steer({ seed_image: name }, label.toLowerCase()),
+    });
   }
 
   /** @param {Seed} seed @param {boolean} chosen */
@@ -54,7 +69,7 @@ export function mountSeeds(app, panel, open) {
     const title = titleOf(seed);
     return make("button", {
       type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(chosen), title: seed.caption ?? "",
-      onclick: () => app.steer({ seed_image: chosen ? null : seed.name }, chosen ? "no seed image" : title),
+      onclick: () => app.steer({ seed_image: chosen ? null : seed.name }, chosen ? "the usual seed" : title),
     },
     make("img", { src: player.url(seed.preview ?? `/api/seeds/${encodeURIComponent(seed.name)}.png`), alt: "", loading: "lazy", decoding: "async" }),
     make("span", { textContent: title }),
@@ -77,6 +92,7 @@ export function mountSeeds(app, panel, open) {
       const listed = await answer.json();
       seeds = listed.seeds ?? [];
       takesFiles = listed.uploads === true;
+      usual = listed.default ?? null;
     } catch {
       seeds = [];
     }
