@@ -111,6 +111,7 @@ class NoiseHub:
     """One such station, ``main``."""
 
     ready = True
+    info = None
 
     def __init__(self) -> None:
         self.stations: dict[str, NoiseStation] = {}
