@@ -174,7 +174,7 @@ def train_codec(
         if len(state["optimiser"]["param_groups"][0]["params"]) == len(learning):
             optimiser.load_state_dict(state["optimiser"])
     started = saved = time.monotonic()
-    running = 0.0
+    running, begun = 0.0, step
 
     def keep() -> None:
         weights = {"codec": codec.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state(), "step": step}
@@ -204,9 +204,9 @@ def train_codec(
             optimiser.step()
             ema.update(codec)
             step += 1
-            running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+            running = loss.item() if step == begun + 1 else 0.98 * running + 0.02 * loss.item()
             if step % 100 == 0:
-                log(step=step, loss=running, rate=step * preset.batch / (time.monotonic() - started))
+                log(step=step, loss=running, rate=(step - begun) * preset.batch / (time.monotonic() - started))
             if (time.monotonic() - saved) / 60 > preset.save_minutes:
                 keep()
                 saved = time.monotonic()
