@@ -16,7 +16,7 @@ from typing import Any
 from riffstream.client import Radio, RadioError, connect
 from riffstream.errors import RiffstreamError
 
-__all__ = ["SteerDelays", "first_sound", "serving", "steer_delays"]
+__all__ = ["SteerDelays", "first_sound", "known", "serving", "steer_delays"]
 
 AUDIBLE = 1e-3  # -60 dBFS
 PLAYER_BUFFER_S = 0.2
@@ -155,6 +155,23 @@ class SteerDelays:
         """Of the delays; nan where there are none."""
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Plain JSON values; what is not known is None."""
+        return {
+            "steers": len(self.seconds),
+            "failed": self.failed,
+            "p50_s": known(self.quantile(0.5), 3),
+            "p95_s": known(self.quantile(0.95), 3),
+            "worst_s": known(self.quantile(1.0), 3),
+            "underruns": self.underruns,
+            "gaps": self.gaps,
+        }
+
+
+def known(value: float, digits: int) -> float | None:
+    """``value`` rounded; None where it is not finite, which JSON cannot say."""
+    return round(value, digits) if math.isfinite(value) else None
 
 
 async def steer_delays(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from riffstream.bench.live import SteerDelays, steer_delays
+from riffstream.bench.live import SteerDelays, known, steer_delays
 
 __all__ = ["Sample", "Soak", "resident_mb", "soak", "write_json"]
 
@@ -106,21 +106,15 @@ class Soak:
             "error": self.error,
             "ran_s": round(self.samples[-1].at_s, 1) if self.samples else 0.0,
             "played_s": round(delays.played_s, 1),
-            "steers": len(delays.seconds),
-            "failed": delays.failed,
-            "p50_s": _known(delays.quantile(0.5), 3),
-            "p95_s": _known(delays.quantile(0.95), 3),
-            "worst_s": _known(delays.quantile(1.0), 3),
-            "underruns": delays.underruns,
-            "gaps": delays.gaps,
+            **delays.to_dict(),
             "station_underruns": self.station_underruns,
             "repeats": self.repeats,
             "late": self.late,
             "restarts": self.restarts,
             "blind": self.blind,
             "settled_s": self.settled_s,
-            "growth_percent": _known(self.growth_percent, 2),
-            "slope_mb_per_hour": _known(self.slope_mb_per_hour, 2),
+            "growth_percent": known(self.growth_percent, 2),
+            "slope_mb_per_hour": known(self.slope_mb_per_hour, 2),
             "rss_mb": [
                 {
                     "minute": round(each.at_s / 60),
@@ -133,10 +127,6 @@ class Soak:
 
 
 _PROCESSES: Final = ("server_mb", "generator_mb")
-
-
-def _known(value: float, digits: int) -> float | None:
-    return round(value, digits) if math.isfinite(value) else None
 
 
 async def soak(

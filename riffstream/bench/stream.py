@@ -76,7 +76,7 @@ def _steer(args: argparse.Namespace) -> dict[str, Any]:
 
     async def measure() -> dict[str, Any]:
         async with serving(["--model", args.model]) as (url, _):
-            return _delays(await steer_delays(url, args.steers, 5.0))
+            return (await steer_delays(url, args.steers, 5.0)).to_dict()
 
     return asyncio.run(measure())
 
@@ -130,19 +130,7 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     from riffstream.bench.load import load
 
     found = load(["--model", args.model], args.listeners, args.steers, seconds=args.seconds, core=args.core)
-    return {**asdict(found), "without": _delays(found.without), "with_load": _delays(found.with_load)}
-
-
-def _delays(found: Any) -> dict[str, Any]:
-    return {
-        "steers": len(found.seconds),
-        "failed": found.failed,
-        "p50_s": round(found.quantile(0.5), 3),
-        "p95_s": round(found.quantile(0.95), 3),
-        "worst_s": round(found.quantile(1.0), 3),
-        "underruns": found.underruns,
-        "gaps": found.gaps,
-    }
+    return {**asdict(found), "without": found.without.to_dict(), "with_load": found.with_load.to_dict()}
 
 
 _MEASURE = {"start": _start, "steer": _steer, "soak": _soak, "fanout": _fanout, "load": _load}
