@@ -5,7 +5,7 @@ Threading model
   Threads        write what arrives, list and delete folders.
   Worker         a process for each file (``upload_worker.py``), at most ``AT_ONCE``; killed when it takes too long, or
                  when whoever uploads goes away.
-  close()        idempotent; deletes the folder unless it was configured to stay.
+  close()        idempotent; deletes the folder unless it was configured to stay (``held_folder.py``).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from riffstream.config import Config
 from riffstream.errors import ParameterError
 from riffstream.models.uploads import ABOUT, Upload, read_upload
 from riffstream.server.context import refuse
+from riffstream.server.held_folder import HeldFolder, Taken
 from riffstream.server.limits import TokenBucket
 from riffstream.server.upload_worker import Result, Rules
 
@@ -54,7 +55,7 @@ class Uploads:
         command: starts a worker; tests put in others.
 
     Raises:
-        ParameterError: the folder cannot be made.
+        ParameterError: the folder cannot be made, or belongs to another server that runs.
 
     Attributes:
         folder: what the generator reads.
@@ -64,12 +65,8 @@ class Uploads:
     def __init__(self, config: Config, *, command: Sequence[str] = WORKER) -> None:
         self.limits = config.limits
         self.command = command
-        self._kept_for_good = bool(config.server.state_dir)
-        try:
-            self.folder = _make_folder(config.server.state_dir)
-        except OSError as error:
-            allowed = f"a folder that can be written to ({error.strerror})"
-            raise ParameterError("server.state_dir", config.server.state_dir, allowed) from None
+        self._place = _hold_folder(config.server.state_dir)
+        self.folder = self._place.path
         self.entries: OrderedDict[str, Upload] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
@@ -245,16 +242,19 @@ class Uploads:
 
     async def close(self) -> None:
         """Delete the folder, unless it is to stay."""
-        if not self._kept_for_good:
-            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        await asyncio.to_thread(self._place.close)
 
 
-def _make_folder(state_dir: str) -> Path:
-    if not state_dir:
-        return Path(tempfile.mkdtemp(prefix="riffstream-seeds-"))
-    folder = Path(state_dir).expanduser().resolve() / "seeds"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _hold_folder(state_dir: str) -> HeldFolder:
+    try:
+        if not state_dir:
+            return HeldFolder.temporary("riffstream-seeds-")
+        return HeldFolder.lasting(Path(state_dir).expanduser().resolve() / "seeds")
+    except Taken:
+        raise ParameterError("server.state_dir", state_dir, "a folder that no other running server uses") from None
+    except OSError as error:
+        allowed = f"a folder that can be written to ({error.strerror})"
+        raise ParameterError("server.state_dir", state_dir, allowed) from None
 
 
 def _finish(made: Path, entry: Upload) -> None:
