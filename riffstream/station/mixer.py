@@ -6,7 +6,7 @@ What it plays is a pure function of the cues and their sources: playing in block
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,19 +80,20 @@ class Mixer:
         return max(self.position, self.current.pos + self.current.fade)
 
     @property
-    def limiting(self) -> Cue:
-        """The first scheduled cue whose source ends too early; the last one where none does."""
+    def limiting(self) -> tuple[Cue, Cue | None]:
+        """The first scheduled cue whose source ends too early, and the cue that comes before it can be faded away; the
+        last one, and None, where none does."""
         cue = self.current
         for following in self._coming:
             if cue.end < following.pos + following.fade:
-                return cue
+                return cue, following
             cue = following
-        return cue
+        return cue, None
 
     @property
     def end(self) -> int:
         """Station sample before which everything that is scheduled can be played."""
-        return self.limiting.end
+        return self.limiting[0].end
 
     def place(self, cue: Cue) -> list[Cue]:
         """Schedule a cue; cues at or after it, or whose fade it would cut into, are dropped and returned."""
@@ -110,6 +111,10 @@ class Mixer:
             raise ValueError(f"a cue at {cue.pos}; the first free sample is {self.earliest}")
         later = [each for each in self._coming if each.pos > cue.pos]
         self._coming = deque([*(each for each in self._coming if each.pos <= cue.pos), cue, *later])
+
+    def shorten(self, cue: Cue, fade: int) -> None:
+        """Give a scheduled cue a shorter crossfade."""
+        self._coming = deque(replace(each, fade=fade) if each is cue else each for each in self._coming)
 
     def withdraw(self, *kinds: str) -> None:
         """Take scheduled cues of these kinds back."""

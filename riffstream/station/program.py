@@ -23,7 +23,7 @@ from riffstream.station.messages import Pcm
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Take
-from riffstream.station.tape import Loop, Silence
+from riffstream.station.tape import Loop, Silence, Source
 
 __all__ = ["Block", "Levelled", "Program"]
 
@@ -319,27 +319,42 @@ class Program:
 
     def _secure(self, n: int) -> None:
         """See to it that ``n`` more samples can be played, and that a bridge could still begin after them."""
-        while self.mixer.end < self.mixer.position + n + self.fade:
-            end = self.mixer.end
-            cue = self.mixer.limiting
-            take = self._takes[cue.take] if cue.take is not None else None
-            loop = self._loop(take, cue) if take is not None else None
+        while True:
+            cue, following = self.mixer.limiting
+            end = cue.end
+            begins = following is not None and following.pos < self.mixer.position + n  # then it must have all it needs
+            if end >= self.mixer.position + n + self.fade and not begins:
+                return
+            if following is not None:
+                # A long crossfade whose outgoing take ends on the way (its generator is gone) goes as far as that does:
+                # a bridge could only begin inside it. Where there is less than a short fade, a bridge comes first.
+                least = SILENCE_FADE if self.mixer.earliest < following.pos else 0
+                if end - following.pos >= least:
+                    self.mixer.shorten(following, end - following.pos)
+                    continue
             self._bridged_from = end + cue.offset
-            if loop is None:
-                self._bridge(Silence(), end - SILENCE_FADE, 0, SILENCE_FADE, cue, "silence")
-                continue
-            # A loop's last samples are those of the take: entering it there is no change at all.
-            self._bridge(loop, end - self.fade, cue.offset, 0, cue, "loop")
-            clip = take.beats.slope * take.score.info.beats if take is not None else loop.length
-            over = end + max(1, round(self.settings.repeats * clip / loop.length)) * loop.length
-            if self.mixer.last.kind == "loop":
-                self._bridge(Silence(), over, 0, SILENCE_FADE, cue, "silence")
+            self._bridge(cue, end if following is None else min(end, following.pos))
 
-    def _bridge(self, source: Any, pos: int, offset: int, fade: int, cue: Cue, kind: str) -> None:
-        pos = max(pos, self.mixer.earliest)
+    def _bridge(self, cue: Cue, until: int) -> None:
+        """Have a loop of it stand in for a cue that ends; where there is none, silence from ``until`` on."""
+        take = self._takes[cue.take] if cue.take is not None else None
+        loop = self._loop(take) if take is not None else None
+        if take is None or loop is None:
+            pos = max(until - SILENCE_FADE, self.mixer.earliest)
+            self._stand_in(cue, Silence(), "silence", pos=pos, fade=max(0, until - pos))
+            return
+        # A loop's last samples are those of the take: entering it there is no change at all.
+        pos = max(cue.end - self.fade, self.mixer.earliest)
+        self._stand_in(cue, loop, "loop", pos=pos, offset=cue.offset)
+        clip = take.beats.slope * take.score.info.beats
+        over = cue.end + max(1, round(self.settings.repeats * clip / loop.length)) * loop.length
+        if self.mixer.last.kind == "loop":
+            self._stand_in(cue, Silence(), "silence", pos=over, fade=SILENCE_FADE)
+
+    def _stand_in(self, cue: Cue, source: Source, kind: str, *, pos: int, offset: int = 0, fade: int = 0) -> None:
         self.mixer.insert(Cue(pos=pos, source=source, offset=offset, fade=fade, take=cue.take, rev=cue.rev, kind=kind))
 
-    def _loop(self, take: Take, cue: Cue) -> Loop | None:
+    def _loop(self, take: Take) -> Loop | None:
         """The last clip of a take, or as many of its last bars or beats as there are."""
         if self.settings.repeats == 0:
             return None

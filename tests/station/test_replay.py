@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from riffstream.config import Timeline as Settings
@@ -73,8 +73,26 @@ def assert_replays(sim: Sim, path: Path) -> None:
     assert np.array_equal(again, played)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# A skip replaced one that was scheduled, as a long crossfade from a take that the killed generator could not continue.
+CUT_SHORT: list[tuple[tuple[str, object], float]] = [
+    (("steer", {"prompt": "c", "ramp_s": 2.0}), 0.35),
+    (("generator", "go"), 0.85),
+    (("steer", {"prompt": "c", "ramp_s": 2.0}), 0.1),
+    (("transport", "skip"), 0.29),
+    (("generator", "restart"), 0.1),
+    (("generator", "stall"), 1.96),
+    (("transport", "skip"), 0.1),
+    (("generator", "kill"), 0.73),
+    (("steer", {"bpm": 192, "at": "beat", "ramp_s": 0.0}), 0.71),
+    (("steer", {"prompt": "b", "ramp_s": 2.0}), 0.1),
+    (("steer", {"bpm": 144, "at": "clip", "ramp_s": 3.0}), 0.98),
+    (("steer", {"prompt": "a", "ramp_s": 2.0}), 3.18),
+]
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STORY, st.sampled_from([1, 10, 60]))
+@example(CUT_SHORT, 10)
 def test_any_story_keeps_the_invariants_and_replays(
     tmp_path: Path, story: list[tuple[tuple[str, object], float]], waits: int
 ) -> None:
