@@ -294,10 +294,10 @@ class Engine:
         finished = [slot for slot in self._slots.values() if slot.finished]
         clips: list[Clip] = []
         while finished:
-            group = [slot for slot in finished if slot.x.shape == finished[0].x.shape][: self._decode_limit]
+            group = [slot for slot in finished if slot.joined.shape == finished[0].joined.shape][: self._decode_limit]
             begin = time.perf_counter()
             try:
-                mels = self.family.decode_mel(torch.stack([slot.x for slot in group])).float().cpu()
+                mels = self.family.decode_mel(torch.stack([slot.joined for slot in group])).float().cpu()
             except torch.OutOfMemoryError:
                 self.stats.out_of_memory += 1
                 if len(group) == 1:
@@ -322,7 +322,8 @@ class Engine:
             self._fail([slot], f"the model gave numbers that are not finite in {self.family.dtype}; try float32")
             return None
         del self._slots[ticket.number]
-        mel = mel[..., : ticket.request.frames or self.family.frames].contiguous()
+        lead = round(mel.shape[-1] * slot.context / slot.joined.shape[-1])
+        mel = mel[..., lead : lead + (ticket.request.frames or self.family.frames)].contiguous()
         ticket.clip = Clip(ticket.request, mel, slot.x.clone(), slot.seconds, slot.evaluations, slot.overlap_frames)
         self.stats.clips += 1
         return ticket.clip

@@ -40,6 +40,9 @@ PARTS = {"text_encoder": "MiniTextEncoder", "tokenizer": "WordPiece", "denoiser"
 # Guidance makes latents a little larger than music's (half of it has an RMS below this); a stream that
 # went on from its own clips would grow harsher without end, so what a clip goes on from is scaled down to it.
 PREVIOUS_LIMIT = 1.0
+# Columns that the decoder's convolutions see on either side of a column, as far as it can be heard. A clip that
+# continues another is decoded together with so many of its last columns.
+CONTEXT = 4
 IMAGE_DB = 80.0  # dynamic range of a picture: black to white
 
 
@@ -54,6 +57,7 @@ class MiniFamily(Family):
     continues = True
     frames = 512
     beats = 8
+    context = CONTEXT
     low_first = True
 
     def __init__(

@@ -56,6 +56,7 @@ class Slot:
         memory: [K, C, h, w] float32, what its sampler remembers.
         noise: [C, h, w] its initial noise, with which kept regions are brought to each step's level.
         cond, uncond: text embeddings [1, S, D]; no ``uncond`` where guidance is off.
+        context: columns of ``previous`` that are decoded with the clip.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
         mask: [h, w] or [1, w], 1 where the clip is made anew.
         position: index into the schedule's rows.
@@ -71,6 +72,7 @@ class Slot:
     uncond: TextEmbedding | None
     guidance: float
     previous: Tensor | None = None
+    context: int = 0
     kept: Tensor | None = None
     mask: Tensor | None = None
     overlap_frames: int = 0
@@ -88,6 +90,13 @@ class Slot:
     def finished(self) -> bool:
         """Whether all evaluations are done."""
         return self.position >= len(self.schedule.rows)
+
+    @property
+    def joined(self) -> Tensor:
+        """[C, h, context + w] what is decoded: the end of the clip before, and the clip."""
+        if self.previous is None or not self.context:
+            return self.x
+        return torch.cat([self.previous[..., -self.context :], self.x], -1)
 
     @property
     def guided(self) -> bool:
@@ -270,6 +279,7 @@ class Preparer:
         before = before.to(slot.x.device, torch.float32)
         if self.family.continues:
             slot.previous = before.repeat(1, 1, -(-shape[2] // before.shape[2]))[..., -shape[2] :]
+            slot.context = min(self.family.context, shape[2])
             return
         width = shape[2]
         columns = min(max(1, round(self.overlap * width)), before.shape[2], width - 1)

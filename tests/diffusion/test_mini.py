@@ -11,7 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from riffstream.diffusion.clip import ClipRequest
+from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import TextEmbedding
+from riffstream.diffusion.journey import Journey
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.diffusion.mini_codec import Codec, CodecConfig, features_to_mel, mel_to_features
 from riffstream.diffusion.mini_files import quantise
@@ -77,6 +80,23 @@ def test_triple_time_has_a_narrower_grid(family: MiniFamily) -> None:
     x = torch.randn(1, *family.latent_shape(384))
     assert run(family, x, ["waltz"]).shape == x.shape
     assert family.decode_mel(x).shape == (1, 2, 256, 384)
+
+
+@pytest.mark.parametrize("frames", [512, 384])
+def test_a_clip_is_decoded_with_the_end_of_the_one_before(frames: int) -> None:
+    family = MiniFamily.random()
+    torch.nn.init.normal_(family.codec.fine_out.weight, std=0.1)  # else only the linear part speaks, patch by patch
+    engine = Engine(family, steps=1)
+    journey = Journey.single("jazz", seed=3)
+    first = engine.render(ClipRequest(journey.clip(0), frames=frames))
+    torch.testing.assert_close(first.mel, family.decode_mel(first.latents[None])[0])
+    second = engine.render(ClipRequest(journey.clip(1), frames=frames, previous=first.latents))
+    assert second.mel.shape == first.mel.shape
+    joint = family.decode_mel(torch.cat([first.latents, second.latents], -1)[None])[0, ..., frames:]
+    alone = family.decode_mel(second.latents[None])[0]
+    torch.testing.assert_close(second.mel, joint)
+    assert float((second.mel - alone)[..., :16].abs().max()) > 0.01 * float(alone.max())
+    torch.testing.assert_close(second.mel[..., 96:], alone[..., 96:])
 
 
 @pytest.mark.parametrize("frames", [0, 100, 1024, -32])
