@@ -13,13 +13,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from riffstream.bench.playback import BUFFER_S, Playback
 from riffstream.client import Radio, RadioError, connect
 from riffstream.errors import RiffstreamError
+from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["SteerDelays", "first_sound", "known", "serving", "steer_delays"]
 
 AUDIBLE = 1e-3  # -60 dBFS
-PLAYER_BUFFER_S = 0.2
+LEAVE_S = 15.0  # longer than a server takes that drains its listeners
 PROMPTS = (
     "church bells",
     "deep house",
@@ -35,7 +37,8 @@ PROMPTS = (
 async def serving(
     arguments: Sequence[str], *, listeners: int = 1000
 ) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """``riffstream serve`` on a free port, for so many listeners: its address and process; ended by SIGTERM."""
+    """``riffstream serve`` on a free port, for so many listeners: its address and process; ended by SIGTERM, or after
+    ``LEAVE_S`` killed."""
     most = str(max(4000, listeners + 100))
     limits = {"CONNECTIONS_PER_ADDRESS": "1000000", "CONNECTIONS": most, "LISTENERS_PER_STATION": most}
     process = await asyncio.create_subprocess_exec(
@@ -60,7 +63,11 @@ async def serving(
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        await process.wait()
+        try:
+            await asyncio.wait_for(process.wait(), LEAVE_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def _joined(url: str, **options: Any) -> Radio:
@@ -84,8 +91,8 @@ async def first_sound(arguments: Sequence[str]) -> float:
             heard = 0.0
             async for block in radio:
                 if abs(block.samples).max() > AUDIBLE:
-                    heard += len(block.samples) / 48_000
-                    if heard >= PLAYER_BUFFER_S:  # the player starts now
+                    heard += len(block.samples) / SAMPLE_RATE
+                    if heard >= BUFFER_S:  # the player starts now
                         return time.monotonic() - began
         finally:
             await radio.close()
@@ -93,43 +100,25 @@ async def first_sound(arguments: Sequence[str]) -> float:
 
 
 class _Player:
-    """Plays a radio with a buffer of 200 ms, on the wall clock: tells what is audible when, and counts underruns."""
+    """Plays a radio as the browser does, without a sound card."""
 
     def __init__(self, radio: Radio) -> None:
         self.radio = radio
-        self.underruns = 0
+        self.playback = Playback()
         self.gaps = 0
-        self.played = 0
-        self._edge = 0  # sample clock behind the last block received
-        self._anchor: tuple[float, int] | None = None  # (when, sample) of playing
-        self._first = 0.0
         self.task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         async for block in self.radio:
-            now = time.monotonic()
             self.gaps += block.discontinuity
-            end = block.sample_pos + len(block.samples)
-            if self._anchor is None or block.discontinuity:
-                self._anchor = now + PLAYER_BUFFER_S, block.sample_pos
-            elif self.position(now) > self._edge:
-                self.underruns += 1
-                self._anchor = now + PLAYER_BUFFER_S, block.sample_pos
-            self.played += len(block.samples)
-            self._edge = end
+            self.playback.receive(
+                time.monotonic(), block.sample_pos, len(block.samples), discontinuity=block.discontinuity
+            )
 
-    def position(self, now: float) -> float:
-        """The sample that is audible."""
-        if self._anchor is None:
-            return 0.0
-        when, sample = self._anchor
-        return sample + (now - when) * 48_000
-
-    def audible_at(self, sample: int) -> float:
-        """When (monotonic) a sample is, was or will be audible."""
-        assert self._anchor is not None
-        when, first = self._anchor
-        return when + (sample - first) / 48_000
+    @property
+    def played_s(self) -> float:
+        """Sound received."""
+        return self.playback.received / SAMPLE_RATE
 
     async def stop(self) -> None:
         self.task.cancel()
@@ -190,7 +179,7 @@ async def steer_delays(
     radio = await _joined(url)
     player = _Player(radio)
     try:
-        while player.played < 48_000:
+        while player.played_s < 1:
             await asyncio.sleep(0.05)
         until = time.monotonic() + limit_s
         for n in range(count):
@@ -198,14 +187,14 @@ async def steer_delays(
             if began >= until:
                 break
             if player.task.done():
-                raise RiffstreamError(f"the sound ended after {player.played / 48_000:.0f} s of it")
+                raise RiffstreamError(f"the sound ended after {player.played_s:.0f} s of it")
             try:
                 applied = await radio.steer(PROMPTS[n % len(PROMPTS)], seed=n, at=at, timeout_s=30)
-                result.seconds.append(player.audible_at(applied.audible_at) - began)
+                result.seconds.append(player.playback.audible_at(applied.audible_at) - began)
             except RadioError:
                 result.failed += 1
             await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
-            result.underruns, result.gaps, result.played_s = player.underruns, player.gaps, player.played / 48_000
+            result.underruns, result.gaps, result.played_s = player.playback.underruns, player.gaps, player.played_s
     finally:
         await player.stop()
         await radio.close()
