@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Self
 
 from riffstream.bench.fan_out import FRAMES_PER_S, bare
 from riffstream.bench.live import SteerDelays, serving, steer_delays
@@ -71,17 +71,17 @@ async def _load(arguments: Sequence[str], listeners: int, steers: int, seconds: 
     async with serving(arguments, listeners=listeners) as (url, _):
         port = int(url.rsplit(":", 1)[1])
         await steer_delays(url, 1, 0.0)  # the first one warms up
-        few = await _Crowd.joined(port, 1)
-        before = await asyncio.to_thread(_figures, url)
-        without = await steer_delays(url, steers, EVERY_S)
-        idle = _per_second(before, await asyncio.to_thread(_figures, url))
-        await few.leave()
-        crowd = await _Crowd.joined(port, listeners)
-        await asyncio.sleep(SETTLE_S)
-        before = await asyncio.to_thread(_figures, url)
-        with_load = await steer_delays(url, steers, EVERY_S)
-        after = await asyncio.to_thread(_figures, url)
-        report, client_cpu = await crowd.leave()
+        async with _Crowd(port, 1) as few:
+            before = await asyncio.to_thread(_figures, url)
+            without = await steer_delays(url, steers, EVERY_S)
+            idle = _per_second(before, await asyncio.to_thread(_figures, url))
+            await few.leave()
+        async with _Crowd(port, listeners) as crowd:
+            await asyncio.sleep(SETTLE_S)
+            before = await asyncio.to_thread(_figures, url)
+            with_load = await steer_delays(url, steers, EVERY_S)
+            after = await asyncio.to_thread(_figures, url)
+            report, client_cpu = await crowd.leave()
     busy = _per_second(before, after)
     cost = 1e6 * (busy["cpu"] - idle["cpu"]) / max(1, listeners - 1)
     sent = (busy["bytes"] - idle["bytes"]) / max(1, listeners - 1)
@@ -107,7 +107,8 @@ async def _load(arguments: Sequence[str], listeners: int, steers: int, seconds: 
 
 
 class _Crowd:
-    """Listeners in a process of their own: they must not hold up the one whose delays are measured."""
+    """Listeners in a process of their own: they must not hold up the one whose delays are measured. Entering returns
+    when all are in; leaving ends the process, whatever it does."""
 
     def __init__(self, port: int, count: int) -> None:
         self._ours, theirs = multiprocessing.Pipe()
@@ -115,13 +116,18 @@ class _Crowd:
             target=_listen, args=(theirs, port, count), daemon=True
         )
         self._process.start()
+        theirs.close()  # so that reading ends when the process does
 
-    @classmethod
-    async def joined(cls, port: int, count: int) -> _Crowd:
-        """Return when all are in."""
-        crowd = cls(port, count)
-        await asyncio.to_thread(crowd._ours.recv)
-        return crowd
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.to_thread(self._ours.recv)
+        except BaseException:
+            self._process.kill()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._process.kill()
 
     async def leave(self) -> tuple[SinkReport, float]:
         """End them: what they saw, and the share of a core that they took."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import signal
+from collections.abc import Iterator
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
 
@@ -45,4 +48,16 @@ def run(args: argparse.Namespace) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(args.arguments)))
+    chosen = parser.parse_args(args.arguments)
+    with _orderly_end():
+        return int(module.run(chosen))
+
+
+@contextlib.contextmanager
+def _orderly_end() -> Iterator[None]:
+    """SIGTERM is taken as Ctrl-C is: a benchmark must not leave the servers behind that it has started."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # not SIGINT itself: a shell's "&" ignores that
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

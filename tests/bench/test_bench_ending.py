@@ -1,0 +1,53 @@
+"""A benchmark that is told to end leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in found.read_text().split()] if found.exists() else []
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
+@pytest.mark.parametrize("interrupts", ["heard", "ignored"])
+def test_sigterm_ends_a_benchmark_and_the_server_that_it_started(interrupts: str) -> None:
+    command = [sys.executable, "-m", "riffstream", "bench", "stream", "--model", "tone", "--only", "soak", "--quiet"]
+    # A shell starts what it puts in the background with SIGINT ignored.
+    ignore = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if interrupts == "ignored" else None
+    bench = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=ignore)
+    try:
+        until = time.monotonic() + 60
+        while not (servers := children(bench.pid)) or not children(servers[0]):
+            assert bench.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        everyone = [*servers, *(each for server in servers for each in children(server))]
+        assert len(everyone) >= 2  # a server and its generator
+        bench.terminate()
+        _, said = bench.communicate(timeout=30)
+        assert bench.returncode == 130, said.decode()
+        assert b"Traceback" not in said
+        until = time.monotonic() + 5
+        while any(map(alive, everyone)):
+            assert time.monotonic() < until, "something was left behind"
+            time.sleep(0.05)
+    finally:
+        bench.kill()
+        for pid in [each for each in locals().get("everyone", []) if alive(each)]:
+            os.kill(pid, signal.SIGKILL)
