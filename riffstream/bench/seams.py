@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from riffstream.bench.common import environment, markdown_table, report, to_json
 from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE
+from riffstream.station import seams
 from riffstream.station.messages import Pcm
 
 __all__ = ["EXAMPLES", "add_arguments", "drift", "run"]
@@ -21,9 +23,13 @@ EXAMPLES = """Each prompt plays on, rendered as a station renders it, without th
 bar lines in the middle of clips (a ratio of 1: the same; p: how probable a ratio as large is if they are alike).
 Drift compares the first clips with the last, and each clip with the one before and the eighth before.
 
+With --corpus, songs of a corpus are measured in the same places, through the same vocoder: what music itself does
+where a clip of eight beats would end. Prompts are then names of styles.
+
 examples:
   riffstream bench seams
-  riffstream bench seams --prompt "techno beat" --clips 64 --json"""
+  riffstream bench seams --prompt "techno beat" --clips 64 --json
+  riffstream bench seams --corpus corpus --prompt string_quartet --prompt solo_piano"""
 NEAR, FAR = 1, 8
 
 
@@ -31,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``riffstream bench seams``."""
     parser.add_argument("--prompt", action="append", metavar="P", help="a prompt (may be repeated; default: five)")
     parser.add_argument("--clips", type=int, default=32, metavar="N", help="clips of each, 24 to 10000 (32)")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="measure songs of a corpus in place of the stream")
     parser.add_argument("--model", default="mini", help="a model with a beat: mini or a checkpoint folder")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the noise (1)")
     parser.add_argument("--json", action="store_true", help="JSON in place of tables")
@@ -41,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     """Render, measure and print."""
     if not 24 <= args.clips <= 10_000:
         raise ParameterError("--clips", args.clips, "24 to 10000")
+    if args.corpus is not None:
+        return _songs(args)
     from riffstream.station.rendering import limit_threads
 
     limit_threads()
@@ -59,10 +68,52 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _songs(args: argparse.Namespace) -> int:
+    from riffstream.training.data import Corpus
+
+    corpus = Corpus(args.corpus)
+    rows = []
+    for style in args.prompt or corpus.styles:
+        if style not in corpus.styles:
+            raise ParameterError("--prompt", style, f"with --corpus a style of it: {', '.join(corpus.styles)}")
+        found = _style(corpus, style, args.clips)
+        if found is not None:
+            rows.append({"prompt": style, "places": found.joins, "ratio": found.ratio, "p": found.p})
+    machine = environment(("torch", "numpy"))
+    results = {"environment": machine, "prompts": rows}
+    print(to_json(results) if args.json else report("Songs", [_joins(rows)], machine))
+    return 0
+
+
+def _style(corpus: Any, style: str, clips: int) -> seams.SeamReport | None:
+    """Songs of a style in 4/4, some ``clips`` of them; None where there are too few to compare."""
+    import torch
+
+    from riffstream.spectrogram.params import SpectrogramParams
+    from riffstream.spectrogram.vocoder import Vocoder
+
+    songs: dict[str, list[int]] = {}
+    for number, clip in enumerate(corpus.clips):
+        if clip.style == style and clip.beats == 8:
+            songs.setdefault(clip.song, []).append(number)
+    params = SpectrogramParams.mini()
+    vocoder = Vocoder(params)
+    at_joins, inside = [], []
+    for song in songs.values():
+        hop = params.hop(corpus.bpm(song[0]))
+        mel = torch.from_numpy(np.concatenate([corpus.mel(number) for number in song], axis=-1))
+        pcm = vocoder(mel, hop=hop).numpy().T
+        length = hop * corpus.mel(song[0]).shape[-1]
+        at_joins += [seams.measure(pcm, round(length * n)) for n in range(1, len(song))]
+        inside += [seams.measure(pcm, round(length * (n + 0.5))) for n in range(1, len(song) - 1)]
+        if len(at_joins) >= clips:
+            break
+    return seams.compare(np.array(at_joins), np.array(inside)) if min(len(at_joins), len(inside)) >= 3 else None
+
+
 def _measure(renderer: Any, prompt: str, clips: int, seed: int) -> dict[str, Any]:
     from riffstream.config import StationConfig, Timeline
     from riffstream.diffusion.journey import Journey
-    from riffstream.station import seams
     from riffstream.station.offline import run as play
     from riffstream.station.score import Score
 
@@ -137,16 +188,20 @@ def _centroid(pcm: Pcm) -> float:
     return float((power * np.arange(len(power))).sum() / max(power.sum(), 1e-12) * SAMPLE_RATE / 2048)
 
 
-def _page(results: dict[str, Any]) -> str:
-    rows = results["prompts"]
-    names = list(rows[0]["ratio"])
-    joins = markdown_table(
+def _joins(rows: list[dict[str, Any]]) -> tuple[str, str]:
+    names = seams.MEASURES
+    table = markdown_table(
         ("prompt", *(f"{name} {what}" for name in names for what in ("ratio", "p"))),
         [(row["prompt"], *(row[what][name] for name in names for what in ("ratio", "p"))) for row in rows],
     )
+    return "Joins against the bar lines inside clips", table
+
+
+def _page(results: dict[str, Any]) -> str:
+    rows = results["prompts"]
     columns = list(rows[0]["drift"])
     drifts = markdown_table(
         ("prompt", *columns), [(row["prompt"], *(row["drift"][name] for name in columns)) for row in rows]
     )
-    sections = [("Joins against the bar lines inside clips", joins), (f"Drift over {results['clips']} clips", drifts)]
+    sections = [_joins(rows), (f"Drift over {results['clips']} clips", drifts)]
     return report("Clips that follow each other", sections, results["environment"])

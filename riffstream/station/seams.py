@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from riffstream.errors import ParameterError
 from riffstream.station.messages import Pcm
 
-__all__ = ["MEASURES", "SeamReport", "measure", "report"]
+__all__ = ["MEASURES", "SeamReport", "compare", "measure", "report"]
 
 WINDOW: Final = 1024
 HOP: Final = 128
@@ -88,13 +88,18 @@ def report(pcm: Pcm, joins: Sequence[int], references: Sequence[int], *, seed: i
     """
     if len(joins) < 3 or len(references) < 3:
         raise ParameterError("joins", len(joins), "three places or more of each kind")
-    at_joins = np.array([measure(pcm, place) for place in joins])
-    inside = np.array([measure(pcm, place) for place in references])
+    return compare(
+        np.array([measure(pcm, at) for at in joins]), np.array([measure(pcm, at) for at in references]), seed
+    )
+
+
+def compare(at_joins: NDArray[np.float64], inside: NDArray[np.float64], seed: int = 0) -> SeamReport:
+    """Compare what :func:`measure` gave, [n, 3] at joins and [m, 3] inside, of one stream or of many."""
     ratio, p = {}, {}
     for column, name in enumerate(MEASURES):
         ratio[name] = float(np.median(at_joins[:, column]) / max(1e-9, np.median(inside[:, column])))
         p[name] = _permutation(at_joins[:, column], inside[:, column], seed)
-    return SeamReport(len(joins), len(references), ratio, p)
+    return SeamReport(len(at_joins), len(inside), ratio, p)
 
 
 def _permutation(a: NDArray[np.float64], b: NDArray[np.float64], seed: int) -> float:

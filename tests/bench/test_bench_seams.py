@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from riffstream.bench.seams import drift
+from riffstream.bench.seams import add_arguments, drift, run
+from riffstream.errors import ParameterError
+from tests.training.small import write_corpus
 
 CLIP = 96_000.0
 
@@ -44,3 +50,16 @@ def test_settling_on_a_loop_is_seen() -> None:
     found = drift(clips(32, loop=True), CLIP)
     assert found["near"] > 0.99
     assert found["settling"] > 0.2
+
+
+def test_songs_of_a_corpus_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    corpus = write_corpus(tmp_path, songs=2, windows=5)
+    given = ["--corpus", str(corpus), "--json"]
+    assert run(parser.parse_args([*given, "--prompt", "low"])) == 0
+    (row,) = json.loads(capsys.readouterr().out)["prompts"]
+    assert (row["prompt"], row["places"]) == ("low", 4)
+    assert set(row["ratio"]) == set(row["p"]) == {"flux", "phase", "level"}
+    with pytest.raises(ParameterError, match="high, low"):
+        run(parser.parse_args([*given, "--prompt", "polka"]))

@@ -27,7 +27,7 @@ def write_corpus(folder: Path, songs: int = 6, windows: int = 3) -> Path:
         base.parent.mkdir(parents=True, exist_ok=True)
         np.save(base.with_suffix(".npy"), quantise(mel))
         record = {
-            "song": f"{style}/{index}", "style": style, "bpm": 100.0, "beats": beats, "minor": False,
+            "song": f"{style}/{index}", "style": style, "bpm": 100.0, "beats": beats, "minor": False, "look": "plain",
             "split": "held_out" if index == songs - 1 else "train",
             "clips": [
                 {"instruments": ["organ"], "section": "full", "captions": [f"{style} tone", f"{style} organ {k}"]}
