@@ -44,6 +44,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
         name: ``upload-`` and twelve hexadecimal digits.
         title: for people.
         bpm: tempo of the loop; the loop is 8 beats, ``seconds`` long.
+        key: by how many semitones its notes stand above those of C major and A minor, where that is known. It is played
+            so much lower, in the key that models with a beat grid know; a station's ``key`` brings it back.
         kind: audio or picture.
         at: when it was uploaded, seconds since 1970.
     """
@@ -52,6 +54,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     bpm: float
     seconds: float
+    key: float = 0.0
     kind: str = "audio"
     at: float = 0.0
 
@@ -91,7 +94,7 @@ class UploadedSeeds:
             return None
         make = _of_audio if entry.kind == "audio" else _of_picture
         path = self.folder / name / (AUDIO if entry.kind == "audio" else PICTURE)
-        latents = self._known[name] = family.encode_mel(make(path, family).unsqueeze(0))[0]
+        latents = self._known[name] = family.encode_mel(make(path, family, _interval(entry, family)).unsqueeze(0))[0]
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
         return latents
@@ -119,24 +122,33 @@ class SeedSources:
         return [] if library is None else library.like(vector, family, beats=beats, count=count)
 
 
-def _of_audio(path: Path, family: Family) -> Tensor:
-    """The loop's mel amplitudes [A, M, frames]. Where the model has a beat grid, 8 beats fill it; else the loop goes
-    round for as long as a clip lasts."""
+def _interval(entry: Upload, family: Family) -> float:
+    """The ratio of an upload's frequencies to those that it is to be played at. 1 where the model has no key of its own
+    (and no beat grid)."""
+    return float(2 ** (entry.key / 12)) if family.beats is not None else 1.0
+
+
+def _of_audio(path: Path, family: Family, interval: float) -> Tensor:
+    """The loop's mel amplitudes [A, M, frames], its frequencies divided by ``interval``. Where the model has a beat
+    grid, 8 beats fill it; else the loop goes round for as long as a clip lasts."""
     import torch
 
     from riffstream.audio.files import read_audio
     from riffstream.spectrogram.analysis import analyse
 
     params, frames = family.params, family.frames
-    samples = read_audio(path, sample_rate=params.sample_rate, channels=params.channels).samples
+    # Played slower it is lower; the grid has as many frames whatever that takes.
+    rate = round(params.sample_rate * interval)
+    samples = read_audio(path, sample_rate=rate, channels=params.channels).samples
     hop = len(samples) / frames if family.beats is not None else params.hop()
     turns = -(-round(frames * hop) // len(samples))
     wave = torch.from_numpy(np.ascontiguousarray(np.tile(samples, (turns, 1)).T))
     return analyse(wave, params, hop=hop, frames=frames)
 
 
-def _of_picture(path: Path, family: Family) -> Tensor:
-    """A spectrogram picture's mel amplitudes, brought to the model's own frequencies, frames and level."""
+def _of_picture(path: Path, family: Family, interval: float) -> Tensor:
+    """A spectrogram picture's mel amplitudes, brought to the model's own frequencies, frames and level; its frequencies
+    are divided by ``interval``."""
     import torch
     import torch.nn.functional as F
 
@@ -145,7 +157,7 @@ def _of_picture(path: Path, family: Family) -> Tensor:
     image = read_image(path)
     theirs, ours = image_params(image), family.params
     shown = torch.from_numpy(amplitudes_from_image(image, power=theirs.power_for_image, stereo=theirs.stereo))
-    mel = _move_bands(shown, theirs, ours)
+    mel = _move_bands(shown, theirs, ours, interval)
     mel = mel[:1].expand(ours.channels, -1, -1) if len(mel) == 1 else mel if ours.stereo else mel.mean(0, keepdim=True)
     width = family.frames
     if family.beats is None:  # as long as it was
@@ -158,14 +170,14 @@ def _of_picture(path: Path, family: Family) -> Tensor:
     return mel * (LEVEL / loudness)
 
 
-def _move_bands(mel: Tensor, theirs: SpectrogramParams, ours: SpectrogramParams) -> Tensor:
+def _move_bands(mel: Tensor, theirs: SpectrogramParams, ours: SpectrogramParams, interval: float) -> Tensor:
     """Mel amplitudes [A, M, T] of one filter bank as those of another [A, M', T]: amplitude per Hertz, read at our
-    filters' centres, times our filters' width. Nothing is invented beyond their highest frequency."""
+    filters' centres times ``interval``, times our filters' width. Nothing is invented beyond their highest one."""
     import torch
 
     from riffstream.spectrogram.mel import centre_frequencies
 
-    edges, wanted = centre_frequencies(theirs).double(), centre_frequencies(ours).double()
+    edges, wanted = centre_frequencies(theirs).double(), centre_frequencies(ours).double() * interval
     density = mel / ((edges[2:] - edges[:-2]) / 2).float()[:, None]
     centres, at = edges[1:-1], wanted[1:-1]
     if len(centres) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
@@ -28,6 +29,7 @@ routes = web.RouteTableDef()
 CHUNK = 256 * 1024
 FIELD_BYTES = 1024
 FIELDS = 16
+NAMED = ("name", "bpm", "key")
 SLOWEST_BYTES_S = 32 * 1024  # what a sender must keep up after the first ``body_timeout_s``
 TITLE_CHARS = 80
 
@@ -74,6 +76,7 @@ def shown(entry: Upload) -> dict[str, Any]:
         "tags": ["upload", entry.title],
         "caption": entry.title,
         "bpm": entry.bpm,
+        "key": entry.key,
         "beats": BEATS,
         "seconds": entry.seconds,
         "preview": f"/api/seeds/{entry.name}/preview.png",
@@ -97,8 +100,8 @@ async def preview(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/api/seeds")
 async def upload(request: web.Request) -> web.Response:
-    """A file as a seed image: multipart/form-data with ``file`` and perhaps ``name`` and ``bpm``, or the bare file with
-    these two in the query. Needs the right to steer."""
+    """A file as a seed image: multipart/form-data with ``file`` and perhaps ``name``, ``bpm`` and ``key``, or the bare
+    file with these in the query. Needs the right to steer."""
     context, uploads = request.app[CONTEXT], request.app[UPLOADS]
     role = context.grant(request)
     if role is None:
@@ -118,20 +121,22 @@ async def upload(request: web.Request) -> web.Response:
             source = place / "source"
             fields = await _receive(request, source, most)
             used = {station.state.seed_image for station in context.hub.stations.values()} - {None}
-            entry = await uploads.make(source, place, _title(fields), _bpm(fields), used)
+            entry = await uploads.make(
+                source, place, _title(fields), used, bpm=_number(fields, "bpm"), key=_number(fields, "key")
+            )
     finally:
         context.connections.leave(address)
     context.counters["uploads"] += 1
-    logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm)
+    logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm, key=entry.key)
     where = f"/api/seeds/{entry.name}/preview.png"
     return web.json_response(shown(uploads.entries.get(entry.name, entry)), status=201, headers={"Location": where})
 
 
 async def _receive(request: web.Request, target: Path, most: float) -> dict[str, str]:
-    """Write the file to ``target``; the other fields (``name``, ``bpm``) are returned."""
+    """Write the file to ``target``; the other fields (:data:`NAMED`) are returned."""
     context = request.app[CONTEXT]
     body = _Body(context.config.limits.body_timeout_s, most)
-    fields = {key: value[:FIELD_BYTES] for key, value in request.query.items() if key in ("name", "bpm")}
+    fields = {key: value[:FIELD_BYTES] for key, value in request.query.items() if key in NAMED}
     try:
         if not request.content_type.startswith("multipart/"):
             await _save(body.chunks(request.content.readany), target)
@@ -164,7 +169,7 @@ async def _parts(request: web.Request, body: _Body, target: Path, fields: dict[s
         value = b""
         async for chunk in chunks:
             value = (value + chunk)[:FIELD_BYTES]
-        if part.name in ("name", "bpm"):
+        if part.name in NAMED:
             fields[part.name] = value.decode("utf-8", "replace")
     raise ValueError("too many fields")
 
@@ -224,15 +229,16 @@ def _title(fields: dict[str, str]) -> str:
         return "upload"
 
 
-def _bpm(fields: dict[str, str]) -> float | None:
-    given = fields.get("bpm", "").strip()
+def _number(fields: dict[str, str], name: str) -> float | None:
+    """A field that is a number within its range; None where it is not there."""
+    given = fields.get(name, "").strip()
     if not given:
         return None
-    low, high = protocol.RANGES["bpm"]
+    low, high = protocol.RANGES[name]
     try:
-        bpm = float(given)
+        number = float(given)
     except ValueError:
-        bpm = -1.0
-    if not low <= bpm <= high:
-        raise refuse(web.HTTPBadRequest, "bad_request", f"bpm is {given[:20]!r}; allowed: {low:g} to {high:g}")
-    return bpm
+        number = math.inf
+    if not low <= number <= high:
+        raise refuse(web.HTTPBadRequest, "bad_request", f"{name} is {given[:20]!r}; allowed: {low:g} to {high:g}")
+    return number

@@ -33,13 +33,14 @@ PICTURES: Final = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What is allowed (``[limits]``), and the tempo that the user gave."""
+    """What is allowed (``[limits]``), and the tempo and the key that the user gave."""
 
     length_s: float = 900.0
     pixels: float = 16e6
     cpu_s: float = 10.0
     memory_mb: float = 1024.0
     bpm: float | None = None
+    key: float | None = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str = ""
     bpm: float = 0.0
+    key: float = 0.0
     seconds: float = 0.0
     digest: str = ""
     status: int = 201
@@ -104,6 +106,7 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
     from PIL import Image
 
     from riffstream.audio.files import audio_info, read_audio
+    from riffstream.audio.key import find_key
     from riffstream.audio.spectrum import loudness_picture
     from riffstream.audio.tempo import find_tempo, first_onset, rise_of_loudness
     from riffstream.errors import MediaError
@@ -133,7 +136,9 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
     soundfile.write(folder / AUDIO, loop.T, RATE, subtype="FLOAT")
     shade = 255 * (1 - loudness_picture(loop.mean(0), *PREVIEW_SIZE))
     Image.fromarray(shade.astype(np.uint8)).save(folder / "preview.png", optimize=True)
-    return Result(kind="audio", bpm=bpm, seconds=round(loop.shape[1] / RATE, 3), digest=_digest(loop, bpm))
+    key = (find_key(loop, RATE) or 0) if rules.key is None else rules.key
+    seconds = round(loop.shape[1] / RATE, 3)
+    return Result(kind="audio", bpm=bpm, key=key, seconds=seconds, digest=_digest(loop, bpm, key))
 
 
 def _loop(given: NDArray[Any], size: int, beats: int) -> NDArray[Any]:
@@ -208,17 +213,18 @@ def _picture(source: Path, folder: Path, rules: Rules, format_: str) -> Result:
     made = image_from_amplitudes(loop, params)
     save_image(made, folder / PICTURE)
     made.resize(PREVIEW_SIZE, Image.Resampling.BILINEAR).save(folder / "preview.png", optimize=True)
-    return Result(
-        kind="picture", bpm=round(bpm, 1), seconds=round(BEATS * 60 / bpm, 3), digest=_digest(np.asarray(made), bpm)
-    )
+    key = rules.key or 0.0  # not looked for: a picture's lowest rows are further apart than semitones
+    digest = _digest(np.asarray(made), bpm, key)
+    return Result(kind="picture", bpm=round(bpm, 1), key=key, seconds=round(BEATS * 60 / bpm, 3), digest=digest)
 
 
 def _step_s(params: Any) -> float:
     return float(params.hop() / params.sample_rate)
 
 
-def _digest(loop: NDArray[Any], bpm: float) -> str:
-    return hashlib.blake2b(loop.tobytes() + f"{loop.shape} {bpm:.1f}".encode(), digest_size=6).hexdigest()
+def _digest(loop: NDArray[Any], bpm: float, key: float) -> str:
+    about = f"{loop.shape} {bpm:.1f}" + (f" {key:g}" if key else "")
+    return hashlib.blake2b(loop.tobytes() + about.encode(), digest_size=6).hexdigest()
 
 
 def main() -> None:

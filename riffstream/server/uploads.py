@@ -117,13 +117,23 @@ class Uploads:
             self._busy -= 1
             shutil.rmtree(place, ignore_errors=True)
 
-    async def make(self, source: Path, place: Path, title: str, bpm: float | None, used: Collection[str]) -> Upload:
+    async def make(
+        self,
+        source: Path,
+        place: Path,
+        title: str,
+        used: Collection[str],
+        *,
+        bpm: float | None = None,
+        key: float | None = None,
+    ) -> Upload:
         """Have a file decoded and keep what comes of it.
 
         Args:
             source: the file as it came, in ``place``.
-            title: for people. bpm: as the user gave it.
+            title: for people.
             used: names that are not to be dropped in favour of this one.
+            bpm, key: as the user gave them; None: to be found.
 
         Raises:
             HTTPException: 400, 413 or 415 with what is wrong with the file; 503 where everything kept is in use.
@@ -131,7 +141,7 @@ class Uploads:
         made = place / "made"
         made.mkdir()
         async with self._turns:
-            result = await self._decode(source, made, bpm)
+            result = await self._decode(source, made, bpm, key)
         if result.status != 201:
             kind = {413: TooLarge, 415: web.HTTPUnsupportedMediaType}.get(result.status, web.HTTPBadRequest)
             raise refuse(kind, "bad_request", result.message[:300])
@@ -139,6 +149,7 @@ class Uploads:
             name=f"upload-{result.digest}",
             title=title,
             bpm=round(result.bpm, 1),
+            key=result.key,
             seconds=result.seconds,
             kind=result.kind,
             at=time.time(),
@@ -147,7 +158,7 @@ class Uploads:
         await self._keep(entry, made, used)
         return entry
 
-    async def _decode(self, source: Path, made: Path, bpm: float | None) -> Result:
+    async def _decode(self, source: Path, made: Path, bpm: float | None, key: float | None) -> Result:
         limits = self.limits
         rules = Rules(
             length_s=limits.upload_length_s,
@@ -155,6 +166,7 @@ class Uploads:
             cpu_s=limits.upload_s,
             memory_mb=limits.upload_memory_mb,
             bpm=bpm,
+            key=key,
         )
         process = await asyncio.create_subprocess_exec(
             *self.command,

@@ -79,3 +79,23 @@ def clicks(bpm: float, seconds: float, first_s: float = 0.3, accent: int = 4) ->
             break
         wave[:, at : at + 2400] += burst * (0.08 if k % 2 else 0.4 if (k // 2) % accent else 0.6)
     return wave.astype(np.float32)
+
+
+def cadence(key: int = 0, *, minor: bool = False, drums: float = 0.0) -> NDArray[np.float32]:
+    """Eight chords at 120 a minute with a bass, [2, N] float32 at 48 kHz: in C major, ``key`` semitones up, or in C
+    minor, so many up; with drums ``drums`` times as loud."""
+    major = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (0, 4, 7), (9, 12, 16), (5, 9, 12), (7, 11, 14), (0, 4, 7))
+    minors = ((0, 3, 7), (8, 12, 15), (3, 7, 10), (10, 14, 17), (0, 3, 7), (5, 8, 12), (7, 10, 14), (0, 3, 7))
+    at = np.arange(RATE // 2) / RATE
+
+    def note(midi: int) -> NDArray[np.float64]:
+        hz = 440 * 2 ** ((midi - 69) / 12)
+        partials = [np.sin(2 * np.pi * hz * n * at) / n**1.5 for n in range(1, 7)]
+        return np.asarray(np.sum(partials, 0) * np.exp(-2 * at) * np.minimum(1, 200 * at))
+
+    chords = minors if minor else major
+    wave = np.concatenate([sum(note(60 + key + n) for n in chord) + 2 * note(36 + key + chord[0]) for chord in chords])
+    burst = np.random.default_rng(0).normal(0, 1, 6000) * np.exp(-np.arange(6000) / 800)
+    for begin in range(0, len(wave) - 6000, RATE // 4):
+        wave[begin : begin + 6000] += drums * burst
+    return np.stack([wave, wave]).astype(np.float32) * np.float32(0.1)

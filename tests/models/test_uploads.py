@@ -18,7 +18,7 @@ from riffstream.server.upload_worker import Rules, prepare
 from riffstream.spectrogram import audio_to_image
 from riffstream.spectrogram.image import save_image
 from riffstream.spectrogram.params import SpectrogramParams
-from tests.audio.signals import clicks
+from tests.audio.signals import cadence, clicks
 
 NAME = "upload-0123456789ab"
 
@@ -28,11 +28,11 @@ def family() -> MiniFamily:
     return MiniFamily.load(dtype=torch.float32)
 
 
-def keep(folder: Path, source: Path, bpm: float | None = None) -> None:
+def keep(folder: Path, source: Path, bpm: float | None = None, key: float | None = None) -> None:
     """What the server does with a file."""
     (folder / NAME).mkdir(parents=True, exist_ok=True)
-    result = prepare(source, folder / NAME, Rules(bpm=bpm))
-    entry = Upload(name=NAME, title="x", bpm=result.bpm, seconds=result.seconds, kind=result.kind)
+    result = prepare(source, folder / NAME, Rules(bpm=bpm, key=key))
+    entry = Upload(name=NAME, title="x", bpm=result.bpm, key=result.key, seconds=result.seconds, kind=result.kind)
     (folder / NAME / "seed.json").write_bytes(msgspec.json.encode(entry))
 
 
@@ -66,6 +66,35 @@ def test_beats_fall_on_the_models_grid_whatever_the_tempo(
     assert (beats(mel) > 2).all(), beats(mel)
     library = SeedLibrary().latents("acid_jazz")
     assert 0.4 < float(latents.square().mean().sqrt() / library.square().mean().sqrt()) < 2.5  # the model's own range
+
+
+@pytest.mark.parametrize("kind", ["wav", "mini.png"])
+@pytest.mark.parametrize("key", [2, -5, 6])
+def test_an_upload_is_played_in_the_models_key(
+    tmp_path: Path, family: MiniFamily, monkeypatch: pytest.MonkeyPatch, kind: str, key: int
+) -> None:
+    """The same melody, higher or lower: what the model encodes is the one in C major."""
+    encoded: list[torch.Tensor] = []
+    monkeypatch.setattr(MiniFamily, "encode_mel", lambda self, mel: encoded.append(mel) or mel)
+    for number, given in ((0, 0), (1, key)):
+        wave, source = cadence(given), tmp_path / f"source{number}"
+        if kind == "wav":
+            soundfile.write(source, wave.T, 48_000, format="WAV")
+        else:
+            params = SpectrogramParams.mini()
+            save_image(audio_to_image(wave.T, params, hop=params.hop(120)), tmp_path / "a.png")
+            (tmp_path / "a.png").rename(source)
+        # A picture's key has to be told; sound's is found.
+        keep(tmp_path / str(number), source, 120.0, key=given if kind == "mini.png" else None)
+        UploadedSeeds(tmp_path / str(number)).load(NAME, family)
+    soundfile.write(tmp_path / "left", cadence(key).T, 48_000, format="WAV")
+    keep(tmp_path / "2", tmp_path / "left", 120.0, key=0)
+    UploadedSeeds(tmp_path / "2").load(NAME, family)
+    # From 400 Hz on, where rows are narrower than the steps between notes; up to where a raised picture ends.
+    home, moved, left = (mel[0].float().mean((0, 2))[30:200].add(1e-3).log().numpy() for mel in encoded)
+    same, other = (float(np.corrcoef(np.diff(home), np.diff(each))[0, 1]) for each in (moved, left))
+    assert same > (0.99 if kind == "wav" else 0.7), (same, other)  # between the rows of a picture there is nothing
+    assert other < same - 0.15, (same, other)
 
 
 def soundfile_resample(wave: np.ndarray) -> np.ndarray:

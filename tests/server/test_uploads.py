@@ -26,7 +26,7 @@ from riffstream.server.app import Server
 from riffstream.server.uploads import WORKER, Uploads
 from riffstream.spectrogram.image import image_from_amplitudes, save_image
 from riffstream.spectrogram.params import SpectrogramParams
-from tests.audio.signals import RATE, clicks
+from tests.audio.signals import RATE, cadence, clicks
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub
 from tests.server.test_sockets import joined
@@ -162,6 +162,23 @@ async def test_a_given_tempo_counts_and_the_query_serves_bare_bodies() -> None:
         assert (made["bpm"], made["seconds"]) == (62.5, 7.68)
         for bpm in ("1000", "x", "nan", "-5"):
             assert "allowed: 40 to 240" in (await post(served, data, 400, bpm=bpm))["message"]
+
+
+async def test_the_key_is_found_told_or_left_alone() -> None:
+    async with running(limits=FREE) as served:
+        target = io.BytesIO()
+        soundfile.write(target, cadence(2).T, RATE, format="FLAC")
+        found = await post(served, target.getvalue(), name="in D")
+        assert found["key"] == 2
+        left = await post(served, target.getvalue(), name="in D", key="0")
+        assert left["key"] == 0
+        told = await post(served, target.getvalue(), query="?key=-1.5")
+        assert told["key"] == -1.5
+        assert len({each["name"] for each in (found, left, told)}) == 3
+        assert (await post(served, sound(), name="drums"))["key"] == 0
+        answer = await post(served, target.getvalue(), 400, name="x", key="13")
+        assert answer["message"] == "key is '13'; allowed: -6 to 6"
+        assert [each["key"] for each in (await listed(served))["seeds"][:4]] == [0, -1.5, 0, 2]
 
 
 async def test_short_sounds_become_loops_of_8_beats(live: Running) -> None:
