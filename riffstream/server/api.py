@@ -142,6 +142,8 @@ async def station_events(request: web.Request) -> web.StreamResponse:
             queue.put_nowait(message)
 
     async def leave(reason: str) -> None:
+        while queue.qsize() > queue.maxsize - 2:  # room for both
+            queue.get_nowait()
         told(protocol.Bye(reason=reason))
         queue.put_nowait(None)
 

@@ -86,10 +86,11 @@ class Context:
         while True:
             await asyncio.sleep(PRIVATE_IDLE_S / 20)
             now = time.monotonic()
-            for name in [name for name in self.hub.stations if name.startswith("private-")]:
-                if self.room(name).members:
-                    self._empty_since.pop(name, None)
-                elif now - self._empty_since.setdefault(name, now) > PRIVATE_IDLE_S:
+            private = [name for name in self.hub.stations if name.startswith("private-")]
+            empty = [name for name in private if name not in self.rooms or not self.rooms[name].members]
+            self._empty_since = {name: self._empty_since.get(name, now) for name in empty}
+            for name, since in tuple(self._empty_since.items()):
+                if now - since > PRIVATE_IDLE_S and name in self.hub.stations:  # not ended by its owner meanwhile
                     del self._empty_since[name]
                     await self.end_station(name, "nobody listened")
 

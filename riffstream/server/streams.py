@@ -48,7 +48,7 @@ async def stream_handler(request: web.Request) -> web.StreamResponse:
         raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN, or Basic with it")
     headers = {"Content-Type": CONTENT_TYPES[codec], "Cache-Control": "no-cache, no-store", "Accept-Ranges": "bytes"}
     ranged = request.headers.get("Range")
-    asked = re.fullmatch(r"bytes=0-(\d*)", ranged.strip()) if ranged is not None else None
+    asked = re.fullmatch(r"bytes=0-([0-9]{0,20})", ranged.strip()) if ranged is not None else None
     if asked is not None and asked[1] and int(asked[1]) < 1024:
         last = int(asked[1])
         headers["Content-Range"] = f"bytes 0-{last}/{ENDLESS}"

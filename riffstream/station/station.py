@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 BURST_S: Final = 5.0  # encoded for a new outlet, so that its first listener need not wait
 SETTLE_S: Final = 30.0  # a change that nobody listens to keeps a station awake until it is in the sound, or so long
+FAULT_S: Final = 0.5  # after a step that failed
 Send = Callable[[Iterable[ToGenerator]], None]
 Sink = Callable[[Now | Event], None]
 
@@ -118,6 +119,7 @@ class Station:
         self._changed_at = -math.inf
         self._asleep = False
         self._jumps = 0
+        self._faults = 0
         self._shown: tuple[Any, ...] = ()
         self._has_sound = asyncio.Event()
 
@@ -197,6 +199,7 @@ class Station:
             "listeners_by_kind": dict(self._kinds),
             "asleep": self._asleep,
             "clock_jumps": self._samples.jumps,
+            "faults": self._faults,
             "outlets": {codec: outlet.sinks for codec, outlet in self._outlets.items() if outlet.running},
             "committed_s": round(self.committed / SAMPLE_RATE, 3),
         }
@@ -376,9 +379,18 @@ class Station:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        timeline = self._timeline
-        if self.closed or timeline is None:
+        if self.closed or self._timeline is None:
             return
+        wait = FAULT_S
+        try:
+            wait = self._advance(self._timeline)
+        except Exception:  # a station that is not driven on is silent for ever
+            self._faults += 1
+            log.exception("station %s: a step failed; trying again", self.name)
+        self._timer = self._loop.call_later(wait, self._drive)
+
+    def _advance(self, timeline: Timeline) -> float:
+        """One step; the seconds until the next."""
         self._send(timeline.plan(self._clock()))
         if timeline.lead is not None and not self._asleep:
             self._samples.start()
@@ -386,8 +398,7 @@ class Station:
             self._send(timeline.plan(self._clock()))
             self._doze()
         self._announce(timeline)
-        wait = self._samples.wait_s(timeline.committed, self._frame) if self._samples.running else 0.25
-        self._timer = self._loop.call_later(wait, self._drive)
+        return self._samples.wait_s(timeline.committed, self._frame) if self._samples.running else 0.25
 
     def _commit(self, timeline: Timeline) -> None:
         due = self._samples.due(timeline.committed)

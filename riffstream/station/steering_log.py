@@ -7,6 +7,8 @@ a saved log ``end``. ``riffstream render --replay LOG`` makes the same samples f
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -18,6 +20,8 @@ import msgspec
 from riffstream.errors import MediaError
 
 __all__ = ["SteeringLog", "read_log"]
+
+log = logging.getLogger(__name__)
 
 KEPT: Final = 50_000  # entries in memory: half a day or more
 KEPT_BYTES: Final = 4 * 2**20  # ... and what they may take; entries are alike, and 25 bytes each when compressed
@@ -73,8 +77,15 @@ class SteeringLog:
             self._dropped += PAGE
 
     def _write(self, line: bytes) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(line + b"\n")
+        except OSError as error:  # a full disk must not stop the music
+            log.error("the steering log of station %s ends here: %s", self.station, error)
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):
+                file.close()
 
     def lines(self, end: int | None = None) -> Iterator[str]:
         """The log as JSON Lines; ``end``: committed samples, for the closing entry."""
@@ -98,9 +109,9 @@ class SteeringLog:
 
     def close(self, end: int | None = None) -> None:
         """Finish the file. Idempotent."""
+        if self._file is not None and end is not None:
+            self._write(_encoder.encode({"entry": "end", "sample_pos": end}))
         if self._file is not None:
-            if end is not None:
-                self._write(_encoder.encode({"entry": "end", "sample_pos": end}))
             self._file.close()
             self._file = None
 

@@ -116,6 +116,14 @@ async def test_safari_probes_two_bytes_then_reads_on(live: Running) -> None:
             assert response.headers["Content-Type"] == "audio/mpeg"
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-" + "9" * 5000, "bytes=-1", "bytes=5-9", "nonsense"])
+async def test_a_range_that_makes_no_sense_gets_the_stream(live: Running, asked: str) -> None:
+    url = f"{live.url}/stream/main.mp3"
+    async with ClientSession() as session, session.get(url, headers={"Range": asked}) as answer:
+        assert answer.status == 200
+        assert await answer.content.readexactly(1000)
+
+
 async def test_listeners_are_counted_out_when_they_hang_up(live: Running) -> None:
     async with ClientSession() as session:
         await read(session, f"{live.url}/stream/main.mp3", 1000)

@@ -380,3 +380,34 @@ async def test_the_log_of_a_live_station_replays_to_what_was_heard(tmp_path: Pat
     again = np.concatenate(list(replay(path, ToneRenderer())))
     assert len(again) >= start + len(heard)
     assert np.abs(again[start : start + len(heard)] - heard).max() <= 0.51 / 32767  # the ring holds int16
+
+
+async def test_a_step_that_fails_is_counted_and_the_station_plays_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing() as hub:
+        station = hub.get("main")
+        with station.join(), monkeypatch.context() as patch:
+            patch.setattr(type(station._ring), "push", broken)  # a fault of ours, somewhere below
+            await until(lambda: station.stats()["faults"] > 0)
+            patch.undo()
+            before = station.committed
+            await until(lambda: station.committed > before + 48_000)
+        answers: list[protocol.ServerMessage] = []
+        station.steer(Steer(id="a", prompts=(Prompt(text="after"),)), answers.append)
+        await until(lambda: len(answers) == 2)
+
+
+def broken(*_: object) -> None:
+    raise ValueError("broken on purpose")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is full")
+async def test_a_full_disk_ends_the_saved_log_and_not_the_music(caplog: pytest.LogCaptureFixture) -> None:
+    stations = {"main": StationConfig(prompts=("first",), bpm=120.0, save_log="/dev/full")}
+    async with playing(stations=stations) as hub:
+        station = hub.get("main")
+        with station.join():
+            before = station.committed
+            await until(lambda: station.committed > before + 24_000)
+        assert station.stats()["faults"] == 0
+        assert "the steering log of station main ends here" in caplog.text
+        assert len(list(station.log.lines())) > 1
