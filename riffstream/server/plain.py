@@ -11,9 +11,10 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from riffstream import protocol
 from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
-from riffstream.server.fanout import Fanout, Listener
+from riffstream.server.fanout import Fanout
 from riffstream.server.frames import websocket_frame
 from riffstream.server.limits import TokenBucket
+from riffstream.server.listener import Listener
 from riffstream.server.rooms import Member, Room
 from riffstream.server.sockets import CLOSE_S, MESSAGE_BURST, MESSAGE_INTERVAL_S
 from riffstream.server.steering import SteerGate

@@ -15,9 +15,10 @@ import msgspec
 
 from riffstream import protocol
 from riffstream.config import Config
-from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener
+from riffstream.server.fanout import Fanout, FanoutStats
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
 from riffstream.server.frames import websocket_frame
+from riffstream.server.listener import DropPolicy, Listener
 from riffstream.server.ports import Station
 
 __all__ = ["Member", "Room"]

@@ -10,9 +10,10 @@ from aiohttp import HttpVersion11, web
 
 from riffstream import __version__, protocol
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
-from riffstream.server.fanout import Fanout, Listener
+from riffstream.server.fanout import Fanout
 from riffstream.server.frames import http_chunk
 from riffstream.server.icy import METAINT, IcyInserter
+from riffstream.server.listener import Listener
 from riffstream.server.ports import Station
 from riffstream.server.rooms import Member, Room
 

@@ -15,8 +15,9 @@ from websockets.frames import Opcode
 
 from riffstream.protocol import Flags
 from riffstream.server import fanout
-from riffstream.server.fanout import DropPolicy, Fanout, Listener
+from riffstream.server.fanout import Fanout
 from riffstream.server.frames import Frame, http_chunk, websocket_frame
+from riffstream.server.listener import DropPolicy, Listener
 
 SKIP_BYTES = DropPolicy().skip_bytes
 
