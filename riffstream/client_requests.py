@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import TypeVar
 
 from riffstream import protocol
 from riffstream.client_blocks import RadioError
 
 __all__ = ["Requests"]
+
+
+Key = TypeVar("Key")
+Answer = TypeVar("Answer")
 
 
 class Requests:
@@ -28,23 +33,15 @@ class Requests:
     @contextlib.contextmanager
     def change(self, ident: str) -> Iterator[asyncio.Future[protocol.Applied]]:
         """The answer to a change; it raises :class:`RadioError` where the change comes to nothing."""
-        future: asyncio.Future[protocol.Applied] = asyncio.get_running_loop().create_future()
-        self._waiting[ident] = future
-        try:
-            yield future
-        finally:
-            self._waiting.pop(ident, None)
-            self._unheard = [pair for pair in self._unheard if pair[0] is not future]
+        with _expected(self._waiting, ident) as future:
+            try:
+                yield future
+            finally:
+                self._unheard = [pair for pair in self._unheard if pair[0] is not future]
 
-    @contextlib.contextmanager
-    def clock(self, t0: float) -> Iterator[asyncio.Future[protocol.ClockReply]]:
+    def clock(self, t0: float) -> contextlib.AbstractContextManager[asyncio.Future[protocol.ClockReply]]:
         """The answer to a clock message with this time."""
-        future: asyncio.Future[protocol.ClockReply] = asyncio.get_running_loop().create_future()
-        self._clocks[t0] = future
-        try:
-            yield future
-        finally:
-            self._clocks.pop(t0, None)
+        return _expected(self._clocks, t0)
 
     def take(self, message: protocol.ServerMessage, received: int) -> None:
         """Settle what a message answers; ``received``: the sample clock behind the last audio."""
@@ -82,3 +79,14 @@ class Requests:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(RadioError(code, text, retry_after_ms=1000))
+
+
+@contextlib.contextmanager
+def _expected(waiting: dict[Key, asyncio.Future[Answer]], key: Key) -> Iterator[asyncio.Future[Answer]]:
+    """An answer, listed under ``key`` as long as somebody waits for it."""
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    waiting[key] = future
+    try:
+        yield future
+    finally:
+        waiting.pop(key, None)

@@ -307,7 +307,7 @@ async def test_a_farewell_for_good_ends_the_iteration() -> None:
 
 
 async def test_stats_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffstream.client.STATS_S", 0.02)
+    monkeypatch.setattr("riffstream.client_radio.STATS_S", 0.02)
     async with scripted(welcome()) as (url, heard), riffstream.connect(url), asyncio.timeout(5):
         while len(heard) < 3:
             await asyncio.sleep(0.01)
