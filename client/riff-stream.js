@@ -12,7 +12,7 @@
  *   visual    show the moving spectrogram
  *   autoplay  start without a click, where the browser allows it
  *   theme     "dark" (default) or "light"
- *   transport "auto" (default), "opus", "pcm" or "mp3"
+ *   transport "auto" (default), "opus", "pcm", "buffers" or "mp3"
  *   steer     this page will change the music: changes are heard half a second sooner, at some cost to the server
  * Properties  state, now (the station's last `now`), volume (0..1)
  * Methods     play(), pause(), steer(change), tune(station)
@@ -88,7 +88,7 @@ class RiffStream extends HTMLElement {
       const on = player.wanted && player.state !== "blocked";
       this.button.setAttribute("aria-pressed", String(on));
       this.button.setAttribute("aria-label", on ? "Pause" : "Play");
-      this.announce("statechange", { state: player.state, detail: player.detail });
+      this.announce("statechange", { state: player.state, detail: player.link.detail });
     });
     for (const name of ["now", "applied", "rejected"]) {
       player.addEventListener(name, (event) => this.announce(name, /** @type {CustomEvent} */ (event).detail));
@@ -147,7 +147,8 @@ class RiffStream extends HTMLElement {
     this.frame = requestAnimationFrame(() => this.draw());
     const { player, visualiser, ring } = this;
     if (!player || !visualiser) return;
-    const { analyser, position } = player;
+    const { analyser } = player.output;
+    const { position } = player;
     if (position === null || player.state === "paused") {
       if (this.still) return;
       this.still = true;
@@ -167,10 +168,10 @@ class RiffStream extends HTMLElement {
     return this.player?.now ?? null;
   }
   get volume() {
-    return this.player?.volume ?? 1;
+    return this.player?.output.volume ?? 1;
   }
   set volume(value) {
-    this.player?.setVolume(Math.max(0, Math.min(1, value)));
+    this.player?.output.setVolume(Math.max(0, Math.min(1, value)));
   }
 
   async play() {

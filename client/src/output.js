@@ -1,12 +1,13 @@
 // @ts-check
 /**
- * The way out to the loudspeaker: the audio graph, and the source before it, either the worklet's ring or an <audio>
- * element with an MP3 stream.
+ * The way out to the loudspeaker: the audio graph, and the source before it: the audio thread's ring, the scheduler where a
+ * page may not have one, or an <audio> element with an MP3 stream.
  */
 import { SAMPLE_RATE } from "./protocol.js";
 
 /** What the server has committed beyond what its clock calls audible: its send lead and the buffer that it reckons with. */
 const LIVE_LEAD_S = 0.45;
+const FIREFOX = /Firefox\//.test(navigator.userAgent);
 
 /**
  * @typedef {object} Report   about every 50 ms while sound is wanted
@@ -19,6 +20,10 @@ const LIVE_LEAD_S = 0.45;
  * @property {number} overruns
  * @property {number} skips          times that it skipped to live
  * @property {boolean} audible
+ *
+ * @typedef {object} Source   of samples that come through a port
+ * @property {(message: object, transfer?: Transferable[]) => void} tell   what {@link Playback.control} takes
+ * @property {() => void} end
  */
 
 /** @returns {Report} */
@@ -42,10 +47,10 @@ export class Output {
     this.analyser = null;
     /** @type {GainNode|null} */
     this.gain = null;
-    /** @type {AudioWorkletNode|null} */
-    this.node = null;
-    /** @type {Promise<void>|undefined} of the worklet */
-    this.module = undefined;
+    /** @type {Promise<Source>|null} */
+    this.opening = null;
+    /** @type {Source|null} */
+    this.source = null;
     /** @type {HTMLAudioElement|null} */
     this.element = null;
     /** What the server's clock said is audible; an element does not carry it. */
@@ -84,29 +89,42 @@ export class Output {
   /**
    * Play what comes through a port.
    * @param {MessagePort} port
-   * @param {() => boolean} wanted whether it still is when the audio thread is ready
+   * @param {boolean} thread whether the audio thread may run our code; else this page plans every block
+   * @param {() => boolean} wanted whether it still is when the source is ready
    */
-  async playPort(port, wanted) {
+  async playPort(port, thread, wanted) {
     const context = this.open();
-    if (!this.node) {
-      this.module ??= context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
-      await this.module;
-      if (!wanted()) return;
+    try {
+      this.source = await (this.opening ??= thread ? this.openThread(context) : this.openScheduler(context));
+    } catch (error) {
+      this.opening = null; // the next click tries again
+      throw error;
     }
-    if (!this.node) {
-      const node = new AudioWorkletNode(context, "riffstream-player", { numberOfInputs: 0, outputChannelCount: [2] });
-      node.port.onmessage = ({ data }) => this.onReport((this.report = data));
-      node.connect(/** @type {AnalyserNode} */ (this.analyser));
-      this.node = node;
-    }
-    this.node.port.postMessage({ type: "restart" });
-    this.node.port.postMessage({ type: "port", port }, [port]);
-    this.node.port.postMessage({ type: "play", playing: true });
+    if (!wanted()) return;
+    this.source.tell({ type: "restart" });
+    this.source.tell({ type: "port", port }, [port]);
+    this.source.tell({ type: "play", playing: true });
+  }
+
+  /** @param {AudioContext} context @returns {Promise<Source>} */
+  async openThread(context) {
+    await context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
+    const node = new AudioWorkletNode(context, "riffstream-player", { numberOfInputs: 0, outputChannelCount: [2] });
+    node.port.onmessage = ({ data }) => this.onReport((this.report = data));
+    node.connect(/** @type {AnalyserNode} */ (this.analyser));
+    return { tell: (message, transfer = []) => node.port.postMessage(message, transfer), end: () => node.disconnect() };
+  }
+
+  /** @param {AudioContext} context @returns {Promise<Source>} */
+  async openScheduler(context) {
+    const { Scheduler } = await import("./scheduler.js");
+    const scheduler = new Scheduler(context, /** @type {AnalyserNode} */ (this.analyser), (report) => this.onReport((this.report = report)));
+    return { tell: (message) => scheduler.control(message), end: () => scheduler.cut() };
   }
 
   /** How much sound comes at a stroke. @param {number} frameMs */
   setFrame(frameMs) {
-    this.node?.port.postMessage({ type: "frame", frameMs });
+    this.source?.tell({ type: "frame", frameMs });
   }
 
   /** Play an address through an <audio> element. @param {string} url @param {() => boolean} wanted */
@@ -128,7 +146,7 @@ export class Output {
 
   /** Fall silent. @param {() => boolean} wanted whether sound is wanted again by the time the fade is over */
   stop(wanted) {
-    this.node?.port.postMessage({ type: "play", playing: false });
+    this.source?.tell({ type: "play", playing: false });
     if (this.element) {
       this.element.removeAttribute("src");
       this.element.load();
@@ -140,13 +158,13 @@ export class Output {
   }
 
   close() {
-    this.node?.disconnect();
-    this.node = null;
+    this.source?.end();
+    this.source = null;
+    this.opening = null; // a new context needs it anew
     if (this.element) this.element.src = "";
     this.element = null;
     this.context?.close();
     this.context = null;
-    this.module = undefined; // a new context needs it anew
     this.report = nothing();
   }
 
@@ -156,8 +174,16 @@ export class Output {
     const { position, rate, contextTime } = this.report;
     if (position === null || !this.context) return null;
     const since = Math.max(0, Math.min(0.5, this.context.currentTime - contextTime));
-    const latency = this.context.outputLatency || this.context.baseLatency || 0;
-    return position + (since * rate - latency) * SAMPLE_RATE;
+    return position + (since * rate - this.latency) * SAMPLE_RATE;
+  }
+
+  /**
+   * Between the graph and the loudspeaker, s. Firefox is not asked: its first `outputLatency` after the sound has begun waits
+   * for the audio thread while it holds what that thread waits for, and may hang the page (seen in 153). It buffers about this.
+   */
+  get latency() {
+    if (!this.context) return 0;
+    return FIREFOX ? 0.03 : this.context.outputLatency || this.context.baseLatency || 0;
   }
 
   /** An element does not tell which sample it plays, but how much it holds; what it got last is what was committed. */

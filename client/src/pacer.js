@@ -7,6 +7,8 @@
 export const TARGET_MIN_MS = 200;
 export const TARGET_MAX_MS = 600;
 const MAX_RATE_OFFSET = 0.005;
+/** How far from the target the average fill may be without anything being done about it. */
+const CLOSE = 0.15;
 /** Half a minute without trouble takes 10 ms off the target again. */
 const CALM_MS = 30000;
 
@@ -48,9 +50,10 @@ export class Pacer {
     // Frames arrive in bursts of some 200 ms; a two-second average sees through them.
     this.average += (fill - this.average) * (block / (2 * this.sampleRate));
     const error = (this.average - this.target) / this.target;
-    // Within a tenth of the target the rate is exactly 1, and so are the samples.
-    const wanted = Math.abs(error) < 0.1 ? 0 : Math.max(-1, Math.min(1, error)) * MAX_RATE_OFFSET;
-    this.rate += (1 + wanted - this.rate) * 0.01;
+    // Near the target the rate is exactly 1, and the samples come out as they went in. Wide enough for how far a start may
+    // miss it: frames of 60 ms make the average anything from 170 to 230 of 200.
+    const wanted = Math.abs(error) < CLOSE ? 0 : Math.max(-1, Math.min(1, error)) * MAX_RATE_OFFSET;
+    this.rate += (1 + wanted - this.rate) * Math.min(1, block / 12800);
     if (wanted === 0 && Math.abs(this.rate - 1) < 1e-5) this.rate = 1;
     this.calmMs += (1000 * block) / this.sampleRate;
     if (this.calmMs > CALM_MS && this.targetMs > this.minMs) {

@@ -13,7 +13,7 @@ import { SAMPLE_RATE } from "./protocol.js";
 /**
  * @typedef {"idle"|"connecting"|"buffering"|"playing"|"paused"|"behind"|"reconnecting"|"full"|"forbidden"|"restarting"|
  *   "blocked"|"unsupported"} PlayerState   blocked: the browser wants a click before it lets sound out
- * @typedef {"opus"|"pcm"|"mp3"} TransportName
+ * @typedef {"opus"|"pcm"|"buffers"|"mp3"} TransportName
  *
  * @typedef {object} PlayerOptions
  * @property {string} [server]       origin of the server, "https://example.org" (default: the page's own)
@@ -25,11 +25,15 @@ import { SAMPLE_RATE } from "./protocol.js";
 
 /** @returns {TransportName|null} the best that this browser and page can do */
 export function bestTransport() {
-  const worklet = typeof AudioContext !== "undefined" && "audioWorklet" in AudioContext.prototype && isSecureContext;
-  if (worklet && typeof AudioDecoder !== "undefined") return "opus";
-  if (worklet) return "pcm";
-  return typeof Audio !== "undefined" && new Audio().canPlayType("audio/mpeg") ? "mp3" : null;
+  if (typeof AudioContext === "undefined") return null;
+  // Pages on plain http have neither worklets nor codecs.
+  if (!isSecureContext || !("audioWorklet" in AudioContext.prototype)) return "buffers";
+  return typeof AudioDecoder === "undefined" ? "pcm" : "opus";
 }
+
+/** A browser that will let no sound out is told from one that is still opening its sound device by how long it takes, ms. */
+const HELD_MS = 400;
+const OPENING_MS = 3000;
 
 export class Player extends EventTarget {
   /** @param {PlayerOptions} [options] */
@@ -78,31 +82,6 @@ export class Player extends EventTarget {
   get position() {
     return this.output.position;
   }
-  /** Why the link is in its state, as the server said. */
-  get detail() {
-    return this.link.detail;
-  }
-  get report() {
-    return this.output.report;
-  }
-  get counters() {
-    return this.link.counters;
-  }
-  get context() {
-    return this.output.context;
-  }
-  get analyser() {
-    return this.output.analyser;
-  }
-  get volume() {
-    return this.output.volume;
-  }
-
-  /** @param {number} volume 0..1 */
-  setVolume(volume) {
-    this.output.setVolume(volume);
-  }
-
   /** Connect for looking and steering only; sound comes with `play`. */
   connect() {
     if (this.link.state === "closed" && this.transport) this.openLink(null);
@@ -117,7 +96,7 @@ export class Player extends EventTarget {
   async play() {
     if (!this.transport) return;
     if (this.wanted && this.link.state !== "closed") {
-      this.context?.resume(); // a click may be all that was missing
+      this.output.context?.resume(); // a click may be all that was missing
       return;
     }
     this.clicked = performance.now();
@@ -128,13 +107,13 @@ export class Player extends EventTarget {
       const started = this.start();
       this.settle();
       await started;
-      this.context?.resume(); // settles only once the browser lets it: "blocked" until then
+      this.output.context?.resume(); // settles only once the browser lets it: "blocked" until then
     } catch (error) {
       if (this.wanted) this.setState("unsupported", String(error.message ?? error));
       return;
     }
     this.settle();
-    setTimeout(() => this.settle(), 500); // by then a browser that wants a click first has not started
+    for (const ms of [HELD_MS, OPENING_MS]) setTimeout(() => this.settle(), ms + 100); // "blocked" is nobody's event
   }
 
   async start() {
@@ -148,7 +127,7 @@ export class Player extends EventTarget {
     const channel = new MessageChannel();
     // The sound sets out while the audio thread gets ready; the channel holds what comes meanwhile.
     this.openLink(channel.port2);
-    await this.output.playPort(channel.port1, wanted);
+    await this.output.playPort(channel.port1, this.transport !== "buffers", wanted);
     if (this.welcome?.frame_ms) this.output.setFrame(this.welcome.frame_ms);
   }
 
@@ -179,7 +158,7 @@ export class Player extends EventTarget {
     this.station = station;
     this.welcome = null;
     this.now = null;
-    this.report.position = null;
+    this.output.report.position = null;
     if (wanted) await this.play();
     else this.connect();
   }
@@ -246,11 +225,13 @@ export class Player extends EventTarget {
     const link = this.link.state;
     if (link === "full" || link === "forbidden" || link === "restarting") return link;
     if (!this.wanted) return link === "reconnecting" ? "reconnecting" : this.clicked ? "paused" : "idle";
-    if (this.output.held && performance.now() - this.clicked > 400) return "blocked";
+    const patience = navigator.userActivation?.hasBeenActive ? OPENING_MS : HELD_MS;
+    if (this.output.held && performance.now() - this.clicked > patience) return "blocked";
     if (this.output.audible) {
       // What is buffered plays on while the line is down.
       if (link === "reconnecting") return "reconnecting";
-      return this.report.bufferMs < 40 && this.transport !== "mp3" ? "behind" : "playing";
+      const { bufferMs, targetMs } = this.output.report;
+      return bufferMs < targetMs / 3 && this.transport !== "mp3" ? "behind" : "playing";
     }
     if (link === "open") return "buffering";
     return link === "reconnecting" ? "reconnecting" : "connecting";

@@ -6,6 +6,8 @@
 
 /** Length of every fade, in samples: 5 ms, short enough to keep an attack, long enough not to click. */
 const FADE = 240;
+/** How much faster than 1 a read goes, at the most, to come back to whole samples: 0.9 cents, for 42 ms at the longest. */
+const GLIDE = 0.0005;
 
 export class Ring {
   /** @param {number} capacity in samples per channel; a power of two */
@@ -119,7 +121,8 @@ export class Ring {
    * Fill a block; silence where there is nothing, with a fade into and out of it.
    * @param {Float32Array} left
    * @param {Float32Array} right
-   * @param {number} rate samples to advance per output sample, 0.99..1.01
+   * @param {number} rate samples to advance per output sample, 0.99..1.01; at 1 the samples come out as they went in, soon
+   *   after another rate
    * @param {boolean} open false holds the samples back and fades to silence (buffering, paused)
    */
   pull(left, right, rate, open) {
@@ -150,7 +153,9 @@ export class Ring {
       this.lastRight = b * this.gain;
       left[i] = this.lastLeft;
       right[i] = this.lastRight;
-      this.read += rate;
+      if (rate !== 1 || t === 0) this.read += rate;
+      else if (t + GLIDE >= 1) this.read = whole + 2;
+      else this.read += 1 + GLIDE;
     }
     return left.length;
   }

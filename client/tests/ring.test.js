@@ -64,6 +64,22 @@ test("reading a sine a little fast keeps it a sine", () => {
   assert.ok(worst < 1e-4, `worst error ${worst}`);
 });
 
+test("back at rate 1 the samples are soon those that went in, and nothing jumps on the way", () => {
+  const ring = new Ring(16384);
+  const tone = Float32Array.from({ length: 12000 }, (_, i) => Math.sin((2 * Math.PI * 441 * i) / 48000));
+  ring.push(0, tone, tone);
+  const out = new Float32Array(5000);
+  const other = new Float32Array(5000);
+  ring.pull(out.subarray(0, 1001), other, 1.003, true);
+  assert.notEqual(ring.read % 1, 0);
+  ring.pull(out.subarray(1001), other, 1, true);
+  assert.equal(ring.read % 1, 0);
+  assert.deepEqual(out.subarray(4000), tone.subarray(ring.read - 1000, ring.read));
+  let jump = 0;
+  for (let i = 300; i < out.length; i++) jump = Math.max(jump, Math.abs(out[i] - out[i - 1]));
+  assert.ok(jump < 0.0581, `largest step ${jump}; the tone's own is 0.0577`);
+});
+
 test("any block size gives the same samples", () => {
   const whole = new Float32Array(3000);
   const parts = new Float32Array(3000);

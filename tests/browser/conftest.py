@@ -7,14 +7,17 @@ what was captured says what was heard. ``test_embedded.py`` plays the embedded m
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,9 @@ from tests.conftest import ROOT
 
 Start = Callable[..., "Served"]
 Open = Callable[..., Page]
+
+PLAIN_HOST = "192.168.77.1"
+"""An address of a LAN, which the browser is told to take for this machine: a page from it is no secure context."""
 
 
 class Served:
@@ -113,6 +119,7 @@ def served(start_server: Start) -> Served:
 @pytest.fixture(scope="package")
 def browser(need_tool: Callable[[str], str]) -> Iterator[Browser]:
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    arguments.append(f"--host-resolver-rules=MAP {PLAIN_HOST} 127.0.0.1")
     expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=need_tool("chromium"), args=arguments)
@@ -148,3 +155,22 @@ def opened(browser: Browser) -> Iterator[Open]:
 def open_page(browser: Browser) -> Iterator[Open]:
     with opened(browser) as open_page:
         yield open_page
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the library's name)
+        pass
+
+
+@pytest.fixture
+def other_origin(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the address of another site that serves it."""
+    handler = partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()

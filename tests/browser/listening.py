@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,15 @@ from tests.conftest import ROOT
 
 RATE = 48_000
 
-_TAP = """async (player) => {
+
+class Evaluating(Protocol):
+    """A page of any browser."""
+
+    def evaluate(self, expression: str, arg: Any = ..., /) -> Any: ...
+    def wait_for_timeout(self, timeout: float, /) -> None: ...
+
+
+_TAP = """async ({ output: { context, analyser } }) => {
   const code = `registerProcessor("tap", class extends AudioWorkletProcessor {
     constructor() { super(); this.held = new Float32Array(12032); this.count = 0; }
     process([input]) {
@@ -23,18 +32,31 @@ _TAP = """async (player) => {
       return true;
     }
   });`;
-  await player.context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-  const tap = new AudioWorkletNode(player.context, "tap", { channelCount: 1 });
+  await context.audioWorklet.addModule(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  const tap = new AudioWorkletNode(context, "tap", { channelCount: 1 });
   const heard = [], whole = [];
   tap.port.onmessage = (event) => (heard.push(event.data), whole.push(event.data));
-  player.analyser.connect(tap).connect(player.context.destination);
+  analyser.connect(tap).connect(context.destination);
   Object.assign(window, { heard, whole });
+}"""
+
+# Where there is no worklet, or a page's policy allows none of ours: exact as well, unless the page itself stalls.
+_SCRIPT_TAP = """({ output: { context, analyser } }) => {
+  const heard = [], whole = [];
+  const tap = context.createScriptProcessor(16384, 1, 1);
+  tap.onaudioprocess = ({ inputBuffer }) => {
+    const block = inputBuffer.getChannelData(0).slice();
+    heard.push(block), whole.push(block);
+  };
+  analyser.connect(tap).connect(context.destination);
+  Object.assign(window, { heard, whole, tap });
 }"""
 
 _TAKE = """(name) => {
   const parts = window[name].splice(0);
-  const bytes = new Uint8Array(parts.length * 12032 * 4);
-  parts.forEach((part, i) => bytes.set(new Uint8Array(part.buffer), i * part.byteLength));
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
+  let at = 0;
+  for (const part of parts) bytes.set(new Uint8Array(part.buffer), at), (at += part.byteLength);
   let text = "";
   for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
   return btoa(text);
@@ -54,27 +76,33 @@ def wait_for_sound(page: Page) -> None:
     expect(page.locator("#status")).to_have_text("playing", timeout=30_000)
 
 
-def player(page: Page, expression: str) -> object:
-    """A value of the page's player: ``player(page, "report.underruns")``."""
+def player(page: Evaluating, expression: str) -> object:
+    """A value of the page's player: ``player(page, "output.report.underruns")``."""
     return page.evaluate(f"() => {PLAYER}.{expression}")
 
 
-def tap(page: Page, which: str = PLAYER) -> None:
-    """Begin to capture what goes to the loudspeaker, mixed to mono."""
-    page.evaluate(f"() => ({_TAP})({which})")
+def tap(page: Evaluating, which: str = PLAYER, *, script: bool = False) -> None:
+    """Begin to capture what goes to the loudspeaker, mixed to mono.
+
+    Args:
+        page: of any browser.
+        which: a JavaScript expression for its player.
+        script: through the page's own thread, where an audio worklet is not to be had.
+    """
+    page.evaluate(f"() => ({_SCRIPT_TAP if script else _TAP})({which})")
 
 
-def take(page: Page, which: str = "heard") -> NDArray[np.float32]:
+def take(page: Evaluating, which: str = "heard") -> NDArray[np.float32]:
     """What was captured since the last call, [n] at 48 kHz. ``whole`` is counted apart, for those who take it all."""
     return np.frombuffer(base64.b64decode(page.evaluate(_TAKE, which)), np.float32)
 
 
-def captured_s(page: Page) -> float:
+def captured_s(page: Evaluating) -> float:
     """Seconds of ``whole`` that wait to be taken."""
-    return float(page.evaluate("() => window.whole.length")) * 12032 / RATE
+    return float(page.evaluate("() => window.whole.reduce((sum, part) => sum + part.length, 0)")) / RATE
 
 
-def record(page: Page, seconds: float) -> NDArray[np.float32]:
+def record(page: Evaluating, seconds: float) -> NDArray[np.float32]:
     """Capture for so long; :func:`tap` comes first."""
     take(page)
     page.wait_for_timeout(seconds * 1000)
@@ -92,6 +120,29 @@ def longest_run(quiet: NDArray[np.bool_]) -> int:
     """Length of the longest run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
     return int((edges[1::2] - edges[::2]).max(initial=0))
+
+
+def whole_for(page: Evaluating, seconds: float, limit_s: float = 60.0) -> None:
+    """Wait for so many seconds of sound without a gap of 10 ms or a run of zeros; :func:`tap` comes first.
+
+    A machine that is busy with something else starves the page now and then; a player that leaves holes by itself never
+    gets there.
+
+    Raises:
+        AssertionError: none came in time; the message tells the longest.
+    """
+    take(page)
+    heard, longest = np.zeros(480, np.float32), 0
+    for _ in range(round(limit_s)):
+        page.wait_for_timeout(1000)
+        heard = np.concatenate([heard, take(page)])
+        edge = np.convolve(heard == 0.0, np.ones(8), "same") >= 8  # eight zeros in a row are no music
+        bad = levels(edge.astype(np.float32)) > 0
+        if (longest := longest_run((levels(heard) > 0.03) & ~bad)) >= 100 * seconds:
+            return
+    raise AssertionError(
+        f"{len(heard) / RATE:.1f} s were heard, and no more than {longest / 100} s of them in one piece"
+    )
 
 
 def pitch_of(prompt: str) -> float:

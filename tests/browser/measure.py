@@ -127,7 +127,7 @@ def soak(page: Page, minutes: float, quiet: bool) -> dict[str, Any]:
             print(json.dumps(seen[-1]), file=sys.stderr, flush=True)
     kept = seen[len(seen) // 5 :]
     hours = np.array([each["s"] for each in kept]) / 3600
-    report = listening.player(page, "report")
+    report = listening.player(page, "output.report")
     assert isinstance(report, dict)
     return {
         "minutes": minutes,
@@ -161,7 +161,7 @@ def measure(model: str, seconds: float, soak_minutes: float, quiet: bool) -> dic
             listening.play(page)
             page.wait_for_timeout(5000)
             found["threads_percent_of_a_core"] = shares(page, seconds)
-            found["underruns"] = listening.player(page, "report.underruns")
+            found["underruns"] = listening.player(page, "output.report.underruns")
             if soak_minutes:
                 found["soak"] = soak(page, soak_minutes, quiet)
             browser.close()

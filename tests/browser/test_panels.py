@@ -121,10 +121,10 @@ def test_volume_and_mute(page: Page) -> None:
     page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press("m")
     expect(page.get_by_role("button", name="Mute")).to_have_attribute("aria-pressed", "true")
-    assert listening.player(page, "volume") == 0
+    assert listening.player(page, "output.volume") == 0
     page.get_by_role("button", name="Mute").click()
     page.get_by_label("Volume").fill("0.5")
-    assert listening.player(page, "volume") == 0.5
+    assert listening.player(page, "output.volume") == 0.5
     page.get_by_label("Volume").fill("1")
 
 

@@ -91,14 +91,14 @@ def test_a_minute_is_whole(page: Page) -> None:
         levels = listening.levels(sound)
         assert levels.max() > 0.03, "silence"
         gaps, zeros = int((levels < 0.03).sum()), listening.longest_run(sound == 0.0)
-        seen.append({"gaps_10ms": gaps, "zeros": zeros, "report": listening.player(page, "report")})
+        seen.append({"gaps_10ms": gaps, "zeros": zeros, "report": listening.player(page, "output.report")})
         if gaps == 0 and zeros < 8:
             break
     else:
         pytest.fail(f"not whole, minute by minute: {seen}")
     assert listening.player(page, "transport") == "opus"
-    assert listening.player(page, "counters.decodeErrors") == 0
-    assert listening.player(page, "counters.lost") == 0
+    assert listening.player(page, "link.counters.decodeErrors") == 0
+    assert listening.player(page, "link.counters.lost") == 0
 
 
 def test_a_refusal_is_told(page: Page) -> None:
@@ -117,7 +117,7 @@ def test_pause_is_silent_and_no_listener(page: Page, served: Served) -> None:
     expect(page.locator("#meta")).to_contain_text("101 bpm")
 
 
-@pytest.mark.parametrize("transport", ["pcm", "mp3"])
+@pytest.mark.parametrize("transport", ["pcm", "buffers", "mp3"])
 def test_fallback_plays_and_knows_its_place(served: Served, open_page: Open, transport: str) -> None:
     page = open_page(f"{served.url}/?transport={transport}")
     listening.play(page)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,23 +69,6 @@ def test_last_minutes_are_downloaded(served: Served, open_page: Open) -> None:
     assert Path(download.value.path()).stat().st_size > 10_000
 
 
-@pytest.fixture
-def other_origin(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address of another site that serves it."""
-    handler = partial(_Quiet, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield tmp_path, f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the library's name)
-        pass
-
-
 def test_the_element_plays_on_another_site(served: Served, open_page: Open, other_origin: tuple[Path, str]) -> None:
     folder, origin = other_origin
     (folder / "index.html").write_text(
@@ -105,7 +84,7 @@ def test_the_element_plays_on_another_site(served: Served, open_page: Open, othe
     page.wait_for_function("() => document.querySelector('riff-stream').state === 'playing'", timeout=30_000)
     element = "document.querySelector('riff-stream')"
     page.wait_for_function(f"() => {element}.ring.latest > 0")
-    assert page.evaluate(f"() => {element}.player.report.audible")
+    assert page.evaluate(f"() => {element}.player.output.report.audible")
     # A page of another site listens; it steers only where the server's owner has listed it.
     code = page.evaluate(f"() => {element}.steer({{bpm: 99}}).then(() => 'applied', (error) => error.code)")
     assert code == "forbidden"

@@ -115,7 +115,8 @@ playButton.addEventListener("click", togglePlay);
 /** @type {ReturnType<typeof setTimeout>|undefined} */
 let statusTimer;
 function showStatus() {
-  const { state, detail } = player;
+  const { state } = player;
+  const { detail } = player.link;
   status.dataset.state = state;
   const why = ["forbidden", "unsupported"].includes(state) && detail ? `: ${detail}` : "";
   status.textContent = STATUS[state] + why;

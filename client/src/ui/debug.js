@@ -64,30 +64,34 @@ export function mountDebug(app, panel, ring) {
     });
   }
 
-  const numbers = () => ({
-    state: player.state,
-    transport: player.transport,
-    station: player.station,
-    role: player.welcome?.role ?? null,
-    model: player.welcome?.caps?.model ?? null,
-    codec: player.welcome?.codec ?? null,
-    position: player.position === null ? null : Math.round(player.position),
-    buffer_ms: Math.round(player.report.bufferMs),
-    target_ms: Math.round(player.report.targetMs),
-    read_rate_ppm: Math.round((player.report.rate - 1) * 1e6),
-    underruns: player.report.underruns,
-    overruns: player.report.overruns,
-    skips: player.report.skips,
-    first_sound_ms: Math.round(player.firstSoundMs),
-    output_latency_ms: Math.round(1000 * (player.context?.outputLatency ?? 0)),
-    round_trip_ms: Math.round(player.counters.latencyMs),
-    frames: player.counters.frames,
-    bytes: player.counters.bytes,
-    lost_frames: player.counters.lost,
-    decode_errors: player.counters.decodeErrors,
-    events,
-    clips: app.clips.map(({ rev, clip, alpha, sample_pos, beat, state }) => ({ clip, rev, alpha, sample_pos, beat, seed: state.seed, seed_image: state.seed_image, prompts: state.prompts })),
-  });
+  const numbers = () => {
+    const { report, latency } = player.output;
+    const { counters } = player.link;
+    return {
+      state: player.state,
+      transport: player.transport,
+      station: player.station,
+      role: player.welcome?.role ?? null,
+      model: player.welcome?.caps?.model ?? null,
+      codec: player.welcome?.codec ?? null,
+      position: player.position === null ? null : Math.round(player.position),
+      buffer_ms: Math.round(report.bufferMs),
+      target_ms: Math.round(report.targetMs),
+      read_rate_ppm: Math.round((report.rate - 1) * 1e6),
+      underruns: report.underruns,
+      overruns: report.overruns,
+      skips: report.skips,
+      first_sound_ms: Math.round(player.firstSoundMs),
+      output_latency_ms: Math.round(1000 * latency),
+      round_trip_ms: Math.round(counters.latencyMs),
+      frames: counters.frames,
+      bytes: counters.bytes,
+      lost_frames: counters.lost,
+      decode_errors: counters.decodeErrors,
+      events,
+      clips: app.clips.map(({ rev, clip, alpha, sample_pos, beat, state }) => ({ clip, rev, alpha, sample_pos, beat, seed: state.seed, seed_image: state.seed_image, prompts: state.prompts })),
+    };
+  };
 
   /** @type {Map<any, {canvas: HTMLCanvasElement, done: boolean, item: HTMLElement, words: HTMLElement}>} */
   const shown = new Map();

@@ -18,7 +18,7 @@ export function mountVolume(player) {
   let muted = false;
   const apply = () => {
     const level = Number(volume.value);
-    player.setVolume(muted ? 0 : level);
+    player.output.setVolume(muted ? 0 : level);
     volume.setAttribute("aria-valuetext", `${Math.round(100 * level)} %`);
     mute.setAttribute("aria-pressed", String(muted || level === 0));
   };

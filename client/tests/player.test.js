@@ -1,0 +1,98 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+
+const globals = {
+  location: { origin: "http://radio.lan", href: "http://radio.lan/" },
+  isSecureContext: true,
+  AudioDecoder: class {},
+  AudioContext: class {},
+  navigator: { userAgent: "node", userActivation: { hasBeenActive: false } },
+};
+for (const [name, value] of Object.entries(globals)) Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+globalThis.AudioContext.prototype.audioWorklet = null;
+
+const { bestTransport, Player } = await import("../src/player.js");
+
+/** @type {any} a player whose link and output are what a test says */
+let player;
+beforeEach(() => {
+  player = new Player();
+  player.wanted = true;
+  player.clicked = performance.now() - 100;
+  player.link.state = "open";
+  player.output = { held: false, audible: true, report: { bufferMs: 200, targetMs: 200 } };
+});
+const state = () => (player.settle(), player.state);
+
+test("a fresh player is idle, and one that nothing can play on says so", () => {
+  assert.equal(new Player().state, "idle");
+  const { AudioContext } = globalThis;
+  delete globalThis.AudioContext;
+  assert.equal(new Player().state, "unsupported");
+  globalThis.AudioContext = AudioContext;
+});
+
+test("the best transport is chosen for what there is", () => {
+  assert.equal(bestTransport(), "opus");
+  const { AudioDecoder } = globalThis;
+  delete globalThis.AudioDecoder;
+  assert.equal(bestTransport(), "pcm");
+  globalThis.isSecureContext = false;
+  assert.equal(bestTransport(), "buffers");
+  globalThis.isSecureContext = true;
+  globalThis.AudioDecoder = AudioDecoder;
+});
+
+test("sound is playing, and behind when little is left", () => {
+  assert.equal(state(), "playing");
+  player.output.report.bufferMs = 66;
+  assert.equal(state(), "behind");
+  player.output.report.bufferMs = 67;
+  assert.equal(state(), "playing");
+  player.transport = "mp3"; // an element does not tell
+  player.output.report.bufferMs = 0;
+  assert.equal(state(), "playing");
+});
+
+test("without sound it is connecting, buffering or reconnecting, as the line is", () => {
+  player.output.audible = false;
+  for (const [line, said] of [["connecting", "connecting"], ["open", "buffering"], ["reconnecting", "reconnecting"]]) {
+    player.link.state = line;
+    assert.equal(state(), said);
+  }
+  player.output.audible = true; // what is buffered plays on
+  assert.equal(state(), "reconnecting");
+});
+
+test("what the server said comes before anything else", () => {
+  for (const said of ["full", "forbidden", "restarting"]) {
+    player.link.state = said;
+    player.wanted = true;
+    assert.equal(state(), said);
+    player.wanted = false;
+    assert.equal(state(), said);
+  }
+});
+
+test("a sound that is held back is blocked: soon where nobody has clicked, later where a device may be opening", () => {
+  player.output.held = true;
+  player.output.audible = false;
+  assert.equal(state(), "buffering");
+  player.clicked = performance.now() - 1000;
+  assert.equal(state(), "blocked");
+  globalThis.navigator.userActivation.hasBeenActive = true;
+  assert.equal(state(), "buffering");
+  player.clicked = performance.now() - 4000;
+  assert.equal(state(), "blocked");
+  globalThis.navigator.userActivation.hasBeenActive = false;
+});
+
+test("whoever paused is paused, and told when the line is lost", () => {
+  player.wanted = false;
+  assert.equal(state(), "paused");
+  player.link.state = "reconnecting";
+  assert.equal(state(), "reconnecting");
+  player.link.state = "open";
+  player.clicked = 0;
+  assert.equal(state(), "idle");
+});
