@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from riffstream.diffusion.journey import DRIFT
 from riffstream.diffusion.prompts import WeightedText
 from riffstream.spectrogram.params import SpectrogramParams
 
@@ -55,6 +56,7 @@ class Defaults:
     denoising: float
     bpm: float | None = None  # None: the clip's tempo is fixed by its frames
     seed_image: str | None = None  # "auto": the library's nearest loop; None: from noise alone
+    drift: int = DRIFT  # clips from one seed to the next (``Journey.drift``)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,11 @@ from riffstream.diffusion.prompts import PromptPart
 from riffstream.diffusion.ranges import SEEDS, check, reject_unknown
 from riffstream.errors import MediaError, ParameterError
 
-__all__ = ["ClipSpec", "Ending", "Journey", "Keyframe", "PromptPart", "Stop"]
+__all__ = ["DRIFT", "ClipSpec", "Ending", "Journey", "Keyframe", "PromptPart", "Stop"]
 
 Ending = Literal["loop", "evolve", "stay"]
+
+DRIFT = 4  # Riffusion's: a clip every quarter of the way from seed to seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class Stop:
         """How many seeds the noise walks during the stay, at about ``drift`` clips each."""
         return max(1, round(self.stay / drift)) if self.stay and drift else 0
 
+    def ends(self, drift: int) -> int:
+        """The seed that the walk ends on."""
+        return (self.keyframe.seed + self.seeds(drift)) % SEEDS
+
 
 @dataclass(frozen=True, slots=True)
 class Journey:
@@ -58,13 +64,14 @@ class Journey:
         stops: one or more.
         ending: what follows the last stop. ``stay``: remain there for ever, the noise walking on. ``loop``: travel to
             the first stop, and repeat exactly. ``evolve``: travel to the first stop and go round with ever new seeds.
-        drift: clips from one seed to the next while staying; 0 keeps the seed, so that a stay repeats one clip.
+        drift: clips from one seed to the next while staying; 0 keeps the seed, so that a stay repeats one clip. None:
+            as it suits the model (:meth:`paced`), and 4 where there is none to ask.
         name: for display.
     """
 
     stops: tuple[Stop, ...]
     ending: Ending = "stay"
-    drift: int = 4
+    drift: int | None = None
     name: str = ""
     _begins: tuple[int, ...] = field(init=False, repr=False, compare=False, default=())
 
@@ -74,14 +81,15 @@ class Journey:
             raise ParameterError("keyframe", [], "one or more keyframes")
         if self.ending not in get_args(Ending):
             raise ParameterError("ending", self.ending, ", ".join(get_args(Ending)))
-        object.__setattr__(self, "drift", check("drift", self.drift))
+        if self.drift is not None:
+            object.__setattr__(self, "drift", check("drift", self.drift))
         begins = [0]
         for stop in self.stops:
             begins.append(begins[-1] + stop.stay + stop.travel)
         object.__setattr__(self, "_begins", tuple(begins))
 
     @classmethod
-    def single(cls, prompt: str | Sequence[PromptPart] | Keyframe, *, drift: int = 4, **rest: Any) -> Journey:
+    def single(cls, prompt: str | Sequence[PromptPart] | Keyframe, *, drift: int | None = None, **rest: Any) -> Journey:
         """One prompt for ever, walking from seed to seed + 1; ``rest`` are keyframe fields (``seed=42``)."""
         keyframe = replace(prompt, **rest) if isinstance(prompt, Keyframe) else Keyframe.of(prompt, **rest)
         return cls((Stop(keyframe),), drift=drift)
@@ -93,7 +101,7 @@ class Journey:
         clips_each: int = 8,
         transition_clips: int = 4,
         *,
-        drift: int = 4,
+        drift: int | None = None,
         ending: Ending = "evolve",
         **rest: Any,
     ) -> Journey:
@@ -113,17 +121,23 @@ class Journey:
 
     @classmethod
     def along(
-        cls, keyframes: Sequence[Keyframe], *, stay: int = 8, travel: int = 4, drift: int = 4, ending: Ending = "evolve"
+        cls,
+        keyframes: Sequence[Keyframe],
+        *,
+        stay: int = 8,
+        travel: int = 4,
+        drift: int | None = None,
+        ending: Ending = "evolve",
     ) -> Journey:
         """Keyframes in turn; each seed is replaced by where the walk before it ends, so that travel keeps the seed."""
         stops: list[Stop] = []
         for keyframe in keyframes:
-            seed = stops[-1].keyframe.seed + stops[-1].seeds(drift) if stops else keyframe.seed
-            stops.append(Stop(replace(keyframe, seed=seed % SEEDS), stay, travel))
+            seed = stops[-1].ends(DRIFT if drift is None else drift) if stops else keyframe.seed
+            stops.append(Stop(replace(keyframe, seed=seed), stay, travel))
         return cls(tuple(stops), ending, drift)
 
     @classmethod
-    def steered(cls, start: Keyframe, end: Keyframe, *, transition_clips: int = 4, drift: int = 4) -> Journey:
+    def steered(cls, start: Keyframe, end: Keyframe, *, transition_clips: int = 4, drift: int | None = None) -> Journey:
         """From where the music is now to a new keyframe, and then staying there."""
         if transition_clips == 0:
             return cls((Stop(end),), drift=drift)
@@ -148,7 +162,7 @@ class Journey:
             ParameterError: naming the key, the value and the range.
         """
         reject_unknown(given, {"name", "ending", "drift", "defaults", "keyframe"}, where="journey")
-        drift = check("drift", given.get("drift", 4))
+        drift = None if given.get("drift") is None else check("drift", given["drift"])
         defaults, tables = given.get("defaults", {}), given.get("keyframe", [])
         if not isinstance(defaults, Mapping):
             raise ParameterError("defaults", defaults, "a table of keyframe fields")
@@ -163,7 +177,7 @@ class Journey:
             inherited = {key: value for key, value in defaults.items() if not (own and key in ("prompt", "prompts"))}
             merged = {**inherited, **table}
             if "seed" not in merged and stops:
-                merged["seed"] = (stops[-1].keyframe.seed + stops[-1].seeds(drift)) % SEEDS
+                merged["seed"] = stops[-1].ends(DRIFT if drift is None else drift)
             counts = {key: merged.pop(key) for key in ("stay", "travel") if key in merged}
             reject_unknown(merged, _KEYFRAME_KEYS, where=where)
             keyframe = Keyframe.from_dict(merged, where=where)
@@ -196,6 +210,22 @@ class Journey:
         tables = [{**stop.keyframe.to_dict(), "stay": stop.stay, "travel": stop.travel} for stop in self.stops]
         return {"name": self.name, "ending": self.ending, "drift": self.drift, "keyframe": tables}
 
+    def paced(self, drift: int) -> Journey:
+        """The same with ``drift`` where it has none of its own; seeds that went on from the stop before still do."""
+        if self.drift is not None:
+            return self
+        stops: list[Stop] = []
+        for stop, before in zip(self.stops, (None, *self.stops), strict=False):
+            if before is not None and stop.keyframe.seed == before.ends(DRIFT):
+                stop = replace(stop, keyframe=replace(stop.keyframe, seed=stops[-1].ends(drift)))
+            stops.append(stop)
+        return replace(self, stops=tuple(stops), drift=drift)
+
+    @property
+    def pace(self) -> int:
+        """Clips from seed to seed."""
+        return DRIFT if self.drift is None else self.drift
+
     @property
     def length(self) -> int:
         """Clips in one round."""
@@ -206,12 +236,12 @@ class Journey:
         index = check("index", index)
         last = self._begins[-2]
         if self.ending == "stay" and index >= last:
-            return self._walk(self.stops[-1].keyframe, index - last, 1, self.drift, index)
+            return self._walk(self.stops[-1].keyframe, index - last, 1, self.pace, index)
         turn, place = divmod(index, self.length)
         number = bisect.bisect_right(self._begins, place, hi=len(self.stops)) - 1
         stop, offset = self.stops[number], place - self._begins[number]
         shift = turn * self._advance if self.ending == "evolve" else 0
-        walked = stop.seeds(self.drift)
+        walked = stop.seeds(self.pace)
         if offset < stop.stay:
             return self._walk(stop.keyframe.shifted(shift), offset, walked, stop.stay if walked else 0, index)
         following = (number + 1) % len(self.stops)
@@ -224,7 +254,7 @@ class Journey:
     def _advance(self) -> int:
         """Seeds by which a round of an evolving journey moves on: where its last walk ends, or at least 1."""
         first, last = self.stops[0].keyframe.seed, self.stops[-1]
-        return max(1, (last.keyframe.seed + last.seeds(self.drift) - first) % SEEDS)
+        return max(1, (last.ends(self.pace) - first) % SEEDS)
 
     @staticmethod
     def _walk(keyframe: Keyframe, clip: int, seeds: int, over: int, index: int) -> ClipSpec:

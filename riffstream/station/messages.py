@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
-from riffstream.diffusion.journey import ClipSpec
+from riffstream.diffusion.journey import DRIFT, ClipSpec
 from riffstream.errors import ParameterError
 
 __all__ = [
@@ -133,7 +133,7 @@ class Info(Struct, frozen=True, kw_only=True):
         hop: samples at 48 kHz from frame to frame where the tempo is not set.
         bpm: the model's tempo where none is set; None: unknown.
         continues: clips may continue one another.
-        steps, guidance, denoising, seed_image: the model's defaults.
+        steps, guidance, denoising, seed_image, drift: the model's defaults.
         weights: a fingerprint of the parameters, for logs; "" where there are none.
     """
 
@@ -149,6 +149,7 @@ class Info(Struct, frozen=True, kw_only=True):
     guidance: float = 3.0
     denoising: float = 1.0
     seed_image: str | None = None
+    drift: int = DRIFT
     device: str = "cpu"
     weights: str = ""
 

@@ -309,6 +309,7 @@ def _info(family: Family, frames: int) -> Info:
         guidance=defaults.guidance,
         denoising=defaults.denoising,
         seed_image=defaults.seed_image,
+        drift=defaults.drift,
         device=str(family.device),
         weights=_fingerprint(family),
     )

@@ -75,7 +75,7 @@ class Score:
     @classmethod
     def of(cls, station: StationConfig, info: Info, journey: Journey | None = None) -> Score:
         """The score of a station that nobody has steered."""
-        home = station.plan() if journey is None else journey
+        home = (station.plan() if journey is None else journey).paced(info.drift)
         return cls(
             home=home,
             path=home,
@@ -208,10 +208,9 @@ class Score:
         clips = round(steer.ramp_s / here.clip_s)
         if clips >= 2:
             origin: Keyframe = replace(target, prompts=spec.prompts, seed=spec.start.seed)
-            return Change(
-                replace(score, path=Journey.steered(origin, target, transition_clips=clips)), "clip", 1
-            )  # alpha 0 is what plays already
-        change = replace(score, path=Journey.single(target))
+            path = Journey.steered(origin, target, transition_clips=clips, drift=self.info.drift)
+            return Change(replace(score, path=path), "clip", 1)  # alpha 0 is what plays already
+        change = replace(score, path=Journey.single(target, drift=self.info.drift))
         moving_tempo = steer.bpm is not UNSET and steer.ramp_s > 0
         return Change(change, "clip", 0, 0.0 if moving_tempo else steer.ramp_s)
 

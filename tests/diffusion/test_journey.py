@@ -232,3 +232,21 @@ def test_the_manual_s_journey_is_valid() -> None:
     journey = Journey.from_dict(tomllib.loads(manual.split("```toml\n")[1].split("```")[0]))
     assert [stop.stay for stop in journey.stops] == [8, 12]
     assert journey.stops[1].keyframe.seed == 44
+
+
+def test_a_journey_without_drift_goes_at_the_models_pace() -> None:
+    journey = Journey.visit(["jazz", "techno", "choir"], clips_each=6, transition_clips=2, seed=10)
+    assert journey.drift is None
+    assert [stop.keyframe.seed for stop in journey.stops] == [10, 12, 14]
+    brisk = journey.paced(1)
+    assert [stop.keyframe.seed for stop in brisk.stops] == [10, 16, 22]
+    assert [brisk.clip(n).start.seed for n in range(8)] == [10, 11, 12, 13, 14, 15, 16, 16]
+    assert brisk.clip(7).end.seed == 16, "travel keeps the seed"
+    assert brisk.paced(4) == brisk
+    assert Journey.from_dict(journey.to_dict()) == journey
+
+
+def test_seeds_of_ones_own_stay_at_any_pace() -> None:
+    stops = tuple(Stop(Keyframe.of(text, seed=seed), stay=4) for text, seed in (("jazz", 1), ("techno", 99)))
+    assert [stop.keyframe.seed for stop in Journey(stops).paced(1).stops] == [1, 99]
+    assert Journey(stops, drift=3).paced(1).drift == 3
