@@ -12,8 +12,8 @@ from riffstream import protocol
 from riffstream.audio.blocks import Pcm
 from riffstream.config import StationConfig
 from riffstream.server.ports import Reply
+from riffstream.station.levelled import Block
 from riffstream.station.outlet import Outlet
-from riffstream.station.program import Block
 
 __all__ = ["NoiseHub", "NoiseStation"]
 

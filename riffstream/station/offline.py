@@ -17,9 +17,10 @@ from riffstream import __version__
 from riffstream.config import Timeline as Settings
 from riffstream.errors import MediaError, RiffstreamError
 from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.levelled import Levelled
 from riffstream.station.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Pcm, Piece, ToGenerator
 from riffstream.station.mixer import Cue, Mixer
-from riffstream.station.program import PRIMER, Levelled
+from riffstream.station.program import PRIMER
 from riffstream.station.rendering import Renderer, Report
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog, read_log

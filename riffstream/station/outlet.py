@@ -22,7 +22,7 @@ from typing import Final
 from riffstream import protocol
 from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.protocol import SAMPLE_RATE, AudioFrame, Codec, Flags
-from riffstream.station.program import Block
+from riffstream.station.levelled import Block
 
 __all__ = ["CODECS", "Chunk", "Outlet"]
 

@@ -1,7 +1,7 @@
 """What is heard: the mixer with its cues, the take in the lead, bridges, pauses, loudness, and committing.
 
 The part of the timeline that does not know where audio comes from. Everything it commits is a pure function of the
-takes' audio and of the cues, which are logged; ``replay.py`` runs the same mixer and leveller over a log.
+takes' audio and of the cues, which are logged; ``offline.py`` runs the same mixer and leveller over a log.
 
 Threading model
   One thread makes every call. No clock.
@@ -10,95 +10,23 @@ Threading model
 from __future__ import annotations
 
 import math
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-
-from riffstream.audio.loudness import LoudnessLeveller
 from riffstream.config import Timeline as Settings
 from riffstream.protocol import SAMPLE_RATE, Event
-from riffstream.station.messages import Pcm
+from riffstream.station.heard import Heard
+from riffstream.station.levelled import Block, Levelled
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Take
 from riffstream.station.tape import Loop, Silence, Source
 
-__all__ = ["Block", "Levelled", "Program"]
+__all__ = ["Program"]
 
 SILENCE_FADE: Final = SAMPLE_RATE // 100  # 10 ms
 SAFETY: Final = SAMPLE_RATE // 10  # audio there must be beyond a splice before it is trusted to go on
 PRIMER: Final = SAMPLE_RATE  # audio from which the first gain is found, and without which a station does not begin
-HISTORY: Final = 60 * SAMPLE_RATE  # how long it is remembered which take was heard
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Committed audio.
-
-    Attributes:
-        pos: sample clock of its first sample. pcm: [n, 2]. rev: heard at its end. silent: nothing but zeros.
-    """
-
-    pos: int
-    pcm: Pcm
-    rev: int
-    silent: bool
-
-
-class Levelled:
-    """A mixer's output, levelled, in blocks of any size. The leveller looks ahead: the mixer runs a little in front."""
-
-    def __init__(self, mixer: Mixer, settings: Settings) -> None:
-        self.mixer = mixer
-        self._ready: deque[Pcm] = deque()
-        self._have = 0
-        self._leveller: LoudnessLeveller | None = None
-        if settings.loudness_lufs is not None:
-            self._leveller = LoudnessLeveller(
-                SAMPLE_RATE, 2, target=settings.loudness_lufs, ceiling_db=settings.true_peak_dbtp
-            )
-
-    def prime(self, pcm: Pcm) -> None:
-        """Begin at the gain that suits the first sound."""
-        if self._leveller is not None:
-            self._leveller.prime(pcm)
-
-    def missing(self, n: int) -> int:
-        """Samples that the mixer has to play before ``n`` are ready."""
-        return max(0, n - self._have)
-
-    def play(self, n: int) -> list[Cue]:
-        """Let the mixer play ``n`` samples; returns the cues that began."""
-        pcm, begun = self.mixer.play(n)
-        self._keep(pcm if self._leveller is None else self._leveller.push(pcm))
-        return begun
-
-    def flush(self) -> int:
-        """Make the last samples ready, at the end of a stream; returns how many are ready in all."""
-        if self._leveller is not None:
-            self._keep(self._leveller.flush())
-        return self._have
-
-    def take(self, n: int) -> Pcm:
-        """``n`` samples that are ready."""
-        parts = []
-        need = n
-        while need:
-            part = self._ready.popleft()
-            if len(part) > need:
-                self._ready.appendleft(part[need:])
-                part = part[:need]
-            parts.append(part)
-            need -= len(part)
-        self._have -= n
-        return np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
-
-    def _keep(self, pcm: Pcm) -> None:
-        if len(pcm):
-            self._ready.append(pcm)
-            self._have += len(pcm)
 
 
 class Program:
@@ -128,7 +56,7 @@ class Program:
         self._out = Levelled(self.mixer, settings)
         self._lead_from = 0  # local sample from which the lead was meant to be heard
         self._bridged_from = 0  # local sample of the lead that a bridge stands in for
-        self._heard: deque[tuple[Cue, Take | None]] = deque()
+        self._heard = Heard()
         self._takes: dict[int, Take] = {}  # by ident: those that are scheduled or heard
 
     # -- musical time ---------------------------------------------------------------------------------------------
@@ -175,12 +103,7 @@ class Program:
 
     def heard(self, pos: int) -> tuple[Cue | None, Take | None]:
         """The cue and the take that are heard at a sample that was played."""
-        found: tuple[Cue | None, Take | None] = (None, None)
-        for cue, take in self._heard:
-            if cue.pos > pos and found[0] is not None:
-                break
-            found = (cue, take)
-        return found
+        return self._heard.at(pos)
 
     # -- cues -----------------------------------------------------------------------------------------------------
 
@@ -310,12 +233,9 @@ class Program:
 
     def _block(self, n: int) -> Block:
         pcm = self._out.take(n)
-        block = Block(self.committed, pcm, self._rev(self.committed + n), not pcm.any())
+        block = Block(self.committed, pcm, self._heard.rev(self.committed + n), not pcm.any())
         self.committed += n
         return block
-
-    def _rev(self, end: int) -> int:
-        return next((cue.rev for cue, _ in reversed(self._heard) if cue.pos < end), 0)
 
     def _secure(self, n: int) -> None:
         """See to it that ``n`` more samples can be played, and that a bridge could still begin after them."""
@@ -368,8 +288,8 @@ class Program:
 
     def _begin(self, cue: Cue) -> None:
         """A cue has begun to be played."""
-        if self._heard and cue.rev < self._heard[-1][0].rev:  # music from before a pause goes on after it
-            cue = replace(cue, rev=self._heard[-1][0].rev)
+        if cue.rev < self._heard.newest_rev:  # music from before a pause goes on after it
+            cue = replace(cue, rev=self._heard.newest_rev)
         take = self._takes.get(cue.take) if cue.take is not None else None
         entry: dict[str, Any] = {
             "pos": cue.pos,
@@ -382,9 +302,7 @@ class Program:
         if isinstance(cue.source, Loop):
             entry |= {"loop_end": cue.source.first + cue.source.length, "loop_length": cue.source.length}
         self.log.add("cue", entry)
-        self._heard.append((cue, take))
-        while len(self._heard) > 1 and self._heard[1][0].pos < cue.pos - HISTORY:
-            self._heard.popleft()
+        self._heard.add(cue, take)
         if cue.kind == "loop":
             self.repeats += 1
             self.events.append(Event(kind="repeat", sample_pos=cue.pos, rev=cue.rev))
@@ -405,6 +323,6 @@ class Program:
             take.tape.trim(self.mixer.position + now.offset - keep)
         if self.mixer.fading:
             return
-        for _, past in self._heard:
-            if past is not None and past.ident not in self._takes and past is not self.lead:
+        for past in self._heard.takes:
+            if past.ident not in self._takes and past is not self.lead:
                 past.tape.trim(past.tape.end)

@@ -21,6 +21,7 @@ from riffstream.config import Config, StationConfig
 from riffstream.diffusion.journey import Journey
 from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
+from riffstream.station.levelled import Block
 from riffstream.station.messages import (
     Cancelled,
     Done,
@@ -33,7 +34,6 @@ from riffstream.station.messages import (
     ToGenerator,
 )
 from riffstream.station.outlet import CODECS, Outlet
-from riffstream.station.program import Block
 from riffstream.station.ring import PcmRing
 from riffstream.station.sample_clock import SampleClock
 from riffstream.station.score import Score

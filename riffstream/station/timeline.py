@@ -23,9 +23,10 @@ from riffstream.config import Timeline as Settings
 from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
 from riffstream.station.effort import Effort
+from riffstream.station.levelled import Block
 from riffstream.station.messages import Cancel, Done, DropTake, Failed, Pcm, ToGenerator
 from riffstream.station.mixer import Cue
-from riffstream.station.program import PRIMER, SILENCE_FADE, Block, Program
+from riffstream.station.program import PRIMER, SILENCE_FADE, Program
 from riffstream.station.score import Change, Here, Score
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Entry, Take

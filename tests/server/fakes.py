@@ -15,9 +15,9 @@ from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.server.ports import Reply
 from riffstream.station.hub import CapReached
+from riffstream.station.levelled import Block
 from riffstream.station.messages import Info
 from riffstream.station.outlet import Outlet
-from riffstream.station.program import Block
 
 BLOCK = 4800
 

@@ -9,8 +9,8 @@ from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.config import Timeline as Settings
 from riffstream.diffusion.journey import Journey
+from riffstream.station.levelled import Block
 from riffstream.station.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Piece
-from riffstream.station.program import Block
 from riffstream.station.rendering import Renderer, Report, ToneRenderer
 from riffstream.station.score import Score
 from riffstream.station.timeline import Timeline

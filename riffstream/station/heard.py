@@ -1,0 +1,51 @@
+"""What was heard when: the cues that were played, with their takes. One thread at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.mixer import Cue
+from riffstream.station.take import Take
+
+__all__ = ["Heard"]
+
+HISTORY: Final = 60 * SAMPLE_RATE  # how long it is remembered which take was heard
+
+
+class Heard:
+    """The last minute's cues, in order."""
+
+    def __init__(self) -> None:
+        self._cues: deque[tuple[Cue, Take | None]] = deque()
+
+    def add(self, cue: Cue, take: Take | None) -> None:
+        """A cue has begun to be played."""
+        self._cues.append((cue, take))
+        while len(self._cues) > 1 and self._cues[1][0].pos < cue.pos - HISTORY:
+            self._cues.popleft()
+
+    def at(self, pos: int) -> tuple[Cue | None, Take | None]:
+        """The cue and the take that are heard at a sample that was played."""
+        found: tuple[Cue | None, Take | None] = (None, None)
+        for cue, take in self._cues:
+            if cue.pos > pos and found[0] is not None:
+                break
+            found = (cue, take)
+        return found
+
+    def rev(self, end: int) -> int:
+        """The revision that is heard before a sample."""
+        return next((cue.rev for cue, _ in reversed(self._cues) if cue.pos < end), 0)
+
+    @property
+    def newest_rev(self) -> int:
+        """The revision of the last cue; 0 before the first."""
+        return self._cues[-1][0].rev if self._cues else 0
+
+    @property
+    def takes(self) -> Iterator[Take]:
+        """The takes that were heard, some more than once."""
+        return (take for _, take in self._cues if take is not None)
