@@ -21,6 +21,7 @@ from riffstream.config import Config, StationConfig
 from riffstream.diffusion.journey import Journey
 from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
+from riffstream.station.audience import Audience, Lease, Sink
 from riffstream.station.levelled import Block
 from riffstream.station.messages import (
     Cancelled,
@@ -48,26 +49,6 @@ BURST_S: Final = 5.0  # encoded for a new outlet, so that its first listener nee
 SETTLE_S: Final = 30.0  # a change that nobody listens to keeps a station awake until it is in the sound, or so long
 FAULT_S: Final = 0.5  # after a step that failed
 Send = Callable[[Iterable[ToGenerator]], None]
-Sink = Callable[[Now | Event], None]
-
-
-class Lease:
-    """A listener that counts. ``close()`` when it leaves; idempotent."""
-
-    def __init__(self, leave: Callable[[], None]) -> None:
-        self._leave: Callable[[], None] | None = leave
-
-    def close(self) -> None:
-        """The listener has left."""
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Station:
@@ -111,11 +92,8 @@ class Station:
         self._timeline: Timeline | None = None
         self._info: Info | None = None
         self._outlets: dict[str, Outlet] = {}
-        self._sinks: dict[int, Sink] = {}
-        self._next_sink = 0
-        self._kinds: dict[str, int] = {}
+        self._audience = Audience(name, clock)
         self._timer: asyncio.TimerHandle | None = None
-        self._left_at = clock()
         self._changed_at = -math.inf
         self._asleep = False
         self._jumps = 0
@@ -196,7 +174,7 @@ class Station:
         timeline = self._timeline
         figures: dict[str, Any] = {
             "listeners": self.listeners,
-            "listeners_by_kind": dict(self._kinds),
+            "listeners_by_kind": self._audience.by_kind,
             "asleep": self._asleep,
             "clock_jumps": self._samples.jumps,
             "faults": self._faults,
@@ -263,26 +241,17 @@ class Station:
     @property
     def listeners(self) -> int:
         """Listeners of every kind."""
-        return sum(self._kinds.values())
+        return self._audience.listeners
 
     def join(self, kind: str = "ws") -> Lease:
         """Count a listener; while there is none, generation pauses after ``timeline.idle_s``."""
-        self._kinds[kind] = self._kinds.get(kind, 0) + 1
+        lease = self._audience.join(kind)
         self._wake()
-
-        def leave() -> None:
-            self._kinds[kind] -= 1
-            if not self._kinds[kind]:
-                del self._kinds[kind]
-            self._left_at = self._clock()
-
-        return Lease(leave)
+        return lease
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
         """Have ``sink`` called with every change of what plays, and every event. Returns what unsubscribes it."""
-        key, self._next_sink = self._next_sink, self._next_sink + 1
-        self._sinks[key] = sink
-        return lambda: self._sinks.pop(key, None) and None
+        return self._audience.subscribe(sink)
 
     def outlet(self, codec: str) -> Outlet:
         """The outlet of a codec: opus, pcm_s16, mp3, aac, ogg, wav or mp4. It encodes while someone listens."""
@@ -311,13 +280,6 @@ class Station:
             return blocks
         heard = [self._timeline.heard(block.pos + len(block.pcm) - 1)[0] for block in blocks]
         return [replace(block, rev=cue.rev if cue else 0) for block, cue in zip(blocks, heard, strict=True)]
-
-    def _tell(self, message: Now | Event) -> None:
-        for sink in list(self._sinks.values()):
-            try:
-                sink(message)
-            except Exception:  # one subscriber's fault must not reach the others
-                log.exception("station %s: a subscriber failed", self.name)
 
     # -- the generator --------------------------------------------------------------------------------------------
 
@@ -420,7 +382,7 @@ class Station:
 
     def _doze(self) -> None:
         idle = self.config.timeline.idle_s
-        if not idle or self.listeners or self._clock() - self._left_at < idle:
+        if not idle or self.listeners or self._clock() - self._audience.left_at < idle:
             return
         if self._changing and self._clock() - self._changed_at < SETTLE_S:
             return
@@ -440,14 +402,14 @@ class Station:
     def _announce(self, timeline: Timeline) -> None:
         events, timeline.events = timeline.events, []
         for event in events:
-            self._tell(event)
-        if not self._sinks or timeline.lead is None:
+            self._audience.tell(event)
+        if not self._audience.subscribers or timeline.lead is None:
             return
         now = timeline.now(self.sample_pos)
         shown = (now.rev, now.clip, now.state)
         if shown != self._shown:
             self._shown = shown
-            self._tell(now)
+            self._audience.tell(now)
 
     def close(self, reason: Literal["closed", "shutdown"] = "closed") -> None:
         """Stop: subscribers get an event of this kind, outlets end, the generator forgets the station. Idempotent."""
@@ -457,9 +419,9 @@ class Station:
         if self._timer is not None:
             self._timer.cancel()
         self._send([Forget(self.name)])
-        self._tell(Event(kind=reason, sample_pos=self.committed))
+        self._audience.tell(Event(kind=reason, sample_pos=self.committed))
         for outlet in self._outlets.values():
             outlet.close()
-        self._sinks.clear()
+        self._audience.dismiss()
         self.log.close(self.committed)
         self._has_sound.set()

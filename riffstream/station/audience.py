@@ -1,0 +1,98 @@
+"""Who listens to a station, and who is told what happens on it. Event loop only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from riffstream.protocol import Event, Now
+
+__all__ = ["Audience", "Lease", "Sink"]
+
+log: Final = logging.getLogger(__name__)
+Sink = Callable[[Now | Event], None]
+
+
+class Lease:
+    """A listener that counts. ``close()`` when it leaves; idempotent."""
+
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave: Callable[[], None] | None = leave
+
+    def close(self) -> None:
+        """The listener has left."""
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Audience:
+    """Listeners that count, by kind, and subscribers to what happens.
+
+    Args:
+        station: its name, for logs.
+        clock: monotonic seconds.
+
+    Attributes:
+        left_at: when the last one left (or when the station was opened).
+    """
+
+    def __init__(self, station: str, clock: Callable[[], float]) -> None:
+        self.station = station
+        self.left_at = clock()
+        self._clock = clock
+        self._kinds: dict[str, int] = {}
+        self._sinks: dict[int, Sink] = {}
+        self._next_sink = 0
+
+    @property
+    def listeners(self) -> int:
+        """Listeners of every kind."""
+        return sum(self._kinds.values())
+
+    @property
+    def by_kind(self) -> dict[str, int]:
+        """Listeners of each kind that there is."""
+        return dict(self._kinds)
+
+    @property
+    def subscribers(self) -> int:
+        """Those who are told."""
+        return len(self._sinks)
+
+    def join(self, kind: str) -> Lease:
+        """Count a listener."""
+        self._kinds[kind] = self._kinds.get(kind, 0) + 1
+
+        def leave() -> None:
+            self._kinds[kind] -= 1
+            if not self._kinds[kind]:
+                del self._kinds[kind]
+            self.left_at = self._clock()
+
+        return Lease(leave)
+
+    def subscribe(self, sink: Sink) -> Callable[[], None]:
+        """Have ``sink`` called with every message. Returns what unsubscribes it."""
+        key, self._next_sink = self._next_sink, self._next_sink + 1
+        self._sinks[key] = sink
+        return lambda: self._sinks.pop(key, None) and None
+
+    def tell(self, message: Now | Event) -> None:
+        """Call every subscriber."""
+        for sink in list(self._sinks.values()):
+            try:
+                sink(message)
+            except Exception:  # one subscriber's fault must not reach the others
+                log.exception("station %s: a subscriber failed", self.station)
+
+    def dismiss(self) -> None:
+        """Tell nobody any more."""
+        self._sinks.clear()
