@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from riffstream.bench.common import environment, markdown_table, to_json
 from riffstream.bench.common import report as page
+from riffstream.bench.first_clip import first_clip
 from riffstream.diffusion.ranges import check
 from riffstream.errors import ParameterError
 
@@ -93,6 +95,9 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
             f"one evaluation only; {steps} steps would take about {rows * seconds:.0f} s a clip (--whole measures it)"
         )
         return report
+    if args.model != RANDOM:
+        say("the first clip of a fresh process")
+        report["first_clip_s"] = first_clip(args.model, args.device, args.dtype, runs=min(3, args.runs))
     say("the stages of a clip")
     report["stages"] = bench.plain(bench.stages(family, steps=steps, guidance=guidance, runs=args.runs))
     report["throughput"] = []
@@ -122,6 +127,12 @@ def render(report: dict[str, Any]) -> str:
         f"{100 * one['share_of_matrix_rate']:.0f} % of the measured matrix rate "
         f"({report['matrix_tflops']:.2f} TFLOP/s)."
     )
+    if "first_clip_s" in report:
+        first = report["first_clip_s"]
+        summary += (
+            f" From the start of a process to a clip of sound, files cached: {statistics.median(first):.1f} s "
+            f"(worst of {len(first)}: {max(first):.1f} s)."
+        )
     sections = [(report["model"], "\n\n".join([summary, *report["notes"]]))]
     if "stages" in report:
         rows = [

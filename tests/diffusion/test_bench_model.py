@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from riffstream.bench import model
+from riffstream.bench.first_clip import first_clip
 from riffstream.bench.model_measure import clip_seconds, evaluation, matmul_rate, percentile, rivals, throughput
 from riffstream.diffusion.sd import StableDiffusion
-from riffstream.errors import ParameterError
+from riffstream.errors import ParameterError, RiffstreamError
 from tests.diffusion.tiny_family import TinyFamily
 
 # diffusers' schedulers call numpy in a way that numpy 2 deprecates.
@@ -32,6 +33,8 @@ def test_report_of_a_checkpoint(tiny_sd_folder: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr()
     assert printed.err == ""
     report = json.loads(printed.out)
+    assert len(report["first_clip_s"]) == 2
+    assert min(report["first_clip_s"]) > 0.1, "no interpreter starts faster"
     stages = {stage["name"]: stage["p50_s"] for stage in report["stages"]}
     assert list(stages) == ["text", "denoise", "decode", "vocode", "clip"]
     assert all(value > 0 for value in stages.values())
@@ -45,6 +48,7 @@ def test_report_of_a_checkpoint(tiny_sd_folder: Path, capsys: pytest.CaptureFixt
     table = model.render(report)
     assert "| denoise " in table
     assert "Riffusion's way" in table
+    assert "to a clip of sound" in table
 
 
 def test_progress_goes_to_stderr_and_a_random_giant_is_timed_once_on_a_cpu(
@@ -94,3 +98,8 @@ def test_rivals_run_the_same_networks(tiny_sd: StableDiffusion) -> None:
         handle.remove()
     assert [rival.steps for rival in found] == [2, 2, 50]
     assert sorted(set(calls)) == [2, 4], "guided pairs, alone and two at a time"
+
+
+def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RiffstreamError, match="absent"):
+        first_clip(str(tmp_path / "absent"))
