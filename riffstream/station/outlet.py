@@ -96,6 +96,7 @@ class Outlet:
         self._queue: queue.SimpleQueue[_Item] | None = None
         self._primed = asyncio.Event()
         self._broken = False
+        self._awaited = 0
         self._linger: asyncio.TimerHandle | None = None
 
     @property
@@ -116,7 +117,11 @@ class Outlet:
     async def started(self) -> None:
         """Start the encoder where it does not run, and wait until the ring holds the recent past."""
         self._start()
-        await self._primed.wait()
+        self._awaited += 1
+        try:
+            await self._primed.wait()
+        finally:
+            self._awaited -= 1
 
     def attach(self, sink: Sink) -> Callable[[], None]:
         """Have ``sink`` called with every new chunk, and with None at the end. Returns what detaches it."""
@@ -188,7 +193,9 @@ class Outlet:
 
     def _stop_if_unused(self) -> None:
         self._linger = None
-        if not self._sinks:
+        if self._awaited:  # a machine so busy that the burst takes longer than the linger
+            self._schedule_stop()
+        elif not self._sinks:
             self._stop()
 
     def _stop(self) -> None:

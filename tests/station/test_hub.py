@@ -7,20 +7,24 @@ import itertools
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from riffstream import protocol
+from riffstream.audio.encoders import make_encoder
 from riffstream.config import Config, Generator, Limits, StationConfig, Timeline
 from riffstream.errors import ParameterError
 from riffstream.protocol import Event, Flags, Now, Prompt, Steer, Transport
 from riffstream.station.hub import CapReached, GeneratorError, Hub, UnknownStation
+from riffstream.station.levelled import Block
 from riffstream.station.messages import Configure
-from riffstream.station.outlet import Chunk
+from riffstream.station.outlet import Chunk, Outlet
 from riffstream.station.station import Station
 
 FAST = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, ring_s=5.0)
@@ -327,6 +331,21 @@ async def test_an_outlet_stops_when_unused_and_marks_the_gap_when_it_comes_back(
         assert chunks[0].seq == seq
         assert chunks[0].flags & Flags.DISCONTINUITY
         assert outlet.since(seq - 1) is None
+
+
+async def test_an_outlet_that_takes_long_to_start_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than it lingers without listeners: whoever waits for it is not left waiting for ever."""
+
+    def slow(*given: Any, **more: Any) -> Any:
+        time.sleep(0.3)
+        return make_encoder(*given, **more)
+
+    monkeypatch.setattr("riffstream.station.outlet.make_encoder", slow)
+    block = Block(0, np.zeros((4800, 2), np.float32), 0, True)
+    outlet = Outlet("pcm_s16", lambda: [block], linger_s=0.05)
+    await asyncio.wait_for(outlet.started(), 10)
+    assert outlet.burst(0.1)
+    await until(lambda: not outlet.running)
 
 
 async def test_a_sink_that_fails_harms_nobody_else() -> None:
