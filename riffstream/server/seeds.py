@@ -45,7 +45,7 @@ def library() -> SeedLibrary | None:
 
 @routes.get("/api/seeds")
 async def list_seeds(request: web.Request) -> web.Response:
-    """Every seed: name, title, style, tags, caption, tempo, key, and where its picture is. ``?tag=`` keeps those that have
+    """Every seed: name, title, style, tags, caption, tempo, key, where its picture is. ``?tag=`` keeps those that have
     it. ``default``: what music starts from where none is named (``auto``: the nearest one; null: noise alone, or not
     known yet). ``uploads`` tells whether one's own are taken, ``limits`` how large they may be."""
     found, uploads = library(), request.app[UPLOADS]
