@@ -62,15 +62,13 @@ class RiffStream extends HTMLElement {
     this.button = /** @type {HTMLButtonElement} */ (root.querySelector("button"));
     this.line = /** @type {HTMLElement} */ (root.querySelector("#now"));
     this.stateLine = /** @type {HTMLElement} */ (root.querySelector("#state"));
-    this.button.addEventListener("click", () => (this.player?.wanted && this.state !== "blocked" ? this.pause() : this.play()));
+    this.button.addEventListener("click", () => this.player?.toggle());
     /** @type {Player|null} */
     this.player = null;
     this.frame = 0;
     this.ring = new SpectrumRing();
     /** @type {import("./src/visualiser.js").Marker[]} */
     this.markers = [];
-    /** @type {Float32Array<ArrayBuffer>|null} */
-    this.levels = null;
     this.still = false; // the picture of a silent player is drawn
   }
 
@@ -147,17 +145,12 @@ class RiffStream extends HTMLElement {
     this.frame = requestAnimationFrame(() => this.draw());
     const { player, visualiser, ring } = this;
     if (!player || !visualiser) return;
-    const { analyser } = player.output;
     const { position } = player;
     if (position === null || player.state === "paused") {
       if (this.still) return;
       this.still = true;
     } else this.still = false;
-    if (player.transport === "mp3" && analyser && position !== null) {
-      this.levels ??= new Float32Array(analyser.frequencyBinCount);
-      analyser.getFloatFrequencyData(this.levels);
-      ring.listen(this.levels, position, SAMPLE_RATE);
-    }
+    if (position !== null) player.output.element?.ear.listen(ring, position);
     visualiser.draw({ ring, position: position ?? 0, now: player.now, markers: this.markers, sampleRate: SAMPLE_RATE });
   }
 

@@ -119,9 +119,8 @@ export class Player extends EventTarget {
   async start() {
     const wanted = () => this.wanted;
     if (this.transport === "mp3") {
-      this.output.playElement(this.url(`/stream/${encodeURIComponent(this.station)}.mp3`), wanted);
       this.openLink(null);
-      return;
+      return this.output.playElement(this.url(`/stream/${encodeURIComponent(this.station)}.mp3`), wanted);
     }
     this.output.open();
     const channel = new MessageChannel();
@@ -139,6 +138,11 @@ export class Player extends EventTarget {
     // A listener who does not hear must not cost the server a stream: go back to control messages only.
     this.openLink(null);
     this.settle();
+  }
+
+  /** What a press of the one button means: play, too, where the browser held the sound back until then. */
+  toggle() {
+    return this.wanted && !this.output.held ? this.pause() : this.play();
   }
 
   /** Leave and free everything. */

@@ -1,48 +1,74 @@
 // @ts-check
-/** The 3D view: the spectrogram as a height field that flows towards the listener (WebGL 2, one texture, one draw call). */
+/**
+ * The 3D view: the spectrogram as a height field that flows away from the listener, cut open where the sound is now, with
+ * beats and bars across it (WebGL 2, one texture, one draw call).
+ */
 import { palette } from "./palette.js";
-import { COLUMN_SAMPLES, COLUMNS, ROWS } from "./spectrum.js";
+import { beatsBetween, COLUMN_SAMPLES, COLUMNS, ROWS } from "./spectrum.js";
 
 const DEPTH = 480; // columns shown: 4.8 s
-const WIDTH = 192; // vertices across
+const WIDTH = 224; // vertices across
 
 const VERTEX = `#version 300 es
 precision highp float;
 uniform sampler2D levels;
-uniform float head;      // newest column, as a texture row, and the fraction that has passed since
+uniform float head;      // column that is heard now, as a texture row
 uniform mat4 camera;
-in vec2 place;           // x: 0 low .. 1 high frequency, y: 0 newest .. 1 oldest
-uniform float wide;      // of the field, in its own units
+uniform vec2 size;       // width of the near edge, and height, in the field's own units
+in vec2 place;           // x: 0 low .. 1 high frequency, y: 0 newest .. 1 oldest; below 0: the foot of the cut
 out float level;
 out float age;
 out float light;
+out float foot;
+out float across;
 float at(vec2 p) {
   return texture(levels, vec2(p.x, (head - p.y * float(${DEPTH}) + 0.5) / float(${COLUMNS}))).r;
 }
 void main() {
-  level = at(place);
-  age = place.y;
+  foot = step(place.y, -0.001);
+  vec2 p = vec2(place.x, max(0.0, place.y));
+  level = at(p);
+  age = p.y;
+  across = p.x;
   // Lit from the left and from the front: slopes that face the light are bright.
-  float slope = (at(place + vec2(0.008, 0.0)) - at(place - vec2(0.008, 0.0))) * 1.3;
-  float rise = (at(place - vec2(0.0, 0.008)) - at(place + vec2(0.0, 0.008))) * 0.9;
-  light = 0.78 + 0.6 * dot(normalize(vec3(-slope, 0.55, rise)), normalize(vec3(-0.6, 0.8, 0.35))) - 0.35;
-  float height = pow(level, 1.7) * 0.95;
-  gl_Position = camera * vec4((place.x - 0.5) * wide, height, -place.y * 5.2, 1.0);
+  float slope = (at(p + vec2(0.006, 0.0)) - at(p - vec2(0.006, 0.0))) * 1.6;
+  float rise = (at(p - vec2(0.0, 0.006)) - at(p + vec2(0.0, 0.006))) * 1.1;
+  light = 0.45 + 0.62 * dot(normalize(vec3(-slope, 0.55, rise)), normalize(vec3(-0.6, 0.8, 0.35)));
+  float height = mix(pow(level, 1.6) * size.y, -0.7, foot);
+  // The field widens with its distance, about as fast as perspective narrows it: it fills the stage from edge to edge.
+  gl_Position = camera * vec4((p.x - 0.5) * size.x * (1.0 + 2.5 * p.y), height, -p.y * 5.2, 1.0);
 }`;
 
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 uniform sampler2D colours;
 uniform vec3 background;
+uniform vec3 ink;
+uniform vec3 beats;      // age of the newest beat, time between two, and beats since the newest bar
+uniform float bar;       // beats in a bar
 in float level;
 in float age;
 in float light;
+in float foot;
+in float across;
 out vec4 colour;
 void main() {
-  vec3 lit = texture(colours, vec2(level * 0.97 + 0.02, 0.5)).rgb;
+  vec3 lit = texture(colours, vec2(level * 0.94 + 0.04, 0.5)).rgb;
+  bool bright = background.g > 0.5;
   // On a bright ground shade darkens only half as much, or the colours would turn to mud.
-  lit *= mix(light, 1.0, 0.5 * step(0.5, background.g));
-  colour = vec4(mix(lit, background, smoothstep(0.3, 1.0, age)), 1.0);
+  lit *= bright ? mix(light, 1.0, 0.55) : light;
+  if (beats.y > 0.0) {
+    float beat = (age - beats.x) / beats.y;
+    float whole = round(beat);
+    float wide = fwidth(beat) * 1.2 + 0.006;
+    float first = step(abs(mod(whole - beats.z + 0.5, bar) - 0.5), 0.25);
+    lit = mix(lit, ink, (1.0 - smoothstep(0.0, wide, abs(beat - whole))) * mix(0.14, 0.5, first) * (1.0 - foot));
+  }
+  // What is heard now is the bright edge of the cut; below it the field sinks into the dark.
+  lit = mix(lit, ink, 0.7 * (1.0 - smoothstep(0.0, 0.004 + fwidth(age), age)) * (1.0 - smoothstep(0.0, 0.06, foot)));
+  lit = mix(lit, background, 0.92 * smoothstep(0.0, 0.9, foot));
+  float rim = smoothstep(0.0, 0.03, across) * smoothstep(1.0, 0.97, across);
+  colour = vec4(mix(background, lit, rim * (1.0 - smoothstep(0.45, 1.0, age))), 1.0);
 }`;
 
 export class Relief {
@@ -58,12 +84,11 @@ export class Relief {
     this.gl = gl;
     this.program = this.link();
     gl.useProgram(this.program);
-    this.head = gl.getUniformLocation(this.program, "head");
-    this.camera = gl.getUniformLocation(this.program, "camera");
-    this.background = gl.getUniformLocation(this.program, "background");
-    this.wide = gl.getUniformLocation(this.program, "wide");
-    gl.uniform1i(gl.getUniformLocation(this.program, "levels"), 0);
-    gl.uniform1i(gl.getUniformLocation(this.program, "colours"), 1);
+    /** @param {string} name */
+    this.at = (name) => gl.getUniformLocation(this.program, name);
+    this.moving = { head: this.at("head"), camera: this.at("camera"), size: this.at("size"), beats: this.at("beats"), bar: this.at("bar") };
+    gl.uniform1i(this.at("levels"), 0);
+    gl.uniform1i(this.at("colours"), 1);
     this.count = this.mesh();
     this.levels = this.texture(0, gl.LINEAR);
     // A row a column: the newest replaces one row, and nothing else is uploaded.
@@ -92,13 +117,13 @@ export class Relief {
 
   mesh() {
     const { gl } = this;
-    const rows = DEPTH / 2;
+    const rows = DEPTH / 2 + 1; // one is the cut
     const places = new Float32Array((WIDTH + 1) * (rows + 1) * 2);
     let at = 0;
     for (let z = 0; z <= rows; z++) {
       for (let x = 0; x <= WIDTH; x++) {
         places[at++] = x / WIDTH;
-        places[at++] = z / rows;
+        places[at++] = (z - 1) / (rows - 1);
       }
     }
     const indices = new Uint32Array(WIDTH * rows * 6);
@@ -138,16 +163,15 @@ export class Relief {
     const bytes = palette(theme);
     gl.activeTexture(gl.TEXTURE1);
     gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, 256, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, bytes);
-    const back = [bytes[0] / 255, bytes[1] / 255, bytes[2] / 255];
-    gl.uniform3f(this.background, back[0], back[1], back[2]);
-    gl.clearColor(back[0], back[1], back[2], 1);
+    /** @param {number} i @returns {[number, number, number]} */
+    const shade = (i) => [bytes[4 * i] / 255, bytes[4 * i + 1] / 255, bytes[4 * i + 2] / 255];
+    gl.uniform3f(this.at("background"), ...shade(0));
+    gl.uniform3f(this.at("ink"), ...shade(255));
+    gl.clearColor(...shade(0), 1);
   }
 
-  /**
-   * @param {import("./spectrum.js").SpectrumRing} ring
-   * @param {number} position sample clock of what is heard
-   */
-  draw(ring, position) {
+  /** @param {Pick<import("./visualiser.js").Scene, "ring"|"position"|"now"|"sampleRate"|"beatsPerBar">} scene */
+  draw({ ring, position, now, sampleRate, beatsPerBar = 4 }) {
     const { gl, canvas } = this;
     const ratio = Math.min(2, devicePixelRatio || 1);
     const width = Math.round(canvas.clientWidth * ratio);
@@ -165,10 +189,17 @@ export class Relief {
     }
     this.stored = ring.latest;
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
-    gl.uniform1f(this.head, (position / COLUMN_SAMPLES) % COLUMNS);
+    gl.uniform1f(this.moving.head, (position / COLUMN_SAMPLES) % COLUMNS);
     const aspect = width / Math.max(1, height);
-    gl.uniform1f(this.wide, 3.4 * Math.min(2, Math.max(0.8, aspect / 1.4)));
-    gl.uniformMatrix4fv(this.camera, false, camera(aspect, Math.sin(position / 48000 / 9) * 0.14));
+    gl.uniform2f(this.moving.size, 2.15 * aspect, Math.min(1.05, 0.45 + 0.3 * aspect));
+    const deep = DEPTH * COLUMN_SAMPLES;
+    const [first, second] = beatsBetween(now, position - deep, position, sampleRate).slice(-2).reverse();
+    if (first && second) {
+      const step = (first.samplePos - second.samplePos) / deep;
+      gl.uniform3f(this.moving.beats, (position - first.samplePos) / deep, step, first.beat % beatsPerBar);
+    } else gl.uniform3f(this.moving.beats, 0, 0, 0);
+    gl.uniform1f(this.moving.bar, beatsPerBar);
+    gl.uniformMatrix4fv(this.moving.camera, false, camera(aspect, Math.sin(position / 48000 / 9) * 0.03));
     gl.drawElements(gl.TRIANGLES, this.count, gl.UNSIGNED_INT, 0);
   }
 
@@ -180,7 +211,8 @@ export class Relief {
 }
 
 /**
- * Perspective from above the listener's end of the field, swaying slowly.
+ * Perspective from above the listener's end of the field, swaying slowly. The field's near edge lies just above the lower
+ * rim of the picture and its far one at three quarters of its height, whatever the shape of the stage.
  * @param {number} aspect
  * @param {number} sway radians
  * @returns {Float32Array} column-major 4 x 4
@@ -188,12 +220,12 @@ export class Relief {
 function camera(aspect, sway) {
   const near = 0.1;
   const far = 20;
-  const f = 1.45 * Math.min(1, Math.max(0.55, aspect));
-  const pitch = 0.4;
+  const f = 1.5;
+  const pitch = 0.5;
   const [c, s] = [Math.cos(sway), Math.sin(sway)];
   const [cp, sp] = [Math.cos(pitch), Math.sin(pitch)];
-  // The eye stands 1.35 above and 1.3 before the field's near edge and looks down by `pitch`.
-  const [eyeY, eyeZ] = [1.35, 1.3];
+  // The eye stands 1.5 above and 0.9 before the field's near edge and looks down by `pitch`.
+  const [eyeY, eyeZ] = [1.5, 0.9];
   const view = [
     [c, 0, s, 0],
     [-s * -sp, cp, c * -sp, -eyeY * cp + eyeZ * sp],

@@ -59,9 +59,6 @@ export class SpectrumRing {
     this.levels = new Uint8Array(COLUMNS * ROWS);
     this.latest = -1; // number of the newest column, on the sample clock
     this.epoch = 0; // rises when what was stored is void
-    /** @type {Float32Array|null} */
-    this.edges = null;
-    this.one = new Uint8Array(ROWS);
   }
 
   reset() {
@@ -99,23 +96,6 @@ export class SpectrumRing {
     const levels = new Uint8Array((end - first) * ROWS);
     for (let c = first; c < end; c++) levels.set(this.levels.subarray((c % COLUMNS) * ROWS, (c % COLUMNS) * ROWS + ROWS), (c - first) * ROWS);
     return levels;
-  }
-
-  /**
-   * Store what an AnalyserNode hears now, for transports whose samples we never see; columns that passed since the last
-   * call get the same.
-   * @param {Float32Array} db
-   * @param {number} position sample clock
-   * @param {number} sampleRate
-   */
-  listen(db, position, sampleRate) {
-    const column = Math.floor(position / COLUMN_SAMPLES);
-    if (column === this.latest) return;
-    if (column < this.latest && this.latest - column <= 100) return; // an estimated clock may step back a little
-    const edges = (this.edges ??= rowBins(db.length, sampleRate));
-    for (let r = 0; r < ROWS; r++) this.one[r] = rowLevel(rowValue(db, edges[r], edges[r + 1]), r);
-    const from = column > this.latest && column - this.latest <= 100 ? this.latest + 1 : column;
-    for (let c = from; c <= column; c++) this.put(c, this.one);
   }
 }
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Ear } from "../src/element.js";
 import { beatsBetween, COLUMN_SAMPLES, COLUMNS, place, rowBins, rowValue, ROWS, SpectrumRing } from "../src/spectrum.js";
 
 test("rows are even in octaves and stay inside the analyser", () => {
@@ -41,11 +42,11 @@ test("a repeat marks what was drawn as stale; a jump forgets it", () => {
 
 test("an analyser's spectrum fills what passed since the last", () => {
   const ring = new SpectrumRing();
-  const db = new Float32Array(2048).fill(-30);
-  ring.listen(db, 100 * COLUMN_SAMPLES, 48000);
-  ring.listen(db, 100 * COLUMN_SAMPLES + 10, 48000);
+  const ear = new Ear({ frequencyBinCount: 2048, getFloatFrequencyData: (db) => db.fill(-30) });
+  ear.listen(ring, 100 * COLUMN_SAMPLES);
+  ear.listen(ring, 100 * COLUMN_SAMPLES + 10);
   assert.equal(ring.latest, 100);
-  ring.listen(db, 105 * COLUMN_SAMPLES, 48000);
+  ear.listen(ring, 105 * COLUMN_SAMPLES);
   for (let c = 100; c <= 105; c++) assert.ok(level(ring, c) > 0);
   assert.equal(level(ring, 106), 0);
 });

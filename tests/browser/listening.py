@@ -22,7 +22,7 @@ class Evaluating(Protocol):
     def wait_for_timeout(self, timeout: float, /) -> None: ...
 
 
-_TAP = """async ({ output: { context, analyser } }) => {
+_TAP = """async ({ output: { context, gain } }) => {
   const code = `registerProcessor("tap", class extends AudioWorkletProcessor {
     constructor() { super(); this.held = new Float32Array(12032); this.count = 0; }
     process([input]) {
@@ -36,19 +36,19 @@ _TAP = """async ({ output: { context, analyser } }) => {
   const tap = new AudioWorkletNode(context, "tap", { channelCount: 1 });
   const heard = [], whole = [];
   tap.port.onmessage = (event) => (heard.push(event.data), whole.push(event.data));
-  analyser.connect(tap).connect(context.destination);
+  gain.connect(tap).connect(context.destination);
   Object.assign(window, { heard, whole });
 }"""
 
 # Where there is no worklet, or a page's policy allows none of ours: exact as well, unless the page itself stalls.
-_SCRIPT_TAP = """({ output: { context, analyser } }) => {
+_SCRIPT_TAP = """({ output: { context, gain } }) => {
   const heard = [], whole = [];
   const tap = context.createScriptProcessor(16384, 1, 1);
   tap.onaudioprocess = ({ inputBuffer }) => {
     const block = inputBuffer.getChannelData(0).slice();
     heard.push(block), whole.push(block);
   };
-  analyser.connect(tap).connect(context.destination);
+  gain.connect(tap).connect(context.destination);
   Object.assign(window, { heard, whole, tap });
 }"""
 
@@ -154,6 +154,24 @@ def pitch(sound: NDArray[np.float32]) -> float:
     """Frequency in Hz of the strongest component."""
     spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)), 4 * RATE))
     return float(spectrum.argmax()) / 4
+
+
+def follows(page: Evaluating, prompt: str, limit_s: float = 15.0) -> None:
+    """Wait until the pitch of a prompt is heard; :func:`tap` comes first.
+
+    Raises:
+        AssertionError: it was not heard in time.
+    """
+    heard = []
+    for _ in range(round(limit_s)):
+        take(page)
+        page.wait_for_timeout(1000)
+        if len(sound := take(page)) > RATE // 4:
+            heard.append(pitch(sound))
+            # The player may read half a per cent faster or slower, towards the fill that it wants.
+            if abs(heard[-1] / pitch_of(prompt) - 1) < 0.007:
+                return
+    raise AssertionError(f"{prompt!r} has {pitch_of(prompt)} Hz; heard: {heard}")
 
 
 def steer(page: Page, prompt: str) -> None:

@@ -106,10 +106,7 @@ const nowLine = byId("now", HTMLElement);
 const nowLabel = byId("now-label", HTMLElement);
 const meta = byId("meta", HTMLElement);
 
-function togglePlay() {
-  if (player.state === "blocked" || !player.wanted) player.play();
-  else player.pause();
-}
+const togglePlay = () => player.toggle();
 playButton.addEventListener("click", togglePlay);
 
 /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -314,7 +311,7 @@ if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("pause", () => player.pause());
 }
 // A browser that held the sound back lets it out after any click or key.
-for (const name of ["pointerdown", "keydown"]) addEventListener(name, () => player.state === "blocked" && player.play());
+for (const name of ["pointerdown", "keydown"]) addEventListener(name, ({ target }) => player.state === "blocked" && !playButton.contains(/** @type {Node} */ (target)) && player.play());
 addEventListener("input", ({ target }) => target instanceof HTMLInputElement && target.type === "range" && slide(target));
 addEventListener("online", () => player.nudge());
 document.addEventListener("visibilitychange", () => !document.hidden && player.nudge());

@@ -24,8 +24,6 @@ export function mountPicture(app, tick) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   /** @type {import("../relief.js").Relief|null} */
   let relief = null;
-  /** @type {Float32Array<ArrayBuffer>|null} */
-  let heard = null;
   let position = 0;
   let drawnAt = 0;
   let cost = 0; // ms of the main thread a picture, smoothed
@@ -63,16 +61,12 @@ export function mountPicture(app, tick) {
     skipped = 0;
     drawnAt = time;
     dirty = false;
-    const { analyser } = player;
-    if (player.transport === "mp3" && analyser && moving) {
-      heard ??= new Float32Array(analyser.frequencyBinCount);
-      analyser.getFloatFrequencyData(heard);
-      ring.listen(heard, position, SAMPLE_RATE);
+    if (moving && player.output.element) {
+      player.output.element.ear.listen(ring, position);
       flatCanvas.parentElement?.classList.add("lit");
     }
     began = performance.now();
-    if (relief) relief.draw(ring, position);
-    else flat.draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE, beatsPerBar: app.beatsPerBar() });
+    (relief ?? flat).draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE, beatsPerBar: app.beatsPerBar() });
     painted.port2.postMessage(null);
   }
 
