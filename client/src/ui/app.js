@@ -41,7 +41,7 @@ const IDEAS = 8;
  * @property {() => number} beatsPerBar
  * @property {import("../visualiser.js").Marker[]} markers
  * @property {any[]} clips                 the `now` of each clip that was heard, newest first
- * @property {(change: import("../protocol.js").Steer, label: string, quiet?: boolean) => Promise<boolean>} steer
+ * @property {(change: import("../protocol.js").Steer, label: string, quiet?: boolean) => Promise<{rev: number}|null>} steer
  * @property {(update: () => void) => void} onChange   called at once, and when state, role or limits change
  * @property {() => void} changed
  */

@@ -31,7 +31,7 @@ export function makeSteering(player, markers) {
    * @param {import("../protocol.js").Steer} change
    * @param {string} label
    * @param {boolean} [quiet] no marker: a fader on its way
-   * @returns {Promise<boolean>} whether it was applied
+   * @returns {Promise<{rev: number}|null>} what was applied, if it was
    */
   async function steer(change, label, quiet = false) {
     const at = /** @type {import("../protocol.js").When} */ (new FormData(form).get("at") ?? "asap");
@@ -50,18 +50,18 @@ export function makeSteering(player, markers) {
       marker.pending = false;
       coming = { label, at: applied.audible_at, since: coming?.since ?? performance.now() };
       markers.splice(0, markers.length - KEPT_MARKERS);
-      return true;
+      return applied;
     } catch (error) {
       unmark();
       if (error.type === "superseded") {
         if (error.by === "other") say("Another listener's change came after yours", SHOWN_MS);
-        return false;
+        return null;
       }
       coming = null;
       say("");
       const wait = error.retry_after_ms ? `; try again in ${(error.retry_after_ms / 1000).toFixed(1)} s` : "";
       toast(`${error.message}${wait}`, { error: true });
-      return false;
+      return null;
     }
   }
 
