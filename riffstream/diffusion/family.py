@@ -129,6 +129,7 @@ class Family(ABC):
     beats: int | None  # beats in a clip; None where a clip has no fixed musical length
     continues: bool  # whether ``denoise`` accepts ``previous``
     text_length: int  # S of one chunk of text, start and end marks included
+    noise_limit: float | None = None  # deviations at which noise is cut (see ``NoiseStream``)
     context: int = 0  # latent columns before a clip that decide, with its own, how its beginning decodes
     low_first: bool = False  # whether the first latent row holds the lowest notes (in pictures it holds the highest)
     text_chunks: int = 1  # the most chunks that ``encode_weighted`` and ``denoise`` take

@@ -58,6 +58,7 @@ class MiniFamily(Family):
     frames = 512
     beats = 8
     context = CONTEXT
+    noise_limit = 2.0
     low_first = True
 
     def __init__(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -42,17 +44,33 @@ class NoiseStream:
 
     A clip owns its stream, so what it draws does not depend on the clips it shares a batch with; and since every draw
     moves smoothly with alpha, stochastic samplers keep a journey as continuous as deterministic ones do.
+
+    Args:
+        start, end: seeds; alpha: 0 (start) to 1 (end).
+        shape: of a draw.
+        limit: deviations at which numbers are cut, all then scaled to variance 1; None: not at all. A few steps of a
+            small network do not smooth out what lies far off, and a clip that continues another carries it on.
     """
 
-    def __init__(self, start: int, end: int, alpha: float, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, start: int, end: int, alpha: float, shape: tuple[int, ...], *, limit: float | None = None
+    ) -> None:
         self._alpha = alpha
         self._shape = shape
+        self._limit = limit
         self._start = torch.Generator().manual_seed(start)
         self._end = None if end == start or alpha == 0 else torch.Generator().manual_seed(end)
 
     def draw(self) -> Tensor:
         """The next noise, float32 on the CPU; the first is the clip's initial noise."""
-        start = torch.randn(self._shape, generator=self._start)
-        if self._end is None:
-            return start
-        return slerp(self._alpha, start, torch.randn(self._shape, generator=self._end))
+        drawn = torch.randn(self._shape, generator=self._start)
+        if self._end is not None:
+            drawn = slerp(self._alpha, drawn, torch.randn(self._shape, generator=self._end))
+        return drawn if self._limit is None else drawn.clamp(-self._limit, self._limit) / _spread(self._limit)
+
+
+def _spread(limit: float) -> float:
+    """Standard deviation of a normal variable that is cut at +-limit."""
+    beyond = math.erfc(limit / math.sqrt(2))
+    density = math.exp(-(limit**2) / 2) / math.sqrt(2 * math.pi)
+    return math.sqrt(1 - beyond - 2 * limit * density + limit**2 * beyond)

@@ -196,7 +196,7 @@ class Preparer:
             denoising = spec.denoising(default, seeded=request.seed_image is not None, seed_image=usual)
         sampler, steps = request.sampler or self.sampler, request.steps or self.steps
         schedule = build(family.schedule, sampler, steps, denoising)
-        stream = NoiseStream(spec.start.seed, spec.end.seed, spec.alpha, shape)
+        stream = NoiseStream(spec.start.seed, spec.end.seed, spec.alpha, shape, limit=family.noise_limit)
         noise = stream.draw().to(device)
         alpha, sigma = schedule.start
         x = noise if clean is None else alpha * clean + sigma * noise

@@ -79,6 +79,30 @@ def test_mixer_blends_while_one_drags(page: Page, served: Served) -> None:
     assert set(found) == {"right", "third"}
 
 
+def test_mixer_is_ahead_of_older_news(page: Page, served: Served) -> None:
+    page.get_by_role("tab", name="Mix").click()
+    kept = page.evaluate(
+        """() => {
+          const { player } = riffstream, fader = document.querySelector("#panel-mix input[type=range]");
+          fader.value = "0.11";
+          fader.dispatchEvent(new Event("input"));
+          document.activeElement?.blur();
+          const old = structuredClone(player.now);
+          old.state.prompts[0].weight = 0.87;
+          player.onMessage(old);
+          return document.querySelector("#panel-mix input[type=range]").value;
+        }"""
+    )
+    assert kept == "0.11"
+    first = page.locator("#panel-mix input[type=range]").first
+    until(lambda: min(weights(served).values()), lambda least: least < 0.2)
+    # Once it is heard, what plays is shown again, whoever changed it.
+    page.evaluate(
+        "() => riffstream.player.steer({prompts: [{text: 'left', weight: 0.6}, {text: 'right', weight: 0.4}]})"
+    )
+    expect(first).to_have_value("0.6", timeout=10_000)
+
+
 def test_pad_blends_four_prompts(page: Page, served: Served) -> None:
     page.get_by_role("tab", name="Pad").click()
     page.get_by_label("Prompt at the top left").fill("north west")

@@ -62,3 +62,15 @@ def test_stream_is_continuous_in_alpha_and_across_keyframes() -> None:
     assert torch.equal(second_draw(5, 5, 0.4), second_draw(5, 9, 0.0))
     near = (second_draw(5, 6, 0.5) - second_draw(5, 6, 0.51)).std()
     assert float(near) < 0.03
+
+
+@pytest.mark.parametrize(("limit", "most"), [(2.0, 2.085), (2.5, 2.53)])
+def test_cut_noise_has_no_outliers_and_the_same_variance(limit: float, most: float) -> None:
+    shape = (20, 64, 64)
+    plain = NoiseStream(5, 6, 0.3, shape).draw()
+    cut = NoiseStream(5, 6, 0.3, shape, limit=limit).draw()
+    assert float(plain.abs().max()) > 4
+    assert float(cut.abs().max()) == pytest.approx(most, abs=0.005)
+    assert float(cut.std()) == pytest.approx(1, abs=0.01)
+    inside = plain.abs() < limit
+    assert float((cut - plain)[inside].abs().max()) < 0.09, "the rest is only scaled"
