@@ -83,13 +83,12 @@ def test_mixer_is_ahead_of_older_news(page: Page, served: Served) -> None:
     page.get_by_role("tab", name="Mix").click()
     kept = page.evaluate(
         """() => {
-          const { player } = riffstream, fader = document.querySelector("#panel-mix input[type=range]");
+          const { app } = riffstream, fader = document.querySelector("#panel-mix input[type=range]");
           fader.value = "0.11";
           fader.dispatchEvent(new Event("input"));
           document.activeElement?.blur();
-          const old = structuredClone(player.now);
-          old.state.prompts[0].weight = 0.87;
-          player.onMessage(old);
+          app.heard().state.prompts[0].weight = 0.87;
+          app.changed();
           return document.querySelector("#panel-mix input[type=range]").value;
         }"""
     )

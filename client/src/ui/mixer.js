@@ -44,7 +44,7 @@ export function mountMixer(app, panel) {
     asking -= 1;
     if (applied) [rev, until] = [applied.rev, performance.now() + HEARD_MS];
   }, () => steerEveryMs(player));
-  const ahead = () => held || moved || asking > 0 || ((player.now?.rev ?? 0) < rev && performance.now() < until);
+  const ahead = () => held || moved || asking > 0 || ((app.heard()?.rev ?? 0) < rev && performance.now() < until);
   const changed = () => {
     moved = true;
     show();
