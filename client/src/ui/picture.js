@@ -6,7 +6,7 @@ import { Visualiser2D } from "../visualiser.js";
 import { byId, toast } from "./dom.js";
 
 /** Share of the main thread that pictures may take; beyond it every second, third or fourth one is drawn. */
-const BUDGET = 0.08;
+const BUDGET = 0.07;
 /** A screen of 120 Hz or more shows every other picture twice; nobody sees the difference. */
 const LEAST_MS = 15;
 
