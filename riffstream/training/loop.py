@@ -163,8 +163,8 @@ class Muon(torch.optim.Optimizer):
 def _orthogonalise(x: Tensor, steps: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices to x [n, rows, columns], roughly: singular values land in 0.7 to 1.2."""
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    if x.device.type == "cuda":
-        x = x.bfloat16()
+    if preferred_dtype(x.device) != torch.float32:
+        x = x.bfloat16()  # where it is fast: the iteration forgives it, as its authors found
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)

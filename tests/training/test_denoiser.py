@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -121,3 +122,31 @@ def test_helper_adds_its_gradient(data: LatentSet) -> None:
     finally:
         helper.close()
         helper.close()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
+def test_compiled_training_takes_the_same_steps(
+    data: LatentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, with_backend = [], torch.nn.Module.compile
+
+    def traced(block: torch.nn.Module, **options: Any) -> None:  # the graphs, without the C++ compiler's minute
+        compiled.append(block)
+        with_backend(block, backend="eager", **options)
+
+    plain = train_denoiser(data, tmp_path / "plain", PRESET, minutes=10, max_steps=3, device=CPU)
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    quick = train_denoiser(data, tmp_path / "quick", PRESET, minutes=10, max_steps=3, device=CPU, compiled=True)
+    assert len(compiled) == PRESET.config.layers
+    assert quick["held_out"] == pytest.approx(plain["held_out"], rel=1e-3)
+
+
+def test_batches_for_compiled_code_have_one_shape(data: LatentSet) -> None:
+    rows = data.rows(held_out=False)
+    loose = draw(data, rows, 4, 5, CPU)
+    batches = [draw(data, rows, 4, seed, CPU, one_shape=True) for seed in range(5, 12)]
+    assert {tuple(batch.tokens.shape) for batch in batches} == {(4, 32, 16)}
+    assert all(batch.triple is not None for batch in batches)
+    assert torch.equal(loose.noise, batches[0].noise)
+    assert torch.equal(loose.tokens, batches[0].tokens[:, : loose.tokens.shape[1]])
+    torch.testing.assert_close(flow_loss(tiny(), loose, 24), flow_loss(tiny(), batches[0], 24))
