@@ -93,7 +93,7 @@ def test_columns_are_independent_to_the_last_bit(spectra):
     _, mel = spectra
     inverter = MelInverter(MINI)
     whole = inverter(mel)
-    for size in (1, 3, 17):
+    for size in range(1, 41):  # a matrix library picks its kernel by the number of columns
         assert torch.equal(inverter(mel[..., :size]), whole[..., :size]), f"{size} frames at a time"
 
 

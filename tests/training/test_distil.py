@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from riffstream.diffusion.mini_codec import Codec, CodecConfig
 from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.training import loop
 from riffstream.training.denoiser import PRESETS, draw, train_denoiser
 from riffstream.training.distil import distil, guided_velocity, teacher_target
 from riffstream.training.latents import LatentSet
@@ -36,7 +38,10 @@ def random_denoiser() -> Denoiser:
     return model
 
 
-def test_guidance_one_is_the_plain_prediction(tmp_path: Path) -> None:
+def test_guidance_one_is_the_plain_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        loop, "preferred_dtype", lambda device: torch.float32
+    )  # bfloat16 rounds a hundred times coarser
     data = make_data(tmp_path)
     model = random_denoiser()
     batch = draw(data, data.rows(held_out=False), 3, 1, CPU)
