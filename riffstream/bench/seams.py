@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="measure songs of a corpus in place of the stream")
     parser.add_argument("--model", default="mini", help="a model with a beat: mini or a checkpoint folder")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the noise (1)")
+    parser.add_argument(
+        "--drift", type=int, metavar="N", help="clips from one noise seed to the next (the model's own)"
+    )
     parser.add_argument("--json", action="store_true", help="JSON in place of tables")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -62,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     for prompt in args.prompt or PROMPTS:
         if not args.quiet:
             print(f"seams: {prompt} ...", file=sys.stderr, flush=True)
-        rows.append({"prompt": prompt, **_measure(renderer, prompt, args.clips, args.seed)})
+        rows.append({"prompt": prompt, **_measure(renderer, prompt, args.clips, args.seed, args.drift)})
     results = {"environment": environment(("torch", "numpy")), "clips": args.clips, "prompts": rows}
     print(to_json(results) if args.json else _page(results))
     return 0
@@ -111,7 +114,7 @@ def _style(corpus: Any, style: str, clips: int) -> seams.SeamReport | None:
     return seams.compare(np.array(at_joins), np.array(inside)) if min(len(at_joins), len(inside)) >= 3 else None
 
 
-def _measure(renderer: Any, prompt: str, clips: int, seed: int) -> dict[str, Any]:
+def _measure(renderer: Any, prompt: str, clips: int, seed: int, pace: int | None) -> dict[str, Any]:
     from riffstream.config import StationConfig, Timeline
     from riffstream.diffusion.journey import Journey
     from riffstream.station.offline import run as play
@@ -120,7 +123,7 @@ def _measure(renderer: Any, prompt: str, clips: int, seed: int) -> dict[str, Any
     renderer.forget("render")
     info = renderer.info
     clip = info.hop * info.frames
-    score = Score.of(StationConfig(), info, Journey.single(prompt, seed=seed))
+    score = Score.of(StationConfig(), info, Journey.single(prompt, seed=seed, drift=pace))
     settings = Timeline(loudness_lufs=None, ahead_s=1.0)
     pcm = np.concatenate(list(play(score, renderer, round(clip * clips), settings)))
     joins = [round(clip * n) for n in range(1, clips)]
