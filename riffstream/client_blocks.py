@@ -56,10 +56,15 @@ def socket_url(url: str, station: str = "main") -> str:
     Raises:
         ParameterError: not an http, https, ws or wss address.
     """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
-    if scheme is None or not parts.netloc:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+        complete = scheme is not None and bool(parts.hostname) and parts.port != 0  # .port raises where it is none
+    except ValueError:
+        complete = False
+    if not complete:
         raise ParameterError("url", url, "an address like http://localhost:8080 or ws://localhost:8080/ws/main")
+    assert scheme is not None
     path = parts.path.rstrip("/")
     if path.startswith("/embed/"):
         path = "/ws/" + path.removeprefix("/embed/")

@@ -1,19 +1,23 @@
-"""Listen to a station from the terminal: play it, record it, steer it."""
+"""Listen to a station from the terminal: play it, record it, steer it. Ctrl-C ends a recording in good order."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from riffstream.errors import ParameterError
+from riffstream.errors import ParameterError, RiffstreamError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,15 +42,22 @@ _PLAYERS = {
 }
 
 
+LONGEST_S = 30 * 24 * 3600.0
+
+
 class _Sink(Protocol):
     def write(self, block: NDArray[Any], /) -> object: ...
+
+
+class _PlayerLeftError(Exception):
+    """Whoever listens closed the player."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("url", metavar="URL", help="any address of the server, such as http://localhost:8080")
     parser.add_argument("-o", "--output", metavar="FILE", help="record to .wav, .flac, .ogg or .mp3; - is stdout")
-    parser.add_argument("--seconds", type=float, metavar="N", help="stop after so much audio (default: never)")
+    parser.add_argument("--seconds", type=float, metavar="N", help="stop after so much audio (default: at Ctrl-C)")
     parser.add_argument(
         "--steer", action="append", default=[], metavar="P", help="steer to this prompt; repeat it for several in turn"
     )
@@ -58,19 +69,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Listen until done. Raises RiffstreamError on bad input or a lost server."""
-    if args.seconds is not None and not args.seconds > 0:
-        raise ParameterError("--seconds", args.seconds, "more than 0")
+    """Listen until done, or until SIGINT or SIGTERM. Raises RiffstreamError on bad input or a lost server."""
+    if args.seconds is not None and not (math.isfinite(args.seconds) and 0 < args.seconds <= LONGEST_S):
+        raise ParameterError("--seconds", args.seconds, f"more than 0, up to {LONGEST_S:.12g}")
+    if not all(prompt.strip() for prompt in args.steer):
+        raise ParameterError("--steer", "", "a prompt")
     if args.json and args.output == "-":
         raise ParameterError("--json", True, "not together with -o -, both write to stdout")
-    report = asyncio.run(_listen(args))
+    report, ended_by = asyncio.run(_listen(args))
     if args.json:
         print(json.dumps(report))
-    return 0
+    return 0 if ended_by is None else 128 + ended_by
 
 
 class _Pipe:
-    """A player, or standard output, as a sink of float32 samples."""
+    """Standard output as a sink of float32 samples."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -80,6 +93,33 @@ class _Pipe:
         self._stream.flush()
 
 
+class _Player:
+    """A program that plays, as a sink of float32 samples."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._name = Path(command[0]).name
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        assert self._process.stdin is not None
+        self._pipe = _Pipe(self._process.stdin)
+
+    def write(self, block: NDArray[Any]) -> None:
+        """Raises _PlayerLeftError where it was closed, RiffstreamError where it failed."""
+        try:
+            self._pipe.write(block)
+        except BrokenPipeError:
+            code = self._process.wait()
+            if code == 0:
+                raise _PlayerLeftError from None
+            raise RiffstreamError(f"{self._name} cannot play here: it ended with code {code}; -o records") from None
+
+    def close(self) -> None:
+        """Let it play what it has."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+
 def _sink(args: argparse.Namespace, stack: ExitStack) -> _Sink:
     from riffstream.audio.writing import AudioFileWriter
 
@@ -87,15 +127,20 @@ def _sink(args: argparse.Namespace, stack: ExitStack) -> _Sink:
         return _Pipe(sys.stdout.buffer)
     if args.output is not None:
         tags = {"title": ", ".join(args.steer)} if args.steer else {}
-        return stack.enter_context(AudioFileWriter(Path(args.output), 48_000, 2, tags))
+        file = AudioFileWriter(Path(args.output), 48_000, 2, tags)
+        # Whatever ends the recording, what was heard until then cannot be heard again: it is kept.
+        stack.callback(lambda: file.close() if file.n_samples else file.discard())
+        return file
     for name, arguments in _PLAYERS.items():
         if path := shutil.which(name):
-            process = stack.enter_context(subprocess.Popen([path, *arguments.split()], stdin=subprocess.PIPE))
-            return _Pipe(process.stdin)
+            player = _Player([path, *arguments.split()])
+            stack.callback(player.close)
+            return player
     raise ParameterError("-o", None, f"a file, or install a player ({', '.join(_PLAYERS)}) to hear it")
 
 
-async def _listen(args: argparse.Namespace) -> dict[str, Any]:
+async def _listen(args: argparse.Namespace) -> tuple[dict[str, Any], int | None]:
+    """The report, and the signal that ended it."""
     from tqdm import tqdm
 
     from riffstream.audio.writing import file_format
@@ -103,6 +148,7 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
 
     if args.output not in (None, "-"):
         file_format(args.output)
+    wanted = None if args.seconds is None else round(args.seconds * 48_000)
     radio = connect(
         args.url,
         station=args.station,
@@ -113,30 +159,38 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         async with radio:
             sink = _sink(args, stack)
+            signals = stack.enter_context(_ending(radio))
             steered: list[dict[str, Any]] = []
             steering = asyncio.create_task(_steer(radio, args.steer, steered))
             bar = stack.enter_context(
                 tqdm(total=args.seconds, unit="s", desc=_title(radio), disable=args.quiet or None, bar_format=_BAR)
             )
             samples = gaps = 0
+            left = False
             async for block in radio:
-                data = block.samples
-                if args.seconds is not None:
-                    data = data[: round(args.seconds * 48_000) - samples]
-                await asyncio.to_thread(sink.write, data)
+                data = block.samples if wanted is None else block.samples[: wanted - samples]
+                try:
+                    await asyncio.to_thread(sink.write, data)
+                except _PlayerLeftError:
+                    left = True
+                    break
                 samples += len(data)
                 gaps += block.discontinuity
                 bar.set_description(_title(radio), refresh=False)
                 bar.update(len(data) / 48_000)
                 if steering.done() and steering.exception() is not None:
                     break
-                if args.seconds is not None and samples >= round(args.seconds * 48_000):
+                if samples == wanted:
                     break
-            if steering.done():
+            ended_by = signals[0] if signals else None
+            if steering.done() and ended_by is None:
                 steering.result()
             else:
                 steering.cancel()
-            return {
+                await asyncio.gather(steering, return_exceptions=True)
+            if wanted is not None and samples < wanted and ended_by is None and not left:
+                raise RiffstreamError(f"{radio.url} ended after {samples / 48_000:.1f} of {args.seconds:g} s")
+            report = {
                 "url": radio.url,
                 "output": args.output,
                 "seconds": round(samples / 48_000, 3),
@@ -146,6 +200,35 @@ async def _listen(args: argparse.Namespace) -> dict[str, Any]:
                 "prompts": [part.text for part in radio.state.prompts],
                 "steered": steered,
             }
+            return report, ended_by
+
+
+@contextlib.contextmanager
+def _ending(radio: Radio) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM end the stream as if the station had; the list then holds the signal's number. A second one
+    ends the process as ever."""
+    loop = asyncio.get_running_loop()
+    came: list[int] = []
+    leaving: list[asyncio.Task[None]] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def end(number: int) -> None:
+        came.append(number)
+        leaving.append(loop.create_task(radio.close()))
+        restore()
+
+    def restore() -> None:
+        for number in numbers:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+
+    for number in numbers:
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, end, int(number))
+    try:
+        yield came
+    finally:
+        restore()
 
 
 _BAR = "{desc}  {n:.1f} s {bar}"
