@@ -8,6 +8,7 @@ from riffstream.config_rules import Checked, ruled
 from riffstream.diffusion.journey import Journey, Keyframe, PromptPart
 from riffstream.diffusion.ranges import check
 from riffstream.errors import ParameterError
+from riffstream.protocol import PROMPT_CHARS, ProtocolError, clean_text
 
 __all__ = ["Access", "Encoders", "Generator", "Limits", "Log", "Server", "StationConfig", "Timeline"]
 
@@ -193,14 +194,28 @@ class Log(Checked):
     format: str = ruled("text", choices=("text", "json"))
 
 
+TITLE_CHARS, DESCRIPTION_CHARS = 120, 1000
+
+
+def _text(field: str, text: str, most: int, least: int = 0) -> str:
+    """A text that everybody is shown, cleaned as those are that come over the socket."""
+    try:
+        clean = clean_text(text, limit=most, field=field)
+    except ProtocolError:
+        clean = None
+    if clean is None or len(clean) < least:
+        raise ParameterError(field, text, f"{least} to {most} characters")
+    return clean
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationConfig(Checked):
     """``[stations.NAME]``: one stream and what it plays by itself.
 
     Attributes:
-        title, description: for players.
+        title, description: for players; up to 120 and 1,000 characters.
         journey: ``wander`` (a seeded walk over moods), or a journey file (TOML or JSON) beside the config.
-        prompts: visited in turn, in place of ``journey``.
+        prompts: visited in turn, in place of ``journey``; 1 to 300 characters each.
         stay, travel: clips at each prompt, and on the way to the next.
         seed: of the noise (and of ``wander``).
         negative, denoising, guidance, seed_image: for every keyframe of ``prompts``.
@@ -229,6 +244,13 @@ class StationConfig(Checked):
     steer: bool = True
     save_log: str = ""
 
+    def __post_init__(self) -> None:
+        super(StationConfig, self).__post_init__()  # slots=True makes a new class; bare super() has the old
+        prompts = [_text(f"prompts[{n}]", text, PROMPT_CHARS, 1) for n, text in enumerate(self.prompts)]
+        object.__setattr__(self, "prompts", tuple(prompts))
+        for name, most in (("title", TITLE_CHARS), ("description", DESCRIPTION_CHARS), ("negative", PROMPT_CHARS)):
+            object.__setattr__(self, name, _text(name, getattr(self, name), most))
+
     def plan(self) -> Journey:
         """The default journey. Raises ParameterError or MediaError."""
         if self.prompts:
@@ -244,4 +266,9 @@ class StationConfig(Checked):
             return Journey.visit(self.prompts, self.stay, self.travel, seed=keyframe.seed, **rest)
         if self.journey == "wander":
             return Journey.wander(self.seed)
-        return Journey.from_file(self.journey)
+        journey = Journey.from_file(self.journey)
+        for number, stop in enumerate(journey.stops):
+            for part in stop.keyframe.prompts:  # listeners are told: what no message may hold, no station may play
+                _text(f"keyframe[{number}].prompt", part.text, PROMPT_CHARS, 1)
+            _text(f"keyframe[{number}].negative", stop.keyframe.negative, PROMPT_CHARS)
+        return journey

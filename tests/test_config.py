@@ -57,6 +57,9 @@ def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
         ("[timeline]\nahead_s = nan", "timeline.ahead_s", "1 to 120 s"),
         ("[stations.'Bad Name']\n", "station", "1 to 40 of"),
         ("[stations.main]\nbpm = 10", "stations.main.bpm", "40 to 240"),
+        ("[stations.main]\nprompts = ['a', ' ']", r"stations.main.prompts\[1\]", "1 to 300 characters"),
+        (f"[stations.main]\nprompts = ['{'x' * 301}']", r"stations.main.prompts\[0\]", "1 to 300 characters"),
+        (f"[stations.main]\ntitle = '{'x' * 121}'", "stations.main.title", "0 to 120 characters"),
         ("stations = 1", "stations", "one or more tables"),
         ("[stations]\n", "stations", "one or more tables"),
         ("server = 1", "server", "a table"),
@@ -122,6 +125,18 @@ def test_journey_files_are_relative_to_the_configuration(tmp_path: Path) -> None
     path = write(tmp_path, '[stations.main]\njourney = "tour.toml"')
     station = load_config(path, environment={}).stations["main"]
     assert station.plan().clip(0).prompts[0].text == "calm"
+
+
+def test_texts_of_a_station_are_cleaned_as_those_of_a_listener_are() -> None:
+    station = StationConfig(title=" My\r\nradio\x07 ", prompts=(" cafe\u0301\u0000 ",), negative="\tdrums\n")
+    assert (station.title, station.prompts, station.negative) == ("My radio", ("caf\u00e9",), "drums")
+
+
+@pytest.mark.parametrize("prompt", ["", "x" * 301])
+def test_a_journey_that_no_message_could_tell_of_is_refused(tmp_path: Path, prompt: str) -> None:
+    (tmp_path / "tour.toml").write_text(f'[[keyframe]]\nprompt = "calm"\n[[keyframe]]\nprompt = "{prompt}"\n')
+    with pytest.raises(ParameterError, match=r"keyframe\[1\]\.prompt is .*; allowed: 1 to 300 characters"):
+        StationConfig(journey=str(tmp_path / "tour.toml")).plan()
 
 
 def test_prompts_are_visited_in_turn() -> None:
