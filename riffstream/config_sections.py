@@ -194,7 +194,7 @@ class Log(Checked):
     format: str = ruled("text", choices=("text", "json"))
 
 
-TITLE_CHARS, DESCRIPTION_CHARS = 120, 1000
+TITLE_CHARS, DESCRIPTION_CHARS, SEED_IMAGE_CHARS = 120, 1000, 200
 
 
 def _text(field: str, text: str, most: int, least: int = 0) -> str:
@@ -250,6 +250,9 @@ class StationConfig(Checked):
         object.__setattr__(self, "prompts", tuple(prompts))
         for name, most in (("title", TITLE_CHARS), ("description", DESCRIPTION_CHARS), ("negative", PROMPT_CHARS)):
             object.__setattr__(self, name, _text(name, getattr(self, name), most))
+        image = self.seed_image
+        if image is not None and not (1 <= len(image) <= SEED_IMAGE_CHARS and image.isprintable()):
+            raise ParameterError("seed_image", image, f"a name of 1 to {SEED_IMAGE_CHARS} characters")
 
     def plan(self) -> Journey:
         """The default journey. Raises ParameterError or MediaError."""

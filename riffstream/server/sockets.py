@@ -90,9 +90,8 @@ class _Connection:
             return
         codec = next((CODECS[name] for name in hello.codecs if name in CODECS), None)
         if hello.codecs and codec is None:
-            error = protocol.ProtocolError(
-                "bad_request", f"codecs: none of {', '.join(hello.codecs)[:80]} is known; allowed: {', '.join(CODECS)}"
-            )
+            text = f"codecs: none of {', '.join(hello.codecs)[:80]} is known; allowed: {', '.join(CODECS)}"
+            error = protocol.ProtocolError("bad_request", text, field="codecs")
             await self._refuse(error)
             return
         if codec is not None and self.room.full:

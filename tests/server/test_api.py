@@ -60,17 +60,22 @@ async def test_stations_are_created_played_and_deleted(live: Running) -> None:
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        (b"{", "JSON"),
-        (b"[]", "name"),
+        (b"{", "the body is no JSON"),
+        (b"\xff\xfe", "the body is no JSON"),
+        (b"", "the body is no JSON"),
+        (b"[]", "the body is []"),
         (b"{}", "name"),
-        (b'{"id": 5}', "name"),
+        (b'{"id": 5}', "id is 5"),
+        (b'{"id": "x", "prompts": [""]}', "stations.x.prompts[0] is ''"),
         (b'{"id": "UPPER"}', "a-z"),
         (b'{"id": "../x"}', "a-z"),
         (b'{"id": "x", "journey": "/etc/passwd"}', "journey"),
         (b'{"id": "x", "save_log": "/tmp/x"}', "save_log"),
         (b'{"id": "x", "promts": ["a"]}', "prompts"),
         (b'{"id": "x", "bpm": 9000}', "bpm"),
-        (b"[" * 5000, ""),
+        (b'{"id": "x", "seed_image": "\\ud800"}', "seed_image is"),
+        (b"[" * 5000, "the body is no JSON"),
+        (b'{"id": "x", "seed": ' + b"1" * 5000 + b"}", "the body is no JSON"),
     ],
 )
 async def test_a_station_that_cannot_be_is_explained(live: Running, body: bytes, word: str) -> None:
@@ -78,9 +83,18 @@ async def test_a_station_that_cannot_be_is_explained(live: Running, body: bytes,
         assert response.status == 400
         answer = await response.json()
     assert answer["code"] == "bad_request"
-    assert word in answer["message"] or word == "JSON"
+    assert word in answer["message"]
     assert "\n" not in answer["message"]
     assert list(live.hub.stations) == ["main"]
+
+
+async def test_json_in_an_encoding_that_nobody_knows_is_read_as_json(live: Running) -> None:
+    headers = {"Content-Type": "application/json; charset=nosuch"}
+    async with (
+        ClientSession() as session,
+        session.post(f"{live.url}/api/stations", data=b'{"id": "x"}', headers=headers) as response,
+    ):
+        assert response.status == 201
 
 
 async def test_too_many_stations_are_503() -> None:

@@ -80,6 +80,12 @@ def samples(frames: list[protocol.AudioFrame]) -> np.ndarray[Any, Any]:
     return np.concatenate([np.frombuffer(frame.payload, "<i2").reshape(-1, 2) for frame in frames])
 
 
+async def test_a_codec_that_nobody_knows_is_named_with_its_field(live: Running) -> None:
+    async with open_socket(live.ws()) as socket:
+        await socket.send(json.dumps(HELLO | {"codecs": ["flac"]}))
+        assert json.loads(await socket.recv())["field"] == "codecs"
+
+
 async def test_welcome_tells_everything_a_player_needs(live: Running) -> None:
     async with joined(live) as client:
         welcome = await client.message("welcome")
