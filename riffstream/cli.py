@@ -49,7 +49,8 @@ def _overview() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"riffstream {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest.required = False  # or a missing COMMAND is reported together with it
     return parser
 
 
@@ -80,6 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        if error.filename is None:
+            raise
+        # A path that the user chose, in a place where no better message was made of it.
+        print(f"riffstream {chosen.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         # The reader of our output left (``riffstream seeds | head``); keep the interpreter from reporting it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -82,6 +83,21 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
     assert "--help" in err
+
+
+@pytest.mark.parametrize(("arguments", "word"), [([], "COMMAND"), (["bench"], "NAME"), (["train"], "STAGE")])
+def test_only_what_is_missing_is_asked_for(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = shell(capsys, *arguments)
+    assert code == 2
+    assert f"the following arguments are required: {word} (see" in err
+
+
+def test_a_path_that_cannot_be_is_one_line_and_exit_code_2(
+    pretend: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pretend.run = lambda args: (tmp_path / "missing" / "x").write_text("")  # type: ignore[attr-defined]
+    expected = f"riffstream pretend: {tmp_path / 'missing' / 'x'}: No such file or directory\n"
+    assert shell(capsys, "pretend") == (2, "", expected)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ def spectrogram_of(path: Path, options: ImageOptions) -> Image:
     from riffstream.audio.files import audio_info, read_audio
 
     info = audio_info(path)
-    rate = options.sample_rate or info.sample_rate
+    rate = info.sample_rate if options.sample_rate is None else options.sample_rate
     if options.sample_rate is None and rate < 2 * options.max_frequency:
         rate = 44_100  # the mel range reaches beyond what the file's own rate can hold
     params = options.params(rate)  # a bad parameter is named before the file is decoded

@@ -79,24 +79,28 @@ def run(args: argparse.Namespace) -> int:
     if args.replay:
         return _replay(args)
     n_samples = _length(30.0 if args.seconds is None else args.seconds)
-    settings = Timeline(loudness_lufs=args.lufs, ahead_s=1.0)
+    try:
+        settings = Timeline(loudness_lufs=args.lufs, ahead_s=1.0)
+    except ParameterError as error:
+        raise ParameterError("lufs", error.value, error.allowed) from None
     _journey(args, Info(model="check"), n_samples)
     station = StationConfig(bpm=args.bpm, key=args.key, beats_per_bar=args.beats_per_bar)
     steps = None if args.steps is None else check("steps", args.steps)
     began = time.monotonic()
-    renderer = _renderer(args)
-    from riffstream.station.offline import run as play
-    from riffstream.station.score import Score
-    from riffstream.station.steering_log import SteeringLog
+    with AudioFileWriter(args.output, SAMPLE_RATE, 2) as file:  # where it cannot be written is known at once
+        renderer = _renderer(args)
+        from riffstream.station.offline import run as play
+        from riffstream.station.score import Score
+        from riffstream.station.steering_log import SteeringLog
 
-    journey = _journey(args, renderer.info, n_samples)
-    log = SteeringLog("render", args.save_log or None)
-    score = Score.of(station, renderer.info, journey)
-    tags = {"title": " → ".join(args.prompt) or journey.name or "riffstream", "artist": "riffstream"}
-    if args.bpm:
-        tags["bpm"] = f"{args.bpm:g}"
-    blocks = play(score, renderer, n_samples, settings, log=log, model=args.model, steps=steps)
-    _write(args, blocks, n_samples, tags, renderer.info, began)
+        journey = _journey(args, renderer.info, n_samples)
+        log = SteeringLog("render", args.save_log or None)
+        score = Score.of(station, renderer.info, journey)
+        file.tags = {"title": " → ".join(args.prompt) or journey.name or "riffstream", "artist": "riffstream"}
+        if args.bpm:
+            file.tags["bpm"] = f"{args.bpm:g}"
+        blocks = play(score, renderer, n_samples, settings, log=log, model=args.model, steps=steps)
+        _write(args, file, blocks, n_samples, renderer.info, began)
     log.close(n_samples)
     return 0
 
@@ -171,17 +175,18 @@ def _replay(args: argparse.Namespace) -> int:
     if args.model == "mini":
         args.model = header.get("model") or "mini"
     began = time.monotonic()
-    renderer = _renderer(args)
     tags = {"title": f"riffstream {header.get('station', '')}".strip(), "artist": "riffstream"}
-    _write(args, replay(args.replay, renderer, n_samples), n_samples, tags, renderer.info, began)
+    with AudioFileWriter(args.output, SAMPLE_RATE, 2, tags) as file:
+        renderer = _renderer(args)
+        _write(args, file, replay(args.replay, renderer, n_samples), n_samples, renderer.info, began)
     return 0
 
 
 def _write(
     args: argparse.Namespace,
+    file: AudioFileWriter,
     blocks: Iterator[Pcm],
     n_samples: int | None,
-    tags: dict[str, str],
     info: Info,
     began: float,
 ) -> None:
@@ -192,14 +197,12 @@ def _write(
     rendering = time.monotonic()
     written = 0
     form = "{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed} elapsed, {remaining} left]"
-    with (
-        AudioFileWriter(args.output, SAMPLE_RATE, 2, tags) as file,
-        tqdm(total=total, disable=args.quiet or None, desc="rendering", bar_format=form if total else None) as bar,
-    ):
+    with tqdm(total=total, disable=args.quiet or None, desc="rendering", bar_format=form if total else None) as bar:
         for block in blocks:
             file.write(block)
             written += len(block)
             bar.update(len(block) / SAMPLE_RATE)
+    file.close()
     now = time.monotonic()
     seconds = written / SAMPLE_RATE
     report: dict[str, Any] = {

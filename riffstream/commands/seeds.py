@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     library = SeedLibrary(args.folder or SEEDS_FOLDER)
     found: list[tuple[SeedEntry, float | None]]
     if args.action == "export":
+        if not args.text:
+            raise ParameterError("text", args.text, "the name of a seed, as 'riffstream seeds list' shows it")
         path = args.out or Path(f"{args.text}.png")
         _export(library, args.text, path)
         if args.json:

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     listing = "; ".join(f"{name}: {text}" for name, (_, text) in STAGES.items())
     parser.add_argument("stage", choices=STAGES, metavar="STAGE", help=listing)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     parser.set_defaults(parser_class=type(parser))
 
 

@@ -138,3 +138,9 @@ def test_the_installed_program_does_the_same(song: Path, tmp_path: Path) -> None
     command = [sys.executable, "-m", "riffstream", "audio-to-image", "--audio", str(song), "--image", "a.png"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "Wrote a.png\n", "")
+
+
+def test_a_sample_rate_of_nothing_is_no_default(run: Run, song: Path, tmp_path: Path) -> None:
+    code, _, err = run("audio-to-image", "--audio", song, "--image", tmp_path / "x.png", "--sample-rate", 0)
+    assert code == 2
+    assert "sample_rate is 0" in err

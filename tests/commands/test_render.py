@@ -57,6 +57,18 @@ def test_prompts_are_visited_in_turn_to_the_end(tmp_path: Path) -> None:
     assert set(heard) == {"one", "two", "three"}
 
 
+@pytest.mark.parametrize("what", [("--prompt", "a"), ("--replay", "{log}")])
+def test_a_file_that_cannot_be_written_is_known_before_the_model_loads(
+    tmp_path: Path, what: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.jsonl"
+    assert render("--prompt", "a", "--seconds", 1, "-o", tmp_path / "1.wav", "--save-log", log) == 0
+    monkeypatch.setattr("riffstream.commands.render._renderer", lambda args: pytest.fail("the model was loaded"))
+    option, value = what
+    assert render(option, value.format(log=log), "-o", tmp_path / "missing" / "x.wav") == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
 def test_a_journey_file_is_followed(tmp_path: Path) -> None:
     journey = tmp_path / "j.toml"
     journey.write_text('name = "Tour"\n[[keyframe]]\nprompt = "calm"\nbpm = 90\n')
@@ -85,7 +97,7 @@ def test_the_summary_is_json_where_asked(tmp_path: Path, capsys: pytest.CaptureF
         (["--guidance", "99"], "guidance is 99.0; allowed: 0 to 30"),
         (["--seed", "-1"], "seed is -1"),
         (["--steps", "0"], "steps is 0"),
-        (["--lufs", "0"], "loudness_lufs is 0.0"),
+        (["--lufs", "0"], "render: lufs is 0.0; allowed: -40 to -8 LUFS"),
         (["--prompt", " "], "prompt is ''"),
         (["--journey", "missing.toml"], "nothing together with --journey"),
         (["--replay", "missing.jsonl"], "missing.jsonl"),

@@ -87,6 +87,9 @@ def test_command_lists_and_exports(library: SeedLibrary, tmp_path: Path, capsys:
         assert main(["seeds", "export", "waltz", "-o", str(target), "--quiet", *where]) == 0
         assert target.stat().st_size > 50
     assert main(["seeds", "export", "waltz", "-o", "a.txt", *where]) == 2
+    assert main(["seeds", "export", *where]) == 2
+    assert "text is ''" in capsys.readouterr().err
+    assert main(["seeds", "export", "waltz", "-o", str(tmp_path / "missing" / "a.png"), *where]) == 2
     assert main(["seeds", "export", "vals", *where]) == 2
     assert "waltz" in capsys.readouterr().err
 
