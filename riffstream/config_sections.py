@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from riffstream.config_rules import Checked, ruled
 from riffstream.diffusion.journey import Journey, Keyframe, PromptPart
@@ -22,7 +24,7 @@ class Server(Checked):
         port: 0 picks a free one.
         public_url: how listeners reach it, for playlists (``https://radio.example``); "": from the request.
         allowed_origins: web origins that may steer besides the server's own; ``"*"``: any.
-        trusted_proxies: addresses whose ``X-Forwarded-For`` is believed.
+        trusted_proxies: addresses and networks (``10.0.0.0/8``) whose ``X-Forwarded-For`` is believed.
         drain_s: on SIGTERM, how long listeners are given to leave.
         hls: serve HLS.
         state_dir: folder in which uploaded seed images are kept from run to run; "": in a temporary one, for this run.
@@ -36,6 +38,31 @@ class Server(Checked):
     drain_s: float = ruled(5.0, 0, 600, unit="s")
     hls: bool = True
     state_dir: str = ""
+
+    def __post_init__(self) -> None:
+        super(Server, self).__post_init__()  # slots=True makes a new class; bare super() has the old
+        if self.public_url and _origin(self.public_url) is None:
+            raise ParameterError("public_url", self.public_url, "an address like https://radio.example")
+        for given in self.allowed_origins:
+            if given not in ("*", "null") and _origin(given) != given.rstrip("/").lower():
+                raise ParameterError("allowed_origins", given, "origins like https://radio.example, without a path")
+        for given in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(given, strict=False)
+            except ValueError:
+                allowed = "addresses and networks, such as 127.0.0.1 and 10.0.0.0/8"
+                raise ParameterError("trusted_proxies", given, allowed) from None
+
+
+def _origin(url: str) -> str | None:
+    """Scheme, host and port of an http or https address; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or " " in url:
+            return None  # .port raises where it is none
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-__all__ = ["Access", "Role", "authorization_token", "is_public_address"]
+__all__ = ["Access", "Proxies", "Role", "authorization_token", "is_public_address"]
 
 
 class Role(StrEnum):
@@ -59,6 +59,26 @@ def is_public_address(host: str) -> bool:
         return not ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() != "localhost" and not host.lower().endswith(".localhost")
+
+
+class Proxies:
+    """The proxies whose word about a client is taken: ``address in proxies``.
+
+    Args:
+        given: addresses and networks, as the configuration has checked them.
+    """
+
+    def __init__(self, given: Iterable[str]) -> None:
+        self._networks = [ipaddress.ip_network(each, strict=False) for each in given]
+
+    def __contains__(self, address: str | None) -> bool:
+        try:
+            found = ipaddress.ip_address((address or "").partition("%")[0])
+        except ValueError:
+            return False
+        # A socket that listens for both families shows IPv4 peers as ::ffff:10.0.0.1.
+        found = getattr(found, "ipv4_mapped", None) or found
+        return any(found in network for network in self._networks)
 
 
 def authorization_token(header: str | None) -> str | None:

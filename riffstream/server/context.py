@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.server.access import Access, Role, authorization_token
+from riffstream.server.access import Access, Proxies, Role, authorization_token
 from riffstream.server.fanout import Fanout
 from riffstream.server.lag import LagMeter
 from riffstream.server.limits import ConnectionCounter
@@ -54,6 +54,7 @@ class Context:
             listen_token=config.access.listen_token,
             origins=config.server.allowed_origins,
         )
+        self.proxies = Proxies(config.server.trusted_proxies)
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
         self.rooms: dict[str, Room] = {}
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
@@ -102,11 +103,11 @@ class Context:
     def address(self, request: web.Request) -> str:
         """Who is asking; a trusted proxy's word is taken for it."""
         peer = request.remote or ""
-        if peer in self.config.server.trusted_proxies:
+        if peer in self.proxies:
             forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
             # The last entry is what the proxy itself saw; those before it are the client's own claim.
             for hop in reversed(forwarded):
-                if hop not in self.config.server.trusted_proxies:
+                if hop not in self.proxies:
                     return hop
         return peer
 

@@ -36,7 +36,7 @@ def base_url(context: Context, request: web.Request) -> str:
     if context.config.server.public_url:
         return context.config.server.public_url.rstrip("/")
     scheme = request.scheme
-    if request.remote in context.config.server.trusted_proxies:
+    if request.remote in context.proxies:
         scheme = "https" if request.headers.get("X-Forwarded-Proto", "").strip() == "https" else scheme
     return f"{scheme}://{request.host}"
 

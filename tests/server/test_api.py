@@ -14,6 +14,7 @@ from aiohttp import ClientSession, FormData
 
 from riffstream.protocol import json_schema
 from riffstream.server import pages
+from riffstream.server.access import Proxies
 from tests.server.conftest import Running, running
 from tests.server.fakes import pitch
 
@@ -285,8 +286,25 @@ async def test_a_fault_of_ours_is_a_500_that_tells_nothing(live: Running, monkey
     assert (await get(f"{live.url}/api/stations"))["stations"]
 
 
+@pytest.mark.parametrize(
+    ("trusted", "address", "inside"),
+    [
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.0.0.7/8", "10.1.2.3", True),
+        ("127.0.0.1", "::ffff:127.0.0.1", True),
+        ("fd00::/8", "fd12::1", True),
+        ("fe80::/10", "fe80::1%eth0", True),
+        ("127.0.0.1", "", False),
+        ("127.0.0.1", "unknown", False),
+    ],
+)
+def test_networks_of_proxies(trusted: str, address: str, inside: bool) -> None:
+    assert (address in Proxies([trusted])) is inside
+
+
 async def test_a_trusted_proxy_tells_who_is_asking() -> None:
-    for trusted, status in ((["127.0.0.1"], 200), ([], 503)):
+    for trusted, status in ((["127.0.0.1"], 200), (["127.0.0.0/8"], 200), ([], 503)):
         async with (
             running(server={"trusted_proxies": trusted}, limits={"connections_per_address": 1}, speed=10.0) as served,
             ClientSession() as session,
