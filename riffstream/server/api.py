@@ -25,7 +25,7 @@ from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.ports import Station
 from riffstream.server.rooms import Member, Room
 from riffstream.server.streams import title_of
-from riffstream.station.hub import CapReached
+from riffstream.station.hub import CapReached, Unplayable
 
 __all__ = ["routes", "summary"]
 
@@ -117,7 +117,7 @@ async def create_station(request: web.Request) -> web.Response:
         raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
     except CapReached as error:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
-    except ParameterError as error:
+    except (ParameterError, Unplayable) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
     return web.json_response(summary(context.room(name)), status=201, headers={"Location": f"/api/stations/{name}"})
 

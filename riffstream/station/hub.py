@@ -17,11 +17,13 @@ from typing import Any
 
 from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.station.messages import Configure, FromGenerator, Info, Pcm
+from riffstream.station.messages import Configure, Failed, FromGenerator, Info, Pcm
 from riffstream.station.station import Station
 from riffstream.station.supervisor import GeneratorError, Supervisor, configuration
 
-__all__ = ["CapReached", "GeneratorError", "Hub", "UnknownStation"]
+__all__ = ["CapReached", "GeneratorError", "Hub", "UnknownStation", "Unplayable"]
+
+CREATE_S = 10.0  # how long a new station is waited for; one that takes longer may still come
 
 
 class UnknownStation(ParameterError):  # noqa: N818  (as the errors of the other rooms: named for the fact)
@@ -30,6 +32,10 @@ class UnknownStation(ParameterError):  # noqa: N818  (as the errors of the other
 
 class CapReached(RiffstreamError):  # noqa: N818
     """As many stations as the configuration allows."""
+
+
+class Unplayable(RiffstreamError):  # noqa: N818
+    """The model cannot play what a station begins with, such as a seed image that does not exist."""
 
 
 class Hub:
@@ -57,6 +63,7 @@ class Hub:
         self._configure = configure or configuration(config.generator, uploads)
         self._process = process
         self._stations: dict[str, Station] = {}
+        self._refusals: dict[str, asyncio.Future[str]] = {}  # why a station's first clip cannot be made
         self._supervisor: Supervisor | None = None
         self._info: Info | None = None
         self._closed = False
@@ -68,8 +75,10 @@ class Hub:
 
     @property
     def ready(self) -> bool:
-        """Whether every station has sound."""
-        return bool(self._stations) and all(station.ready for station in self._stations.values())
+        """Whether every station of the configuration has sound; those made later come and go."""
+        configured = [station for name, station in self._stations.items() if name in self.config.stations]
+        stations = configured or list(self._stations.values())
+        return bool(stations) and all(station.ready for station in stations)
 
     @property
     def info(self) -> Info | None:
@@ -107,11 +116,23 @@ class Hub:
 
         Raises:
             GeneratorError: the model cannot be loaded.
+            Unplayable: the model cannot play what a station begins with.
             TimeoutError: not within ``timeout_s``.
         """
         async with asyncio.timeout(timeout_s):
             await self.supervisor.wait_settled()
-            await asyncio.gather(*(station.wait_ready() for station in self._stations.values()))
+            await asyncio.gather(*(self._sound_of(name) for name in self._stations))
+
+    async def _sound_of(self, name: str) -> None:
+        """Until a station has sound, or is closed. Raises Unplayable where it never will."""
+        refusal = self._refusals[name]
+        sound = asyncio.ensure_future(self._stations[name].wait_ready())
+        try:
+            await asyncio.wait({sound, refusal}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sound.cancel()
+        if refusal.done():
+            raise Unplayable(f"station {name}: {refusal.result()}")
 
     def get(self, name: str) -> Station:
         """A station. Raises UnknownStation."""
@@ -120,10 +141,11 @@ class Hub:
         return self._stations[name]
 
     async def create(self, name: str, station: StationConfig | None = None) -> Station:
-        """Open another station.
+        """Open another station, and wait for its sound.
 
         Raises:
             ParameterError: a bad name or one that is taken, or a journey that is not allowed.
+            Unplayable: the model cannot play what it begins with; there is no such station then.
             CapReached: there are ``limits.stations`` already.
         """
         check_station_name(name)
@@ -133,16 +155,29 @@ class Hub:
             raise CapReached(
                 f"there are {len(self._stations)} stations already; allowed: {self.config.limits.stations}"
             )
-        return self._open(name, station or StationConfig())
+        opened = self._open(name, station or StationConfig())
+        if self._info is not None:  # else the model is loading, and may take minutes
+            try:
+                async with asyncio.timeout(CREATE_S):
+                    await self._sound_of(name)
+            except TimeoutError:
+                pass
+            except Unplayable:
+                if self._stations.get(name) is opened:
+                    await self.delete(name)
+                raise
+        return opened
 
     async def delete(self, name: str) -> None:
         """Close a station; its listeners are told. Raises UnknownStation."""
         self.get(name)
+        self._refusals.pop(name)
         self._stations.pop(name).close()
 
     def _open(self, name: str, settings: StationConfig) -> Station:
         station = Station(name, settings, self.config, self.supervisor.send, clock=self._clock)
         self._stations[name] = station
+        self._refusals[name] = asyncio.get_running_loop().create_future()
         if self._info is not None:
             station.connect(self._info)
             if self.supervisor.state != "ready":
@@ -161,6 +196,10 @@ class Hub:
     def _on_report(self, message: FromGenerator, pcm: Pcm) -> None:
         station = self._stations.get(getattr(message, "station", ""))
         if station is not None:
+            if isinstance(message, Failed) and message.kind == "parameter" and not (station.ready or station.rev):
+                refusal = self._refusals[station.name]
+                if not refusal.done():
+                    refusal.set_result(message.message)
             station.report(message, pcm)
 
     def health(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from riffstream.errors import CheckpointError
-from riffstream.station.messages import Job
+from riffstream.station.messages import Failed, Job
 from riffstream.station.rendering import Report, ToneRenderer
 
 
@@ -56,3 +56,19 @@ def unloadable(options: dict[str, Any], progress: Callable[[str], None]) -> Tone
 def slow_to_load(options: dict[str, Any], progress: Callable[[str], None]) -> ToneRenderer:
     time.sleep(60)
     return ToneRenderer()
+
+
+class Choosy(ToneRenderer):
+    """A metronome that knows one seed image."""
+
+    def step(self) -> list[Report]:
+        for tone in self._jobs:
+            job, image = tone.job, tone.job.spec.start.seed_image
+            if image not in (None, "known"):
+                self._jobs.remove(tone)
+                return [(Failed(job.station, job.take, job.number, "parameter", f"seed_image is {image!r}"), None)]
+        return super().step()
+
+
+def choosy(options: dict[str, Any], progress: Callable[[str], None]) -> ToneRenderer:
+    return Choosy()

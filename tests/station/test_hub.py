@@ -21,7 +21,7 @@ from riffstream.audio.encoders import make_encoder
 from riffstream.config import Config, Generator, Limits, StationConfig, Timeline
 from riffstream.errors import ParameterError
 from riffstream.protocol import Event, Flags, Now, Prompt, Steer, Transport
-from riffstream.station.hub import CapReached, GeneratorError, Hub, UnknownStation
+from riffstream.station.hub import CapReached, GeneratorError, Hub, UnknownStation, Unplayable
 from riffstream.station.levelled import Block
 from riffstream.station.messages import Configure
 from riffstream.station.outlet import Chunk, Outlet
@@ -430,3 +430,36 @@ async def test_a_full_disk_ends_the_saved_log_and_not_the_music(caplog: pytest.L
         assert station.stats()["faults"] == 0
         assert "the steering log of station main ends here" in caplog.text
         assert len(list(station.log.lines())) > 1
+
+
+CHOOSY = Configure("tests.station.factories:choosy", {})
+
+
+async def test_a_station_that_the_model_cannot_begin_is_not_made() -> None:
+    async with playing(configure=CHOOSY) as hub:
+        with pytest.raises(Unplayable, match="station odd: seed_image is 'unknown'"):
+            await hub.create("odd", StationConfig(prompts=("x",), seed_image="unknown"))
+        assert list(hub.stations) == ["main"]
+        assert (await hub.create("odd", StationConfig(prompts=("x",), seed_image="known"))).ready
+
+
+async def test_a_configured_station_that_the_model_cannot_begin_ends_the_wait() -> None:
+    with pytest.raises(Unplayable, match="station main: seed_image is 'unknown'"):
+        async with playing(configure=CHOOSY, stations={"main": StationConfig(prompts=("x",), seed_image="unknown")}):
+            pass
+
+
+async def test_a_steer_that_the_model_cannot_play_is_no_fault_of_the_station() -> None:
+    async with playing(configure=CHOOSY) as hub:
+        replies: list[protocol.ServerMessage] = []
+        hub.get("main").steer(Steer(id="a", seed_image="unknown"), replies.append, by="test")
+        await until(lambda: any(isinstance(each, protocol.Rejected) for each in replies))
+        await hub.wait_ready(5)
+
+
+async def test_the_server_stays_ready_while_a_new_station_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with playing(configure=CHOOSY) as hub:
+        monkeypatch.setattr("riffstream.station.hub.CREATE_S", 0.0)
+        station = await hub.create("late", StationConfig(prompts=("x",), seed_image="unknown"))
+        assert not station.ready
+        assert hub.ready
