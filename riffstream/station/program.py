@@ -1,4 +1,4 @@
-"""What is heard: the mixer with its cues, the take in the lead, bridges, pauses, loudness, and committing.
+"""What is heard: the mixer with its cues, the take in the lead, pauses, loudness, and committing.
 
 The part of the timeline that does not know where audio comes from. Everything it commits is a pure function of the
 takes' audio and of the cues, which are logged; ``offline.py`` runs the same mixer and leveller over a log.
@@ -15,16 +15,16 @@ from typing import Any, Final
 
 from riffstream.config import Timeline as Settings
 from riffstream.protocol import SAMPLE_RATE, Event
+from riffstream.station.bridges import SILENCE_FADE, Bridges
 from riffstream.station.heard import Heard
 from riffstream.station.levelled import Block, Levelled
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Take
-from riffstream.station.tape import Loop, Silence, Source
+from riffstream.station.tape import Loop, Silence
 
 __all__ = ["Program"]
 
-SILENCE_FADE: Final = SAMPLE_RATE // 100  # 10 ms
 SAFETY: Final = SAMPLE_RATE // 10  # audio there must be beyond a splice before it is trusted to go on
 PRIMER: Final = SAMPLE_RATE  # audio from which the first gain is found, and without which a station does not begin
 
@@ -55,9 +55,9 @@ class Program:
         self.mixer = Mixer()
         self._out = Levelled(self.mixer, settings)
         self._lead_from = 0  # local sample from which the lead was meant to be heard
-        self._bridged_from = 0  # local sample of the lead that a bridge stands in for
         self._heard = Heard()
         self._takes: dict[int, Take] = {}  # by ident: those that are scheduled or heard
+        self._bridges = Bridges(self.mixer, self._takes, fade=self.fade, repeats=settings.repeats)
 
     # -- musical time ---------------------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ class Program:
     @property
     def bridging(self) -> bool:
         """Whether something stands in for the lead, which is late (now, or soon)."""
-        return self.mixer.last.kind in ("loop", "silence")
+        return self._bridges.placed
 
     @property
     def need(self) -> int:
@@ -150,13 +150,13 @@ class Program:
         lead = self.lead
         if lead is None or not self.bridging or self.frozen is not None:
             return
-        bridge = next(cue for cue in (self.mixer.current, *self.mixer.coming) if cue.kind in ("loop", "silence"))
+        bridge = self._bridges.first
         if bridge is not self.mixer.current:  # in time after all: the bridge is not needed
             if lead.tape.end - self.offset >= bridge.pos + self.need:
-                self.mixer.withdraw("loop", "silence")
+                self._bridges.withdraw()
             return
         pos = self.mixer.earliest
-        place = self.fit(lead, pos, self.fade, self.need, self._bridged_from)
+        place = self.fit(lead, pos, self.fade, self.need, self._bridges.since)
         if place is None:
             return
         local, late = place
@@ -172,7 +172,7 @@ class Program:
             self.frozen = 0.0
         elif self.frozen is None:
             if self.bridging:
-                self._bridged_from = min(self._bridged_from, self.lead.tape.end)
+                self._bridges.since = min(self._bridges.since, self.lead.tape.end)
             self.frozen = float(max(pos + self.offset, self._lead_from))
             cue = Cue(
                 pos=pos, source=Silence(), offset=0, fade=SILENCE_FADE, take=self.lead.ident, rev=rev, kind="pause"
@@ -191,7 +191,7 @@ class Program:
             enough = local + self.need <= self.lead.tape.end
             source = self.lead.tape if enough else Silence()
             if not enough:
-                self._bridged_from = min(local, self.lead.tape.end)
+                self._bridges.since = min(local, self.lead.tape.end)
             cue = Cue(
                 pos=pos,
                 source=source,
@@ -216,7 +216,7 @@ class Program:
         if self.lead is None:
             return None
         while (missing := self._out.missing(n)) > 0:
-            self._secure(missing)
+            self._bridges.secure(missing)
             for cue in self._out.play(missing):
                 self._begin(cue)
         return self._block(n)
@@ -236,55 +236,6 @@ class Program:
         block = Block(self.committed, pcm, self._heard.rev(self.committed + n), not pcm.any())
         self.committed += n
         return block
-
-    def _secure(self, n: int) -> None:
-        """See to it that ``n`` more samples can be played, and that a bridge could still begin after them."""
-        while True:
-            cue, following = self.mixer.limiting
-            end = cue.end
-            begins = following is not None and following.pos < self.mixer.position + n  # then it must have all it needs
-            if end >= self.mixer.position + n + self.fade and not begins:
-                return
-            if following is not None:
-                # A long crossfade whose outgoing take ends on the way (its generator is gone) goes as far as that does:
-                # a bridge could only begin inside it. Where there is less than a short fade, a bridge comes first.
-                least = SILENCE_FADE if self.mixer.earliest < following.pos else 0
-                if end - following.pos >= least:
-                    self.mixer.shorten(following, end - following.pos)
-                    continue
-            self._bridged_from = end + cue.offset
-            self._bridge(cue, end if following is None else min(end, following.pos))
-
-    def _bridge(self, cue: Cue, until: int) -> None:
-        """Have a loop of it stand in for a cue that ends; where there is none, silence from ``until`` on."""
-        take = self._takes[cue.take] if cue.take is not None else None
-        loop = self._loop(take) if take is not None else None
-        if take is None or loop is None:
-            pos = max(until - SILENCE_FADE, self.mixer.earliest)
-            self._stand_in(cue, Silence(), "silence", pos=pos, fade=max(0, until - pos))
-            return
-        # A loop's last samples are those of the take: entering it there is no change at all.
-        pos = max(cue.end - self.fade, self.mixer.earliest)
-        self._stand_in(cue, loop, "loop", pos=pos, offset=cue.offset)
-        clip = take.beats.slope * take.score.info.beats
-        over = cue.end + max(1, round(self.settings.repeats * clip / loop.length)) * loop.length
-        if self.mixer.last.kind == "loop":
-            self._stand_in(cue, Silence(), "silence", pos=over, fade=SILENCE_FADE)
-
-    def _stand_in(self, cue: Cue, source: Source, kind: str, *, pos: int, offset: int = 0, fade: int = 0) -> None:
-        self.mixer.insert(Cue(pos=pos, source=source, offset=offset, fade=fade, take=cue.take, rev=cue.rev, kind=kind))
-
-    def _loop(self, take: Take) -> Loop | None:
-        """The last clip of a take, or as many of its last bars or beats as there are."""
-        if self.settings.repeats == 0:
-            return None
-        end = take.tape.end
-        last = take.beats.beat(end)
-        for beats in (take.score.info.beats, take.score.info.beats_per_bar, 2, 1):
-            length = end - round(take.beats.sample(last - beats))
-            if length > 2 * self.fade and end - length - self.fade >= max(take.tape.begin, take.lead_in):
-                return Loop(take.tape, end, length, self.fade)
-        return None
 
     def _begin(self, cue: Cue) -> None:
         """A cue has begun to be played."""

@@ -1,7 +1,7 @@
 """The timeline of a station: speculate far, commit late.
 
 It asks the generator for clips ahead of time, decides where a steer is spliced, and commits block after block, always:
-when generation is late it asks for less, then repeats the last bars, then fades to silence (``program.py``).
+when generation is late it asks for less, then repeats the last bars, then fades to silence (``bridges.py``).
 
 Threading model
   One thread makes every call (the server's event loop; the caller's own offline). No locks, no clock of its own:
@@ -22,11 +22,12 @@ from riffstream import protocol
 from riffstream.config import Timeline as Settings
 from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
+from riffstream.station.bridges import SILENCE_FADE
 from riffstream.station.effort import Effort
 from riffstream.station.levelled import Block
 from riffstream.station.messages import Cancel, Done, DropTake, Failed, Pcm, ToGenerator
 from riffstream.station.mixer import Cue
-from riffstream.station.program import PRIMER, SILENCE_FADE, Program
+from riffstream.station.program import PRIMER, Program
 from riffstream.station.score import Change, Here, Score
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Entry, Take

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from riffstream.config import StationConfig
 from riffstream.config import Timeline as Settings
 from riffstream.diffusion.journey import Journey
-from riffstream.station.program import SILENCE_FADE, Program
+from riffstream.station.bridges import SILENCE_FADE, Bridges
+from riffstream.station.program import Program
 from riffstream.station.rendering import ToneRenderer
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog
@@ -25,14 +26,14 @@ BRIDGES = 30  # far more than any commit needs
 SCORE = Score.of(StationConfig(), ToneRenderer().info, Journey.single("a"))
 
 
-class Counted(Program):
-    """A program whose search for bridges ends."""
+class Counted(Bridges):
+    """A search for bridges that ends."""
 
-    bridges = 0
+    count = 0
 
     def _bridge(self, *given: object) -> None:
-        self.bridges += 1
-        assert self.bridges <= BRIDGES, "no end of bridges"
+        self.count += 1
+        assert self.count <= BRIDGES, "no end of bridges"
         super()._bridge(*given)  # type: ignore[arg-type]
 
 
@@ -53,9 +54,10 @@ def cues(program: Program) -> list[tuple[str, int, int]]:
     return [(each["kind"], each["pos"], each["fade"]) for each in found if each["entry"] == "cue"]
 
 
-def spliced(first: int, pos: int, fade: int, *, repeats: int = 4, before: int = 0) -> Counted:
+def spliced(first: int, pos: int, fade: int, *, repeats: int = 4, before: int = 0) -> Program:
     """A take with ``first`` samples that plays, and another to which a crossfade of ``fade`` is scheduled."""
-    program = Counted(Settings(loudness_lufs=None, repeats=repeats), SteeringLog("x"))
+    program = Program(Settings(loudness_lufs=None, repeats=repeats), SteeringLog("x"))
+    program._bridges = Counted(program.mixer, program._takes, fade=program.fade, repeats=repeats)
     program.cut_to(take(1, 0.1, first), pos=0, local=0, fade=SILENCE_FADE)
     heard(program, before)
     program.cut_to(take(2, -0.1, 10 * 48_000), pos=pos, local=0, fade=fade)
