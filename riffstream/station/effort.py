@@ -24,13 +24,13 @@ class Effort:
     Attributes:
         first_s: from sending a job to its first audio. done_s: to its last. Both at full effort.
         vocoder_s: to the first audio of a clip that is known already.
-        level: 0 full effort, 1 fewer steps, 2 no guidance as well.
+        level: 0 full effort, 1 fewer steps, 2 no guidance as well. late: clips for which it was lowered.
         adaptive: False offline, where there is time for everything.
     """
 
     def __init__(self, first_s: float = 0.6, done_s: float = 0.9, vocoder_s: float = 0.08) -> None:
         self.first_s, self.done_s, self.vocoder_s = first_s, done_s, vocoder_s
-        self.level = 0
+        self.level = self.late = 0
         self.adaptive = True
 
     def first(self, seconds: float, *, reused: bool, level: int = 0) -> None:
@@ -58,6 +58,7 @@ class Effort:
             self.level = 1
         elif margin_s > self.done_s * 1.5:
             self.level = 0
+        self.late += self.level > 0
         return self.level
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What was heard when: the cues that were played, with their takes. One thread at a time."""
+"""What was heard when: the cues that were played, with their takes, and how that is announced. One thread at a time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from riffstream.protocol import SAMPLE_RATE
+from riffstream.protocol import SAMPLE_RATE, Now
 from riffstream.station.mixer import Cue
 from riffstream.station.take import Take
 
-__all__ = ["Heard"]
+__all__ = ["Heard", "announced"]
 
 HISTORY: Final = 60 * SAMPLE_RATE  # how long it is remembered which take was heard
 
@@ -49,3 +49,18 @@ class Heard:
     def takes(self) -> Iterator[Take]:
         """The takes that were heard, some more than once."""
         return (take for _, take in self._cues if take is not None)
+
+
+def announced(cue: Cue, take: Take, pos: int, local: int) -> Now:
+    """A take's ``local`` sample, heard under a cue at station sample ``pos``, as listeners are told."""
+    beat = take.beats.beat(local)
+    entry = take.entry(local)
+    spec = entry.spec if entry else take.score.spec(take.index, beat)
+    return Now(
+        rev=cue.rev,
+        sample_pos=max(0, pos),
+        state=take.score.state(spec, beat, paused=cue.kind == "pause"),
+        alpha=round(spec.alpha, 6),
+        clip=entry.clip if entry else 0,
+        beat=round(beat, 4),
+    )

@@ -22,6 +22,7 @@ from riffstream.diffusion.journey import Journey
 from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
 from riffstream.station.audience import Audience, Lease, Sink
+from riffstream.station.changes import Reply
 from riffstream.station.levelled import Block
 from riffstream.station.messages import (
     Cancelled,
@@ -39,7 +40,7 @@ from riffstream.station.ring import PcmRing
 from riffstream.station.sample_clock import SampleClock
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog
-from riffstream.station.timeline import Reply, Timeline
+from riffstream.station.timeline import Timeline
 
 __all__ = ["Lease", "Station"]
 
@@ -187,7 +188,7 @@ class Station:
                 "underruns": timeline.underruns,
                 "repeats": timeline.repeats,
                 "splices": timeline.splices,
-                "late": timeline.late,
+                "late": timeline.effort.late,
                 "effort_level": timeline.effort.level,
                 "horizon_s": round(timeline.horizon_s, 3),
                 "first_audio_s": round(timeline.effort.first_s, 4),

@@ -204,7 +204,7 @@ def test_a_thousand_steers_in_a_row_leave_the_sound_continuous_and_the_state_rig
     assert state.prompts[0].text == "prompt 996"
     assert sim.timeline.underruns == 0
     assert largest_step(sim.pcm) < 2 * SMOOTH  # transposed up by as much as six semitones
-    assert len(sim.timeline._rendering) < 5
+    assert len(sim.timeline._planner.takes) < 5
     assert len(sim.timeline._waiting) < 5
 
 

@@ -1,0 +1,139 @@
+"""The planner by itself: what it asks for, and what it ignores."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from riffstream.config import StationConfig
+from riffstream.config import Timeline as Settings
+from riffstream.diffusion.journey import Journey
+from riffstream.station.bridges import SILENCE_FADE
+from riffstream.station.effort import Effort
+from riffstream.station.messages import Cancel, Done, DropTake, Failed, Job, Pcm, ToGenerator
+from riffstream.station.planner import RETRY_S, Planner
+from riffstream.station.program import Program
+from riffstream.station.rendering import ToneRenderer
+from riffstream.station.score import Score
+from riffstream.station.splices import Opening
+from riffstream.station.steering_log import SteeringLog
+from riffstream.station.take import Take
+
+BEAT = 24_000
+SCORE = Score.of(StationConfig(), ToneRenderer().info, Journey.single("a"))
+
+
+def sound(beats: float) -> Pcm:
+    return np.full((round(beats * BEAT), 2), 0.1, np.float32)
+
+
+def opened(planner: Planner, rev: int = 0) -> Take:
+    return planner.open(rev, SCORE, Opening(0.0, 0.0, 0, []))
+
+
+def only_job(messages: list[ToGenerator]) -> Job:
+    assert len(messages) == 1
+    assert isinstance(messages[0], Job)
+    return messages[0]
+
+
+def make() -> tuple[Program, Planner]:
+    program = Program(Settings(loudness_lufs=None, ahead_s=6.0), SteeringLog("s"))
+    return program, Planner("s", program, Effort(), steps=None)
+
+
+def playing() -> tuple[Program, Planner, Take]:
+    """A lead with one whole clip of four seconds, nothing of it played yet."""
+    program, planner = make()
+    lead = opened(planner)
+    job = only_job(planner.plan(0.0, lead, paused=False))
+    assert planner.receive(lead.ident, job.number, sound(8), 0.1)
+    assert planner.done(Done("s", lead.ident, job.number, 0.1, 0.1, 4), 0.2)
+    program.cut_to(lead, pos=0, local=0, fade=SILENCE_FADE)
+    return program, planner, lead
+
+
+def test_takes_and_clips_are_numbered_in_a_row() -> None:
+    _, planner = make()
+    takes = [opened(planner) for _ in range(3)]
+    assert [take.ident for take in takes] == [0, 1, 2]
+    assert planner.takes == {take.ident: take for take in takes}
+    jobs = [only_job(planner.plan(0.0, take, paused=True)) for take in takes]
+    assert [(job.take, job.clip, job.number) for job in jobs] == [(0, 0, 0), (1, 1, 0), (2, 2, 0)]
+
+
+def test_what_plays_is_rendered_ahead_but_not_while_paused() -> None:
+    _, planner, lead = playing()
+    assert planner.plan(1.0, None, paused=True) == []
+    job = only_job(planner.plan(1.0, None, paused=False))
+    assert (job.take, job.number, job.previous) == (lead.ident, 1, 0)
+    assert job.speculative
+    assert planner.plan(1.0, None, paused=False) == [], "one clip of a take at a time"
+
+
+def test_a_change_goes_before_what_is_ahead() -> None:
+    _, planner, lead = playing()
+    ahead = only_job(planner.plan(1.0, None, paused=False))
+    change = opened(planner, rev=1)
+    cancel, job = planner.plan(1.1, change, paused=False)
+    assert cancel == Cancel("s", lead.ident, ahead.number)
+    assert isinstance(job, Job)
+    assert (job.take, job.deadline, job.speculative) == (change.ident, 1.1, False)
+    planner.cancelled(lead.ident, ahead.number)
+    assert lead.outstanding is None
+
+
+def test_the_first_sound_of_a_job_is_logged_without_wall_time() -> None:
+    program, _, _ = playing()
+    entries = [json.loads(line) for line in program.log.lines()]
+    jobs = [entry["job"] for entry in entries if entry["entry"] == "job"]
+    assert [job["clip"] for job in jobs] == [0]
+    assert not jobs[0].get("deadline")
+
+
+def test_what_comes_of_abandoned_takes_is_ignored() -> None:
+    _, planner, lead = playing()
+    change = opened(planner, rev=1)
+    job = next(each for each in planner.plan(1.0, change, paused=True) if isinstance(each, Job))
+    planner.abandon(change)
+    planner.abandon(change)
+    assert change.over
+    assert planner.plan(1.0, None, paused=True) == [DropTake("s", change.ident)]
+    assert not planner.receive(change.ident, job.number, sound(1), 1.1)
+    assert not planner.done(Done("s", change.ident, job.number, 0.0, 0.0, 4), 1.1)
+    assert planner.failed(Failed("s", change.ident, job.number, "internal", "x"), 1.1) is None
+    assert not planner.receive(lead.ident, 99, sound(1), 1.1), "no such job"
+    planner.abandon_before(lead.ident + 1)
+    assert planner.takes == {}
+
+
+def test_after_a_failure_it_waits_a_little() -> None:
+    _, planner, lead = playing()
+    job = only_job(planner.plan(1.0, None, paused=False))
+    assert planner.failed(Failed("s", lead.ident, job.number, "internal", "x"), 2.0) is lead
+    change = opened(planner)
+    assert planner.plan(2.0 + RETRY_S / 2, change, paused=False) == [DropTake("s", lead.ident)]
+    assert [each.take for each in planner.plan(2.0 + RETRY_S, change, paused=False) if isinstance(each, Job)] == [1]
+
+
+def test_without_a_generator_nothing_is_asked_and_its_successor_knows_nothing() -> None:
+    program, planner, lead = playing()
+    program.events.clear()
+    planner.disconnect("killed")
+    planner.disconnect("killed again")
+    assert lead.over
+    assert planner.plan(1.0, opened(planner), paused=False) == []
+    assert planner.connect()
+    assert not planner.connect()
+    assert planner.takes == {}
+    assert [(event.kind, event.reason) for event in program.events] == [("generator", "killed"), ("generator", "ready")]
+
+
+def test_late_clips_get_less_effort_and_are_told() -> None:
+    program, planner, _ = playing()
+    planner.effort.done_s = 4.5  # there are four seconds
+    job = only_job(planner.plan(1.0, None, paused=False))
+    assert job.steps == max(2, -(-SCORE.info.steps * 6 // 10))
+    assert planner.effort.late == 1
+    assert [(event.kind, event.reason) for event in program.events] == [("late", "fewer steps")]
