@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from riffstream.protocol import Event, Now
 
@@ -51,6 +51,7 @@ class Audience:
         self._kinds: dict[str, int] = {}
         self._sinks: dict[int, Sink] = {}
         self._next_sink = 0
+        self._shown: tuple[Any, ...] = ()
 
     @property
     def listeners(self) -> int:
@@ -92,6 +93,17 @@ class Audience:
                 sink(message)
             except Exception:  # one subscriber's fault must not reach the others
                 log.exception("station %s: a subscriber failed", self.station)
+
+    def show(self, now: Now) -> None:
+        """Tell every subscriber what plays, where that is another revision, clip or state than they were last told."""
+        shown = (now.rev, now.clip, now.state)
+        if shown != self._shown:
+            self._shown = shown
+            self.tell(now)
+
+    def forget_shown(self) -> None:
+        """Have what plays told again, changed or not."""
+        self._shown = ()
 
     def dismiss(self) -> None:
         """Tell nobody any more."""

@@ -1,4 +1,4 @@
-"""A station: its timeline in real time, its outlets, its listeners.
+"""A station as the server sees it. Its time, its output and its audience are objects of their own.
 
 Threading model
   Event loop   makes every call and gets every callback. Nothing here blocks; encoders run in threads of their own
@@ -10,34 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from riffstream import __version__, protocol
 from riffstream.config import Config, StationConfig
 from riffstream.diffusion.journey import Journey
-from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
 from riffstream.station.audience import Audience, Lease, Sink
 from riffstream.station.changes import Reply
 from riffstream.station.levelled import Block
-from riffstream.station.messages import (
-    Cancelled,
-    Done,
-    Failed,
-    Forget,
-    FromGenerator,
-    Info,
-    Pcm,
-    Piece,
-    ToGenerator,
-)
-from riffstream.station.outlet import CODECS, Outlet
-from riffstream.station.ring import PcmRing
-from riffstream.station.sample_clock import SampleClock
+from riffstream.station.messages import Cancelled, Done, Failed, Forget, FromGenerator, Info, Pcm, Piece
+from riffstream.station.outlet import Outlet
+from riffstream.station.output import Output
+from riffstream.station.pacing import Pacer, Send
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.timeline import Timeline
@@ -45,11 +32,6 @@ from riffstream.station.timeline import Timeline
 __all__ = ["Lease", "Station"]
 
 log = logging.getLogger(__name__)
-
-BURST_S: Final = 5.0  # encoded for a new outlet, so that its first listener need not wait
-SETTLE_S: Final = 30.0  # a change that nobody listens to keeps a station awake until it is in the sound, or so long
-FAULT_S: Final = 0.5  # after a step that failed
-Send = Callable[[Iterable[ToGenerator]], None]
 
 
 class Station:
@@ -85,22 +67,15 @@ class Station:
         self._journey: Journey = station.plan()
         self._send = send
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        times = config.timeline
-        self._frame = times.frame_ms * SAMPLE_RATE // 1000
-        self._samples = SampleClock(clock, (times.send_lead_ms + times.client_buffer_ms) * SAMPLE_RATE // 1000)
-        self._ring = PcmRing(round(times.ring_s * SAMPLE_RATE))
-        self._timeline: Timeline | None = None
         self._info: Info | None = None
-        self._outlets: dict[str, Outlet] = {}
         self._audience = Audience(name, clock)
-        self._timer: asyncio.TimerHandle | None = None
-        self._changed_at = -math.inf
-        self._asleep = False
-        self._jumps = 0
-        self._faults = 0
-        self._shown: tuple[Any, ...] = ()
+        self._output = Output(config, self._revision)
+        self._pacer = Pacer(name, config.timeline, self._audience, clock, send=send, out=self._out)
         self._has_sound = asyncio.Event()
+
+    @property
+    def _timeline(self) -> Timeline | None:
+        return self._pacer.timeline
 
     # -- what plays -----------------------------------------------------------------------------------------------
 
@@ -126,17 +101,17 @@ class Station:
     @property
     def sample_pos(self) -> int:
         """The sample that is audible now."""
-        return min(max(0, self._samples.live), self.committed)
+        return self._pacer.sample_pos
 
     @property
     def committed(self) -> int:
         """Sample before which audio is committed."""
-        return self._timeline.committed if self._timeline is not None else 0
+        return self._pacer.committed
 
     @property
     def sent(self) -> int:
         """Sample before which audio has left through every running outlet (all of it where none runs)."""
-        return min([self.committed, *(each.sent for each in self._outlets.values() if each.running and each.sent)])
+        return self._output.sent(self.committed)
 
     def now(self) -> Now:
         """What is audible now."""
@@ -167,8 +142,7 @@ class Station:
 
     def recording(self, seconds: float) -> tuple[int, Pcm]:
         """The newest ``seconds`` of committed audio: (sample clock of its first sample, [n, 2] float32)."""
-        start = max(self._ring.begin, self._ring.end - round(seconds * SAMPLE_RATE))
-        return start, self._ring.read(start, self._ring.end)
+        return self._output.recording(seconds)
 
     def stats(self) -> dict[str, Any]:
         """Figures for /metrics and for people; plain JSON values."""
@@ -176,10 +150,10 @@ class Station:
         figures: dict[str, Any] = {
             "listeners": self.listeners,
             "listeners_by_kind": self._audience.by_kind,
-            "asleep": self._asleep,
-            "clock_jumps": self._samples.jumps,
-            "faults": self._faults,
-            "outlets": {codec: outlet.sinks for codec, outlet in self._outlets.items() if outlet.running},
+            "asleep": self._pacer.asleep,
+            "clock_jumps": self._pacer.clock_jumps,
+            "faults": self._pacer.faults,
+            "outlets": self._output.sinks,
             "committed_s": round(self.committed / SAMPLE_RATE, 3),
         }
         if timeline is not None:
@@ -223,10 +197,8 @@ class Station:
         before = self._timeline.paused
         act(self._timeline)
         if before != self._timeline.paused:
-            self._shown = ()
-        self._changed_at = self._clock()
-        self._wake()
-        self._drive()
+            self._audience.forget_shown()
+        self._pacer.changed()
 
     def _safe(self, reply: Reply) -> Reply:
         def call(message: protocol.ServerMessage) -> None:
@@ -247,7 +219,7 @@ class Station:
     def join(self, kind: str = "ws") -> Lease:
         """Count a listener; while there is none, generation pauses after ``timeline.idle_s``."""
         lease = self._audience.join(kind)
-        self._wake()
+        self._pacer.wake()
         return lease
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
@@ -256,31 +228,15 @@ class Station:
 
     def outlet(self, codec: str) -> Outlet:
         """The outlet of a codec: opus, pcm_s16, mp3, aac, ogg, wav or mp4. It encodes while someone listens."""
-        if codec not in CODECS:
-            raise ParameterError("codec", codec, ", ".join(CODECS))
-        if codec not in self._outlets:
-            rates = self.config.encoders
-            kbps = {
-                "opus": rates.opus_kbps,
-                "ogg": rates.ogg_kbps,
-                "mp3": rates.mp3_kbps,
-                "aac": rates.aac_kbps,
-                "mp4": rates.aac_kbps,
-            }.get(codec)
-            self._outlets[codec] = Outlet(
-                codec,
-                self._recent,
-                bit_rate=None if kbps is None else kbps * 1000,
-            )
-        return self._outlets[codec]
+        return self._output.outlet(codec)
 
-    def _recent(self) -> list[Block]:
-        """What a new encoder begins with: the newest audio, each block with the revision that is heard at its end."""
-        blocks = self._ring.blocks(BURST_S, self._frame, 0)
-        if self._timeline is None:
-            return blocks
-        heard = [self._timeline.heard(block.pos + len(block.pcm) - 1)[0] for block in blocks]
-        return [replace(block, rev=cue.rev if cue else 0) for block, cue in zip(blocks, heard, strict=True)]
+    def _out(self, block: Block) -> None:
+        self._output.push(block)
+        self._has_sound.set()
+
+    def _revision(self, pos: int) -> int:
+        cue = self._timeline.heard(pos)[0] if self._timeline is not None else None
+        return cue.rev if cue is not None else 0
 
     # -- the generator --------------------------------------------------------------------------------------------
 
@@ -301,16 +257,16 @@ class Station:
                     "timeline": self.config.timeline,
                 }
             )
-            self._timeline = Timeline(self.name, score, self.config.timeline, self.log, steps=self.settings.steps)
+            self._pacer.timeline = Timeline(self.name, score, self.config.timeline, self.log, steps=self.settings.steps)
         else:
             self._timeline.connect(now)
-        self._drive()
+        self._pacer.drive()
 
     def disconnect(self, reason: str) -> None:
         """The generator is gone."""
         if self._timeline is not None:
             self._timeline.disconnect(reason)
-            self._drive()
+            self._pacer.drive()
 
     def report(self, message: FromGenerator, pcm: Pcm) -> None:
         """A message of the generator about this station."""
@@ -327,102 +283,17 @@ class Station:
         elif isinstance(message, Failed):
             log.warning("station %s: a clip failed (%s): %s", self.name, message.kind, message.message)
             timeline.failed(message, now)
-        self._drive()
-
-    # -- time -----------------------------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        if self._asleep:
-            self._asleep = False
-            self._samples.start()
-            self._drive()
-
-    def _drive(self) -> None:
-        """Commit what is due, ask for what is missing, and come back when the next block is due."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self.closed or self._timeline is None:
-            return
-        wait = FAULT_S
-        try:
-            wait = self._advance(self._timeline)
-        except Exception:  # a station that is not driven on is silent for ever
-            self._faults += 1
-            log.exception("station %s: a step failed; trying again", self.name)
-        self._timer = self._loop.call_later(wait, self._drive)
-
-    def _advance(self, timeline: Timeline) -> float:
-        """One step; the seconds until the next."""
-        self._send(timeline.plan(self._clock()))
-        if timeline.lead is not None and not self._asleep:
-            self._samples.start()
-            self._commit(timeline)
-            self._send(timeline.plan(self._clock()))
-            self._doze()
-        self._announce(timeline)
-        return self._samples.wait_s(timeline.committed, self._frame) if self._samples.running else 0.25
-
-    def _commit(self, timeline: Timeline) -> None:
-        due = self._samples.due(timeline.committed)
-        if self._samples.jumps != self._jumps:
-            self._jumps = self._samples.jumps
-            timeline.events.append(Event(kind="clock_jump", sample_pos=timeline.committed))
-        while due >= self._frame:
-            block = timeline.commit(self._frame)
-            if block is None:
-                return
-            due -= self._frame
-            self._out(block)
-
-    def _out(self, block: Block) -> None:
-        self._ring.push(block.pcm)
-        for outlet in self._outlets.values():
-            outlet.push(block)
-        self._has_sound.set()
-
-    def _doze(self) -> None:
-        idle = self.config.timeline.idle_s
-        if not idle or self.listeners or self._clock() - self._audience.left_at < idle:
-            return
-        if self._changing and self._clock() - self._changed_at < SETTLE_S:
-            return
-        self._asleep = True
-        self._samples.stop()
-
-    @property
-    def _changing(self) -> bool:
-        """Whether a change is on its way to be heard, or was heard less than a burst ago: whoever tunes in then hears
-        nothing from before it."""
-        timeline = self._timeline
-        if timeline is None:
-            return False
-        burst = self.config.timeline.burst_ms * SAMPLE_RATE // 1000
-        return timeline.changing or self.sample_pos < timeline.mixer.current.pos + burst
-
-    def _announce(self, timeline: Timeline) -> None:
-        events, timeline.events = timeline.events, []
-        for event in events:
-            self._audience.tell(event)
-        if not self._audience.subscribers or timeline.lead is None:
-            return
-        now = timeline.now(self.sample_pos)
-        shown = (now.rev, now.clip, now.state)
-        if shown != self._shown:
-            self._shown = shown
-            self._audience.tell(now)
+        self._pacer.drive()
 
     def close(self, reason: Literal["closed", "shutdown"] = "closed") -> None:
         """Stop: subscribers get an event of this kind, outlets end, the generator forgets the station. Idempotent."""
         if self.closed:
             return
         self.closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._pacer.stop()
         self._send([Forget(self.name)])
         self._audience.tell(Event(kind=reason, sample_pos=self.committed))
-        for outlet in self._outlets.values():
-            outlet.close()
+        self._output.close()
         self._audience.dismiss()
         self.log.close(self.committed)
         self._has_sound.set()

@@ -25,6 +25,7 @@ from riffstream.station.hub import CapReached, GeneratorError, Hub, UnknownStati
 from riffstream.station.levelled import Block
 from riffstream.station.messages import Configure
 from riffstream.station.outlet import Chunk, Outlet
+from riffstream.station.ring import PcmRing
 from riffstream.station.station import Station
 
 FAST = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, ring_s=5.0)
@@ -405,7 +406,7 @@ async def test_a_step_that_fails_is_counted_and_the_station_plays_on(monkeypatch
     async with playing() as hub:
         station = hub.get("main")
         with station.join(), monkeypatch.context() as patch:
-            patch.setattr(type(station._ring), "push", broken)  # a fault of ours, somewhere below
+            patch.setattr(PcmRing, "push", broken)  # a fault of ours, somewhere below
             await until(lambda: station.stats()["faults"] > 0)
             patch.undo()
             before = station.committed

@@ -1,0 +1,89 @@
+"""What leaves a station: the last minutes of committed audio, and one outlet for each codec that was asked for.
+
+Threading model
+  Event loop   makes every call. Encoders run in threads of their own (``outlet.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from riffstream.config import Config
+from riffstream.errors import ParameterError
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.levelled import Block
+from riffstream.station.messages import Pcm
+from riffstream.station.outlet import CODECS, Outlet
+from riffstream.station.ring import PcmRing
+
+__all__ = ["Output"]
+
+BURST_S: Final = 5.0  # encoded for a new outlet, so that its first listener need not wait
+
+
+class Output:
+    """Takes block after block.
+
+    Args:
+        config: lengths, and the encoders' bit rates.
+        revision: tells which one is heard at a sample that was committed.
+    """
+
+    def __init__(self, config: Config, revision: Callable[[int], int]) -> None:
+        self._revision = revision
+        self._frame = config.timeline.frame_ms * SAMPLE_RATE // 1000
+        self._ring = PcmRing(round(config.timeline.ring_s * SAMPLE_RATE))
+        self._outlets: dict[str, Outlet] = {}
+        rates = config.encoders
+        self._kbps = {
+            "opus": rates.opus_kbps,
+            "ogg": rates.ogg_kbps,
+            "mp3": rates.mp3_kbps,
+            "aac": rates.aac_kbps,
+            "mp4": rates.aac_kbps,
+        }
+
+    @property
+    def sinks(self) -> dict[str, int]:
+        """Running outlets, by codec, and how many they feed."""
+        return {codec: outlet.sinks for codec, outlet in self._outlets.items() if outlet.running}
+
+    def sent(self, committed: int) -> int:
+        """Sample before which audio has left through every running outlet (all that is committed where none runs)."""
+        return min([committed, *(each.sent for each in self._outlets.values() if each.running and each.sent)])
+
+    def push(self, block: Block) -> None:
+        """The next block that was committed."""
+        self._ring.push(block.pcm)
+        for outlet in self._outlets.values():
+            outlet.push(block)
+
+    def recording(self, seconds: float) -> tuple[int, Pcm]:
+        """The newest ``seconds``: (sample clock of the first sample, [n, 2] float32)."""
+        start = max(self._ring.begin, self._ring.end - round(seconds * SAMPLE_RATE))
+        return start, self._ring.read(start, self._ring.end)
+
+    def outlet(self, codec: str) -> Outlet:
+        """The outlet of a codec, made where there is none yet.
+
+        Raises:
+            ParameterError: there is no such codec.
+        """
+        if codec not in CODECS:
+            raise ParameterError("codec", codec, ", ".join(CODECS))
+        if codec not in self._outlets:
+            kbps = self._kbps.get(codec)
+            self._outlets[codec] = Outlet(codec, self._recent, bit_rate=None if kbps is None else kbps * 1000)
+        return self._outlets[codec]
+
+    def _recent(self) -> list[Block]:
+        """What a new encoder begins with: the newest audio, each block with the revision that is heard at its end."""
+        blocks = self._ring.blocks(BURST_S, self._frame, 0)
+        return [replace(block, rev=self._revision(block.pos + len(block.pcm) - 1)) for block in blocks]
+
+    def close(self) -> None:
+        """End every outlet."""
+        for outlet in self._outlets.values():
+            outlet.close()

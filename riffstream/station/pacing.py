@@ -1,0 +1,169 @@
+"""A timeline in real time: commits each block when it is due, and sleeps while nobody listens.
+
+Threading model
+  Event loop   makes every call and gets every callback. Nothing here blocks.
+  stop()       idempotent; no callback after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from riffstream.config import Timeline as Settings
+from riffstream.protocol import SAMPLE_RATE, Event
+from riffstream.station.audience import Audience
+from riffstream.station.levelled import Block
+from riffstream.station.messages import ToGenerator
+from riffstream.station.sample_clock import SampleClock
+from riffstream.station.timeline import Timeline
+
+__all__ = ["Pacer", "Send"]
+
+log = logging.getLogger(__name__)
+
+SETTLE_S: Final = 30.0  # a change that nobody listens to keeps a station awake until it is in the sound, or so long
+FAULT_S: Final = 0.5  # after a step that failed
+Send = Callable[[Iterable[ToGenerator]], None]
+
+
+class Pacer:
+    """Drives one timeline, once there is one.
+
+    Args:
+        name: of the station, for logs.
+        settings: of the timeline.
+        audience: who keeps it awake, and is told of events and of what plays.
+        clock: monotonic seconds.
+        send: takes messages to the generator.
+        out: takes each block that is committed.
+
+    Attributes:
+        timeline: None until the first generator is ready.
+        asleep: whether generation is paused because nobody listens.
+        faults: steps that failed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        audience: Audience,
+        clock: Callable[[], float],
+        *,
+        send: Send,
+        out: Callable[[Block], None],
+    ) -> None:
+        self.name = name
+        self.timeline: Timeline | None = None
+        self.asleep = False
+        self.faults = 0
+        self._settings = settings
+        self._audience = audience
+        self._clock = clock
+        self._send = send
+        self._out = out
+        self._loop = asyncio.get_running_loop()
+        self._frame = settings.frame_ms * SAMPLE_RATE // 1000
+        self._samples = SampleClock(clock, (settings.send_lead_ms + settings.client_buffer_ms) * SAMPLE_RATE // 1000)
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+        self._changed_at = -math.inf
+        self._jumps = 0
+
+    @property
+    def committed(self) -> int:
+        """Sample before which audio is committed."""
+        return self.timeline.committed if self.timeline is not None else 0
+
+    @property
+    def sample_pos(self) -> int:
+        """The sample that is audible now."""
+        return min(max(0, self._samples.live), self.committed)
+
+    @property
+    def clock_jumps(self) -> int:
+        """How often the clock jumped."""
+        return self._samples.jumps
+
+    def changed(self) -> None:
+        """Something was asked of the timeline: stay awake until it is heard."""
+        self._changed_at = self._clock()
+        self.wake()
+        self.drive()
+
+    def wake(self) -> None:
+        """Someone listens, or will."""
+        if self.asleep:
+            self.asleep = False
+            self._samples.start()
+            self.drive()
+
+    def drive(self) -> None:
+        """Commit what is due, ask for what is missing, and come back when the next block is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._stopped or self.timeline is None:
+            return
+        wait = FAULT_S
+        try:
+            wait = self._advance(self.timeline)
+        except Exception:  # a station that is not driven on is silent for ever
+            self.faults += 1
+            log.exception("station %s: a step failed; trying again", self.name)
+        self._timer = self._loop.call_later(wait, self.drive)
+
+    def stop(self) -> None:
+        """Drive no more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _advance(self, timeline: Timeline) -> float:
+        """One step; the seconds until the next."""
+        self._send(timeline.plan(self._clock()))
+        if timeline.lead is not None and not self.asleep:
+            self._samples.start()
+            self._commit(timeline)
+            self._send(timeline.plan(self._clock()))
+            self._doze(timeline)
+        self._announce(timeline)
+        return self._samples.wait_s(timeline.committed, self._frame) if self._samples.running else 0.25
+
+    def _commit(self, timeline: Timeline) -> None:
+        due = self._samples.due(timeline.committed)
+        if self._samples.jumps != self._jumps:
+            self._jumps = self._samples.jumps
+            timeline.events.append(Event(kind="clock_jump", sample_pos=timeline.committed))
+        while due >= self._frame:
+            block = timeline.commit(self._frame)
+            if block is None:
+                return
+            due -= self._frame
+            self._out(block)
+
+    def _doze(self, timeline: Timeline) -> None:
+        idle = self._settings.idle_s
+        if not idle or self._audience.listeners or self._clock() - self._audience.left_at < idle:
+            return
+        if self._changing(timeline) and self._clock() - self._changed_at < SETTLE_S:
+            return
+        self.asleep = True
+        self._samples.stop()
+
+    def _changing(self, timeline: Timeline) -> bool:
+        """Whether a change is on its way to be heard, or was heard less than a burst ago: whoever tunes in then hears
+        nothing from before it."""
+        burst = self._settings.burst_ms * SAMPLE_RATE // 1000
+        return timeline.changing or self.sample_pos < timeline.mixer.current.pos + burst
+
+    def _announce(self, timeline: Timeline) -> None:
+        events, timeline.events = timeline.events, []
+        for event in events:
+            self._audience.tell(event)
+        if self._audience.subscribers and timeline.lead is not None:
+            self._audience.show(timeline.now(self.sample_pos))

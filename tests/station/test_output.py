@@ -1,0 +1,57 @@
+"""What leaves a station: one outlet a codec, the ring behind all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from riffstream.config import Config, Encoders, Timeline
+from riffstream.errors import ParameterError
+from riffstream.station.levelled import Block
+from riffstream.station.outlet import CODECS
+from riffstream.station.output import Output
+
+FRAME = 4800
+CONFIG = Config(timeline=Timeline(ring_s=10.0), encoders=Encoders(opus_kbps=96, mp3_kbps=160))
+
+
+def filled(blocks: int) -> Output:
+    """Block number n is n / 100 throughout; revision n is heard at its samples."""
+    output = Output(CONFIG, lambda pos: pos // FRAME)
+    for number in range(blocks):
+        output.push(Block(number * FRAME, np.full((FRAME, 2), number / 100, np.float32), number, False))
+    return output
+
+
+async def test_each_codec_has_one_outlet() -> None:
+    output = filled(0)
+    outlets = {codec: output.outlet(codec) for codec in CODECS}
+    assert all(output.outlet(codec) is outlet for codec, outlet in outlets.items())
+    with pytest.raises(ParameterError, match="codec is 'vinyl'"):
+        output.outlet("vinyl")
+
+
+async def test_a_new_outlet_begins_with_the_newest_audio_and_its_revisions() -> None:
+    output = filled(70)
+    outlet = output.outlet("pcm_s16")
+    detach = outlet.attach(lambda chunk: None)
+    await outlet.started()
+    chunks = outlet.burst(1.0)
+    assert [chunk.rev for chunk in chunks] == list(range(60, 70))
+    assert [chunk.sample_pos for chunk in chunks] == [number * FRAME for number in range(60, 70)]
+    assert output.sinks == {"pcm_s16": 1}
+    assert output.sent(70 * FRAME) == 70 * FRAME
+    assert output.sent(71 * FRAME) == 70 * FRAME
+    detach()
+    output.close()
+
+
+async def test_recordings_are_the_newest_audio() -> None:
+    output = filled(70)
+    assert output.sinks == {}
+    assert output.sent(70 * FRAME) == 70 * FRAME
+    start, pcm = output.recording(0.15)
+    assert (start, len(pcm)) == (70 * FRAME - 7200, 7200)
+    assert pcm[[0, -1], 0] == pytest.approx([0.68, 0.69], abs=1e-4)
+    start, pcm = output.recording(60.0)
+    assert (start, len(pcm)) == (0, 70 * FRAME)
