@@ -1,4 +1,4 @@
-"""The model behind a station: the engine makes clips, the vocoder turns them into audio, take by take.
+"""The model behind a station: the engine makes clips, and each take has a stream that turns them into audio.
 
 Runs in the generator process, or in the caller's offline. This module imports torch.
 
@@ -9,7 +9,6 @@ Threading model
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -21,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from riffstream.audio.resample import StreamResampler
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.engine import Engine, Ticket
@@ -30,55 +28,19 @@ from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
-from riffstream.spectrogram.vocoder import Vocoder, VocoderStream
-from riffstream.station.joins import complete, reach
-from riffstream.station.messages import Cancelled, Done, Failed, Info, Job, Pcm, Piece
+from riffstream.spectrogram.vocoder import Vocoder
+from riffstream.station.joins import reach
+from riffstream.station.messages import Cancelled, Done, Failed, Job, Piece
+from riffstream.station.model_info import describe
 from riffstream.station.rendering import Report
+from riffstream.station.take_stream import TakeStream
 
 __all__ = ["ModelRenderer", "make_renderer"]
 
 KEPT_CLIPS: Final = 12  # of a station: those ahead, and those that tempo and key changes go back to
-NOMINAL_BEATS: Final = 8  # where a model's clips have no musical length
 OVERLAP: Final = 0.25  # of a clip, repeated from the clip before, where the model cannot continue by itself
-INT16: Final = 32768.0  # spectrogram images count amplitudes in int16 units
 
 _Take = tuple[str, int]
-
-
-@dataclass(slots=True)
-class _Stream:
-    """A take: one vocoder, one resampler, from its first sample to its last, and what waits for the next clip.
-
-    Attributes:
-        tail: [A, M, 1 + n] the last clip's frames from the last one voiced on; with how they are to be voiced.
-    """
-
-    vocoder: VocoderStream
-    resampler: StreamResampler
-    tail: Tensor | None = None
-    hop: float = 0.0
-    key: float = 0.0
-
-    def push(self, mel: Tensor, hop: float, key: float, hold: int) -> list[Tensor]:
-        """Voice frames [A, M, t], all but the last ``hold``; first those that waited for them."""
-        parts = []
-        if self.tail is not None:
-            parts.append(self.vocoder.push(complete(self.tail, mel[..., :1]), hop=self.hop, key=self.key))
-            self.tail = None
-        voiced = mel.shape[-1] - hold
-        if hold and voiced > 0:
-            self.tail, self.hop, self.key = mel[..., voiced - 1 :], hop, key
-            mel = mel[..., :voiced]
-        parts.append(self.vocoder.push(mel, hop=hop, key=key))
-        return parts
-
-    def flush(self) -> list[Tensor]:
-        """The rest."""
-        parts = []
-        if self.tail is not None:
-            parts.append(self.vocoder.push(self.tail[..., 1:], hop=self.hop, key=self.key))
-            self.tail = None
-        return [*parts, self.vocoder.flush()]
 
 
 @dataclass(slots=True)
@@ -127,11 +89,10 @@ class ModelRenderer:
         self._engine, self._vocoder, self._clock = engine, vocoder, clock
         family = engine.family
         self._rate = family.params.sample_rate
-        self._scale = 1.0 if family.params.frames_per_beat is not None else 1 / INT16
         self._skip = 0 if family.continues else _overlap_frames(family)
-        self.info = _info(family, family.frames - self._skip)
+        self.info = describe(family, family.frames - self._skip)
         self._works: deque[_Work] = deque()
-        self._streams: dict[_Take, _Stream] = {}
+        self._streams: dict[_Take, TakeStream] = {}
         self._memory: dict[str, _Memory] = {}
 
     @property
@@ -259,10 +220,9 @@ class ModelRenderer:
         ended = work.beat == beats
         # Families that repeat the end of the clip before have that clip's own frames where it ends.
         hold = reach(self._vocoder.geometry.window, hop) if ended and not job.final and not self._skip else 0
-        parts = [self._pcm(stream, part) for part in stream.push(mel[..., first:last], hop, job.key, hold)]
+        pcm = stream.push(mel[..., first:last], hop, job.key, hold)
         if ended and job.final:
-            parts += [*(self._pcm(stream, part) for part in stream.flush()), stream.resampler.flush()]
-        pcm = np.concatenate(parts) if len(parts) > 1 else parts[0]
+            pcm = np.concatenate([pcm, stream.flush()])
         work.vocoder_s += self._clock() - begin
         reports: list[Report] = []
         if len(pcm):
@@ -273,18 +233,10 @@ class ModelRenderer:
             reports.append((done, None))
         return reports
 
-    def _stream(self, take: _Take, channels: int) -> _Stream:
+    def _stream(self, take: _Take, channels: int) -> TakeStream:
         if take not in self._streams:
-            self._streams[take] = _Stream(self._vocoder.stream(channels), StreamResampler(self._rate, SAMPLE_RATE, 2))
+            self._streams[take] = TakeStream(self._vocoder, channels)
         return self._streams[take]
-
-    def _pcm(self, stream: _Stream, samples: Tensor) -> Pcm:
-        """[A, n] of the model to [n, 2] at 48 kHz."""
-        pcm = samples.detach().float().cpu().numpy().T * np.float32(self._scale)
-        if pcm.shape[1] == 1:
-            pcm = np.repeat(pcm, 2, axis=1)
-        out: Pcm = stream.resampler.push(np.ascontiguousarray(pcm[:, :2]))
-        return out
 
 
 def _overlap_frames(family: Family) -> int:
@@ -292,46 +244,6 @@ def _overlap_frames(family: Family) -> int:
     width = family.latent_shape()[2]
     columns = min(max(1, round(OVERLAP * width)), width - 1)
     return round(columns * family.frames / width)
-
-
-def _info(family: Family, frames: int) -> Info:
-    defaults, params = family.defaults, family.params
-    bpm = (defaults.bpm or 120.0) if params.frames_per_beat is not None else None
-    return Info(
-        model=family.name,
-        frames=frames,
-        beats=family.beats or NOMINAL_BEATS,
-        meters=_meters(family, frames),
-        hop=params.hop(bpm) * SAMPLE_RATE / params.sample_rate,
-        bpm=bpm,
-        continues=True,
-        steps=defaults.steps,
-        guidance=defaults.guidance,
-        denoising=defaults.denoising,
-        seed_image=defaults.seed_image,
-        drift=defaults.drift,
-        device=str(family.device),
-        weights=_fingerprint(family),
-    )
-
-
-def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
-    """Beats of a bar -> frames and beats of a clip: two bars."""
-    if family.beats is None:
-        return {4: (frames, NOMINAL_BEATS), 3: (frames, 6)}
-    per_beat = frames // family.beats
-    return {4: (frames, family.beats), 3: (6 * per_beat, 6)}
-
-
-def _fingerprint(family: Family) -> str:
-    """Tells models apart by a sample of every parameter: logs of one must not be replayed with another."""
-    digest = hashlib.blake2b(digest_size=8)
-    for _, module in sorted(vars(family).items(), key=lambda item: item[0]):
-        if isinstance(module, torch.nn.Module):
-            for name, tensor in sorted(module.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(tensor.detach().flatten()[:16].float().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, files: bool = False) -> ModelRenderer:
