@@ -17,13 +17,13 @@ from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_text import MiniTextEncoder
 from riffstream.errors import CheckpointError
 from riffstream.training.codec import load_codec
+from riffstream.training.denoiser_batches import draw, flow_loss
 from riffstream.training.helpers import GradientHelper, Job
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import (
     Ema,
     Log,
     Muon,
-    autocast,
     common_arguments,
     load_averaged,
     load_state,
@@ -35,17 +35,12 @@ from riffstream.training.loop import (
 
 __all__ = [
     "PRESETS",
-    "Batch",
     "DenoiserPreset",
     "add_arguments",
     "compile_blocks",
-    "draw",
-    "flow_loss",
     "run",
     "train_denoiser",
 ]
-
-DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.4, 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,90 +67,6 @@ PRESETS = {
         config=DenoiserConfig(width=32, layers=2, heads=2, mlp=64), batch=4, validation=8, report_minutes=0.5
     ),
 }  # fmt: skip
-
-
-@dataclass(slots=True)
-class Batch:
-    """One batch of training examples, on the training device.
-
-    Attributes:
-        clean, noise, previous: [B, C, h, w]. t: [B]. tokens: [B, S, D], mask: [B, S]. previous_mask, triple: [B] bool;
-        ``triple`` is None where no clip is in 3/4.
-    """
-
-    clean: Tensor
-    noise: Tensor
-    t: Tensor
-    tokens: Tensor
-    mask: Tensor
-    previous: Tensor
-    previous_mask: Tensor
-    triple: Tensor | None
-
-
-def draw(
-    data: LatentSet,
-    rows: Tensor,
-    size: int,
-    seed: int,
-    device: torch.device,
-    *,
-    validation: bool = False,
-    one_shape: bool = False,
-) -> Batch:
-    """Batch number ``seed``: a pure function of its arguments, so that a resumed run sees what the whole one saw.
-
-    Args:
-        validation: nothing is dropped by chance: every other clip has its previous one, t is spread evenly.
-        one_shape: captions keep their padding and ``triple`` is always there, so that compiled code fits every batch.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    if validation:
-        pick = rows[torch.linspace(0, len(rows) - 1, size).long()]
-        t = (torch.arange(size) + 0.5) / size
-        t = t[torch.randperm(size, generator=generator)]
-        with_previous = torch.arange(size) % 2 == 0
-    else:
-        pick = rows[torch.randint(len(rows), (size,), generator=generator)]
-        t = torch.sigmoid(1.2 * torch.randn(size, generator=generator))
-        with_previous = torch.rand(size, generator=generator) >= DROP_PREVIOUS
-    clean = data.latents[pick].float()
-    noise = torch.randn(clean.shape, generator=generator)
-    captions = []
-    for row, u, drop in zip(
-        pick.tolist(), torch.rand(size, generator=generator).tolist(), torch.rand(size, generator=generator).tolist(),
-        strict=True,
-    ):  # fmt: skip
-        own = data.captions[row]
-        captions.append(own[int(u * len(own))] if own and (validation or drop >= DROP_CAPTION) else 0)
-    before = data.previous[pick]
-    previous = data.latents[before.clamp_min(0)].float()
-    blur = 0.0 if validation else PREVIOUS_NOISE * torch.rand(size, 1, 1, 1, generator=generator)
-    previous = previous + blur * torch.randn(previous.shape, generator=generator)
-    mask = data.mask[captions]
-    used = mask.shape[1] if one_shape else max(8, -(-int(mask.sum(1).max()) // 8) * 8)
-    triple = data.triple[pick]
-    return Batch(
-        clean.to(device), noise.to(device), t.to(device), data.tokens[captions][:, :used].float().to(device),
-        mask[:, :used].to(device), previous.to(device), (with_previous & (before >= 0)).to(device),
-        triple.to(device) if one_shape or bool(triple.any()) else None,
-    )  # fmt: skip
-
-
-def flow_loss(model: nn.Module, batch: Batch, narrow: int) -> Tensor:
-    """Mean squared error of ``noise - x_0``, over the cells that a clip fills (``narrow`` columns in 3/4)."""
-    t = batch.t[:, None, None, None]
-    x = (1 - t) * batch.clean + t * batch.noise
-    if batch.triple is not None:
-        inside = (torch.arange(x.shape[-1], device=x.device) < narrow) | ~batch.triple[:, None]
-        inside = inside[:, None, None, :].float()
-        x = x * inside
-    with autocast(x.device):
-        made = model(x, batch.t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
-    error: Tensor = (made.float() - (batch.noise - batch.clean)).square()
-    if batch.triple is None:
-        return torch.mean(error)
-    return torch.sum(error * inside) / inside.expand_as(error).sum()
 
 
 def compile_blocks(model: Denoiser) -> None:
@@ -275,7 +186,8 @@ def train_denoiser(
 
     def report() -> float:
         with ema.applied(model), torch.no_grad():
-            loss = sum(float(flow_loss(model, part, narrow)) for part in _parts(check, 32)) / len(_parts(check, 32))
+            losses = [float(flow_loss(model, part, narrow)) for part in check.parts(32)]
+            loss = sum(losses) / len(losses)
         log(
             step=step, examples=examples, loss=running, held_out=loss,
             rate=fresh / (time.monotonic() - started), minutes=(time.monotonic() - started) / 60,
@@ -315,14 +227,6 @@ def train_denoiser(
             helper.close()
     keep(out / ("denoiser_final.pt" if final else "denoiser.pt"))
     return {"step": step, "examples": examples, "held_out": report()}
-
-
-def _parts(batch: Batch, size: int) -> list[Batch]:
-    values = [getattr(batch, name) for name in Batch.__slots__]
-    parts: list[Batch] = []
-    for k in range(0, len(batch.clean), size):
-        parts.append(Batch(*(None if value is None else value[k : k + size] for value in values)))  # type: ignore[arg-type]
-    return parts
 
 
 def load_denoiser(path: Path, device: torch.device) -> Denoiser:

@@ -19,15 +19,8 @@ import torch
 from torch import Tensor
 
 from riffstream.diffusion.mini_denoiser import Denoiser
-from riffstream.training.denoiser import (
-    PRESETS,
-    Batch,
-    DenoiserPreset,
-    draw,
-    load_denoiser,
-    optimisers,
-    prepare_data,
-)
+from riffstream.training.denoiser import PRESETS, DenoiserPreset, load_denoiser, optimisers, prepare_data
+from riffstream.training.denoiser_batches import Batch, draw
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Ema, Log, autocast, common_arguments, pick_device, save_state, step_size
 

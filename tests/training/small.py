@@ -6,7 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from riffstream.diffusion.mini_codec import Codec, CodecConfig
+from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.training.latents import LatentSet
 from riffstream.training.mels import quantise
 
 MELS = 256
@@ -36,3 +41,19 @@ def write_corpus(folder: Path, songs: int = 6, windows: int = 3) -> Path:
         }  # fmt: skip
         base.with_suffix(".json").write_text(json.dumps(record))
     return folder
+
+
+def small_latents(folder: Path) -> LatentSet:
+    """Such a corpus as latents of an untrained codec."""
+    torch.manual_seed(0)
+    codec = Codec(CodecConfig(channels=4, width=8, fine_width=8)).requires_grad_(False)
+    torch.nn.init.orthogonal_(codec.basis)
+    latents = LatentSet(write_corpus(folder), codec, MiniTextEncoder.random())
+    assert latents.refresh() == 6
+    return latents
+
+
+def small_denoiser() -> Denoiser:
+    """An untrained denoiser for them."""
+    torch.manual_seed(1)
+    return Denoiser(DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=16))

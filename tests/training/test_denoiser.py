@@ -1,4 +1,4 @@
-"""The denoiser's training: batches, loss, resuming, helpers."""
+"""The denoiser's training: what it learns from, resuming, helpers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from riffstream.diffusion.mini_codec import Codec, CodecConfig
-from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
-from riffstream.diffusion.mini_text import MiniTextEncoder
-from riffstream.training.denoiser import PRESETS, draw, flow_loss, load_denoiser, make_job, train_denoiser
+from riffstream.training.denoiser import PRESETS, load_denoiser, make_job, train_denoiser
+from riffstream.training.denoiser_batches import draw, flow_loss
 from riffstream.training.helpers import GradientHelper
 from riffstream.training.latents import LatentSet
-from tests.training.small import write_corpus
+from tests.training.small import small_denoiser, small_latents
 
 CPU = torch.device("cpu")
 PRESET = replace(PRESETS["smoke"], rate=5e-3, adam_rate=5e-3, warm_up=1)
@@ -24,17 +22,7 @@ PRESET = replace(PRESETS["smoke"], rate=5e-3, adam_rate=5e-3, warm_up=1)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> LatentSet:
-    torch.manual_seed(0)
-    codec = Codec(CodecConfig(channels=4, width=8, fine_width=8)).requires_grad_(False)
-    torch.nn.init.orthogonal_(codec.basis)
-    latents = LatentSet(write_corpus(tmp_path_factory.mktemp("corpus")), codec, MiniTextEncoder.random())
-    assert latents.refresh() == 6
-    return latents
-
-
-def tiny() -> Denoiser:
-    torch.manual_seed(1)
-    return Denoiser(DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=16))
+    return small_latents(tmp_path_factory.mktemp("corpus"))
 
 
 def test_latent_set_knows_meters_splits_and_neighbours(data: LatentSet) -> None:
@@ -57,16 +45,8 @@ def test_latent_set_is_restored(data: LatentSet, tmp_path: Path) -> None:
     assert other.refresh() == 0
 
 
-def test_batches_are_a_function_of_their_number(data: LatentSet) -> None:
-    rows = data.rows(held_out=False)
-    one, again, two = (draw(data, rows, 4, seed, CPU) for seed in (5, 5, 6))
-    assert torch.equal(one.noise, again.noise)
-    assert torch.equal(one.tokens, again.tokens)
-    assert not torch.equal(one.noise, two.noise)
-
-
 def test_a_mixed_batch_treats_3_4_as_a_narrow_grid_does(data: LatentSet) -> None:
-    model = tiny()
+    model = small_denoiser()
     torch.nn.init.normal_(model.patch_out.weight)
     x = torch.randn(2, 4, 16, 32)
     x[1, :, :, 24:] = 0
@@ -103,7 +83,7 @@ def test_the_last_minutes_leave_the_earlier_state_for_later_runs(data: LatentSet
 
 
 def test_helper_adds_its_gradient(data: LatentSet) -> None:
-    model = tiny()
+    model = small_denoiser()
     rows = data.rows(held_out=False)
     helper = GradientHelper(model, make_job, (data, rows, 2, 0, 24))
     try:
@@ -139,14 +119,3 @@ def test_compiled_training_takes_the_same_steps(
     quick = train_denoiser(data, tmp_path / "quick", PRESET, minutes=10, max_steps=3, device=CPU, compiled=True)
     assert len(compiled) == PRESET.config.layers
     assert quick["held_out"] == pytest.approx(plain["held_out"], rel=1e-3)
-
-
-def test_batches_for_compiled_code_have_one_shape(data: LatentSet) -> None:
-    rows = data.rows(held_out=False)
-    loose = draw(data, rows, 4, 5, CPU)
-    batches = [draw(data, rows, 4, seed, CPU, one_shape=True) for seed in range(5, 12)]
-    assert {tuple(batch.tokens.shape) for batch in batches} == {(4, 32, 16)}
-    assert all(batch.triple is not None for batch in batches)
-    assert torch.equal(loose.noise, batches[0].noise)
-    assert torch.equal(loose.tokens, batches[0].tokens[:, : loose.tokens.shape[1]])
-    torch.testing.assert_close(flow_loss(tiny(), loose, 24), flow_loss(tiny(), batches[0], 24))

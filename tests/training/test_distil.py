@@ -11,7 +11,8 @@ from riffstream.diffusion.mini_codec import Codec, CodecConfig
 from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_text import MiniTextEncoder
 from riffstream.training import loop
-from riffstream.training.denoiser import PRESETS, draw, train_denoiser
+from riffstream.training.denoiser import PRESETS, train_denoiser
+from riffstream.training.denoiser_batches import draw
 from riffstream.training.distil import distil, guided_velocity, teacher_target
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Ema, Muon, step_size

@@ -1,0 +1,75 @@
+"""What the denoiser is trained on: batches by number, and the loss over the cells that a clip fills."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from riffstream.training.denoiser_batches import Batch, draw, flow_loss
+from riffstream.training.latents import LatentSet
+from tests.training.small import small_denoiser, small_latents
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> LatentSet:
+    return small_latents(tmp_path_factory.mktemp("corpus"))
+
+
+class Constant(nn.Module):
+    """A model that predicts 0 whatever it is given."""
+
+    def forward(self, x: Tensor, *_: Tensor | None) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def test_batches_are_a_function_of_their_number(data: LatentSet) -> None:
+    rows = data.rows(held_out=False)
+    one, again, two = (draw(data, rows, 4, seed, CPU) for seed in (5, 5, 6))
+    assert torch.equal(one.noise, again.noise)
+    assert torch.equal(one.tokens, again.tokens)
+    assert not torch.equal(one.noise, two.noise)
+
+
+def test_batches_for_compiled_code_have_one_shape(data: LatentSet) -> None:
+    rows = data.rows(held_out=False)
+    loose = draw(data, rows, 4, 5, CPU)
+    batches = [draw(data, rows, 4, seed, CPU, one_shape=True) for seed in range(5, 12)]
+    assert {tuple(batch.tokens.shape) for batch in batches} == {(4, 32, 16)}
+    assert all(batch.triple is not None for batch in batches)
+    assert torch.equal(loose.noise, batches[0].noise)
+    assert torch.equal(loose.tokens, batches[0].tokens[:, : loose.tokens.shape[1]])
+    torch.testing.assert_close(flow_loss(small_denoiser(), loose, 24), flow_loss(small_denoiser(), batches[0], 24))
+
+
+def test_validation_drops_nothing_by_chance(data: LatentSet) -> None:
+    rows = data.rows(held_out=True)
+    batch = draw(data, rows, 12, 77, CPU, validation=True)
+    assert batch.mask.sum(1).min() > 1, "every clip has a caption"
+    assert torch.equal(batch.t.sort().values, (torch.arange(12) + 0.5) / 12)
+    pick = rows[torch.linspace(0, len(rows) - 1, 12).long()]
+    assert torch.equal(batch.clean, data.latents[pick].float())
+    assert torch.equal(batch.previous_mask, (torch.arange(12) % 2 == 0) & (data.previous[pick] >= 0))
+
+
+def test_parts_are_the_whole(data: LatentSet) -> None:
+    batch = draw(data, data.rows(held_out=False), 10, 3, CPU, one_shape=True)
+    parts = batch.parts(4)
+    assert [len(part.clean) for part in parts] == [4, 4, 2]
+    for name in Batch.__slots__:
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name)), name
+    batch.triple = None
+    assert all(part.triple is None for part in batch.parts(4))
+
+
+def test_the_loss_counts_only_the_cells_that_a_clip_fills(data: LatentSet) -> None:
+    batch = draw(data, data.rows(held_out=False), 16, 3, CPU, one_shape=True)
+    assert batch.triple is not None
+    assert batch.triple.any()
+    target = (batch.noise - batch.clean).square()
+    cells = torch.cat([target[~batch.triple].flatten(), target[batch.triple][..., :24].flatten()])
+    torch.testing.assert_close(flow_loss(Constant(), batch, 24), cells.mean())
+    batch.triple = None
+    torch.testing.assert_close(flow_loss(Constant(), batch, 24), target.mean())
