@@ -128,7 +128,8 @@ class Hub:
         refusal = self._refusals[name]
         sound = asyncio.ensure_future(self._stations[name].wait_ready())
         try:
-            await asyncio.wait({sound, refusal}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {sound, refusal}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sound.cancel()
         if refusal.done():
