@@ -8,44 +8,24 @@ Threading model
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from riffstream.diffusion.batch_limit import BatchLimit, free_memory
 from riffstream.diffusion.clip import Clip, ClipRequest
-from riffstream.diffusion.family import Family, TextEmbedding
+from riffstream.diffusion.family import Family
 from riffstream.diffusion.ranges import check
-from riffstream.diffusion.samplers import find, step
+from riffstream.diffusion.samplers import find
 from riffstream.diffusion.seed_images import SeedImages, SeedSource
 from riffstream.diffusion.slots import Preparer, Slot, Ticket, choose
+from riffstream.diffusion.stats import Stats
+from riffstream.diffusion.stepper import Stepper
 from riffstream.diffusion.text import Curve, PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
 
-__all__ = ["BUCKETS", "Engine", "Stats", "Ticket"]
-
-BUCKETS = (1, 2, 4, 8, 16)  # batch sizes that compiled graphs are made for
-RECOVERY = 200  # ticks without trouble after which a batch that memory had lowered is doubled again
-
-T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Stats:
-    """What the engine has done since it was made: counts, and seconds of the text and other preparation, the network,
-    and the decoder."""
-
-    ticks: int = 0
-    rows: int = 0
-    padded_rows: int = 0
-    clips: int = 0
-    failures: int = 0
-    out_of_memory: int = 0
-    prepare_s: float = 0.0
-    denoise_s: float = 0.0
-    decode_s: float = 0.0
+__all__ = ["Engine"]
 
 
 class Engine:
@@ -66,7 +46,7 @@ class Engine:
         overlap: for families that do not continue by themselves, the part of a clip, 0 to 0.75, that repeats the end of
             ``previous``.
         curve: how text embeddings move between two keyframes, ``lerp`` or ``slerp`` (see ``PromptEncoder.between``).
-        pad: fill batches up to the sizes in :data:`BUCKETS`; None: on CUDA, where few shapes are fast shapes.
+        pad: fill batches up to the sizes of ``batch_limit.BUCKETS``; None: on CUDA, where few shapes are fast shapes.
 
     Raises:
         ParameterError: an unknown sampler, or a value outside its range.
@@ -112,9 +92,9 @@ class Engine:
             curve=curve,
         )
         self._pad = family.device.type == "cuda" if pad is None else pad
-        self._max_batch = self._limit = max_batch
+        self._limit = BatchLimit(max_batch, family.device, self.stats)
+        self._stepper = Stepper(family, self._limit, self.stats, pad=self._pad)
         self._decode_limit = max_batch
-        self._calm = 0
         self._slots: dict[int, Slot] = {}
         self._count = 0
 
@@ -126,7 +106,7 @@ class Engine:
     @property
     def batch_limit(self) -> int:
         """Rows of a batch at present: ``max_batch``, or less after the device ran out of memory."""
-        return self._limit
+        return self._limit.rows
 
     def submit(self, request: ClipRequest) -> Ticket:
         """Take a request: encode its text and seed image (or find them encoded) and queue it.
@@ -163,10 +143,10 @@ class Engine:
         """
         begin = time.perf_counter()
         unfinished = [slot for slot in self._slots.values() if not slot.finished]
-        chosen = choose(unfinished, self._limit, fill=self._pad, buckets=self._buckets())
+        chosen = choose(unfinished, self._limit.rows, fill=self._pad, buckets=self._limit.buckets())
         if chosen:
             try:
-                self._advance(chosen)
+                self._stepper.step(chosen)
             except torch.OutOfMemoryError:
                 self._fail(chosen, f"{self.family.device} has no memory left for a single clip")
             self._settle(chosen, begin)
@@ -189,91 +169,9 @@ class Engine:
         """Run the model once, and the network at each batch size that will be used, so that no clip waits for a
         compiler."""
         self.family.warm_up()
-        if not self._pad:
-            return
-        with torch.no_grad():
-            text = self.encoder.encode("")
-            x = torch.zeros(1, *self.family.latent_shape(), device=self.family.device)
-            t = torch.ones(1, device=self.family.device)
-            for size in self._buckets():
-                self.family.denoise(x.expand(size, -1, -1, -1), t.expand(size), TextEmbedding.stack([text] * size))
-
-    def _buckets(self) -> tuple[int, ...]:
-        return (*(size for size in BUCKETS if size < self._limit), self._limit)
-
-    def _advance(self, slots: Sequence[Slot]) -> None:
-        """One step of each slot."""
-        rows = [slot.schedule.rows[slot.position] for slot in slots]
-        times = torch.tensor([row.time for row in rows], dtype=torch.float32, device=self.family.device)
-        guided = [k for k, slot in enumerate(slots) if slot.guided]
-        order = [*range(len(slots)), *guided]
-        texts = [slot.cond for slot in slots] + [u for k in guided if (u := slots[k].uncond) is not None]
-        x = torch.stack([slot.x for slot in slots])
-        prediction = self._with_less_memory(lambda size: self._predict(slots, x, times, texts, order, size))
-        merged = prediction[: len(slots)]
-        if guided:
-            index = torch.tensor(guided, device=x.device)
-            scale = torch.tensor([slots[k].guidance for k in guided], device=x.device).view(-1, 1, 1, 1)
-            uncond = prediction[len(slots) :]
-            merged = merged.index_copy(0, index, uncond + scale * (merged[index] - uncond))
-        noise = None
-        if any(row.draws for row in rows):
-            draws = [
-                slot.stream.draw() if row.draws else torch.zeros(slot.x.shape)
-                for slot, row in zip(slots, rows, strict=True)
-            ]
-            noise = torch.stack(draws).to(x.device)
-        places = max(slot.memory.shape[0] for slot in slots)
-        memory = torch.stack([_padded(slot.memory, places) for slot in slots])
-        x, memory = step(x, merged, rows, memory, noise)
-        for k, (slot, row) in enumerate(zip(slots, rows, strict=True)):
-            slot.x, slot.memory = x[k], memory[k, : slot.memory.shape[0]]
-            slot.evaluations += slot.rows
-            slot.position += 1
-            slot.keep(row.level, last=slot.finished)
-
-    def _predict(
-        self,
-        slots: Sequence[Slot],
-        x: Tensor,
-        times: Tensor,
-        texts: Sequence[TextEmbedding],
-        order: Sequence[int],
-        size: int,
-    ) -> Tensor:
-        """Predictions [len(order), C, h, w]: row r is slot ``order[r]`` under ``texts[r]``, ``size`` rows at a time."""
-        parts = []
-        for begin in range(0, len(order), size):
-            rows = list(range(begin, min(begin + size, len(order))))
-            count = len(rows)
-            if self._pad:
-                rows += [rows[-1]] * (min(b for b in self._buckets() if b >= count) - count)
-                self.stats.padded_rows += len(rows) - count
-            members = [order[row] for row in rows]
-            index = torch.tensor(members, device=x.device)
-            text = TextEmbedding.stack([texts[row] for row in rows])
-            extra: dict[str, Tensor] = {}
-            if any(slots[k].previous is not None for k in members):
-                given = [slots[k].previous for k in members]
-                extra["previous"] = torch.stack([x[0].new_zeros(x.shape[1:]) if p is None else p for p in given])
-                extra["previous_mask"] = torch.tensor([p is not None for p in given], device=x.device)
-            parts.append(self.family.denoise(x[index], times[index], text, **extra)[:count])
-            self.stats.rows += count
-        return torch.cat(parts)
-
-    def _with_less_memory(self, run: Callable[[int], T]) -> T:
-        """Run with as many rows as fit: each time memory runs out, the limit is halved and the run repeated."""
-        while True:
-            try:
-                return run(self._limit)
-            except torch.OutOfMemoryError:
-                self.stats.out_of_memory += 1
-                self._calm = 0
-                if self._limit == 1:
-                    raise
-            # Outside the handler: there the traceback would keep the failed run's tensors alive.
-            self._limit = max(1, self._limit // 2)
-            _free_memory(self.family.device)
+        if self._pad:
+            with torch.no_grad():
+                self._stepper.warm_up(self.encoder.encode(""))
 
     def _settle(self, slots: Sequence[Slot], begin: float) -> None:
         """Account for the tick's time, and widen the batch again after a long calm."""
@@ -284,10 +182,7 @@ class Engine:
         self.stats.denoise_s += elapsed
         for slot in slots:
             slot.seconds += elapsed / len(slots)
-        self._calm += 1
-        if self._calm >= RECOVERY and self._limit < self._max_batch:
-            self._limit = min(self._max_batch, 2 * self._limit)
-            self._calm = 0
+        self._limit.settle()
 
     def _collect(self) -> list[Clip]:
         """Decode what is finished, first come first."""
@@ -304,7 +199,7 @@ class Engine:
                     self._fail(group, f"{self.family.device} has no memory left to decode a single clip")
                     finished.remove(group[0])
                 self._decode_limit = max(1, len(group) // 2)
-                _free_memory(self.family.device)
+                free_memory(self.family.device)
                 continue
             elapsed = time.perf_counter() - begin
             self.stats.decode_s += elapsed
@@ -333,13 +228,3 @@ class Engine:
             self._slots.pop(slot.ticket.number, None)
             slot.ticket.error = RiffstreamError(reason)
             self.stats.failures += 1
-
-
-def _padded(memory: Tensor, places: int) -> Tensor:
-    missing = places - memory.shape[0]
-    return memory if missing == 0 else torch.cat([memory, memory.new_zeros(missing, *memory.shape[1:])])
-
-
-def _free_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.clip import Clip, ClipRequest
-from riffstream.diffusion.engine import Engine, Ticket
+from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family
+from riffstream.diffusion.slots import Ticket
 from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
@@ -224,9 +225,7 @@ class ModelRenderer:
         if ended and job.final:
             pcm = np.concatenate([pcm, stream.flush()])
         work.vocoder_s += self._clock() - begin
-        reports: list[Report] = []
-        if len(pcm):
-            reports.append((Piece(job.station, job.take, job.number), pcm))
+        reports: list[Report] = [(Piece(job.station, job.take, job.number), pcm)] if len(pcm) else []
         if ended:
             self._works.remove(work)
             done = Done(job.station, job.take, job.number, work.sampling_s, work.vocoder_s, work.evaluations)

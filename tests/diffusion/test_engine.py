@@ -18,10 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from riffstream.diffusion.batch_limit import RECOVERY
 from riffstream.diffusion.clip import Clip, ClipRequest
-from riffstream.diffusion.engine import RECOVERY, Engine, Ticket
+from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.journey import ClipSpec, Journey, Keyframe, PromptPart
 from riffstream.diffusion.masks import named_mask
+from riffstream.diffusion.slots import Ticket
 from riffstream.errors import ParameterError, RiffstreamError
 from tests.diffusion.tiny_family import GaussianFamily, TinyFamily
 
@@ -72,7 +74,7 @@ def test_with_one_batch_size_batch_mates_change_no_bit() -> None:
 
     def engine() -> Engine:
         made = Engine(TinyFamily(), pad=True)
-        made._buckets = lambda: (16,)  # type: ignore[method-assign]
+        made._limit.buckets = lambda: (16,)  # type: ignore[method-assign]
         return made
 
     requests = varied_requests()[:6]

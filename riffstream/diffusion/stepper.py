@@ -1,0 +1,117 @@
+"""One evaluation of the network for a batch of slots, and the step of its own sampler that each slot takes with it.
+
+A slot with guidance has two rows in the batch, with its text and without; the others one.
+
+Threading model
+  One thread makes every call (the engine's). Nothing is remembered from step to step: that is in the slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from riffstream.diffusion.batch_limit import BatchLimit
+from riffstream.diffusion.family import Family, TextEmbedding
+from riffstream.diffusion.samplers import step
+from riffstream.diffusion.slots import Slot
+from riffstream.diffusion.stats import Stats
+
+__all__ = ["Stepper"]
+
+
+class Stepper:
+    """Moves slots on.
+
+    Args:
+        family: the model.
+        limit: rows of a batch; lowered where memory runs out.
+        stats: told of the rows.
+        pad: fill batches up to the limit's buckets.
+    """
+
+    def __init__(self, family: Family, limit: BatchLimit, stats: Stats, *, pad: bool) -> None:
+        self._family = family
+        self._limit = limit
+        self._stats = stats
+        self._pad = pad
+
+    @torch.no_grad()
+    def warm_up(self, text: TextEmbedding) -> None:
+        """Run the network at each batch size that will be used; ``text``: any one prompt."""
+        x = torch.zeros(1, *self._family.latent_shape(), device=self._family.device)
+        t = torch.ones(1, device=self._family.device)
+        for size in self._limit.buckets():
+            self._family.denoise(x.expand(size, -1, -1, -1), t.expand(size), TextEmbedding.stack([text] * size))
+
+    @torch.no_grad()
+    def step(self, slots: Sequence[Slot]) -> None:
+        """One step of each slot; all are of one kind.
+
+        Raises:
+            torch.OutOfMemoryError: not even one row fits.
+        """
+        rows = [slot.schedule.rows[slot.position] for slot in slots]
+        times = torch.tensor([row.time for row in rows], dtype=torch.float32, device=self._family.device)
+        guided = [k for k, slot in enumerate(slots) if slot.guided]
+        order = [*range(len(slots)), *guided]
+        texts = [slot.cond for slot in slots] + [u for k in guided if (u := slots[k].uncond) is not None]
+        x = torch.stack([slot.x for slot in slots])
+        prediction = self._limit.fit(lambda size: self._predict(slots, x, times, texts, order, size))
+        merged = prediction[: len(slots)]
+        if guided:
+            index = torch.tensor(guided, device=x.device)
+            scale = torch.tensor([slots[k].guidance for k in guided], device=x.device).view(-1, 1, 1, 1)
+            uncond = prediction[len(slots) :]
+            merged = merged.index_copy(0, index, uncond + scale * (merged[index] - uncond))
+        noise = None
+        if any(row.draws for row in rows):
+            draws = [
+                slot.stream.draw() if row.draws else torch.zeros(slot.x.shape)
+                for slot, row in zip(slots, rows, strict=True)
+            ]
+            noise = torch.stack(draws).to(x.device)
+        places = max(slot.memory.shape[0] for slot in slots)
+        memory = torch.stack([_padded(slot.memory, places) for slot in slots])
+        x, memory = step(x, merged, rows, memory, noise)
+        for k, (slot, row) in enumerate(zip(slots, rows, strict=True)):
+            slot.x, slot.memory = x[k], memory[k, : slot.memory.shape[0]]
+            slot.evaluations += slot.rows
+            slot.position += 1
+            slot.keep(row.level, last=slot.finished)
+
+    def _predict(
+        self,
+        slots: Sequence[Slot],
+        x: Tensor,
+        times: Tensor,
+        texts: Sequence[TextEmbedding],
+        order: Sequence[int],
+        size: int,
+    ) -> Tensor:
+        """Predictions [len(order), C, h, w]: row r is slot ``order[r]`` under ``texts[r]``, ``size`` rows at a time."""
+        parts = []
+        for begin in range(0, len(order), size):
+            rows = list(range(begin, min(begin + size, len(order))))
+            count = len(rows)
+            if self._pad:
+                rows += [rows[-1]] * (min(b for b in self._limit.buckets() if b >= count) - count)
+                self._stats.padded_rows += len(rows) - count
+            members = [order[row] for row in rows]
+            index = torch.tensor(members, device=x.device)
+            text = TextEmbedding.stack([texts[row] for row in rows])
+            extra: dict[str, Tensor] = {}
+            if any(slots[k].previous is not None for k in members):
+                given = [slots[k].previous for k in members]
+                extra["previous"] = torch.stack([x[0].new_zeros(x.shape[1:]) if p is None else p for p in given])
+                extra["previous_mask"] = torch.tensor([p is not None for p in given], device=x.device)
+            parts.append(self._family.denoise(x[index], times[index], text, **extra)[:count])
+            self._stats.rows += count
+        return torch.cat(parts)
+
+
+def _padded(memory: Tensor, places: int) -> Tensor:
+    missing = places - memory.shape[0]
+    return memory if missing == 0 else torch.cat([memory, memory.new_zeros(missing, *memory.shape[1:])])
