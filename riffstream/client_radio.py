@@ -19,13 +19,12 @@ from typing import Any, Self
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from riffstream import protocol
 from riffstream.client_blocks import Block, Inbox, RadioError
-from riffstream.client_requests import Requests
-from riffstream.errors import ParameterError
+from riffstream.client_greeting import greet
+from riffstream.client_requests import Requests, steer_message
 
 __all__ = ["Radio"]
 
@@ -130,20 +129,7 @@ class Radio:
             RadioError: rejected, superseded by a later change, or the connection was lost on the way.
             ParameterError: an unknown or ill-typed argument.
         """
-        fields: dict[str, Any] = {"type": "steer", "id": f"s{next(self._ids)}", **changes}
-        if prompt is not None:
-            parts = [prompt] if isinstance(prompt, str) else list(prompt)
-            pairs = [(part, 1.0) if isinstance(part, str) else part for part in parts]
-            fields["prompts"] = [{"text": text, "weight": weight} for text, weight in pairs]
-        unknown = set(fields) - set(protocol.Steer.__struct_fields__) - {"type"}
-        if unknown:
-            allowed = ", ".join(name for name in protocol.Steer.__struct_fields__ if name != "id")
-            raise ParameterError("steer", sorted(unknown)[0], allowed)
-        try:
-            message = msgspec.convert(fields, protocol.Steer)
-        except msgspec.ValidationError as error:
-            raise RadioError("bad_request", str(error)) from None
-        return await self._ask(message, timeout_s)
+        return await self._ask(steer_message(f"s{next(self._ids)}", prompt, changes), timeout_s)
 
     async def transport(self, op: protocol.Op, *, timeout_s: float = 60.0) -> protocol.Applied:
         """``pause``, ``resume``, ``reset`` (to the default journey) or ``skip`` the station, for everyone."""
@@ -188,43 +174,15 @@ class Radio:
             raise RadioError("disconnected", f"the connection to {self.url} was lost", retry_after_ms=1000) from None
 
     async def _open(self) -> None:
-        """Connect, say hello, and read the welcome."""
-        socket = await open_socket(
-            self.url,
-            subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
-            compression=None,
-            max_size=4 * 2**20,
-            open_timeout=self._timeout_s,
-            close_timeout=1,  # audio that nobody reads any more would hold up the farewell
-        )
-        try:
-            hello = self._hello
-            if self._inbox.last_seq is not None:
-                resume = protocol.Resume(session=self.welcome.session, last_seq=self._inbox.last_seq)
-                hello = msgspec.structs.replace(hello, resume=resume)
-            await socket.send(protocol.encode(hello))
-            while True:
-                data = await socket.recv()
-                if isinstance(data, bytes):
-                    continue
-                try:
-                    message = protocol.decode_server(data)
-                except protocol.ProtocolError as error:
-                    raise RadioError("internal", f"{self.url} does not speak {protocol.SUBPROTOCOL}: {error}") from None
-                if isinstance(message, protocol.Rejected):
-                    raise RadioError(
-                        message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms
-                    )
-                if isinstance(message, protocol.Bye):
-                    raise RadioError("busy", f"{self.url}: {message.reason}", retry_after_ms=message.reconnect_ms)
-                if isinstance(message, protocol.Welcome):
-                    break
-        except BaseException:
-            await socket.close()
-            raise
-        if not message.resumed:
+        """Connect, and take up what the welcome says."""
+        hello = self._hello
+        if self._inbox.last_seq is not None:
+            resume = protocol.Resume(session=self.welcome.session, last_seq=self._inbox.last_seq)
+            hello = msgspec.structs.replace(hello, resume=resume)
+        socket, welcome = await greet(self.url, hello, self._timeout_s)
+        if not welcome.resumed:
             self._inbox.begin_anew()
-        self.welcome, self.state, self.rev, self._socket = message, message.state, message.rev, socket
+        self.welcome, self.state, self.rev, self._socket = welcome, welcome.state, welcome.rev, socket
 
     async def _run(self) -> None:
         """Read until closed for good, mending the connection on the way."""

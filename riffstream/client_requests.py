@@ -1,17 +1,23 @@
-"""What the client has asked and not been answered yet."""
+"""What the client asks, and has not been answered yet.
+
+Threading model
+  One event loop makes every call.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
 
 from riffstream import protocol
 from riffstream.client_blocks import RadioError
+from riffstream.errors import ParameterError
 
-__all__ = ["Requests"]
-
+__all__ = ["Requests", "steer_message"]
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
@@ -79,6 +85,30 @@ class Requests:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(RadioError(code, text, retry_after_ms=1000))
+
+
+def steer_message(
+    ident: str, prompt: str | Sequence[str | tuple[str, float]] | None, changes: Mapping[str, Any]
+) -> protocol.Steer:
+    """A steer from what ``Radio.steer`` is given.
+
+    Raises:
+        ParameterError: an unknown argument.
+        RadioError: one of another type than the protocol's.
+    """
+    fields: dict[str, Any] = {"type": "steer", "id": ident, **changes}
+    if prompt is not None:
+        parts = [prompt] if isinstance(prompt, str) else list(prompt)
+        pairs = [(part, 1.0) if isinstance(part, str) else part for part in parts]
+        fields["prompts"] = [{"text": text, "weight": weight} for text, weight in pairs]
+    unknown = set(fields) - set(protocol.Steer.__struct_fields__) - {"type"}
+    if unknown:
+        allowed = ", ".join(name for name in protocol.Steer.__struct_fields__ if name != "id")
+        raise ParameterError("steer", sorted(unknown)[0], allowed)
+    try:
+        return msgspec.convert(fields, protocol.Steer)
+    except msgspec.ValidationError as error:
+        raise RadioError("bad_request", str(error)) from None
 
 
 @contextlib.contextmanager
