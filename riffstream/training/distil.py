@@ -19,7 +19,14 @@ import torch
 from torch import Tensor
 
 from riffstream.diffusion.mini_denoiser import Denoiser
-from riffstream.training.denoiser import PRESETS, DenoiserPreset, load_denoiser, optimisers, prepare_data
+from riffstream.training.denoiser import (
+    PRESETS,
+    DenoiserPreset,
+    compile_blocks,
+    load_denoiser,
+    optimisers,
+    prepare_data,
+)
 from riffstream.training.denoiser_batches import Batch, draw
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Ema, Log, autocast, common_arguments, pick_device, save_state, step_size
@@ -79,6 +86,7 @@ def distil(
     guidance: float = 3.0,
     steps: int = 8,
     seed: int = 0,
+    compiled: bool = False,
     log: Log | None = None,
 ) -> dict[str, Any]:
     """Train a student of ``out/denoiser_final.pt`` (or ``denoiser.pt``) for ``minutes`` into ``out/distilled.pt``.
@@ -95,6 +103,9 @@ def distil(
     rows, held = data.rows(held_out=False), data.rows(held_out=True)
     held = held if len(held) else rows
     empty = (data.tokens[:1].float().to(device), data.mask[:1].to(device))
+    if compiled:
+        compile_blocks(teacher)
+        compile_blocks(student)
 
     def loss_of(batch: Batch) -> Tensor:
         x, t, target = teacher_target(teacher, batch, empty, guidance, steps)
@@ -105,14 +116,14 @@ def distil(
     def check() -> float:
         with ema.applied(student), torch.no_grad():
             size = min(preset.validation // 4, 32)
-            return float(loss_of(draw(data, held, max(size, 2), 78, device, validation=True)))
+            return float(loss_of(draw(data, held, max(size, 2), 78, device, validation=True, one_shape=compiled)))
 
     before, started, step = check(), time.monotonic(), 0
     while (spent := (time.monotonic() - started) / 60) < minutes:
         factor = 0.25 * step_size(step, 20, 1 - spent / minutes, 0.5)
         for stage, rate in zip(stages, (preset.rate, preset.adam_rate), strict=True):
             stage.param_groups[0]["lr"] = rate * factor
-        batch = draw(data, rows, preset.batch, (seed + 7) * 1_000_003 + step, device)
+        batch = draw(data, rows, preset.batch, (seed + 7) * 1_000_003 + step, device, one_shape=compiled)
         batch.t = torch.rand(len(batch.t), generator=torch.Generator().manual_seed(step)).to(device)  # all steps alike
         loss = loss_of(batch)
         for stage in stages:
@@ -137,6 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common_arguments(parser, minutes=12)
     parser.add_argument("--guidance", type=float, default=3.0, help="guidance to build in")
     parser.add_argument("--steps", type=int, default=8, help="steps of the schedule to distil for")
+    parser.add_argument("--compile", action="store_true", help="through torch.compile, as of the denoiser")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -145,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     log = Log(args.out, "distil", quiet=args.quiet)
     result = distil(
         prepare_data(args.corpus, args.out, device, log), args.out, PRESETS[args.preset], minutes=args.minutes,
-        device=device, guidance=args.guidance, steps=args.steps, seed=args.seed, log=log,
+        device=device, guidance=args.guidance, steps=args.steps, seed=args.seed, compiled=args.compile, log=log,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))

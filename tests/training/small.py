@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from riffstream.diffusion.mini_codec import Codec, CodecConfig
@@ -57,3 +59,16 @@ def small_denoiser() -> Denoiser:
     """An untrained denoiser for them."""
     torch.manual_seed(1)
     return Denoiser(DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=16))
+
+
+def compile_eagerly(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
+    """Modules that are compiled from now on are traced into graphs, without the C++ compiler's minute; lists them."""
+    compiled: list[torch.nn.Module] = []
+    with_backend = torch.nn.Module.compile
+
+    def traced(module: torch.nn.Module, **options: Any) -> None:
+        compiled.append(module)
+        with_backend(module, backend="eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    return compiled

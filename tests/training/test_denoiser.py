@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from riffstream.training.denoiser import PRESETS, load_denoiser, make_job, train
 from riffstream.training.denoiser_batches import draw, flow_loss
 from riffstream.training.helpers import GradientHelper
 from riffstream.training.latents import LatentSet
-from tests.training.small import small_denoiser, small_latents
+from tests.training.small import compile_eagerly, small_denoiser, small_latents
 
 CPU = torch.device("cpu")
 PRESET = replace(PRESETS["smoke"], rate=5e-3, adam_rate=5e-3, warm_up=1)
@@ -108,14 +107,8 @@ def test_helper_adds_its_gradient(data: LatentSet) -> None:
 def test_compiled_training_takes_the_same_steps(
     data: LatentSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled, with_backend = [], torch.nn.Module.compile
-
-    def traced(block: torch.nn.Module, **options: Any) -> None:  # the graphs, without the C++ compiler's minute
-        compiled.append(block)
-        with_backend(block, backend="eager", **options)
-
     plain = train_denoiser(data, tmp_path / "plain", PRESET, minutes=10, max_steps=3, device=CPU)
-    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    compiled = compile_eagerly(monkeypatch)
     quick = train_denoiser(data, tmp_path / "quick", PRESET, minutes=10, max_steps=3, device=CPU, compiled=True)
     assert len(compiled) == PRESET.config.layers
     assert quick["held_out"] == pytest.approx(plain["held_out"], rel=1e-3)

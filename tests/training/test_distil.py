@@ -16,7 +16,7 @@ from riffstream.training.denoiser_batches import draw
 from riffstream.training.distil import distil, guided_velocity, teacher_target
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Ema, Muon, step_size
-from tests.training.small import write_corpus
+from tests.training.small import compile_eagerly, write_corpus
 
 CPU = torch.device("cpu")
 
@@ -66,6 +66,16 @@ def test_the_student_comes_nearer_to_the_guided_teacher(tmp_path: Path) -> None:
     result = distil(data, tmp_path, PRESETS["smoke"], minutes=0.06, device=CPU, steps=4, guidance=4.0)
     assert result["after"] < result["before"]
     assert (tmp_path / "distilled.pt").is_file()
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
+def test_a_compiled_student_learns_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data(tmp_path / "corpus")
+    train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=20, device=CPU)
+    compiled = compile_eagerly(monkeypatch)
+    result = distil(data, tmp_path, PRESETS["smoke"], minutes=0.3, device=CPU, steps=4, guidance=4.0, compiled=True)
+    assert len(compiled) == 2 * PRESETS["smoke"].config.layers
+    assert result["after"] < result["before"]
 
 
 def test_muon_steps_have_equal_singular_values() -> None:
