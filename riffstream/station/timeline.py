@@ -224,7 +224,7 @@ class Timeline(Program):
         if pending is not None and ours and self.lead is not None and pending.requests:
             pending.requests.rejected("bad_request" if message.kind == "parameter" else "internal", message.message)
             self._pending = None
-            self.score = self.lead.score
+            self.score = self._wish.change.score if self._wish is not None else self.lead.score
             self.rev += 1
             self._grant_wish()
         elif pending is None or ours:

@@ -252,6 +252,27 @@ def test_what_cannot_be_rendered_is_rejected_and_the_music_goes_on() -> None:
     assert sim.answers("b") == ["Scheduled", "Applied"]
 
 
+def test_a_change_that_waited_for_one_that_fails_is_what_the_next_builds_on() -> None:
+    sim = Sim()
+    sim.run(20)
+    sim.steps = 0
+    sim.steer("a", "second", seed_image="no such seed")
+    sim.run(2.5)  # so long unheard that the next one waits for it
+    sim.steer("b", "third", seed_image=None)
+    job = sim.jobs[-1]
+    sim.renderer.drop(job.station, job.take)
+    sim.timeline.failed(Failed("main", job.take, job.number, "parameter", "seed_image is unknown"), sim.time)
+    assert [prompt.text for prompt in sim.timeline.target().prompts] == ["third"]
+    sim.steps = 12
+    sim.run(6)
+    assert [sim.answers(ident)[-1] for ident in "ab"] == ["Rejected", "Applied"]
+    sim.steer("c", bpm=100.0)
+    sim.run(20)
+    state = sim.timeline.now(sim.timeline.committed).state
+    assert ([prompt.text for prompt in state.prompts], state.bpm) == (["third"], 100.0)
+    assert pitch(sim.pcm[-2 * SECOND :]) == pytest.approx(tone("third"), abs=1)
+
+
 def test_a_clip_of_the_journey_that_fails_is_stepped_over() -> None:
     sim = Sim()
     sim.run(3)
