@@ -118,9 +118,10 @@ def write_config(folder: Path, config: Mapping[str, Any], name: str = "config.js
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file whole or not at all, so that a reader never sees half a file."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, str(part))
+    # Not save_file: it makes files that only their owner may read, whatever the umask says.
+    part.write_bytes(save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
     os.replace(part, path)

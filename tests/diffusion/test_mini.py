@@ -192,6 +192,11 @@ def test_folder_round_trip(folder: Path) -> None:
     assert loaded.defaults == tiny.defaults
 
 
+def test_a_saved_model_is_readable_by_whoever_reads_other_files(folder: Path) -> None:
+    modes = {path.suffix: path.stat().st_mode for path in (folder / "denoiser").iterdir()}
+    assert modes[".safetensors"] == modes[".json"]
+
+
 def test_stored_once_it_stays_the_same(folder: Path, tmp_path: Path) -> None:
     loaded = MiniFamily.load(folder, dtype=torch.float32)
     loaded.save(tmp_path / "again")
