@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from riffstream import protocol
 from riffstream.client_blocks import Block, Inbox, RadioError
@@ -31,6 +31,7 @@ __all__ = ["Radio"]
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 STATS_S = 5.0
+FINAL = (401, 403, 404, 410)  # answers to the handshake that no waiting will change
 
 
 class Radio:
@@ -211,6 +212,10 @@ class Radio:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     await self._open()
+            except InvalidStatus as error:
+                if error.response.status_code in FINAL:
+                    raise RadioError("unreachable", f"cannot reach {self.url} any more: {error}") from None
+                continue
             except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError):
                 continue
             except RadioError as error:

@@ -13,7 +13,7 @@ import pytest
 
 import riffstream
 from riffstream import protocol
-from riffstream.client import Block, RadioError, blocks, socket_url
+from riffstream.client import Block, Radio, RadioError, blocks, socket_url
 from riffstream.errors import ParameterError
 from tests.scripted import scripted, welcome
 from tests.server.conftest import Running, running
@@ -184,6 +184,24 @@ async def test_a_restarted_server_is_found_again_with_a_discontinuity() -> None:
         await station.close()
         with pytest.raises(RadioError, match="not connected"):
             await station.steer("rain")
+
+
+async def until_over(station: Radio) -> None:
+    async for _ in station:
+        pass
+
+
+async def test_a_station_that_is_gone_after_a_restart_ends_the_iteration() -> None:
+    async with running(speed=8.0) as first:
+        port = int(first.url.rsplit(":", 1)[1])
+        station = riffstream.connect(first.url)
+        await station.__aenter__()
+        await anext(station)
+    async with running("other", speed=8.0, server={"port": port}):
+        with pytest.raises(RadioError, match=r"cannot reach ws://.*/ws/main any more: .*404") as gone:
+            await asyncio.wait_for(until_over(station), 10)
+        assert gone.value.code == "unreachable"
+        await station.close()
 
 
 async def test_nobody_taking_the_audio_drops_the_oldest_and_says_so(radio: Running) -> None:
