@@ -94,7 +94,7 @@ def steer_message(
 
     Raises:
         ParameterError: an unknown argument.
-        RadioError: one of another type than the protocol's.
+        RadioError: one of another type than the protocol's, or out of its range; ``field`` names it.
     """
     fields: dict[str, Any] = {"type": "steer", "id": ident, **changes}
     if prompt is not None:
@@ -108,7 +108,8 @@ def steer_message(
     try:
         return msgspec.convert(fields, protocol.Steer)
     except msgspec.ValidationError as error:
-        raise RadioError("bad_request", str(error)) from None
+        told = protocol.explained(error, ident)
+        raise RadioError(told.code, told.message, field=told.field) from None
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ __all__ = [
     "decode_client",
     "decode_server",
     "encode",
+    "explained",
     "join_packets",
     "json_schema",
     "negotiate",
@@ -418,13 +419,22 @@ def _decode(data: str | bytes, decoder: Any, limit: int | None = MAX_MESSAGE_BYT
 
 
 def _explain(error: msgspec.ValidationError, raw: bytes) -> ProtocolError:
-    match = _PLACE.match(str(error))
-    what, path = (match["what"], match["path"]) if match else (str(error), None)
     try:
         envelope = _envelope.decode(raw)
         sender = envelope.id[:64] if isinstance(envelope.id, str) else ""
     except (msgspec.DecodeError, RecursionError):
         sender = ""
+    return explained(error, sender)
+
+
+def explained(error: msgspec.ValidationError, sender: str = "") -> ProtocolError:
+    """What is wrong with a message, in words that name the field and, where it has one, the range.
+
+    Args:
+        error: of msgspec. sender: id of the request.
+    """
+    match = _PLACE.match(str(error))
+    what, path = (match["what"], match["path"]) if match else (str(error), None)
     missing = re.search(r"missing required field `(\w+)`", what)
     field = ".".join(part for part in (path, missing[1] if missing else None) if part) or None
     leaf = re.sub(r"\[[^\]]*\]", "", field or "").rsplit(".", 1)[-1]

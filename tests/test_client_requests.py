@@ -31,6 +31,15 @@ def test_a_steer_that_is_none_is_refused(changes: dict[str, Any], error: type[Ex
         steer_message("s1", None, changes)
 
 
+def test_what_is_out_of_range_is_told_with_its_field_and_range() -> None:
+    with pytest.raises(RadioError, match=r"bpm: .*allowed: .*40.*240") as refused:
+        steer_message("s1", None, {"bpm": 500})
+    assert (refused.value.code, refused.value.field) == ("bad_request", "bpm")
+    with pytest.raises(RadioError, match="weight") as refused:
+        steer_message("s1", [("bells", "loud")], {})  # type: ignore[list-item]
+    assert refused.value.field == "prompts[0].weight"
+
+
 async def test_a_change_is_answered_when_its_first_sample_is_there() -> None:
     requests = Requests(listens=True)
     with requests.change("a") as answer:
