@@ -8,7 +8,7 @@ each MLP. Trained as a rectified flow.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,8 @@ class DenoiserConfig:
     """Sizes of the denoiser (``denoiser/config.json``).
 
     The latent grid is ``rows`` x ``columns`` cells of ``channels`` numbers (columns of 4/4 clips; 3/4 clips have
-    ``columns_triple``); a token is a ``patch`` x ``patch`` square of cells.
+    ``columns_triple``); a token is a ``patch`` x ``patch`` square of cells. ``context`` columns of tokens, the end of
+    the clip before, stand in front of the clip's own: what sounds over the bar line is then next to where it goes on.
     """
 
     channels: int = 20
@@ -36,6 +37,7 @@ class DenoiserConfig:
     mlp: int = 1024
     text_width: int = 384
     cross_every: int = 2
+    context: int = 0
 
 
 class _Attention(nn.Module):
@@ -140,6 +142,10 @@ class Denoiser(nn.Module):
         self.row = nn.Parameter(torch.randn(grid[0], d) * 0.3)
         self.column = nn.Parameter(torch.randn(grid[1], d) * 0.3)
         self.column_triple = nn.Parameter(torch.randn(config.columns_triple // config.patch, d) * 0.3)
+        if config.context:
+            self.context_in = nn.Linear(patch, d)
+            self.context_none = nn.Parameter(torch.zeros(d))
+            self.context_column = nn.Parameter(torch.randn(config.context, d) * 0.3)
         self.time_in = nn.Linear(128, d)
         self.time_out = nn.Linear(d, d)
         self.pooled_in = nn.Linear(config.text_width, d)
@@ -148,6 +154,18 @@ class Denoiser(nn.Module):
         self.modulation = nn.Linear(d, 2 * d)
         self.patch_out = nn.Linear(d, patch)
         self._initialise()
+
+    def with_context(self, columns: int) -> Denoiser:
+        """These weights in a denoiser that sees so many columns of the clip before in front of the clip; what its new
+        tokens mean is to be learned, from where the tokens of a noiseless clip are."""
+        if columns == self.config.context:
+            return self
+        grown = Denoiser(replace(self.config, context=columns))
+        own = self.state_dict()
+        grown.load_state_dict({**grown.state_dict(), **{key: own[key] for key in own if "context" not in key}})
+        if columns:
+            grown.context_in.load_state_dict(self.patch_in.state_dict())
+        return grown.to(self.row.device)
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -179,6 +197,23 @@ class Denoiser(nn.Module):
         wave = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.time_in.weight.dtype)
         return self.time_out(F.silu(self.time_in(wave)))  # type: ignore[no-any-return]
 
+    def _context(self, before: Tensor | None, given: Tensor | None, triple: Tensor | None, like: Tensor) -> Tensor:
+        """The last columns of the clip before, ``before`` [B, N, patch] or None, as tokens [B, H, context, D]."""
+        config = self.config
+        height, count = config.rows // config.patch, config.context
+        if before is None:
+            end = self.context_none.expand(len(like), height, count, -1)
+        else:
+            grid = before.reshape(len(before), height, -1, before.shape[-1])
+            last = grid[:, :, -count:]
+            if triple is not None:
+                narrow = config.columns_triple // config.patch
+                last = torch.where(triple[:, None, None, None], grid[:, :, narrow - count : narrow], last)
+            end = self.context_in(last)
+            if given is not None:
+                end = torch.where(given[:, None, None, None], end, self.context_none.to(end.dtype))
+        return end.to(like.dtype) + (self.row[:, None] + self.context_column).to(like.dtype)
+
     def forward(
         self,
         x: Tensor,
@@ -201,10 +236,11 @@ class Denoiser(nn.Module):
         cells = (height // config.patch, width // config.patch)
         narrow = self.column_triple.shape[0]
         h = self.patch_in(self._patchify(x))
-        if previous is None:
+        clip_before = None if previous is None else self._patchify(previous)
+        if clip_before is None:
             h = h + self.previous_none
         else:
-            before = self.previous_in(self._patchify(previous))
+            before = self.previous_in(clip_before)
             if previous_mask is not None:
                 before = torch.where(previous_mask[:, None, None], before, self.previous_none.to(before.dtype))
             h = h + before
@@ -217,16 +253,23 @@ class Denoiser(nn.Module):
             columns = torch.where(triple[:, None, None], wide, self.column)
             place = (self.row[:, None] + columns[:, None]).flatten(1, 2)
             inside = torch.arange(cells[1], device=x.device) < narrow
-            seen = (inside | ~triple[:, None])[:, None].expand(-1, cells[0], -1).flatten(1)
+            seen = F.pad(inside | ~triple[:, None], (config.context, 0), value=True)
+            seen = seen[:, None].expand(-1, cells[0], -1).flatten(1)
             valid = seen[..., None].to(h.dtype)
             bias = torch.where(seen, 0.0, -1e4)[:, None, None]
         h = h + place.to(h.dtype)
+        if config.context:
+            context = self._context(clip_before, previous_mask, triple, h)
+            h = torch.cat([context, h.unflatten(1, cells)], dim=2).flatten(1, 2)
         mask = torch.ones(tokens.shape[:2], device=x.device) if mask is None else mask
         text_bias = torch.where(mask > 0, mask.clamp_min(1e-30).log(), -1e4)[:, None, None]
         pooled = (tokens.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1e-6)
         condition = F.silu(self._embed_time(t) + self.pooled_in(pooled.to(tokens.dtype)))
         text = self.text_in(tokens)
+        wide_cells = (cells[0], config.context + cells[1])
         for block in self.blocks:
-            h = block(h, condition, text, text_bias, cells, valid, bias)
+            h = block(h, condition, text, text_bias, wide_cells, valid, bias)
+        if config.context:
+            h = h.unflatten(1, wide_cells)[:, :, config.context :].flatten(1, 2)
         shift, scale = self.modulation(condition).chunk(2, dim=-1)
         return self._unpatchify(self.patch_out(_modulate(h, shift, scale)), height, width)

@@ -15,7 +15,7 @@ from riffstream.training.loop import autocast
 
 __all__ = ["Batch", "draw", "flow_loss"]
 
-DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.4, 0.25
+DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.3, 0.25
 
 
 @dataclass(slots=True)

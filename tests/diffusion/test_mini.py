@@ -17,6 +17,7 @@ from riffstream.diffusion.family import TextEmbedding
 from riffstream.diffusion.journey import Journey
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.diffusion.mini_codec import Codec, CodecConfig, features_to_mel, mel_to_features
+from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_files import quantise
 from riffstream.diffusion.mini_text import ByteTokenizer, MiniTextEncoder
 from riffstream.diffusion.prompts import parse_weights
@@ -251,3 +252,56 @@ def test_padding_does_not_change_a_text(family: MiniFamily) -> None:
     torch.testing.assert_close(batch.tokens[0, : short.tokens.shape[1]], short.tokens[0])
     assert batch.mask is not None
     assert not batch.mask[0, short.tokens.shape[1] :].any()
+
+
+def test_a_denoiser_with_context_treats_every_clip_of_a_mixed_batch_alone() -> None:
+    torch.manual_seed(3)
+    plain = Denoiser(DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=8))
+    for parameter in plain.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    model = plain.with_context(2)
+    x, before, tokens = torch.randn(3, 4, 16, 32), torch.randn(3, 4, 16, 32), torch.randn(3, 5, 8)
+    t = torch.tensor([0.2, 0.5, 0.9])
+    triple, given = torch.tensor([True, False, False]), torch.tensor([True, True, False])
+    x[0, ..., 24:] = 0
+    mixed = model(x, t, tokens, None, before, given, triple)
+    alone = (
+        model(x[:1, ..., :24], t[:1], tokens[:1], None, before[:1, ..., :24]),
+        model(x[1:2], t[1:2], tokens[1:2], None, before[1:2]),
+        model(x[2:], t[2:], tokens[2:]),
+    )
+    for own, expected in zip(mixed, alone, strict=True):
+        torch.testing.assert_close(own[..., : expected.shape[-1]], expected[0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_end_of_the_clip_before_stands_beside_the_clip() -> None:
+    """One block's 3 x 3 filter reaches from the last column of the clip before into the first of the clip."""
+    torch.manual_seed(4)
+    plain = Denoiser(DenoiserConfig(channels=4, width=16, layers=1, heads=2, mlp=32, text_width=8))
+    for parameter in plain.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model = plain.with_context(1)
+    torch.nn.init.zeros_(model.previous_in.weight)  # only the context may tell
+    for name, parameter in model.named_parameters():
+        if "attention.out" in name:
+            torch.nn.init.zeros_(parameter)
+    x, before, tokens = torch.randn(1, 4, 16, 32), torch.randn(1, 4, 16, 32), torch.randn(1, 3, 8)
+    t, other = torch.tensor([0.5]), before.clone()
+    other[..., -2:] += 1
+    changed = (model(x, t, tokens, None, other) - model(x, t, tokens, None, before)).abs().amax((0, 1, 2))
+    assert changed[:2].min() > 1e-4
+    assert changed[2:].max() == 0
+
+
+def test_weights_grow_a_context_without_losing_what_they_know() -> None:
+    plain = Denoiser(DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=8))
+    model = plain.with_context(2)
+    assert model.config.context == 2
+    assert model.with_context(2) is model
+    own, grown = plain.state_dict(), model.state_dict()
+    assert {key for key in grown if key not in own} == {
+        "context_in.weight", "context_in.bias", "context_none", "context_column",
+    }  # fmt: skip
+    assert all(torch.equal(own[key], grown[key]) for key in own)
+    assert set(model.with_context(0).state_dict()) == set(own)
