@@ -48,6 +48,7 @@ export class Player extends EventTarget {
     /** @type {PlayerState} */
     this.state = this.transport ? "idle" : "unsupported";
     this.wanted = false; // whether the listener asked for sound
+    this.told = false; // `wanted`, as the last "state" found it
     /** @type {any} */
     this.welcome = null;
     /** @type {any} */
@@ -84,7 +85,9 @@ export class Player extends EventTarget {
   }
   /** Connect for looking and steering only; sound comes with `play`. */
   connect() {
-    if (this.link.state === "closed" && this.transport) this.openLink(null);
+    if (this.link.state !== "closed" || !this.transport) return;
+    this.openLink(null);
+    this.settle();
   }
 
   /** Whether anybody looks at the spectrogram; drawing one that nobody sees costs power. @param {boolean} on */
@@ -205,6 +208,7 @@ export class Player extends EventTarget {
     } else if (message.type === "now") this.now = message;
     else if (message.type === "clock") this.output.clock = { samplePos: message.sample_pos, at: performance.now() };
     this.emit(message.type, message);
+    if (message.type === "welcome") this.settle(); // after whoever heard the event: "idle" finds the page in order
   }
 
   /** @param {import("./output.js").Report} report */
@@ -228,7 +232,12 @@ export class Player extends EventTarget {
   currentState() {
     const link = this.link.state;
     if (link === "full" || link === "forbidden" || link === "restarting") return link;
-    if (!this.wanted) return link === "reconnecting" ? "reconnecting" : this.clicked ? "paused" : "idle";
+    if (!this.wanted) {
+      if (link === "reconnecting") return "reconnecting";
+      if (this.clicked) return "paused";
+      // "idle" promises that the station has answered: who asks for something now asks it of somebody.
+      return link === "connecting" || (link === "open" && !this.welcome) ? "connecting" : "idle";
+    }
     const patience = navigator.userActivation?.hasBeenActive ? OPENING_MS : HELD_MS;
     if (this.output.held && performance.now() - this.clicked > patience) return "blocked";
     if (this.output.audible) {
@@ -243,8 +252,9 @@ export class Player extends EventTarget {
 
   /** @param {PlayerState} state @param {string} [detail] */
   setState(state, detail = "") {
-    if (state === this.state) return;
+    if (state === this.state && this.wanted === this.told) return;
     this.state = state;
+    this.told = this.wanted; // a page that connects does so before and after the click: only the button differs
     this.emit("state", { state, detail });
   }
 

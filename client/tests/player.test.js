@@ -20,6 +20,7 @@ beforeEach(() => {
   player.wanted = true;
   player.clicked = performance.now() - 100;
   player.link.state = "open";
+  player.welcome = {};
   player.output = { held: false, audible: true, report: { bufferMs: 200, targetMs: 200 } };
 });
 const state = () => (player.settle(), player.state);
@@ -85,6 +86,23 @@ test("a sound that is held back is blocked: soon where nobody has clicked, later
   player.clicked = performance.now() - 4000;
   assert.equal(state(), "blocked");
   globalThis.navigator.userActivation.hasBeenActive = false;
+});
+
+test("a page is ready once the station has answered, and not before", () => {
+  player.wanted = false;
+  player.clicked = 0;
+  player.welcome = null;
+  player.link.state = "closed";
+  assert.equal(state(), "idle"); // nobody asked it to connect
+  player.link.state = "connecting";
+  assert.equal(state(), "connecting");
+  player.link.state = "open"; // the worker's word for it comes before the welcome itself
+  assert.equal(state(), "connecting");
+  player.onMessage({ type: "welcome", role: "owner" });
+  assert.equal(player.state, "idle");
+  player.link.state = "connecting";
+  player.clicked = 1;
+  assert.equal(state(), "paused"); // a pause changes the connection, which is nobody's business
 });
 
 test("whoever paused is paused, and told when the line is lost", () => {

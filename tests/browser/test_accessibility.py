@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, opened
@@ -193,6 +193,27 @@ def test_keyboard_alone_does_everything(page: Page) -> None:
     page.keyboard.press("d")
     page.keyboard.press("Space")
     expect(page.locator("#status")).to_have_text("paused")
+
+
+def test_a_prompt_typed_before_the_welcome_is_a_prompt(served: Served, open_page: Open) -> None:
+    """On a slow line. What is typed must not become shortcuts: each of its spaces would press play, or pause."""
+    page = open_page(served.url)
+    late: list[Route] = []
+    page.route("**/stream-worker.js", lambda route: late.append(route))
+    page.reload()
+    expect(page.locator("#status")).to_have_text("connecting")
+    theme = page.evaluate("() => document.documentElement.dataset.theme")
+    page.keyboard.press("/")
+    page.keyboard.type("typed with r and 2")
+    expect(page.get_by_label("What should it play?")).to_have_value("typed with r and 2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+    assert page.evaluate("() => riffstream.player.welcome") is None
+    late[0].continue_()
+    listening.wait_for_sound(page)
+    expect(page.locator("#now")).to_have_text("typed with r and 2")
+    assert page.evaluate("() => document.documentElement.dataset.theme") == theme
+    expect(page.get_by_role("radio", name="now")).to_be_checked()
 
 
 def test_reduced_motion_is_respected(served: Served, open_page: Open) -> None:

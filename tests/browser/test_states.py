@@ -28,6 +28,12 @@ def test_a_listener_sees_it_all_and_moves_nothing(guarded: Served, open_page: Op
     expect(page.locator("#now")).not_to_have_text("Endless music, made while you listen")
     enabled = page.evaluate("() => [...document.querySelectorAll('.steers')].filter((e) => !e.disabled).length")
     assert enabled == 0
+    expect(page.get_by_label("What should it play?")).not_to_be_editable()
+    page.keyboard.press("/")
+    page.keyboard.type("a b")  # no shortcuts: a space would press play
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("ready")
+    page.keyboard.press("Escape")
     expect(page.get_by_label("Volume")).to_be_enabled()
     page.locator("body").press("ArrowUp")
     page.keyboard.press("u")
@@ -36,7 +42,8 @@ def test_a_listener_sees_it_all_and_moves_nothing(guarded: Served, open_page: Op
 
 def test_a_token_in_the_fragment_lets_a_dj_steer(guarded: Served, open_page: Open) -> None:
     page = open_page(f"{guarded.url}/#token=secret")
-    expect(page.get_by_label("What should it play?")).to_be_enabled()
+    expect(page.locator("#status")).to_have_text("ready")
+    expect(page.get_by_label("What should it play?")).to_be_editable()
     expect(page.locator("#readonly")).to_be_hidden()
     assert "secret" not in page.url
     page.evaluate("() => riffstream.player.steer({bpm: 91})")

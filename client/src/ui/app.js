@@ -92,9 +92,16 @@ const app = {
   },
 };
 
-/** Whoever may not steer sees it all, and cannot move it. */
+/**
+ * Whoever may not steer sees it all, and cannot move it. A prompt may be sent before it is known who may: it waits for the
+ * welcome. Its box is never disabled, for a box that cannot have the focus turns what is typed for it into shortcuts.
+ */
 function guard() {
-  for (const control of document.querySelectorAll(".steers")) /** @type {HTMLInputElement} */ (control).disabled = !player.maySteer;
+  const refused = !!player.welcome && !player.maySteer;
+  for (const control of document.querySelectorAll(".steers")) {
+    /** @type {HTMLInputElement} */ (control).disabled = promptForm.contains(control) ? refused : !player.maySteer;
+  }
+  promptBox.readOnly = refused;
   byId("readonly", HTMLElement).hidden = player.maySteer || !player.welcome;
 }
 
@@ -316,9 +323,9 @@ addEventListener("input", ({ target }) => target instanceof HTMLInputElement && 
 addEventListener("online", () => player.nudge());
 document.addEventListener("visibilitychange", () => !document.hidden && player.nudge());
 
+player.connect();
 showStatus();
 app.changed();
-player.connect();
 listStations();
 if (query.get("autoplay") !== null || query.has("kiosk")) player.play();
 
