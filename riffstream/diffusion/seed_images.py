@@ -93,8 +93,8 @@ class SeedImages:
 
         Args:
             vector: [D] the prompt's sentence vector.
-            pick: which of the loops that are about equally like it, counted round: a keyframe's noise seed, so that
-                the same seed gives the same clip and another one a different clip.
+            pick: which of the loops that are about equally like it, counted round: it follows from a keyframe's noise
+                seed, so that the same seed gives the same clip.
             beats: of the clip.
 
         Returns:

@@ -22,6 +22,8 @@ from riffstream.errors import ParameterError, RiffstreamError
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
 
+HELD = 4  # noise seeds that share a loop of the library, so that a stream does not hop among loops from clip to clip
+
 
 @dataclass(slots=True, eq=False)
 class Ticket:
@@ -242,7 +244,7 @@ class Preparer:
         name = keyframe.seed_image or self.family.defaults.seed_image
         if name == AUTO:
             vector = F.normalize(self.encoder.encode(keyframe.prompts).pooled()[0], dim=-1)
-            return self.seeds.nearest(vector, keyframe.seed, beats=beats)
+            return self.seeds.nearest(vector, keyframe.seed // HELD, beats=beats)
         return None if name == NONE else name
 
     def _mask(self, slot: Slot, request: ClipRequest, clean: Tensor | None) -> None:

@@ -16,6 +16,7 @@ from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.journey import ClipSpec, Keyframe
 from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.slots import HELD
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 
 CAPTIONS = {
@@ -57,9 +58,15 @@ def test_the_most_alike_loop_is_taken(engine: Engine) -> None:
 
 
 def test_the_noise_seed_chooses_among_equally_near_ones(engine: Engine) -> None:
-    chosen = [start(engine, Keyframe.of("slow calm piano", seed=seed)) for seed in range(6)]
+    seeds = range(0, 4 * HELD, HELD // 2)
+    chosen = [start(engine, Keyframe.of("slow calm piano", seed=seed)) for seed in seeds]
     assert set(chosen) == {0, 1}
-    assert chosen == [start(engine, Keyframe.of("slow calm piano", seed=seed)) for seed in range(6)]
+    assert chosen == [start(engine, Keyframe.of("slow calm piano", seed=seed)) for seed in seeds]
+
+
+def test_a_walk_of_the_noise_stays_with_a_loop_for_a_while(engine: Engine) -> None:
+    chosen = [start(engine, Keyframe.of("slow calm piano", seed=seed)) for seed in range(4 * HELD)]
+    assert chosen == [level for level in chosen[::HELD] for _ in range(HELD)]
 
 
 def test_a_named_loop_wins(engine: Engine) -> None:
