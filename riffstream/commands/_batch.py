@@ -110,7 +110,7 @@ def run_batch(args: argparse.Namespace, job: Job, files: Sequence[Path]) -> int:
     written: list[Path] = []
     failed: list[dict[str, str]] = []
     outcomes = (_attempt(job, path) for path in files) if processes == 1 else _in_processes(job, files, processes)
-    with tqdm(total=len(files), unit="file", disable=args.quiet, file=sys.stderr) as bar:
+    with tqdm(total=len(files), unit="file", disable=args.quiet or None, file=sys.stderr) as bar:
         for path, outputs, error in outcomes:
             written += outputs
             if error is not None:

@@ -75,6 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Everything that can be checked is checked before the model is loaded."""
+    if Path(args.output).is_dir():
+        raise ParameterError("--output", args.output, "the name of a file, not of a folder: music.flac, say")
     file_format(args.output)
     if args.replay:
         return _replay(args)

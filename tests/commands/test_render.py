@@ -119,3 +119,8 @@ def test_nothing_to_play_and_nowhere_to_write(tmp_path: Path, capsys: pytest.Cap
     assert render("--prompt", "a", "-o", tmp_path / "x.xyz") == 2
     assert render("--prompt", "a", "--seconds", 1, "-o", tmp_path / "no" / "x.wav") == 2
     assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert render("--prompt", "a", "-o", tmp_path) == 2
+    assert "the name of a file, not of a folder" in capsys.readouterr().err
