@@ -137,6 +137,9 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     path = request.path
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    response.headers["Server"] = "riffstream"  # versions are nobody's business but /healthz's
+    if response.content_type == "application/json":
+        response.headers.setdefault("Cache-Control", "no-store")  # what plays is old in a second
     if response.content_type == "text/html":
         frames = "*" if path.startswith("/embed/") else "'self'"
         response.headers["Content-Security-Policy"] = _POLICY.format(frames=frames)

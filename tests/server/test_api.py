@@ -234,6 +234,14 @@ def player(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return folder
 
 
+@pytest.mark.parametrize(("path", "status"), [("/api/stations", 200), ("/api/stations/none", 404), ("/readyz", 200)])
+async def test_answers_are_never_cached_and_name_no_versions(live: Running, path: str, status: int) -> None:
+    async with ClientSession() as session, session.get(live.url + path) as response:
+        assert response.status == status
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["Server"] == "riffstream"
+
+
 async def test_the_player_is_served_with_its_headers(live: Running, player: Any) -> None:
     async with ClientSession() as session:
         async with session.get(f"{live.url}/") as response:
