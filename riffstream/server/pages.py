@@ -15,7 +15,7 @@ from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.doorman import DOORMAN
 from riffstream.server.sharing import with_link_tags
 
-__all__ = ["client_folder", "embed_handler", "file_handler", "middleware"]
+__all__ = ["client_folder", "embed_handler", "file_handler", "middleware", "preflight_handler"]
 
 # The player fetches from its own origin, or from another riffstream server that it was pointed at; it runs no script
 # that is not its own. Audio worklets and workers may come from blobs, artwork from data.
@@ -151,3 +151,23 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers.setdefault("Access-Control-Allow-Origin", "*")
         response.headers.setdefault("Access-Control-Expose-Headers", "Content-Disposition, icy-name, icy-metaint")
         response.headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin")
+    elif path.startswith("/api/") and request.method in ("POST", "DELETE") and _is_invited(request):
+        response.headers["Access-Control-Allow-Origin"] = "*"
+
+
+def _is_invited(request: web.Request) -> bool:
+    """Whether a page of another site may read what its change came to: it brought a token, or is listed."""
+    origins = request.app[CONTEXT].access.origins
+    origin = request.headers.get("Origin", "").rstrip("/").lower()
+    return "Authorization" in request.headers or origin in origins or "*" in origins
+
+
+async def preflight_handler(request: web.Request) -> web.Response:
+    """What browsers ask before a page of another site sends a token or JSON. Who may do what is decided then."""
+    headers = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type",
+        "Access-Control-Max-Age": "7200",
+    }
+    return web.Response(status=204, headers=headers)

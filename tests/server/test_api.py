@@ -128,6 +128,29 @@ async def test_a_page_of_another_site_cannot_manage_stations(live: Running) -> N
                 assert "Access-Control-Allow-Origin" not in response.headers
 
 
+async def test_pages_elsewhere_may_bring_a_token_or_be_listed() -> None:
+    """What lets a browser show an app of another site the API: an answer to its preflight, and a result it may read."""
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    bearer = {"Origin": "https://app.example", "Authorization": "Bearer own"}
+    listed = {"server": {"allowed_origins": ["https://app.example"]}}
+    for sections, headers in (
+        ({"access": {"owner_token": "own"}}, bearer),
+        (listed, {"Origin": "https://app.example"}),
+    ):
+        async with running(**sections) as served, ClientSession() as session:
+            url = f"{served.url}/api/stations"
+            async with session.options(url, headers=asked) as response:
+                assert response.status == 204
+                assert response.headers["Access-Control-Allow-Origin"] == "*"
+                assert "POST" in response.headers["Access-Control-Allow-Methods"]
+                assert "Authorization" in response.headers["Access-Control-Allow-Headers"]
+            async with session.post(url, json={"id": "x"}, headers=headers) as response:
+                assert response.status == 201
+                assert response.headers["Access-Control-Allow-Origin"] == "*"
+            async with session.delete(f"{url}/x", headers=headers) as response:
+                assert response.status == 204
+
+
 async def test_events_arrive_as_server_sent_events(live: Running) -> None:
     async with ClientSession() as session, asyncio.timeout(5):
         async with session.get(f"{live.url}/api/stations/main/events") as response:
