@@ -18,6 +18,26 @@ __all__ = ["routes"]
 
 routes = web.RouteTableDef()
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+# What the server counts, told from nought on: a counter that is absent until it first counts hides its first rise.
+COUNTED = {
+    "client_underruns": "Underruns that listeners reported.",
+    "errors": "Requests that failed by a fault of the server.",
+    "refused": "Connections refused: wrong token, or full.",
+    "rejected": "Messages of clients that were rejected.",
+    "steers": "Steers and transport messages taken.",
+    "uploads": "Seed images uploaded.",
+}
+# Of a station's or the generator's figures those that only rise; the others are gauges.
+RISING = {
+    "generator_restarts": "Generator processes started after the first.",
+    "station_clock_jumps": "Leaps of the clock (a machine that slept) after which a station began anew.",
+    "station_committed_s": "Seconds of audio that the station has made final.",
+    "station_faults": "Steps of the station that failed and were tried again.",
+    "station_late": "Clips asked for with fewer steps because audio ran short.",
+    "station_repeats": "Times that the last clip was repeated for want of a new one.",
+    "station_splices": "Takes that began to sound: changes, and new beginnings.",
+    "station_underruns": "Times that there was nothing to play and nothing to repeat.",
+}
 
 
 @routes.get("/healthz")
@@ -53,38 +73,43 @@ def resident_bytes() -> int:
 
 def _lines(app: web.Application) -> Iterator[str]:
     context = app[CONTEXT]
-    yield from _metric("uptime_seconds", "gauge", {"": time.time() - context.started_at})
-    yield from _metric("ready", "gauge", {"": float(context.hub.ready)})
-    yield from _metric("connections", "gauge", {"": context.connections.open})
-    yield from _metric("resident_bytes", "gauge", {"": resident_bytes()})
-    yield from _metric("cpu_seconds_total", "counter", {"": time.process_time()})
-    yield from _metric(
-        "loop_lag_seconds", "gauge", {'stat="p95"': context.lag.p95_ms / 1000, 'stat="max"': context.lag.max_ms / 1000}
-    )
-    yield from _metric("turned_away_total", "counter", {"": app[DOORMAN].turned_away})
-    for name, count in sorted(context.counters.items()):
-        yield from _metric(f"{name}_total", "counter", {"": count})
-    generator = context.hub.health().get("generator", {})
-    for name, value in sorted(_numbers(generator).items()):
-        yield from _metric(f"generator_{name}", "gauge", {"": value})
+    yield from _metric("uptime_seconds", {"": time.time() - context.started_at}, "Time since the start.")
+    yield from _metric("ready", {"": float(context.hub.ready)}, "1 once the generator is warm.")
+    yield from _metric("connections", {"": context.connections.open}, "Open connections that listen or steer.")
+    yield from _metric("resident_bytes", {"": resident_bytes()}, "Resident memory of the server's process.")
+    yield from _metric("cpu_seconds_total", {"": time.process_time()}, "CPU time of the server's process.")
+    lag = {'stat="p95"': context.lag.p95_ms / 1000, 'stat="max"': context.lag.max_ms / 1000}
+    yield from _metric("loop_lag_seconds", lag, "Lateness of the event loop in the last minute.")
+    yield from _metric("turned_away_total", {"": app[DOORMAN].turned_away}, "Connections closed for slow requests.")
+    for name in sorted(COUNTED.keys() | context.counters):
+        yield from _metric(f"{name}_total", {"": context.counters[name]}, COUNTED.get(name, ""))
+    for name, value in sorted(_numbers(context.hub.health().get("generator", {})).items()):
+        yield from _figure(f"generator_{name}", {"": value})
     rooms = dict(context.rooms)
     labels = {name: f'station="{name}"' for name in rooms}
-    yield from _metric("listeners", "gauge", {labels[name]: room.listeners for name, room in rooms.items()})
-    yield from _metric("joined_total", "counter", {labels[name]: room.joined_total for name, room in rooms.items()})
+    yield from _metric("listeners", {labels[name]: room.listeners for name, room in rooms.items()}, "Listeners now.")
+    yield from _metric("joined_total", {labels[name]: room.joined_total for name, room in rooms.items()})
     stats = {name: room.stats() for name, room in rooms.items()}
     for key in ("frames", "deliveries", "bytes", "skips", "skipped_frames", "closed_slow"):
-        yield from _metric(f"{key}_total", "counter", {labels[name]: getattr(stats[name], key) for name in rooms})
+        yield from _metric(f"{key}_total", {labels[name]: getattr(stats[name], key) for name in rooms})
     values: dict[str, dict[str, float]] = {}
     for name, room in rooms.items():
         for key, value in _numbers(room.station.stats()).items():
             values.setdefault(key, {})[labels[name]] = value
     for key in sorted(values):
-        yield from _metric(f"station_{key}", "gauge", values[key])
+        yield from _figure(f"station_{key}", values[key])
 
 
-def _metric(name: str, kind: str, samples: Mapping[str, float]) -> Iterator[str]:
+def _figure(name: str, samples: Mapping[str, float]) -> Iterator[str]:
+    yield from _metric(name, samples, RISING.get(name, ""), "counter" if name in RISING else "gauge")
+
+
+def _metric(name: str, samples: Mapping[str, float], about: str = "", kind: str = "") -> Iterator[str]:
+    """A family of samples; without a ``kind``, what ends in ``_total`` is a counter and all else a gauge."""
     if samples:
-        yield f"# TYPE riffstream_{name} {kind}"
+        if about:
+            yield f"# HELP riffstream_{name} {about}"
+        yield f"# TYPE riffstream_{name} {kind or ('counter' if name.endswith('_total') else 'gauge')}"
     for labels, value in samples.items():
         yield f"riffstream_{name}{{{labels}}} {value:.12g}" if labels else f"riffstream_{name} {value:.12g}"
 

@@ -214,8 +214,13 @@ async def test_health_readiness_and_metrics(live: Running) -> None:
     assert values["riffstream_generator_restarts"] == "0"
     assert float(values['riffstream_loop_lag_seconds{stat="p95"}']) < 1
     assert float(values["riffstream_resident_bytes"]) > 1e6
-    types = [line.split()[2] for line in lines if line.startswith("# TYPE")]
-    assert len(types) == len(set(types))
+    assert values["riffstream_rejected_total"] == "0"  # there before anything was
+    types = dict(line.split()[2:] for line in lines if line.startswith("# TYPE"))
+    assert len(types) == sum(line.startswith("# TYPE") for line in lines)
+    rising = {"station_underruns", "generator_restarts", "skips_total", "uploads_total"}
+    assert {types[f"riffstream_{name}"] for name in rising} == {"counter"}
+    assert types["riffstream_listeners"] == types["riffstream_uptime_seconds"] == "gauge"
+    assert "# HELP riffstream_listeners Listeners now." in lines
 
 
 async def test_large_and_slow_bodies_are_refused() -> None:
