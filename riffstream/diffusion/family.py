@@ -33,7 +33,8 @@ class TrainingSchedule:
 
     ``kind="ddpm"``: betas as in diffusers' ``scheduler_config.json``. ``kind="flow"``: rectified flow,
     ``x_t = (1 - t) x_0 + t noise`` with t in [0, 1] and the prediction ``noise - x_0`` (Liu et al. 2022,
-    arXiv:2209.03003).
+    arXiv:2209.03003). ``shift``, of a flow: how much more of the way is spent near noise, where a clip's structure is
+    decided (Esser et al. 2024, arXiv:2403.03206, section 5.3.2); 1: steps are even in t.
     """
 
     kind: Literal["ddpm", "flow"]
@@ -44,6 +45,7 @@ class TrainingSchedule:
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
     set_alpha_to_one: bool = False
     steps_offset: int = 1
+    shift: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

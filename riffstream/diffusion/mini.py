@@ -69,6 +69,7 @@ class MiniFamily(Family):
         *,
         params: SpectrogramParams | None = None,
         defaults: Defaults | None = None,
+        shift: float = 1.0,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -81,7 +82,7 @@ class MiniFamily(Family):
             if isinstance(layer, torch.nn.Conv2d):
                 layer.to(self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.params = params or SpectrogramParams.mini()
-        self.schedule = TrainingSchedule(kind="flow", prediction="flow")
+        self.schedule = TrainingSchedule(kind="flow", prediction="flow", shift=shift)
         self.defaults = defaults or Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.75, bpm=110.0)
         self.text_length = text_encoder.config.length
         if self.params.num_frequencies != codec.config.mels:
@@ -131,6 +132,7 @@ class MiniFamily(Family):
             codec,
             params=SpectrogramParams.from_dict(index["params"]) if "params" in index else None,
             defaults=Defaults(**defaults) if defaults else None,
+            shift=float(read_json(folder / "scheduler" / "config.json").get("shift", 1.0)),
             device=device,
             dtype=dtype,
         )
@@ -177,7 +179,8 @@ class MiniFamily(Family):
             assert isinstance(module, Denoiser | Codec)
             write_tensors(folder / name / WEIGHTS, stored)
             write_config(folder / name, {"_class_name": PARTS[name], **asdict(module.config)})
-        write_config(folder / "scheduler", {"_class_name": "RectifiedFlow", "prediction": "flow"}, "config.json")
+        flow = {"_class_name": "RectifiedFlow", "prediction": "flow", "shift": self.schedule.shift}
+        write_config(folder / "scheduler", flow, "config.json")
         index = {
             "_class_name": type(self).__name__,
             **{part: ["riffstream", kind] for part, kind in PARTS.items()},

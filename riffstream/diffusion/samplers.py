@@ -14,7 +14,16 @@ from riffstream.diffusion import samplers_linear as linear
 from riffstream.diffusion.family import TrainingSchedule
 from riffstream.diffusion.ranges import check, nearest
 from riffstream.diffusion.samplers_linear import Row
-from riffstream.diffusion.schedules import Level, Path, Spacing, flow_path, lcm_path, leading_path, sigma_path
+from riffstream.diffusion.schedules import (
+    Level,
+    Path,
+    Spacing,
+    flow_path,
+    lcm_path,
+    leading_path,
+    sigma_path,
+    unshifted,
+)
 from riffstream.errors import ParameterError
 
 __all__ = ["SAMPLERS", "Sampler", "Schedule", "build", "find", "step"]
@@ -90,9 +99,9 @@ def build(
 ) -> Schedule:
     """The schedule for ``steps`` steps, of which the last ``denoising`` part is done.
 
-    The number of steps done is ``steps * denoising`` rounded, at least 1 where denoising is above 0. A rectified flow
-    and LCM begin exactly at ``denoising``; the other samplers begin at the point of the full schedule that leaves this
-    many, so that denoising moves in steps of ``1 / steps``.
+    The number of steps done is ``steps * denoising`` rounded (of a shifted flow: its part of the way), at least 1 where
+    denoising is above 0. A rectified flow and LCM begin exactly at ``denoising``; the other samplers begin at the point
+    of the full schedule that leaves this many, so that denoising moves in steps of ``1 / steps``.
 
     Args:
         training: what the network was trained for.
@@ -109,8 +118,9 @@ def build(
     check("denoising", denoising)
     if denoising == 0:
         return Schedule(chosen, (), Level(1.0, 0.0))
-    count = max(1, round(steps * denoising))
-    if training.kind == "flow":
+    flow = training.kind == "flow"
+    count = max(1, round(steps * (unshifted(denoising, training.shift) if flow else denoising)))
+    if flow:
         path = flow_path(training, count, denoising)
     elif sampler == "lcm":
         path = lcm_path(training, count, denoising)

@@ -20,7 +20,19 @@ import torch
 from riffstream.diffusion.family import TrainingSchedule
 from riffstream.errors import ParameterError
 
-__all__ = ["CLEAN", "Level", "Path", "Spacing", "alphas_cumprod", "flow_path", "lcm_path", "leading_path", "sigma_path"]
+__all__ = [
+    "CLEAN",
+    "Level",
+    "Path",
+    "Spacing",
+    "alphas_cumprod",
+    "flow_path",
+    "lcm_path",
+    "leading_path",
+    "shifted",
+    "sigma_path",
+    "unshifted",
+]
 
 Spacing = Literal["linspace", "leading", "trailing"]
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -146,7 +158,19 @@ def lcm_path(training: TrainingSchedule, steps: int, denoising: float = 1.0, gri
     return Path(tuple(map(float, chosen)), (*levels, CLEAN), training)
 
 
+def shifted(place: float, shift: float) -> float:
+    """The time of a rectified flow at ``place`` of the way, 0 (music) to 1 (noise)."""
+    return shift * place / (1 + (shift - 1) * place)
+
+
+def unshifted(t: float, shift: float) -> float:
+    """The inverse of :func:`shifted`."""
+    return t / (shift - (shift - 1) * t)
+
+
 def flow_path(training: TrainingSchedule, steps: int, denoising: float = 1.0) -> Path:
-    """``steps`` equal intervals from t = ``denoising`` to 0 (rectified flow)."""
-    times = [denoising * (steps - k) / steps for k in range(steps)]
+    """``steps`` intervals from t = ``denoising`` to 0 (rectified flow), of equal size on the way that ``shift``
+    stretches."""
+    begin = unshifted(denoising, training.shift)
+    times = [shifted(begin * (steps - k) / steps, training.shift) for k in range(steps)]
     return Path(tuple(times), (*(Level(1 - t, t) for t in times), CLEAN), training)

@@ -27,7 +27,7 @@ from riffstream.training.denoiser import (
     optimisers,
     prepare_data,
 )
-from riffstream.training.denoiser_batches import Batch, draw
+from riffstream.training.denoiser_batches import Batch, draw, shifted_times
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Ema, Log, autocast, common_arguments, pick_device, save_state, step_size
 
@@ -67,13 +67,15 @@ def guided_velocity(
 def teacher_target(
     teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float, steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their t on the grid of ``steps`` steps, and the velocity that a step from t to the next point of
-    the grid should take: the guided one in the middle of the step (midpoint rule, second order)."""
-    t = (batch.t * steps).ceil().clamp(1, steps) / steps
+    """Noisy latents, their t on the shifted grid of ``steps`` steps, and the velocity that a step from t to the next
+    point of the grid should take: the guided one in the middle of the step (midpoint rule, second order).
+    ``batch.t``: places on the way, in [0, 1]."""
+    place = (batch.t * steps).ceil().clamp(1, steps) / steps
+    t = shifted_times(place)
+    half = ((t - shifted_times(place - 1 / steps)) / 2)[:, None, None, None]
     x = (1 - t[:, None, None, None]) * batch.clean + t[:, None, None, None] * batch.noise
     first = guided_velocity(teacher, x, t, batch, empty, guidance)
-    half = 0.5 / steps
-    return x, t, guided_velocity(teacher, x - first * half, t - half, batch, empty, guidance)
+    return x, t, guided_velocity(teacher, x - first * half, t - half.flatten(), batch, empty, guidance)
 
 
 def distil(

@@ -19,6 +19,7 @@ from riffstream.diffusion.mini_text import MiniTextEncoder, TextConfig, WordPiec
 from riffstream.errors import CheckpointError
 from riffstream.training.codec import load_codec
 from riffstream.training.denoiser import load_denoiser
+from riffstream.training.denoiser_batches import SHIFT
 from riffstream.training.loop import log_table
 
 __all__ = ["add_arguments", "export", "export_text_encoder", "run"]
@@ -48,7 +49,7 @@ def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Def
     text = MiniTextEncoder.load(to / "text_encoder", to / "tokenizer")
     if defaults is None:
         defaults = DISTILLED if chosen.name == "distilled.pt" else GUIDED
-    family = MiniFamily(text, denoiser, codec, defaults=defaults, dtype=torch.float32)
+    family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=SHIFT, dtype=torch.float32)
     family.save(to)
     return replace(defaults)
 

@@ -23,12 +23,14 @@ from diffusers import (
     PNDMScheduler,
     UniPCMultistepScheduler,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from riffstream.diffusion.family import TrainingSchedule
 from riffstream.diffusion.samplers import SAMPLERS, Schedule, build, find, step
 from riffstream.diffusion.samplers_linear import plms_calls
-from riffstream.diffusion.schedules import Level, Path, alphas_cumprod
+from riffstream.diffusion.schedules import Level, Path, alphas_cumprod, shifted, unshifted
 from riffstream.errors import ParameterError
 
 # diffusers' schedulers call numpy in a way that numpy 2 deprecates.
@@ -216,12 +218,16 @@ def test_lcm(steps: int, denoising: float, prediction: str) -> None:
 FLOW = TrainingSchedule("flow", "flow")
 
 
+SHIFTED = TrainingSchedule("flow", "flow", shift=3.0)
+
+
+@pytest.mark.parametrize("training", [FLOW, SHIFTED], ids=["even", "shifted"])
 @pytest.mark.parametrize("steps", [1, 4, 24])
 @pytest.mark.parametrize("name", ["euler", "lcm"])
-def test_flow_euler_and_its_stochastic_form(name: str, steps: int) -> None:
-    reference = FlowMatchEulerDiscreteScheduler(stochastic_sampling=name == "lcm")
+def test_flow_euler_and_its_stochastic_form(name: str, steps: int, training: TrainingSchedule) -> None:
+    reference = FlowMatchEulerDiscreteScheduler(stochastic_sampling=name == "lcm", shift=training.shift)
     reference.set_timesteps(sigmas=[1 - k / steps for k in range(steps)])
-    ours = Ours(build(FLOW, name, steps), start_noise())
+    ours = Ours(build(training, name, steps), start_noise())
     x = start_noise()
     generator, again = (torch.Generator().manual_seed(5) for _ in range(2))
     for t in reference.timesteps:
@@ -229,6 +235,24 @@ def test_flow_euler_and_its_stochastic_form(name: str, steps: int) -> None:
         time, _ = ours.advance(torch.randn(SHAPE, generator=generator))
         assert time == pytest.approx(float(t) / 1000, abs=1e-6)
         close(ours.x, x, 1e-5, f"t={float(t)}")
+
+
+@given(st.floats(0, 1), st.floats(1, 20))
+def test_a_shift_can_be_taken_back(place: float, shift: float) -> None:
+    t = shifted(place, shift)
+    assert place <= t + 1e-12
+    assert unshifted(t, shift) == pytest.approx(place, abs=1e-9)
+
+
+def test_a_shifted_flow_begins_where_it_is_told_and_ends_on_its_grid() -> None:
+    """Denoising names the noise that a clip starts with, whatever the shift; on the grid it takes the grid's steps."""
+    whole = build(SHIFTED, "euler", 8)
+    assert [round(row.time, 3) for row in whole.rows] == [1.0, 0.955, 0.9, 0.833, 0.75, 0.643, 0.5, 0.3]
+    part = build(SHIFTED, "euler", 8, 0.9)
+    assert part.start == pytest.approx((0.1, 0.9))
+    assert [row.time for row in part.rows] == pytest.approx([row.time for row in whole.rows[2:]])
+    assert build(SHIFTED, "euler", 8, 0.6).start.sigma == pytest.approx(0.6)
+    assert len(build(SHIFTED, "euler", 8, 0.01).rows) == 1
 
 
 @pytest.mark.parametrize("steps", [3, 8, 20])
@@ -279,6 +303,8 @@ def solve(schedule: Schedule, x: Tensor, kind: str) -> Tensor:
         ("flow", "heun", 16, 0.015),
         ("flow", "dpm++", 32, 0.02),
         ("flow", "unipc", 32, 0.02),
+        ("shifted", "euler", 64, 0.05),
+        ("shifted", "unipc", 32, 0.02),
         ("ddpm", "ddim", 50, 0.1),
         ("ddpm", "euler", 50, 0.06),
         ("ddpm", "heun", 20, 0.02),
@@ -290,7 +316,8 @@ def solve(schedule: Schedule, x: Tensor, kind: str) -> Tensor:
 def test_deterministic_samplers_reach_the_exact_solution(kind: str, name: str, steps: int, tolerance: float) -> None:
     """For Gaussian music (mean 1.3, spread 0.4) the ODE maps noise z to 1.3 + 0.4 z."""
     z = torch.linspace(-2, 2, 9).reshape(9, 1, 1, 1)
-    schedule = build(FLOW if kind == "flow" else training(), name, steps)
+    schedule = build({"flow": FLOW, "shifted": SHIFTED}.get(kind) or training(), name, steps)
+    kind = kind.replace("shifted", "flow")
     alpha, sigma = schedule.start
     marginal = alpha * 1.3 + math.hypot(alpha * 0.4, sigma) * z
     error = float((solve(schedule, marginal, kind) - (1.3 + 0.4 * z)).abs().max())

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from riffstream.training.denoiser_batches import Batch, draw, flow_loss
+from riffstream.diffusion.schedules import shifted
+from riffstream.training.denoiser_batches import SHIFT, Batch, draw, flow_loss, shifted_times
 from riffstream.training.latents import LatentSet
 from tests.training.small import small_denoiser, small_latents
 
@@ -31,6 +32,15 @@ def test_batches_are_a_function_of_their_number(data: LatentSet) -> None:
     assert torch.equal(one.noise, again.noise)
     assert torch.equal(one.tokens, again.tokens)
     assert not torch.equal(one.noise, two.noise)
+
+
+def test_times_lie_where_captions_count(data: LatentSet) -> None:
+    """A fifth near noise, and music's details are not forgotten; the training's shift is the sampler's."""
+    t = torch.cat([draw(data, data.rows(held_out=False), 256, seed, CPU).t for seed in range(8)])
+    assert 0.17 < float((t > 0.9).float().mean()) < 0.27
+    assert 0.05 < float((t < 0.3).float().mean()) < 0.12
+    places = torch.linspace(0, 1, 9)
+    torch.testing.assert_close(shifted_times(places), torch.tensor([shifted(float(p), SHIFT) for p in places]))
 
 
 def test_batches_for_compiled_code_have_one_shape(data: LatentSet) -> None:
