@@ -2,7 +2,8 @@
 
 The judge is a probe trained on the corpus alone (``probe.py``); it is made once and kept in the output folder. Real
 held-out clips are measured beside the generated ones, as are clips that only went through the codec (the ceiling of
-every model with this codec), and the generated ones against another prompt's labels (the floor).
+every model with this codec), the generated ones against another prompt's labels (the floor), and what the words of the
+prompts tell unheard (``words.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from riffstream.diffusion.family import Family
     from riffstream.diffusion.seed_images import SeedSource
     from riffstream.training.data import Corpus
-    from riffstream.training.probe import Probe
+    from riffstream.training.probe import Judge, Probe
 
 __all__ = ["EXAMPLES", "Generated", "add_arguments", "evaluate", "rhythm_and_level", "run"]
 
@@ -180,6 +181,7 @@ def evaluate(
         rows["from noise alone"] = _render(engine, source, chosen, prompts, guidance, quiet, seed_image=NONE)
         rows["nearest loop alone"] = _render(engine, source, chosen, prompts, guidance, quiet, denoising=0.0)
     rows["shuffled captions"] = shuffled
+    words = _told(family, corpus, made, seed)
     others = _take(source, drawn[len(chosen) : 2 * len(chosen)], source.mel)
     reference = probe.listen(others.features)[0]
     report: dict[str, Any] = {
@@ -197,6 +199,9 @@ def evaluate(
         embedding = probe.listen(clips_of.features)[0]
         judged["frechet"] = round(measures.frechet_distance(embedding, reference), 3)
         report["rows"][name] = judged | (rhythm_and_level(clips_of.mels) if name != "shuffled captions" else {})
+    report["rows"]["words alone"], classes = words
+    for kind, (_, share) in classes.items():
+        report["instruments"][kind]["words alone"] = round(share, 3)
     report["codec_error_db"] = round(
         float(np.mean([measures.mel_distance_db(a, b) for a, b in zip(coded.mels, real.mels, strict=True)])), 2
     )
@@ -263,7 +268,17 @@ def _through_codec(family: Family, mel: np.ndarray) -> np.ndarray:
         return np.asarray(family.decode_mel(latents)[0].float().cpu().numpy())
 
 
-def _recognise(probe: Probe, clips: Generated) -> tuple[dict[str, float], dict[str, tuple[int, float]]]:
+def _told(
+    family: Family, corpus: Corpus, clips: Generated, seed: int
+) -> tuple[dict[str, float], dict[str, tuple[int, float]]]:
+    """What can be guessed of the clips from their prompts, unheard."""
+    from riffstream.training.words import fit_reader, sentence_vectors
+
+    vectors = list(sentence_vectors(family, clips.prompts))
+    return _recognise(fit_reader(family, corpus, seed=seed), replace(clips, features=vectors))
+
+
+def _recognise(probe: Judge, clips: Generated) -> tuple[dict[str, float], dict[str, tuple[int, float]]]:
     from riffstream.training.probe import recognition
 
     result = recognition(probe, clips.features, clips.styles, clips.instruments)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from riffstream.training.data import Corpus
 
 __all__ = [
     "INSTRUMENT_CLASSES",
+    "Judge",
     "Probe",
     "ProbeResult",
     "fit_probe",
@@ -249,8 +251,18 @@ def fit_probe(corpus: Corpus, *, clips: int = 8000, epochs: int = 8, seed: int =
     return probe.eval()
 
 
+class Judge(Protocol):
+    """What names styles and instruments: a ``Probe`` by ear, or a ``Reader`` from the words."""
+
+    styles: list[str]
+    instruments: list[str]
+
+    def listen(self, features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Embeddings, style logits and instrument logits, a row a clip."""
+
+
 def recognition(
-    probe: Probe, features: Sequence[np.ndarray], styles: Sequence[str], instruments: Sequence[Sequence[str]]
+    probe: Judge, features: Sequence[np.ndarray], styles: Sequence[str], instruments: Sequence[Sequence[str]]
 ) -> ProbeResult:
     """How often the probe hears what was asked.
 

@@ -119,7 +119,7 @@ def test_the_probe_tells_styles_and_instruments_apart(small: Corpus, probe: Prob
 def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, probe: Probe) -> None:
     family = MiniFamily.random()
     report = evaluate(family, small, probe, held_out=small, clips=8, drift_clips=3, steps=2, quiet=True)
-    assert set(report["rows"]) == {"real", "codec only", "generated", "shuffled captions"}
+    assert set(report["rows"]) == {"real", "codec only", "generated", "shuffled captions", "words alone"}
     real, made = report["rows"]["real"], report["rows"]["generated"]
     assert real["style_top1"] > made["style_top1"]  # an untrained model is no match for music
     assert made["frechet"] > 2 * real["frechet"]
@@ -144,7 +144,13 @@ def test_a_model_with_a_library_is_measured_with_and_without_it(small: Corpus, p
     library = SeedLibrary(tmp_path)
     told = {"held_out": small, "library": library, "clips": 8, "drift_clips": 0, "steps": 2, "quiet": True}
     report = evaluate(family, small, probe, **told)
-    assert list(report["rows"])[2:] == ["generated", "from noise alone", "nearest loop alone", "shuffled captions"]
+    assert list(report["rows"])[2:] == [
+        "generated",
+        "from noise alone",
+        "nearest loop alone",
+        "shuffled captions",
+        "words alone",
+    ]
     # One loop for all prompts: as many hits as prompts of its style, and no spread of level.
     assert report["rows"]["nearest loop alone"]["loudness_spread_db"] < 0.01
     assert report["rows"]["from noise alone"]["loudness_db"] != report["rows"]["generated"]["loudness_db"]
