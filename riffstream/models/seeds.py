@@ -107,6 +107,10 @@ class SeedLibrary:
         latents = self._tensors["latents"][place].float()
         return latents[..., : latents.shape[-1] * self.entries[place].beats // 8]
 
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """All loops in the library's order: latents [N, C, h, w] and sentence embeddings [N, D], float32."""
+        return self._tensors["latents"].float(), self._tensors["vectors"].float()
+
     def load(self, name: str, family: Family) -> Tensor | Path | None:
         """For the engine: latents where ``family`` is the embedded model, else the preview picture; None: unknown."""
         if name not in self:

@@ -1,0 +1,41 @@
+"""The seed library: one loop of each style, and more of what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
+from riffstream.models.seeds import SeedLibrary
+from riffstream.training.seed_library import build_seeds
+from tests.training.small import write_corpus
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """The embedded model, with a library still to be made."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for part in ("model_index.json", "scheduler", "text_encoder", "tokenizer", "denoiser", "codec"):
+        (folder / part).symlink_to(MODEL_FOLDER / part)
+    return folder
+
+
+def test_styles_take_turns_and_what_is_added_leaves_the_rest_alone(model: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus")
+    first = build_seeds(corpus, model, count=3)
+    assert [entry.name for entry in first] == ["high", "low", "high_2"]
+    before = SeedLibrary(model / "seeds")
+    kept = before.stacked()
+    assert len(build_seeds(corpus, model, add=True)) == 3  # no style is missing
+    other = write_corpus(tmp_path / "other", songs=2)
+    (other / "songs" / "low").rename(other / "songs" / "new")
+    record = other / "songs" / "new" / "00000.json"
+    record.write_text(record.read_text().replace('"style": "low"', '"style": "new"'))
+    assert [entry.name for entry in build_seeds(other, model, add=True)][3:] == ["new"]
+    after = SeedLibrary(model / "seeds")
+    assert all((was == now[:3]).all() for was, now in zip(kept, after.stacked(), strict=True))
+    assert after.preview("new").is_file()
+    encoder = MiniFamily.load().text_encoder
+    assert after.nearest("high tone", encoder)[0][0].style == "high"
