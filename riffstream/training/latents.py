@@ -84,7 +84,7 @@ class LatentSet:
     """
 
     def __init__(
-        self, corpus: Path, codec: Codec, text: MiniTextEncoder, *, tokens: int = 32, per_clip: int = 3
+        self, corpus: Path, codec: Codec, text: MiniTextEncoder, *, tokens: int = 32, per_clip: int = 5
     ) -> None:
         self._corpus = corpus
         self._codec = codec
