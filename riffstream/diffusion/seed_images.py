@@ -20,7 +20,7 @@ from riffstream.spectrogram.analysis import analyse
 
 __all__ = ["Seed", "SeedImages", "SeedSearch", "SeedSource"]
 
-NEAR = 0.06  # cosine by which a loop may be less like the prompts than the most like one, and still be chosen
+NEAR = 0.04  # cosine by which a loop may be less like the prompts than the most like one, and still be chosen
 MOST = 4  # loops to choose from
 
 Seed = Tensor | np.ndarray | bytes | Path | str

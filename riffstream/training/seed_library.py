@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.diffusion.mini_codec import features_to_mel
+from riffstream.diffusion.mini_text import MiniTextEncoder
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 from riffstream.training.latents import SongFile, find_songs, song_features
 
 __all__ = ["add_arguments", "build_seeds", "run"]
 
+STYLE_CAPTIONS = 48
 
-def build_seeds(corpus: Path, model: Path, *, count: int = 96, add: bool = False) -> list[SeedEntry]:
+
+def build_seeds(
+    corpus: Path, model: Path, *, count: int = 96, add: bool = False, captions: Path | None = None
+) -> list[SeedEntry]:
     """Write ``seeds/`` into checkpoint folder ``model``, at most ``count`` loops, of different styles first.
 
-    Of a song that window is taken which most instruments play; its vector is the mean of its captions' embeddings.
+    Of a song that window is taken which most instruments play.
 
     Args:
         add: keep the loops that are there, and take none of a style that has one.
+        captions: corpus whose captions say what is like a loop (see ``_vectors``); by default ``corpus``.
     """
     family = MiniFamily.load(model, dtype=torch.float32)
     folder = model / "seeds"
@@ -50,12 +60,37 @@ def build_seeds(corpus: Path, model: Path, *, count: int = 96, add: bool = False
         with torch.no_grad():
             coded = family.encode_mel(features_to_mel(features, family.codec.config))
         latents.append(torch.nn.functional.pad(coded[0], (0, family.latent_shape()[2] - coded.shape[-1])))
-        means = family.text_encoder.sentences([*clip["captions"], ", ".join(tags)]).mean(0)
-        vectors.append(torch.nn.functional.normalize(means, dim=-1))
+        vectors.append(_direction(family.text_encoder, [*clip["captions"], ", ".join(tags)]))
         picture = Image.fromarray(family.decode_image(coded)[0]).convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
         picture.save(folder / "previews" / f"{name}.png", optimize=True)
+    vectors = _vectors(entries, vectors, captions or corpus, family.text_encoder)
     SeedLibrary.write(folder, entries, torch.stack(latents), torch.stack(vectors))
     return entries
+
+
+def _direction(encoder: MiniTextEncoder, texts: Sequence[str]) -> Tensor:
+    return torch.nn.functional.normalize(encoder.sentences(texts).mean(0), dim=-1)
+
+
+def _vectors(
+    entries: Sequence[SeedEntry], known: Sequence[Tensor], corpus: Path, encoder: MiniTextEncoder
+) -> list[Tensor]:
+    """What prompts are compared with: a loop's own words and, at twice the weight, those for its style in ``corpus``.
+
+    One window's captions name whatever plays in it, so by those alone (``known``, which stay where the corpus lacks
+    the style) a loop of another style is often nearer.
+    """
+    by_style: dict[str, list[str]] = {}
+    for song in find_songs(corpus):
+        if not song.held_out:
+            by_style.setdefault(song.style, []).extend(chain.from_iterable(song.captions))
+    vectors = list(known)
+    for place, entry in enumerate(entries):
+        if texts := by_style.get(entry.style):
+            own = _direction(encoder, [entry.caption, ", ".join(entry.tags)])
+            style = _direction(encoder, random.Random(0).sample(texts, min(STYLE_CAPTIONS, len(texts))))
+            vectors[place] = torch.nn.functional.normalize(own + 2 * style, dim=-1)
+    return vectors
 
 
 def _record(song: SongFile) -> dict[str, Any]:
@@ -87,13 +122,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, help="checkpoint folder, where seeds/ is written")
     parser.add_argument("--count", type=int, default=96, help="how many loops, with --add: how many more")
     parser.add_argument("--add", action="store_true", help="keep the library's loops; only styles that it lacks")
+    parser.add_argument("--captions", type=Path, default=None, help="corpus that tells what is like a loop; --corpus")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """``riffstream train seeds``."""
-    entries = build_seeds(args.corpus, args.model, count=args.count, add=args.add)
+    told = {"count": args.count, "add": args.add, "captions": args.captions}
+    entries = build_seeds(args.corpus, args.model, **told)
     if args.json:
         print(json.dumps({"seeds": len(entries), "styles": len({entry.style for entry in entries})}))
     elif not args.quiet:
