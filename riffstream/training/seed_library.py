@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,7 @@ from riffstream.diffusion.mini_codec import features_to_mel
 from riffstream.diffusion.mini_text import MiniTextEncoder
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 from riffstream.training.latents import SongFile, find_songs, song_features
+from riffstream.training.styles import groove_styles
 
 __all__ = ["add_arguments", "build_seeds", "run"]
 
@@ -50,11 +52,12 @@ def build_seeds(
     for song, window in _choose(corpus, {entry.style for entry in entries}, count):
         record = _record(song)
         clip = record["clips"][window]
-        plain = song.style.removeprefix("mma_").replace("-", "_")
+        words = _words(song.style)
+        plain = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
         taken = sum(entry.name.rstrip("_0123456789") == plain.rstrip("_0123456789") for entry in entries)
         name = plain if taken == 0 else f"{plain}_{taken + 1}"
         caption = max(clip["captions"], key=len)
-        tags = tuple(dict.fromkeys((plain.replace("_", " "), *clip["instruments"])))
+        tags = tuple(dict.fromkeys((words, *clip["instruments"])))
         entries.append(SeedEntry(name, song.style, tags, caption, float(record["bpm"]), song.beats))
         features = song_features(song, family.codec.config, [window])
         with torch.no_grad():
@@ -66,6 +69,12 @@ def build_seeds(
     vectors = _vectors(entries, vectors, captions or corpus, family.text_encoder)
     SeedLibrary.write(folder, entries, torch.stack(latents), torch.stack(vectors))
     return entries
+
+
+def _words(style: str) -> str:
+    """What people call a style of the corpus: the files of MMA's library have names like ``bvfunk``."""
+    groove = groove_styles().get(style.removeprefix("mma_")) if style.startswith("mma_") else None
+    return groove.tags[0] if groove else style.replace("_", " ").replace("-", " ")
 
 
 def _direction(encoder: MiniTextEncoder, texts: Sequence[str]) -> Tensor:

@@ -30,12 +30,13 @@ def test_styles_take_turns_and_what_is_added_leaves_the_rest_alone(model: Path, 
     kept = before.stacked()
     assert len(build_seeds(corpus, model, add=True)) == 3  # no style is missing
     other = write_corpus(tmp_path / "other", songs=2)
-    (other / "songs" / "low").rename(other / "songs" / "new")
-    record = other / "songs" / "new" / "00000.json"
-    record.write_text(record.read_text().replace('"style": "low"', '"style": "new"'))
-    assert [entry.name for entry in build_seeds(other, model, add=True)][3:] == ["new"]
+    (other / "songs" / "low").rename(other / "songs" / "mma_bvfunk")
+    record = other / "songs" / "mma_bvfunk" / "00000.json"
+    record.write_text(record.read_text().replace('"style": "low"', '"style": "mma_bvfunk"'))
+    added = build_seeds(other, model, add=True)[3:]
+    assert [(entry.name, entry.style, entry.tags) for entry in added] == [("funk", "mma_bvfunk", ("funk", "organ"))]
     after = SeedLibrary(model / "seeds")
     assert all((was == now[:3]).all() for was, now in zip(kept, after.stacked(), strict=True))
-    assert after.preview("new").is_file()
+    assert after.preview("funk").is_file()
     encoder = MiniFamily.load().text_encoder
     assert after.nearest("high tone", encoder)[0][0].style == "high"
