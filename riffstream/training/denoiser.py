@@ -172,7 +172,7 @@ def train_denoiser(
     narrow = config.columns_triple
     helper = None
     if helper_core is not None:
-        job = (data, rows, max(4, preset.batch // 2), seed + step, narrow, compiled)
+        job = (data, rows, preset.batch, seed + step, narrow, compiled)
         helper = GradientHelper(model, make_job, job, core=helper_core)
     if compiled:
         compile_blocks(model)
