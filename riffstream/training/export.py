@@ -24,8 +24,8 @@ from riffstream.training.loop import log_table
 
 __all__ = ["add_arguments", "export", "export_text_encoder", "run"]
 
-GUIDED = Defaults(sampler="unipc", steps=10, guidance=3.0, denoising=0.875, bpm=110.0, seed_image="auto", drift=1)
-DISTILLED = Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.875, bpm=110.0, seed_image="auto", drift=1)
+GUIDED = Defaults(sampler="unipc", steps=10, guidance=3.0, denoising=0.9, bpm=110.0, seed_image="auto", drift=1)
+DISTILLED = Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.9, bpm=110.0, seed_image="auto", drift=1)
 
 
 def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Defaults | None = None) -> Defaults:
