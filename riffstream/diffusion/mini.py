@@ -46,6 +46,14 @@ CONTEXT = 4
 IMAGE_DB = 80.0  # dynamic range of a picture: black to white
 
 
+def _read_shift(path: Path) -> float:
+    """``shift`` of a rectified flow; models from before there was one step evenly."""
+    shift = read_json(path).get("shift", 1.0)
+    if isinstance(shift, bool) or not isinstance(shift, int | float) or not 0 < shift <= 100:
+        raise CheckpointError(f"scheduler: shift is {shift!r}; allowed: above 0, at most 100")
+    return float(shift)
+
+
 class MiniFamily(Family):
     """The embedded model (``Checkpoint.load("mini")`` makes one).
 
@@ -132,7 +140,7 @@ class MiniFamily(Family):
             codec,
             params=SpectrogramParams.from_dict(index["params"]) if "params" in index else None,
             defaults=Defaults(**defaults) if defaults else None,
-            shift=float(read_json(folder / "scheduler" / "config.json").get("shift", 1.0)),
+            shift=_read_shift(folder / "scheduler" / "config.json"),
             device=device,
             dtype=dtype,
         )

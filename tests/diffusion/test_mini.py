@@ -231,6 +231,22 @@ def test_a_config_with_an_unknown_key_is_refused(folder: Path) -> None:
         MiniFamily.load(folder)
 
 
+def test_the_shift_of_the_flow_is_kept_and_checked(folder: Path, tmp_path: Path) -> None:
+    path = folder / "scheduler" / "config.json"
+    assert json.loads(path.read_text())["shift"] == 1.0
+    path.write_text('{"shift": 2.5}')
+    family = MiniFamily.load(folder)
+    assert family.schedule.shift == 2.5
+    family.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "scheduler" / "config.json").read_text())["shift"] == 2.5
+    path.write_text("{}")
+    assert MiniFamily.load(folder).schedule.shift == 1.0
+    for wrong in ("0", "-1", "true", '"three"', "1e9"):
+        path.write_text(f'{{"shift": {wrong}}}')
+        with pytest.raises(CheckpointError, match="scheduler: shift is"):
+            MiniFamily.load(folder)
+
+
 def test_damaged_weights_are_named(folder: Path) -> None:
     path = folder / "codec" / "diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
