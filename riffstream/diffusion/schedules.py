@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 Spacing = Literal["linspace", "leading", "trailing"]
+Place = TypeVar("Place", float, torch.Tensor)
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
@@ -158,8 +159,8 @@ def lcm_path(training: TrainingSchedule, steps: int, denoising: float = 1.0, gri
     return Path(tuple(map(float, chosen)), (*levels, CLEAN), training)
 
 
-def shifted(place: float, shift: float) -> float:
-    """The time of a rectified flow at ``place`` of the way, 0 (music) to 1 (noise)."""
+def shifted(place: Place, shift: float) -> Place:
+    """The time of a rectified flow at ``place`` of the way, 0 (music) to 1 (noise): a number or a tensor."""
     return shift * place / (1 + (shift - 1) * place)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from riffstream.diffusion.schedules import shifted
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import autocast
 
@@ -98,8 +99,8 @@ def draw(
 
 
 def shifted_times(places: Tensor) -> Tensor:
-    """Times t [B] at ``places`` [B] in [0, 1] of the way from music to noise (``schedules.shifted``)."""
-    return SHIFT * places / (1 + (SHIFT - 1) * places)
+    """Times t [B] at ``places`` [B] in [0, 1] of the way from music to noise."""
+    return shifted(places, SHIFT)
 
 
 def flow_loss(model: nn.Module, batch: Batch, narrow: int) -> Tensor:
