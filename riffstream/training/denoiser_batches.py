@@ -17,7 +17,7 @@ from riffstream.training.loop import autocast
 __all__ = ["SHIFT", "Batch", "draw", "flow_loss", "shifted_times"]
 
 DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.3, 0.25
-# What the caption says is decided near noise (what a caption takes off the loss lies nearly all above t = 0.8, see
+# What the caption says is decided near noise (two thirds of what a caption takes off the loss lie above t = 0.8, see
 # docs/mini.md), so training and sampling are shifted there. SPREAD: of the logit of the place on that shifted way.
 SHIFT, SPREAD = 3.0, 1.4
 
