@@ -138,8 +138,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """``riffstream train seeds``."""
-    told = {"count": args.count, "add": args.add, "captions": args.captions}
-    entries = build_seeds(args.corpus, args.model, **told)
+    entries = build_seeds(args.corpus, args.model, count=args.count, add=args.add, captions=args.captions)
     if args.json:
         print(json.dumps({"seeds": len(entries), "styles": len({entry.style for entry in entries})}))
     elif not args.quiet:
