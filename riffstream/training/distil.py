@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from riffstream.diffusion.mini_denoiser import Denoiser
 from riffstream.training.denoiser import (
@@ -28,10 +28,21 @@ from riffstream.training.denoiser import (
     prepare_data,
 )
 from riffstream.training.denoiser_batches import Batch, draw, shifted_times
+from riffstream.training.helpers import GradientHelper, Job
 from riffstream.training.latents import LatentSet
-from riffstream.training.loop import Ema, Log, autocast, common_arguments, pick_device, save_state, step_size
+from riffstream.training.loop import (
+    Ema,
+    Log,
+    autocast,
+    common_arguments,
+    load_state,
+    pick_device,
+    save_state,
+    step_size,
+    until_terminated,
+)
 
-__all__ = ["add_arguments", "distil", "guided_velocity", "run", "teacher_target"]
+__all__ = ["add_arguments", "distil", "first_student", "guided_velocity", "make_job", "run", "teacher_target"]
 
 RESCALE = 0.7  # 0 leaves guidance as it is
 
@@ -78,6 +89,62 @@ def teacher_target(
     return x, t, guided_velocity(teacher, x - first * half, t - half.flatten(), batch, empty, guidance)
 
 
+def student_loss(
+    student: nn.Module, teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float, steps: int
+) -> Tensor:
+    """Mean squared distance of the student's velocity to :func:`teacher_target`."""
+    x, t, target = teacher_target(teacher, batch, empty, guidance, steps)
+    with autocast(x.device):
+        made = student(x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
+    return (made.float() - target).square().mean()  # type: ignore[no-any-return]
+
+
+def draw_places(data: LatentSet, rows: Tensor, size: int, seed: int, device: torch.device, compiled: bool) -> Batch:
+    """Batch number ``seed`` with places spread evenly, so that all steps are learned alike."""
+    batch = draw(data, rows, size, seed, device, one_shape=compiled)
+    batch.t = torch.rand(len(batch.t), generator=torch.Generator().manual_seed(seed)).to(device)
+    return batch
+
+
+def make_job(
+    teacher: Denoiser, data: LatentSet, rows: Tensor, size: int, seed: int, guidance: float, steps: int, compiled: bool
+) -> Job:
+    """Work for a :class:`GradientHelper`: batches from a stream of their own."""
+    empty = (data.tokens[:1].float(), data.mask[:1])
+
+    def job(student: nn.Module, index: int) -> tuple[Tensor, int]:
+        if compiled and index == 0:
+            assert isinstance(student, Denoiser)
+            compile_blocks(teacher)
+            compile_blocks(student)
+        number = (seed + 8) * 1_000_003 + 500_000_000 + index
+        batch = draw_places(data, rows, size, number, torch.device("cpu"), compiled)
+        return student_loss(student, teacher, batch, empty, guidance, steps), size
+
+    return job
+
+
+@torch.no_grad()
+def first_student(teacher: Denoiser, state: dict[str, Any] | None) -> Denoiser:
+    """A copy of the teacher, plus what an earlier distillation had changed in its own teacher where there was one.
+
+    Weights that two trainings add to one network are about additive (Ilharco et al. 2023, arXiv:2212.04089), so the
+    student of a teacher that was trained further begins near to where it would come.
+    """
+    student = copy.deepcopy(teacher)
+    if state is not None and state["config"] == asdict(teacher.config):
+        for name, value in student.named_parameters():
+            value.add_(state["ema"]["values"][name] - state["teacher"][name])
+    return student.requires_grad_(True)
+
+
+def _same(state: dict[str, Any], kind: dict[str, Any], taught: dict[str, Tensor]) -> bool:
+    """Whether a saved student had this teacher, guidance and steps."""
+    if any(state[key] != value for key, value in kind.items()):
+        return False
+    return all(torch.equal(value, state["teacher"][name]) for name, value in taught.items())
+
+
 def distil(
     data: LatentSet,
     out: Path,
@@ -88,59 +155,94 @@ def distil(
     guidance: float = 3.0,
     steps: int = 8,
     seed: int = 0,
+    helper_core: int | None = None,
     compiled: bool = False,
     log: Log | None = None,
 ) -> dict[str, Any]:
     """Train a student of ``out/denoiser_final.pt`` (or ``denoiser.pt``) for ``minutes`` into ``out/distilled.pt``.
 
+    It goes on from ``out/distilled.pt`` where that student has the same teacher, guidance and steps, and begins with
+    :func:`first_student` otherwise.
+
+    Args:
+        guidance: built in; steps: of the schedule to distil for.
+        helper_core: also run a gradient helper there (-1: anywhere).
+        compiled: run the blocks through ``torch.compile``.
+
     Returns:
-        Steps, and the student's mean squared distance to the teacher's target on held-out clips, before and after.
+        Steps and examples in all, and the student's mean squared distance to the teacher's target on held-out clips,
+        before and after.
     """
     log = log or Log(out, "distil", quiet=True)
     source = out / "denoiser_final.pt"
     teacher = load_denoiser(source if source.is_file() else out / "denoiser.pt", device).requires_grad_(False)
-    student = copy.deepcopy(teacher).requires_grad_(True)
+    taught = {name: value.clone() for name, value in teacher.named_parameters()}
+    kind = {"config": asdict(teacher.config), "guidance": guidance, "steps": steps}
+    state = load_state(out / "distilled.pt", device)
+    student = first_student(teacher, state)
     stages = optimisers(student, preset)
     ema = Ema(student, 0.99)
+    step = examples = 0
+    if state is not None and _same(state, kind, taught):
+        student.load_state_dict(state["model"])
+        ema.restore(state["ema"])
+        for stage, kept in zip(stages, state["optimisers"], strict=True):
+            stage.load_state_dict(kept)
+        step, examples = state["step"], state["examples"]
     rows, held = data.rows(held_out=False), data.rows(held_out=True)
     held = held if len(held) else rows
     empty = (data.tokens[:1].float().to(device), data.mask[:1].to(device))
+    helper = None
+    if helper_core is not None:
+        job = (teacher, data, rows, preset.batch, seed + step, guidance, steps, compiled)
+        helper = GradientHelper(student, make_job, job, core=helper_core)
     if compiled:
         compile_blocks(teacher)
         compile_blocks(student)
 
-    def loss_of(batch: Batch) -> Tensor:
-        x, t, target = teacher_target(teacher, batch, empty, guidance, steps)
-        with autocast(device):
-            made = student(x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
-        return (made.float() - target).square().mean()  # type: ignore[no-any-return]
-
     def check() -> float:
         with ema.applied(student), torch.no_grad():
-            size = min(preset.validation // 4, 32)
-            return float(loss_of(draw(data, held, max(size, 2), 78, device, validation=True, one_shape=compiled)))
+            size = max(2, min(preset.validation // 4, 32))
+            batch = draw(data, held, size, 78, device, validation=True, one_shape=compiled)
+            return float(student_loss(student, teacher, batch, empty, guidance, steps))
 
-    before, started, step = check(), time.monotonic(), 0
-    while (spent := (time.monotonic() - started) / 60) < minutes:
-        factor = 0.25 * step_size(step, 20, 1 - spent / minutes, 0.5)
-        for stage, rate in zip(stages, (preset.rate, preset.adam_rate), strict=True):
-            stage.param_groups[0]["lr"] = rate * factor
-        batch = draw(data, rows, preset.batch, (seed + 7) * 1_000_003 + step, device, one_shape=compiled)
-        batch.t = torch.rand(len(batch.t), generator=torch.Generator().manual_seed(step)).to(device)  # all steps alike
-        loss = loss_of(batch)
-        for stage in stages:
-            stage.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        for stage in stages:
-            stage.step()
-        ema.update(student)
-        step += 1
-        if step % 25 == 0:
-            log(step=step, loss=float(loss.detach()), minutes=(time.monotonic() - started) / 60)
-    result = {"step": step, "before": before, "after": check(), "guidance": guidance, "steps": steps}
-    state = {"model": student.state_dict(), "ema": ema.state(), "config": asdict(student.config)}
-    save_state(out / "distilled.pt", {**state, "step": step})
+    def keep() -> None:
+        weights = {"model": student.state_dict(), "ema": ema.state(), "teacher": taught}
+        kept = [stage.state_dict() for stage in stages]
+        save_state(out / "distilled.pt", {**kind, **weights, "optimisers": kept, "step": step, "examples": examples})
+
+    before = check()
+    started = reported = time.monotonic()
+    first = step
+    try:
+        with until_terminated() as ended:
+            while (spent := (time.monotonic() - started) / 60) < minutes and not ended():
+                factor = 0.25 * step_size(step - first, 20, 1 - spent / minutes, 0.5)
+                for stage, rate in zip(stages, (preset.rate, preset.adam_rate), strict=True):
+                    stage.param_groups[0]["lr"] = rate * factor
+                batch = draw_places(data, rows, preset.batch, (seed + 7) * 1_000_003 + step, device, compiled)
+                loss = student_loss(student, teacher, batch, empty, guidance, steps)
+                for stage in stages:
+                    stage.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                examples += preset.batch + (helper.add_to(preset.batch) if helper else 0)
+                torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+                for stage in stages:
+                    stage.step()
+                ema.update(student)
+                step += 1
+                if step % 25 == 0:
+                    log(step=step, examples=examples, loss=float(loss.detach()), minutes=spent)
+                if (time.monotonic() - reported) / 60 > preset.report_minutes:
+                    keep()
+                    reported = time.monotonic()
+    finally:
+        if helper:
+            helper.close()
+    keep()
+    result = {
+        "step": step, "examples": examples, "before": before, "after": check(), "guidance": guidance, "steps": steps,
+    }  # fmt: skip
     log(**result)
     return result
 
@@ -151,6 +253,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, default=3.0, help="guidance to build in")
     parser.add_argument("--steps", type=int, default=8, help="steps of the schedule to distil for")
     parser.add_argument("--compile", action="store_true", help="through torch.compile, as of the denoiser")
+    parser.add_argument("--helper-core", type=int, default=None, help="a second process there adds gradients (-1: any)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -159,7 +262,8 @@ def run(args: argparse.Namespace) -> int:
     log = Log(args.out, "distil", quiet=args.quiet)
     result = distil(
         prepare_data(args.corpus, args.out, device, log), args.out, PRESETS[args.preset], minutes=args.minutes,
-        device=device, guidance=args.guidance, steps=args.steps, seed=args.seed, compiled=args.compile, log=log,
+        device=device, guidance=args.guidance, steps=args.steps, seed=args.seed, helper_core=args.helper_core,
+        compiled=args.compile, log=log,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))

@@ -33,7 +33,7 @@ def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Def
 
     ``defaults``: how it sounds best, where the caller knows better than its kind of training tells.
 
-    Of the denoisers the distilled one is taken, else the final one, else the one in training.
+    Of the denoisers (distilled, final, in training) the one saved last is taken.
 
     Returns:
         The defaults that suit it: a distilled model needs no guidance.
@@ -41,7 +41,8 @@ def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Def
     cpu = torch.device("cpu")
     codec = load_codec(out / "codec.pt", cpu)
     states = [out / name for name in ("distilled.pt", "denoiser_final.pt", "denoiser.pt")]
-    chosen = next((path for path in states if path.is_file()), states[-1])
+    saved = [path for path in states if path.is_file()]
+    chosen = max(saved, key=lambda path: path.stat().st_mtime_ns) if saved else states[-1]
     denoiser: Denoiser = load_denoiser(chosen, cpu)
     for part in ("text_encoder", "tokenizer"):
         if text_from != to and not (to / part).is_dir():

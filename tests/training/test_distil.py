@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from riffstream.diffusion.mini_codec import Codec, CodecConfig
 from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_text import MiniTextEncoder
 from riffstream.training import loop
-from riffstream.training.denoiser import PRESETS, train_denoiser
+from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
 from riffstream.training.denoiser_batches import draw, shifted_times
-from riffstream.training.distil import distil, guided_velocity, teacher_target
+from riffstream.training.distil import distil, guided_velocity, make_job, teacher_target
+from riffstream.training.export import export
+from riffstream.training.finetune import resume_model
+from riffstream.training.helpers import GradientHelper
 from riffstream.training.latents import LatentSet
-from riffstream.training.loop import Ema, Muon, step_size
+from riffstream.training.loop import Ema, Log, Muon, step_size
 from tests.training.small import compile_eagerly, write_corpus
 
 CPU = torch.device("cpu")
@@ -70,6 +74,62 @@ def test_the_student_comes_nearer_to_the_guided_teacher(tmp_path: Path) -> None:
     result = distil(data, tmp_path, PRESETS["smoke"], minutes=0.06, device=CPU, steps=4, guidance=4.0)
     assert result["after"] < result["before"]
     assert (tmp_path / "distilled.pt").is_file()
+
+
+def test_a_student_goes_on_where_it_was_left(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "corpus")
+    train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=20, device=CPU)
+    first = distil(data, tmp_path, PRESETS["smoke"], minutes=0.03, device=CPU, steps=4, guidance=4.0)
+    second = distil(data, tmp_path, PRESETS["smoke"], minutes=0.03, device=CPU, steps=4, guidance=4.0)
+    assert second["before"] == pytest.approx(first["after"], rel=1e-5)
+    assert second["step"] > first["step"]
+    assert second["examples"] == second["step"] * PRESETS["smoke"].batch
+    other = distil(data, tmp_path, PRESETS["smoke"], minutes=0.0, device=CPU, steps=4, guidance=1.0)
+    assert other["step"] == 0  # another guidance is another student
+
+
+def test_the_student_of_a_teacher_trained_further_begins_with_what_was_learned(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "corpus")
+    for name in ("anew", "again"):
+        train_denoiser(data, tmp_path / name, PRESETS["smoke"], minutes=1, max_steps=20, device=CPU)
+    distil(data, tmp_path / "again", PRESETS["smoke"], minutes=0.08, device=CPU, steps=4, guidance=4.0)
+    begins = {}
+    for name in ("anew", "again"):
+        train_denoiser(data, tmp_path / name, PRESETS["smoke"], minutes=1, max_steps=24, device=CPU)
+        result = distil(data, tmp_path / name, PRESETS["smoke"], minutes=0.0, device=CPU, steps=4, guidance=4.0)
+        begins[name] = result["before"]
+    assert begins["again"] < begins["anew"]
+
+
+def test_the_denoiser_saved_last_is_exported(tmp_path: Path) -> None:
+    resume_model("mini", tmp_path)
+    write_corpus(tmp_path / "corpus", songs=4, windows=2)
+    data = prepare_data(tmp_path / "corpus", tmp_path, CPU, Log(tmp_path, "denoiser", quiet=True))
+    train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=2, device=CPU)
+    assert export(tmp_path, tmp_path / "model").guidance > 1
+    distil(data, tmp_path, PRESETS["smoke"], minutes=0.0, device=CPU, steps=4)
+    assert export(tmp_path, tmp_path / "model").guidance == 1
+    train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=4, device=CPU)
+    assert export(tmp_path, tmp_path / "model").guidance > 1
+
+
+def test_a_helper_teaches_the_student_too(tmp_path: Path) -> None:
+    data = make_data(tmp_path)
+    teacher, student = random_denoiser().requires_grad_(False), random_denoiser()
+    rows = data.rows(held_out=False)
+    helper = GradientHelper(student, make_job, (teacher, data, rows, 2, 0, 4.0, 4, False))
+    try:
+        for value in student.parameters():
+            value.grad = torch.zeros_like(value)
+        give_up = time.monotonic() + 30
+        while not helper.add_to(2):
+            assert time.monotonic() < give_up, "the helper delivered nothing"
+            time.sleep(0.05)
+        sizes = [float(value.grad.norm()) for value in student.parameters() if value.grad is not None]
+        assert max(sizes) > 0
+        assert all(size < float("inf") for size in sizes)
+    finally:
+        helper.close()
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, while it traces
