@@ -7,6 +7,7 @@ the nearest known one. ``riffstream config`` prints the resolved result; every k
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -42,6 +43,7 @@ __all__ = [
     "Timeline",
     "load_config",
     "presets",
+    "similar_variables",
     "to_toml",
 ]
 
@@ -204,6 +206,28 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str
         known = {each.name: each for each in fields(_SECTIONS[section])}
         reject_unknown([key], known, where=f"environment {variable}")
         yield section, key, parse(_SECTIONS[section], known[key], text, variable)
+
+
+def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that set nothing but look like one that does, a slip of the pen most likely: name -> what it may mean.
+
+    No error: a platform may inject variables that begin like ours (Kubernetes does, for a service of this name).
+
+    Args:
+        environment: ``os.environ`` by default.
+    """
+    environment = os.environ if environment is None else environment
+    settings = [f"{section}_{each.name}" for section, kind in _SECTIONS.items() for each in fields(kind)]
+    found = {}
+    for variable in sorted(environment):
+        name = variable.removeprefix(_ENVIRONMENT).lower()
+        if name == variable.lower() or name in ("config", "token") or name.partition("_")[0] in _SECTIONS:
+            continue
+        bare = [setting for setting in settings if setting.partition("_")[2] == name]
+        near = bare or difflib.get_close_matches(name, settings, n=1, cutoff=0.9)
+        if near:
+            found[variable] = _ENVIRONMENT + near[0].upper()
+    return found
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from riffstream.config import (
     check_station_name,
     load_config,
     presets,
+    similar_variables,
     to_toml,
 )
 from riffstream.errors import MediaError, ParameterError
@@ -91,6 +92,16 @@ def test_the_environment_is_checked_too() -> None:
     )
     assert config.server.allowed_origins == ("https://a.example", "https://b.example")
     assert (config.server.hls, config.generator.steps, config.timeline.ahead_s) == (False, None, 7.5)
+
+
+def test_variables_that_nearly_name_a_setting_are_pointed_out() -> None:
+    ours = ("SERVRE_PORT", "PORT", "SERVER_PORT", "CONFIG", "TOKEN")
+    environment = {f"RIFFSTREAM_{name}": "1" for name in ours}
+    environment |= {"RIFFSTREAM_SERVICE_HOST": "10.0.0.1", "RIFFSTREAM_PORT_8080_TCP_ADDR": "10.0.0.1", "HOME": "/"}
+    assert similar_variables(environment) == {
+        "RIFFSTREAM_SERVRE_PORT": "RIFFSTREAM_SERVER_PORT",
+        "RIFFSTREAM_PORT": "RIFFSTREAM_SERVER_PORT",
+    }
 
 
 def test_files_that_cannot_be_read_are_reported(tmp_path: Path) -> None:

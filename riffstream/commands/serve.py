@@ -70,12 +70,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(config: Config, process: subprocess.Popen[bytes], *, quiet: bool, as_json: bool) -> None:
+    from riffstream.config import similar_variables
     from riffstream.server import logs
     from riffstream.server.app import Server
     from riffstream.server.uploads import Uploads
     from riffstream.station.hub import Hub
 
     logs.configure(config.log.level, json_lines=config.log.format == "json")
+    for name, meant in similar_variables().items():
+        logs.event("environment variable ignored", level=logging.WARNING, name=name, did_you_mean=meant)
     uploads = Uploads(config)
     hub = Hub(config, uploads=uploads.folder if uploads.open else None, process=process)
     server = Server(config, hub, uploads)
