@@ -23,7 +23,8 @@ from riffstream.station.take import Take
 
 __all__ = ["Planner"]
 
-RETRY_S: Final = 0.5  # after a clip that failed
+RETRY_S: Final = 0.5  # after a clip that failed; twice as long after each that follows
+RETRY_MOST_S: Final = 8.0
 
 
 class Planner:
@@ -50,6 +51,7 @@ class Planner:
         self._steps = steps
         self._outbox: list[ToGenerator] = []
         self._next_take = self._next_clip = 0
+        self._failures = 0  # since the last clip that was made, or the last change
         self._retry_at = -math.inf
 
     def open(self, rev: int, score: Score, opening: Opening) -> Take:
@@ -165,6 +167,7 @@ class Planner:
         take = self.takes.get(message.take)
         if take is None or take.outstanding is None or take.outstanding.number != message.number:
             return False
+        self._failures = 0
         if message.evaluations:
             self.effort.done(now - take.sent_at, level=take.level)
         take.finish()
@@ -178,12 +181,18 @@ class Planner:
 
     def failed(self, message: Failed, now: float) -> Take | None:
         """A job cannot be rendered: its take, which is abandoned; None where it was dropped meanwhile. Nothing is asked
-        for in the next half second."""
+        for in the next half second, and longer after every failure in a row."""
         take = self.takes.get(message.take)
         if take is not None:
-            self._retry_at = now + RETRY_S
+            self._retry_at = now + min(RETRY_S * 2.0**self._failures, RETRY_MOST_S)
+            self._failures = min(self._failures + 1, 16)
             self.abandon(take)
         return take
+
+    def try_now(self) -> None:
+        """Something else is wanted: earlier failures say nothing about it."""
+        self._failures = 0
+        self._retry_at = -math.inf
 
     def disconnect(self, reason: str) -> None:
         """The generator is gone, and with it every stream."""

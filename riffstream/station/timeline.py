@@ -164,6 +164,7 @@ class Timeline(Program):
                 waiting.add(ident, self.rev, reply)
             return
         self.rev += 1
+        self._planner.try_now()
         starving = pending is not None and self.lead is not None and now - pending.since > STARVING_S
         if wish is not None or (starving and pending is not None and not self.paused):
             if wish is not None:

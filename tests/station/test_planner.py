@@ -12,7 +12,7 @@ from riffstream.diffusion.journey import Journey
 from riffstream.station.bridges import SILENCE_FADE
 from riffstream.station.effort import Effort
 from riffstream.station.messages import Cancel, Done, DropTake, Failed, Job, Pcm, ToGenerator
-from riffstream.station.planner import RETRY_S, Planner
+from riffstream.station.planner import RETRY_MOST_S, RETRY_S, Planner
 from riffstream.station.program import Program
 from riffstream.station.rendering import ToneRenderer
 from riffstream.station.score import Score
@@ -115,6 +115,33 @@ def test_after_a_failure_it_waits_a_little() -> None:
     change = opened(planner)
     assert planner.plan(2.0 + RETRY_S / 2, change, paused=False) == [DropTake("s", lead.ident)]
     assert [each.take for each in planner.plan(2.0 + RETRY_S, change, paused=False) if isinstance(each, Job)] == [1]
+
+
+def test_failures_in_a_row_are_asked_for_less_and_less_until_something_else_is_wanted() -> None:
+    _, planner, lead = playing()
+    take, now, waits = lead, 1.0, []
+
+    def fail(take: Take) -> Take:
+        job = next(each for each in planner.plan(now, take, paused=True) if isinstance(each, Job))
+        assert planner.failed(Failed("s", take.ident, job.number, "internal", "x"), now) is take
+        return opened(planner)
+
+    take = opened(planner, rev=1)
+    for _ in range(6):
+        take, began = fail(take), now
+        while not any(isinstance(each, Job) for each in planner.plan(now, take, paused=True)):
+            now += RETRY_S / 4
+        waits.append(now - began)
+        take.cancel()
+    assert waits == [RETRY_S * times for times in (1, 2, 4, 8)] + [RETRY_MOST_S] * 2
+    take = fail(take)
+    planner.try_now()
+    job = next(each for each in planner.plan(now, take, paused=True) if isinstance(each, Job))
+    assert planner.receive(take.ident, job.number, sound(1), now)
+    assert planner.done(Done("s", take.ident, job.number, 0.0, 0.0, 4), now)
+    take = fail(opened(planner))
+    assert not any(isinstance(each, Job) for each in planner.plan(now + RETRY_S * 0.9, take, paused=True))
+    assert any(isinstance(each, Job) for each in planner.plan(now + RETRY_S, take, paused=True))
 
 
 def test_without_a_generator_nothing_is_asked_and_its_successor_knows_nothing() -> None:
