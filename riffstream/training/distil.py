@@ -11,7 +11,7 @@ import argparse
 import copy
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from riffstream.diffusion.mini_denoiser import Denoiser
+from riffstream.diffusion.schedules import shifted
+from riffstream.errors import ParameterError
 from riffstream.training.denoiser import (
     PRESETS,
     DenoiserPreset,
@@ -27,7 +29,7 @@ from riffstream.training.denoiser import (
     optimisers,
     prepare_data,
 )
-from riffstream.training.denoiser_batches import Batch, draw, shifted_times
+from riffstream.training.denoiser_batches import Batch, draw
 from riffstream.training.helpers import GradientHelper, Job
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import (
@@ -42,9 +44,34 @@ from riffstream.training.loop import (
     until_terminated,
 )
 
-__all__ = ["add_arguments", "distil", "first_student", "guided_velocity", "make_job", "run", "teacher_target"]
+__all__ = ["Aim", "add_arguments", "distil", "first_student", "guided_velocity", "make_job", "run", "teacher_target"]
 
 RESCALE = 0.7  # 0 leaves guidance as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a student is for.
+
+    Attributes:
+        guidance: to build in, 1 to 20; 1 is none.
+        steps: of the schedule it will be sampled with, 1 to 100; shift: of that schedule towards noise, above 0 to 100;
+            1 is even steps.
+    """
+
+    guidance: float = 2.5
+    steps: int = 8
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("guidance", 1, 20), ("steps", 1, 100)):
+            if not low <= getattr(self, name) <= high:
+                raise ParameterError(name, getattr(self, name), f"{low} to {high}")
+        if not 0 < self.shift <= 100:
+            raise ParameterError("shift", self.shift, "above 0, at most 100")
+
+
+AIM = Aim()
 
 
 @torch.no_grad()
@@ -76,24 +103,22 @@ def guided_velocity(
 
 @torch.no_grad()
 def teacher_target(
-    teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float, steps: int
+    teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], aim: Aim
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their t on the shifted grid of ``steps`` steps, and the velocity that a step from t to the next
+    """Noisy latents, their t on the grid of the schedule aimed at, and the velocity that a step from t to the next
     point of the grid should take: the guided one in the middle of the step (midpoint rule, second order).
     ``batch.t``: places on the way, in [0, 1]."""
-    place = (batch.t * steps).ceil().clamp(1, steps) / steps
-    t = shifted_times(place)
-    half = ((t - shifted_times(place - 1 / steps)) / 2)[:, None, None, None]
+    place = (batch.t * aim.steps).ceil().clamp(1, aim.steps) / aim.steps
+    t = shifted(place, aim.shift)
+    half = ((t - shifted(place - 1 / aim.steps, aim.shift)) / 2)[:, None, None, None]
     x = (1 - t[:, None, None, None]) * batch.clean + t[:, None, None, None] * batch.noise
-    first = guided_velocity(teacher, x, t, batch, empty, guidance)
-    return x, t, guided_velocity(teacher, x - first * half, t - half.flatten(), batch, empty, guidance)
+    first = guided_velocity(teacher, x, t, batch, empty, aim.guidance)
+    return x, t, guided_velocity(teacher, x - first * half, t - half.flatten(), batch, empty, aim.guidance)
 
 
-def student_loss(
-    student: nn.Module, teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float, steps: int
-) -> Tensor:
+def student_loss(student: nn.Module, teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], aim: Aim) -> Tensor:
     """Mean squared distance of the student's velocity to :func:`teacher_target`."""
-    x, t, target = teacher_target(teacher, batch, empty, guidance, steps)
+    x, t, target = teacher_target(teacher, batch, empty, aim)
     with autocast(x.device):
         made = student(x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
     return (made.float() - target).square().mean()  # type: ignore[no-any-return]
@@ -107,7 +132,7 @@ def draw_places(data: LatentSet, rows: Tensor, size: int, seed: int, device: tor
 
 
 def make_job(
-    teacher: Denoiser, data: LatentSet, rows: Tensor, size: int, seed: int, guidance: float, steps: int, compiled: bool
+    teacher: Denoiser, data: LatentSet, rows: Tensor, size: int, seed: int, aim: Aim, compiled: bool = False
 ) -> Job:
     """Work for a :class:`GradientHelper`: batches from a stream of their own."""
     empty = (data.tokens[:1].float(), data.mask[:1])
@@ -119,7 +144,7 @@ def make_job(
             compile_blocks(student)
         number = (seed + 8) * 1_000_003 + 500_000_000 + index
         batch = draw_places(data, rows, size, number, torch.device("cpu"), compiled)
-        return student_loss(student, teacher, batch, empty, guidance, steps), size
+        return student_loss(student, teacher, batch, empty, aim), size
 
     return job
 
@@ -139,7 +164,7 @@ def first_student(teacher: Denoiser, state: dict[str, Any] | None) -> Denoiser:
 
 
 def _same(state: dict[str, Any], kind: dict[str, Any], taught: dict[str, Tensor]) -> bool:
-    """Whether a saved student had this teacher, guidance and steps."""
+    """Whether a saved student had this teacher and aim."""
     if any(state[key] != value for key, value in kind.items()):
         return False
     return all(torch.equal(value, state["teacher"][name]) for name, value in taught.items())
@@ -152,8 +177,7 @@ def distil(
     *,
     minutes: float,
     device: torch.device,
-    guidance: float = 3.0,
-    steps: int = 8,
+    aim: Aim = AIM,
     seed: int = 0,
     helper_core: int | None = None,
     compiled: bool = False,
@@ -161,11 +185,10 @@ def distil(
 ) -> dict[str, Any]:
     """Train a student of ``out/denoiser_final.pt`` (or ``denoiser.pt``) for ``minutes`` into ``out/distilled.pt``.
 
-    It goes on from ``out/distilled.pt`` where that student has the same teacher, guidance and steps, and begins with
+    It goes on from ``out/distilled.pt`` where that student has the same teacher and aim, and begins with
     :func:`first_student` otherwise.
 
     Args:
-        guidance: built in; steps: of the schedule to distil for.
         helper_core: also run a gradient helper there (-1: anywhere).
         compiled: run the blocks through ``torch.compile``.
 
@@ -177,7 +200,7 @@ def distil(
     source = out / "denoiser_final.pt"
     teacher = load_denoiser(source if source.is_file() else out / "denoiser.pt", device).requires_grad_(False)
     taught = {name: value.clone() for name, value in teacher.named_parameters()}
-    kind = {"config": asdict(teacher.config), "guidance": guidance, "steps": steps}
+    kind = {"config": asdict(teacher.config), "aim": asdict(aim)}
     state = load_state(out / "distilled.pt", device)
     student = first_student(teacher, state)
     stages = optimisers(student, preset)
@@ -194,7 +217,7 @@ def distil(
     empty = (data.tokens[:1].float().to(device), data.mask[:1].to(device))
     helper = None
     if helper_core is not None:
-        job = (teacher, data, rows, preset.batch, seed + step, guidance, steps, compiled)
+        job = (teacher, data, rows, preset.batch, seed + step, aim, compiled)
         helper = GradientHelper(student, make_job, job, core=helper_core)
     if compiled:
         compile_blocks(teacher)
@@ -204,7 +227,7 @@ def distil(
         with ema.applied(student), torch.no_grad():
             size = max(2, min(preset.validation // 4, 32))
             batch = draw(data, held, size, 78, device, validation=True, one_shape=compiled)
-            return float(student_loss(student, teacher, batch, empty, guidance, steps))
+            return float(student_loss(student, teacher, batch, empty, aim))
 
     def keep() -> None:
         weights = {"model": student.state_dict(), "ema": ema.state(), "teacher": taught}
@@ -221,7 +244,7 @@ def distil(
                 for stage, rate in zip(stages, (preset.rate, preset.adam_rate), strict=True):
                     stage.param_groups[0]["lr"] = rate * factor
                 batch = draw_places(data, rows, preset.batch, (seed + 7) * 1_000_003 + step, device, compiled)
-                loss = student_loss(student, teacher, batch, empty, guidance, steps)
+                loss = student_loss(student, teacher, batch, empty, aim)
                 for stage in stages:
                     stage.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -240,9 +263,7 @@ def distil(
         if helper:
             helper.close()
     keep()
-    result = {
-        "step": step, "examples": examples, "before": before, "after": check(), "guidance": guidance, "steps": steps,
-    }  # fmt: skip
+    result = {"step": step, "examples": examples, "before": before, "after": check(), **asdict(aim)}
     log(**result)
     return result
 
@@ -250,8 +271,9 @@ def distil(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train distil``."""
     common_arguments(parser, minutes=12)
-    parser.add_argument("--guidance", type=float, default=3.0, help="guidance to build in")
+    parser.add_argument("--guidance", type=float, default=2.5, help="guidance to build in")
     parser.add_argument("--steps", type=int, default=8, help="steps of the schedule to distil for")
+    parser.add_argument("--shift", type=float, default=1.0, help="of that schedule towards noise (1: even steps)")
     parser.add_argument("--compile", action="store_true", help="through torch.compile, as of the denoiser")
     parser.add_argument("--helper-core", type=int, default=None, help="a second process there adds gradients (-1: any)")
 
@@ -259,11 +281,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """``riffstream train distil``."""
     device = pick_device(args.device)
+    aim = Aim(args.guidance, args.steps, args.shift)
     log = Log(args.out, "distil", quiet=args.quiet)
     result = distil(
         prepare_data(args.corpus, args.out, device, log), args.out, PRESETS[args.preset], minutes=args.minutes,
-        device=device, guidance=args.guidance, steps=args.steps, seed=args.seed, helper_core=args.helper_core,
-        compiled=args.compile, log=log,
+        device=device, aim=aim, seed=args.seed, helper_core=args.helper_core, compiled=args.compile, log=log,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))

@@ -19,13 +19,12 @@ from riffstream.diffusion.mini_text import MiniTextEncoder, TextConfig, WordPiec
 from riffstream.errors import CheckpointError
 from riffstream.training.codec import load_codec
 from riffstream.training.denoiser import load_denoiser
-from riffstream.training.denoiser_batches import SHIFT
-from riffstream.training.loop import log_table
+from riffstream.training.loop import load_state, log_table
 
 __all__ = ["add_arguments", "export", "export_text_encoder", "run"]
 
-GUIDED = Defaults(sampler="unipc", steps=10, guidance=3.0, denoising=0.9, bpm=110.0, seed_image="auto", drift=1)
-DISTILLED = Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.9, bpm=110.0, seed_image="auto", drift=1)
+GUIDED = Defaults(sampler="unipc", steps=10, guidance=2.5, denoising=0.875, bpm=110.0, seed_image="auto", drift=1)
+DISTILLED = Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.875, bpm=110.0, seed_image="auto", drift=1)
 
 
 def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Defaults | None = None) -> Defaults:
@@ -50,7 +49,8 @@ def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Def
     text = MiniTextEncoder.load(to / "text_encoder", to / "tokenizer")
     if defaults is None:
         defaults = DISTILLED if chosen.name == "distilled.pt" else GUIDED
-    family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=SHIFT, dtype=torch.float32)
+    shift = (load_state(chosen, cpu) or {}).get("aim", {}).get("shift", 1.0)
+    family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=shift, dtype=torch.float32)
     family.save(to)
     return replace(defaults)
 

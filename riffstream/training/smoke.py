@@ -15,7 +15,7 @@ from riffstream.errors import RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.training import codec, denoiser
 from riffstream.training.corpus import CorpusOptions, build_corpus
-from riffstream.training.distil import distil
+from riffstream.training.distil import Aim, distil
 from riffstream.training.export import export
 from riffstream.training.loop import Log
 from riffstream.training.sample import sample_latents, write_pictures
@@ -52,7 +52,9 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
     trained = denoiser.train_denoiser(
         data, out, denoiser.PRESETS["smoke"], minutes=minutes, decay_minutes=minutes / 2, device=cpu, seed=seed, log=log
     )
-    distilled = distil(data, out, denoiser.PRESETS["smoke"], minutes=minutes / 2, device=cpu, seed=seed, steps=4)
+    distilled = distil(
+        data, out, denoiser.PRESETS["smoke"], minutes=minutes / 2, device=cpu, seed=seed, aim=Aim(steps=4)
+    )
     export(out, out / "model", text_from=MODEL_FOLDER)
     seeds = build_seeds(out / "corpus", out / "model", count=4)
     family = MiniFamily.load(out / "model")

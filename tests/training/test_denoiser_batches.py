@@ -35,10 +35,10 @@ def test_batches_are_a_function_of_their_number(data: LatentSet) -> None:
 
 
 def test_times_lie_where_captions_count(data: LatentSet) -> None:
-    """A fifth near noise, and music's details are not forgotten; the training's shift is the sampler's."""
+    """A sixth near noise, and music's details are not forgotten; the training's shift is the sampler's."""
     t = torch.cat([draw(data, data.rows(held_out=False), 256, seed, CPU).t for seed in range(8)])
-    assert 0.17 < float((t > 0.9).float().mean()) < 0.27
-    assert 0.05 < float((t < 0.3).float().mean()) < 0.12
+    assert 0.14 < float((t > 0.9).float().mean()) < 0.21
+    assert 0.09 < float((t < 0.3).float().mean()) < 0.15
     places = torch.linspace(0, 1, 9)
     torch.testing.assert_close(shifted_times(places), torch.tensor([shifted(float(p), SHIFT) for p in places]))
 

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from riffstream.diffusion.family import TrainingSchedule
+from riffstream.diffusion.mini import MiniFamily
 from riffstream.diffusion.mini_codec import Codec, CodecConfig
 from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.diffusion.schedules import flow_path
+from riffstream.errors import ParameterError
 from riffstream.training import loop
 from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
-from riffstream.training.denoiser_batches import draw, shifted_times
-from riffstream.training.distil import distil, guided_velocity, make_job, teacher_target
+from riffstream.training.denoiser_batches import draw
+from riffstream.training.distil import Aim, distil, guided_velocity, make_job, teacher_target
 from riffstream.training.export import export
 from riffstream.training.finetune import resume_model
 from riffstream.training.helpers import GradientHelper
@@ -56,8 +60,20 @@ def test_guidance_one_is_the_plain_prediction(tmp_path: Path, monkeypatch: pytes
     torch.testing.assert_close(
         guided_velocity(model, batch.clean, batch.t, batch, empty, 1.0), plain, atol=1e-5, rtol=1e-4
     )
-    x, t, target = teacher_target(model, batch, empty, 1.0, steps=4)
-    grid = shifted_times(torch.arange(5) / 4)  # what the sampler walks (``schedules.flow_path``)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_the_target_is_a_step_of_the_sampler_s_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float
+) -> None:
+    monkeypatch.setattr(loop, "preferred_dtype", lambda device: torch.float32)
+    data = make_data(tmp_path)
+    model = random_denoiser()
+    batch = draw(data, data.rows(held_out=False), 3, 1, CPU)
+    empty = (data.tokens[:1].float(), data.mask[:1])
+    x, t, target = teacher_target(model, batch, empty, Aim(1.0, 4, shift))
+    walked = [level.sigma for level in flow_path(TrainingSchedule("flow", "flow", shift=shift), 4).levels]
+    grid = torch.tensor(walked[::-1])
     place = (t[:, None] - grid[None]).abs().argmin(1)
     assert (place > 0).all()
     torch.testing.assert_close(t, grid[place])
@@ -68,10 +84,16 @@ def test_guidance_one_is_the_plain_prediction(tmp_path: Path, monkeypatch: pytes
     torch.testing.assert_close(target, middle, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"steps": 0}, {"shift": 0.0}])
+def test_an_impossible_aim_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ParameterError, match=next(iter(wrong))):
+        Aim(**wrong)  # type: ignore[arg-type]
+
+
 def test_the_student_comes_nearer_to_the_guided_teacher(tmp_path: Path) -> None:
     data = make_data(tmp_path / "corpus")
     train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=20, device=CPU)
-    result = distil(data, tmp_path, PRESETS["smoke"], minutes=0.06, device=CPU, steps=4, guidance=4.0)
+    result = distil(data, tmp_path, PRESETS["smoke"], minutes=0.06, device=CPU, aim=Aim(4.0, 4))
     assert result["after"] < result["before"]
     assert (tmp_path / "distilled.pt").is_file()
 
@@ -79,12 +101,12 @@ def test_the_student_comes_nearer_to_the_guided_teacher(tmp_path: Path) -> None:
 def test_a_student_goes_on_where_it_was_left(tmp_path: Path) -> None:
     data = make_data(tmp_path / "corpus")
     train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=20, device=CPU)
-    first = distil(data, tmp_path, PRESETS["smoke"], minutes=0.03, device=CPU, steps=4, guidance=4.0)
-    second = distil(data, tmp_path, PRESETS["smoke"], minutes=0.03, device=CPU, steps=4, guidance=4.0)
+    first = distil(data, tmp_path, PRESETS["smoke"], minutes=0.03, device=CPU, aim=Aim(4.0, 4))
+    second = distil(data, tmp_path, PRESETS["smoke"], minutes=0.03, device=CPU, aim=Aim(4.0, 4))
     assert second["before"] == pytest.approx(first["after"], rel=1e-5)
     assert second["step"] > first["step"]
     assert second["examples"] == second["step"] * PRESETS["smoke"].batch
-    other = distil(data, tmp_path, PRESETS["smoke"], minutes=0.0, device=CPU, steps=4, guidance=1.0)
+    other = distil(data, tmp_path, PRESETS["smoke"], minutes=0.0, device=CPU, aim=Aim(1.0, 4))
     assert other["step"] == 0  # another guidance is another student
 
 
@@ -92,11 +114,11 @@ def test_the_student_of_a_teacher_trained_further_begins_with_what_was_learned(t
     data = make_data(tmp_path / "corpus")
     for name in ("anew", "again"):
         train_denoiser(data, tmp_path / name, PRESETS["smoke"], minutes=1, max_steps=20, device=CPU)
-    distil(data, tmp_path / "again", PRESETS["smoke"], minutes=0.08, device=CPU, steps=4, guidance=4.0)
+    distil(data, tmp_path / "again", PRESETS["smoke"], minutes=0.08, device=CPU, aim=Aim(4.0, 4))
     begins = {}
     for name in ("anew", "again"):
         train_denoiser(data, tmp_path / name, PRESETS["smoke"], minutes=1, max_steps=24, device=CPU)
-        result = distil(data, tmp_path / name, PRESETS["smoke"], minutes=0.0, device=CPU, steps=4, guidance=4.0)
+        result = distil(data, tmp_path / name, PRESETS["smoke"], minutes=0.0, device=CPU, aim=Aim(4.0, 4))
         begins[name] = result["before"]
     assert begins["again"] < begins["anew"]
 
@@ -107,8 +129,9 @@ def test_the_denoiser_saved_last_is_exported(tmp_path: Path) -> None:
     data = prepare_data(tmp_path / "corpus", tmp_path, CPU, Log(tmp_path, "denoiser", quiet=True))
     train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=2, device=CPU)
     assert export(tmp_path, tmp_path / "model").guidance > 1
-    distil(data, tmp_path, PRESETS["smoke"], minutes=0.0, device=CPU, steps=4)
+    distil(data, tmp_path, PRESETS["smoke"], minutes=0.0, device=CPU, aim=Aim(3.0, 4, 2.0))
     assert export(tmp_path, tmp_path / "model").guidance == 1
+    assert MiniFamily.load(tmp_path / "model").schedule.shift == 2.0
     train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=4, device=CPU)
     assert export(tmp_path, tmp_path / "model").guidance > 1
 
@@ -117,7 +140,7 @@ def test_a_helper_teaches_the_student_too(tmp_path: Path) -> None:
     data = make_data(tmp_path)
     teacher, student = random_denoiser().requires_grad_(False), random_denoiser()
     rows = data.rows(held_out=False)
-    helper = GradientHelper(student, make_job, (teacher, data, rows, 2, 0, 4.0, 4, False))
+    helper = GradientHelper(student, make_job, (teacher, data, rows, 2, 0, Aim(4.0, 4)))
     try:
         for value in student.parameters():
             value.grad = torch.zeros_like(value)
@@ -137,7 +160,7 @@ def test_a_compiled_student_learns_as_well(tmp_path: Path, monkeypatch: pytest.M
     data = make_data(tmp_path / "corpus")
     train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=20, device=CPU)
     compiled = compile_eagerly(monkeypatch)
-    result = distil(data, tmp_path, PRESETS["smoke"], minutes=0.3, device=CPU, steps=4, guidance=4.0, compiled=True)
+    result = distil(data, tmp_path, PRESETS["smoke"], minutes=0.3, device=CPU, aim=Aim(4.0, 4), compiled=True)
     assert len(compiled) == 2 * PRESETS["smoke"].config.layers
     assert result["after"] < result["before"]
 
