@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import av
@@ -14,6 +17,8 @@ from riffstream import protocol
 from riffstream.errors import ParameterError, RiffstreamError
 
 __all__ = ["Block", "BlockDecoder", "Inbox", "RadioError", "socket_url"]
+
+PLAYER_BUFFER_S: Final = 0.2  # as the browser's player keeps it (``timeline.client_buffer_ms``)
 
 
 class RadioError(RiffstreamError):
@@ -100,15 +105,19 @@ class Inbox:
 
     Args:
         most: samples to hold.
+        clock: seconds, monotonic.
 
     Attributes:
         held: samples that wait. played: samples handed out.
+        underruns: how often a player that keeps ``PLAYER_BUFFER_S`` of the stream would have run dry.
         last_seq: number of the last frame taken; None before the first.
     """
 
-    def __init__(self, most: int) -> None:
-        self.held = self.played = 0
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.held = self.played = self.underruns = 0
         self.last_seq: int | None = None
+        self._clock = clock
+        self._dry_at: float | None = None  # when such a player would have played all that has come
         self._most = most
         self._blocks: deque[Block] = deque()
         self._gap = self._dropped = False
@@ -128,6 +137,13 @@ class Inbox:
             self._decoder = BlockDecoder()
         self._gap = False
         self.last_seq = frame.seq
+        now = self._clock()
+        if self._dry_at is not None and now > self._dry_at:
+            self.underruns += 1
+            self._dry_at = None
+        if self._dry_at is None:
+            self._dry_at = now + PLAYER_BUFFER_S
+        self._dry_at += frame.n_samples / protocol.SAMPLE_RATE
         block = Block(self._decoder.decode(frame), frame.sample_pos, frame.rev, gap)
         while self._blocks and self.held + len(block.samples) > self._most:
             self.held -= len(self._blocks.popleft().samples)

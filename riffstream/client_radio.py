@@ -148,11 +148,16 @@ class Radio:
             raise RadioError("timeout", f"no clock from {self.url} within {timeout_s:g} s") from None
 
     async def messages(self) -> AsyncIterator[protocol.ServerMessage]:
-        """Every control message from now on: now, event, scheduled, applied, ... until the connection ends."""
+        """Every control message from now on: now, event, scheduled, applied, ... until the connection ends.
+
+        Of those that nobody takes the last thousand are kept.
+        """
         queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(1000)
+        if self._done:
+            return
         self._followers.add(queue)
         try:
-            while not self._done and (message := await queue.get()) is not None:
+            while (message := await queue.get()) is not None:
                 yield message
         finally:
             self._followers.discard(queue)
@@ -255,7 +260,8 @@ class Radio:
             while True:
                 await asyncio.sleep(STATS_S)
                 buffer_ms = self._inbox.held * 1000 / protocol.SAMPLE_RATE
-                await self._send(protocol.Stats(buffer_ms=buffer_ms, underruns=0, played=self._inbox.played))
+                underruns, played = self._inbox.underruns, self._inbox.played
+                await self._send(protocol.Stats(buffer_ms=buffer_ms, underruns=underruns, played=played))
 
     def _take(self, frame: protocol.AudioFrame) -> None:
         self._inbox.take(frame)
@@ -269,14 +275,19 @@ class Radio:
             self.now, self.state, self.rev = message, message.state, max(self.rev, message.rev)
         self._requests.take(message, self.received)
         for queue in self._followers:
-            if not queue.full():
-                queue.put_nowait(message)
+            _put(queue, message)
 
     def _finish(self, error: RadioError | None) -> None:
         self._requests.fail("disconnected", f"the connection to {self.url} was closed")
         if not self._done:
             self._done, self._error = True, error
             for queue in self._followers:
-                with contextlib.suppress(asyncio.QueueFull):
-                    queue.put_nowait(None)
+                _put(queue, None)
         self._changed.set()
+
+
+def _put(queue: asyncio.Queue[protocol.ServerMessage | None], message: protocol.ServerMessage | None) -> None:
+    """In place of the oldest one where the queue is full."""
+    if queue.full():
+        queue.get_nowait()
+    queue.put_nowait(message)

@@ -109,6 +109,20 @@ async def test_messages_tell_what_plays(radio: Running) -> None:
         await messages.aclose()
 
 
+async def test_of_messages_that_nobody_takes_the_newest_are_kept() -> None:
+    async with scripted(welcome()) as (url, _), riffstream.connect(url, codec="none") as station:
+        messages = station.messages()
+        first = asyncio.ensure_future(anext(messages))
+        await asyncio.sleep(0)
+        for place in range(1500):
+            station._handle(protocol.Event(kind="repeat", sample_pos=place))
+        await station.close()
+        got = [await first, *[message async for message in messages]]
+        assert [message async for message in station.messages()] == [], "nothing comes any more"
+    places = [message.sample_pos for message in got if isinstance(message, protocol.Event)]
+    assert places == list(range(500, 1500))
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
