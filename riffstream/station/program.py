@@ -115,7 +115,11 @@ class Program:
         """
         if self.lead is None:
             self._out.prime(take.tape.read(0, PRIMER))
-        dropped = self.mixer.place(self._cue(take, pos, local - pos, fade))
+        cue = self._cue(take, pos, local - pos, fade)
+        dropped = self.mixer.place(cue)
+        newest = max((each.rev for each in dropped), default=0)
+        if newest > take.rev:  # of a resume, which was confirmed already
+            self.mixer.place(replace(cue, rev=newest))
         self._takes[take.ident] = take
         self.lead, self.offset, self._lead_from = take, local - pos, local
         return dropped

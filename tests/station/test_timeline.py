@@ -424,6 +424,9 @@ def test_a_steer_during_a_pause_is_heard_after_it() -> None:
         sim.run(9)
         assert sim.answers("a") == ["Scheduled", "Applied"], at
         assert pitch(sim.pcm[-2 * SECOND :]) == pytest.approx(tone("second"), abs=1)
+        revs = [block.rev for block in sim.blocks]
+        assert revs == sorted(revs)
+        assert revs[-1] == sim.timeline.rev == 3, "the resume's, though the steer's take began right after it"
 
 
 def test_pausing_right_after_a_steer_keeps_it() -> None:
