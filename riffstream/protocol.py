@@ -204,13 +204,16 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Caps(Struct, frozen=True, kw_only=True):
-    """What this station can do."""
+    """What this station can do; ``bpm``, ``denoising`` and ``guidance`` are the model's, where a state says null."""
 
     codecs: tuple[str, ...] = ("opus", "pcm_s16")
     at: tuple[str, ...] = ("asap", "beat", "bar", "clip")
     ops: tuple[str, ...] = ("pause", "resume", "reset", "skip")
     model: str = ""
     beats_per_clip: float | None = None
+    bpm: float | None = None
+    denoising: float | None = None
+    guidance: float | None = None
     steer: bool = True
     resume: bool = True
 

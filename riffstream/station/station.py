@@ -124,9 +124,14 @@ class Station:
     def caps(self) -> protocol.Caps:
         """What this station can do."""
         info = self._info
+        if info is None:
+            return protocol.Caps(steer=self.settings.steer)
         return protocol.Caps(
-            model=info.model if info else "",
-            beats_per_clip=float(info.in_meter(self.settings.beats_per_bar).beats) if info else None,
+            model=info.model,
+            beats_per_clip=float(info.in_meter(self.settings.beats_per_bar).beats),
+            bpm=info.bpm,
+            denoising=info.denoising,
+            guidance=info.guidance,
             steer=self.settings.steer,
         )
 

@@ -138,6 +138,15 @@ def test_music_starts_from_the_nearest_seed_or_from_noise(page: Page, served: Se
         expect(group.get_by_role("button", name=ways[name])).to_have_attribute("aria-pressed", "true")
 
 
+def test_faders_that_nobody_moved_stand_where_the_model_is(page: Page, served: Served) -> None:
+    page.get_by_role("tab", name="Sound").click()
+    caps = served.get("/api/stations/main")["caps"]
+    for name, label in (("denoising", "Denoising"), ("guidance", "Guidance")):
+        assert caps[name] is not None
+        expect(page.get_by_label(label, exact=True)).to_have_value(f"{caps[name]:g}")
+        expect(page.locator(f"output[for={name}]")).to_have_text("auto")
+
+
 def test_volume_and_mute(page: Page) -> None:
     listening.tap(page)
     page.keyboard.press("Escape")

@@ -82,7 +82,7 @@ export function mountSound(app, panel) {
       // A fader under somebody's hand, or just let go of, does not move by itself.
       if (document.activeElement === input && Date.now() - touched < 4000) return;
       const value = app.state()?.[fader.name] ?? null;
-      slide(input, value ?? fader.usual);
+      slide(input, value ?? player.welcome?.caps?.[fader.name] ?? fader.usual);
       show();
       auto.hidden = value === null || fader.name === "bpm" || fader.name === "key";
       if (value === null && app.state()) {
