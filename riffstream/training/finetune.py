@@ -2,8 +2,8 @@
 
 ``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) holds captions, one a line; without it the file's name is
 the caption. Tempo comes from ``tempo.txt`` lines ``NAME BPM``, from ``--bpm``, or is found by autocorrelation of the
-onsets.
-The model hears everything in C major or A minor: give music in that key, or transpose it before.
+onsets. The model knows C major and A minor only, so music in another key is transposed there, by resampling: clips lie
+on the beat, so that it changes their pitch alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,15 @@ import torch
 
 from riffstream.audio.tempo import find_tempo
 from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.ranges import check
 from riffstream.errors import MediaError, ParameterError, RiffstreamError
 from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
 from riffstream.training.export import export
 from riffstream.training.loop import Log, common_arguments, pick_device, save_state
 from riffstream.training.mels import encode_song
+from riffstream.training.seed_library import build_seeds
 
-__all__ = ["EXAMPLES", "add_arguments", "import_folder", "resume_model", "run"]
+__all__ = ["EXAMPLES", "Imported", "add_arguments", "import_folder", "resume_model", "run"]
 
 EXAMPLES = """examples:
   riffstream train finetune ~/music/my-band --resume-from mini --minutes 30 --to my-band-model
@@ -34,63 +38,120 @@ EXAMPLES = """examples:
 
 AUDIO = {".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".aif"}
 RATE = 48000
+LEVEL = 0.1  # root mean square: the corpus' loudness, roughly
+LOOPS = 96
 
 
-def import_folder(folder: Path, corpus: Path, *, bpm: float | None = None, beats: int = 8) -> int:
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a folder.
+
+    Attributes:
+        songs: how many were cut into clips.
+        transposed: file name -> semitones that it was moved by.
+        skipped: file name -> why.
+    """
+
+    songs: int
+    transposed: dict[str, int]
+    skipped: dict[str, str]
+
+
+def import_folder(
+    folder: Path, corpus: Path, *, bpm: float | None = None, key: int | None = None, beats: int = 8
+) -> Imported:
     """Cut every audio file of ``folder`` into beat-synchronous clips, as a corpus that training reads.
 
-    Returns:
-        How many songs were imported.
+    Args:
+        bpm: tempo of the files that ``tempo.txt`` does not name, 40 to 240; None: it is found.
+        key: semitones by which the music stands above C major or A minor, -6 to 6; None: it is found.
+        beats: of a clip, 8, or 6 in 3/4.
 
     Raises:
+        ParameterError: no folder, a tempo or key out of range, a line of ``tempo.txt`` that is none.
         RiffstreamError: the folder holds no audio that is long enough for one clip.
     """
-    from riffstream.audio.files import read_audio
-
     if not folder.is_dir():
         raise ParameterError("folder", str(folder), "a folder of audio files")
-    tempos: dict[str, float] = {}
-    if (folder / "tempo.txt").is_file():
-        for line in (folder / "tempo.txt").read_text(encoding="utf-8").splitlines():
-            name, _, number = line.strip().rpartition(" ")
-            if name:
-                tempos[name] = float(number)
-    imported = 0
+    if bpm is not None:
+        check("bpm", bpm)
+    if key is not None and not -6 <= key <= 6:
+        raise ParameterError("key", key, "-6 to 6 semitones")
+    tempos = _tempos(folder / "tempo.txt")
+    songs, transposed, skipped = 0, {}, {}
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO):
         try:
-            wave = np.ascontiguousarray(read_audio(path, sample_rate=RATE, channels=2).samples.T)
-        except MediaError:
+            codes, tempo, moved = _clips(path, tempos.get(path.stem, bpm), key, beats)
+        except MediaError as error:
+            skipped[path.name] = str(error)
             continue
-        given = tempos.get(path.stem, bpm)
-        tempo, first = (given, find_tempo(wave)[1]) if given else find_tempo(wave)
-        wave = wave[:, first:] * (0.1 / max(float(np.sqrt((wave**2).mean())), 1e-4))  # the corpus' loudness, roughly
-        whole = int(wave.shape[1] / RATE * tempo / 60)
-        if whole < beats:
+        if not len(codes):
+            skipped[path.name] = f"shorter than {beats} beats"
             continue
-        codes = encode_song(wave.astype(np.float32), bpm=tempo, beats=whole, beats_in_window=beats)
-        notes = path.with_suffix(".txt")
-        lines = notes.read_text(encoding="utf-8").splitlines() if notes.is_file() else [path.stem.replace("_", " ")]
-        captions = [line.strip() for line in lines if line.strip()]
-        base = corpus / "songs" / "own" / f"{imported:05d}"
+        if moved:
+            transposed[path.name] = moved
+        base = corpus / "songs" / "own" / f"{songs:05d}"
         base.parent.mkdir(parents=True, exist_ok=True)
         np.save(base.with_suffix(".npy"), codes)
+        words = path.stem.replace("_", " ")
         record: dict[str, Any] = {
-            "song": f"own/{imported}", "style": "own", "bpm": tempo, "beats": beats, "minor": False, "file": path.name,
-            "split": "train", "clips": [{"instruments": [], "section": "full", "captions": captions}] * len(codes),
+            "song": f"own/{songs}", "style": words, "bpm": tempo, "beats": beats, "minor": False, "look": "plain",
+            "file": path.name, "split": "train",
+            "clips": [{"instruments": [], "section": "full", "captions": _captions(path, words)}] * len(codes),
         }  # fmt: skip
         base.with_suffix(".json").write_text(json.dumps(record))
-        imported += 1
-    if not imported:
-        raise RiffstreamError(f"{folder} holds no audio of at least {beats} beats ({', '.join(sorted(AUDIO))})")
-    return imported
+        songs += 1
+    if not songs:
+        why = "".join(f"; {name}: {reason}" for name, reason in skipped.items())
+        raise RiffstreamError(f"{folder} holds no audio of at least {beats} beats ({', '.join(sorted(AUDIO))}){why}")
+    return Imported(songs, transposed, skipped)
+
+
+def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> tuple[np.ndarray, float, int]:
+    """The clips of a file, uint8 [windows, 2, 256, 64 * beats], its tempo, and by how much it was transposed."""
+    from riffstream.audio.files import read_audio
+    from riffstream.audio.key import find_key
+
+    wave = np.ascontiguousarray(read_audio(path, sample_rate=RATE, channels=2).samples.T)
+    tempo, first = find_tempo(wave, RATE, bpm=bpm)
+    above = (find_key(wave, RATE) or 0) if key is None else key
+    slower = 2.0 ** (above / 12)
+    if above:
+        wave = np.ascontiguousarray(read_audio(path, sample_rate=round(RATE * slower), channels=2).samples.T)
+    wave = wave[:, round(first * slower) :]
+    wave = wave * (LEVEL / max(float(np.sqrt((wave**2).mean())), 1e-4))
+    whole = int(wave.shape[1] / RATE * tempo / slower / 60 + 0.1)  # a tenth of the last beat may lack
+    codes = encode_song(wave.astype(np.float32), bpm=tempo / slower, beats=whole, beats_in_window=beats)
+    return codes, tempo, -above
+
+
+def _captions(path: Path, words: str) -> list[str]:
+    notes = path.with_suffix(".txt")
+    lines = notes.read_text(encoding="utf-8", errors="replace").splitlines() if notes.is_file() else []
+    return [line.strip() for line in lines if line.strip()] or [words]
+
+
+def _tempos(path: Path) -> dict[str, float]:
+    """Name of a file without its ending -> beats a minute."""
+    tempos: dict[str, float] = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, _, told = line.strip().rpartition(" ")
+        try:
+            tempos[name] = check("bpm", float(told))
+        except ValueError:
+            name = ""
+        if not name:
+            raise ParameterError(f"tempo.txt, line {number}", line, "NAME BPM, 40 to 240 beats per minute") from None
+    return tempos
 
 
 def resume_model(source: str, out: Path) -> MiniFamily:
     """Put a model's codec into run folder ``out`` and return the model, whose denoiser is where training starts."""
     family = MiniFamily.load(MODEL_FOLDER if source == "mini" else Path(source), dtype=torch.float32)
     if not (out / "codec.pt").is_file():
-        from dataclasses import asdict
-
         weights = {name: value.detach().clone() for name, value in family.codec.named_parameters()}
         state = {"codec": family.codec.state_dict(), "ema": {"count": 0, "values": weights}, "step": 0}
         save_state(out / "codec.pt", {**state, "config": asdict(family.codec.config)})
@@ -104,6 +165,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(corpus=None, out=Path("runs/finetune"))
     parser.add_argument("--resume-from", default="mini", help="mini, or a checkpoint folder")
     parser.add_argument("--bpm", type=float, default=None, help="tempo of all files that tempo.txt does not name")
+    parser.add_argument(
+        "--key", type=int, default=None, help="semitones of all files above C major or A minor (0: leave them); found"
+    )
     parser.add_argument("--triple", action="store_true", help="the music is in 3/4")
     parser.add_argument("--rate", type=float, default=0.3, help="step size, as a share of the preset's")
     parser.add_argument("--to", type=Path, default=Path("finetuned"), help="checkpoint folder to write")
@@ -111,14 +175,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """``riffstream train finetune``."""
-    from dataclasses import replace
-
     device = pick_device(args.device)
     log = Log(args.out, "finetune", quiet=args.quiet)
     family = resume_model(args.resume_from, args.out)
     corpus = args.corpus or args.out / "corpus"
     shutil.rmtree(corpus / "songs" / "own", ignore_errors=True)
-    songs = import_folder(args.folder, corpus, bpm=args.bpm, beats=6 if args.triple else 8)
+    (args.out / "latents.pt").unlink(missing_ok=True)  # songs have numbers, and the folder may have changed
+    found = import_folder(args.folder, corpus, bpm=args.bpm, key=args.key, beats=6 if args.triple else 8)
+    if not args.quiet:
+        _tell(found)
     preset = PRESETS[args.preset]
     preset = replace(preset, rate=preset.rate * args.rate, adam_rate=preset.adam_rate * args.rate)
     denoiser = family.denoiser.requires_grad_(True)
@@ -132,6 +197,16 @@ def run(args: argparse.Namespace) -> int:
     kept = family.defaults
     defaults = replace(kept, sampler="unipc", guidance=1.5) if kept.guidance == 1 else kept
     export(args.out, args.to, text_from=source, defaults=defaults)
+    shutil.rmtree(args.to / "seeds", ignore_errors=True)
+    loops = build_seeds(corpus, args.to, count=LOOPS)
     if args.json:
-        print(json.dumps({"songs": songs, "folder": str(args.to), **result}))
+        print(json.dumps({**asdict(found), "loops": len(loops), "folder": str(args.to), **result}))
     return 0
+
+
+def _tell(found: Imported) -> None:
+    print(f"{found.songs} songs", file=sys.stderr)
+    for name, semitones in found.transposed.items():
+        print(f"  {name}: transposed by {semitones:+d}", file=sys.stderr)
+    for name, why in found.skipped.items():
+        print(f"  {name}: left out, {why}", file=sys.stderr)

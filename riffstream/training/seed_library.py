@@ -53,7 +53,7 @@ def build_seeds(
         record = _record(song)
         clip = record["clips"][window]
         words = _words(song.style)
-        plain = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+        plain = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or "loop"
         taken = sum(entry.name.rstrip("_0123456789") == plain.rstrip("_0123456789") for entry in entries)
         name = plain if taken == 0 else f"{plain}_{taken + 1}"
         caption = max(clip["captions"], key=len)

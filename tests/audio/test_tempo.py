@@ -18,6 +18,20 @@ def test_tempo_of_clicks_is_found(bpm: float) -> None:
     assert min(off, beat - off) < 0.03 * RATE  # within 30 ms of a beat
 
 
+def test_the_last_beat_of_a_long_recording_is_met_too() -> None:
+    found, first = find_tempo(clicks(117.55, 180))
+    beats = int(170 * 117.55 / 60)
+    assert first / RATE + beats * 60 / found == pytest.approx(0.3 + beats * 60 / 117.55, abs=0.03)
+
+
+def test_a_known_tempo_is_kept_and_its_first_beat_found() -> None:
+    wave = clicks(100.0, 20, first_s=0.42)
+    assert find_tempo(wave, bpm=100.0) == (100.0, pytest.approx(0.42 * RATE, abs=0.011 * RATE))
+    slow, first = find_tempo(wave, bpm=50.0)
+    assert slow == 50.0
+    assert ((first / RATE - 0.42) / 0.6) % 1 == pytest.approx(0, abs=0.02)
+
+
 @pytest.mark.parametrize(("played", "tapped"), [(62.0, 124.0), (174.0, 87.0), (200.0, 100.0), (110.0, 110.0)])
 def test_the_octave_is_the_one_that_people_tap(played: float, tapped: float) -> None:
     found, _ = find_tempo(clicks(played, 12))

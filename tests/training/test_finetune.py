@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import soundfile
 from riffstream.cli import main
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.models.seeds import SeedLibrary
 from riffstream.training.finetune import import_folder
-from tests.audio.signals import clicks
+from tests.audio.signals import cadence, clicks
 
 RATE = 48000
 
@@ -27,7 +29,11 @@ def test_folder_becomes_a_corpus(tmp_path: Path) -> None:
     (folder / "other.txt").write_text("a slow song\n\na very slow song\n")
     (folder / "broken.mp3").write_bytes(b"no music")
     (folder / "tempo.txt").write_text("my_song 120\n")
-    assert import_folder(folder, corpus) == 2
+    found = import_folder(folder, corpus)
+    assert found.songs == 2
+    assert set(found.skipped) == {"broken.mp3", "short.wav"}
+    assert "beats" in found.skipped["short.wav"]
+    assert found.transposed == {}
     records = [json.loads(path.read_text()) for path in sorted(corpus.glob("songs/own/*.json"))]
     assert records[0]["bpm"] == 120
     assert records[0]["clips"][0]["captions"] == ["my song"]
@@ -39,8 +45,49 @@ def test_folder_becomes_a_corpus(tmp_path: Path) -> None:
     assert codes.max() > codes.min()
 
 
+@pytest.mark.parametrize("above", [3, -4])
+def test_music_in_another_key_is_transposed(tmp_path: Path, above: int) -> None:
+    for name, key in (("plain", 0), ("moved", above)):
+        (tmp_path / name).mkdir()
+        wave = np.tile(cadence(key), (1, 3))
+        soundfile.write(tmp_path / name / "song.wav", wave.T, RATE)
+        (tmp_path / name / "tempo.txt").write_text("song 120\n")
+    assert import_folder(tmp_path / "plain", tmp_path / "a").transposed == {}
+    assert import_folder(tmp_path / "moved", tmp_path / "b").transposed == {"song.wav": -above}
+    assert import_folder(tmp_path / "moved", tmp_path / "c", key=0).transposed == {}
+    plain, moved, left = (np.load(tmp_path / name / "songs" / "own" / "00000.npy").astype(np.float64) for name in "abc")
+    assert plain.shape == moved.shape
+
+    def apart(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.abs(one[:, :, :120] - other[:, :, :120]).mean())  # the rows of the notes
+
+    assert apart(moved, plain) < 0.5 * apart(left, plain)
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments", "words"),
+    [
+        ("song fast", {}, r"tempo\.txt, line 2"),
+        ("song 500", {}, "40 to 240"),
+        ("120", {}, "NAME BPM"),
+        ("", {"bpm": 0.0}, "bpm"),
+        ("", {"key": 7}, "-6 to 6"),
+    ],
+)
+def test_impossible_tempos_and_keys_are_refused(
+    tmp_path: Path, line: str, arguments: dict[str, Any], words: str
+) -> None:
+    soundfile.write(tmp_path / "song.wav", clicks(120, 13).T, RATE)
+    (tmp_path / "tempo.txt").write_text(f"other 100\n{line}\n")
+    with pytest.raises(ParameterError, match=words):
+        import_folder(tmp_path, tmp_path / "corpus", **arguments)
+
+
 def test_nothing_to_import_is_said(tmp_path: Path) -> None:
     with pytest.raises(RiffstreamError, match="holds no audio"):
+        import_folder(tmp_path, tmp_path / "corpus")
+    (tmp_path / "broken.mp3").write_bytes(b"no music")
+    with pytest.raises(RiffstreamError, match=r"broken\.mp3: "):
         import_folder(tmp_path, tmp_path / "corpus")
     with pytest.raises(ParameterError, match="folder"):
         import_folder(tmp_path / "absent", tmp_path / "corpus")
@@ -63,5 +110,7 @@ def test_command_fine_tunes_a_model(tmp_path: Path, capsys: pytest.CaptureFixtur
     result = json.loads(capsys.readouterr().out)
     assert result["songs"] == 1
     assert result["step"] > 0
+    library = SeedLibrary(tmp_path / "tuned" / "seeds")
+    assert library.names == ["song"]
     before, after = (MiniFamily.load(path).denoiser.state_dict() for path in (model, tmp_path / "tuned"))
     assert any(not (before[name] == after[name]).all() for name in before)
