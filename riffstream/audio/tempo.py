@@ -43,7 +43,7 @@ def find_tempo(
     low: float = LOW_BPM,
     high: float = HIGH_BPM,
 ) -> tuple[float, int]:
-    """Tempo in beats a minute and the sample of the first beat, of [channels, N] audio.
+    """Tempo in beats a minute and the sample of the first beat that is played, of [channels, N] audio.
 
     The rise of loudness in 10 ms steps is compared with itself: of all tempos from ``low`` to ``high`` in steps of 0.1
     the one whose beat (three votes), two, four and eight beats agree best wins, then, within 0.1 of it in steps of
@@ -61,7 +61,10 @@ def find_tempo(
         tempos = sorted((round(found + k / 100, 2) for k in range(-10, 11)), key=lambda tempo: abs(tempo - found))
     beats = [_first_beat(rise, tempo) for tempo in tempos]
     best = max(range(len(beats)), key=lambda k: beats[k][0])  # the first of equals: the one nearest to what was found
-    return tempos[best], beats[best][1] * (rate // 100)
+    tempo, phase = tempos[best], beats[best][1]
+    lag = 60 / tempo / STEP_S
+    silent = max(0, round((first_onset(rise) - phase) / lag))  # beats before the music begins
+    return tempo, round((phase + silent * lag) * (rate // 100))
 
 
 def _first_beat(rise: NDArray[np.float64], bpm: float) -> tuple[float, int]:

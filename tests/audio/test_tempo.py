@@ -24,6 +24,12 @@ def test_the_last_beat_of_a_long_recording_is_met_too() -> None:
     assert first / RATE + beats * 60 / found == pytest.approx(0.3 + beats * 60 / 117.55, abs=0.03)
 
 
+@pytest.mark.parametrize("first_s", [0.0, 1.3, 4.21])
+def test_the_first_beat_is_where_the_music_begins(first_s: float) -> None:
+    _, first = find_tempo(clicks(93.0, 25, first_s=first_s))
+    assert first / RATE == pytest.approx(first_s, abs=0.03)
+
+
 def test_a_known_tempo_is_kept_and_its_first_beat_found() -> None:
     wave = clicks(100.0, 20, first_s=0.42)
     assert find_tempo(wave, bpm=100.0) == (100.0, pytest.approx(0.42 * RATE, abs=0.011 * RATE))
