@@ -124,7 +124,7 @@ def probe_features(mel: np.ndarray) -> np.ndarray:
 
 
 class Probe(nn.Module):
-    """Five strided convolutions, an embedding, two heads. About 0.5 M parameters."""
+    """Five strided convolutions, an embedding, two heads. About 0.2 M parameters."""
 
     def __init__(self, styles: Sequence[str], instruments: Sequence[str]) -> None:
         super().__init__()
