@@ -180,7 +180,6 @@ def run(args: argparse.Namespace) -> int:
     family = resume_model(args.resume_from, args.out)
     corpus = args.corpus or args.out / "corpus"
     shutil.rmtree(corpus / "songs" / "own", ignore_errors=True)
-    (args.out / "latents.pt").unlink(missing_ok=True)  # songs have numbers, and the folder may have changed
     found = import_folder(args.folder, corpus, bpm=args.bpm, key=args.key, beats=6 if args.triple else 8)
     if not args.quiet:
         _tell(found)

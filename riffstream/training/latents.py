@@ -33,6 +33,7 @@ class SongFile:
         held_out: whether it is kept from training.
         beats: in a window, 8 or 6.
         captions: for each window, the ways of asking for it.
+        stamp: when it was made, nanoseconds: a song of this name made at another time is another song.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class SongFile:
     held_out: bool
     beats: int
     captions: list[list[str]]
+    stamp: int
 
 
 def find_songs(corpus: Path) -> list[SongFile]:
@@ -49,14 +51,14 @@ def find_songs(corpus: Path) -> list[SongFile]:
     Raises:
         RiffstreamError: there are none.
     """
-    found = sorted(corpus.glob("songs/*/*.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+    found = sorted((path.stat().st_mtime_ns, path) for path in corpus.glob("songs/*/*.json"))
     songs = []
-    for path in found:
+    for stamp, path in found:
         record = json.loads(path.read_text())
         songs.append(
             SongFile(
                 path.with_suffix(".npy"), record["song"], record["style"], record["split"] == "held_out",
-                int(record["beats"]), [list(clip["captions"]) for clip in record["clips"]],
+                int(record["beats"]), [list(clip["captions"]) for clip in record["clips"]], stamp,
             )
         )  # fmt: skip
     if not songs:
@@ -91,7 +93,7 @@ class LatentSet:
         self._text = text
         self._length = tokens
         self._per_clip = per_clip
-        self._known: set[str] = set()
+        self._known: dict[str, int] = {}
         self._rows: dict[str, int] = {}
         grid = (codec.config.channels, codec.config.mels // codec.config.patch, FRAMES // codec.config.patch)
         self.latents = torch.zeros(0, *grid, dtype=torch.float16)
@@ -120,7 +122,7 @@ class LatentSet:
         before = len(self.wanted)
         start = len(self.latents)
         for song in fresh:
-            self._known.add(song.name)
+            self._known[song.name] = song.stamp
             coded = self._codec.encode(song_features(song, self._codec.config).to(device)).cpu()
             count, width = coded.shape[0], coded.shape[-1]
             latents.append(torch.nn.functional.pad(coded, (0, self.latents.shape[-1] - width)).half())
@@ -170,7 +172,7 @@ class LatentSet:
     def save(self, folder: Path) -> None:
         """Keep everything for the next run: ``latents.pt`` and ``texts.pt``."""
         state = {name: getattr(self, name) for name in self._CLIPS}
-        save_state(folder / "latents.pt", {**state, "known": sorted(self._known), "codec": fingerprint(self._codec)})
+        save_state(folder / "latents.pt", {**state, "known": self._known, "codec": fingerprint(self._codec)})
         self.save_texts(folder)
 
     def save_texts(self, folder: Path) -> None:
@@ -178,7 +180,11 @@ class LatentSet:
         save_state(folder / "texts.pt", {"texts": self.texts, "tokens": self.tokens, "mask": self.mask})
 
     def restore(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote; latents of another codec are left out, what is missing is no error."""
+        """Read what :meth:`save` wrote. What is missing is no error.
+
+        Latents of another codec are left out, and those of songs that were made anew since: songs of another corpus
+        have the same names.
+        """
         texts = load_state(folder / "texts.pt", torch.device("cpu"))
         if texts is not None and texts["tokens"].shape[1:] == self.tokens.shape[1:]:
             self.texts, self.tokens, self.mask = texts["texts"], texts["tokens"], texts["mask"]
@@ -186,9 +192,12 @@ class LatentSet:
         state = load_state(folder / "latents.pt", torch.device("cpu"))
         if state is None or state["codec"] != fingerprint(self._codec):
             return
+        stamps = {song.name: song.stamp for song in find_songs(self._corpus)}
+        if any(stamps.get(name, stamp) != stamp for name, stamp in state["known"].items()):
+            return
         for name in self._CLIPS:
             setattr(self, name, state[name])
-        self._known = set(state["known"])
+        self._known = state["known"]
         self.add_texts([text for texts in self.wanted for text in texts])
         self.captions = [[self._rows[text] for text in texts] for texts in self.wanted]
 

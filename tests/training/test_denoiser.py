@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,18 @@ def test_latent_set_is_restored(data: LatentSet, tmp_path: Path) -> None:
     assert torch.equal(other.latents, data.latents)
     assert other.captions == data.captions
     assert other.refresh() == 0
+
+
+def test_latents_of_songs_that_were_made_anew_are_not_taken_for_theirs(tmp_path: Path) -> None:
+    data = small_latents(tmp_path / "corpus")
+    data.save(tmp_path)
+    song = sorted((tmp_path / "corpus").glob("songs/*/*.json"))[0]
+    os.utime(song, ns=(1, 1))
+    other = LatentSet(data._corpus, data._codec, data._text)
+    other.restore(tmp_path)
+    assert len(other) == 0
+    assert other.texts == data.texts, "captions stay"
+    assert other.refresh() == 6
 
 
 def test_a_mixed_batch_treats_3_4_as_a_narrow_grid_does(data: LatentSet) -> None:
