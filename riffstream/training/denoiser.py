@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from riffstream.training.loop import (
     step_size,
     until_terminated,
 )
+from riffstream.training.sample import PROMPTS, write_samples
 
 __all__ = [
     "PRESETS",
@@ -41,6 +43,8 @@ __all__ = [
     "run",
     "train_denoiser",
 ]
+
+GUIDANCE = 2.5  # of the samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +136,7 @@ def train_denoiser(
     compiled: bool = False,
     log: Log | None = None,
     max_steps: int | None = None,
+    pictures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train for ``minutes``, or until ``max_steps`` in all, going on from ``out/denoiser.pt`` where there is one.
 
@@ -141,6 +146,7 @@ def train_denoiser(
         helper_core: also run a gradient helper there (-1: anywhere). Runs without one resume exactly.
         resume_from: weights to start from when there is no state yet.
         compiled: train the blocks through ``torch.compile``.
+        pictures: prompts of which samples are painted with every checkpoint, into ``out/samples``.
 
     Returns:
         Steps, examples and the held-out loss of the averaged weights.
@@ -188,6 +194,8 @@ def train_denoiser(
         with ema.applied(model), torch.no_grad():
             losses = [float(flow_loss(model, part, narrow)) for part in check.parts(32)]
             loss = sum(losses) / len(losses)
+            if pictures:
+                write_samples(model, data, out / "samples" / f"{step:06d}.webp", pictures, guidance=GUIDANCE)
         log(
             step=step, examples=examples, loss=running, held_out=loss,
             rate=fresh / (time.monotonic() - started), minutes=(time.monotonic() - started) / 60,
@@ -272,6 +280,7 @@ def run(args: argparse.Namespace) -> int:
     result = train_denoiser(
         data, args.out, PRESETS[args.preset], minutes=args.minutes, decay_minutes=args.decay_minutes, device=device,
         seed=args.seed, helper_core=args.helper_core, resume_from=start, compiled=args.compile, log=log,
+        pictures=PROMPTS,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))

@@ -11,6 +11,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from riffstream.training.loop import (
     step_size,
     until_terminated,
 )
+from riffstream.training.sample import PROMPTS, write_samples
 
 __all__ = ["Aim", "add_arguments", "distil", "first_student", "guided_velocity", "make_job", "run", "teacher_target"]
 
@@ -182,6 +184,7 @@ def distil(
     helper_core: int | None = None,
     compiled: bool = False,
     log: Log | None = None,
+    pictures: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train a student of ``out/denoiser_final.pt`` (or ``denoiser.pt``) for ``minutes`` into ``out/distilled.pt``.
 
@@ -191,6 +194,7 @@ def distil(
     Args:
         helper_core: also run a gradient helper there (-1: anywhere).
         compiled: run the blocks through ``torch.compile``.
+        pictures: prompts of which the student's samples are painted at the end, into ``out/samples``.
 
     Returns:
         Steps and examples in all, and the student's mean squared distance to the teacher's target on held-out clips,
@@ -263,6 +267,10 @@ def distil(
         if helper:
             helper.close()
     keep()
+    if pictures:
+        with ema.applied(student):
+            path = out / "samples" / f"distilled-{step:06d}.webp"
+            write_samples(student, data, path, pictures, guidance=1.0, steps=aim.steps)
     result = {"step": step, "examples": examples, "before": before, "after": check(), **asdict(aim)}
     log(**result)
     return result
@@ -286,6 +294,7 @@ def run(args: argparse.Namespace) -> int:
     result = distil(
         prepare_data(args.corpus, args.out, device, log), args.out, PRESETS[args.preset], minutes=args.minutes,
         device=device, aim=aim, seed=args.seed, helper_core=args.helper_core, compiled=args.compile, log=log,
+        pictures=PROMPTS,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))

@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
     data = prepare_data(corpus, args.out, device, log, text=family.text_encoder)
     result = train_denoiser(
         data, args.out, preset, minutes=args.minutes, decay_minutes=args.minutes / 2, device=device, seed=args.seed,
-        resume_from=denoiser, log=log,
+        resume_from=denoiser, log=log, pictures=data.texts[1:11],
     )  # fmt: skip
     source = MODEL_FOLDER if args.resume_from == "mini" else Path(args.resume_from)
     # A distilled model has its guidance built in; training on plain targets fades it slowly, so a little is added.

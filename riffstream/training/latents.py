@@ -79,6 +79,7 @@ class LatentSet:
     """Latents and captions of a corpus, in memory; ``refresh`` takes in songs that appeared since.
 
     Attributes:
+        codec, text: what the latents and the embeddings are made with.
         latents: [N, C, rows, columns] float16; clips in 3/4 fill the first columns, the rest is zero.
         triple, held_out: [N] bool. previous: [N] index of the window before, -1 where there is none.
         captions: for each clip, rows of ``tokens``. style: [N] index into ``styles``.
@@ -89,8 +90,8 @@ class LatentSet:
         self, corpus: Path, codec: Codec, text: MiniTextEncoder, *, tokens: int = 32, per_clip: int = 5
     ) -> None:
         self._corpus = corpus
-        self._codec = codec
-        self._text = text
+        self.codec = codec
+        self.text = text
         self._length = tokens
         self._per_clip = per_clip
         self._known: dict[str, int] = {}
@@ -117,13 +118,13 @@ class LatentSet:
     def refresh(self, limit: int = 1 << 30) -> int:
         """Encode up to ``limit`` new songs; returns how many were added."""
         fresh = [song for song in find_songs(self._corpus) if song.name not in self._known][:limit]
-        device = self._codec.basis.device
+        device = self.codec.basis.device
         latents, triple, held, previous, style = [], [], [], [], []
         before = len(self.wanted)
         start = len(self.latents)
         for song in fresh:
             self._known[song.name] = song.stamp
-            coded = self._codec.encode(song_features(song, self._codec.config).to(device)).cpu()
+            coded = self.codec.encode(song_features(song, self.codec.config).to(device)).cpu()
             count, width = coded.shape[0], coded.shape[-1]
             latents.append(torch.nn.functional.pad(coded, (0, self.latents.shape[-1] - width)).half())
             triple.append(torch.full((count,), song.beats == 6))
@@ -156,7 +157,7 @@ class LatentSet:
         order = sorted(range(len(fresh)), key=lambda i: len(fresh[i]))  # little padding in each batch
         for k in range(0, len(order), 32):
             rows = order[k : k + 32]
-            embedding, _ = self._text.encode([fresh[i] for i in rows])
+            embedding, _ = self.text.encode([fresh[i] for i in rows])
             assert embedding.mask is not None
             kept = min(embedding.tokens.shape[1], self._length)
             tokens[rows, :kept] = embedding.tokens[:, :kept].half().cpu()
@@ -172,7 +173,7 @@ class LatentSet:
     def save(self, folder: Path) -> None:
         """Keep everything for the next run: ``latents.pt`` and ``texts.pt``."""
         state = {name: getattr(self, name) for name in self._CLIPS}
-        save_state(folder / "latents.pt", {**state, "known": self._known, "codec": fingerprint(self._codec)})
+        save_state(folder / "latents.pt", {**state, "known": self._known, "codec": fingerprint(self.codec)})
         self.save_texts(folder)
 
     def save_texts(self, folder: Path) -> None:
@@ -190,7 +191,7 @@ class LatentSet:
             self.texts, self.tokens, self.mask = texts["texts"], texts["tokens"], texts["mask"]
             self._rows = {text: row for row, text in enumerate(self.texts)}
         state = load_state(folder / "latents.pt", torch.device("cpu"))
-        if state is None or state["codec"] != fingerprint(self._codec):
+        if state is None or state["codec"] != fingerprint(self.codec):
             return
         stamps = {song.name: song.stamp for song in find_songs(self._corpus)}
         if any(stamps.get(name, stamp) != stamp for name, stamp in state["known"].items()):
@@ -203,7 +204,7 @@ class LatentSet:
 
     def __getstate__(self) -> dict[str, object]:
         # Gradient helpers get the data alone: networks would cross the process boundary by value.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_codec", "_text", "_rows")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("codec", "text", "_rows")}
 
     def rows(self, *, held_out: bool) -> Tensor:
         """Indices of the training clips, or of the held-out ones."""

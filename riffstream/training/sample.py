@@ -12,8 +12,10 @@ from torch import Tensor
 
 from riffstream.diffusion.family import TextEmbedding
 from riffstream.diffusion.mini import MiniFamily
+from riffstream.diffusion.mini_denoiser import Denoiser
+from riffstream.training.latents import LatentSet
 
-__all__ = ["PROMPTS", "sample_latents", "write_pictures"]
+__all__ = ["PROMPTS", "sample_latents", "write_pictures", "write_samples"]
 
 PROMPTS = (
     "slow jazz ballad, grand piano and upright bass",
@@ -67,3 +69,13 @@ def write_pictures(family: MiniFamily, latents: Tensor, path: Path, columns: int
     padded = [np.pad(row, ((0, 8), (0, widest - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(padded)).save(path)
+
+
+def write_samples(
+    model: Denoiser, data: LatentSet, path: Path, prompts: Sequence[str], *, guidance: float, steps: int = 8
+) -> None:
+    """Pictures of what a denoiser in training makes of these prompts, always from the same noise."""
+    twin = Denoiser(model.config)  # the model's blocks may be compiled for the batches of its training alone
+    twin.load_state_dict(model.state_dict())
+    family = MiniFamily(data.text, twin, data.codec, device=data.codec.basis.device, dtype=torch.float32)
+    write_pictures(family, sample_latents(family, prompts, steps=steps, guidance=guidance), path)

@@ -18,7 +18,7 @@ from riffstream.training.corpus import CorpusOptions, build_corpus
 from riffstream.training.distil import Aim, distil
 from riffstream.training.export import export
 from riffstream.training.loop import Log
-from riffstream.training.sample import sample_latents, write_pictures
+from riffstream.training.sample import PROMPTS, sample_latents, write_pictures
 from riffstream.training.seed_library import build_seeds
 
 __all__ = ["add_arguments", "run", "smoke"]
@@ -49,16 +49,15 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
     )
     log = Log(out, "denoiser", quiet=quiet)
     data = denoiser.prepare_data(out / "corpus", out, cpu, log)
+    toy = denoiser.PRESETS["smoke"]
     trained = denoiser.train_denoiser(
-        data, out, denoiser.PRESETS["smoke"], minutes=minutes, decay_minutes=minutes / 2, device=cpu, seed=seed, log=log
+        data, out, toy, minutes=minutes, decay_minutes=minutes / 2, device=cpu, seed=seed, log=log, pictures=PROMPTS[:2]
     )
-    distilled = distil(
-        data, out, denoiser.PRESETS["smoke"], minutes=minutes / 2, device=cpu, seed=seed, aim=Aim(steps=4)
-    )
+    distilled = distil(data, out, toy, minutes=minutes / 2, device=cpu, seed=seed, aim=Aim(steps=4))
     export(out, out / "model", text_from=MODEL_FOLDER)
     seeds = build_seeds(out / "corpus", out / "model", count=4)
     family = MiniFamily.load(out / "model")
-    latents = sample_latents(family, ["techno", "calm piano"], steps=4, guidance=1.0)
+    latents = sample_latents(family, PROMPTS[:2], steps=4, guidance=1.0)
     write_pictures(family, latents, out / "samples.png")
     mel = family.decode_mel(latents)
     if not bool(torch.isfinite(mel).all()) or not bool((mel > 0).any()):

@@ -7,8 +7,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from riffstream.training.denoiser import PRESETS, load_denoiser, make_job, train_denoiser
 from riffstream.training.denoiser_batches import draw, flow_loss
@@ -38,7 +40,7 @@ def test_latent_set_knows_meters_splits_and_neighbours(data: LatentSet) -> None:
 
 def test_latent_set_is_restored(data: LatentSet, tmp_path: Path) -> None:
     data.save(tmp_path)
-    other = LatentSet(data._corpus, data._codec, data._text)
+    other = LatentSet(data._corpus, data.codec, data.text)
     other.restore(tmp_path)
     assert torch.equal(other.latents, data.latents)
     assert other.captions == data.captions
@@ -50,7 +52,7 @@ def test_latents_of_songs_that_were_made_anew_are_not_taken_for_theirs(tmp_path:
     data.save(tmp_path)
     song = sorted((tmp_path / "corpus").glob("songs/*/*.json"))[0]
     os.utime(song, ns=(1, 1))
-    other = LatentSet(data._corpus, data._codec, data._text)
+    other = LatentSet(data._corpus, data.codec, data.text)
     other.restore(tmp_path)
     assert len(other) == 0
     assert other.texts == data.texts, "captions stay"
@@ -92,6 +94,22 @@ def test_the_last_minutes_leave_the_earlier_state_for_later_runs(data: LatentSet
     kept = torch.load(tmp_path / "denoiser.pt", weights_only=True)
     final = torch.load(tmp_path / "denoiser_final.pt", weights_only=True)
     assert kept["step"] < final["step"]
+
+
+def test_samples_are_painted_with_every_checkpoint(data: LatentSet, tmp_path: Path) -> None:
+    for steps in (3, 6):
+        train_denoiser(
+            data, tmp_path, PRESET, minutes=10, max_steps=steps, device=CPU, pictures=("low tone", "high tone")
+        )
+    files = sorted((tmp_path / "samples").iterdir())
+    assert [file.name for file in files] == ["000003.webp", "000006.webp"]
+    first, second = (np.asarray(Image.open(file)) for file in files)
+    assert first.shape == second.shape
+    assert first.shape[1] == 2 * 512
+    assert (first != second).any(), "of the weights as they are then"
+    plain = train_denoiser(data, tmp_path / "plain", PRESET, minutes=10, max_steps=6, device=CPU)
+    whole = train_denoiser(data, tmp_path, PRESET, minutes=10, max_steps=6, device=CPU)
+    assert whole["held_out"] == pytest.approx(plain["held_out"], rel=1e-4), "looking changes nothing"
 
 
 def test_helper_adds_its_gradient(data: LatentSet) -> None:
