@@ -47,9 +47,10 @@ def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Def
         if text_from != to and not (to / part).is_dir():
             shutil.copytree(text_from / part, to / part)
     text = MiniTextEncoder.load(to / "text_encoder", to / "tokenizer")
+    aim = (load_state(chosen, cpu) or {}).get("aim")  # of a distilled one: the schedule that it is for
     if defaults is None:
-        defaults = DISTILLED if chosen.name == "distilled.pt" else GUIDED
-    shift = (load_state(chosen, cpu) or {}).get("aim", {}).get("shift", 1.0)
+        defaults = GUIDED if aim is None else replace(DISTILLED, steps=aim["steps"])
+    shift = 1.0 if aim is None else aim["shift"]
     family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=shift, dtype=torch.float32)
     family.save(to)
     return replace(defaults)
