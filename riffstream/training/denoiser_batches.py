@@ -18,9 +18,9 @@ __all__ = ["SHIFT", "Batch", "draw", "flow_loss", "shifted_times"]
 
 DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.3, 0.25
 # What the caption says is decided near noise (two thirds of what a caption takes off the loss lie above t = 0.8, see
-# docs/mini.md), so training and sampling are shifted there. SPREAD: of the logit of the place on that shifted way.
+# docs/mini.md), so most training lies there. SPREAD: of the logit of the place on that shifted way.
 SHIFT, SPREAD = 3.0, 1.4
-# One example in four keeps the times unshifted: details, and with them the joins of held notes, are decided near music.
+# One example in four keeps the times unshifted: fine detail is decided near music.
 PLAIN, PLAIN_SPREAD = 0.25, 1.2
 
 
