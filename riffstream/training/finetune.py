@@ -33,7 +33,7 @@ __all__ = ["EXAMPLES", "Imported", "add_arguments", "import_folder", "resume_mod
 
 EXAMPLES = """examples:
   riffstream train finetune ~/music/my-band --resume-from mini --minutes 30 --to my-band-model
-  riffstream render --checkpoint my-band-model --prompt "my band, slow song" -o song.flac
+  riffstream render --model my-band-model --prompt "my band, slow song" -o song.flac
 """
 
 AUDIO = {".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".aif"}
