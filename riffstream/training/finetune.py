@@ -166,7 +166,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume-from", default="mini", help="mini, or a checkpoint folder")
     parser.add_argument("--bpm", type=float, default=None, help="tempo of all files that tempo.txt does not name")
     parser.add_argument(
-        "--key", type=int, default=None, help="semitones of all files above C major or A minor (0: leave them); found"
+        "--key",
+        type=int,
+        default=None,
+        help="semitones of all files above C major or A minor, -6 to 6; 0: leave them; found for each by default",
     )
     parser.add_argument("--triple", action="store_true", help="the music is in 3/4")
     parser.add_argument("--rate", type=float, default=0.3, help="step size, as a share of the preset's")
