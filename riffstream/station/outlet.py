@@ -19,9 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from riffstream import protocol
 from riffstream.audio.encoders import Encoder, make_encoder
-from riffstream.protocol import SAMPLE_RATE, AudioFrame, Codec, Flags
+from riffstream.protocol import SAMPLE_RATE, Flags, join_packets
 from riffstream.station.levelled import Block
 
 __all__ = ["CODECS", "Chunk", "Outlet"]
@@ -29,10 +28,8 @@ __all__ = ["CODECS", "Chunk", "Outlet"]
 log = logging.getLogger(__name__)
 
 CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav", "mp4")
-KEPT_S: Final = 30.0  # encoded audio kept for bursts and for listeners that come back
+KEPT_S: Final = 10.0  # encoded audio kept for the bursts of wire formats that are asked for later (timeline.burst_ms)
 LINGER_S: Final = 20.0  # an encoder goes on so long without listeners
-
-_FRAMED: Final = {"opus": Codec.OPUS, "pcm_s16": Codec.PCM_S16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +37,17 @@ class Chunk:
     """Encoded audio, as it goes to every listener.
 
     Attributes:
-        seq: number, one more than the chunk's before.
         sample_pos, n_samples: place on the sample clock.
         rev: heard at its end.
         flags: discontinuity, silence.
         payload: the codec's bytes (for Opus, packets after their lengths).
-        frame: the pre-built binary frame; b"" for codecs that only go over HTTP.
-        block_pos: sample clock at the end of the committed block that completed it.
     """
 
-    seq: int
     sample_pos: int
     n_samples: int
     rev: int
     flags: Flags
     payload: bytes
-    frame: bytes
-    block_pos: int
 
 
 Sink = Callable[[Chunk | None], None]
@@ -83,8 +74,6 @@ class Outlet:
     ) -> None:
         self.codec = codec
         self.header = b""
-        self.content_type = ""
-        self.next_seq = 0
         self.closed = False
         self._recent = recent
         self._bit_rate = bit_rate
@@ -109,11 +98,6 @@ class Outlet:
         """Attached listeners."""
         return len(self._sinks)
 
-    @property
-    def sent(self) -> int:
-        """Sample before which everything was handed to the sinks."""
-        return self._ring[-1].sample_pos + self._ring[-1].n_samples if self._ring else 0
-
     async def started(self) -> None:
         """Start the encoder where it does not run, and wait until the ring holds the recent past."""
         self._start()
@@ -137,13 +121,6 @@ class Outlet:
                 self._schedule_stop()
 
         return detach
-
-    def since(self, seq: int) -> list[Chunk] | None:
-        """The chunks after ``seq``; None where that place is not (or no longer) known."""
-        if not self._ring or not self._ring[0].seq - 1 <= seq < self.next_seq:
-            return None
-        found = [chunk for chunk in self._ring if chunk.seq > seq]
-        return None if any(chunk.flags & Flags.DISCONTINUITY for chunk in found) else found
 
     def burst(self, seconds: float) -> list[Chunk]:
         """The newest chunks, at least ``seconds`` of them where there are so many."""
@@ -177,8 +154,8 @@ class Outlet:
         if self._queue is not None or self.closed:
             return
         self._queue = queue.SimpleQueue()
+        self._broken = self._broken or bool(self._ring)
         self._ring.clear()  # what is encoded anew would overlap it
-        self._broken = self.next_seq > 0
         self._primed.clear()
         if not self._sinks:
             self._schedule_stop()
@@ -224,7 +201,7 @@ class Outlet:
                 if encoder is None or block.pos != expected:
                     fresh = encoder is not None
                     encoder = make_encoder(self.codec, start=block.pos, bit_rate=self._bit_rate)
-                    self._post(source, self._describe, encoder.header, encoder.content_type, fresh)
+                    self._post(source, self._describe, encoder.header, fresh)
                 packets = encoder.push(block.pcm)
                 expected = block.pos + len(block.pcm)
             except Exception:  # libav has dozens of kinds; whatever it was, the thread must live to encode what follows
@@ -234,7 +211,7 @@ class Outlet:
             if not packets:
                 continue
             if self.codec == "opus":
-                payload = protocol.join_packets([packet.data for packet in packets])
+                payload = join_packets([packet.data for packet in packets])
             else:
                 payload = b"".join(packet.data for packet in packets)
             n_samples = sum(packet.n_samples for packet in packets)
@@ -252,8 +229,8 @@ class Outlet:
 
     # -- event loop -----------------------------------------------------------------------------------------------
 
-    def _describe(self, header: bytes, content_type: str, fresh: bool) -> None:
-        self.header, self.content_type = header, content_type
+    def _describe(self, header: bytes, fresh: bool) -> None:
+        self.header = header
         self._broken = self._broken or fresh
 
     def _publish(self, block: Block, sample_pos: int, n_samples: int, payload: bytes) -> None:
@@ -261,14 +238,7 @@ class Outlet:
         if self._broken:
             flags |= Flags.DISCONTINUITY
             self._broken = False
-        frame = b""
-        if (codec := _FRAMED.get(self.codec)) is not None:
-            frame = protocol.pack_frame(
-                AudioFrame(self.next_seq, sample_pos, n_samples, block.rev, payload, codec=codec, flags=flags)
-            )
-        end = block.pos + len(block.pcm)
-        chunk = Chunk(self.next_seq, sample_pos, n_samples, block.rev, flags, payload, frame, end)
-        self.next_seq += 1
+        chunk = Chunk(sample_pos, n_samples, block.rev, flags, payload)
         self._ring.append(chunk)
         while self._ring[0].sample_pos < sample_pos - KEPT_S * SAMPLE_RATE:
             self._ring.popleft()

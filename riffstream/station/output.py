@@ -50,10 +50,6 @@ class Output:
         """Running outlets, by codec, and how many they feed."""
         return {codec: outlet.sinks for codec, outlet in self._outlets.items() if outlet.running}
 
-    def sent(self, committed: int) -> int:
-        """Sample before which audio has left through every running outlet (all that is committed where none runs)."""
-        return min([committed, *(each.sent for each in self._outlets.values() if each.running and each.sent)])
-
     def push(self, block: Block) -> None:
         """The next block that was committed."""
         self._ring.push(block.pcm)

@@ -108,11 +108,6 @@ class Station:
         """Sample before which audio is committed."""
         return self._pacer.committed
 
-    @property
-    def sent(self) -> int:
-        """Sample before which audio has left through every running outlet (all of it where none runs)."""
-        return self._output.sent(self.committed)
-
     def now(self) -> Now:
         """What is audible now."""
         if self._timeline is not None:

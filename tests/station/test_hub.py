@@ -77,7 +77,6 @@ async def recorded(station: Station, meanwhile: Callable[[], Awaitable[None]]) -
     detach()
     frames = [chunk for chunk in chunks if chunk is not None]
     for one, two in itertools.pairwise(frames):
-        assert two.seq == one.seq + 1
         assert two.sample_pos == one.sample_pos + one.n_samples
         assert two.rev >= one.rev
     return np.concatenate([np.frombuffer(chunk.payload, "<i2").reshape(-1, 2) for chunk in frames])
@@ -106,7 +105,7 @@ async def test_a_station_plays_and_is_steered() -> None:
         await until(lambda: any(isinstance(each, Now) and each.rev == 1 for each in told))
         assert station.now().state.prompts[0].text == "second"
         assert station.state == station.now().state
-        assert station.sample_pos <= station.sent <= station.committed
+        assert station.sample_pos <= station.committed
         assert station.rev == 1
         start, pcm = station.recording(1.0)
         assert start + len(pcm) == station.committed
@@ -290,7 +289,7 @@ async def test_a_clock_that_jumps_does_not_disturb_the_stream(jump: float) -> No
         assert len(pcm) < 2.5 * 48_000
 
 
-async def test_an_outlet_gives_a_burst_and_fills_gaps_from_its_ring() -> None:
+async def test_an_outlet_of_each_codec_gives_a_burst() -> None:
     async with playing() as hub:
         station = hub.get("main")
         station.join()
@@ -300,15 +299,8 @@ async def test_an_outlet_gives_a_burst_and_fills_gaps_from_its_ring() -> None:
             await asyncio.wait_for(outlet.started(), 10)
             burst = outlet.burst(0.5)
             assert sum(chunk.n_samples for chunk in burst) >= 20_000, codec
-        outlet = station.outlet("opus")
-        last = outlet.next_seq - 3
-        missed = outlet.since(last)
-        assert missed is not None
-        assert [chunk.seq for chunk in missed[:2]] == [last + 1, last + 2]
-        assert outlet.since(10_000) is None
-        frame = protocol.unpack_frame(missed[0].frame)
-        assert (frame.seq, frame.sample_pos, frame.n_samples) == (last + 1, missed[0].sample_pos, missed[0].n_samples)
-        assert len(protocol.split_packets(frame.payload)) == 2
+        chunk = station.outlet("opus").burst(0.1)[-1]
+        assert len(protocol.split_packets(chunk.payload)) == chunk.n_samples // 960
         with pytest.raises(ParameterError, match="opus, pcm_s16, mp3"):
             station.outlet("midi")
 
@@ -321,17 +313,16 @@ async def test_an_outlet_stops_when_unused_and_marks_the_gap_when_it_comes_back(
         outlet._linger_s = 0.05
         detach = outlet.attach(lambda chunk: None)
         await outlet.started()
-        await until(lambda: outlet.next_seq > 2)
+        await until(lambda: len(outlet.burst(1.0)) > 2)
         detach()
         await until(lambda: not outlet.running)
-        seq = outlet.next_seq
         chunks: list[Chunk | None] = []
         outlet.attach(chunks.append)
         await until(lambda: len(chunks) > 1)
         assert chunks[0] is not None
-        assert chunks[0].seq == seq
+        assert chunks[1] is not None
         assert chunks[0].flags & Flags.DISCONTINUITY
-        assert outlet.since(seq - 1) is None
+        assert not chunks[1].flags & Flags.DISCONTINUITY
 
 
 async def test_an_outlet_that_takes_long_to_start_still_starts(monkeypatch: pytest.MonkeyPatch) -> None:
