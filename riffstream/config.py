@@ -11,7 +11,6 @@ import difflib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -30,6 +29,7 @@ from riffstream.config_sections import (
 )
 from riffstream.diffusion.ranges import reject_unknown
 from riffstream.errors import MediaError, ParameterError
+from riffstream.text_files import parse_toml, read_text
 
 __all__ = [
     "Access",
@@ -175,11 +175,11 @@ def load_config(
         file = presets().get(str(path), Path(path))
         folder = file.parent
         try:
-            given = tomllib.loads(file.read_text(encoding="utf-8"))
+            given = parse_toml(read_text(file))
         except FileNotFoundError:
             known = ", ".join(presets())
             raise MediaError(f"config {path}: no such file; presets are {known}") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, MediaError) as error:
             raise MediaError(f"config {path}: {error}") from None
     for section, key, value in _from_environment(environment):
         given.setdefault(section, {})[key] = value

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from riffstream.config import load_config, presets, to_toml
+from riffstream.errors import ParameterError
 
 EXAMPLES = """examples:
   riffstream config                          the defaults, as TOML
@@ -20,6 +21,7 @@ precedence: default < file < environment (RIFFSTREAM_<SECTION>_<KEY>) < flag of 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("config", nargs="?", metavar="FILE|PRESET", help="a TOML file or the name of a preset")
+    parser.add_argument("--config", dest="option", metavar="FILE|PRESET", help="the same, as 'riffstream serve' has it")
     parser.add_argument("--presets", action="store_true", help="list the presets and exit")
     parser.add_argument("--show-tokens", action="store_true", help="print tokens instead of ***")
     parser.add_argument("--json", action="store_true", help="JSON instead of TOML")
@@ -33,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
             if not args.quiet:
                 print(json.dumps({"name": name, "path": str(path)}) if args.json else f"{name:<16} {path}")
         return 0
-    config = load_config(args.config, check_secrets=False)
+    if args.config and args.option:
+        raise ParameterError("--config", args.option, f"one configuration; {args.config} is given as well")
+    config = load_config(args.config or args.option, check_secrets=False)
     values = config.to_dict() if args.show_tokens else config.public_dict()
     if not args.quiet:
         print(json.dumps(values, indent=2) if args.json else to_toml(values), end="\n" if args.json else "")

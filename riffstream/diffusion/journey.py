@@ -8,8 +8,6 @@ keyframes is its alpha. Nothing here needs torch: the server process plans journ
 from __future__ import annotations
 
 import bisect
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from riffstream.diffusion.keyframe import ClipSpec, Keyframe
 from riffstream.diffusion.prompts import PromptPart
 from riffstream.diffusion.ranges import SEEDS, check, reject_unknown
 from riffstream.errors import MediaError, ParameterError
+from riffstream.text_files import parse_json, parse_toml, read_text
 
 __all__ = ["DRIFT", "ClipSpec", "Ending", "Journey", "Keyframe", "PromptPart", "Stop"]
 
@@ -197,9 +196,9 @@ class Journey:
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
-            given = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-        except (OSError, UnicodeDecodeError, ValueError) as error:
+            text = read_text(path)
+            given = parse_json(text) if path.suffix.lower() == ".json" else parse_toml(text)
+        except (OSError, MediaError) as error:
             raise MediaError(f"journey {path}: {error}") from None
         if not isinstance(given, Mapping):
             raise MediaError(f"journey {path}: the top level must be a table, not {type(given).__name__}")

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from riffstream.errors import CheckpointError
+from riffstream.errors import CheckpointError, MediaError
+from riffstream.text_files import parse_json, read_text
 
 __all__ = [
     "load_module",
@@ -31,10 +32,10 @@ T = TypeVar("T")
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from ``path``; CheckpointError when it is missing or no object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_text(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} holds no {path.name}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, MediaError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds no JSON object")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riffstream.errors import CheckpointError, ParameterError
+from riffstream.text_files import parse_json, read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +59,7 @@ class SeedLibrary:
     def __init__(self, folder: Path = SEEDS_FOLDER) -> None:
         self.folder = folder
         try:
-            listed = json.loads((folder / "seeds.json").read_text(encoding="utf-8"))
+            listed = parse_json(read_text(folder / "seeds.json"))
             self.entries = [SeedEntry(**{**entry, "tags": tuple(entry["tags"])}) for entry in listed]
         except FileNotFoundError:
             raise CheckpointError(f"{folder} holds no seeds.json") from None

@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from riffstream.errors import MediaError
+from riffstream.text_files import decode_text
 
 __all__ = ["SteeringLog", "read_log"]
 
@@ -123,9 +124,12 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
         MediaError: no such file, or no steering log.
     """
     try:
-        lines = Path(path).read_bytes().splitlines()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise MediaError(f"steering log {path}: {error}") from None
+    with contextlib.suppress(MediaError):  # a torn end may be no text
+        data = decode_text(data).encode()
+    lines = data.splitlines()
     entries: list[dict[str, Any]] = []
     for number, line in enumerate(lines):
         try:

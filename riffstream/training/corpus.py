@@ -106,7 +106,7 @@ def _make(task: tuple[str, int]) -> dict[str, Any]:
     options: CorpusOptions = _state["options"]
     array_path, json_path = song_files(options.out, f"{source_name}/{index}")
     if json_path.is_file() and array_path.is_file():
-        return dict(json.loads(json_path.read_text()))
+        return dict(json.loads(json_path.read_text(encoding="utf-8")))
     source: Source = _state["sources"][source_name]
     song = source.compose(index, options.seed)
     rng = np.random.default_rng([song.seed, 1])
@@ -220,7 +220,7 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
     tasks = ((source.name, index) for source, index in plan(sources))
     clips_path = options.out / "clips.jsonl"
     bar = tqdm(total=round(options.hours, 3), unit="h", disable=quiet, bar_format=_BAR)
-    with clips_path.open("w") as index_file, _results(options, tasks, workers) as results:
+    with clips_path.open("w", encoding="utf-8") as index_file, _results(options, tasks, workers) as results:
         for record in results:
             for position, clip in enumerate(record["clips"]):
                 line = {key: record[key] for key in ("song", "style", "bpm", "beats", "minor", "look", "split")}
@@ -264,7 +264,7 @@ def _claim(options: CorpusOptions) -> None:
     path = options.out / "corpus.json"
     mine = {"format": FORMAT, "seed": options.seed, "soundfonts": list(options.soundfonts)}
     if path.is_file():
-        other = json.loads(path.read_text())
+        other = json.loads(path.read_text(encoding="utf-8"))
         for key, value in mine.items():
             if other.get(key) != value:
                 raise ParameterError(key, value, f"{other.get(key)!r}, with which {options.out} was begun")

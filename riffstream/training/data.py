@@ -67,7 +67,7 @@ class Corpus:
         self.path = Path(path)
         self.clips: list[CorpusClip] = []
         for file in sorted(self.path.glob("songs/*/*.json")):
-            self._add(json.loads(file.read_text()), file.with_suffix(".npy"))
+            self._add(json.loads(file.read_text(encoding="utf-8")), file.with_suffix(".npy"))
         if not self.clips:
             raise RiffstreamError(f"no songs in {self.path}; make some with: riffstream train corpus --out {self.path}")
         self._open: OrderedDict[Path, np.ndarray] = OrderedDict()

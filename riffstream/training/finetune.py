@@ -1,7 +1,7 @@
 """Fine-tune a model on your own music: a folder of audio files and what to call them.
 
 ``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) holds captions, one a line; without it the file's name is
-the caption. Tempo comes from ``tempo.txt`` lines ``NAME BPM``, from ``--bpm``, or is found by autocorrelation of the
+the caption. Tempo comes from ``tempo.txt`` (``tempo_file.py``), from ``--bpm``, or is found by autocorrelation of the
 onsets. The model knows C major and A minor only, so music in another key is transposed there, by resampling: clips lie
 on the beat, so that it changes their pitch alone.
 """
@@ -23,11 +23,13 @@ from riffstream.audio.tempo import find_tempo
 from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.ranges import check
 from riffstream.errors import MediaError, ParameterError, RiffstreamError
+from riffstream.text_files import read_notes, readable
 from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
 from riffstream.training.export import export
 from riffstream.training.loop import Log, common_arguments, pick_device, save_state
 from riffstream.training.mels import encode_song
 from riffstream.training.seed_library import build_seeds
+from riffstream.training.tempo_file import read_tempos
 
 __all__ = ["EXAMPLES", "Imported", "add_arguments", "import_folder", "resume_model", "run"]
 
@@ -50,11 +52,13 @@ class Imported:
         songs: how many were cut into clips.
         transposed: file name -> semitones that it was moved by.
         skipped: file name -> why.
+        remarks: what was guessed in the text files, and lines of ``tempo.txt`` that match no song.
     """
 
     songs: int
     transposed: dict[str, int]
     skipped: dict[str, str]
+    remarks: list[str]
 
 
 def import_folder(
@@ -68,7 +72,7 @@ def import_folder(
         beats: of a clip, 8, or 6 in 3/4.
 
     Raises:
-        ParameterError: no folder, a tempo or key out of range, a line of ``tempo.txt`` that is none.
+        ParameterError: no folder, a tempo or key out of range, a line of ``tempo.txt`` that holds no tempo.
         RiffstreamError: the folder holds no audio that is long enough for one clip.
     """
     if not folder.is_dir():
@@ -77,34 +81,38 @@ def import_folder(
         check("bpm", bpm)
     if key is not None and not -6 <= key <= 6:
         raise ParameterError("key", key, "-6 to 6 semitones")
-    tempos = _tempos(folder / "tempo.txt")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO)
+    tempos, remarks = read_tempos(folder / "tempo.txt", files)
     songs, transposed, skipped = 0, {}, {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO):
+    for path in files:
+        name = readable(path.name)
         try:
-            codes, tempo, moved = _clips(path, tempos.get(path.stem, bpm), key, beats)
+            codes, tempo, moved = _clips(path, tempos.get(path, bpm), key, beats)
         except MediaError as error:
-            skipped[path.name] = str(error)
+            skipped[name] = str(error)
             continue
         if not len(codes):
-            skipped[path.name] = f"shorter than {beats} beats"
+            skipped[name] = f"shorter than {beats} beats"
             continue
         if moved:
-            transposed[path.name] = moved
+            transposed[name] = moved
         base = corpus / "songs" / "own" / f"{songs:05d}"
         base.parent.mkdir(parents=True, exist_ok=True)
         np.save(base.with_suffix(".npy"), codes)
-        words = path.stem.replace("_", " ")
+        words = readable(path.stem).replace("_", " ")
+        captions, remark = _captions(path, words)
+        remarks += [remark] if remark else []
         record: dict[str, Any] = {
             "song": f"own/{songs}", "style": words, "bpm": tempo, "beats": beats, "minor": False, "look": "plain",
-            "file": path.name, "split": "train",
-            "clips": [{"instruments": [], "section": "full", "captions": _captions(path, words)}] * len(codes),
+            "file": name, "split": "train",
+            "clips": [{"instruments": [], "section": "full", "captions": captions}] * len(codes),
         }  # fmt: skip
-        base.with_suffix(".json").write_text(json.dumps(record))
+        base.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
         songs += 1
     if not songs:
         why = "".join(f"; {name}: {reason}" for name, reason in skipped.items())
         raise RiffstreamError(f"{folder} holds no audio of at least {beats} beats ({', '.join(sorted(AUDIO))}){why}")
-    return Imported(songs, transposed, skipped)
+    return Imported(songs, transposed, skipped, remarks)
 
 
 def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> tuple[np.ndarray, float, int]:
@@ -125,27 +133,18 @@ def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> tuple[
     return codes, tempo, -above
 
 
-def _captions(path: Path, words: str) -> list[str]:
-    notes = path.with_suffix(".txt")
-    lines = notes.read_text(encoding="utf-8", errors="replace").splitlines() if notes.is_file() else []
-    return [line.strip() for line in lines if line.strip()] or [words]
-
-
-def _tempos(path: Path) -> dict[str, float]:
-    """Name of a file without its ending -> beats a minute."""
-    tempos: dict[str, float] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        name, _, told = line.strip().rpartition(" ")
-        try:
-            tempos[name] = check("bpm", float(told))
-        except ValueError:
-            name = ""
-        if not name:
-            raise ParameterError(f"tempo.txt, line {number}", line, "NAME BPM, 40 to 240 beats per minute") from None
-    return tempos
+def _captions(path: Path, words: str) -> tuple[list[str], str | None]:
+    """The captions of a song, and a remark on how their file was read; lines that begin with ``# `` are comments."""
+    wanted = readable(path.stem).casefold()  # macOS takes letters apart in names; other systems do not
+    notes = [file for file in path.parent.iterdir() if file.suffix.lower() == ".txt" and file.is_file()]
+    found = path.with_suffix(".txt") if path.with_suffix(".txt").is_file() else None
+    found = found or next((file for file in sorted(notes) if readable(file.stem).casefold() == wanted), None)
+    if found is None:
+        return [words], None
+    text, remark = read_notes(found)
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    captions = [line for line in lines if line and not line.startswith("# ")]
+    return captions or [words], f"{readable(found.name)}: {remark}" if remark else None
 
 
 def resume_model(source: str, out: Path) -> MiniFamily:
@@ -186,6 +185,8 @@ def run(args: argparse.Namespace) -> int:
     found = import_folder(args.folder, corpus, bpm=args.bpm, key=args.key, beats=6 if args.triple else 8)
     if not args.quiet:
         _tell(found)
+    for remark in found.remarks:
+        print(f"riffstream train finetune: {remark}", file=sys.stderr)
     preset = PRESETS[args.preset]
     preset = replace(preset, rate=preset.rate * args.rate, adam_rate=preset.adam_rate * args.rate)
     denoiser = family.denoiser.requires_grad_(True)

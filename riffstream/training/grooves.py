@@ -56,7 +56,7 @@ def find_grooves() -> dict[str, tuple[Groove, ...]]:
     for path in sorted(library.glob("*.mma")) if library else []:
         if path.stem not in groove_styles():
             continue
-        text = path.read_text(errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
         time = re.search(r"(?mi)^\s*Time\s+(\d+)", text)
         signature = re.search(r"(?mi)^\s*TimeSig\s+(\d+)[ /]+(\d+)", text)
         beats = int(time[1]) if time else 4

@@ -54,7 +54,7 @@ def find_songs(corpus: Path) -> list[SongFile]:
     found = sorted((path.stat().st_mtime_ns, path) for path in corpus.glob("songs/*/*.json"))
     songs = []
     for stamp, path in found:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         songs.append(
             SongFile(
                 path.with_suffix(".npy"), record["song"], record["style"], record["split"] == "held_out",

@@ -103,7 +103,7 @@ def _vectors(
 
 
 def _record(song: SongFile) -> dict[str, Any]:
-    return dict(json.loads(song.path.with_suffix(".json").read_text()))
+    return dict(json.loads(song.path.with_suffix(".json").read_text(encoding="utf-8")))
 
 
 def _choose(corpus: Path, known: set[str], count: int) -> list[tuple[SongFile, int]]:

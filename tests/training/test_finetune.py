@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,27 @@ def test_impossible_tempos_and_keys_are_refused(
     (tmp_path / "tempo.txt").write_text(f"other 100\n{line}\n")
     with pytest.raises(ParameterError, match=words):
         import_folder(tmp_path, tmp_path / "corpus", **arguments)
+
+
+def test_text_files_from_other_systems_are_read_and_guesses_are_said(tmp_path: Path) -> None:
+    folder, corpus = tmp_path / "music", tmp_path / "corpus"
+    folder.mkdir()
+    names = ["a.wav", "cafe\u0301.wav", os.fsdecode(b"na\xefve.wav") if sys.platform == "linux" else "naïve.wav"]
+    for name in names:
+        soundfile.write(tmp_path / "plain.wav", clicks(120, 9).T, RATE)
+        (tmp_path / "plain.wav").rename(folder / name)
+    (folder / "a.TXT").write_bytes("\ufeffgentle  rain\r\n# by ear\r\nsnow\r\n\x1a".encode())
+    (folder / "caf\u00e9.txt").write_bytes("eine schöne Nacht".encode("cp1252"))
+    (folder / "tempo.txt").write_bytes("\ufeffa.wav\t87,5\r\ncafé: 90\r\nother 100\r\n".encode())
+    found = import_folder(folder, corpus)
+    records = [json.loads(path.read_text()) for path in sorted(corpus.glob("songs/own/*.json"))]
+    assert [record["bpm"] for record in records[:2]] == [87.5, 90]
+    assert [record["clips"][0]["captions"] for record in records] == [
+        ["gentle rain", "snow"], ["eine schöne Nacht"], ["naïve"]
+    ]  # fmt: skip
+    assert found.remarks[0].startswith("tempo.txt, line 3: there is no song 'other'")
+    assert found.remarks[1].startswith("caf\u00e9.txt: line 1: byte 0xf6")
+    assert found.remarks[1].endswith("read as Windows-1252")
 
 
 def test_nothing_to_import_is_said(tmp_path: Path) -> None:
