@@ -10,6 +10,8 @@ const CLOCK_EVERY_MS = 5000;
 const STATS_EVERY_MS = 5000;
 /** With no message for this long the line is dead, whatever TCP says: frames come several times a second. */
 const SILENT_LINE_MS = 12000;
+/** How long a server may take to agree that a connection is over, before the next one opens. */
+const LEAVE_MS = 500;
 const QUEUE = 32;
 
 /**
@@ -81,6 +83,25 @@ export class Connection {
     clearInterval(this.beat);
     this.drop(1000);
     this.setState("closed");
+  }
+
+  /** Connect anew, with the options as they are now; the session before is given up. */
+  again() {
+    if (!this.wanted) return;
+    const socket = this.socket;
+    this.socket = null;
+    this.session = null;
+    this.lastSeq = -1;
+    clearInterval(this.beat);
+    clearTimeout(this.retry);
+    const connect = () => {
+      clearTimeout(this.retry);
+      if (this.wanted && !this.socket) this.connect("connecting");
+    };
+    // The old place is left first: a station may have one for us, and no more.
+    this.retry = setTimeout(connect, socket ? LEAVE_MS : 0);
+    if (socket) socket.onclose = connect;
+    socket?.close(1000);
   }
 
   /** The network is back or the page is in front again: do not wait for the backoff. */

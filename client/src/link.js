@@ -9,6 +9,7 @@
  * @property {(state: import("./connection.js").LinkState, detail: string) => void} onState
  * @property {(message: any) => void} onMessage   every text message of the server
  * @property {(columns: {first: number, levels: Uint8Array}) => void} onColumns
+ * @property {(transport: "pcm", why: string) => void} onTransport  the way of the sound that works here
  *
  * @typedef {{applied: (value: any) => void, failed: (error: Error) => void, scheduled?: (value: any) => void}} Waiter
  */
@@ -111,6 +112,7 @@ export class Link {
       this.handlers.onState(this.state, this.detail);
     } else if (data.type === "columns") this.handlers.onColumns(data);
     else if (data.type === "counters") this.counters = data;
+    else if (data.type === "transport") this.handlers.onTransport(data.transport, data.why);
     else if (data.type === "message") this.hear(data.message);
   }
 

@@ -3,7 +3,7 @@
  * The player without a face: chooses a transport, joins the link and the way out, speaks for the listener, and tells
  * what is being heard now. The page and the web component are both built on it.
  *
- * Events (CustomEvent, data in `detail`): state, welcome, now, scheduled, applied, superseded, rejected, event, report,
+ * Events (CustomEvent, data in `detail`): state, transport, welcome, now, scheduled, applied, superseded, rejected, event, report,
  * columns ({first, levels}: the spectrogram of what is about to be heard).
  */
 import { Link } from "./link.js";
@@ -56,10 +56,12 @@ export class Player extends EventTarget {
     this.played = 0; // samples
     this.clicked = 0; // when play was asked for, ms
     this.firstSoundMs = 0; // from the click
+    this.fallback = ""; // why the transport is not the one that was chosen first
     this.link = new Link({
       onState: () => this.settle(),
       onMessage: (message) => this.onMessage(message),
       onColumns: (columns) => this.emit("columns", columns),
+      onTransport: (transport, why) => this.fallBack(transport, why),
     });
     this.output = new Output((report) => this.onReport(report), () => this.settle());
   }
@@ -197,6 +199,13 @@ export class Player extends EventTarget {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const codecs = port ? (this.transport === "opus" ? ["opus", "pcm_s16"] : ["pcm_s16"]) : [];
     this.link.open({ url: url.href, codecs, token: this.token, steer: this.steering }, port);
+  }
+
+  /** @param {TransportName} transport @param {string} why */
+  fallBack(transport, why) {
+    this.transport = transport;
+    this.fallback = why;
+    this.emit("transport", { transport, why });
   }
 
   /** @param {any} message */

@@ -5,12 +5,12 @@
  *
  * Threading model
  *   Worker        socket, decoding, spectrum; {pcm} through a port to the audio thread.
- *   Page          sends {open, send, stats, look, nudge, close}; receives {message, state, columns, counters}.
+ *   Page          sends {open, send, stats, look, nudge, close}; receives {message, state, columns, counters, transport}.
  *   open          replaces the connection before it, if any; the worker serves one at a time.
  */
 import { Columns } from "./columns.js";
 import { Connection } from "./connection.js";
-import { decoderFor } from "./decoder.js";
+import { decoderFor, decodesOpus } from "./decoder.js";
 import { SAMPLE_RATE } from "./protocol.js";
 
 /** @type {Connection|null} */
@@ -24,6 +24,7 @@ let bytes = 0;
 let frames = 0;
 let number = 0; // of the link, as the page counts them
 let looking = true; // whether the page shows the spectrogram
+let opus = decodesOpus();
 const columns = new Columns(SAMPLE_RATE, (first, levels) => self.postMessage({ type: "columns", number, first, levels }, { transfer: [levels.buffer] }));
 
 /** @type {import("./decoder.js").OnPcm} */
@@ -40,7 +41,7 @@ function onFrame(frame) {
   if (!decoder || decoderCodec !== frame.codec) {
     decoder?.close();
     decoderCodec = frame.codec;
-    decoder = decoderFor(frame.codec, onPcm);
+    decoder = decoderFor(frame.codec, onPcm, (why) => fallBack(why, true));
   }
   try {
     decoder.push(frame);
@@ -48,6 +49,27 @@ function onFrame(frame) {
     decoder.errors++;
     decoder.reset();
   }
+}
+
+/**
+ * Go on without Opus, for good: this browser cannot decode it.
+ * @param {string} why
+ * @param {boolean} connected whether the server has been told other codecs already
+ */
+function fallBack(why, connected) {
+  if (!connection) return;
+  opus = Promise.resolve(false);
+  connection.options.codecs = ["pcm_s16"];
+  if (connected) connection.again();
+  self.postMessage({ type: "transport", number, transport: "pcm", why });
+}
+
+/** Connect, once it is known which codecs this thread decodes. @param {Connection} mine */
+async function openWhenKnown(mine) {
+  const known = !mine.options.codecs.includes("opus") || (await opus);
+  if (connection !== mine) return;
+  if (!known) fallBack("this browser does not decode Opus", false);
+  mine.open();
 }
 
 function close() {
@@ -70,7 +92,7 @@ self.onmessage = (event) => {
       onMessage: (inner) => self.postMessage({ type: "message", number: mine, message: inner }),
       onState: (state, detail) => self.postMessage({ type: "state", number: mine, state, detail }),
     });
-    connection.open();
+    openWhenKnown(connection);
   } else if (message.type === "send") connection?.ask(message.message);
   else if (message.type === "look") looking = message.on;
   else if (message.type === "stats" && connection) {

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tests.conftest import ROOT
 
@@ -127,19 +127,29 @@ def browser(need_tool: Callable[[str], str]) -> Iterator[Browser]:
         chromium.close()
 
 
+def _append(more: str, route: Route) -> None:
+    response = route.fetch()
+    route.fulfill(response=response, body=f"{response.text()}\n{more}")
+
+
 @contextlib.contextmanager
 def opened(browser: Browser) -> Iterator[Open]:
-    """``open_page(url, **context options)``: a page in a context of its own. No script of it may fail."""
+    """``open_page(url, **context options)``: a page in a context of its own. No script of it may fail.
+
+    ``script`` runs before the page's own; ``appended`` is added to the end of one of the player's files, by its name.
+    """
     contexts: list[BrowserContext] = []
     failures: list[str] = []
 
-    def open_page(url: str, *, script: str = "", **options: Any) -> Page:
+    def open_page(url: str, *, script: str = "", appended: dict[str, str] | None = None, **options: Any) -> Page:
         # The capture's worklet comes from a blob, which the page's own policy rightly refuses.
         context = browser.new_context(**{"bypass_csp": True, "viewport": {"width": 1000, "height": 700}, **options})
         contexts.append(context)
         context.set_default_timeout(20_000)
         if script:
             context.add_init_script(script)
+        for name, more in (appended or {}).items():
+            context.route(f"**/{name}", partial(_append, more))
         page = context.new_page()
         page.on("pageerror", lambda error: failures.append(f"{url}: {error}"))
         page.goto(url)

@@ -57,7 +57,7 @@ export function mountDebug(app, panel, ring) {
 
   /** @type {any[]} */
   const events = [];
-  for (const name of ["event", "state"]) {
+  for (const name of ["event", "state", "transport"]) {
     player.addEventListener(name, (event) => {
       events.unshift({ at: new Date().toISOString(), .../** @type {CustomEvent} */ (event).detail });
       events.length = Math.min(events.length, KEPT);
@@ -70,6 +70,7 @@ export function mountDebug(app, panel, ring) {
     return {
       state: player.state,
       transport: player.transport,
+      fallback: player.fallback || null,
       station: player.station,
       role: player.welcome?.role ?? null,
       model: player.welcome?.caps?.model ?? null,
