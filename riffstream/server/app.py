@@ -57,7 +57,6 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
             *api.routes,
             *seeds.routes,
             *sharing.routes,
-            web.options("/api/{path:.*}", pages.preflight_handler),
             web.get("/{path:.*}", pages.file_handler),
         ]
     )

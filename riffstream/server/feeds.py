@@ -1,7 +1,7 @@
 """A station's encoded audio as the frames of each wire format.
 
 The station encodes each codec once (``riffstream.station.outlet``); a feed packs its chunks into frames, once for each
-wire format (WebSocket v1, bare WebSocket, HTTP chunks, raw bytes) and frame length, and fans them out.
+wire format (WebSocket v1, bare WebSocket, raw bytes) and frame length, and fans them out.
 
 Threading model: everything runs on the event loop.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from riffstream.protocol import AudioFrame, Codec, Flags, pack_frame
 from riffstream.server.fanout import Fanout
-from riffstream.server.frames import Frame, http_chunk, websocket_frame
+from riffstream.server.frames import Frame, websocket_frame
 from riffstream.station.outlet import Chunk, Outlet
 
 __all__ = ["WIRES", "Feed", "Wire"]
@@ -61,7 +61,6 @@ WIRES: dict[str, Wire] = {
         Wire("v1-opus", _v1(Codec.OPUS)),
         Wire("v1-pcm_s16", _v1(Codec.PCM_S16)),
         Wire("socket", lambda seq, chunks: (websocket_frame(2, _join(chunks)), None)),
-        Wire("chunked", lambda seq, chunks: (http_chunk(_join(chunks)), None)),
         Wire("raw", lambda seq, chunks: (_join(chunks), None)),
     )
 }

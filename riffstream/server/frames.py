@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from riffstream.protocol import Flags
 
-__all__ = ["Frame", "http_chunk", "websocket_frame"]
+__all__ = ["Frame", "websocket_frame"]
 
 DISCONTINUITY = int(Flags.DISCONTINUITY)
 
@@ -21,11 +21,6 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
     if size < 65536:
         return struct.pack("!BBH", first, 126, size) + payload
     return struct.pack("!BBQ", first, 127, size) + payload
-
-
-def http_chunk(payload: bytes) -> bytes:
-    """One chunk of a chunked HTTP/1.1 body (RFC 9112, section 7.1)."""
-    return b"%x\r\n" % len(payload) + payload + b"\r\n"
 
 
 @dataclass(slots=True, eq=False)

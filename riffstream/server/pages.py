@@ -10,12 +10,12 @@ from pathlib import Path
 
 from aiohttp import web
 
-from riffstream.server import logs
+from riffstream.server import cors, logs
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.doorman import DOORMAN
 from riffstream.server.sharing import with_link_tags
 
-__all__ = ["client_folder", "embed_handler", "file_handler", "middleware", "preflight_handler"]
+__all__ = ["client_folder", "embed_handler", "file_handler", "middleware"]
 
 # The player fetches from its own origin, or from another riffstream server that it was pointed at; it runs no script
 # that is not its own. Audio worklets and workers may come from blobs, artwork from data.
@@ -29,7 +29,6 @@ _HEADERS = {
     "Referrer-Policy": "strict-origin-when-cross-origin",
     "Permissions-Policy": "autoplay=*, fullscreen=*, camera=(), microphone=(), geolocation=()",
 }
-_OPEN_PREFIXES = ("/api/", "/stream/", "/listen/", "/healthz", "/status-json.xsl", "/hls/")
 _TYPES = {
     ".css": "text/css",
     ".html": "text/html",
@@ -113,6 +112,8 @@ async def middleware(
 ) -> web.StreamResponse:
     """Errors as ``{code, message}``; nothing internal leaves the server."""
     request.app[DOORMAN].let_in(request)
+    if (answer := cors.preflight(request)) is not None:
+        return answer
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -145,29 +146,4 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
         response.headers["Content-Security-Policy"] = _POLICY.format(frames=frames)
         if frames != "*":
             response.headers["X-Frame-Options"] = "SAMEORIGIN"
-    is_file = not path.startswith(_OPEN_PREFIXES) and response.content_type != "text/html"
-    if request.method in ("GET", "HEAD") and (is_file or path.startswith(_OPEN_PREFIXES)):
-        # No credentials are involved: whoever can send the request may read the answer.
-        response.headers.setdefault("Access-Control-Allow-Origin", "*")
-        response.headers.setdefault("Access-Control-Expose-Headers", "Content-Disposition, icy-name, icy-metaint")
-        response.headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin")
-    elif path.startswith("/api/") and request.method in ("POST", "DELETE") and _is_invited(request):
-        response.headers["Access-Control-Allow-Origin"] = "*"
-
-
-def _is_invited(request: web.Request) -> bool:
-    """Whether a page of another site may read what its change came to: it brought a token, or is listed."""
-    origins = request.app[CONTEXT].access.origins
-    origin = request.headers.get("Origin", "").rstrip("/").lower()
-    return "Authorization" in request.headers or origin in origins or "*" in origins
-
-
-async def preflight_handler(request: web.Request) -> web.Response:
-    """What browsers ask before a page of another site sends a token or JSON. Who may do what is decided then."""
-    headers = {
-        "Access-Control-Allow-Origin": "*",
-        "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
-        "Access-Control-Allow-Headers": "Authorization, Content-Type",
-        "Access-Control-Max-Age": "7200",
-    }
-    return web.Response(status=204, headers=headers)
+    cors.allow(request, response)

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import time
+from functools import partial
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from riffstream import __version__, protocol
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.fanout import Fanout
-from riffstream.server.frames import http_chunk
-from riffstream.server.icy import METAINT, IcyInserter
+from riffstream.server.icy import IcyInserter
 from riffstream.server.listener import Listener
 from riffstream.server.ports import Station
+from riffstream.server.ranges import ByteRange, parse_range
 from riffstream.server.rooms import Member, Room
+from riffstream.server.stream_body import Body
 
 __all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "title_of"]
 
-# Safari asks for the first two bytes, and plays only where the answer names a total. A live stream has none, so it
-# gets the largest that every client can count to: three days of MP3 at 128 kbit/s.
-ENDLESS = 2**32 - 1
 CONTENT_TYPES = {"mp3": "audio/mpeg", "aac": "audio/aac", "ogg": "audio/ogg", "wav": "audio/wav"}
+PROBE_BYTES = 16 * 1024  # a range up to this is answered from what is kept, without a listener
+PROBE_S = 10.0
 
 
 def title_of(state: protocol.State) -> str:
@@ -42,119 +43,164 @@ def base_url(context: Context, request: web.Request) -> str:
 
 
 async def stream_handler(request: web.Request) -> web.StreamResponse:
-    """An endless response; burst first, then live."""
+    """An endless body: burst first, then live. A range with both ends gets exactly as many bytes."""
     context = request.app[CONTEXT]
     room, codec = context.room(request.match_info["station"]), request.match_info["codec"]
     if context.grant(request) is None:
         raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN, or Basic with it")
-    headers = {"Content-Type": CONTENT_TYPES[codec], "Cache-Control": "no-cache, no-store", "Accept-Ranges": "bytes"}
-    ranged = request.headers.get("Range")
-    asked = re.fullmatch(r"bytes=0-([0-9]{0,20})", ranged.strip()) if ranged is not None else None
-    if asked is not None and asked[1] and int(asked[1]) < 1024:
-        last = int(asked[1])
-        headers["Content-Range"] = f"bytes 0-{last}/{ENDLESS}"
-        body = await _first_bytes(room, codec, last + 1)
-        return web.Response(status=206, body=body, headers=headers)
-    if request.method == "HEAD":
-        return web.Response(headers=headers)
+    icy = IcyInserter() if request.headers.get("Icy-MetaData", "").strip() == "1" else None
+    headers = _headers(context, room.station, codec, icy)
+    if request.method == "HEAD":  # ranges are defined for GET alone
+        return _Bare(headers=headers)
+    asked = parse_range(request.headers.getall("Range", ()), conditional="If-Range" in request.headers)
+    if asked is not None:
+        headers["Content-Range"] = asked.content_range
     if room.full:
         context.counters["refused"] += 1
         raise refuse(web.HTTPServiceUnavailable, "busy", "this station is full", retry_after_s=5)
     address = context.admit(request)
     try:
         narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
-        station, icy = room.station, None
-        headers["X-Accel-Buffering"] = "no"
-        headers |= {"icy-name": station.title or station.name, "icy-pub": "0"}
-        if codec in ("mp3", "aac"):
-            headers["icy-br"] = str(getattr(context.config.encoders, f"{codec}_kbps"))
-            if request.headers.get("Icy-MetaData") == "1":
-                headers["icy-metaint"] = str(METAINT)
-                icy = IcyInserter()
+        streaming = _Streaming(context, room, codec, request, icy, asked)
+        if asked is not None and asked.length <= PROBE_BYTES:
+            return web.Response(status=206, body=await streaming.first_bytes(), headers=headers)
+        await room.feed(codec)
+        response = _Bare(status=200 if asked is None else 206, headers=headers)
         if asked is not None:
-            headers["Content-Range"] = f"bytes 0-{ENDLESS - 1}/{ENDLESS}"
-        response = web.StreamResponse(status=200 if asked is None else 206, headers=_latin(headers))
-        chunked = request.version >= HttpVersion11
-        if chunked:
-            response.enable_chunked_encoding()
-        feed = await room.feed(codec)
+            response.content_length = asked.length
         await response.prepare(request)
-        # The fan-out writes to the transport behind aiohttp's back, so the headers must be out first.
-        await response.write(feed.source.header)
-        wire = "chunked" if chunked and icy is None else "raw"
-        fanout = feed.fanout(wire, room.config.timeline.passive_frame_ms)
-        await _Streaming(context, room, fanout, request, icy, chunked).run()
+        await streaming.run()
         return response
     finally:
         context.connections.leave(address)
 
 
+class _Bare(web.StreamResponse):
+    """A body that ends with its connection, in no chunks: what Icecast sends, and every player understands.
+
+    Radios, microcontrollers and many small players read chunk sizes as sound. A browser takes a chunked body that broke
+    off for a damaged file and skips what it has played of it already, while the end of a bare one is just an end.
+    """
+
+    _length_check = False  # as of aiohttp's own WebSocketResponse: else it would choose chunks
+
+    def __init__(self, *, status: int = 200, headers: dict[str, str]) -> None:
+        super().__init__(status=status, headers=headers | {"Connection": "close"})
+        self.force_close()
+
+
 class _Streaming:
-    """One player."""
+    """One player.
+
+    Args:
+        icy: weaves titles into its bytes, None if it did not ask for them.
+        asked: the range that it is to get; None: all that comes.
+    """
 
     def __init__(
         self,
         context: Context,
         room: Room,
-        fanout: Fanout,
+        codec: str,
         request: web.Request,
         icy: IcyInserter | None,
-        chunked: bool,
+        asked: ByteRange | None,
     ) -> None:
         assert request.transport is not None
-        self.context, self.room, self.fanout, self.icy = context, room, fanout, icy
+        self.context, self.room, self.codec, self.asked = context, room, codec, asked
+        self.body = Body(codec, icy, asked)
+        self.send = request.transport.write
         self.listener = Listener(request.transport, policy=room.policy, on_closed=self._lost)
-        self.done = asyncio.Event()
-        if icy is not None:
-            write = request.transport.write
-            self.listener.write = lambda data: write(http_chunk(icy.push(data)) if chunked else icy.push(data))
+        if not self.body.is_plain:
+            self.listener.write = self._write
         self.member = Member(told=self._told)
+        self.done = asyncio.Event()
 
     async def run(self) -> None:
-        """Until the player leaves (the handler is cancelled), is too slow, or the server goes."""
-        self.room.members.add(self.member)
-        self.room.leavers.add(self.leave)
+        """Until the player leaves (the handler is cancelled), has its range, is too slow, or the server goes."""
+        room = self.room
+        # In one step from the feed to the listener: a feed without listeners may be stopped while something is awaited.
+        feed = await room.feed(self.codec)
+        fanout = feed.fanout("raw", room.config.timeline.passive_frame_ms)
+        leave = partial(self._leave, fanout)
+        room.members.add(self.member)
+        room.leavers.add(leave)
         try:
-            with self.room.listening(self.fanout, self.listener, "http"):
-                self._told(self.room.station.now())
-                self.fanout.attach(self.listener, burst_samples=self.room.burst_samples(steering=False))
+            with room.listening(fanout, self.listener, "http"):
+                self._told(room.station.now())
+                self.send(self.body.begin(feed.source.header))
+                fanout.attach(self.listener, burst_samples=room.burst_samples(steering=False))
                 await self.done.wait()
         finally:
-            self.room.leavers.discard(self.leave)
-            self.room.members.discard(self.member)
+            room.leavers.discard(leave)
+            room.members.discard(self.member)
 
-    async def leave(self, reason: str) -> None:
+    async def first_bytes(self) -> bytes:
+        """The whole answer to a short range: what a new listener would get. Raises 503 where no sound comes."""
+        self._told(self.room.station.now())
+        feed = await self.room.feed(self.codec)
+        fanout = feed.fanout("raw", self.room.config.timeline.passive_frame_ms)
+        found = self.body.begin(feed.source.header)
+        seq, burst = fanout.next_seq, self.room.burst_samples(steering=False)
+        while seq > fanout.first_seq and burst > 0:
+            seq -= 1
+            burst -= fanout.frame(seq).n_samples
+        deadline = time.monotonic() + PROBE_S
+        while not self.body.is_complete:
+            if seq < fanout.next_seq:
+                seq = max(seq, fanout.first_seq)
+                found += self.body.push(fanout.frame(seq).wire)
+                seq += 1
+            elif time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+            else:
+                raise refuse(web.HTTPServiceUnavailable, "busy", "there is no sound yet", retry_after_s=5)
+        return found
+
+    def _write(self, wire: bytes) -> None:
+        if data := self.body.push(wire):
+            self.send(data)
+        if self.body.is_complete:
+            self.done.set()
+
+    async def _leave(self, fanout: Fanout, reason: str) -> None:
         """End the body."""
-        self.fanout.detach(self.listener)
+        fanout.detach(self.listener)
         self.done.set()
 
     def _told(self, message: protocol.ServerMessage) -> None:
-        if self.icy is not None and isinstance(message, protocol.Now):
-            self.icy.set_title(title_of(message.state))
+        if isinstance(message, protocol.Now):
+            self.body.set_title(title_of(message.state))
 
     def _lost(self, reason: str) -> None:
         self.context.counters[f"closed_{reason.replace(' ', '_')}"] += 1
         self.done.set()
 
 
-async def _first_bytes(room: Room, codec: str, count: int) -> bytes:
-    """The first bytes that a new listener would get."""
-    feed = await room.feed(codec)
-    fanout = feed.fanout("raw", room.config.timeline.passive_frame_ms)
-    found = feed.source.header
-    for _ in range(50):
-        if len(found) >= count or fanout.next_seq > fanout.first_seq:
-            break
-        await asyncio.sleep(0.1)
-    if len(found) < count and fanout.next_seq > fanout.first_seq:
-        found += fanout.frame(fanout.first_seq).wire
-    return found[:count].ljust(count, b"\0")
+def _headers(context: Context, station: Station, codec: str, icy: IcyInserter | None) -> dict[str, str]:
+    """What comes before every stream, and answers HEAD."""
+    headers = {
+        "Content-Type": CONTENT_TYPES[codec],
+        "Cache-Control": "no-cache, no-store",
+        "X-Accel-Buffering": "no",
+        "icy-name": _printable(station.title or station.name),
+        "icy-pub": "0",
+        "icy-sr": str(protocol.SAMPLE_RATE),
+    }
+    if codec != "wav":
+        headers["icy-br"] = str(getattr(context.config.encoders, f"{codec}_kbps"))
+    if station.description:
+        headers["icy-description"] = _printable(station.description)
+    if context.config.server.public_url:
+        headers["icy-url"] = context.config.server.public_url
+    if icy is not None:
+        headers["icy-metaint"] = str(icy.metaint)
+    return headers
 
 
-def _latin(headers: dict[str, str]) -> dict[str, str]:
-    """HTTP headers hold Latin-1 without line ends; titles may hold anything."""
-    clean = {name: " ".join(value.split()).encode("latin-1", "replace") for name, value in headers.items()}
-    return {name: value.decode("latin-1") for name, value in clean.items()}
+def _printable(text: str) -> str:
+    """As a header may hold it: one line, without control characters. It goes out as UTF-8, as from Icecast."""
+    return "".join(c if c.isprintable() else " " for c in text.encode(errors="replace").decode()).strip()
 
 
 async def playlist_handler(request: web.Request) -> web.Response:

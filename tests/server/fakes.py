@@ -63,6 +63,7 @@ class FakeStation:
         self.pending: list[tuple[int, str, int, Reply]] = []
         self.sinks: list[Callable[[protocol.Now | protocol.Event], None]] = []
         self.outlets: dict[str, Outlet] = {}
+        self.balance = 1.0  # level of the right channel, against the left
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -85,7 +86,8 @@ class FakeStation:
         """What was, or will be, committed."""
         edges = [start, *(pos for pos, _ in self.revs if start < pos < stop), stop]
         parts = [tone(self.rev_at(a), a, b) for a, b in itertools.pairwise(edges)]
-        return np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
+        wave = np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
+        return wave * np.array([1, self.balance], np.float32)
 
     def recording(self, seconds: float) -> tuple[int, NDArray[np.float32]]:
         start = max(0, self.committed - round(seconds * 48_000))

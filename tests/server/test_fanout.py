@@ -16,7 +16,7 @@ from websockets.frames import Opcode
 from riffstream.protocol import Flags
 from riffstream.server import fanout
 from riffstream.server.fanout import Fanout
-from riffstream.server.frames import Frame, http_chunk, websocket_frame
+from riffstream.server.frames import Frame, websocket_frame
 from riffstream.server.listener import DropPolicy, Listener
 
 SKIP_BYTES = DropPolicy().skip_bytes
@@ -69,10 +69,6 @@ async def frames_of(reader: asyncio.StreamReader, count: int, size: int = 1000) 
 def test_websocket_frame_equals_the_reference(size: int, byte: bytes) -> None:
     payload = byte * size
     assert websocket_frame(2, payload) == ReferenceFrame(Opcode.BINARY, payload).serialize(mask=False)
-
-
-def test_http_chunk_has_length_and_end() -> None:
-    assert http_chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
 
 
 async def test_listeners_get_every_frame_in_order() -> None:

@@ -8,8 +8,10 @@ import io
 import av
 import numpy as np
 import pytest
-from aiohttp import ClientSession, HttpVersion10
+from aiohttp import ClientPayloadError, ClientSession, HttpVersion, HttpVersion10, HttpVersion11
 
+from riffstream.server import streams
+from riffstream.server.streams import CONTENT_TYPES
 from tests.server.conftest import Running, running
 from tests.server.fakes import pitch
 from tests.server.test_icy import strip
@@ -92,36 +94,141 @@ async def test_without_asking_there_is_no_metadata(live: Running) -> None:
     assert b"StreamTitle" not in data
 
 
-async def test_an_http_1_0_player_gets_a_bare_body(live: Running) -> None:
-    async with ClientSession(version=HttpVersion10) as session:
-        data, headers = await read(session, f"{live.url}/stream/main.mp3", 20_000)
+@pytest.mark.parametrize("version", [HttpVersion10, HttpVersion11])
+@pytest.mark.parametrize("asked", [{}, {"Icy-MetaData": "1"}, {"Connection": "close"}])
+async def test_every_player_gets_a_bare_body(live: Running, version: HttpVersion, asked: dict[str, str]) -> None:
+    async with ClientSession(version=version) as session:
+        data, headers = await read(session, f"{live.url}/stream/main.mp3", 20_000, **asked)
     assert "Transfer-Encoding" not in headers
+    assert "Content-Length" not in headers
+    assert headers["Connection"] == "close"
     assert data[0] == 0xFF
 
 
-async def test_safari_probes_two_bytes_then_reads_on(live: Running) -> None:
+async def raw(url: str, request: str, size: int = 2000) -> bytes:
+    """What a client gets that speaks through a bare socket: the answer's first bytes."""
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(request.replace("\n", "\r\n").encode())
+        async with asyncio.timeout(5):
+            return await reader.readexactly(size)
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_an_old_radio_needs_no_host_and_finds_sound_behind_the_headers(live: Running) -> None:
+    answer = await raw(live.url, "GET /stream/main.mp3 HTTP/1.0\nIcy-MetaData:1\n\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 ")
+    assert b"icy-metaint: 16000" in head
+    assert body[:1] == b"\xff"
+
+
+OPEN = [
+    "bytes=0-",
+    "bytes=1-",
+    "bytes=4294967167-",
+    f"bytes={2**32}-",
+    "bytes=-500",
+    "bytes=-0",
+    "bytes=0-" + "9" * 5000,
+]
+NONSENSE = ["bytes=0-1,4-5", "bytes=0-0,-1", "bytes=9-5", "bytes=", "bytes=-", "bytes=a-b", "items=0-5", "nonsense", ""]
+
+
+@pytest.mark.parametrize("codec", ["mp3", "aac", "ogg", "wav"])
+async def test_an_endless_stream_claims_no_ranges(live: Running, codec: str) -> None:
+    url = f"{live.url}/stream/main.{codec}"
+    async with ClientSession() as session, asyncio.timeout(20):
+        for asked in [None, *OPEN, *NONSENSE]:
+            headers = {} if asked is None else {"Range": asked}
+            async with session.get(url, headers=headers) as answer:
+                assert answer.status == 200, asked
+                assert not {"Accept-Ranges", "Content-Range", "Content-Length"} & set(answer.headers), asked
+                assert len(await answer.content.readexactly(1000)) == 1000
+            async with session.head(url, headers=headers) as answer:
+                assert answer.status == 200, asked
+                assert not {"Accept-Ranges", "Content-Range", "Content-Length"} & set(answer.headers), asked
+                assert answer.headers["Content-Type"] == CONTENT_TYPES[codec]
+                assert answer.headers["icy-name"] == "The Test Tone"
+
+
+@pytest.mark.parametrize("codec", ["mp3", "aac", "ogg", "wav"])
+@pytest.mark.parametrize(
+    ("first", "last"), [(0, 0), (0, 1), (5, 9), (0, 1023), (0, 2000), (700_000, 702_000), (0, 20_000), (3, 30_001)]
+)
+async def test_a_range_with_both_ends_gets_exactly_its_bytes(live: Running, codec: str, first: int, last: int) -> None:
+    url, length = f"{live.url}/stream/main.{codec}", last - first + 1
     async with ClientSession() as session, asyncio.timeout(10):
-        async with session.get(f"{live.url}/stream/main.mp3", headers={"Range": "bytes=0-1"}) as response:
-            assert response.status == 206
-            assert response.headers["Content-Range"] == "bytes 0-1/4294967295"
-            assert response.headers["Accept-Ranges"] == "bytes"
-            probe = await response.read()
-            assert len(probe) == 2
-            assert probe[0] == 0xFF
-        async with session.get(f"{live.url}/stream/main.mp3", headers={"Range": "bytes=0-"}) as response:
-            assert response.status == 206
-            assert len(await response.content.readexactly(10_000)) == 10_000
-        async with session.head(f"{live.url}/stream/main.mp3") as response:
-            assert response.status == 200
-            assert response.headers["Content-Type"] == "audio/mpeg"
+        async with session.get(url, headers={"Range": f"bytes={first}-{last}"}) as answer:
+            assert answer.status == 206
+            assert answer.headers["Content-Range"] == f"bytes {first}-{last}/4294967295"
+            assert answer.headers["Content-Length"] == str(length)
+            assert "Accept-Ranges" not in answer.headers
+            body = await answer.read()
+        assert len(body) == length
+        assert body.count(b"\0") < length / 2 + 2  # sound, not padding
+        async with session.get(url) as answer:
+            start = await answer.content.readexactly(20)
+    if codec in ("ogg", "wav") and first < 20:
+        assert body.startswith(start[first : last + 1])
 
 
-@pytest.mark.parametrize("asked", ["bytes=0-" + "9" * 5000, "bytes=-1", "bytes=5-9", "nonsense"])
-async def test_a_range_that_makes_no_sense_gets_the_stream(live: Running, asked: str) -> None:
+async def test_safari_plays_on_behind_its_probe(live: Running) -> None:
+    """Its two requests, with the total that the first answer named."""
     url = f"{live.url}/stream/main.mp3"
-    async with ClientSession() as session, session.get(url, headers={"Range": asked}) as answer:
-        assert answer.status == 200
-        assert await answer.content.readexactly(1000)
+    async with ClientSession() as session, asyncio.timeout(10):
+        async with session.get(url, headers={"Range": "bytes=0-1"}) as answer:
+            assert (answer.status, len(await answer.read())) == (206, 2)
+            assert answer.headers["icy-name"] == "The Test Tone"
+            assert answer.headers["icy-br"] == "128"
+            total = int(answer.headers["Content-Range"].rpartition("/")[2])
+        assert live.station.attached == 0
+        assert live.server.context.rooms["main"].joined_total == 0
+        for last in (total - 1, 1_073_741_822, 2**40):
+            async with session.get(url, headers={"Range": f"bytes=0-{last}"}) as answer:
+                assert answer.status == 206
+                assert answer.headers["Content-Range"].startswith(f"bytes 0-{last}/")
+                assert answer.headers["Content-Length"] == str(last + 1)
+                assert len(decoded(await answer.content.readexactly(40_000), "mp3")) > 100_000
+                assert live.station.attached == 1
+        async with session.get(url, headers={"Range": "bytes=0-1", "If-Range": '"x"'}) as answer:
+            assert answer.status == 200
+
+
+async def test_a_wav_range_behind_the_header_keeps_left_and_right_apart(live: Running) -> None:
+    """Safari goes on at the byte where its connection broke, which may be in the middle of a sample."""
+    live.station.balance = 0.25
+    for first in (1_000_044, 1_000_045, 1_000_046, 1_000_047):
+        async with (
+            ClientSession() as session,
+            session.get(f"{live.url}/stream/main.wav", headers={"Range": f"bytes={first}-{first + 99_999}"}) as answer,
+        ):
+            body = await answer.read()
+        body = body[-(first - 44) % 4 :]
+        left, right = np.frombuffer(body[: len(body) // 4 * 4], "<i2").reshape(-1, 2).astype(float).T
+        assert np.abs(right).max() == pytest.approx(np.abs(left).max() / 4, rel=0.01), first
+
+
+async def test_a_short_range_of_a_silent_station_is_an_error_and_no_padding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PROBE_S", 0.2)
+    async with running(preroll=0) as served, ClientSession() as session:
+        url = f"{served.url}/stream/main.mp3"
+        async with session.get(url, headers={"Range": "bytes=0-1"}) as answer:
+            assert answer.status == 503
+            assert (await answer.json())["code"] == "busy"
+            assert answer.headers["Retry-After"]
+    assert served.server.context.connections.open == 0
+
+
+async def test_the_name_goes_out_as_utf_8_on_one_line(live: Running) -> None:
+    live.station.title, live.station.description = "Café ♫\nX-Bad: 1\0", "ночь\r\n"
+    answer = await raw(live.url, "GET /stream/main.mp3 HTTP/1.1\nHost: x\n\n")
+    lines = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    assert "icy-name: Café ♫ X-Bad: 1" in lines
+    assert "icy-description: ночь" in lines
 
 
 async def test_listeners_are_counted_out_when_they_hang_up(live: Running) -> None:
@@ -131,6 +238,20 @@ async def test_listeners_are_counted_out_when_they_hang_up(live: Running) -> Non
             while live.station.attached:
                 await asyncio.sleep(0.02)
     assert live.server.context.connections.open == 0
+
+
+async def test_a_server_that_goes_closes_a_range_that_it_cannot_finish(live: Running) -> None:
+    headers = {"Range": "bytes=0-1073741822"}
+    async with (
+        ClientSession() as session,
+        asyncio.timeout(10),
+        session.get(f"{live.url}/stream/main.mp3", headers=headers) as response,
+    ):
+        await response.content.readexactly(1000)
+        stopping = asyncio.create_task(live.server.stop())
+        with pytest.raises(ClientPayloadError):  # the browser must not take it for the whole
+            await response.content.read()
+        await stopping
 
 
 async def test_a_full_station_answers_503_with_retry_after() -> None:

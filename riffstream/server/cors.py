@@ -1,0 +1,71 @@
+"""Which answers pages of other sites may read (CORS), and the preflights in which their browsers ask beforehand.
+
+Nothing here decides who may do what: a preflight opens no request that a program could not send, and
+:mod:`riffstream.server.access` judges each one by its token and its ``Origin``.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from riffstream.server.context import CONTEXT
+
+__all__ = ["allow", "preflight"]
+
+_OPEN_PREFIXES = ("/api/", "/stream/", "/listen/", "/healthz", "/status-json.xsl")
+_REQUEST_HEADERS = "Authorization, Cache-Control, Content-Type, Icy-MetaData, If-Range, Last-Event-ID, Range"
+_ANSWER_HEADERS = (
+    "Content-Disposition, Content-Length, Content-Range, Retry-After, "
+    "icy-br, icy-description, icy-metaint, icy-name, icy-pub, icy-sr, icy-url"
+)
+
+
+def preflight(request: web.Request) -> web.Response | None:
+    """The answer to OPTIONS, on every path that has another method; None for all other requests."""
+    error = request.match_info.http_exception
+    if request.method != "OPTIONS" or not isinstance(error, web.HTTPMethodNotAllowed):
+        return None
+    methods = ", ".join(sorted(error.allowed_methods))
+    headers = {"Allow": f"{methods}, OPTIONS"}
+    if "Access-Control-Request-Method" in request.headers:
+        headers |= {
+            "Access-Control-Allow-Origin": "*",
+            "Access-Control-Allow-Methods": methods,
+            "Access-Control-Allow-Headers": _REQUEST_HEADERS,
+            "Access-Control-Max-Age": "7200",
+        }
+        if request.headers.get("Access-Control-Request-Private-Network") == "true" and _may_come_from_outside(request):
+            headers["Access-Control-Allow-Private-Network"] = "true"
+    return web.Response(status=204, headers=headers)
+
+
+def allow(request: web.Request, response: web.StreamResponse) -> None:
+    """Let pages of other sites read the answer to a read, and the answer to a change that was theirs to make."""
+    path = request.path
+    is_open = path.startswith(_OPEN_PREFIXES)
+    if request.method in ("GET", "HEAD") and (is_open or response.content_type != "text/html"):
+        # No credentials are involved: every program that can send the request may read the answer.
+        response.headers.setdefault("Access-Control-Allow-Origin", "*")
+        response.headers.setdefault("Access-Control-Expose-Headers", _ANSWER_HEADERS)
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin")
+    elif (
+        path.startswith("/api/")
+        and request.method in ("POST", "DELETE")
+        and _is_invited(request, brings_token="Authorization" in request.headers)
+    ):
+        response.headers["Access-Control-Allow-Origin"] = "*"
+
+
+def _is_invited(request: web.Request, *, brings_token: bool) -> bool:
+    """Whether a page of another site may change things here: it brings a token, or its origin is listed."""
+    origins = request.app[CONTEXT].access.origins
+    origin = request.headers.get("Origin", "").rstrip("/").lower()
+    return brings_token or origin in origins or "*" in origins
+
+
+def _may_come_from_outside(request: web.Request) -> bool:
+    """Whether a page of the public internet may send this to a server in a private network: it reads, or is invited."""
+    if request.headers["Access-Control-Request-Method"].upper() in ("GET", "HEAD"):
+        return True
+    announced = request.headers.get("Access-Control-Request-Headers", "").lower().replace(" ", "").split(",")
+    return _is_invited(request, brings_token="authorization" in announced)
