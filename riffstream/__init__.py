@@ -1,7 +1,8 @@
 """riffstream: an endless, steerable music stream made by spectrogram diffusion.
 
 The names below are the public API. They load on first use, so that ``import riffstream`` is instant
-and a process that never generates (the server, a client) never loads torch.
+and a process that never generates (the server, a client) never loads torch. The import sets one environment variable
+(``OMP_WAIT_POLICY``, see :mod:`riffstream.threads`), because torch reads it when it is loaded.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from riffstream.threads import wait_passively
+
 __version__ = "0.1.0"
+
+wait_passively()
 
 if TYPE_CHECKING:
     from riffstream.client import connect

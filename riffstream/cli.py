@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from riffstream import __version__
 from riffstream.errors import RiffstreamError
+from riffstream.threads import limit_threads
 
 __all__ = ["main"]
 
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted.
     """
     chosen = _overview().parse_args(argv)
+    limit_threads()  # before anything loads torch
     module = importlib.import_module(COMMANDS[chosen.command][0])
     parser = _Parser(
         prog=f"riffstream {chosen.command}",

@@ -53,9 +53,6 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError("--clips", args.clips, "24 to 10000")
     if args.corpus is not None:
         return _songs(args)
-    from riffstream.station.rendering import limit_threads
-
-    limit_threads()
     from riffstream.station.renderer import make_renderer
 
     renderer = make_renderer({"model": args.model}, lambda what: None)

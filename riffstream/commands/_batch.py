@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from riffstream.commands._reports import report
 from riffstream.errors import MediaError, ParameterError, RiffstreamError
+from riffstream.threads import usable_cores
 
 __all__ = ["add_batch_options", "find_audio", "output_stems", "run_batch"]
 
@@ -104,7 +105,7 @@ def run_batch(args: argparse.Namespace, job: Job, files: Sequence[Path]) -> int:
     Returns:
         exit code: 0 when every file was done, 1 when some failed.
     """
-    processes = min(args.processes or os.cpu_count() or 1, len(files))
+    processes = min(args.processes or usable_cores(), len(files))
     if args.processes is not None and args.processes < 1:
         raise ParameterError("--num-threads", args.processes, "1 or more")
     written: list[Path] = []

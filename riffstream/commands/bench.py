@@ -15,6 +15,7 @@ BENCHMARKS = {
     "model": "seconds a clip, clips a second against the number of stations",
     "seams": "joins between clips, and drift over many of them",
     "stream": "cost of a listener, delays, underruns",
+    "threads": "times beside other busy processes, by threads",
 }
 EXAMPLES = """benchmarks:
 {}
@@ -25,6 +26,7 @@ examples:
   riffstream bench model --model mini
   riffstream bench seams --clips 64
   riffstream bench stream
+  riffstream bench threads
 
 'riffstream bench NAME --help' shows a benchmark's own options.""".format(
     "\n".join(f"  {name:<8} {text}" for name, text in BENCHMARKS.items())

@@ -19,7 +19,7 @@ from riffstream.diffusion.ranges import check
 from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.messages import Info, Pcm
-from riffstream.station.rendering import Renderer, ToneRenderer, limit_threads
+from riffstream.station.rendering import Renderer, ToneRenderer
 
 EXAMPLES = """examples:
   riffstream render --prompt "lo-fi hip hop beat" --seconds 30 -o beat.flac
@@ -150,7 +150,6 @@ def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
 def _renderer(args: argparse.Namespace) -> Renderer:
     if args.model == "tone":
         return ToneRenderer()
-    limit_threads()
     from riffstream.station.renderer import make_renderer
 
     settings = Generator(

@@ -38,7 +38,8 @@ from riffstream.station.messages import (
     pack,
     unpack_command,
 )
-from riffstream.station.rendering import Renderer, Report, limit_threads
+from riffstream.station.rendering import Renderer, Report
+from riffstream.threads import limit_threads
 
 __all__ = ["main", "serve"]
 

@@ -8,7 +8,6 @@ Threading model
 
 from __future__ import annotations
 
-import os
 import time
 import zlib
 from collections import deque
@@ -20,25 +19,9 @@ import numpy as np
 
 from riffstream.station.messages import Cancelled, Done, FromGenerator, Info, Job, Pcm, Piece
 
-__all__ = ["Renderer", "Report", "ToneRenderer", "limit_threads", "make_tone"]
+__all__ = ["Renderer", "Report", "ToneRenderer", "make_tone"]
 
 Report = tuple[FromGenerator, Pcm | None]
-
-
-def limit_threads(threads: int = 0) -> None:
-    """Set how many CPU threads torch will use; call it before torch is imported.
-
-    By default all cores but one, unless ``OMP_NUM_THREADS`` is set: the threads of one product wait for each other, so
-    a server, an encoder or a browser on the last core stalls them all (on two cores a steer is then heard after 4.3 s
-    in place of 1.2 s), while a second thread saves nothing on a network as small as the embedded one.
-
-    Args:
-        threads: 1 or more; 0: the default.
-    """
-    if threads == 0 and "OMP_NUM_THREADS" in os.environ:
-        return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ["OMP_NUM_THREADS"] = str(threads or max(1, cores - 1))
 
 
 class Renderer(Protocol):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import platform
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.threads import usable_cores
 from riffstream.training.captions import ClipFacts, captions
 from riffstream.training.mels import CODE_FLOOR_DB, CODE_STEP_DB, encode_song
 from riffstream.training.mixing import LOOKS
@@ -215,7 +215,7 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
     sources = all_sources(bool(options.soundfonts), options.styles)
     options.out.mkdir(parents=True, exist_ok=True)
     _claim(options)
-    workers = options.workers or len(os.sched_getaffinity(0))
+    workers = options.workers or usable_cores()
     seconds, songs, clips, used = 0.0, 0, 0, set()
     tasks = ((source.name, index) for source, index in plan(sources))
     clips_path = options.out / "clips.jsonl"
