@@ -17,6 +17,7 @@ from torch import Tensor
 from riffstream.diffusion.mini_codec import Codec, CodecConfig
 from riffstream.errors import CheckpointError
 from riffstream.training.codec_losses import PATCH, POOL, codec_loss, detail_loss, fold, local_rms, wavelet
+from riffstream.training.guard import StepGuard
 from riffstream.training.latents import SongFile, find_songs, song_features
 from riffstream.training.loop import (
     Ema,
@@ -175,6 +176,7 @@ def train_codec(
             optimiser.load_state_dict(state["optimiser"])
     started = saved = time.monotonic()
     running, begun = 0.0, step
+    guard = StepGuard()
 
     def keep() -> None:
         weights = {"codec": codec.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state(), "step": step}
@@ -200,11 +202,12 @@ def train_codec(
             loss = codec_loss(made.float(), wanted) + preset.detail * detail_loss(made.float(), wanted)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+            step += 1
+            if not guard.passes(loss, torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)):
+                continue
             optimiser.step()
             ema.update(codec)
-            step += 1
-            running = loss.item() if step == begun + 1 else 0.98 * running + 0.02 * loss.item()
+            running = loss.item() if running == 0 else 0.98 * running + 0.02 * loss.item()
             if step % 100 == 0:
                 log(step=step, loss=running, rate=(step - begun) * preset.batch / (time.monotonic() - started))
             if (time.monotonic() - saved) / 60 > preset.save_minutes:

@@ -19,6 +19,7 @@ from riffstream.diffusion.mini_text import MiniTextEncoder
 from riffstream.errors import CheckpointError
 from riffstream.training.codec import load_codec
 from riffstream.training.denoiser_batches import draw, flow_loss
+from riffstream.training.guard import StepGuard
 from riffstream.training.helpers import GradientHelper, Job
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import (
@@ -150,6 +151,9 @@ def train_denoiser(
 
     Returns:
         Steps, examples and the held-out loss of the averaged weights.
+
+    Raises:
+        TrainingError: the loss stays infinite or undefined; the last saved state is good.
     """
     log = log or Log(out, "denoiser", quiet=True)
     torch.manual_seed(seed)
@@ -184,6 +188,7 @@ def train_denoiser(
         compile_blocks(model)
     started = reported = time.monotonic()
     fresh, running, final = 0, 0.0, False
+    guard = StepGuard()
 
     def keep(path: Path) -> None:
         weights = {"model": model.state_dict(), "ema": ema.state(), "config": asdict(config)}
@@ -198,7 +203,7 @@ def train_denoiser(
                 write_samples(model, data, out / "samples" / f"{step:06d}.webp", pictures, guidance=GUIDANCE)
         log(
             step=step, examples=examples, loss=running, held_out=loss,
-            rate=fresh / (time.monotonic() - started), minutes=(time.monotonic() - started) / 60,
+            rate=fresh / (time.monotonic() - started), minutes=(time.monotonic() - started) / 60, skipped=guard.skipped,
         )  # fmt: skip
         return loss
 
@@ -220,11 +225,13 @@ def train_denoiser(
                     stage.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 seen = preset.batch + (helper.add_to(preset.batch) if helper else 0)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                step += 1
+                if not guard.passes(loss, torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)):
+                    continue
                 for stage in stages:
                     stage.step()
                 ema.update(model)
-                step, examples, fresh = step + 1, examples + seen, fresh + seen
+                examples, fresh = examples + seen, fresh + seen
                 running = float(loss.detach()) if running == 0 else 0.98 * running + 0.02 * float(loss.detach())
                 if (time.monotonic() - reported) / 60 > preset.report_minutes:
                     keep(out / ("denoiser_final.pt" if final else "denoiser.pt"))

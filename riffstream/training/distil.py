@@ -31,6 +31,7 @@ from riffstream.training.denoiser import (
     prepare_data,
 )
 from riffstream.training.denoiser_batches import Batch, draw
+from riffstream.training.guard import StepGuard
 from riffstream.training.helpers import GradientHelper, Job
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import (
@@ -199,6 +200,9 @@ def distil(
     Returns:
         Steps and examples in all, and the student's mean squared distance to the teacher's target on held-out clips,
         before and after.
+
+    Raises:
+        TrainingError: the loss stays infinite or undefined; the last saved state is good.
     """
     log = log or Log(out, "distil", quiet=True)
     source = out / "denoiser_final.pt"
@@ -241,6 +245,7 @@ def distil(
     before = check()
     started = reported = time.monotonic()
     first = step
+    guard = StepGuard()
     try:
         with until_terminated() as ended:
             while (spent := (time.monotonic() - started) / 60) < minutes and not ended():
@@ -252,12 +257,14 @@ def distil(
                 for stage in stages:
                     stage.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                examples += preset.batch + (helper.add_to(preset.batch) if helper else 0)
-                torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+                seen = preset.batch + (helper.add_to(preset.batch) if helper else 0)
+                step += 1
+                if not guard.passes(loss, torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)):
+                    continue
                 for stage in stages:
                     stage.step()
                 ema.update(student)
-                step += 1
+                examples += seen
                 if step % 25 == 0:
                     log(step=step, examples=examples, loss=float(loss.detach()), minutes=spent)
                 if (time.monotonic() - reported) / 60 > preset.report_minutes:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from riffstream.diffusion.mini import preferred_dtype
 from riffstream.errors import ParameterError
+from riffstream.training.guard import TrainingError, all_finite
 
 __all__ = [
     "Ema",
@@ -181,7 +182,13 @@ def step_size(step: int, warm_up: int, remaining: float = 1.0, decay_from: float
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write whole or not at all."""
+    """Write whole or not at all.
+
+    Raises:
+        TrainingError: a number of it is not finite; the file keeps the state before.
+    """
+    if not all_finite(state):
+        raise TrainingError(f"the weights are no longer finite; {path} keeps the last good state")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     torch.save(state, part)
@@ -213,7 +220,7 @@ class Log:
         self._quiet = quiet
 
     def __call__(self, **values: float | int | str) -> None:
-        tidy = {k: float(f"{v:.5g}") if isinstance(v, float) and math.isfinite(v) else v for k, v in values.items()}
+        tidy = {name: _tidy(value) for name, value in values.items()}
         line = {"stage": self._stage, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **tidy}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -221,6 +228,13 @@ class Log:
             from tqdm import tqdm
 
             tqdm.write("  ".join(f"{key} {value}" for key, value in tidy.items()))
+
+
+def _tidy(value: float | int | str) -> float | int | str | None:
+    """Five digits; None for what JSON cannot hold."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def log_table(folder: Path) -> str:
