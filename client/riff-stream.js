@@ -6,7 +6,7 @@
  *   <riff-stream station="main" controls visual></riff-stream>
  *
  * Attributes
- *   src       origin of the server; by default the one that this script came from
+ *   src       address of the server, with a path prefix if it has one; by default where this script came from
  *   station   which station; "main" by default
  *   controls  show the play button and what is playing
  *   visual    show the moving spectrogram
@@ -74,7 +74,7 @@ class RiffStream extends HTMLElement {
 
   connectedCallback() {
     const player = new Player({
-      server: this.getAttribute("src") || new URL(import.meta.url).origin,
+      server: this.getAttribute("src") || new URL("./", import.meta.url).href,
       station: this.getAttribute("station") ?? "main",
       transport: /** @type {any} */ (this.getAttribute("transport") ?? "auto"),
       steer: this.hasAttribute("steer"),

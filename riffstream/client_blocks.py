@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable
@@ -56,7 +57,7 @@ class Block:
 
 def socket_url(url: str, station: str = "main") -> str:
     """The socket's address from any address of a server: ``host:8080``, ``http://host/``, ``https://host/embed/main``,
-    ``ws://host/ws/main``.
+    ``ws://host/ws/main``, each with a path prefix if the server has one.
 
     Raises:
         ParameterError: not an http, https, ws or wss address.
@@ -71,8 +72,8 @@ def socket_url(url: str, station: str = "main") -> str:
         raise ParameterError("url", url, "an address like http://localhost:8080 or ws://localhost:8080/ws/main")
     assert scheme is not None
     path = parts.path.rstrip("/")
-    if path.startswith("/embed/"):
-        path = "/ws/" + path.removeprefix("/embed/")
+    if embedded := re.fullmatch(r"(.*)/embed/([^/]+)", path):
+        path = f"{embedded[1]}/ws/{embedded[2]}"
     elif "/ws/" not in path:
         path = f"{path}/ws/{station}"
     return urlunsplit((scheme, parts.netloc, path, "", ""))

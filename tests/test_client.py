@@ -33,6 +33,7 @@ async def radio() -> AsyncIterator[Running]:
         ("http://localhost:8080", "ws://localhost:8080/ws/main"),
         ("https://radio.example/", "wss://radio.example/ws/main"),
         ("https://radio.example/embed/jazz", "wss://radio.example/ws/jazz"),
+        ("https://h/radio/embed/jazz", "wss://h/radio/ws/jazz"),
         ("ws://h/ws/jazz", "ws://h/ws/jazz"),
         ("https://h/behind/proxy", "wss://h/behind/proxy/ws/main"),
         ("http://[::1]:80/?token=x#y", "ws://[::1]:80/ws/main"),

@@ -6,6 +6,7 @@
  * Events (CustomEvent, data in `detail`): state, transport, welcome, now, scheduled, applied, superseded, rejected, event, report,
  * columns ({first, levels}: the spectrogram of what is about to be heard).
  */
+import { below, serverRoot } from "./address.js";
 import { Link } from "./link.js";
 import { Output } from "./output.js";
 import { SAMPLE_RATE } from "./protocol.js";
@@ -16,7 +17,7 @@ import { SAMPLE_RATE } from "./protocol.js";
  * @typedef {"opus"|"pcm"|"buffers"|"mp3"} TransportName
  *
  * @typedef {object} PlayerOptions
- * @property {string} [server]       origin of the server, "https://example.org" (default: the page's own)
+ * @property {string} [server]       address of the server, "https://example.org/radio" (default: where this module came from)
  * @property {string} [station]
  * @property {string|null} [token]
  * @property {TransportName|"auto"} [transport]
@@ -39,8 +40,7 @@ export class Player extends EventTarget {
   /** @param {PlayerOptions} [options] */
   constructor(options = {}) {
     super();
-    const server = options.server || location.origin;
-    this.server = new URL(server, location.href);
+    this.server = serverRoot(options.server, location.href);
     this.station = options.station ?? "main";
     this.token = options.token ?? null;
     this.steering = options.steer ?? true;
@@ -66,9 +66,9 @@ export class Player extends EventTarget {
     this.output = new Output((report) => this.onReport(report), () => this.settle());
   }
 
-  /** @param {string} path */
+  /** @param {string} path below the server's address */
   url(path) {
-    return new URL(path, this.server).href;
+    return below(this.server, path).href;
   }
 
   /** What a request to the API carries besides. */
@@ -195,7 +195,7 @@ export class Player extends EventTarget {
 
   /** @param {MessagePort|null} port where decoded sound goes; null for control messages only */
   openLink(port) {
-    const url = new URL(`/ws/${encodeURIComponent(this.station)}`, this.server);
+    const url = below(this.server, `/ws/${encodeURIComponent(this.station)}`);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const codecs = port ? (this.transport === "opus" ? ["opus", "pcm_s16"] : ["pcm_s16"]) : [];
     this.link.open({ url: url.href, codecs, token: this.token, steer: this.steering }, port);

@@ -37,8 +37,13 @@ RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/og
 RECORDINGS_WAITING = 4
 
 
-def summary(room: Room) -> dict[str, Any]:
-    """A station as the API shows it."""
+def summary(room: Room, root: str = "../") -> dict[str, Any]:
+    """A station as the API shows it.
+
+    Args:
+        room: the station's.
+        root: from the answer's address to the server's; links are relative, so that they hold behind a path prefix.
+    """
     station = room.station
     return {
         "id": station.name,
@@ -50,10 +55,10 @@ def summary(room: Room) -> dict[str, Any]:
         "playing": title_of(station.state),
         "state": msgspec.to_builtins(station.state),
         "links": {
-            "socket": f"/ws/{station.name}",
-            "mp3": f"/stream/{station.name}.mp3",
-            "events": f"/api/stations/{station.name}/events",
-            "embed": f"/embed/{station.name}",
+            "socket": f"{root}ws/{station.name}",
+            "mp3": f"{root}stream/{station.name}.mp3",
+            "events": f"{root}api/stations/{station.name}/events",
+            "embed": f"{root}embed/{station.name}",
         },
     }
 
@@ -83,7 +88,7 @@ async def list_stations(request: web.Request) -> web.Response:
 async def show_station(request: web.Request) -> web.Response:
     """One station and what plays on it now."""
     room = _listener(request).room(request.match_info["station"])
-    shown = summary(room)
+    shown = summary(room, "../../")
     shown["now"] = msgspec.to_builtins(room.station.now())
     shown["caps"] = msgspec.to_builtins(room.station.caps())
     return web.json_response(shown)
@@ -119,7 +124,7 @@ async def create_station(request: web.Request) -> web.Response:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
     except (ParameterError, Unplayable) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
-    return web.json_response(summary(context.room(name)), status=201, headers={"Location": f"/api/stations/{name}"})
+    return web.json_response(summary(context.room(name)), status=201, headers={"Location": f"stations/{name}"})
 
 
 @routes.delete("/api/stations/{station}")

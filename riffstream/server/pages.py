@@ -72,6 +72,8 @@ async def embed_handler(request: web.Request) -> web.StreamResponse:
 async def _page(request: web.Request, station: str | None) -> web.StreamResponse:
     """The player's page, which tells whoever shows a link to it what is heard there."""
     text = await asyncio.to_thread(_find("index.html").read_text, encoding="utf-8")
+    if request.path.startswith("/embed/"):  # one folder below the files that the page names
+        text = text.replace('="./', '="../')
     headers = {"Cache-Control": "no-cache"}
     return web.Response(text=with_link_tags(text, request, station), content_type="text/html", headers=headers)
 

@@ -45,9 +45,11 @@ def library() -> SeedLibrary | None:
 
 @routes.get("/api/seeds")
 async def list_seeds(request: web.Request) -> web.Response:
-    """Every seed: name, title, style, tags, caption, tempo, key, where its picture is. ``?tag=`` keeps those that have
-    it. ``default``: what music starts from where none is named (``auto``: the nearest one; null: noise alone, or not
-    known yet). ``uploads`` tells whether one's own are taken, ``limits`` how large they may be."""
+    """Every seed: name, title, style, tags, caption, tempo, key, and where its picture is (relative to this address).
+
+    ``?tag=`` keeps those that have it. ``default``: what music starts from where none is named (``auto``: the nearest
+    one; null: noise alone, or not known yet). ``uploads``: whether files are accepted. ``limits``: how large.
+    """
     found, uploads = library(), request.app[UPLOADS]
     tag = request.query.get("tag", "").lower()
     seeds = [
@@ -56,7 +58,7 @@ async def list_seeds(request: web.Request) -> web.Response:
             "title": entry.caption,
             "key": 0.0,  # all of them are in C major or A minor
             "seconds": round(entry.beats * 60 / entry.bpm, 3),
-            "preview": f"/api/seeds/{entry.name}.png",
+            "preview": f"seeds/{entry.name}.png",
         }
         for entry in ([] if found is None else found.entries)
         if not tag or tag in entry.tags or tag == entry.style
@@ -80,7 +82,7 @@ def shown(entry: Upload) -> dict[str, Any]:
         "key": entry.key,
         "beats": BEATS,
         "seconds": entry.seconds,
-        "preview": f"/api/seeds/{entry.name}/preview.png",
+        "preview": f"seeds/{entry.name}/preview.png",
     }
 
 
@@ -129,7 +131,7 @@ async def upload(request: web.Request) -> web.Response:
         context.connections.leave(address)
     context.counters["uploads"] += 1
     logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm, key=entry.key)
-    where = f"/api/seeds/{entry.name}/preview.png"
+    where = f"seeds/{entry.name}/preview.png"
     return web.json_response(shown(uploads.entries.get(entry.name, entry)), status=201, headers={"Location": where})
 
 

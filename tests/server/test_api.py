@@ -41,7 +41,7 @@ async def test_stations_are_created_played_and_deleted(live: Running) -> None:
         body = {"id": "jazz", "title": "Jazz", "prompts": ["bebop"], "seed": 7}
         async with session.post(f"{live.url}/api/stations", json=body) as response:
             assert response.status == 201
-            assert response.headers["Location"] == "/api/stations/jazz"
+            assert response.headers["Location"] == "stations/jazz"
             assert (await response.json())["id"] == "jazz"
         async with session.post(f"{live.url}/api/stations", json=body) as response:
             assert response.status == 409
@@ -359,7 +359,7 @@ async def test_seeds_are_listed_with_their_pictures(live: Running) -> None:
     tagged = (await get(f"{live.url}/api/seeds?tag={seeds[0]['style']}"))["seeds"]
     assert seeds[0] in tagged
     assert len(tagged) < len(seeds)
-    async with ClientSession() as session, session.get(f"{live.url}{seeds[0]['preview']}") as response:
+    async with ClientSession() as session, session.get(f"{live.url}/api/{seeds[0]['preview']}") as response:
         assert response.content_type == "image/png"
         assert (await response.read()).startswith(b"\x89PNG")
     for name in ("nothing", "..%2f..%2fseeds"):

@@ -113,7 +113,7 @@ async def test_a_loop_becomes_a_seed_with_its_tempo_title_and_picture(live: Runn
     assert answer["limits"] == {"bytes": 20_000_000, "seconds": 900.0, "pixels": 16_000_000}
     assert answer["seeds"][0] == made
     assert set(made) == set(answer["seeds"][1])  # the same keys as the library's
-    async with ClientSession() as session, session.get(f"{live.url}{made['preview']}") as response:
+    async with ClientSession() as session, session.get(f"{live.url}/api/{made['preview']}") as response:
         assert response.content_type == "image/png"
         with Image.open(io.BytesIO(await response.read())) as shown:
             assert shown.size == (512, 256)
@@ -148,7 +148,7 @@ async def test_spectrograms_are_read(live: Running, tmp_path: Path, name: str, m
 
 async def test_the_librarys_own_pictures_can_come_back(live: Running) -> None:
     answer = await listed(live)
-    async with ClientSession() as session, session.get(f"{live.url}{answer['seeds'][0]['preview']}") as response:
+    async with ClientSession() as session, session.get(f"{live.url}/api/{answer['seeds'][0]['preview']}") as response:
         data = await response.read()
     assert (await post(live, data))["bpm"] == 120.0
 

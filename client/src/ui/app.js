@@ -1,5 +1,6 @@
 // @ts-check
 /** The page: wires the player to its elements. Each panel lives in a module of its own, most of them fetched when opened. */
+import { embeddedStation, serverRoot } from "../address.js";
 import { Player } from "../player.js";
 import { promptLine } from "../protocol.js";
 import { byId, make, slide, toast } from "./dom.js";
@@ -47,10 +48,10 @@ const IDEAS = 8;
  */
 
 const query = new URLSearchParams(location.search);
-const embedded = /^\/embed\/([^/]+)/.exec(location.pathname);
+const embedded = embeddedStation(serverRoot(null, location.href), location.pathname);
 const link = readLink(location);
 const player = new Player({
-  station: embedded ? decodeURIComponent(embedded[1]) : (link.station ?? "main"),
+  station: embedded ?? link.station ?? "main",
   token: readToken(),
   transport: /** @type {any} */ (query.get("transport") ?? "auto"),
 });
@@ -163,7 +164,7 @@ function showNow() {
       title: line,
       artist: "riffstream",
       album: player.station,
-      artwork: src ? [{ src, type: "image/jpeg", sizes: "256x256" }] : [{ src: new URL("/icon.svg", location.href).href, type: "image/svg+xml", sizes: "any" }],
+      artwork: src ? [{ src, type: "image/jpeg", sizes: "256x256" }] : [{ src: player.url("/icon.svg"), type: "image/svg+xml", sizes: "any" }],
     });
   }
 }

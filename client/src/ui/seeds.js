@@ -71,7 +71,7 @@ export function mountSeeds(app, panel, open) {
       type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(chosen), title: seed.caption ?? "",
       onclick: () => app.steer({ seed_image: chosen ? null : seed.name }, chosen ? "the usual seed" : title),
     },
-    make("img", { src: player.url(seed.preview ?? `/api/seeds/${encodeURIComponent(seed.name)}.png`), alt: "", loading: "lazy", decoding: "async" }),
+    make("img", { src: new URL(seed.preview ?? `seeds/${encodeURIComponent(seed.name)}.png`, player.url("/api/seeds")).href, alt: "", loading: "lazy", decoding: "async" }),
     make("span", { textContent: title }),
     make("small", { textContent: seed.bpm ? `${Math.round(seed.bpm)} bpm` : "" }));
   }

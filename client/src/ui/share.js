@@ -63,8 +63,8 @@ export function mountShare(app, dialog) {
 
   return () => {
     const state = app.state();
-    const url = state ? `${location.origin}/?${linkQuery(player.station, state)}` : location.href;
-    const embed = `<script type="module" src="${location.origin}/riff-stream.js"></script>\n<riff-stream station="${player.station}" controls visual></riff-stream>`;
+    const url = state ? `${player.url("/")}?${linkQuery(player.station, state)}` : location.href;
+    const embed = `<script type="module" src="${player.url("/riff-stream.js")}"></script>\n<riff-stream station="${player.station}" controls visual></riff-stream>`;
     dialog.replaceChildren(
       make("h2", { id: "share-title", textContent: "Share this sound" }),
       copied("Link", "share-url", url),
