@@ -4,13 +4,16 @@ so that ``riffstream --help`` and shell completion never wait for torch."""
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from riffstream import __version__
-from riffstream.errors import RiffstreamError
+from riffstream.errors import MediaWarning, RiffstreamError
 from riffstream.threads import limit_threads
 
 __all__ = ["main"]
@@ -77,7 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(parser)
     args = parser.parse_args(chosen.arguments)
     try:
-        return int(module.run(args))
+        with _remarks(f"riffstream {chosen.command}", quiet=getattr(args, "quiet", False)):
+            return int(module.run(args))
     except RiffstreamError as error:
         print(f"riffstream {chosen.command}: {error}", file=sys.stderr)
         return 2
@@ -93,3 +97,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output left (``riffstream seeds | head``); keep the interpreter from reporting it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextlib.contextmanager
+def _remarks(prog: str, *, quiet: bool) -> Iterator[None]:
+    """Print each MediaWarning as one line on stderr, as errors are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if quiet else "always", MediaWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, MediaWarning):
+                print(f"{prog}: {message}", file=sys.stderr)
+            else:
+                usual(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CheckpointError", "MediaError", "ParameterError", "RiffstreamError"]
+__all__ = ["CheckpointError", "MediaError", "MediaWarning", "ParameterError", "RiffstreamError"]
 
 
 class RiffstreamError(Exception):
@@ -35,6 +35,10 @@ class ParameterError(RiffstreamError, ValueError):
 
 class MediaError(RiffstreamError, ValueError):
     """A file that could not be read as audio or as an image. The message names the file and the reason."""
+
+
+class MediaWarning(UserWarning):
+    """A file that was read in part only, or with parameters that had to be guessed. The message names the file."""
 
 
 class CheckpointError(RiffstreamError, ValueError):

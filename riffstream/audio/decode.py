@@ -1,7 +1,7 @@
-"""Decoding audio files block by block: libsndfile first, libav for what it does not know.
+"""Decoding audio files block by block: libav, and libsndfile for the formats that libav does not open.
 
 A file is judged by its content, never by its name. libav gets a list of container formats that cannot refer to other
-files or to the network.
+files or to the network. Each file of several that were joined (see ``joined``) is decoded by itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import av
 import numpy as np
@@ -17,29 +17,60 @@ import soundfile
 from av.audio.stream import AudioStream
 
 from riffstream.audio.blocks import Pcm
+from riffstream.audio.joined import Part, Section, parts_of
 from riffstream.errors import MediaError
 
-__all__ = ["Source", "downmix", "open_source"]
+__all__ = ["Block", "Source", "downmix", "open_source"]
 
 BLOCK = 65_536
-FORMATS = "aac,aiff,amr,ape,asf,avi,caf,flac,flv,matroska,webm,mov,mp4,mp3,mpegts,ogg,tta,w64,wav,wv"
+FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,iff,loas,matroska,webm,mov,mp4,mp3,mpc,mpc8,mpeg,mpegts,"
+    "ogg,tak,tta,voc,w64,wav,wv"
+)
+# Containers whose stated length is that of the sound, to the sample, and in which a seek lands on a known sample: the
+# first ones for PCM only.
+EXACT = {"aiff", "au", "caf", "w64", "wav"}
+SEEKABLE = {"flac", "mov"}
+# Containers whose stated length is the sound's but for rounding; elsewhere libav guesses it from the bit rate.
+STATED = EXACT | SEEKABLE | {"ape", "asf", "matroska", "ogg", "tta", "wv"}
+PREROLL_S = 0.5  # codecs with memory need a moment before they are exact
+PADDING = 8192  # samples: more than this after the stated end are sound, and its statement wrong
+SHORTFALL_S = 0.1  # a file that ends this much before its stated length is cut short
 ROOT_HALF = 0.7071067811865476
+
+_FAILURES = (av.FFmpegError, soundfile.SoundFileError, OSError, ValueError, IndexError, RuntimeError, TypeError)
+
+
+class Block(NamedTuple):
+    """Decoded sound: float32 [n, channels], its rate in Hz, and the names of its speakers where the file has them."""
+
+    samples: Pcm
+    sample_rate: int
+    speakers: tuple[str, ...] | None = None
+
+    def part(self, start: int, stop: int | None) -> Block:
+        """Some of its samples."""
+        return self._replace(samples=self.samples[start:stop])
 
 
 class Source(Protocol):
     """A file being decoded.
 
     Attributes:
-        sample_rate, channels: of the file.
-        n_samples: its length, exact or as its header claims; None if it does not say.
+        sample_rate, channels: of its beginning. They may change later: each block has its own.
+        seconds: its length as the file states it; None if it does not, or a part of it does not.
+        exact: whether ``seconds`` is right to the sample, and ``blocks`` can begin anywhere without delay.
+        notes: what was wrong with what was read so far, as clauses that begin with a verb or a noun.
     """
 
     sample_rate: int
     channels: int
-    n_samples: int | None
+    seconds: float | None
+    exact: bool
+    notes: list[str]
 
-    def blocks(self, start: int) -> Iterator[Pcm]:
-        """The samples from ``start`` on, [n, channels] at a time, as far as the file can be decoded."""
+    def blocks(self, start_s: float) -> Iterator[Block]:
+        """The sound from ``start_s`` seconds on, as far as it can be decoded."""
 
     def close(self) -> None:
         """Release the file."""
@@ -47,83 +78,222 @@ class Source(Protocol):
 
 class _Libsndfile:
     def __init__(self, file: BinaryIO) -> None:
-        self._raw = file
-        # A descriptor or a buffer has no name from which libsndfile could take the format.
-        self._file = soundfile.SoundFile(file if isinstance(file, io.BytesIO) else file.fileno(), closefd=False)
+        file.seek(0)
+        self._file = soundfile.SoundFile(file)
         self.sample_rate, self.channels = int(self._file.samplerate), int(self._file.channels)
-        self.n_samples: int | None = int(self._file.frames)
+        self.seconds: float | None = self._file.frames / self.sample_rate
+        self.exact = False  # some of these formats seek to a wrong place
+        self.notes: list[str] = []
 
-    def blocks(self, start: int) -> Iterator[Pcm]:
-        position = start
+    def blocks(self, start_s: float) -> Iterator[Block]:
+        skip = round(start_s * self.sample_rate)
         with contextlib.suppress(soundfile.LibsndfileError):
-            if start:
-                self._file.seek(start)
-            while len(block := self._file.read(BLOCK, dtype="float32", always_2d=True)):
-                position += len(block)
-                yield block
-            if position > start:
-                return
-        # Damaged or cut short: libsndfile gives up a whole block (FLAC) or the file (Ogg), libav saves what it can.
-        with contextlib.suppress(av.FFmpegError, MediaError):
-            rescue = _Libav(self._raw)
-            try:
-                if (rescue.sample_rate, rescue.channels) == (self.sample_rate, self.channels):
-                    yield from rescue.blocks(position)
-            finally:
-                rescue.close()
+            while len(samples := self._file.read(BLOCK, dtype="float32", always_2d=True)):
+                if skip < len(samples):
+                    yield Block(samples[skip:], self.sample_rate)
+                skip = max(0, skip - len(samples))
 
     def close(self) -> None:
         self._file.close()
 
 
 class _Libav:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, counted: bool) -> None:
         file.seek(0)
-        self._container = av.open(file, "r", options={"format_whitelist": FORMATS})
-        if not self._container.streams.audio:
+        # Tags may be in any encoding: they are not used, and must not keep the sound from being read.
+        self._container = av.open(file, "r", options={"format_whitelist": FORMATS}, metadata_errors="replace")
+        try:
+            self._stream = self._choose()
+            context = self._stream.codec_context
+            if context is None:
+                raise MediaError("no decoder for its sound is installed")
+            context.options = {"err_detect": "crccheck"}  # else a damaged FLAC frame is played as noise
+            self.sample_rate, self.channels = int(self._stream.rate or 0), int(self._stream.channels)
+        except BaseException:
             self._container.close()
-            raise MediaError("it holds no audio")
-        self._stream: AudioStream = self._container.streams.audio[0]
-        self.sample_rate, self.channels = int(self._stream.rate or 0), int(self._stream.channels)
-        duration, base = self._stream.duration, self._stream.time_base
-        self.n_samples = int(duration * base * self.sample_rate) if duration and base else None
+            raise
+        name = self._container.format.name.partition(",")[0]
+        self.exact = name in SEEKABLE or (name in EXACT and context.name.startswith("pcm_"))
+        # Where these state the end within the last packet, libav does not always stop there.
+        self._gapless = name in ("mov", "ogg")
+        self._damaged, self._lost_s, self._gaps_s = 0, 0.0, 0.0
+        self.seconds = self._stated_length() if counted or name in STATED else None
+        if self.seconds is None:
+            self.exact = False
 
-    def blocks(self, start: int) -> Iterator[Pcm]:
+    def _choose(self) -> AudioStream:
+        streams = self._container.streams.audio
+        if not streams:
+            raise MediaError("it holds no audio")
+        chosen = next((each for each in streams if each.disposition & av.stream.Disposition.default), streams[0])
+        self.notes: list[str] = []
+        if len(streams) > 1:
+            number = list(streams).index(chosen) + 1
+            self.notes.append(f"it has {len(streams)} audio streams; number {number} was read")
+        return chosen
+
+    def _stated_length(self) -> float | None:
+        duration, base = self._stream.duration, self._stream.time_base
+        if duration and base:
+            # An Opus stream's length counts what a decoder drops at the start.
+            skipped = self._stream.codec_context.delay if self._stream.codec_context.name == "opus" else 0
+            return float(duration * base) - skipped / self.sample_rate
+        return self._container.duration / 1e6 if self._container.duration else None
+
+    def blocks(self, start_s: float) -> Iterator[Block]:
         origin = (self._stream.start_time or 0) * (self._stream.time_base or 0)
-        if start:
-            # Codecs with memory need a moment before they are exact.
-            self._container.seek(int(max(0.0, start / self.sample_rate - 0.5 + float(origin)) * 1e6))
-        resampler = av.AudioResampler(format="flt", layout=self._stream.layout, rate=self.sample_rate)
-        position: int | None = None
+        seeks = bool(start_s) and self.exact
+        if seeks:
+            self._container.seek(int(max(0.0, start_s - PREROLL_S + float(origin)) * 1e6))
+        at_s: float | None = None if seeks else 0.0
+        padding: list[Block] = []
+        for block, pts_s in self._plain():
+            if at_s is None:
+                at_s = 0.0 if pts_s is None else pts_s - float(origin)
+            begin, rate = at_s, block.sample_rate
+            at_s += len(block.samples) / rate
+            if at_s <= start_s:
+                continue
+            block = block.part(max(0, round((start_s - begin) * rate)), None)
+            if self._gapless and self.seconds and at_s > self.seconds:
+                kept = max(0, len(block.samples) - round((at_s - max(begin, self.seconds)) * rate))
+                padding.append(block.part(kept, None))
+                block = block.part(0, kept)
+                if sum(len(each.samples) for each in padding) > PADDING:
+                    self._gapless = False
+            if len(block.samples):
+                yield block
+            if not self._gapless:
+                yield from padding
+                padding = []
+        self._sum_up(at_s or 0.0)
+
+    def _sum_up(self, decoded_s: float) -> None:
+        """Note what was wrong, once the end is reached."""
+        if self._damaged:
+            packets = "1 damaged packet was" if self._damaged == 1 else f"{self._damaged} damaged packets were"
+            self.notes.append(f"{packets} left out ({self._lost_s:.2f} s)")
+        if self.seconds and decoded_s + self._lost_s < self.seconds - SHORTFALL_S:
+            self.notes.append(f"it is cut short: {decoded_s:.2f} of {self.seconds:.2f} s are there")
+        elif self._gaps_s > self._lost_s + SHORTFALL_S:
+            self.notes.append(f"its clock leaves out {self._gaps_s:.2f} s; the sound before and after was joined")
+
+    def _plain(self) -> Iterator[tuple[Block, float | None]]:
+        """Decoded frames, some tens of thousands of samples at a time, with the time stamp of the first."""
+        waiting: list[Pcm] = []
+        kind: tuple[Any, ...] = ()
+        first_s = expected_s = None
         for frame in self._frames():
-            if position is None:
-                at = float(frame.pts * frame.time_base - origin) if frame.pts and frame.time_base else 0.0
-                position = round(at * self.sample_rate)
-            for plain in resampler.resample(frame):
-                block = plain.to_ndarray().reshape(-1, self.channels).astype(np.float32, copy=False)
-                skip = min(max(start - position, 0), len(block))
-                position += len(block)
-                if skip < len(block):
-                    yield block[skip:]
+            if not frame.samples or not frame.sample_rate:
+                continue
+            now = (frame.sample_rate, frame.layout.name, frame.layout.nb_channels)
+            pts_s = None if frame.pts is None or not frame.time_base else float(frame.pts * frame.time_base)
+            if pts_s is not None:
+                if expected_s is not None and pts_s > expected_s + SHORTFALL_S / 2:
+                    self._gaps_s += pts_s - expected_s
+                expected_s = pts_s + frame.samples / frame.sample_rate
+            if waiting and (now != kind or sum(map(len, waiting)) >= BLOCK):
+                yield Block(np.concatenate(waiting), kind[0], _speakers(kind[1])), first_s
+                waiting = []
+            if not waiting:
+                kind, first_s = now, pts_s
+            waiting.append(_as_float(frame))
+        if waiting:
+            yield Block(np.concatenate(waiting), kind[0], _speakers(kind[1])), first_s
 
     def _frames(self) -> Iterator[av.AudioFrame]:
+        stuck = 0
         packets = self._container.demux(self._stream)
-        damaged = 0
-        while True:
+        while stuck < 10:
             try:
-                frames = next(packets).decode()
+                packet = next(packets)
             except (StopIteration, EOFError):
                 return
-            except av.FFmpegError:
-                damaged += 1  # one bad packet is a click; a file that only fails is at its end
-                if damaged > 100:
-                    return
+            except av.FFmpegError:  # damage in the container: libav looks for the next packet
+                stuck += 1
+                packets = self._container.demux(self._stream)
                 continue
-            damaged = 0
+            try:
+                frames = packet.decode()
+            except EOFError:
+                continue
+            except av.FFmpegError as error:
+                if isinstance(error, MemoryError):
+                    raise
+                if packet.size:
+                    self._damaged += 1
+                    self._lost_s += float((packet.duration or 0) * (packet.time_base or 0))
+                continue
+            stuck = 0
             yield from (frame for frame in frames if isinstance(frame, av.AudioFrame))
 
     def close(self) -> None:
         self._container.close()
+
+
+def _as_float(frame: av.AudioFrame) -> Pcm:
+    """[n, channels], exact: integers of up to 24 bits are multiples of a power of two."""
+    given: np.ndarray[Any, Any] = frame.to_ndarray()
+    given = given.T if frame.format.is_planar else given.reshape(-1, frame.layout.nb_channels)
+    if given.dtype.kind == "f":
+        return given.astype(np.float32)
+    bits = 8 * given.dtype.itemsize
+    if bits == 8:
+        return (given.astype(np.float32) - np.float32(128)) / np.float32(128)
+    plain: Pcm = given.astype(np.float32) * np.float32(2.0 ** (1 - bits))
+    return plain
+
+
+def _speakers(layout: str) -> tuple[str, ...] | None:
+    """Names of a layout's channels, as FL or LFE; None where the file does not name them."""
+    try:
+        names = tuple(channel.name for channel in av.AudioLayout(layout).channels)
+    except ValueError:
+        return None
+    return names if all(name in _SIDES for name in names) else None
+
+
+class _Joined:
+    """Several files one after the other."""
+
+    def __init__(self, file: BinaryIO, parts: list[Part]) -> None:
+        self._file, self._parts = file, parts
+        first = _open_part(file, parts[0])
+        self.sample_rate, self.channels, self.exact = first.sample_rate, first.channels, False
+        self.notes: list[str] = []
+        first.close()
+        self.seconds = self._total()
+
+    def _total(self) -> float | None:
+        lengths = []
+        for part in self._parts:
+            with contextlib.suppress(*_FAILURES):
+                opened = _open_part(self._file, part)
+                lengths.append(opened.seconds)
+                opened.close()
+        known = [length for length in lengths if length is not None]
+        return sum(known) if len(known) == len(lengths) else None
+
+    def blocks(self, start_s: float) -> Iterator[Block]:
+        left_s = start_s
+        for number, part in enumerate(self._parts, start=1):
+            try:
+                opened = _open_part(self._file, part)
+            except _FAILURES as error:
+                self.notes.append(f"part {number} of {len(self._parts)} was left out: {_reason(error)}")
+                continue
+            try:
+                for block in opened.blocks(0.0):
+                    skip = min(len(block.samples), round(left_s * block.sample_rate))
+                    left_s -= skip / block.sample_rate
+                    if skip < len(block.samples):
+                        yield block.part(skip, None)
+            finally:
+                opened.close()
+                self.notes += [f"part {number} of {len(self._parts)}: {note}" for note in opened.notes]
+
+    def close(self) -> None:
+        """Nothing is open between two calls."""
 
 
 def open_source(file: BinaryIO) -> Source:
@@ -132,16 +302,40 @@ def open_source(file: BinaryIO) -> Source:
     Raises:
         MediaError: nothing here can decode it; the message is a clause without the file's name.
     """
+    parts = parts_of(file)
     try:
-        return _Libsndfile(file)
-    except soundfile.LibsndfileError:
-        pass
+        if len(parts) > 1:
+            return _Joined(file, parts)
+    except _FAILURES:
+        pass  # what looked like a header within it was none
+    return _open_part(file, parts[0]._replace(end=file.seek(0, io.SEEK_END)))
+
+
+def _open_part(file: BinaryIO, part: Part) -> Source:
+    whole = part.start == 0 and part.end == file.seek(0, io.SEEK_END)
+
+    def section() -> BinaryIO:
+        return file if whole else Section(file, part.start, part.end)  # type: ignore[return-value]
+
     try:
-        return _Libav(file)
-    except (av.FFmpegError, ValueError, IndexError) as error:
-        if isinstance(error, MediaError):
-            raise
-        raise MediaError("it is not audio in any known format, or its start is damaged") from None
+        opened = _Libav(section(), counted=part.counted)
+        if part.missing:
+            there, whole_size = part.end - part.start, part.end - part.start + part.missing
+            opened.notes.append(f"it is cut short: {there} of {whole_size} bytes are there")
+        return opened
+    except _FAILURES as error:
+        reason = error
+    with contextlib.suppress(*_FAILURES):
+        return _Libsndfile(section())
+    raise MediaError(_reason(reason)) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MediaError):
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, av.FFmpegError) and error.strerror:
+        return error.strerror.lower()
+    return "it is not audio in any known format, or its start is damaged"
 
 
 # Who speaks into the left channel, by number of channels in WAVE order; the right mirrors it. The LFE is left out,
@@ -164,20 +358,38 @@ _RIGHT = {
 }
 
 
-def downmix(block: Pcm, channels: int) -> Pcm:
-    """Bring [n, any] to [n, channels], channels being 1 or 2.
+# The same by the speakers' names, where a file has them.
+_SIDES = {
+    "FL": (1, 0), "FR": (0, 1), "FC": (ROOT_HALF, ROOT_HALF), "LFE": (0, 0), "LFE2": (0, 0),
+    "BL": (ROOT_HALF, 0), "BR": (0, ROOT_HALF), "SL": (ROOT_HALF, 0), "SR": (0, ROOT_HALF), "BC": (0.5, 0.5),
+    "FLC": (ROOT_HALF, 0), "FRC": (0, ROOT_HALF), "DL": (1, 0), "DR": (0, 1), "TC": (0.5, 0.5),
+    "TFL": (ROOT_HALF, 0), "TFR": (0, ROOT_HALF), "TFC": (0.5, 0.5), "TBL": (ROOT_HALF, 0), "TBR": (0, ROOT_HALF),
+    "TBC": (0.5, 0.5),
+}  # fmt: skip
+
+
+def downmix(block: Pcm, channels: int, speakers: tuple[str, ...] | None = None) -> Pcm:
+    """Bring [n, any] to [n, channels].
 
     One channel is copied to two. Three to eight are mixed by the matrices of ITU-R BS.775 in WAVE order, scaled so that
-    the sum cannot clip; of more than eight, even channels go left and odd ones right. Mono is the mean of left and
-    right.
+    the sum cannot clip; ``speakers`` names the channels where their order is another one. Of more than eight, even
+    channels go left and odd ones right. Mono is the mean of left and right. More than two channels are made of fewer or
+    of others for a file whose number of channels changes: left and right as they are, the others silent.
     """
     given = block.shape[1]
     if given == channels:
         return block
+    if channels > 2:
+        wider = np.zeros((len(block), channels), np.float32)
+        wider[:, :2] = downmix(block, 2, speakers)
+        return wider
     if given == 1:
         return np.repeat(block, 2, axis=1)
     if given > 2:
-        if given in _LEFT:
+        if speakers and len(speakers) == given and any(sum(_SIDES[name]) for name in speakers):
+            matrix = np.array([_SIDES[name] for name in speakers], np.float32)
+            matrix = np.where(matrix.sum(axis=0) > 0, matrix, matrix[:, ::-1])
+        elif given in _LEFT:
             matrix = np.array([_LEFT[given], _RIGHT[given]], np.float32).T
         else:
             matrix = np.zeros((given, 2), np.float32)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
+import struct
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import av
 import numpy as np
+import soundfile
 
 from riffstream.audio.blocks import Pcm
 from riffstream.audio.decode import Source, downmix, open_source
 from riffstream.audio.resample import StreamResampler
 from riffstream.audio.writing import AudioFileWriter, file_format, write_audio
-from riffstream.errors import MediaError, ParameterError
+from riffstream.errors import MediaError, MediaWarning, ParameterError
 
 __all__ = [
     "MAX_SECONDS",
     "Audio",
     "AudioFileWriter",
     "AudioInfo",
+    "audio_blocks",
     "audio_info",
     "file_format",
     "read_audio",
@@ -30,6 +37,8 @@ __all__ = [
 MAX_SECONDS = 3600.0
 # 2 GiB of float32: an hour of stereo at 48 kHz fits, an hour of eight channels at 192 kHz does not.
 MAX_VALUES = 2**29
+# Full scale of 32-bit integers: floating point files beyond it hold no sound, but bytes that were read askew.
+MAX_LEVEL = 2.0**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +66,19 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file says about itself; ``seconds`` is None where it does not tell its length."""
+    """What a file says about itself.
+
+    Attributes:
+        sample_rate: Hz, of its beginning.
+        channels: of its beginning.
+        seconds: its length; None where it does not state that.
+        exact: whether the length is right to the sample, and a part anywhere is read without decoding what is before.
+    """
 
     sample_rate: int
     channels: int
     seconds: float | None
+    exact: bool = False
 
 
 def audio_info(source: str | os.PathLike[str] | bytes | BinaryIO) -> AudioInfo:
@@ -70,17 +87,8 @@ def audio_info(source: str | os.PathLike[str] | bytes | BinaryIO) -> AudioInfo:
     Raises:
         MediaError: as :func:`read_audio`.
     """
-    name, file, owned = _open(source)
-    try:
-        opened = _decoder(file, name)
-        try:
-            length = None if opened.n_samples is None else opened.n_samples / opened.sample_rate
-            return AudioInfo(opened.sample_rate, opened.channels, length)
-        finally:
-            opened.close()
-    finally:
-        if owned:
-            file.close()
+    with _decoder(source, quiet=True) as (_, opened):
+        return AudioInfo(opened.sample_rate, opened.channels, opened.seconds, opened.exact)
 
 
 def read_audio(
@@ -95,20 +103,23 @@ def read_audio(
 ) -> Audio:
     """Decode an audio file, or a part of it.
 
-    The content decides the format, not the name. What can be decoded of a damaged or truncated file is returned. A file
-    with samples that are NaN or infinite is refused, since whatever follows would spread them.
+    The content decides the format, not the name. What can be decoded of a damaged or truncated file is returned, with a
+    :class:`~riffstream.errors.MediaWarning` that says what is missing. Where the rate or the channels change midway, as
+    in joined files, all of it is brought to the rate and the channels of the beginning. Gaps in a file's timestamps are
+    closed. A file with samples that are NaN or infinite is refused, since whatever follows would spread them.
 
     Args:
         source: path, the file's bytes, or a binary file (which is read into memory).
         sample_rate: resample to this rate; None keeps the file's.
         channels: 1 or 2, by the rule of :func:`~riffstream.audio.decode.downmix`; None keeps the file's.
         mono: the same as ``channels=1``.
-        start_s: where to begin, in seconds; exact, but for formats that only libav reads (within 3 ms).
+        start_s: where to begin, in seconds of the decoded sound.
         max_seconds: the longest part that is wanted. Memory is bounded by it, and by 2 GiB in any case.
         cut: whether a longer file is cut there; else it is an error.
 
     Raises:
-        MediaError: missing, not a file, empty, not audio, not finite, too long, or silent past ``start_s``.
+        MediaError: missing, not a file, empty, not audio, not finite, too long, too large for the memory, or at an end
+            before ``start_s``.
         ParameterError: an argument outside its range.
     """
     channels = 1 if mono else channels
@@ -118,46 +129,67 @@ def read_audio(
         raise ParameterError("max_seconds", max_seconds, "more than 0")
     if not 0 <= start_s < 1e7:
         raise ParameterError("start_s", start_s, "0 or more")
-    name, file, owned = _open(source)
-    try:
-        opened = _decoder(file, name)
-        try:
-            rate = sample_rate or opened.sample_rate
-            return Audio(_read(opened, name, rate, channels or opened.channels, start_s, max_seconds, cut), rate)
-        finally:
-            opened.close()
-    finally:
-        if owned:
-            file.close()
+    with _decoder(source) as (name, opened):
+        rate = sample_rate or opened.sample_rate
+        return Audio(_read(opened, name, rate, channels or opened.channels, start_s, max_seconds, cut), rate)
+
+
+def audio_blocks(
+    source: str | os.PathLike[str] | bytes | BinaryIO, *, sample_rate: int, channels: int | None = None
+) -> Iterator[Pcm]:
+    """Decode a file of any length piece by piece: float32 [n, channels] at ``sample_rate`` Hz.
+
+    Raises:
+        MediaError, ParameterError: as :func:`read_audio`.
+    """
+    with _decoder(source) as (name, opened):
+        for block, _ in _resampled(opened, name, sample_rate, channels or opened.channels, 0.0):
+            yield block
 
 
 def _read(opened: Source, name: str, rate: int, channels: int, start_s: float, max_seconds: float, cut: bool) -> Pcm:
-    if not cut and opened.n_samples is not None:
-        _check_length(name, opened.n_samples / opened.sample_rate - start_s, max_seconds)
-    resampler = StreamResampler(opened.sample_rate, rate, channels)
-    start, budget = round(start_s * opened.sample_rate), round(max_seconds * opened.sample_rate)
+    if not cut and opened.seconds is not None:
+        _check_length(name, opened.seconds - start_s, max_seconds)
+    most = round(max_seconds * rate)
     parts: list[Pcm] = []
-    taken = values = 0
-    for block in opened.blocks(start):
-        if not np.isfinite(block).all():
-            at = (start + taken + int(np.argmin(np.isfinite(block).all(axis=1)))) / opened.sample_rate
-            raise MediaError(f"{name} has samples that are not numbers, the first at {at:.3f} s")
+    have = 0
+    for block, decoded_s in _resampled(opened, name, rate, channels, start_s):
         if not cut:
-            _check_length(name, (taken + len(block)) / opened.sample_rate, max_seconds)
-        block = block[: budget - taken]
-        taken += len(block)
-        parts.append(resampler.push(downmix(block, channels)))
-        values += parts[-1].size
-        if values > MAX_VALUES:
+            _check_length(name, decoded_s, max_seconds)
+        parts.append(block[: most - have])
+        have += len(parts[-1])
+        if have * channels > MAX_VALUES:
             raise MediaError(f"{name} is too large to hold in memory; read a part of it, in mono or at a lower rate")
-        if taken >= budget:
+        if cut and have >= most:
             break
-    parts.append(resampler.flush())
-    samples = np.concatenate(parts)
-    if not len(samples):
+    if not have:
         where = f" from {start_s:g} s on" if start_s else ""
         raise MediaError(f"{name} has no sound that can be decoded{where}")
-    return samples
+    return np.concatenate(parts)
+
+
+def _resampled(opened: Source, name: str, rate: int, channels: int, start_s: float) -> Iterator[tuple[Pcm, float]]:
+    """Blocks at one rate, and how many seconds were decoded by then."""
+    resampler: StreamResampler | None = None
+    decoded_s = 0.0
+    for samples, given, speakers in opened.blocks(start_s):
+        _check_samples(name, samples, start_s + decoded_s, given)
+        if resampler is None or resampler.in_rate != given:
+            if resampler is not None:
+                yield resampler.flush(), decoded_s
+            resampler = StreamResampler(given, rate, channels)
+        decoded_s += len(samples) / given
+        yield resampler.push(downmix(samples, channels, speakers)), decoded_s
+    if resampler is not None:
+        yield resampler.flush(), decoded_s
+
+
+def _check_samples(name: str, samples: Pcm, at_s: float, rate: int) -> None:
+    good = np.isfinite(samples).all(axis=1)
+    if not good.all():
+        raise MediaError(f"{name} has samples that are not numbers, the first at {at_s + np.argmin(good) / rate:.3f} s")
+    if len(samples) and (peak := float(np.abs(samples).max())) > MAX_LEVEL:
+        raise MediaError(f"{name} has samples of {peak:.0e} where full scale is 1: it is damaged, or no sound")
 
 
 def _check_length(name: str, seconds: float, max_seconds: float) -> None:
@@ -165,16 +197,39 @@ def _check_length(name: str, seconds: float, max_seconds: float) -> None:
         raise MediaError(f"{name} is longer than the {max_seconds:g} s allowed; cut it, or read a part of it")
 
 
-def _decoder(file: BinaryIO, name: str) -> Source:
+@contextlib.contextmanager
+def _decoder(source: str | os.PathLike[str] | bytes | BinaryIO, *, quiet: bool = False) -> Iterator[tuple[str, Source]]:
+    """A file's name and its decoder. What its libraries raise becomes a MediaError that names the file."""
+    name, file, owned = _open(source)
+    opened: Source | None = None
     try:
         opened = open_source(file)
+        if not 1_000 <= opened.sample_rate <= 768_000 or not 1 <= opened.channels <= 64:
+            shape = f"{opened.channels} channels at {opened.sample_rate} Hz"
+            raise MediaError(f"{shape}; allowed: 1 to 64 channels at 1000 to 768000 Hz")
+        yield name, opened
+        if opened.notes and not quiet:
+            warnings.warn(f"{name}: {'; '.join(dict.fromkeys(opened.notes))}", MediaWarning, stacklevel=4)
+    except ParameterError:
+        raise
     except MediaError as error:
+        if str(error).startswith(name):
+            raise
         raise MediaError(f"cannot read {name}: {error}") from None
-    if not 1_000 <= opened.sample_rate <= 768_000 or not 1 <= opened.channels <= 64:
-        shape = f"{opened.channels} channels at {opened.sample_rate} Hz"
-        opened.close()
-        raise MediaError(f"cannot read {name}: {shape}; allowed: 1 to 64 channels at 1000 to 768000 Hz")
-    return opened
+    except MemoryError as error:
+        raise MediaError(f"cannot read {name}: it needs more memory than there is; read a part of it") from error
+    except (av.FFmpegError, soundfile.SoundFileError, OSError, struct.error, ValueError, RuntimeError) as error:
+        raise MediaError(f"cannot read {name}: {_what(error)}") from error
+    finally:
+        if opened is not None:
+            opened.close()
+        if owned:
+            file.close()
+
+
+def _what(error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(reason).lower()
 
 
 def _open(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[str, BinaryIO, bool]:

@@ -6,6 +6,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,13 +15,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from riffstream.commands._reports import report
-from riffstream.errors import MediaError, ParameterError, RiffstreamError
+from riffstream.errors import MediaError, MediaWarning, ParameterError, RiffstreamError
 from riffstream.threads import usable_cores
 
 __all__ = ["add_batch_options", "find_audio", "output_stems", "run_batch"]
 
 Job = Callable[[Path], list[Path]]
-Outcome = tuple[Path, list[Path], str | None]  # file, what was written, error
+Outcome = tuple[Path, list[Path], str | None, list[str]]  # file, what was written, error, remarks on the file
+
+MOST_NAMED = 20  # failed files in the last line
 
 # What lies beside music in a folder and is no failure when it cannot be decoded.
 NOT_AUDIO: tuple[str, ...] = (
@@ -110,30 +113,43 @@ def run_batch(args: argparse.Namespace, job: Job, files: Sequence[Path]) -> int:
         raise ParameterError("--num-threads", args.processes, "1 or more")
     written: list[Path] = []
     failed: list[dict[str, str]] = []
+    remarks: list[dict[str, str]] = []
     outcomes = (_attempt(job, path) for path in files) if processes == 1 else _in_processes(job, files, processes)
     with tqdm(total=len(files), unit="file", disable=args.quiet or None, file=sys.stderr) as bar:
-        for path, outputs, error in outcomes:
+        for path, outputs, error, notes in outcomes:
             written += outputs
+            remarks += [{"file": str(path), "note": note} for note in notes]
             if error is not None:
                 failed.append({"file": str(path), "error": error})
-                tqdm.write(f"{args.prog}: {error}", file=sys.stderr)
+            for line in [error] if error is not None else [] if args.quiet else notes:
+                tqdm.write(f"{args.prog}: {line}", file=sys.stderr)
             bar.update()
     if failed:
-        print(f"{args.prog}: {len(failed)} of {len(files)} files failed", file=sys.stderr)
+        names = ", ".join(Path(each["file"]).name for each in failed[:MOST_NAMED])
+        more = f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+        print(f"{args.prog}: {len(failed)} of {len(files)} files failed: {names}{more}", file=sys.stderr)
     if args.json:
-        report(args, sorted(written), failed=failed)
+        report(args, sorted(written), failed=failed, notes=remarks)
     elif not args.quiet:
         print(f"Wrote {len(written)} files to {args.output_dir}")
     return 1 if failed else 0
 
 
 def _attempt(job: Job, path: Path) -> Outcome:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", MediaWarning)
+        outputs, problem = _outputs(job, path)
+    return path, outputs, problem, list(dict.fromkeys(str(each.message) for each in caught))
+
+
+def _outputs(job: Job, path: Path) -> tuple[list[Path], str | None]:
     try:
-        return path, job(path), None
+        return job(path), None
     except RiffstreamError as error:
-        return path, [], str(error)
+        return [], str(error)
     except Exception as error:  # one odd file must not end the batch
-        return path, [], f"{path}: {type(error).__name__}: {error}"
+        return [], f"{path}: {type(error).__name__}: {error}"
 
 
 def _in_processes(job: Job, files: Sequence[Path], processes: int) -> Iterator[Outcome]:
@@ -165,7 +181,7 @@ def _alone(job: Job, path: Path) -> Outcome:
         try:
             return pool.submit(_attempt, job, path).result()
         except BrokenProcessPool:
-            return path, [], f"{path}: the process that worked on it died"
+            return path, [], f"{path}: the process that worked on it died", []
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:

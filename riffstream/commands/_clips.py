@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ def generator(*seed: int) -> np.random.Generator:
 def cut_clips(
     audio: Path, count: int, options: ClipOptions, random: np.random.Generator, name: Callable[[int, int], Path]
 ) -> list[Path]:
-    """Cut ``count`` clips at random places, in whole milliseconds; only these parts are decoded.
+    """Cut ``count`` clips at random places, in whole milliseconds. Formats that allow it are decoded there alone.
 
     Args:
         name: path of clip i that starts at a millisecond.
@@ -71,24 +72,65 @@ def cut_clips(
     from riffstream.audio.writing import FORMATS, MOST_CHANNELS
 
     info = audio_info(audio)
-    seconds = info.seconds or read_audio(audio).seconds
+    rates = FORMATS[options.extension][2]
+    rate = info.sample_rate if not rates or info.sample_rate in rates else 48_000
+    most = MOST_CHANNELS[options.extension]
+    channels = 1 if options.mono else info.channels if info.channels <= most else 2
+    seconds = info.seconds if info.exact and info.seconds else _seconds(audio, rate)
     latest = int(seconds * 1000) - options.duration_ms
     if latest < 0:
         raise MediaError(f"{audio} lasts {int(seconds * 1000)} ms, less than a clip of {options.duration_ms} ms")
-    rates = FORMATS[options.extension][2]
-    rate = info.sample_rate if not rates or info.sample_rate in rates else 48_000
-    channels = 1 if options.mono else None if info.channels <= MOST_CHANNELS[options.extension] else 2
-    written = []
-    for index, start_ms in enumerate(random.integers(0, latest, size=count, endpoint=True).tolist()):
+    starts = random.integers(0, latest, size=count, endpoint=True).tolist()
+    paths = [name(index, start_ms) for index, start_ms in enumerate(starts)]
+    length_s, wanted = options.duration_ms / 1000, channels if channels <= 2 else None
+    if not info.exact:
+        for index, clip in _clips_in_order(audio, starts, options.duration_ms, rate, channels):
+            write_audio(paths[index], clip, rate)
+        return paths
+    for path, start_ms in zip(paths, starts, strict=True):
         clip = read_audio(
-            audio,
-            sample_rate=rate,
-            channels=channels,
-            start_s=start_ms / 1000,
-            max_seconds=options.duration_ms / 1000,
-            cut=True,
-        )
-        path = name(index, start_ms)
-        write_audio(path, clip.samples, rate)
-        written.append(path)
-    return written
+            audio, sample_rate=rate, channels=wanted, start_s=start_ms / 1000, max_seconds=length_s, cut=True
+        ).samples
+        write_audio(path, clip, rate)
+    return paths
+
+
+def _seconds(audio: Path, rate: int) -> float:
+    """The length of a file that does not state it reliably: all of it is decoded."""
+    from riffstream.audio.files import audio_blocks
+    from riffstream.errors import MediaWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MediaWarning)  # the clips are read next, and say the same
+        return sum(len(block) for block in audio_blocks(audio, sample_rate=rate, channels=1)) / rate
+
+
+def _clips_in_order(
+    audio: Path, starts: list[int], duration_ms: int, rate: int, channels: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Index and samples of each clip, in the order of their places: the file is decoded once, since a jump into these
+    formats lands somewhere near."""
+    import numpy as np
+
+    from riffstream.audio.files import audio_blocks
+
+    size = round(duration_ms / 1000 * rate)
+    waiting = sorted((round(start_ms / 1000 * rate), index) for index, start_ms in enumerate(starts))
+    kept: list[np.ndarray] = []
+    begin = end = 0  # samples of the file that ``kept`` holds
+    for block in audio_blocks(audio, sample_rate=rate, channels=channels):
+        kept.append(block)
+        end += len(block)
+        if waiting[0][0] + size > end:
+            while kept and begin + len(kept[0]) <= waiting[0][0]:
+                begin += len(kept.pop(0))
+            continue
+        held = np.concatenate(kept)
+        while waiting and waiting[0][0] + size <= end:
+            start, index = waiting.pop(0)
+            yield index, held[start - begin : start - begin + size]
+        if not waiting:
+            return
+        kept = [held]
+    held = np.concatenate(kept) if kept else np.zeros((0, channels), np.float32)
+    yield from ((index, held[start - begin :]) for start, index in waiting)  # rounding may lack a sample

@@ -232,7 +232,7 @@ def _die_on(name: str, path: Path) -> list[Path]:
 @pytest.mark.slow
 def test_a_process_that_dies_takes_only_its_own_file_along() -> None:
     files = [Path(name) for name in ("a", "b", "c")]
-    outcomes = {path.name: error for path, _, error in _batch._in_processes(partial(_die_on, "b"), files, 2)}
+    outcomes = {path.name: error for path, _, error, _ in _batch._in_processes(partial(_die_on, "b"), files, 2)}
     assert outcomes["a"] is outcomes["c"] is None
     assert "died" in str(outcomes["b"])
 
@@ -241,5 +241,5 @@ def test_an_unexpected_error_in_one_file_does_not_end_the_batch() -> None:
     def job(path: Path) -> list[Path]:
         raise BrokenProcessPool("odd")
 
-    path, written, error = _batch._attempt(job, Path("a.wav"))
+    path, written, error, _ = _batch._attempt(job, Path("a.wav"))
     assert (path, written, error) == (Path("a.wav"), [], "a.wav: BrokenProcessPool: odd")
