@@ -207,7 +207,8 @@ def _network_and_batch() -> tuple[Denoiser, Batch]:
     clean, noise, previous = (torch.randn(shape) for _ in range(3))
     tokens = torch.randn(preset.batch, 32, model.config.text_width)
     mask, flags = torch.ones(preset.batch, 32), torch.ones(preset.batch, dtype=torch.bool)
-    return model, Batch(clean, noise, torch.rand(preset.batch), tokens, mask, previous, flags, None)
+    asked = torch.zeros(preset.batch, 16, model.config.conditions)
+    return model, Batch(clean, noise, torch.rand(preset.batch), tokens, mask, previous, flags, None, asked)
 
 
 def _helper_job() -> Job:

@@ -33,6 +33,9 @@ class ClipRequest:
         mask: which part is repainted: a name (see ``masks.py``), an array or tensor [H, W] of 0 to 1 or of uint8, or
             the bytes or the path of an image; 1 or white is repainted, 0 or black keeps the seed image.
         frames: T of the clip; None: the model's own.
+        conditions: what each column of the model's tokens should play, [columns, conditions of the model] (see
+            ``conditions.py``), in place of what the keyframes say.
+        key: semitones by which the sound will be transposed, for chords that keyframes name; None: the keyframes' key.
         deadline: when the clip is needed, in any clock that only has to be the same for all requests; inf: whenever.
         guided: False leaves guidance out and so halves the work: what a station does when it falls behind.
         speculative: insurance that gives way to every request that is not.
@@ -50,6 +53,8 @@ class ClipRequest:
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None
     frames: int | None = None
+    conditions: Tensor | np.ndarray | None = None
+    key: float | None = None
     deadline: float = math.inf
     guided: bool = True
     speculative: bool = False
@@ -57,7 +62,7 @@ class ClipRequest:
     station: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "frames"):
+        for name in ("steps", "frames", "key"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
 

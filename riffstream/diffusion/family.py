@@ -134,6 +134,9 @@ class Family(ABC):
     noise_limit: float | None = None  # deviations at which noise is cut (see ``NoiseStream``)
     context: int = 0  # latent columns before a clip that decide, with its own, how its beginning decodes
     low_first: bool = False  # whether the first latent row holds the lowest notes (in pictures it holds the highest)
+    conditions: int = 0  # numbers that ``denoise`` takes for each column of tokens; 0: it takes no conditions
+    condition_columns: int = 0  # columns of tokens in a clip of the model's own size
+    bars: int = 2  # in a clip
     text_chunks: int = 1  # the most chunks that ``encode_weighted`` and ``denoise`` take
 
     @abstractmethod
@@ -172,6 +175,7 @@ class Family(ABC):
         *,
         previous: Tensor | None = None,
         previous_mask: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """One evaluation of the network.
 
@@ -181,6 +185,8 @@ class Family(ABC):
             text: B embeddings.
             previous: [B, C, h, w] clean latents of the clips before, for continuation.
             previous_mask: [B] bool, False where a clip has none before it (its row of ``previous`` is ignored).
+            conditions: [B, columns of tokens, ``conditions``], zeros for a clip that has none; only for families that
+                take them.
 
         Returns:
             [B, C, h, w] float32 prediction, of the kind that ``schedule.prediction`` names.

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from riffstream.diffusion.chords import parse_bars
+from riffstream.diffusion.conditions import PARTS, BarPlan
 from riffstream.diffusion.prompts import PromptPart
 from riffstream.diffusion.ranges import SEEDS, check, reject_unknown
 from riffstream.errors import ParameterError
@@ -32,6 +34,11 @@ class Keyframe:
             the model's default.
         bpm: tempo, 40 to 240; None: the clip's own.
         key: transposition in semitones, -6 to 6.
+        chords: one symbol a bar in the sounding key, round and round ("Am F C G"; see ``chords.parse_bars``).
+        parts: level of single parts, 0 (silent) to 1: a mapping of names in ``conditions.PARTS``; kept as pairs.
+        energy, density, brightness: 0 to 1 (see ``conditions.BarPlan``).
+
+    What is None, and a part without a level, is left to the prompts; models that take no conditions refuse the rest.
 
     Raises:
         ParameterError: naming the field and its range.
@@ -45,6 +52,11 @@ class Keyframe:
     seed_image: str | None = None
     bpm: float | None = None
     key: float = 0.0
+    chords: str | None = None
+    parts: tuple[tuple[str, float], ...] | Mapping[str, float] | None = None
+    energy: float | None = None
+    density: float | None = None
+    brightness: float | None = None
 
     def __post_init__(self) -> None:
         prompts = tuple(_checked(number, part) for number, part in enumerate(self.prompts))
@@ -57,7 +69,10 @@ class Keyframe:
         object.__setattr__(self, "prompts", prompts)
         for name in ("seed", "key"):
             object.__setattr__(self, name, check(name, getattr(self, name)))
-        for name in ("denoising", "guidance", "bpm"):
+        if self.chords is not None:
+            parse_bars(self.chords)
+        object.__setattr__(self, "parts", _checked_parts(self.parts))
+        for name in ("denoising", "guidance", "bpm", "energy", "density", "brightness"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
 
@@ -88,6 +103,8 @@ class Keyframe:
         """The inverse of :meth:`from_dict`; fields that are None are left out."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "prompts"}
         parts = [{"text": part.text, "weight": part.weight} for part in self.prompts]
+        if self.parts is not None:
+            plain["parts"] = dict(self.parts)
         return {"prompts": parts, **{key: value for key, value in plain.items() if value is not None}}
 
     def shifted(self, seeds: int) -> Keyframe:
@@ -143,6 +160,37 @@ class ClipSpec:
         """Transposition at alpha, semitones: a modulation half way, since keys in between would be out of tune."""
         return self.start.key if self.alpha < 0.5 else self.end.key
 
+    def bars(self, count: int, key: float) -> list[BarPlan] | None:
+        """What the clip's ``count`` bars should play, in the model's own key; None where nothing is asked.
+
+        Chords come from the nearer keyframe, and their row goes on from clip to clip; levels are linear in alpha where
+        both keyframes have one, and the nearer keyframe's otherwise.
+
+        Args:
+            key: semitones by which the music will be transposed; chords are meant as they sound.
+        """
+        near = self.start if self.alpha < 0.5 else self.end
+        start, end = dict(self.start.parts or ()), dict(self.end.parts or ())
+        parts = {name: self._level(start.get(name), end.get(name)) for name in PARTS}
+        given = {name: level for name, level in parts.items() if level is not None}
+        plan = BarPlan(
+            parts=given or None,
+            density=self._level(self.start.density, self.end.density),
+            energy=self._level(self.start.energy, self.end.energy),
+            brightness=self._level(self.start.brightness, self.end.brightness),
+        )
+        if near.chords is None:
+            return None if plan == BarPlan() else [plan] * count
+        row = parse_bars(near.chords)
+        shift = -round(key)
+        asked = (row[(self.index * count + bar) % len(row)] for bar in range(count))
+        return [replace(plan, chords=[chord and chord.moved(shift) for chord in chords]) for chords in asked]
+
+    def _level(self, a: float | None, b: float | None) -> float | None:
+        if a is None or b is None:
+            return a if self.alpha < 0.5 else b
+        return self._between(a, b)
+
     @property
     def prompts(self) -> tuple[PromptPart, ...]:
         """The mix as a listener would describe it: both ends' prompts, weighted by alpha, parts below 1 % left out."""
@@ -173,6 +221,20 @@ def _parts(given: Any) -> tuple[PromptPart, ...]:
         reject_unknown(part, {"text", "weight"}, where=f"prompts[{number}]")
         parts.append(PromptPart(**part))
     return tuple(parts)
+
+
+def _checked_parts(given: Any) -> tuple[tuple[str, float], ...] | None:
+    """Pairs in the order of ``PARTS``."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) and not (
+        isinstance(given, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in given)
+    ):
+        raise ParameterError("parts", given, f"levels 0 to 1 by name: {', '.join(PARTS)}")
+    levels = dict(given)
+    reject_unknown(levels, PARTS, where="parts")
+    checked = {name: check("part", level, field=f"parts.{name}") for name, level in levels.items()}
+    return tuple((name, checked[name]) for name in PARTS if name in checked) or None
 
 
 def _checked(number: int, part: PromptPart) -> PromptPart:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from riffstream.diffusion.conditions import SIZE
 from riffstream.diffusion.family import Defaults, Family, TextEmbedding, TrainingSchedule
 from riffstream.diffusion.mini_codec import Codec, CodecConfig, features_to_mel, mel_to_features
 from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
@@ -93,6 +94,8 @@ class MiniFamily(Family):
         self.schedule = TrainingSchedule(kind="flow", prediction="flow", shift=shift)
         self.defaults = defaults or Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.75, bpm=110.0)
         self.text_length = text_encoder.config.length
+        self.conditions = denoiser.config.conditions
+        self.condition_columns = denoiser.config.columns // denoiser.config.patch
         if self.params.num_frequencies != codec.config.mels:
             raise CheckpointError(f"codec: made for {codec.config.mels} mels, not {self.params.num_frequencies}")
         if denoiser.config.channels != codec.config.channels:
@@ -103,6 +106,8 @@ class MiniFamily(Family):
             raise CheckpointError(
                 f"denoiser: text width {denoiser.config.text_width}; the text encoder's is {text_encoder.config.width}"
             )
+        if self.conditions not in (0, SIZE):
+            raise CheckpointError(f"denoiser: takes {self.conditions} conditions; this version writes {SIZE}")
 
     @classmethod
     def load(
@@ -147,18 +152,22 @@ class MiniFamily(Family):
 
     @classmethod
     def random(
-        cls, *, seed: int = 0, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        conditions: int = 0,
     ) -> MiniFamily:
         """A tiny untrained model of the real clip size, without files: for tests and for trying out code.
 
-        Its output depends on every input, as a trained model's does.
+        Its output depends on every input, as a trained model's does. ``conditions``: 0, or ``conditions.SIZE``.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             text = MiniTextEncoder.random(seed=seed)
-            denoiser = Denoiser(
-                DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=text.config.width)
-            )
+            sizes = DenoiserConfig(channels=4, width=16, layers=2, heads=2, mlp=32, text_width=text.config.width)
+            denoiser = Denoiser(replace(sizes, conditions=conditions))
             codec = Codec(CodecConfig(channels=4, width=8, fine_width=8, floor_db=-30.0))
             for parameter in denoiser.parameters():
                 if not parameter.any():
@@ -231,6 +240,7 @@ class MiniFamily(Family):
         *,
         previous: Tensor | None = None,
         previous_mask: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         tokens, mask = text.tokens, text.mask
         if previous is not None:
@@ -243,6 +253,7 @@ class MiniFamily(Family):
             None if mask is None else mask.to(self.device).float(),
             None if previous is None else previous.to(self.device, self.dtype),
             None if previous_mask is None else previous_mask.to(self.device),
+            conditions=None if conditions is None else conditions.to(self.device, self.dtype),
         )
         return result.float()  # type: ignore[no-any-return]
 

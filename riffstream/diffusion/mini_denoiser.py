@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 __all__ = ["Denoiser", "DenoiserConfig"]
 
+# Adam moves every weight alike: larger numbers let the one layer of the conditions learn faster than the rest.
+CONDITIONS_GAIN = 4.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiserConfig:
@@ -24,6 +27,7 @@ class DenoiserConfig:
     The latent grid is ``rows`` x ``columns`` cells of ``channels`` numbers (columns of 4/4 clips; 3/4 clips have
     ``columns_triple``); a token is a ``patch`` x ``patch`` square of cells. ``context`` columns of tokens, the end of
     the clip before, stand in front of the clip's own: what sounds over the bar line is then next to where it goes on.
+    ``conditions`` numbers for each column of tokens say what to play there (``conditions.py``); 0: it takes none.
     """
 
     channels: int = 20
@@ -38,6 +42,7 @@ class DenoiserConfig:
     text_width: int = 384
     cross_every: int = 2
     context: int = 0
+    conditions: int = 0
 
 
 class _Attention(nn.Module):
@@ -128,7 +133,8 @@ class Denoiser(nn.Module):
 
     Shape:
         x, previous: [B, C, h, w] with h = rows and w = columns (4/4) or columns_triple (3/4); t: [B] in [0, 1];
-        tokens: [B, S, text_width]; mask: [B, S] float >= 0, how much each token counts; result like x.
+        tokens: [B, S, text_width]; mask: [B, S] float >= 0, how much each token counts; conditions:
+        [B, w / patch, conditions]; result like x.
     """
 
     def __init__(self, config: DenoiserConfig) -> None:
@@ -146,6 +152,8 @@ class Denoiser(nn.Module):
             self.context_in = nn.Linear(patch, d)
             self.context_none = nn.Parameter(torch.zeros(d))
             self.context_column = nn.Parameter(torch.randn(config.context, d) * 0.3)
+        if config.conditions:
+            self.conditions_in = nn.Linear(config.conditions, d, bias=False)
         self.time_in = nn.Linear(128, d)
         self.time_out = nn.Linear(d, d)
         self.pooled_in = nn.Linear(config.text_width, d)
@@ -167,6 +175,15 @@ class Denoiser(nn.Module):
             grown.context_in.load_state_dict(self.patch_in.state_dict())
         return grown.to(self.row.device)
 
+    def with_conditions(self, count: int) -> Denoiser:
+        """These weights in a denoiser that takes so many conditions, and does not heed them yet."""
+        if count == self.config.conditions:
+            return self
+        grown = Denoiser(replace(self.config, conditions=count))
+        kept = {key: value for key, value in self.state_dict().items() if "conditions" not in key}
+        grown.load_state_dict({**grown.state_dict(), **kept})
+        return grown.to(self.row.device)
+
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -180,6 +197,8 @@ class Denoiser(nn.Module):
                 nn.init.zeros_(block.cross.out.weight)
         for layer in (self.modulation, self.patch_out):
             nn.init.zeros_(layer.weight)
+        if self.config.conditions:
+            nn.init.zeros_(self.conditions_in.weight)
 
     def _patchify(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
@@ -223,10 +242,12 @@ class Denoiser(nn.Module):
         previous: Tensor | None = None,
         previous_mask: Tensor | None = None,
         triple: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         """One evaluation.
 
         Args:
+            conditions: of each column of tokens; a column of zeros has none, and so has a batch without them.
             previous: clean latents of the clip before; rows where ``previous_mask`` [B] is False are ignored.
             triple: [B] bool for mixed batches on the 4/4 grid (training only): those clips fill the first
                 ``columns_triple`` columns and see nothing of the rest.
@@ -236,6 +257,9 @@ class Denoiser(nn.Module):
         cells = (height // config.patch, width // config.patch)
         narrow = self.column_triple.shape[0]
         h = self.patch_in(self._patchify(x))
+        if conditions is not None and config.conditions:
+            asked = self.conditions_in(CONDITIONS_GAIN * conditions.to(self.conditions_in.weight.dtype))
+            h = h + asked[:, None].expand(-1, cells[0], -1, -1).flatten(1, 2)
         clip_before = None if previous is None else self._patchify(previous)
         if clip_before is None:
             h = h + self.previous_none

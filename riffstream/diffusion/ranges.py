@@ -34,14 +34,18 @@ class Range:
 
 RANGES: Mapping[str, Range] = {
     "alpha": Range(0, 1),
+    "brightness": Range(0, 1),
     "bpm": Range(40, 240, unit="beats per minute"),
     "clips": Range(0, 1_000_000, integer=True),
     "denoising": Range(0, 1),
+    "density": Range(0, 1),
     "drift": Range(0, 1_000, integer=True, unit="clips from seed to seed (0: the seed stays)"),
+    "energy": Range(0, 1),
     "frames": Range(8, 4096, integer=True, unit="frames"),
     "guidance": Range(0, 30),
     "index": Range(0, 2**53, integer=True),
     "key": Range(-6, 6, unit="semitones"),
+    "part": Range(0, 1),
     "seed": Range(0, SEEDS - 1, integer=True),
     "stay": Range(0, 1_000_000, integer=True, unit="clips"),
     "steps": Range(1, 1000, integer=True),

@@ -180,6 +180,7 @@ class StableDiffusion(Family):
         *,
         previous: Tensor | None = None,
         previous_mask: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         if previous is not None:
             raise ValueError("Stable Diffusion checkpoints cannot take the clip before; continue by a mask instead")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from riffstream.diffusion.clip import Clip, ClipRequest
+from riffstream.diffusion.conditions import lay_out
 from riffstream.diffusion.family import Family, TextEmbedding
 from riffstream.diffusion.keyframe import AUTO, NONE, Keyframe
 from riffstream.diffusion.masks import latent_mask, overlap_mask
@@ -22,6 +23,7 @@ from riffstream.errors import ParameterError, RiffstreamError
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
 
+CONDITIONED = ("chords", "parts", "energy", "density", "brightness")  # keyframe fields that become conditions
 HELD = 4  # noise seeds that share a loop of the library, so that a stream does not hop among loops from clip to clip
 
 
@@ -59,6 +61,7 @@ class Slot:
         noise: [C, h, w] its initial noise, with which kept regions are brought to each step's level.
         cond, uncond: text embeddings [1, S, D]; no ``uncond`` where guidance is off.
         context: columns of ``previous`` that are decoded with the clip.
+        conditions: [columns, conditions] of its tokens' columns, of the branch with the text alone.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
         mask: [h, w] or [1, w], 1 where the clip is made anew.
         position: index into the schedule's rows.
@@ -75,6 +78,7 @@ class Slot:
     guidance: float
     previous: Tensor | None = None
     context: int = 0
+    conditions: Tensor | None = None
     kept: Tensor | None = None
     mask: Tensor | None = None
     overlap_frames: int = 0
@@ -215,6 +219,7 @@ class Preparer:
             text.cond,
             text.uncond if guidance > 1 and request.guided else None,
             guidance,
+            conditions=self._conditions(request),
             interval=self.interval,
         )
         self._mask(slot, request, clean)
@@ -258,6 +263,26 @@ class Preparer:
         )
         slot.mask, slot.kept = mask.to(clean.device), clean
         slot.keep(slot.schedule.start, last=slot.finished)
+
+    def _conditions(self, request: ClipRequest) -> Tensor | None:
+        """What the request, or else its keyframes, ask of each column of tokens."""
+        family, spec = self.family, request.spec
+        plans = spec.bars(family.bars, spec.key if request.key is None else request.key)
+        if request.conditions is None and plans is None:
+            return None
+        if not family.conditions:
+            asked = [name for name in CONDITIONED for k in (spec.start, spec.end) if getattr(k, name) is not None]
+            field = asked[0] if request.conditions is None and asked else "conditions"
+            value = getattr(spec.start, field, None) or getattr(spec.end, field, None)
+            raise ParameterError(field, value, "nothing with this model: it takes words alone")
+        width = family.condition_columns * (request.frames or family.frames) // family.frames
+        if request.conditions is None and plans is not None:
+            numbers = torch.from_numpy(lay_out(plans, width, round(self._beats(request) / family.bars)))
+        else:
+            numbers = torch.as_tensor(request.conditions, dtype=torch.float32)
+            if tuple(numbers.shape) != (width, family.conditions):
+                raise ParameterError("conditions", tuple(numbers.shape), f"shape ({width}, {family.conditions})")
+        return numbers.to(family.device)
 
     def _beats(self, request: ClipRequest) -> float:
         frames = request.frames or self.family.frames

@@ -107,6 +107,10 @@ class Stepper:
                 given = [slots[k].previous for k in members]
                 extra["previous"] = torch.stack([x[0].new_zeros(x.shape[1:]) if p is None else p for p in given])
                 extra["previous_mask"] = torch.tensor([p is not None for p in given], device=x.device)
+            asked = [slots[k].conditions if row < len(slots) else None for row, k in zip(rows, members, strict=True)]
+            if (like := next((each for each in asked if each is not None), None)) is not None:
+                # The second row of a guided clip has neither words nor conditions.
+                extra["conditions"] = torch.stack([torch.zeros_like(like) if c is None else c for c in asked])
             parts.append(self._family.denoise(x[index], times[index], text, **extra)[:count])
             self._stats.rows += count
         return torch.cat(parts)

@@ -163,6 +163,7 @@ class ModelRenderer:
                 deadline=job.deadline,
                 speculative=job.speculative,
                 frames=job.frames,
+                key=job.key,
                 rev=job.rev,
                 station=job.station,
             )

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.threads import usable_cores
+from riffstream.training.bars import bar_facts
 from riffstream.training.captions import ClipFacts, captions
 from riffstream.training.mels import CODE_FLOOR_DB, CODE_STEP_DB, encode_song
 from riffstream.training.mixing import LOOKS
@@ -31,7 +32,7 @@ from riffstream.training.sources import Source, all_sources
 
 __all__ = ["CorpusOptions", "build_corpus", "plan", "song_files", "split_of"]
 
-FORMAT = 1
+FORMAT = 2  # 1 had no facts of bars
 HELD_OUT = 40  # one song in so many
 AUDIBLE_DB = 24.0  # instruments this far under the loudest are not named
 
@@ -116,6 +117,9 @@ def _make(task: tuple[str, int]) -> dict[str, Any]:
     codes = encode_song(mix, bpm=song.bpm, beats=song.beats, beats_in_window=window_beats)
     record = describe(song, [stem.words for stem in stems], [stem.role for stem in stems], levels, rng)
     record["soundfont"] = font_name
+    facts = bar_facts(song, mix, stems, codes)
+    for position, clip in enumerate(record["clips"]):
+        clip["bars"] = facts[position * BARS_IN_WINDOW : (position + 1) * BARS_IN_WINDOW]
     array_path.parent.mkdir(parents=True, exist_ok=True)
     partial = array_path.with_suffix(".partial")
     with partial.open("wb") as file:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from riffstream.diffusion.conditions import SIZE
 from riffstream.diffusion.mini import MODEL_FOLDER
 from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_text import MiniTextEncoder
@@ -63,13 +64,15 @@ class DenoiserPreset:
 
 
 PRESETS = {
-    "cpu": DenoiserPreset(config=DenoiserConfig(width=192, heads=3, mlp=768, context=2)),
+    "cpu": DenoiserPreset(config=DenoiserConfig(width=192, heads=3, mlp=768, context=2, conditions=SIZE)),
     "gpu": DenoiserPreset(
-        config=DenoiserConfig(width=256, layers=8, heads=4, mlp=1024, context=2), batch=512, ema=0.9995,
+        config=DenoiserConfig(width=256, layers=8, heads=4, mlp=1024, context=2, conditions=SIZE),
+        batch=512, ema=0.9995,
         validation=1024, report_minutes=2.0,
     ),
     "smoke": DenoiserPreset(
-        config=DenoiserConfig(width=32, layers=2, heads=2, mlp=64, context=2), batch=4, validation=8, report_minutes=0.5
+        config=DenoiserConfig(width=32, layers=2, heads=2, mlp=64, context=2, conditions=SIZE), batch=4, validation=8,
+        report_minutes=0.5,
     ),
 }  # fmt: skip
 
@@ -282,7 +285,8 @@ def run(args: argparse.Namespace) -> int:
         from riffstream.training.finetune import resume_model
 
         start = resume_model(args.resume_from, args.out).denoiser
-        start = start.with_context(PRESETS[args.preset].config.context).requires_grad_(True)
+        sizes = PRESETS[args.preset].config
+        start = start.with_context(sizes.context).with_conditions(sizes.conditions).requires_grad_(True)
     data = prepare_data(args.corpus, args.out, device, log)
     result = train_denoiser(
         data, args.out, PRESETS[args.preset], minutes=args.minutes, decay_minutes=args.decay_minutes, device=device,

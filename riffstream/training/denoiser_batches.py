@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from riffstream.diffusion.schedules import shifted
+from riffstream.training.asked import leave_out
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import autocast
 
 __all__ = ["SHIFT", "Batch", "draw", "flow_loss", "shifted_times"]
 
 DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.3, 0.25
+# Captions name instruments and drums; where they always came with conditions, conditions would only repeat them.
+DROP_CAPTION_CONDITIONED = 0.5
 # What the caption says is decided near noise (two thirds of what a caption takes off the loss lie above t = 0.8, see
 # docs/mini.md), so most training lies there. SPREAD: of the logit of the place on that shifted way.
 SHIFT, SPREAD = 3.0, 1.4
@@ -30,7 +33,7 @@ class Batch:
 
     Attributes:
         clean, noise, previous: [B, C, h, w]. t: [B]. tokens: [B, S, D], mask: [B, S]. previous_mask, triple: [B] bool;
-        ``triple`` is None where no clip is in 3/4.
+        ``triple`` is None where no clip is in 3/4. conditions: [B, columns, SIZE], zeros where none is given.
     """
 
     clean: Tensor
@@ -41,6 +44,7 @@ class Batch:
     previous: Tensor
     previous_mask: Tensor
     triple: Tensor | None
+    conditions: Tensor
 
     def parts(self, size: int) -> list[Batch]:
         """The same examples, ``size`` at a time."""
@@ -64,7 +68,8 @@ def draw(
     """Batch number ``seed``: a pure function of its arguments, so that a resumed run sees what the whole one saw.
 
     Args:
-        validation: nothing is dropped by chance: every other clip has its previous one, t is spread evenly.
+        validation: nothing is dropped by chance: every other clip has its previous one, and no clip its conditions, so
+            that the loss compares with that of a model without any; t is spread evenly.
         one_shape: captions keep their padding and ``triple`` is always there, so that compiled code fits every batch.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -79,13 +84,15 @@ def draw(
         with_previous = torch.rand(size, generator=generator) >= DROP_PREVIOUS
     clean = data.latents[pick].float()
     noise = torch.randn(clean.shape, generator=generator)
+    conditions = data.conditions[pick].float()
+    conditions = torch.zeros_like(conditions) if validation else leave_out(conditions, generator)
+    dropped = torch.where(conditions.flatten(1).any(1), DROP_CAPTION_CONDITIONED, DROP_CAPTION).tolist()
     captions = []
-    for row, u, drop in zip(
-        pick.tolist(), torch.rand(size, generator=generator).tolist(), torch.rand(size, generator=generator).tolist(),
-        strict=True,
-    ):  # fmt: skip
+    which = torch.rand(size, generator=generator).tolist()
+    luck = torch.rand(size, generator=generator).tolist()
+    for row, chance, u, drop in zip(pick.tolist(), dropped, which, luck, strict=True):
         own = data.captions[row]
-        captions.append(own[int(u * len(own))] if own and (validation or drop >= DROP_CAPTION) else 0)
+        captions.append(own[int(u * len(own))] if own and (validation or drop >= chance) else 0)
     before = data.previous[pick]
     previous = data.latents[before.clamp_min(0)].float()
     blur = 0.0 if validation else PREVIOUS_NOISE * torch.rand(size, 1, 1, 1, generator=generator)
@@ -96,7 +103,7 @@ def draw(
     return Batch(
         clean.to(device), noise.to(device), t.to(device), data.tokens[captions][:, :used].float().to(device),
         mask[:, :used].to(device), previous.to(device), (with_previous & (before >= 0)).to(device),
-        triple.to(device) if one_shape or bool(triple.any()) else None,
+        triple.to(device) if one_shape or bool(triple.any()) else None, conditions.to(device),
     )  # fmt: skip
 
 
@@ -121,7 +128,8 @@ def flow_loss(model: nn.Module, batch: Batch, narrow: int) -> Tensor:
         inside = inside[:, None, None, :].float()
         x = x * inside
     with autocast(x.device):
-        made = model(x, batch.t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
+        made = model(x, batch.t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple,
+                     batch.conditions)  # fmt: skip
     error: Tensor = (made.float() - (batch.noise - batch.clean)).square()
     if batch.triple is None:
         return torch.mean(error)

@@ -81,7 +81,8 @@ AIM = Aim()
 def guided_velocity(
     model: Denoiser, x: Tensor, t: Tensor, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float
 ) -> Tensor:
-    """The guided velocity [B, C, h, w] float32; ``empty``: tokens [1, S, D] and mask of no caption.
+    """The guided velocity [B, C, h, w] float32; ``empty``: tokens [1, S, D] and mask of no caption. Guidance is over
+    the words and the conditions together: the other branch has neither.
 
     ``v_u + guidance (v_c - v_u)``, and then the clean latents that it points at are brought back, by ``RESCALE``, to
     the spread of those that ``v_c`` points at (Lin et al. 2023, arXiv:2305.08891): guidance alone overdrives them.
@@ -94,6 +95,7 @@ def guided_velocity(
         made = model(
             x.repeat(2, 1, 1, 1), t.repeat(2), tokens, mask, batch.previous.repeat(2, 1, 1, 1),
             batch.previous_mask.repeat(2), triple,
+            torch.cat([batch.conditions, torch.zeros_like(batch.conditions)]),
         )  # fmt: skip
     own, none = made.float().chunk(2)
     guided = none + guidance * (own - none)
@@ -123,7 +125,9 @@ def student_loss(student: nn.Module, teacher: Denoiser, batch: Batch, empty: tup
     """Mean squared distance of the student's velocity to :func:`teacher_target`."""
     x, t, target = teacher_target(teacher, batch, empty, aim)
     with autocast(x.device):
-        made = student(x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
+        made = student(
+            x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple, batch.conditions
+        )
     return (made.float() - target).square().mean()  # type: ignore[no-any-return]
 
 

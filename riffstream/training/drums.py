@@ -6,7 +6,7 @@ roll of two, ``?`` a hit that may come or not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -208,6 +208,7 @@ def drum_hits(
     *,
     beats: int = 4,
     fills: bool = True,
+    borders: Collection[int] = (),
     human: float = 0.06,
     active: list[bool] | None = None,
 ) -> list[tuple[float, str, int]]:
@@ -217,7 +218,8 @@ def drum_hits(
         pattern: a name in ``PATTERNS``.
         bars: how many.
         beats: in a bar, 3 or 4.
-        fills: a fill in every eighth bar.
+        fills: a fill in most eighth bars, and in most bars that lead to one of ``borders``.
+        borders: bars where a section begins.
         human: spread of the velocities.
         active: for each bar, whether the drums play.
     """
@@ -228,7 +230,7 @@ def drum_hits(
     for bar in range(bars):
         if active is not None and not active[bar]:
             continue
-        fill = fills and bar % 8 == 7 and rng.random() < 0.7
+        fill = fills and (bar % 8 == 7 or bar + 1 in borders) and rng.random() < 0.7
         for voice, rows in voices.items():
             if voice in dropped:
                 continue

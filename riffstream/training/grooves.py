@@ -22,7 +22,15 @@ from riffstream.training.instruments import INSTRUMENTS, gm_name
 from riffstream.training.midi import MidiChannel, read_midi
 from riffstream.training.music import Chord, Track, progression
 from riffstream.training.patterns import PARTS
-from riffstream.training.songs import Song, Voice, active_bars, cut_to_sections, lay_out, without_gaps
+from riffstream.training.songs import (
+    Song,
+    Voice,
+    active_bars,
+    chords_per_bar,
+    cut_to_sections,
+    lay_out,
+    without_gaps,
+)
 from riffstream.training.styles import Style, groove_styles
 
 __all__ = ["Groove", "GrooveSource", "find_grooves", "mma_available"]
@@ -77,9 +85,11 @@ def _tidy(text: str) -> str:
     return re.sub(r"^(our|the|adds?( in)?|add( in)?|with|a|an) ", "", sentence)
 
 
-def _play(groove: Groove, chords: list[Chord], seed: int) -> list[MidiChannel]:
+def _play(groove: Groove, chords: list[Chord], per_bar: int, seed: int) -> list[MidiChannel]:
     lines = [f"RndSeed {seed}", "Tempo 120", f"Time {groove.beats}", f"Groove {groove.name}"]
-    lines += [f"{bar + 1} {_for_mma(chord)}" for bar, chord in enumerate(chords)]
+    # "1 Am / F /": a symbol or a slash for each beat.
+    names = [" / ".join(map(_for_mma, chords[k : k + per_bar])) for k in range(0, len(chords), per_bar)]
+    lines += [f"{bar + 1} {name}" for bar, name in enumerate(names)]
     with tempfile.TemporaryDirectory(prefix="riffstream-") as folder:
         source, target = Path(folder) / "song.mma", Path(folder) / "song.mid"
         source.write_text("\n".join(lines) + "\n")
@@ -129,10 +139,11 @@ class GrooveSource:
         style = replace(groove_styles()[self.file], beats=first.beats)
         bars = int(rng.choice([12, 16, 16, 20]))
         bpm = round(float(rng.uniform(*style.bpm)), 1)
-        chords = progression(str(rng.choice(style.harmony)), bars, rng)
-        voices = [self._voice(channel) for channel in _play(first, chords, int(rng.integers(2**31)))]
+        per_bar = chords_per_bar(style.beats, rng)
+        chords = progression(str(rng.choice(style.harmony)), bars * per_bar, rng)
+        voices = [self._voice(channel) for channel in _play(first, chords, per_bar, int(rng.integers(2**31)))]
         if rng.random() < 0.6:
-            voices.append(_tune(style, chords, rng))
+            voices.append(_tune(style, chords, style.beats // per_bar, rng))
         sections = without_gaps(lay_out({voice.role for voice in voices}, bars, rng), voices, style.beats)
         for voice in voices:
             if voice.track is not None:
@@ -150,6 +161,7 @@ class GrooveSource:
             voices,
             look,
             descriptions=[first.description] * len(sections),
+            chords_per_bar=per_bar,
         )
 
     @staticmethod
@@ -182,7 +194,7 @@ _SOLOISTS = (
 )
 
 
-def _tune(style: Style, chords: list[Chord], rng: np.random.Generator) -> Voice:
+def _tune(style: Style, chords: list[Chord], beats: int, rng: np.random.Generator) -> Voice:
     text = " ".join(style.tags)
     choices = next(names for keys, names in _SOLOISTS if any(key in text for key in keys)).split("|")
     name = str(rng.choice(choices))
@@ -192,7 +204,7 @@ def _tune(style: Style, chords: list[Chord], rng: np.random.Generator) -> Voice:
         if style.bpm[1] < 96 and rng.random() < 0.5
         else str(rng.choice(["tune", "tune_penta", "tune_busy", "tune_solo"]))
     )
-    notes = PARTS[kind](chords, style.beats, rng, instrument.register)
+    notes = PARTS[kind](chords, beats, rng, instrument.register)
     words = str(rng.choice(instrument.words))
     track = Track(
         words,

@@ -7,14 +7,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from riffstream.diffusion.conditions import SIZE
 from riffstream.diffusion.mini_codec import Codec, CodecConfig, mel_to_features
 from riffstream.diffusion.mini_text import MiniTextEncoder
 from riffstream.errors import RiffstreamError
+from riffstream.training.asked import COLUMNS, clip_conditions
 from riffstream.training.loop import load_state, save_state
 from riffstream.training.mels import amplitudes
 
@@ -33,6 +36,7 @@ class SongFile:
         held_out: whether it is kept from training.
         beats: in a window, 8 or 6.
         captions: for each window, the ways of asking for it.
+        facts: for each window, what its bars hold (``bars.bar_facts``); empty where nobody wrote it.
         stamp: when it was made, nanoseconds: a song of this name made at another time is another song.
     """
 
@@ -42,6 +46,7 @@ class SongFile:
     held_out: bool
     beats: int
     captions: list[list[str]]
+    facts: list[list[dict[str, Any]]]
     stamp: int
 
 
@@ -58,7 +63,8 @@ def find_songs(corpus: Path) -> list[SongFile]:
         songs.append(
             SongFile(
                 path.with_suffix(".npy"), record["song"], record["style"], record["split"] == "held_out",
-                int(record["beats"]), [list(clip["captions"]) for clip in record["clips"]], stamp,
+                int(record["beats"]), [list(clip["captions"]) for clip in record["clips"]],
+                [list(clip.get("bars", ())) for clip in record["clips"]], stamp,
             )
         )  # fmt: skip
     if not songs:
@@ -82,6 +88,7 @@ class LatentSet:
         codec, text: what the latents and the embeddings are made with.
         latents: [N, C, rows, columns] float16; clips in 3/4 fill the first columns, the rest is zero.
         triple, held_out: [N] bool. previous: [N] index of the window before, -1 where there is none.
+        conditions: [N, COLUMNS, SIZE] float16, zeros where nothing is known (``asked.py``).
         captions: for each clip, rows of ``tokens``. style: [N] index into ``styles``.
         tokens: caption embeddings [K, S, D] float16 and ``mask`` [K, S] float32; row 0 is the empty caption.
     """
@@ -98,6 +105,7 @@ class LatentSet:
         self._rows: dict[str, int] = {}
         grid = (codec.config.channels, codec.config.mels // codec.config.patch, FRAMES // codec.config.patch)
         self.latents = torch.zeros(0, *grid, dtype=torch.float16)
+        self.conditions = torch.zeros(0, COLUMNS, SIZE, dtype=torch.float16)
         self.triple = torch.zeros(0, dtype=torch.bool)
         self.held_out = torch.zeros(0, dtype=torch.bool)
         self.previous = torch.zeros(0, dtype=torch.long)
@@ -119,7 +127,7 @@ class LatentSet:
         """Encode up to ``limit`` new songs; returns how many were added."""
         fresh = [song for song in find_songs(self._corpus) if song.name not in self._known][:limit]
         device = self.codec.basis.device
-        latents, triple, held, previous, style = [], [], [], [], []
+        latents, conditions, triple, held, previous, style = [], [], [], [], [], []
         before = len(self.wanted)
         start = len(self.latents)
         for song in fresh:
@@ -127,6 +135,8 @@ class LatentSet:
             coded = self.codec.encode(song_features(song, self.codec.config).to(device)).cpu()
             count, width = coded.shape[0], coded.shape[-1]
             latents.append(torch.nn.functional.pad(coded, (0, self.latents.shape[-1] - width)).half())
+            known = np.stack([clip_conditions(facts, song.beats) for facts in song.facts])
+            conditions.append(torch.from_numpy(known).half())
             triple.append(torch.full((count,), song.beats == 6))
             held.append(torch.full((count,), song.held_out))
             previous.append(torch.tensor([-1, *range(start, start + count - 1)]))
@@ -141,6 +151,7 @@ class LatentSet:
             self.add_texts([text for texts in self.wanted[before:] for text in texts])
             self.captions += [[self._rows[text] for text in texts] for texts in self.wanted[before:]]
             self.latents = torch.cat([self.latents, *latents])
+            self.conditions = torch.cat([self.conditions, *conditions])
             self.triple = torch.cat([self.triple, *triple])
             self.held_out = torch.cat([self.held_out, *held])
             self.previous = torch.cat([self.previous, *previous])
@@ -193,12 +204,17 @@ class LatentSet:
         state = load_state(folder / "latents.pt", torch.device("cpu"))
         if state is None or state["codec"] != fingerprint(self.codec):
             return
-        stamps = {song.name: song.stamp for song in find_songs(self._corpus)}
+        songs = find_songs(self._corpus)
+        stamps = {song.name: song.stamp for song in songs}
         if any(stamps.get(name, stamp) != stamp for name, stamp in state["known"].items()):
             return
         for name in self._CLIPS:
             setattr(self, name, state[name])
         self._known = state["known"]
+        known = {f"{song.name}/{k}": (facts, song.beats) for song in songs for k, facts in enumerate(song.facts)}
+        # Made anew each time: they cost little, and what is taken for usual may change with the program.
+        rows = [clip_conditions(*known.get(name, ((), 8))) for name in self.names]
+        self.conditions = torch.from_numpy(np.stack(rows)).half() if rows else self.conditions
         self.add_texts([text for texts in self.wanted for text in texts])
         self.captions = [[self._rows[text] for text in texts] for texts in self.wanted]
 

@@ -5,24 +5,18 @@ Everything is in C major or A minor: a clip's key is a property of the vocoder, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from riffstream.diffusion.chords import Chord
 
 __all__ = ["MAJOR", "MINOR", "PENTATONIC", "Chord", "Note", "Track", "hertz", "nearest", "progression", "voicing"]
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)  # the white keys, C major and A minor alike
 PENTATONIC = (0, 2, 4, 7, 9)
 MINOR = MAJOR
-_ROOTS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_QUALITIES: dict[str, tuple[int, ...]] = {
-    "": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "M7": (0, 4, 7, 11), "m7": (0, 3, 7, 10), "6": (0, 4, 7, 9),
-    "m6": (0, 3, 7, 9), "sus2": (0, 2, 7), "sus4": (0, 5, 7), "dim": (0, 3, 6), "m7b5": (0, 3, 6, 10),
-    "add9": (0, 4, 7, 14), "9": (0, 4, 7, 10, 14), "M9": (0, 4, 7, 11, 14), "m9": (0, 3, 7, 10, 14), "5": (0, 7),
-    "13": (0, 4, 7, 10, 14, 21), "dim7": (0, 3, 6, 9), "aug": (0, 4, 8),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,43 +47,6 @@ class Track:
     volume: int = 100
     pan: float = 0.0
     controls: list[tuple[float, int, int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Chord:
-    """A chord symbol such as ``Am7`` or ``F/C``, with its pitch classes."""
-
-    symbol: str
-    root: int
-    bass: int
-    tones: tuple[int, ...]  # semitones above the root
-
-    @classmethod
-    def parse(cls, symbol: str) -> Chord:
-        """Read a chord symbol.
-
-        >>> Chord.parse("Am7").classes
-        (9, 0, 4, 7)
-        """
-        match = re.fullmatch(r"([A-G][b#]?)([^/]*)(?:/([A-G][b#]?))?", symbol)
-        if not match or match[2] not in _QUALITIES:
-            raise ValueError(f"chord {symbol!r} is not known")
-        root = _root(match[1])
-        return cls(symbol, root, _root(match[3]) if match[3] else root, _QUALITIES[match[2]])
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """Pitch classes 0-11, root first."""
-        return tuple((self.root + tone) % 12 for tone in self.tones)
-
-    @property
-    def minor(self) -> bool:
-        """Whether the third is minor."""
-        return 3 in self.tones
-
-
-def _root(name: str) -> int:
-    return (_ROOTS[name[0]] + name.count("#") - name.count("b")) % 12
 
 
 def hertz(pitch: float | np.ndarray) -> float | np.ndarray:

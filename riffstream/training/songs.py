@@ -18,9 +18,10 @@ from riffstream.training.soundfont import SoundFont
 from riffstream.training.styles import Style
 from riffstream.training.synths import render_patch
 
-__all__ = ["Section", "Song", "Voice", "compose", "lay_out", "perform", "without_gaps"]
+__all__ = ["Section", "Song", "Voice", "borders", "compose", "lay_out", "perform", "without_gaps"]
 
 BARS_IN_WINDOW = 2
+HALF_BARS = 0.12  # songs in 4/4 whose chords change in the middle of the bar
 _EARLY = 0.06  # beats
 AMPLIFIED = ("amp_guitar", "lead_guitar")
 
@@ -46,6 +47,7 @@ class Voice:
     pan: float = 0.0
     kit: str = "gm"
     track: Track | None = None
+    part: str = ""  # what a listener would call it, where the role does not say: chords, pad, arp, lead or bass
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class Song:
     look: str
     opening: float = 0.0
     descriptions: list[str] = field(default_factory=list)  # by section: the groove's own words
+    chords_per_bar: int = 1  # 2: a chord for each half of a bar
 
     @property
     def beats(self) -> int:
@@ -112,6 +115,18 @@ def lay_out(roles: set[str], bars: int, rng: np.random.Generator) -> list[Sectio
 def active_bars(sections: Sequence[Section], role: str) -> list[bool]:
     """For each bar, whether a role plays."""
     return [role in section.roles for section in sections for _ in range(section.bars)]
+
+
+def borders(sections: Sequence[Section]) -> set[int]:
+    """Bars with which another set of roles comes in; bar 0 among them."""
+    found: set[int] = set()
+    bar, before = 0, None
+    for section in sections:
+        if section.roles != before:
+            found.add(bar)
+        before = section.roles
+        bar += section.bars
+    return found
 
 
 def cut_to_sections(notes: Sequence[Note], active: Sequence[bool], beats: int) -> list[Note]:
@@ -172,7 +187,8 @@ def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) 
     rng = np.random.default_rng([seed, index, *digest])
     bars = int(rng.choice([12, 16, 16, 20]))
     bpm = round(float(rng.uniform(*style.bpm)), 1)
-    chords = progression(str(rng.choice(style.harmony)), bars, rng)
+    per_bar = chords_per_bar(style.beats, rng)
+    chords = progression(str(rng.choice(style.harmony)), bars * per_bar, rng)
     voices: list[Voice] = []
     for part in style.parts:
         if rng.random() >= part.chance:
@@ -180,18 +196,21 @@ def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) 
         name = str(rng.choice(part.instruments))
         instrument = INSTRUMENTS[name]
         words = instrument.words[0] if rng.random() < 0.6 else str(rng.choice(instrument.words))
-        write = PARTS[str(rng.choice(part.patterns))]
-        notes = write(chords, style.beats, rng, instrument.register + part.shift)
+        pattern = str(rng.choice(part.patterns))
+        notes = PARTS[pattern](chords, style.beats // per_bar, rng, instrument.register + part.shift)
         pan = {"bass": 0.0, "pad": 0.0, "lead": 0.12}.get(part.role, 0.35) * float(rng.uniform(-1, 1))
-        voices.append(Voice(words, part.role, name, notes, pan=pan))
-    if style.drums and (style.drum_chance >= 1 or rng.random() < style.drum_chance):
+        voices.append(Voice(words, part.role, name, notes, pan=pan, part=part_of(part.role, pattern)))
+    drums = bool(style.drums) and (style.drum_chance >= 1 or rng.random() < style.drum_chance)
+    roles = {voice.role for voice in voices} | ({"drums"} if drums else set())
+    sections = lay_out(roles, bars, rng)
+    if drums:
         kit = str(rng.choice(style.kits))
         if kit not in KITS and not soundfont:
             kit = "break"
-        hits = drum_hits(str(rng.choice(style.drums)), bars, rng, beats=style.beats)
+        hits = drum_hits(str(rng.choice(style.drums)), bars, rng, beats=style.beats, borders=borders(sections))
         words = _KIT_WORDS.get(kit, ("drums", "drums", "drum kit"))[int(rng.integers(3))]
         voices.append(Voice(words, "drums", "drums", hits=hits, kit=kit))
-    sections = without_gaps(lay_out({voice.role for voice in voices}, bars, rng), voices, style.beats)
+    sections = without_gaps(sections, voices, style.beats)
     for voice in voices:
         active = active_bars(sections, voice.role)
         voice.notes = [
@@ -206,8 +225,27 @@ def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) 
     look = str(rng.choice(style.production))
     opening = float(2 * BARS_IN_WINDOW * style.beats) if style.pump > 0.25 and rng.random() < 0.25 else 0.0
     return Song(
-        f"{style.name}/{index}", style, int(rng.integers(2**31)), bpm, bars, chords, sections, voices, look, opening
-    )
+        f"{style.name}/{index}", style, int(rng.integers(2**31)), bpm, bars, chords, sections, voices, look, opening,
+        chords_per_bar=per_bar,
+    )  # fmt: skip
+
+
+def chords_per_bar(beats: int, rng: np.random.Generator) -> int:
+    """1, or 2 in some songs in 4/4."""
+    return 2 if beats == 4 and rng.random() < HALF_BARS else 1
+
+
+def part_of(role: str, pattern: str) -> str:
+    """The part that a voice plays: its role, and for extra voices what their pattern makes of them."""
+    if role != "extra":
+        return role
+    if pattern.startswith(("sustain", "whole", "halves", "drone")):
+        return "pad"
+    if pattern.startswith(("arp", "fingerpick", "rolled", "alberti")):
+        return "arp"
+    if pattern.startswith(("bass", "walking", "acid")):
+        return "bass"
+    return "lead" if pattern.startswith(("tune", "bells", "toll")) else "chords"
 
 
 _KIT_WORDS = {

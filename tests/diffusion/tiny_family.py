@@ -62,6 +62,7 @@ class TinyFamily(Family):
         *,
         previous: Tensor | None = None,
         previous_mask: Tensor | None = None,
+        conditions: Tensor | None = None,
     ) -> Tensor:
         self.calls.append(len(x))
         weights = torch.ones(text.tokens.shape[:2]) if text.mask is None else text.mask

@@ -48,6 +48,35 @@ def test_manifest_and_index_agree_with_the_songs(folder: Path, small: Corpus) ->
     assert manifest["hours"] == pytest.approx(seconds / 3600, abs=1e-3)
 
 
+def test_every_bar_has_its_facts(folder: Path, small: Corpus) -> None:
+    clips = 0
+    for path in folder.glob("songs/*/*.json"):
+        record = json.loads(path.read_text())
+        for position, clip in enumerate(record["clips"]):
+            assert len(clip["bars"]) == 2
+            for number, bar in enumerate(clip["bars"]):
+                place = 2 * position + number
+                each = len(record["chords"]) // (2 * len(record["clips"]))
+                own = record["chords"][place * each : (place + 1) * each]
+                assert all(chord in (None, name) for chord, name in zip(bar["chords"], own, strict=True))
+                assert bar["level_db"] == pytest.approx(
+                    loudness_db(np.split(amplitudes(np.load(path.with_suffix(".npy"))[position]), 2, -1)[number]),
+                    abs=0.1,
+                )
+            silent = [name for name in ("drums", "bass") if name not in clip["bars"][0]["parts"]]
+            assert not [name for name in silent if name in clip["instruments"]]
+            clips += 1
+        assert record["clips"][0]["bars"][0]["starts"]
+        assert record["clips"][-1]["bars"][-1]["ends"]
+    assert clips == len(small)
+
+
+def test_a_folder_of_another_format_is_not_added_to(tmp_path: Path) -> None:
+    (tmp_path / "corpus.json").write_text(json.dumps({"format": 1, "seed": 0, "soundfonts": []}))
+    with pytest.raises(ParameterError, match="was begun"):
+        build_corpus(_options(tmp_path), quiet=True)
+
+
 def test_clips_have_their_meters_and_neighbours(small: Corpus) -> None:
     for index in range(len(small)):
         beats = small.beats(index)

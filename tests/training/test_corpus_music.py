@@ -178,7 +178,7 @@ def test_bad_tables_are_refused() -> None:
         parse_parts(["lead flute"])
     with pytest.raises(ParameterError, match="tempo"):
         style_of("x", {"tempo": 3})
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ParameterError, match="a chord symbol such as"):
         Chord.parse("H7")
 
 

@@ -1,0 +1,81 @@
+"""Conditions for training: a song's facts as the numbers that the denoiser takes, and what is left out of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from riffstream.diffusion.chords import Chord
+from riffstream.diffusion.conditions import GROUPS, PARTS, PARTS_GIVEN, PARTS_LEVEL, SIZE, BarPlan, lay_out
+
+__all__ = ["COLUMNS", "clip_conditions", "leave_out", "plan_of", "share"]
+
+COLUMNS = 16  # of a clip in 4/4; clips in 3/4 fill twelve
+# Mean and standard deviation over the corpus, by which a measure becomes a share of its bars.
+USUAL = {"onsets": (2.35, 0.75), "level_db": (40.9, 3.0), "brightness": (10.2, 0.95)}
+PART_DB = (-45.0, -9.0)  # a part this far under the loudest one counts as silent, as fully there
+NOTHING, EACH = (
+    0.15,
+    (0.05, 0.65),
+)  # examples without any conditions; chances of leaving out a group, one for an example
+
+
+def share(measure: str, value: float) -> float:
+    """The share of the corpus's bars, 0 to 1, whose ``measure`` (a key of :data:`USUAL`) is lower."""
+    mean, spread = USUAL[measure]
+    raw = math.log2(1 + value) if measure == "onsets" else value
+    return 0.5 * (1 + math.erf((raw - mean) / spread / math.sqrt(2)))
+
+
+def plan_of(facts: Mapping[str, Any]) -> BarPlan:
+    """One bar's facts (``bars.bar_facts``) as what one would ask for to get it."""
+    low, high = PART_DB
+    levels = {part: (facts["parts"].get(part, -120.0) - low) / (high - low) for part in PARTS}
+    return BarPlan(
+        chords=[None if name is None else Chord.parse(name) for name in facts["chords"]],
+        parts={part: min(max(level, 0.0), 1.0) for part, level in levels.items()},
+        density=share("onsets", facts["onsets"]),
+        energy=share("level_db", facts["level_db"]),
+        brightness=share("brightness", facts["brightness"]),
+        starts=facts["starts"],
+        ends=facts["ends"],
+        fill=facts["fill"],
+    )
+
+
+def clip_conditions(facts: Sequence[Mapping[str, Any]], beats: int) -> np.ndarray:
+    """Conditions of a clip, float32 [COLUMNS, SIZE]; zeros where nothing is known.
+
+    Args:
+        facts: of each of its bars; empty for a song whose maker wrote none.
+        beats: in the clip, 8 or 6.
+    """
+    out = np.zeros((COLUMNS, SIZE), np.float32)
+    if facts:
+        columns = COLUMNS * beats // 8
+        out[:columns] = lay_out([plan_of(bar) for bar in facts], columns, beats // len(facts))
+    return out
+
+
+def leave_out(conditions: Tensor, generator: torch.Generator) -> Tensor:
+    """Conditions [B, columns, SIZE] with some of them not given: all of an example's, or each group and each part of it
+    by a chance of its own, so that any few of them are enough to ask for."""
+    size = len(conditions)
+    conditions = conditions.clone()
+    chance = EACH[0] + (EACH[1] - EACH[0]) * torch.rand(size, generator=generator)
+    chance = torch.where(torch.rand(size, generator=generator) < NOTHING, torch.ones(()), chance)
+    for group in GROUPS:
+        gone = torch.rand(size, generator=generator) < chance
+        if group.start == PARTS_LEVEL.start:
+            for part in range(len(PARTS)):
+                without = gone | (torch.rand(size, generator=generator) < chance)
+                conditions[without, :, PARTS_LEVEL.start + part] = 0
+                conditions[without, :, PARTS_GIVEN.start + part] = 0
+        else:
+            conditions[gone, :, group] = 0
+    return conditions
