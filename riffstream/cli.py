@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from riffstream import __version__
+from riffstream import __version__, console
 from riffstream.errors import MediaWarning, RiffstreamError
 from riffstream.threads import limit_threads
 
@@ -34,6 +34,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audio-to-images-batch": ("riffstream.commands.audio_to_images_batch", "audio-to-image for a folder"),
     "sample-clips-batch": ("riffstream.commands.sample_clips_batch", "sample-clips for a folder"),
 }
+
+
+_PATH_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,9 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; the process's own by default.
 
     Returns:
-        The exit code: 0 on success, 2 on bad input (one line on stderr says what and the allowed range), 130 when
-        interrupted.
+        The exit code: 0 on success, 2 on bad input (one line on stderr says what and the allowed range), 1 when the
+        output could not be written, 130 when interrupted.
     """
+    console.prepare()
+    try:
+        return console.finish(_run(argv))
+    except SystemExit as leaving:  # of argparse: its code is a number
+        raise SystemExit(console.finish(int(leaving.code or 0))) from None
+
+
+def _run(argv: Sequence[str] | None) -> int:
     chosen = _overview().parse_args(argv)
     limit_threads()  # before anything loads torch
     module = importlib.import_module(COMMANDS[chosen.command][0])
@@ -87,16 +98,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        if error.filename is None:
-            raise
-        # A path that the user chose, in a place where no better message was made of it.
-        print(f"riffstream {chosen.command}: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # The reader of our output left (``riffstream seeds | head``); keep the interpreter from reporting it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if isinstance(error, _PATH_ERRORS) and error.filename is not None:
+            # A path that the user chose, in a place where no better message was made of it.
+            print(f"riffstream {chosen.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 2
+        if isinstance(error, BrokenPipeError) and console.reader_left(error):
+            return 0  # of ``riffstream seeds | head``, say
+        if error.errno == errno.ENOSPC and error.filename is None:
+            print(f"riffstream {chosen.command}: {error.strerror}", file=sys.stderr)
+            return 1
+        raise
 
 
 @contextlib.contextmanager

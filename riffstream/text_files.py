@@ -134,7 +134,11 @@ def parse_toml(text: str) -> dict[str, Any]:
 def parse_json(text: str) -> Any:
     """JSON to plain values. Raises MediaError; it names the line, and the remedy for frequent slips."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise MediaError("a text holds half of a character (\\ud800 to \\udfff without its other half)") from None
     except json.JSONDecodeError as error:
         raise MediaError(f"{error}{_odd(text.split(chr(10))[error.lineno - 1])}") from None
     except RecursionError:

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
+from riffstream.text_files import readable
+
 __all__ = ["write_tags"]
 
 ID3_FRAMES = {
@@ -31,6 +33,7 @@ def write_tags(file: BinaryIO, format: str, tags: Mapping[str, str]) -> None:  #
     Raises:
         mutagen.MutagenError: the file is not what ``format`` says.
     """
+    tags = {key: readable(value) for key, value in tags.items()}  # a title may come from a file name that is no text
     if format in ("mp3", "wav"):
         _write_id3(file, format, tags)
         return

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.text_files import readable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,10 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="record to .wav, .flac, .ogg or .mp3; - is stdout")
     parser.add_argument("--seconds", type=float, metavar="N", help="stop after so much audio (default: at Ctrl-C)")
     parser.add_argument(
-        "--steer", action="append", default=[], metavar="P", help="steer to this prompt; repeat it for several in turn"
+        "--steer",
+        type=readable,
+        action="append",
+        default=[],
+        metavar="P",
+        help="steer to this prompt; repeat it for several in turn",
     )
-    parser.add_argument("--station", default="main", metavar="NAME", help="where URL names none (default: main)")
-    parser.add_argument("--token", default=None, metavar="T", help="where the server asks for one")
+    parser.add_argument(
+        "--station", type=readable, default="main", metavar="NAME", help="where URL names none (default: main)"
+    )
+    parser.add_argument("--token", type=readable, default=None, metavar="T", help="where the server asks for one")
     parser.add_argument("--codec", choices=("opus", "pcm_s16"), default="opus", help="(default: opus)")
     parser.add_argument("--quiet", action="store_true", help="no progress, no messages")
     parser.add_argument("--json", action="store_true", help="report as JSON at the end")

@@ -20,6 +20,7 @@ from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.messages import Info, Pcm
 from riffstream.station.rendering import Renderer, ToneRenderer
+from riffstream.text_files import readable
 
 EXAMPLES = """examples:
   riffstream render --prompt "lo-fi hip hop beat" --seconds 30 -o beat.flac
@@ -35,10 +36,12 @@ LONGEST_S = 24 * 3600.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     what = parser.add_argument_group("what to play")
-    what.add_argument("--prompt", action="append", default=[], metavar="P", help="a prompt; repeat it for a journey")
+    what.add_argument(
+        "--prompt", type=readable, action="append", default=[], metavar="P", help="a prompt; repeat it for a journey"
+    )
     what.add_argument("--journey", metavar="FILE", help="a journey file (TOML or JSON) instead of prompts")
     what.add_argument("--replay", metavar="LOG", help="the samples that a station played, from its steering log")
-    what.add_argument("--negative", default="", metavar="P", help="what to steer away from")
+    what.add_argument("--negative", type=readable, default="", metavar="P", help="what to steer away from")
     what.add_argument("--seconds", type=float, metavar="N", help="length (30; with --replay, the log's own)")
     what.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise, 0 to 4294967295 (0)")
     what.add_argument(

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from riffstream.errors import ParameterError
+from riffstream.text_files import readable
 
 EXAMPLES = """examples:
   riffstream seeds list
@@ -20,7 +21,9 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("action", choices=("list", "search", "export"), help="what to do")
-    parser.add_argument("text", nargs="?", default="", help="search: a prompt; export: a seed's name; list: a filter")
+    parser.add_argument(
+        "text", type=readable, nargs="?", default="", help="search: a prompt; export: a seed's name; list: a filter"
+    )
     parser.add_argument("--folder", type=Path, default=None, help="another library than the embedded model's")
     parser.add_argument("--count", type=int, default=5, help="search: how many to show (default 5)")
     parser.add_argument("--out", "-o", type=Path, default=None, help="export: .png (default NAME.png) or .safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -106,6 +107,7 @@ async def _serve(config: Config, process: subprocess.Popen[bytes], *, quiet: boo
 def _say(url: str, config: Config, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         record: dict[str, Any] = {"event": "listening", "url": url, "stations": list(config.stations)}
-        print(json.dumps(record), flush=True)
+        with contextlib.suppress(OSError):  # nobody reads it: no reason to stop
+            print(json.dumps(record), flush=True)
     elif not quiet:
         print(f"riffstream is warming up; open {url}", file=sys.stderr, flush=True)

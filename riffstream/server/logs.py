@@ -45,7 +45,7 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        return json.dumps(entry, default=str)  # ASCII: a console's own escapes would spoil the JSON
 
 
 class _Ours(logging.Filter):

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -227,7 +228,7 @@ class Log:
         if not self._quiet:
             from tqdm import tqdm
 
-            tqdm.write("  ".join(f"{key} {value}" for key, value in tidy.items()))
+            tqdm.write("  ".join(f"{key} {value}" for key, value in tidy.items()), file=sys.stderr)
 
 
 def _tidy(value: float | int | str) -> float | int | str | None:
