@@ -10,7 +10,7 @@ from riffstream.config_rules import Checked, ruled
 from riffstream.diffusion.journey import Journey, Keyframe, PromptPart
 from riffstream.diffusion.ranges import check
 from riffstream.errors import ParameterError
-from riffstream.protocol import PROMPT_CHARS, ProtocolError, clean_text
+from riffstream.protocol import MAX_MESSAGE_BYTES, PROMPT_CHARS, PROMPTS, ProtocolError, clean_text
 
 __all__ = ["Access", "Encoders", "Generator", "Limits", "Log", "Server", "StationConfig", "Timeline"]
 
@@ -84,7 +84,7 @@ class Limits(Checked):
 
     Attributes:
         prompt_chars: after cleaning.
-        message_bytes: of one WebSocket message.
+        message_bytes: of one WebSocket message; it must hold as many and as long prompts as are allowed.
         steer_interval_s, steer_burst: steers per connection: ``burst`` at once, then one per interval.
         connections, connections_per_address: open sockets and streams.
         stations: stations at once. listeners_per_station: listeners at once.
@@ -100,7 +100,7 @@ class Limits(Checked):
     """
 
     prompt_chars: int = ruled(300, 1, 300)
-    message_bytes: int = ruled(4096, 256, 65536, unit="bytes")
+    message_bytes: int = ruled(MAX_MESSAGE_BYTES, 1024, 262_144, unit="bytes")
     steer_interval_s: float = ruled(2.0, 0, 3600, unit="s")
     steer_burst: int = ruled(3, 1, 1000)
     connections: int = ruled(4000, 1, 1_000_000)
@@ -124,6 +124,14 @@ class Limits(Checked):
     uploads: int = ruled(64, 0, 10_000)
     uploads_mb: float = ruled(256.0, 1, 1_000_000, unit="MB")
     recording_s: float = ruled(600.0, 0, 86400, unit="s")
+
+    def __post_init__(self) -> None:
+        super(Limits, self).__post_init__()  # slots=True makes a new class; bare super() has the old
+        # A character has up to 4 bytes in UTF-8; the prompts and a negative one, and 2 kB for the other fields.
+        least = (PROMPTS + 1) * 4 * self.prompt_chars + 2048
+        if self.message_bytes < least:
+            allowed = f"{least} or more, for {PROMPTS} prompts of prompt_chars = {self.prompt_chars}"
+            raise ParameterError("message_bytes", self.message_bytes, allowed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

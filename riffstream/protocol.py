@@ -65,8 +65,11 @@ __all__ = [
 VERSION: Final = 1
 OLDEST_VERSION: Final = 1
 SUBPROTOCOL: Final = "riffstream.v1"
-MAX_MESSAGE_BYTES: Final = 4096
 PROMPT_CHARS: Final = 300
+PROMPTS: Final = 8
+# Fits the largest steer that the limits allow: 8 prompts and a negative one of 300 characters of 12 bytes each (a JSON
+# encoder may write each character outside the basic plane as two escapes), and 4.4 kB for the other fields.
+MAX_MESSAGE_BYTES: Final = 36_864
 SAMPLE_RATE: Final = 48_000
 CHANNELS: Final = 2
 
@@ -190,7 +193,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """What this server accepts; ranges are [lowest, highest]."""
 
     prompt_chars: int = PROMPT_CHARS
-    prompts: int = 8
+    prompts: int = PROMPTS
     message_bytes: int = MAX_MESSAGE_BYTES
     steer_interval_s: float = 2.0
     steer_burst: int = 3
@@ -239,7 +242,7 @@ class Steer(_Message, frozen=True, tag="steer"):
     """Change what plays. Absent fields keep their value; null returns one to the station's default."""
 
     id: Id
-    prompts: Annotated[tuple[Prompt, ...], Meta(min_length=1, max_length=8)] | UnsetType | None = UNSET
+    prompts: Annotated[tuple[Prompt, ...], Meta(min_length=1, max_length=PROMPTS)] | UnsetType | None = UNSET
     negative: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
     seed: Seed | UnsetType | None = UNSET
     seed_image: SeedImage | UnsetType | None = UNSET
@@ -274,7 +277,8 @@ class Stats(_Message, frozen=True, tag="stats"):
 
 
 class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
-    """Answer to ``hello``: audio frames follow. ``codec`` is the one chosen; ``resumed``: nothing was missed."""
+    """Answer to ``hello``: audio frames follow. ``codec`` is the one chosen; ``resumed``: nothing was missed;
+    ``reason``: why this connection may not steer, in words for a person; null where it may."""
 
     v: int
     session: str
@@ -290,6 +294,7 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
     limits: Limits
     caps: Caps
     resumed: bool = False
+    reason: str | None = None
 
 
 class Scheduled(_Message, frozen=True, tag="scheduled"):
@@ -388,24 +393,30 @@ def encode(message: ClientMessage | ServerMessage) -> str:
     return _encoder.encode(message).decode()
 
 
-def decode_client(data: str | bytes) -> ClientMessage:
+def decode_client(
+    data: str | bytes, *, message_bytes: int = MAX_MESSAGE_BYTES, prompt_chars: int = PROMPT_CHARS
+) -> ClientMessage:
     """Read a client's message; its texts come out cleaned (:func:`clean_text`).
+
+    Args:
+        data: the text frame.
+        message_bytes, prompt_chars: what ``welcome.limits`` says.
 
     Raises:
         ProtocolError: malformed, too large, of an unknown type, or out of range; ``field`` and ``message`` say where
             and what is allowed.
     """
-    message: ClientMessage = _decode(data, _from_client)
-    return _cleaned(message) if isinstance(message, Steer) else message
+    message: ClientMessage = _decode(data, _from_client, message_bytes)
+    return _cleaned(message, prompt_chars) if isinstance(message, Steer) else message
 
 
 def decode_server(data: str | bytes) -> ServerMessage:
     """Read a server's message (any length). Raises :class:`ProtocolError`; clients skip types they do not know."""
-    message: ServerMessage = _decode(data, _from_server, limit=None)
+    message: ServerMessage = _decode(data, _from_server, None)
     return message
 
 
-def _decode(data: str | bytes, decoder: Any, limit: int | None = MAX_MESSAGE_BYTES) -> Any:
+def _decode(data: str | bytes, decoder: Any, limit: int | None) -> Any:
     try:
         raw = data.encode() if isinstance(data, str) else data
     except UnicodeEncodeError:
@@ -467,26 +478,26 @@ def clean_text(text: str, *, limit: int = PROMPT_CHARS, field: str = "text") -> 
     return kept
 
 
-def _cleaned(steer: Steer) -> Steer:
+def _cleaned(steer: Steer, limit: int) -> Steer:
     try:
         prompts = steer.prompts
         if prompts is not UNSET and prompts is not None:
-            prompts = tuple(_clean_prompt(prompt, f"prompts[{n}].text") for n, prompt in enumerate(prompts))
+            prompts = tuple(_clean_prompt(prompt, limit, f"prompts[{n}].text") for n, prompt in enumerate(prompts))
             if not any(prompt.weight > 0 for prompt in prompts):
                 raise ProtocolError("bad_request", "prompts: every weight is 0; one must be above", field="prompts")
         negative = steer.negative
         if isinstance(negative, str):
-            negative = clean_text(negative, field="negative")
+            negative = clean_text(negative, limit=limit, field="negative")
     except ProtocolError as error:
         error.id = steer.id
         raise
     return msgspec.structs.replace(steer, prompts=prompts, negative=negative)
 
 
-def _clean_prompt(prompt: Prompt, field: str) -> Prompt:
-    text = clean_text(prompt.text, field=field)
+def _clean_prompt(prompt: Prompt, limit: int, field: str) -> Prompt:
+    text = clean_text(prompt.text, limit=limit, field=field)
     if not text:
-        raise ProtocolError("prompt_rejected", f"{field} is empty; allowed: {_ALLOWED['text']}", field=field)
+        raise ProtocolError("prompt_rejected", f"{field} is empty; allowed: 1 to {limit} characters", field=field)
     return Prompt(text=text, weight=prompt.weight)
 
 

@@ -19,7 +19,7 @@ def need_tool() -> Callable[[str], str]:
     """``need_tool("ffmpeg")`` gives the program's path; without it the test is skipped, or fails where CI is set."""
 
     def find(name: str) -> str:
-        path = shutil.which(name)
+        path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         if path is None:
             message = f"{name} is not installed (see .ci/system-packages)"
             if os.environ.get("CI"):

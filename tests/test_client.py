@@ -146,7 +146,7 @@ async def test_roles_and_tokens() -> None:
     async with running(speed=8.0, access={"dj_token": "dj"}) as served:
         async with riffstream.connect(served.url, codec="none") as station:
             assert station.welcome.role == "listener"
-            with pytest.raises(RadioError, match="listen, not steer") as refused:
+            with pytest.raises(RadioError, match="needs a DJ's token") as refused:
                 await station.steer("rain")
             assert refused.value.code == "forbidden"
         async with riffstream.connect(served.url, codec="none", token="dj") as station:

@@ -227,3 +227,10 @@ def test_the_command_checks_quietly(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == ""
     assert main(["config", str(write(tmp_path, "[server]\nprt = 1"))]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_message_must_hold_the_prompts_that_are_allowed() -> None:
+    with pytest.raises(ParameterError, match=r"limits.message_bytes is 4096; allowed: 12848 or more, for 8 prompts"):
+        Config.from_dict({"limits": {"message_bytes": 4096}})
+    assert Config.from_dict({"limits": {"message_bytes": 4096, "prompt_chars": 50}}).limits.message_bytes == 4096
+    assert Config().limits.message_bytes == 36_864

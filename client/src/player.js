@@ -78,7 +78,8 @@ export class Player extends EventTarget {
 
   /** Whether this connection may change the music. */
   get maySteer() {
-    return this.welcome?.role === "dj" || this.welcome?.role === "owner";
+    const { role, caps } = this.welcome ?? {};
+    return (role === "dj" || role === "owner") && caps?.steer !== false;
   }
 
   /** Sample clock of what is heard at this instant; null before the first sound. */

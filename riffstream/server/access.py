@@ -14,7 +14,9 @@ from collections.abc import Iterable
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-__all__ = ["Access", "Proxies", "Role", "authorization_token", "is_public_address"]
+from riffstream.server.origins import is_own_name, normal_origin
+
+__all__ = ["Access", "Role", "authorization_token", "is_public_address", "shown_origin"]
 
 
 class Role(StrEnum):
@@ -30,27 +32,6 @@ class Role(StrEnum):
         return self is not Role.LISTENER
 
 
-# A page can point a domain of its own at this machine (DNS rebinding), but none of these names.
-_PRIVATE_SUFFIXES = (".localhost", ".local", ".lan", ".home.arpa", ".internal")
-
-
-def _host(netloc: str) -> str:
-    try:
-        return (urlsplit(f"//{netloc}").hostname or "").lower()
-    except ValueError:
-        return ""
-
-
-def _is_own_name(host: str) -> bool:
-    if "." not in host or host.endswith(_PRIVATE_SUFFIXES):
-        return bool(host)
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 def is_public_address(host: str) -> bool:
     """Whether listening on ``host`` lets other machines in: anything but a loopback address or name."""
     if host in {"", "*"}:
@@ -59,26 +40,6 @@ def is_public_address(host: str) -> bool:
         return not ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() != "localhost" and not host.lower().endswith(".localhost")
-
-
-class Proxies:
-    """The proxies whose word about a client is taken: ``address in proxies``.
-
-    Args:
-        given: addresses and networks, as the configuration has checked them.
-    """
-
-    def __init__(self, given: Iterable[str]) -> None:
-        self._networks = [ipaddress.ip_network(each, strict=False) for each in given]
-
-    def __contains__(self, address: str | None) -> bool:
-        try:
-            found = ipaddress.ip_address((address or "").partition("%")[0])
-        except ValueError:
-            return False
-        # A socket that listens for both families shows IPv4 peers as ::ffff:10.0.0.1.
-        found = getattr(found, "ipv4_mapped", None) or found
-        return any(found in network for network in self._networks)
 
 
 def authorization_token(header: str | None) -> str | None:
@@ -101,7 +62,7 @@ class Access:
         dj_token: may steer; "": whoever can connect may.
         owner_token: may also manage stations; "": whoever may steer without a token does.
         listen_token: needed to listen; "": anyone listens.
-        origins: other sites ("https://radio.example") whose pages may steer like our own; "*": any.
+        origins: addresses whose pages may steer: the server's own behind a proxy, other sites; "*": any.
     """
 
     def __init__(
@@ -112,7 +73,7 @@ class Access:
         self.listening_is_open = not listen_token
         self.steering_is_open = not dj_token and not listen_token
         self._open_role = Role.DJ if owner_token else Role.OWNER
-        self.origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self.origins = frozenset(origin if origin in ("*", "null") else normal_origin(origin) for origin in origins)
 
     def role_of(self, token: str) -> Role | None:
         """The role that ``token`` gives, None for an unknown one. Takes the same time for every wrong token."""
@@ -129,15 +90,17 @@ class Access:
             origin: its ``Origin`` header; programs other than browsers send none.
             host: its ``Host`` header.
         """
-        if origin is None or "*" in self.origins:
+        if origin is None or self.lists(origin):
             return True
-        origin = origin.rstrip("/").lower()
-        if origin in self.origins:
-            return True
-        if "://" not in origin:  # "null": a file, a sandboxed frame
+        own = normal_origin(origin)
+        if own is None:
             return False
-        netloc = origin.split("://", 1)[1]
-        return netloc == host.lower() and _is_own_name(_host(netloc))
+        scheme, _, _ = own.partition(":")
+        return own == normal_origin(f"{scheme}://{host}") and is_own_name(urlsplit(own).hostname or "")
+
+    def lists(self, origin: str) -> bool:
+        """Whether the configuration names this ``Origin`` header; "null" comes from files and sandboxed frames."""
+        return "*" in self.origins or (normal_origin(origin) or origin.strip()) in self.origins
 
     def grant(self, token: str | None, origin: str | None, host: str) -> Role | None:
         """The role of a connection; None where it may not even listen, or gave a token that is wrong."""
@@ -149,3 +112,22 @@ class Access:
         if self.steering_is_open and given is not Role.OWNER:
             return self._open_role if self.trusts(origin, host) else Role.LISTENER
         return given or Role.LISTENER
+
+    def refusal(self, origin: str | None) -> str:
+        """Why a listener may not steer, and what would change it.
+
+        Args:
+            origin: the request's ``Origin`` header.
+        """
+        if not self.steering_is_open:
+            return "steering this server needs a DJ's token"
+        shown = shown_origin(origin or "")
+        return (
+            f"this server does not know {shown} as an address of its own, so pages from there may listen, not steer; "
+            f'to change that, add "{shown}" to server.allowed_origins'
+        )
+
+
+def shown_origin(origin: str) -> str:
+    """An ``Origin`` header as it is to be written in ``server.allowed_origins``; "null" for what is no address."""
+    return normal_origin(origin[:300]) or "null"

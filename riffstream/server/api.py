@@ -65,8 +65,10 @@ def summary(room: Room, root: str = "../") -> dict[str, Any]:
 
 def _owner(request: web.Request) -> Context:
     context = request.app[CONTEXT]
-    if context.grant(request) is not Role.OWNER:
-        raise refuse(web.HTTPForbidden, "forbidden", "managing stations needs the owner's token")
+    role = context.grant(request)
+    if role is not Role.OWNER:
+        why = context.access.steering_is_open and context.refusal(request, role or Role.LISTENER)
+        raise refuse(web.HTTPForbidden, "forbidden", why or "managing stations needs the owner's token")
     return context
 
 
@@ -79,9 +81,9 @@ def _listener(request: web.Request) -> Context:
 
 @routes.get("/api/stations")
 async def list_stations(request: web.Request) -> web.Response:
-    """Every station, in brief."""
+    """Every station but the private ones, in brief."""
     context = _listener(request)
-    return web.json_response({"stations": [summary(context.room(name)) for name in context.hub.stations]})
+    return web.json_response({"stations": [summary(context.room(name)) for name in context.listed_stations()]})
 
 
 @routes.get("/api/stations/{station}")

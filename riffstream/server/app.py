@@ -40,27 +40,30 @@ BACKLOG = 1024
 def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
     """The application; its context is ``app[CONTEXT]``."""
     app = web.Application(middlewares=[pages.middleware], client_max_size=BODY_BYTES)
-    app[CONTEXT] = Context(config, hub)
+    context = app[CONTEXT] = Context(config, hub)
     app[UPLOADS] = uploads
     app[DOORMAN] = Doorman(config.limits.header_s, config.limits.connections)
     app.on_response_prepare.append(pages.add_headers)
     station = "{station:[a-z0-9][a-z0-9_-]*}"
-    app.add_routes(
-        [
-            web.get(f"/ws/{station}", socket_handler),
-            web.get(f"/ws/{station}/plain", plain_handler),
-            web.get(f"/stream/{station}.{{codec:mp3|aac|ogg|wav}}", stream_handler),
-            web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
-            web.get("/status-json.xsl", icecast_status),
-            web.get(f"/embed/{station}", pages.embed_handler),
-            *health.routes,
-            *api.routes,
-            *seeds.routes,
-            *sharing.routes,
-            web.get("/{path:.*}", pages.file_handler),
-        ]
-    )
+    routes: list[web.RouteDef] = [
+        web.get(f"/ws/{station}", socket_handler),
+        web.get(f"/ws/{station}/plain", plain_handler),
+        web.get(f"/stream/{station}.{{codec:mp3|aac|ogg|wav}}", stream_handler),
+        web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
+        web.get("/status-json.xsl", icecast_status),
+        web.get(f"/embed/{station}", pages.embed_handler),
+        *_defined(health.routes, api.routes, seeds.routes, sharing.routes),
+        web.get("/{path:.*}", pages.file_handler),
+    ]
+    if prefix := context.prefix:  # for proxies that leave it in place
+        app.add_routes([web.get(prefix, pages.prefix_handler)])
+        app.add_routes([web.RouteDef(each.method, prefix + each.path, each.handler, each.kwargs) for each in routes])
+    app.add_routes(routes)
     return app
+
+
+def _defined(*tables: web.RouteTableDef) -> list[web.RouteDef]:
+    return [each for table in tables for each in table if isinstance(each, web.RouteDef)]
 
 
 class Server:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
 import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.server.access import Access, Proxies, Role, authorization_token
+from riffstream.server import logs
+from riffstream.server.access import Access, Role, authorization_token, shown_origin
 from riffstream.server.fanout import Fanout
 from riffstream.server.lag import LagMeter
 from riffstream.server.limits import ConnectionCounter
-from riffstream.server.ports import Hub
+from riffstream.server.ports import Hub, Station
+from riffstream.server.proxies import Asked, Proxies
 from riffstream.server.rooms import Room
 
 __all__ = ["CONTEXT", "Context", "Session", "narrow_send_buffer", "refuse"]
@@ -26,7 +30,9 @@ __all__ = ["CONTEXT", "Context", "Session", "narrow_send_buffer", "refuse"]
 SESSION_S = 60.0
 SESSIONS = 20_000
 MIN_RETRY_S = 5
+PRIVATE = "private-"  # what the names of stations begin with that a page made for itself
 PRIVATE_IDLE_S = 600.0
+UNKNOWN_ORIGINS = 20  # so many are logged: a stranger must not fill the log
 
 
 @dataclass(slots=True)
@@ -52,9 +58,10 @@ class Context:
             dj_token=config.access.dj_token,
             owner_token=config.access.owner_token,
             listen_token=config.access.listen_token,
-            origins=config.server.allowed_origins,
+            origins=(*config.server.allowed_origins, *filter(None, [config.server.public_url])),
         )
         self.proxies = Proxies(config.server.trusted_proxies)
+        self.prefix = urlsplit(config.server.public_url).path.rstrip("/")
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
         self.rooms: dict[str, Room] = {}
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
@@ -65,6 +72,7 @@ class Context:
         self.counters: Counter[str] = Counter()
         self._sessions: dict[str, Session] = {}
         self._empty_since: dict[str, float] = {}
+        self._unknown_origins: set[str] = set()
 
     def room(self, name: str) -> Room:
         """The room of a station. Raises 404."""
@@ -75,6 +83,10 @@ class Context:
         if room is None or room.station is not station:
             room = self.rooms[name] = Room(station, self.config)
         return room
+
+    def listed_stations(self) -> list[str]:
+        """The stations that everybody is told of; who made a private one knows its name."""
+        return [name for name in self.hub.stations if not name.startswith(PRIVATE)]
 
     async def end_station(self, name: str, reason: str) -> None:
         """Tell its listeners, and delete it."""
@@ -87,7 +99,7 @@ class Context:
         while True:
             await asyncio.sleep(PRIVATE_IDLE_S / 20)
             now = time.monotonic()
-            private = [name for name in self.hub.stations if name.startswith("private-")]
+            private = [name for name in self.hub.stations if name.startswith(PRIVATE)]
             empty = [name for name in private if name not in self.rooms or not self.rooms[name].members]
             self._empty_since = {name: self._empty_since.get(name, now) for name in empty}
             for name, since in tuple(self._empty_since.items()):
@@ -100,21 +112,41 @@ class Context:
         if (room := self.rooms.pop(name, None)) is not None:
             await room.close()
 
-    def address(self, request: web.Request) -> str:
-        """Who is asking; a trusted proxy's word is taken for it."""
-        peer = request.remote or ""
-        if peer in self.proxies:
-            forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-            # The last entry is what the proxy itself saw; those before it are the client's own claim.
-            for hop in reversed(forwarded):
-                if hop not in self.proxies:
-                    return hop
-        return peer
+    def own_path(self, request: web.Request) -> str:
+        """The path of a request below the server's address, whether or not a proxy has taken the prefix away."""
+        path = request.path
+        return path[len(self.prefix) :] if self.prefix and path.startswith(f"{self.prefix}/") else path
+
+    def asked(self, request: web.Request) -> Asked:
+        """What a request was before trusted proxies passed it on."""
+        return self.proxies.asked(request)
 
     def grant(self, request: web.Request, token: str | None = None) -> Role | None:
         """The role of a request; ``token`` is one that came in a message."""
         given = token or authorization_token(request.headers.get("Authorization"))
-        return self.access.grant(given, request.headers.get("Origin"), request.headers.get("Host", ""))
+        return self.access.grant(given, request.headers.get("Origin"), self.asked(request).host)
+
+    def refusal(self, request: web.Request, role: Role, station: Station | None = None) -> str | None:
+        """Why a request may not steer a station (or any), None where it may.
+
+        A page of an unknown address is logged once, with what to set.
+        """
+        if station is not None and not station.caps().steer:
+            return f"station {station.name} cannot be steered"
+        if role.may_steer:
+            return None
+        origin = request.headers.get("Origin")
+        if self.access.steering_is_open and len(self._unknown_origins) < UNKNOWN_ORIGINS:
+            shown = shown_origin(origin or "")
+            if shown not in self._unknown_origins:
+                self._unknown_origins.add(shown)
+                logs.event(
+                    "pages of an unknown address may listen, not steer; add it to server.allowed_origins",
+                    level=logging.WARNING,
+                    origin=shown,
+                    host=self.asked(request).host[:300],
+                )
+        return self.access.refusal(origin)
 
     def admit(self, request: web.Request) -> str:
         """Check that one more long connection is welcome, and count it in.
@@ -125,7 +157,7 @@ class Context:
         Raises:
             503 with Retry-After where the server is full or leaving.
         """
-        address = self.address(request)
+        address = self.asked(request).address
         reason = "the server is about to restart" if self.draining else self.connections.refusal(address)
         if reason is not None:
             self.counters["refused"] += 1

@@ -41,7 +41,7 @@ def preflight(request: web.Request) -> web.Response | None:
 
 def allow(request: web.Request, response: web.StreamResponse) -> None:
     """Let pages of other sites read the answer to a read, and the answer to a change that was theirs to make."""
-    path = request.path
+    path = request.app[CONTEXT].own_path(request)
     is_open = path.startswith(_OPEN_PREFIXES)
     if request.method in ("GET", "HEAD") and (is_open or response.content_type != "text/html"):
         # No credentials are involved: every program that can send the request may read the answer.
@@ -58,9 +58,7 @@ def allow(request: web.Request, response: web.StreamResponse) -> None:
 
 def _is_invited(request: web.Request, *, brings_token: bool) -> bool:
     """Whether a page of another site may change things here: it brings a token, or its origin is listed."""
-    origins = request.app[CONTEXT].access.origins
-    origin = request.headers.get("Origin", "").rstrip("/").lower()
-    return brings_token or origin in origins or "*" in origins
+    return brings_token or request.app[CONTEXT].access.lists(request.headers.get("Origin", ""))
 
 
 def _may_come_from_outside(request: web.Request) -> bool:

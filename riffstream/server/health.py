@@ -85,7 +85,10 @@ def _lines(app: web.Application) -> Iterator[str]:
         yield from _metric(f"{name}_total", {"": context.counters[name]}, COUNTED.get(name, ""))
     for name, value in sorted(_numbers(context.hub.health().get("generator", {})).items()):
         yield from _figure(f"generator_{name}", {"": value})
-    rooms = dict(context.rooms)
+    listed = context.listed_stations()
+    private = len(context.hub.stations) - len(listed)
+    yield from _metric("private_stations", {"": private}, "Private stations; no other figure has them.")
+    rooms = {name: room for name, room in context.rooms.items() if name in listed}
     labels = {name: f'station="{name}"' for name in rooms}
     yield from _metric("listeners", {labels[name]: room.listeners for name, room in rooms.items()}, "Listeners now.")
     yield from _metric("joined_total", {labels[name]: room.joined_total for name, room in rooms.items()})

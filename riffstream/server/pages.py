@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.doorman import DOORMAN
 from riffstream.server.sharing import with_link_tags
 
-__all__ = ["client_folder", "embed_handler", "file_handler", "middleware"]
+__all__ = ["client_folder", "embed_handler", "file_handler", "middleware", "prefix_handler"]
 
 # The player fetches from its own origin, or from another riffstream server that it was pointed at; it runs no script
 # that is not its own. Audio worklets and workers may come from blobs, artwork from data.
@@ -62,6 +63,12 @@ async def file_handler(request: web.Request) -> web.StreamResponse:
     return _file(path)
 
 
+async def prefix_handler(request: web.Request) -> web.Response:
+    """The path of ``server.public_url`` without its slash: relative addresses need it."""
+    name = request.path.rpartition("/")[2]
+    raise web.HTTPMovedPermanently(f"{name}/" + (f"?{request.query_string}" if request.query_string else ""))
+
+
 async def embed_handler(request: web.Request) -> web.StreamResponse:
     """The player for frames on other sites. The page reads the station from its address."""
     name = request.match_info["station"]
@@ -72,7 +79,10 @@ async def embed_handler(request: web.Request) -> web.StreamResponse:
 async def _page(request: web.Request, station: str | None) -> web.StreamResponse:
     """The player's page, which tells whoever shows a link to it what is heard there."""
     text = await asyncio.to_thread(_find("index.html").read_text, encoding="utf-8")
-    if request.path.startswith("/embed/"):  # one folder below the files that the page names
+    context = request.app[CONTEXT]
+    if prefix := context.asked(request).prefix:  # holds for an address without a slash at its end as well
+        text = text.replace('="./', f'="{html.escape(prefix)}/')
+    elif context.own_path(request).startswith("/embed/"):  # one folder below the files that the page names
         text = text.replace('="./', '="../')
     headers = {"Cache-Control": "no-cache"}
     return web.Response(text=with_link_tags(text, request, station), content_type="text/html", headers=headers)
@@ -137,7 +147,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Security headers and, for what any site may use, CORS. A signal, so that streams have them as well."""
     if response.status == 101:
         return
-    path = request.path
+    path = request.app[CONTEXT].own_path(request)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["Server"] = "riffstream"  # versions are nobody's business but /healthz's

@@ -9,7 +9,6 @@ from __future__ import annotations
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from riffstream import protocol
-from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.fanout import Fanout
 from riffstream.server.frames import websocket_frame
@@ -46,7 +45,8 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
         await socket.prepare(request)
         assert request.transport is not None
         fanout = (await room.feed(CODECS[name])).fanout("socket", room.config.timeline.frame_ms)
-        await _Plain(context, room, role, socket, Listener(request.transport, policy=room.policy), fanout).run()
+        refusal = context.refusal(request, role, room.station)
+        await _Plain(context, room, refusal, socket, Listener(request.transport, policy=room.policy), fanout).run()
         return socket
     finally:
         context.connections.leave(address)
@@ -59,12 +59,12 @@ class _Plain:
         self,
         context: Context,
         room: Room,
-        role: Role,
+        refusal: str | None,
         socket: web.WebSocketResponse,
         listener: Listener,
         fanout: Fanout,
     ) -> None:
-        self.context, self.room, self.role, self.socket = context, room, role, socket
+        self.context, self.room, self.socket = context, room, socket
         self.listener, self.fanout = listener, fanout
         self.member = Member(told=self._told)
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
@@ -75,6 +75,7 @@ class _Plain:
             lambda message: room.change(self.member, message),
             self._told,
         )
+        self.gate.refusal = refusal
 
     async def run(self) -> None:
         """Audio until the client leaves; each text is a prompt."""
@@ -111,8 +112,6 @@ class _Plain:
             prompt = protocol.clean_text(text, limit=self.context.config.limits.prompt_chars, field="prompt")
             if not prompt:
                 return
-            if not self.role.may_steer or not (self.room.station.caps().steer or self.role is Role.OWNER):
-                raise protocol.ProtocolError("forbidden", "this connection may listen, not steer")
             self.steers += 1
             self.gate.steer(protocol.Steer(id=str(self.steers), prompts=(protocol.Prompt(text=prompt),)))
         except protocol.ProtocolError as error:

@@ -109,8 +109,8 @@ async def upload(request: web.Request) -> web.Response:
     role = context.grant(request)
     if role is None:
         raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
-    if not role.may_steer:
-        raise refuse(web.HTTPForbidden, "forbidden", "uploading needs the right to steer: the DJ's token, our own page")
+    if (why := context.refusal(request, role)) is not None:
+        raise refuse(web.HTTPForbidden, "forbidden", f"uploading needs the right to steer: {why}")
     if not uploads.open:
         raise refuse(web.HTTPForbidden, "forbidden", "this server takes no uploads (limits.uploads is 0)")
     most = uploads.public_limits()["bytes"]
@@ -119,7 +119,7 @@ async def upload(request: web.Request) -> web.Response:
         raise refuse(TooLarge, "bad_request", f"file is {given:.1f} MB; allowed: up to {most / 1e6:g} MB")
     address = context.admit(request)
     try:
-        uploads.take_turn(context.address(request))
+        uploads.take_turn(address)
         with uploads.workplace() as place:
             source = place / "source"
             fields = await _receive(request, source, most)

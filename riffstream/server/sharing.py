@@ -132,7 +132,8 @@ def _quoted(text: str) -> str:
 def _station(context: Context, name: str | None) -> Station | None:
     """The station of this name, or the first; None where there is none."""
     stations = context.hub.stations
-    found: Station | None = stations.get(name or "") or next(iter(stations.values()), None)
+    first = next(iter(context.listed_stations()), "")
+    found: Station | None = stations.get(name or "") or stations.get(first)
     return found
 
 
@@ -148,13 +149,13 @@ async def oembed(request: web.Request) -> web.Response:
         raise refuse(web.HTTPBadRequest, "bad_request", "url is no address") from None
     own = base_url(context, request)
     path, pairs = (
-        asked.path.rstrip("/"),
+        asked.path.removeprefix(urlsplit(own).path).rstrip("/"),
         parse_qsl(asked.query, max_num_fields=100) if asked.query.count("&") < 100 else [],
     )
     name = path.removeprefix("/embed/") if path.startswith("/embed/") else dict(pairs).get("station")
-    if asked.netloc != urlsplit(own).netloc:
+    if asked.netloc.lower() != urlsplit(own).netloc.lower():
         raise refuse(web.HTTPNotFound, "not_found", "url is not an address of this server")
-    station = context.room(name or next(iter(context.hub.stations))).station
+    station = context.room(name or next(iter(context.listed_stations()), "main")).station
     link = read_link(pairs)
     width, height = (_size(request.query.get(f"max{side}"), most) for side, most in (("width", 640), ("height", 360)))
     shown = station.title or station.name

@@ -165,7 +165,7 @@ class _Connection:
                 await self._refuse(protocol.ProtocolError("bad_request", "the first message must be hello"))
             return None
         try:
-            hello = protocol.decode_client(message.data)
+            hello = self._decode(message.data)
             if not isinstance(hello, protocol.Hello):
                 raise protocol.ProtocolError("bad_request", "the first message must be hello")
             protocol.negotiate(hello.v)
@@ -176,6 +176,7 @@ class _Connection:
             await self._refuse(error)
             return None
         self.role = role
+        self.gate.refusal = self.context.refusal(self.request, role, self.room.station)
         return hello
 
     def _welcome(
@@ -208,6 +209,7 @@ class _Connection:
                 limits=station.limits(),
                 caps=station.caps(),
                 resumed=resumed,
+                reason=self.gate.refusal,
             )
         )
         self.member.tell(station.now())
@@ -240,14 +242,11 @@ class _Connection:
     def _handle(self, data: str, received: float) -> bool:
         """Answer one message; False where it was a farewell."""
         try:
-            message = protocol.decode_client(data)
+            message = self._decode(data)
             match message:
                 case protocol.Steer():
-                    self._may_steer(message.id)
-                    self._check_prompts(message)
                     self.gate.steer(message)
                 case protocol.Transport():
-                    self._may_steer(message.id)
                     self.gate.transport(message)
                 case protocol.Clock():
                     reply = protocol.ClockReply(
@@ -269,19 +268,9 @@ class _Connection:
             self.member.tell(error.reply())
         return True
 
-    def _may_steer(self, id: str) -> None:  # noqa: A002  (the wire's name)
-        if not self.role.may_steer:
-            raise protocol.ProtocolError("forbidden", "this connection may listen, not steer", id=id)
-        if not self.room.station.caps().steer and self.role is not Role.OWNER:
-            raise protocol.ProtocolError("forbidden", "this station is not to be steered", id=id)
-
-    def _check_prompts(self, message: protocol.Steer) -> None:
-        limit = self.context.config.limits.prompt_chars
-        for n, prompt in enumerate(message.prompts if isinstance(message.prompts, tuple) else ()):
-            if len(prompt.text) > limit:
-                field = f"prompts[{n}].text"
-                text = f"{field} has {len(prompt.text)} characters; allowed: up to {limit}"
-                raise protocol.ProtocolError("prompt_rejected", text, field=field, id=message.id)
+    def _decode(self, data: str) -> protocol.ClientMessage:
+        limits = self.context.config.limits
+        return protocol.decode_client(data, message_bytes=limits.message_bytes, prompt_chars=limits.prompt_chars)
 
     def _apply(self, message: protocol.Steer | protocol.Transport) -> None:
         self.context.counters["steers"] += 1

@@ -32,6 +32,9 @@ class SteerGate:
         bucket: the rate.
         apply: passes a change on to the station, which answers.
         tell: answers the connection.
+
+    Attributes:
+        refusal: why this connection may not steer; None where it may.
     """
 
     def __init__(
@@ -43,11 +46,17 @@ class SteerGate:
         self._bucket = bucket
         self._apply = apply
         self._tell = tell
+        self.refusal: str | None = None
         self._held: protocol.Steer | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def steer(self, message: protocol.Steer) -> None:
-        """Take a change; answered with ``scheduled``, ``superseded`` or ``rejected``, now or when its turn comes."""
+        """Take a change; answered with ``scheduled``, ``superseded`` or ``rejected``, now or when its turn comes.
+
+        Raises:
+            ProtocolError: this connection may not steer.
+        """
+        self._check(message.id)
         if self._held is not None:
             self._tell(protocol.Superseded(id=self._held.id, by=message.id))
             self._held = merge(self._held, message)
@@ -58,13 +67,22 @@ class SteerGate:
             self._timer = asyncio.get_running_loop().call_later(self._bucket.wait_s(), self._turn)
 
     def transport(self, message: protocol.Transport) -> None:
-        """Pause, resume, reset or skip; never held back, but it counts, and one too many is rejected."""
+        """Pause, resume, reset or skip; never held back, but it counts, and one too many is rejected.
+
+        Raises:
+            ProtocolError: this connection may not steer.
+        """
+        self._check(message.id)
         if self._bucket.take():
             self._apply(message)
         else:
             retry_ms = round(self._bucket.wait_s() * 1000)
             error = protocol.ProtocolError("rate_limited", "too many changes", retry_after_ms=retry_ms)
             self._tell(error.reply(message.id))
+
+    def _check(self, id: str) -> None:  # noqa: A002  (the wire's name)
+        if self.refusal is not None:
+            raise protocol.ProtocolError("forbidden", self.refusal, id=id)
 
     def close(self) -> None:
         """Drop what is held."""

@@ -33,13 +33,8 @@ def title_of(state: protocol.State) -> str:
 
 
 def base_url(context: Context, request: web.Request) -> str:
-    """How listeners reach this server, as configured or as they just did."""
-    if context.config.server.public_url:
-        return context.config.server.public_url.rstrip("/")
-    scheme = request.scheme
-    if request.remote in context.proxies:
-        scheme = "https" if request.headers.get("X-Forwarded-Proto", "").strip() == "https" else scheme
-    return f"{scheme}://{request.host}"
+    """How listeners reach this server, as configured or as they just did; no slash at its end."""
+    return context.config.server.public_url.rstrip("/") or context.asked(request).url
 
 
 async def stream_handler(request: web.Request) -> web.StreamResponse:
@@ -223,7 +218,7 @@ async def icecast_status(request: web.Request) -> web.Response:
     """``/status-json.xsl``: what directories and dashboards read from an Icecast server."""
     context = request.app[CONTEXT]
     sources: list[dict[str, Any]] = []
-    for name in context.hub.stations:
+    for name in context.listed_stations():
         room = context.room(name)
         sources.append(
             {

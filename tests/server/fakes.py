@@ -117,6 +117,8 @@ class FakeStation:
             sink(message)
 
     def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "") -> None:
+        if self._refused(steer.id, reply):
+            return
         if steer.if_rev is not None and steer.if_rev != self.rev:
             error = protocol.ProtocolError("stale_rev", f"the revision is {self.rev}", field="if_rev")
             reply(error.reply(steer.id))
@@ -132,8 +134,16 @@ class FakeStation:
             other(protocol.Superseded(id=id_, by=steer.id))
 
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
+        if self._refused(op.id, reply):
+            return
         self.state = msgspec.structs.replace(self.state, paused=op.op == "pause")
         self._schedule(op, reply)
+
+    def _refused(self, ident: str, reply: Reply) -> bool:
+        """Nobody steers a station that is not to be steered, as in the real one."""
+        if not self.steerable:
+            reply(protocol.ProtocolError("forbidden", f"station {self.name} cannot be steered").reply(ident))
+        return not self.steerable
 
     def _schedule(self, message: protocol.Steer | protocol.Transport, reply: Reply) -> None:
         self.steers.append(message)

@@ -86,6 +86,38 @@ def test_a_configured_origin_is_trusted() -> None:
     assert Access(origins=["*"]).grant(None, "https://evil.example", "localhost") is Role.OWNER
 
 
+@pytest.mark.parametrize(
+    ("public_url", "origin"),
+    [
+        ("https://radio.example", "https://radio.example"),
+        ("https://Radio.example:443/", "https://radio.example"),
+        ("http://radio.example:80/radio", "http://radio.example"),
+        ("https://radio.example:8443/radio/", "https://radio.example:8443"),
+    ],
+)
+def test_the_public_address_is_an_origin_of_its_own(public_url: str, origin: str) -> None:
+    access = Access(origins=[public_url])
+    for host in ("127.0.0.1:8080", "radio.example", "backend"):
+        assert access.grant(None, origin, host) is Role.OWNER
+    assert access.grant(None, "http://evil.example", "evil.example") is Role.LISTENER
+
+
+def test_default_ports_make_no_difference() -> None:
+    assert OPEN.grant(None, "http://192.168.0.7", "192.168.0.7:80") is Role.OWNER
+    assert OPEN.grant(None, "https://192.168.0.7", "192.168.0.7:443") is Role.OWNER
+    assert OPEN.grant(None, "http://192.168.0.7:8081", "192.168.0.7") is Role.LISTENER
+
+
+def test_a_refusal_says_what_to_set() -> None:
+    said = OPEN.refusal("http://MyPC.fritz.box:8080")
+    assert 'add "http://mypc.fritz.box:8080" to server.allowed_origins' in said
+    assert Access(origins=["http://mypc.fritz.box:8080"]).trusts("http://mypc.fritz.box:8080", "x")
+    assert 'add "null" to server.allowed_origins' in OPEN.refusal("null")
+    assert Access(origins=["null"]).trusts("null", "x")
+    assert "DJ's token" in GUARDED.refusal("http://mypc.fritz.box:8080")
+    assert len(OPEN.refusal("http://" + "x" * 10_000)) < 1000
+
+
 def test_a_token_on_an_open_server_is_ignored() -> None:
     assert OPEN.grant("whatever", None, "localhost") is Role.OWNER
     assert OPEN.grant("whatever", "https://evil.example", "localhost") is Role.LISTENER

@@ -85,7 +85,7 @@ def hostile_frame(rng: random.Random) -> bytes:
     text = valid(rng).encode()
     match rng.randrange(10):
         case 0:
-            return frame(b'{"type":"steer","id":"' + b"x" * rng.choice([4060, 4097, 5000, 70_000]) + b'"}')
+            return frame(b'{"type":"steer","id":"' + b"x" * rng.choice([4060, 36_865, 40_000, 70_000]) + b'"}')
         case 1:
             return frame(text, rng.choice([3, 4, 7, 11, 15]))
         case 2:

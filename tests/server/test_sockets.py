@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from riffstream import protocol
+from riffstream.config import StationConfig
 from tests.server.conftest import Running, open_socket, running
 
 HELLO = {"type": "hello", "v": 1, "codecs": ["pcm_s16"], "steer": True}
@@ -286,6 +287,93 @@ async def test_pages_of_other_sites_may_listen_but_not_steer(live: Running) -> N
             assert await client.audio(1)
 
 
+async def test_a_page_of_an_unknown_address_learns_what_to_set_and_the_log_says_it_once(
+    live: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    origin = "http://mypc.fritz.box:8080"
+    for _ in range(3):
+        async with open_socket(live.ws(), origin=origin) as socket:  # type: ignore[arg-type]
+            client = Client(socket)
+            await client.send(**HELLO | {"codecs": []})
+            assert f'add "{origin}" to server.allowed_origins' in (await client.message("welcome"))["reason"]
+            await client.send(type="steer", id="a", bpm=100)
+            assert origin in (await client.message("rejected"))["message"]
+    assert [getattr(record, "field_origin", "") for record in caplog.records].count(origin) == 1
+    async with joined(live, codecs=[]) as client:
+        assert (await client.message("welcome"))["reason"] is None
+    async with (
+        running(server={"public_url": f"{origin}/radio"}) as served,
+        open_socket(served.ws(), origin=origin) as socket,  # type: ignore[arg-type]
+    ):
+        client = Client(socket)
+        await client.send(**HELLO | {"codecs": []})
+        welcome = await client.message("welcome")
+        assert (welcome["role"], welcome["reason"]) == ("owner", None)
+
+
+async def test_nobody_steers_a_station_that_is_not_to_be_steered() -> None:
+    async with running() as served:
+        await served.hub.create("fixed", StationConfig(steer=False))
+        async with joined(served, "fixed", codecs=[]) as client:
+            welcome = await client.message("welcome")
+            assert (welcome["role"], welcome["reason"]) == ("owner", "station fixed cannot be steered")
+            for message in ({"type": "steer", "bpm": 100}, {"type": "transport", "op": "skip"}):
+                await client.send(id="a", **message)
+                answer = await client.message("rejected")
+                assert (answer["code"], answer["message"]) == ("forbidden", "station fixed cannot be steered")
+        async with open_socket(served.ws("fixed/plain")) as plain:
+            await plain.send("jazz")
+            async with asyncio.timeout(5):
+                while not (line := str(await plain.recv())).startswith("error"):
+                    pass
+        assert line == "error forbidden: station fixed cannot be steered"
+        assert served.hub.stations["fixed"].steers == []
+
+
+def largest_steer(text: str) -> dict[str, Any]:
+    prompts = [{"text": text, "weight": 1.25} for _ in range(8)]
+    return {
+        "type": "steer",
+        "id": "i" * 64,
+        "prompts": prompts,
+        "negative": text,
+        "seed_image": "s" * 200,
+        "bpm": 120.5,
+    }
+
+
+@pytest.mark.parametrize("character", ["a", "я", "音", "🎷"])
+@pytest.mark.parametrize("escaped", [False, True])
+async def test_the_largest_steer_that_is_advertised_is_accepted(live: Running, character: str, escaped: bool) -> None:
+    async with joined(live, codecs=[]) as client:
+        limits = (await client.message("welcome"))["limits"]
+        assert (limits["prompts"], limits["prompt_chars"]) == (8, 300)
+        data = json.dumps(largest_steer(character * 300), ensure_ascii=escaped)
+        assert len(data.encode()) <= limits["message_bytes"]
+        await client.socket.send(data)
+        answer = await client.message("scheduled")
+        assert answer["id"] == "i" * 64
+
+
+async def test_a_larger_message_is_accepted_where_the_limit_says_so() -> None:
+    async with (
+        running(limits={"message_bytes": 65_536, "prompt_chars": 50}) as served,
+        joined(served, codecs=[]) as client,
+    ):
+        await client.message("welcome")
+        padded = json.dumps({"type": "steer", "id": "a", "bpm": 100}) + " " * 60_000
+        await client.socket.send(padded)
+        await client.message("scheduled")
+        await client.send(type="steer", id="b", prompts=[{"text": "x" * 51}])
+        answer = await client.message("rejected")
+        assert answer["message"] == "prompts[0].text has 51 characters; allowed: up to 50"
+        assert (answer["id"], answer["field"], answer["code"]) == ("b", "prompts[0].text", "prompt_rejected")
+        await client.send(type="steer", id="c", negative="x" * 51)
+        assert "allowed: up to 50" in (await client.message("rejected"))["message"]
+        await client.socket.send(padded + " " * 6000)
+        assert await client.ended() == 1009
+
+
 async def test_a_listen_token_is_needed_where_configured() -> None:
     async with running(access={"listen_token": "ears"}) as served:
         async with joined(served) as client:
@@ -326,7 +414,7 @@ async def test_large_binary_and_endless_messages_are_refused() -> None:
             await client.message("welcome")
             await client.socket.send(b"\0" * 10)
             assert (await client.message("rejected"))["code"] == "bad_request"
-            await client.socket.send("x" * 5000)
+            await client.socket.send("x" * 40_000)
             assert await client.ended() == 1009
         async with joined(served, codecs=[]) as client:
             await client.message("welcome")

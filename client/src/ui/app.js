@@ -103,7 +103,9 @@ function guard() {
     /** @type {HTMLInputElement} */ (control).disabled = promptForm.contains(control) ? refused : !player.maySteer;
   }
   promptBox.readOnly = refused;
-  byId("readonly", HTMLElement).hidden = player.maySteer || !player.welcome;
+  const note = byId("readonly", HTMLElement);
+  note.hidden = !refused;
+  if (refused) note.textContent = `You are listening: ${player.welcome.reason ?? "only a DJ of this station may steer it"}.`;
 }
 
 // Play and status --------------------------------------------------------------------------------------------------

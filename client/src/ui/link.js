@@ -61,7 +61,7 @@ export function offerLink(app, link, tune) {
 
   /** A station for this page alone, which ends with it. @param {import("../protocol.js").Steer} change */
   async function playAlone(change) {
-    const id = `private-${Math.random().toString(36).slice(2, 10)}`;
+    const id = `private-${Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
     const { prompts = app.state()?.prompts ?? [], ...rest } = change;
     const made = { id, title: "Private", prompts: prompts.map((/** @type {import("../protocol.js").PromptPart} */ p) => p.text), ...rest };
     try {

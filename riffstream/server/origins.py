@@ -1,0 +1,82 @@
+"""Which web pages are the server's own: the names that no stranger's page can have.
+
+A stranger can make a name of their own point at this machine (DNS rebinding), so that page and server seem to be of
+one site. They cannot do so with an address, with a name of one word, below a domain that no registry sells, or with
+this machine's own name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+__all__ = ["is_own_name", "normal_origin"]
+
+# Reserved for private networks (RFC 6761, 6762 and 8375, ICANN's .internal), or not for sale because private networks
+# use them (.home, .corp). Not .box: fritz.box was for sale.
+_PRIVATE_DOMAINS = (
+    "localhost",
+    "local",
+    "lan",
+    "home.arpa",
+    "internal",
+    "home",
+    "corp",
+    "localdomain",
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_RESOLVER = Path("/etc/resolv.conf")
+
+
+def normal_origin(text: str) -> str | None:
+    """Scheme, host and port of an address as browsers write them in ``Origin``: lower case, no default port.
+
+    Returns:
+        ``https://radio.example`` of ``HTTPS://Radio.example:443/path``; None where it is no http or https address.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not host:
+        return None
+    if ":" in host:
+        try:
+            host = f"[{ipaddress.IPv6Address(host)}]"
+        except ValueError:
+            return None
+    else:
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError:
+            return None
+    return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, _DEFAULT_PORTS[parts.scheme]) else "")
+
+
+def is_own_name(host: str) -> bool:
+    """Whether a page from ``host`` (a name or an address, without a port) can only be one of this server's."""
+    name = host.lower().rstrip(".")
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        pass
+    else:
+        return True
+    if "." not in name or name.endswith(tuple(f".{domain}" for domain in _PRIVATE_DOMAINS)):
+        return bool(name)
+    return name in _machine_names()
+
+
+def _machine_names() -> set[str]:
+    """This machine's name, alone and in the domains that its network told it to search ("mypc.fritz.box")."""
+    full = socket.gethostname().lower().rstrip(".")
+    short = full.partition(".")[0]
+    try:
+        lines = [line.split() for line in _RESOLVER.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError:
+        lines = []
+    domains = [word.lower().strip(".") for line in lines if line[:1] in (["search"], ["domain"]) for word in line[1:]]
+    return {full, *(f"{short}.{domain}" for domain in domains if domain)}

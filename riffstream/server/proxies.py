@@ -1,0 +1,187 @@
+"""What a request was before trusted proxies passed it on: who asked, and under which address.
+
+Only headers of trusted proxies count. The address is that of the right-most hop that is no trusted proxy: hops further
+to the left are the client's own claim.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from aiohttp import web
+
+__all__ = ["Address", "Asked", "Proxies", "counted", "read_address"]
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_HOPS = 32  # a longer chain is no chain of proxies
+# Host and port (RFC 9110) and a path (RFC 3986), without anything that markup or a header could end at.
+_HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~%!$&()*+,;=:@-]+)+")
+# One parameter of RFC 7239: a token, "=", a token or a quoted string.
+_PARAMETER = re.compile(r"""\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*""")
+_SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
+_HEADERS = (
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "X-Forwarded-Prefix",
+    "X-Ingress-Path",  # Home Assistant
+)
+
+
+def read_address(text: str) -> Address | None:
+    """An address as proxies write it: with a port, brackets, quotes or a zone, or mapped into IPv6.
+
+    Returns:
+        The address, an IPv4-mapped one as IPv4; None for anything else (``unknown``, ``_hidden``, a name).
+    """
+    text = text.strip().strip('"').strip()
+    if bracketed := re.fullmatch(r"\[([^\]]*)\](?::\d*)?", text):
+        text = bracketed[1]
+    elif text.count(":") == 1:  # an IPv6 address has two or more
+        text = text.partition(":")[0]
+    try:
+        found = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
+def counted(address: Address | None) -> str:
+    """The name under which limits count an address: the /64 of IPv6, which one customer has to itself."""
+    if isinstance(address, ipaddress.IPv6Address) and not address.is_loopback:
+        return str(ipaddress.IPv6Network((int(address), 64), strict=False))
+    return "unknown" if address is None else str(address)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as its client made it.
+
+    Attributes:
+        address: who asked, named as limits count it (:func:`counted`).
+        scheme: ``http`` or ``https``.
+        host: name and perhaps port, as in a ``Host`` header; "": none was given.
+        prefix: path in front of the server's own, ``/radio``; "": none is known.
+    """
+
+    address: str
+    scheme: str
+    host: str
+    prefix: str
+
+    @property
+    def url(self) -> str:
+        """The server's address as the client knows it, without a slash at its end."""
+        return f"{self.scheme}://{self.host}{self.prefix}"
+
+
+class Proxies:
+    """The proxies whose headers are believed: ``address in proxies``.
+
+    Args:
+        given: addresses and networks, as the configuration has checked them.
+    """
+
+    def __init__(self, given: Iterable[str]) -> None:
+        self._networks = [_unmapped(ipaddress.ip_network(each, strict=False)) for each in given]
+
+    def __contains__(self, address: str | Address | None) -> bool:
+        found = read_address(address) if isinstance(address, str) else address
+        return found is not None and any(found in network for network in self._networks)
+
+    def asked(self, request: web.Request) -> Asked:
+        """What a request was before trusted proxies passed it on."""
+        peer = read_address(request.remote or "")
+        if peer not in self:
+            return Asked(counted(peer), request.scheme, _own_host(request), "")
+        headers = {name: ",".join(request.headers.getall(name, ())) for name in _HEADERS}
+        chain = _elements(headers["Forwarded"])
+        address, place = self._client(peer, [element.get("for", "") for element in chain])
+        if listed := [part for part in headers["X-Forwarded-For"].split(",") if part.strip()]:
+            named, _ = self._client(peer, listed)
+            # A proxy writes one of the two headers and may pass on what the client wrote into the other.
+            address = named if not chain or named == address else peer
+        element = chain[-place] if place else {}
+        schemes = (_first(headers["X-Forwarded-Proto"]), element.get("proto", ""))
+        hosts = (_first(headers["X-Forwarded-Host"]), element.get("host", ""))
+        return Asked(
+            counted(address),
+            next((_SCHEMES[each.lower()] for each in schemes if each.lower() in _SCHEMES), request.scheme),
+            next((each for each in hosts if _HOST.fullmatch(each)), _own_host(request)),
+            _path(_first(headers["X-Forwarded-Prefix"])) or _path(headers["X-Ingress-Path"]),
+        )
+
+    def _client(self, peer: Address | None, chain: list[str]) -> tuple[Address | None, int]:
+        """The right-most hop that is no trusted proxy, and its place from the right (1: the last; 0: there is none).
+
+        Where every hop is trusted it is the last one, which the nearest proxy saw itself. Where a hop is no address
+        (``unknown``) it is the proxy that said so: text must not make up identities.
+        """
+        nearer = peer
+        for place, text in enumerate(reversed(chain[-_HOPS:]), 1):
+            hop = read_address(text)
+            if hop is None:
+                return nearer, place
+            if hop not in self:
+                return hop, place
+            nearer = hop
+        return (read_address(chain[-1]), 1) if chain else (peer, 0)
+
+
+def _own_host(request: web.Request) -> str:
+    """The ``Host`` header; the address that was connected to where an HTTP/1.0 player sends none."""
+    if given := request.headers.get("Host", ""):
+        return given
+    name = None if request.transport is None else request.transport.get_extra_info("sockname")
+    if not isinstance(name, tuple):
+        return ""
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+
+def _unmapped(network: Network) -> Network:
+    """``::ffff:10.0.0.0/104`` as ``10.0.0.0/8``: addresses are compared unmapped."""
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        return ipaddress.IPv4Network((int(mapped), network.prefixlen - 96)) if mapped else network
+    return network
+
+
+def _elements(header: str) -> list[dict[str, str]]:
+    """The elements of a ``Forwarded`` header; none of a header with a mistake in it."""
+    elements: list[dict[str, str]] = []
+    element: dict[str, str] = {}
+    at = 0
+    while at < len(header):
+        if (found := _PARAMETER.match(header, at)) is None:
+            return []
+        value = re.sub(r"\\(.)", r"\1", found[2][1:-1]) if found[2].startswith('"') else found[2]
+        element.setdefault(found[1].lower(), value)
+        at = found.end()
+        following = header[at : at + 1]
+        if following not in ("", ",", ";"):
+            return []
+        if following != ";":
+            elements.append(element)
+            element = {}
+        at += 1
+    return elements
+
+
+def _first(header: str) -> str:
+    """The first of a comma-separated list: what the first proxy saw."""
+    return header.partition(",")[0].strip()
+
+
+def _path(text: str) -> str:
+    """A path prefix without a slash at its end; "" where it is none, or leads upwards."""
+    path = text.strip().rstrip("/")
+    steps = unquote(path).split("/")
+    return path if _PREFIX.fullmatch(path) and not {".", ".."} & set(steps) else ""
