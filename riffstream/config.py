@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from riffstream.config_environment import injected_variables
 from riffstream.config_rules import OFF, parse
 from riffstream.config_sections import (
     Access,
@@ -41,6 +42,7 @@ __all__ = [
     "Server",
     "StationConfig",
     "Timeline",
+    "injected_variables",
     "load_config",
     "presets",
     "similar_variables",
@@ -196,8 +198,9 @@ def load_config(
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str, Any]]:
+    foreign = injected_variables(environment)
     for variable, text in sorted(environment.items()):
-        if not variable.startswith(_ENVIRONMENT):
+        if not variable.startswith(_ENVIRONMENT) or variable in foreign:
             continue
         section, _, key = variable.removeprefix(_ENVIRONMENT).lower().partition("_")
         # Other variables of ours (RIFFSTREAM_CONFIG, RIFFSTREAM_TOKEN) name no section.
@@ -211,7 +214,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str
 def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Variables that set nothing but look like one that does, a slip of the pen most likely: name -> what it may mean.
 
-    No error: a platform may inject variables that begin like ours (Kubernetes does, for a service of this name).
+    No error: other programs may have variables that begin like ours.
 
     Args:
         environment: ``os.environ`` by default.
@@ -219,7 +222,7 @@ def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str,
     environment = os.environ if environment is None else environment
     settings = [f"{section}_{each.name}" for section, kind in _SECTIONS.items() for each in fields(kind)]
     found = {}
-    for variable in sorted(environment):
+    for variable in sorted(environment.keys() - injected_variables(environment)):
         name = variable.removeprefix(_ENVIRONMENT).lower()
         if name == variable.lower() or name in ("config", "token") or name.partition("_")[0] in _SECTIONS:
             continue

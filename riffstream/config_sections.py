@@ -20,7 +20,8 @@ class Server(Checked):
     """``[server]``: where it listens and who may reach it.
 
     Attributes:
-        host: address to bind; ``0.0.0.0`` for every interface.
+        host: address to bind, or a name and all of its addresses; ``localhost``: 127.0.0.1 and ::1; ``::``: every
+            interface; ``0.0.0.0``: every one, IPv4 only.
         port: 0 picks a free one.
         public_url: how listeners reach it, for playlists (``https://radio.example``); "": from the request.
         allowed_origins: web origins that may steer besides the server's own; ``"*"``: any.
@@ -30,7 +31,7 @@ class Server(Checked):
         state_dir: folder in which uploaded seed images are kept from run to run; "": in a temporary one, for this run.
     """
 
-    host: str = "127.0.0.1"
+    host: str = "localhost"
     port: int = ruled(8080, 0, 65535)
     public_url: str = ""
     allowed_origins: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,10 @@ every setting; SIGTERM ends the server in good order."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1; 0.0.0.0 lets others in)")
+    parser.add_argument(
+        "--host",
+        help="address to listen on (default: localhost; 0.0.0.0 lets others in, :: over IPv6 as well)",
+    )
     parser.add_argument("--port", type=int, help="port (default: 8080; 0 picks a free one)")
     parser.add_argument("--config", metavar="F", help="a TOML file, or the name of a preset")
     parser.add_argument("--model", help="mini (default), a folder, a safetensors file or a hub id")
@@ -71,13 +75,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(config: Config, process: subprocess.Popen[bytes], *, quiet: bool, as_json: bool) -> None:
-    from riffstream.config import similar_variables
+    from riffstream.config import injected_variables, similar_variables
     from riffstream.server import logs
     from riffstream.server.app import Server
     from riffstream.server.uploads import Uploads
     from riffstream.station.hub import Hub
 
     logs.configure(config.log.level, json_lines=config.log.format == "json")
+    if foreign := injected_variables(os.environ):
+        logs.event("environment variables of Kubernetes services or Docker links passed over", names=",".join(foreign))
     for name, meant in similar_variables().items():
         logs.event("environment variable ignored", level=logging.WARNING, name=name, did_you_mean=meant)
     uploads = Uploads(config)

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
-import socket
 from typing import Any
 
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.errors import RiffstreamError
 from riffstream.server import api, health, logs, pages, seeds, sharing
 from riffstream.server.access import is_public_address
+from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context
 from riffstream.server.doorman import DOORMAN, Doorman
 from riffstream.server.plain import plain_handler
@@ -34,7 +32,6 @@ from riffstream.server.uploads import UPLOADS, Uploads
 __all__ = ["Server", "make_app", "raise_file_limit"]
 
 BODY_BYTES = 64 * 1024  # of requests that are no uploads
-BACKLOG = 1024
 
 
 def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
@@ -83,7 +80,7 @@ class Server:
         self.context = self.app[CONTEXT]
         self.url = ""
         self._runner: web.AppRunner | None = None
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._expiry: asyncio.Task[None] | None = None
         self._asked = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
@@ -99,7 +96,7 @@ class Server:
         """
         server, limits = self.config.server, self.config.limits
         raise_file_limit(2 * limits.connections + 256)  # as many may be at the door
-        sock = _bind(server.host, server.port)
+        sockets = listening_sockets(server.host, server.port)
         self._runner = web.AppRunner(
             self.app,
             keepalive_timeout=limits.keepalive_s,
@@ -112,9 +109,10 @@ class Server:
         await self._runner.setup()
         assert self._runner.server is not None
         accept = self.app[DOORMAN].guard(self._runner.server)
-        self._listening = await asyncio.get_running_loop().create_server(accept, sock=sock, backlog=BACKLOG)
+        loop = asyncio.get_running_loop()
+        self._listening = [await loop.create_server(accept, sock=sock, backlog=BACKLOG) for sock in sockets]
         self.context.lag.start()
-        self.url = f"http://{_shown(sock)}"
+        self.url = f"http://{shown_address(sockets[0])}"
         await self.hub.start()
         self._expiry = asyncio.get_running_loop().create_task(self.context.expire_private(), name="expire-private")
         if is_public_address(server.host) and self.context.access.steering_is_open:
@@ -156,8 +154,8 @@ class Server:
                 await asyncio.gather(*(room.dismiss(RESTARTING) for room in rooms))
         for name in tuple(context.rooms):
             await context.close_room(name)
-        if self._listening is not None:
-            self._listening.close()
+        for listening in self._listening:
+            listening.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self.url:
@@ -165,38 +163,6 @@ class Server:
         await self.uploads.close()
         await context.lag.stop()
         context.jobs.shutdown(wait=False, cancel_futures=True)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    shown = host or "every interface"
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise RiffstreamError(f"host is {host!r}; allowed: an address of this machine ({error.strerror})") from None
-    family, kind, number, _, address = found[0]
-    sock = socket.socket(family, kind, number)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise RiffstreamError(
-                f"port {port} on {shown} is in use, perhaps by another riffstream; "
-                f"stop it, or choose another with --port (0 picks a free one)"
-            ) from None
-        if error.errno == errno.EACCES:
-            raise RiffstreamError(f"port {port} needs more rights; ports from 1024 up do not") from None
-        raise RiffstreamError(f"cannot listen on {shown} port {port}: {error.strerror}") from None
-    sock.setblocking(False)
-    return sock
-
-
-def _shown(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"{name}:{port}"
 
 
 def raise_file_limit(wanted: int) -> int:

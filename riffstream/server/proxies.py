@@ -19,6 +19,7 @@ __all__ = ["Address", "Asked", "Proxies", "counted", "read_address"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_LOOPBACK_4, _LOOPBACK_6 = ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")
 _HOPS = 32  # a longer chain is no chain of proxies
 # Host and port (RFC 9110) and a path (RFC 3986), without anything that markup or a header could end at.
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
@@ -92,9 +93,13 @@ class Proxies:
 
     def __init__(self, given: Iterable[str]) -> None:
         self._networks = [_unmapped(ipaddress.ip_network(each, strict=False)) for each in given]
+        if any(_LOOPBACK_6 in network for network in self._networks):
+            self._networks.append(ipaddress.ip_network(_LOOPBACK_4))
 
     def __contains__(self, address: str | Address | None) -> bool:
         found = read_address(address) if isinstance(address, str) else address
+        if found == _LOOPBACK_6:  # a proxy that connects to "localhost" may come from either
+            found = _LOOPBACK_4
         return found is not None and any(found in network for network in self._networks)
 
     def asked(self, request: web.Request) -> Asked:

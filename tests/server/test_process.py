@@ -208,3 +208,13 @@ async def test_an_upload_plays_and_outlives_the_generator(tmp_path: Path) -> Non
         code, _, logged = await asyncio.to_thread(process.end)
     assert code == 0, logged
     assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_of_a_service_are_passed_over_in_one_line() -> None:
+    injected = {"RIFFSTREAM_SERVER_PORT": "tcp://10.0.0.7:8080", "RIFFSTREAM_SERVER_SERVICE_HOST": "10.0.0.7"}
+    process = Process(**injected)
+    code, _, logged = process.end()
+    assert code == 0, logged
+    lines = [line for line in logged.splitlines() if "RIFFSTREAM_" in line]
+    assert len(lines) == 1
+    assert all(name in lines[0] for name in injected)

@@ -65,6 +65,13 @@ def test_networks_hold_addresses_of_both_notations() -> None:
     assert None not in proxies
 
 
+def test_either_loopback_stands_for_both() -> None:
+    for trusted in ("127.0.0.1", "::1", "127.0.0.0/8"):
+        assert "::1" in Proxies([trusted])
+        assert "127.0.0.1" in Proxies([trusted])
+    assert "::1" not in Proxies(["10.0.0.0/8"])
+
+
 def asked(headers: dict[str, str], peer: str = "10.0.0.1") -> Any:
     request = make_mocked_request("GET", "/", headers={"Host": "backend:8080", **headers})
     return Proxies(["10.0.0.0/8"]).asked(request.clone(remote=peer))

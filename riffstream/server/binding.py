@@ -1,0 +1,119 @@
+"""The sockets that the server listens on: one for each address of its host name."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from typing import Any
+
+from riffstream.errors import RiffstreamError
+from riffstream.server import logs
+
+__all__ = ["BACKLOG", "listening_sockets", "shown_address"]
+
+BACKLOG = 1024
+_EVERYWHERE = ("", "*", "::")
+_FREE_PORT_TRIES = 20
+_Answer = tuple[int, int, int, tuple[Any, ...]]  # family, type, protocol, address
+
+
+def listening_sockets(host: str, port: int) -> list[socket.socket]:
+    """Bind every address of ``host``, all on one port.
+
+    Args:
+        host: an address, or a name and all of its addresses; ``localhost``: 127.0.0.1 and ::1, whatever the system
+            says; ``""``, ``*`` and ``::``: every interface, IPv4 and IPv6.
+        port: 0 picks one that is free on every address.
+
+    Returns:
+        One socket or more. A further address that cannot be bound is logged.
+
+    Raises:
+        RiffstreamError: the first address is in use or not ours.
+    """
+    answers = _answers(host, port)
+    for _ in range(_FREE_PORT_TRIES):
+        sockets: list[socket.socket] = []
+        failures: list[tuple[str, OSError]] = []
+        chosen = port
+        for family, kind, number, address in answers:
+            try:
+                sockets.append(_bound(family, kind, number, (address[0], chosen, *address[2:])))
+                chosen = sockets[0].getsockname()[1]
+            except OSError as error:
+                failures.append((str(address[0]), error))
+                if error.errno == errno.EADDRINUSE and not sockets:
+                    break  # clients would reach the other program first
+        in_use = any(failure.errno == errno.EADDRINUSE for _, failure in failures)
+        if sockets and not (in_use and port == 0):
+            for name, failure in failures:
+                _report(name, chosen, failure)
+            return sockets
+        for sock in sockets:
+            sock.close()
+        if not sockets:
+            break
+    raise RiffstreamError(_explained(*failures[0], chosen))
+
+
+def _answers(host: str, port: int) -> list[_Answer]:
+    """Where to listen, without doubles; IPv4 first, which every client reaches."""
+    if host in _EVERYWHERE:  # without IPv6 it is the same thing
+        host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise RiffstreamError(f"host is {host!r}; allowed: an address of this machine ({error.strerror})") from None
+    answers: dict[Any, _Answer] = {each[4][0]: (each[0], each[1], each[2], each[4]) for each in found}
+    if host.lower() == "localhost":
+        loopback = (socket.AF_INET, "127.0.0.1", ("127.0.0.1", port)), (socket.AF_INET6, "::1", ("::1", port, 0, 0))
+        for family, name, address in loopback:
+            answers.setdefault(name, (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, address))
+    return sorted(answers.values(), key=lambda each: each[0] != socket.AF_INET)
+
+
+def _bound(family: int, kind: int, number: int, address: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, kind, number)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # there SO_REUSEADDR would let two servers share a port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def _explained(address: str, error: OSError, port: int) -> str:
+    shown = "every interface" if address in ("::", "0.0.0.0") else address
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {shown} is in use, perhaps by another riffstream; "
+            f"stop it, or choose another with --port (0 picks a free one)"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights; ports from 1024 up do not"
+    return f"cannot listen on {shown} port {port}: {error.strerror}"
+
+
+def _report(address: str, port: int, error: OSError) -> None:
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+        logs.event(f"this machine has no address {address}; the server listens without it")
+        return
+    why = "another program uses it" if error.errno == errno.EADDRINUSE else error.strerror
+    logs.event(f"port {port} of {address} cannot be listened on: {why}", level=logging.WARNING)
+
+
+def shown_address(sock: socket.socket) -> str:
+    """Host and port of a socket as in a URL; ``localhost`` where it listens everywhere."""
+    host, port = sock.getsockname()[:2]
+    name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"{name}:{port}"
