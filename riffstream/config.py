@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -49,6 +50,8 @@ __all__ = [
     "to_toml",
 ]
 
+log = logging.getLogger(__name__)
+
 STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _ENVIRONMENT = "RIFFSTREAM_"
 PLACEHOLDER = "change-me"  # what presets have for tokens
@@ -66,6 +69,16 @@ class Config:
     encoders: Encoders = field(default_factory=Encoders)
     log: Log = field(default_factory=Log)
     stations: Mapping[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
+
+    def __post_init__(self) -> None:
+        asked, kept = self.limits.recording_s, self.timeline.ring_s
+        if asked is not None and asked > kept:
+            raise ParameterError("limits.recording_s", asked, f"0 to {kept:g} s, which timeline.ring_s keeps")
+
+    @property
+    def recording_s(self) -> float:
+        """The longest recording that can be fetched, in seconds."""
+        return self.timeline.ring_s if self.limits.recording_s is None else self.limits.recording_s
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any], *, folder: Path | None = None) -> Config:
@@ -111,9 +124,20 @@ _SECTIONS: dict[str, type] = {
 }
 
 
+# Keys that older versions had. A configuration that still has one works on, with a warning.
+_REMOVED = {"server.hls": "HLS was never served, and is not"}
+
+
+def _is_removed(key: str, name: str = "") -> bool:
+    if key in _REMOVED:
+        log.warning("%s has no effect and can be deleted: %s", name or key, _REMOVED[key])
+    return key in _REMOVED
+
+
 def _section(kind: type, values: Any, name: str) -> Any:
     if not isinstance(values, Mapping):
         raise ParameterError(name, values, f"a table: [{name}]")
+    values = {key: value for key, value in values.items() if not _is_removed(f"{name}.{key}")}
     reject_unknown(values, [each.name for each in fields(kind)], where=f"[{name}]")
     try:
         return kind(**values)
@@ -205,6 +229,8 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str
         section, _, key = variable.removeprefix(_ENVIRONMENT).lower().partition("_")
         # Other variables of ours (RIFFSTREAM_CONFIG, RIFFSTREAM_TOKEN) name no section.
         if section not in _SECTIONS or not key:
+            continue
+        if _is_removed(f"{section}.{key}", variable):
             continue
         known = {each.name: each for each in fields(_SECTIONS[section])}
         reject_unknown([key], known, where=f"environment {variable}")

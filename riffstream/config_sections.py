@@ -27,7 +27,6 @@ class Server(Checked):
         allowed_origins: web origins that may steer besides the server's own; ``"*"``: any.
         trusted_proxies: addresses and networks (``10.0.0.0/8``) whose ``X-Forwarded-For`` is believed.
         drain_s: on SIGTERM, how long listeners are given to leave.
-        hls: serve HLS.
         state_dir: folder in which uploaded seed images are kept from run to run; "": in a temporary one, for this run.
     """
 
@@ -37,7 +36,6 @@ class Server(Checked):
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     drain_s: float = ruled(5.0, 0, 600, unit="s")
-    hls: bool = True
     state_dir: str = ""
 
     def __post_init__(self) -> None:
@@ -97,7 +95,7 @@ class Limits(Checked):
         upload_s, upload_memory_mb: what decoding it may take.
         upload_interval_s, upload_burst: uploads per address: ``burst`` at once, then one per interval.
         uploads, uploads_mb: kept at once; the oldest that no station plays is dropped. 0: nothing can be uploaded.
-        recording_s: longest recording that can be fetched.
+        recording_s: longest recording that can be fetched; None: all that ``timeline.ring_s`` keeps.
     """
 
     prompt_chars: int = ruled(300, 1, 300)
@@ -124,7 +122,7 @@ class Limits(Checked):
     upload_burst: int = ruled(5, 1, 1000)
     uploads: int = ruled(64, 0, 10_000)
     uploads_mb: float = ruled(256.0, 1, 1_000_000, unit="MB")
-    recording_s: float = ruled(600.0, 0, 86400, unit="s")
+    recording_s: float | None = ruled(None, 0, 3600, unit="s")
 
     def __post_init__(self) -> None:
         super(Limits, self).__post_init__()  # slots=True makes a new class; bare super() has the old

@@ -40,7 +40,6 @@ def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
     config = load_config(path, environment=environment, flags={"server.port": 3, "generator.model": None})
     assert (config.server.port, config.server.host, config.server.drain_s) == (3, "env", 1.0)
     assert config.generator.model == "mini"
-    assert config.server.hls is True
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,9 @@ def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
         ("[server]\nport = 'x'", "server.port", "a whole number from 0 to 65535"),
         ("[server]\nport = true", "server.port", "a whole number from 0 to 65535"),
         ("[server]\nport = 65536", "server.port", "0 to 65535"),
-        ("[server]\nhls = 1", "server.hls", "true or false"),
+        ("[server]\ndrain_s = true", "server.drain_s", "0 to 600 s"),
+        ("[limits]\nrecording_s = 300", "limits.recording_s", "0 to 120 s, which timeline.ring_s keeps"),
+        ("[timeline]\nring_s = 20\n[limits]\nrecording_s = 21", "limits.recording_s", "0 to 20 s"),
         ("[server]\nallowed_origins = 'x'", "server.allowed_origins", "a list of strings"),
         ("[server]\nallowed_origins = ['radio.example']", "server.allowed_origins", "origins like https://"),
         ("[server]\nallowed_origins = ['https://x/player']", "server.allowed_origins", "without a path"),
@@ -85,13 +86,30 @@ def test_the_environment_is_checked_too() -> None:
     config = load_config(
         environment={
             "RIFFSTREAM_SERVER_ALLOWED_ORIGINS": "https://a.example, https://b.example",
-            "RIFFSTREAM_SERVER_HLS": "no",
             "RIFFSTREAM_GENERATOR_STEPS": "",
             "RIFFSTREAM_TIMELINE_AHEAD_S": "7.5",
         }
     )
     assert config.server.allowed_origins == ("https://a.example", "https://b.example")
-    assert (config.server.hls, config.generator.steps, config.timeline.ahead_s) == (False, None, 7.5)
+    assert (config.generator.steps, config.timeline.ahead_s) == (None, 7.5)
+
+
+def test_a_recording_is_as_long_as_the_ring_by_default(tmp_path: Path) -> None:
+    assert load_config(environment={}).recording_s == 120
+    assert load_config(write(tmp_path, "[timeline]\nring_s = 30"), environment={}).recording_s == 30
+    assert load_config(write(tmp_path, "[limits]\nrecording_s = 60"), environment={}).recording_s == 60
+
+
+def test_a_key_of_an_older_version_is_passed_over_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for text, environment in (("[server]\nhls = true\nport = 1", {}), ("", {"RIFFSTREAM_SERVER_HLS": "no"})):
+        caplog.clear()
+        config = load_config(write(tmp_path, text), environment=environment)
+        assert config.server.port == (1 if text else 8080)
+        (record,) = caplog.records
+        name = "server.hls" if text else "RIFFSTREAM_SERVER_HLS"
+        assert record.getMessage().startswith(f"{name} has no effect and can be deleted")
 
 
 def test_variables_that_nearly_name_a_setting_are_pointed_out() -> None:

@@ -51,7 +51,7 @@ def test_settings_are_read_from_every_unicode_encoding(how: str, tmp_path: Path)
         ("[server]\nport\u00a0= 9000".encode(), r"column 5 holds a no-break space \(U\+00A0\)"),
         (b"[timeline]\ncrossfade_s = 1,5 # seconds\n", "write 1.5"),
         (b'[generator]\nmodel = "C:\\Users\\me\\model"', "single quotes"),
-        (b"[server]\nhls = True\n", "true or false"),
+        (b"[stations.main]\nsteer = True\n", "true or false"),
         (b"[server]\nport: 9000\n", "key = value"),
         (b"[stations.main]\ntitle = Radio\n", "straight double quotes"),
         (b"[stations.main]\ntitle = \n", "at line 2"),

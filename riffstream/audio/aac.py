@@ -1,4 +1,4 @@
-"""AAC-LC in ADTS frames, for ``/stream.aac`` and as the source of fMP4 (ISO/IEC 14496-3, 13818-7)."""
+"""AAC-LC in ADTS frames, for ``/stream.aac`` (ISO/IEC 14496-3, 13818-7)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,7 @@ class AacEncoder(FrameEncoder):
         channels: 1 or 2.
         bit_rate: mean bits a second, 16000 to 512000.
         coder: "twoloop" (better) or "fast" (half the CPU).
-        adts: False leaves the 7-byte headers away, as MP4 wants it.
         start: sample clock at the first input sample.
-
-    Attributes:
-        config: the AudioSpecificConfig record, for MP4.
     """
 
     content_type = "audio/aac"
@@ -43,7 +39,6 @@ class AacEncoder(FrameEncoder):
         *,
         bit_rate: int = 160_000,
         coder: str = "twoloop",
-        adts: bool = True,
         start: int = 0,
     ) -> None:
         super().__init__(sample_rate, channels, start)
@@ -55,13 +50,9 @@ class AacEncoder(FrameEncoder):
         if coder not in ("twoloop", "fast"):
             raise ParameterError("coder", coder, "twoloop or fast")
         self._codec = LibavCodec("aac", "fltp", sample_rate, channels, bit_rate, {"aac_coder": coder})
-        self.config = self._codec.extradata
-        self._adts = adts
 
     def _encode(self, frame: Pcm) -> Sequence[bytes]:
         packets = self._codec.encode(frame)
-        if not self._adts:
-            return packets
         return [adts_header(len(packet), self.sample_rate, self.channels) + packet for packet in packets]
 
 

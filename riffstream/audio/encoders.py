@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from riffstream.audio.aac import AacEncoder
-from riffstream.audio.fmp4 import Fmp4Encoder
 from riffstream.audio.mp3 import Mp3Encoder
 from riffstream.audio.opus import OggOpusEncoder, OggOpusPager, OpusEncoder
 from riffstream.audio.packets import Encoder, Packet
@@ -16,7 +15,6 @@ __all__ = [
     "ENCODERS",
     "AacEncoder",
     "Encoder",
-    "Fmp4Encoder",
     "Mp3Encoder",
     "OggOpusEncoder",
     "OggOpusPager",
@@ -35,14 +33,13 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = {
     "aac": AacEncoder,
     "ogg": OggOpusEncoder,
     "wav": WavEncoder,
-    "mp4": Fmp4Encoder,
 }
 
 
 def make_encoder(
     codec: str, sample_rate: int = 48_000, channels: int = 2, *, start: int = 0, bit_rate: int | None = None
 ) -> Encoder:
-    """An encoder by name: opus, pcm_s16, mp3, aac, ogg, wav or mp4.
+    """An encoder by name: opus, pcm_s16, mp3, aac, ogg or wav.
 
     Args:
         start: sample clock at the first input sample.

@@ -194,24 +194,24 @@ async def recording(request: web.Request) -> web.Response:
     context = _listener(request)
     room = context.room(request.match_info["station"])
     kind = request.query.get("format", "flac")
-    most = context.config.limits.recording_s
+    most = context.config.recording_s
+    asked = request.query.get("seconds", f"{min(60.0, most):g}")
     try:
-        seconds = float(request.query.get("seconds", "60"))
+        seconds = float(asked)
     except ValueError:
         seconds = -1.0
     if kind not in RECORDING_FORMATS:
         allowed = ", ".join(RECORDING_FORMATS)
         raise refuse(web.HTTPBadRequest, "bad_request", f"format is {kind[:20]!r}; allowed: {allowed}")
     if not 0 < seconds <= most:
-        raise refuse(web.HTTPBadRequest, "bad_request", f"seconds: allowed: more than 0, up to {most:g}")
+        allowed = f"more than 0 and up to {most:g}, of which the server keeps the sound"
+        raise refuse(web.HTTPBadRequest, "bad_request", f"seconds is {asked[:20]!r}; allowed: {allowed}")
     if context.recordings >= RECORDINGS_WAITING:
         raise refuse(web.HTTPServiceUnavailable, "busy", "other recordings are being made", retry_after_s=10)
     context.recordings += 1
     try:
         title = title_of(room.station.state)
         tags = {"title": title, "artist": f"riffstream {room.station.title or room.station.name}"}
-        # The ring's oldest two seconds may be overwritten while the thread reads.
-        seconds = min(seconds, max(1.0, context.config.timeline.ring_s - 2.0))
         record = partial(_record, room.station, seconds, tags, kind)
         data = await asyncio.get_running_loop().run_in_executor(context.jobs, record)
     finally:

@@ -27,7 +27,7 @@ __all__ = ["CODECS", "Chunk", "Outlet"]
 
 log = logging.getLogger(__name__)
 
-CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav", "mp4")
+CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav")
 KEPT_S: Final = 10.0  # encoded audio kept for the bursts of wire formats that are asked for later (timeline.burst_ms)
 LINGER_S: Final = 20.0  # an encoder goes on so long without listeners
 

@@ -20,6 +20,7 @@ from riffstream.station.ring import PcmRing
 
 __all__ = ["Output"]
 
+SLACK_S: Final = 2.0  # the oldest samples, which may be overwritten while a thread reads a recording
 BURST_S: Final = 5.0  # encoded for a new outlet, so that its first listener need not wait
 
 
@@ -34,7 +35,7 @@ class Output:
     def __init__(self, config: Config, revision: Callable[[int], int]) -> None:
         self._revision = revision
         self._frame = config.timeline.frame_ms * SAMPLE_RATE // 1000
-        self._ring = PcmRing(round(config.timeline.ring_s * SAMPLE_RATE))
+        self._ring = PcmRing(round((config.timeline.ring_s + SLACK_S) * SAMPLE_RATE))
         self._outlets: dict[str, Outlet] = {}
         rates = config.encoders
         self._kbps = {
@@ -42,7 +43,6 @@ class Output:
             "ogg": rates.ogg_kbps,
             "mp3": rates.mp3_kbps,
             "aac": rates.aac_kbps,
-            "mp4": rates.aac_kbps,
         }
 
     @property

@@ -227,7 +227,7 @@ class Station:
         return self._audience.subscribe(sink)
 
     def outlet(self, codec: str) -> Outlet:
-        """The outlet of a codec: opus, pcm_s16, mp3, aac, ogg, wav or mp4. It encodes while someone listens."""
+        """The outlet of a codec: opus, pcm_s16, mp3, aac, ogg or wav. It encodes while someone listens."""
         return self._output.outlet(codec)
 
     def _out(self, block: Block) -> None:

@@ -20,7 +20,6 @@ from riffstream.audio.encoders import (
     ENCODERS,
     AacEncoder,
     Encoder,
-    Fmp4Encoder,
     Mp3Encoder,
     OggOpusEncoder,
     OggOpusPager,
@@ -45,8 +44,6 @@ CODECS: dict[str, tuple[Make, float, bool]] = {
     "aac": (AacEncoder, 0.93, True),
     "aac-fast": (lambda **more: AacEncoder(coder="fast", **more), 0.9, True),
     "ogg": (OggOpusEncoder, 0.9, False),
-    "mp4-aac": (Fmp4Encoder, 0.93, True),
-    "mp4-opus": (lambda **more: Fmp4Encoder(codec="opus", **more), 0.9, False),
     "wav": (WavEncoder, 0.9999, False),
 }
 LENGTH = 2 * RATE + 123
@@ -103,7 +100,7 @@ def test_a_late_joiner_hears_the_same_from_the_preroll_on(name: str, part: float
     joined = ffmpeg_decode_leniently(ffmpeg, encoder.header + body(packets[first:]))
     skip = encoder.preroll
     # A player drops Opus' pre-skip from the head of what it gets, wherever that lies.
-    cut = encoder.priming if name in ("ogg", "mp4-opus") else 0
+    cut = encoder.priming if name == "ogg" else 0
     expected = wave[packets[first].sample_pos + cut + skip :]
     shift, found = lag(expected, joined[skip:])
     assert (shift, found > likeness) == (0, True), f"{shift=} {found=}"
@@ -242,24 +239,6 @@ def test_ogg_pages_with_big_packets_and_long_tags_fit() -> None:
     assert sum(frame.samples for frame in container.decode(audio=0)) >= RATE
 
 
-@pytest.mark.parametrize("codec", ["aac", "opus"])
-def test_fmp4_fragments_keep_the_clock_for_late_joiners(
-    codec: Any, need_tool: Callable[[str], str], tmp_path: Path
-) -> None:
-    encoder = Fmp4Encoder(codec=codec, fragment_ms=100, start=500)
-    packets = encode(encoder, music(LENGTH))
-    assert encoder.header[4:8] == b"ftyp"
-    assert all(packet.data[4:8] == b"moof" for packet in packets)
-    assert 4_800 <= packets[0].n_samples < 4_800 + encoder.frame_samples
-    path = tmp_path / "joined.mp4"
-    path.write_bytes(encoder.header + body(packets[4:]))
-    probe = [need_tool("ffprobe"), "-v", "error", "-show_packets", "-show_streams", "-of", "json", str(path)]
-    told = json.loads(subprocess.run(probe, capture_output=True, check=True).stdout)
-    assert int(told["packets"][0]["pts"]) == packets[4].sample_pos - 500
-    assert (told["streams"][0]["codec_name"], told["streams"][0]["sample_rate"]) == (codec, "48000")
-    assert codec in encoder.mime or "mp4a.40.2" in encoder.mime
-
-
 def test_pcm_rounds_clips_and_dithers_the_same_for_any_blocks() -> None:
     values = np.array([[0.0, 1.0], [-1.0, 2.0], [-3.0, 0.5 / 32_767], [1.5 / 32_767, -0.4 / 32_767]], np.float32)
     samples = np.frombuffer(PcmEncoder().push(values)[0].data, "<i2")
@@ -295,8 +274,6 @@ def test_wav_header_with_and_without_a_length() -> None:
         (AacEncoder, {"sample_rate": 47_000}, "sample_rate"),
         (AacEncoder, {"coder": "slow"}, "coder"),
         (AacEncoder, {"channels": 6}, "channels"),
-        (Fmp4Encoder, {"fragment_ms": 1}, "fragment_ms"),
-        (Fmp4Encoder, {"codec": "flac"}, "codec"),
         (PcmEncoder, {"dither": "pink"}, "dither"),
     ],
 )

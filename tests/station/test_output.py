@@ -52,3 +52,12 @@ async def test_recordings_are_the_newest_audio() -> None:
     assert pcm[[0, -1], 0] == pytest.approx([0.68, 0.69], abs=1e-4)
     start, pcm = output.recording(60.0)
     assert (start, len(pcm)) == (0, 70 * FRAME)
+
+
+async def test_the_longest_recording_is_all_there_while_the_next_seconds_come() -> None:
+    output = filled(200)
+    start, pcm = output.recording(CONFIG.recording_s)
+    assert (start, len(pcm)) == (200 * FRAME - 480_000, 480_000)
+    for number in range(200, 220):  # what is committed while a thread reads
+        output.push(Block(number * FRAME, np.ones((FRAME, 2), np.float32), number, False))
+    assert output.recording(12.0)[0] == start
