@@ -8,17 +8,17 @@
 The connection mends itself: after a drop it comes back with growing pauses and asks for what it missed; where the
 server no longer has it, the next block says ``discontinuity``. :func:`blocks` is the same without asyncio.
 
-Threading model: one event loop owns a ``Radio`` (``client_radio.py``).
+Threading model: one event loop owns a ``Radio`` (``client_radio.py``); :func:`blocks` has a thread for its loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any, Literal
 
 from riffstream import protocol
 from riffstream.client_blocks import Block, RadioError, socket_url
+from riffstream.client_loop import LoopThread
 from riffstream.client_radio import Radio
 from riffstream.errors import ParameterError
 
@@ -62,22 +62,25 @@ def connect(
 def blocks(url: str = "http://localhost:8080", *, seconds: float | None = None, **options: Any) -> Iterator[Block]:
     """The blocks of a station without asyncio: ``for block in riffstream.client.blocks(url, seconds=30): ...``
 
+    The stream goes on while the caller works: up to ``queue_s`` seconds wait for it. When they are full, the oldest
+    block is dropped, and the next one says ``discontinuity``. Leaving the loop closes the connection.
+
     Args:
         url, options: as for :func:`connect`.
         seconds: stop after this much audio; None: never.
     """
-    with asyncio.Runner() as runner:
+    with LoopThread() as loop:
         radio = connect(url, **options)
-        runner.run(radio.__aenter__())
+        loop.run(radio.__aenter__())
         try:
             left = None if seconds is None else int(seconds * protocol.SAMPLE_RATE)
             while left is None or left > 0:
                 try:
-                    block = runner.run(radio.__anext__())
+                    block = loop.run(radio.__anext__())
                 except StopAsyncIteration:
                     return
                 if left is not None:
                     left -= len(block.samples)
                 yield block
         finally:
-            runner.run(radio.close())
+            loop.run(radio.close())

@@ -19,6 +19,7 @@ from riffstream.errors import ParameterError, RiffstreamError
 
 __all__ = ["Block", "BlockDecoder", "Inbox", "RadioError", "socket_url"]
 
+LONGEST_FRAME: Final = 5 * protocol.SAMPLE_RATE  # samples; a header that promises more is damaged
 PLAYER_BUFFER_S: Final = 0.2  # as the browser's player keeps it (``timeline.client_buffer_ms``)
 
 
@@ -86,7 +87,11 @@ class BlockDecoder:
         self._opus: av.AudioCodecContext | None = None
 
     def decode(self, frame: protocol.AudioFrame) -> NDArray[np.float32]:
-        """Samples float32 [n, 2] of a frame; frames must follow each other."""
+        """Samples float32 [n, 2] of a frame; frames must follow each other.
+
+        Raises:
+            av.FFmpegError, ProtocolError, ValueError: the payload is damaged.
+        """
         if frame.codec is protocol.Codec.PCM_S16:
             return np.frombuffer(frame.payload, "<i2").reshape(-1, 2).astype(np.float32) / 32768.0
         if self._opus is None:
@@ -110,12 +115,13 @@ class Inbox:
 
     Attributes:
         held: samples that wait. played: samples handed out.
+        damaged: frames that could not be decoded.
         underruns: how often a player that keeps ``PLAYER_BUFFER_S`` of the stream would have run dry.
         last_seq: number of the last frame taken; None before the first.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.held = self.played = self.underruns = 0
+        self.held = self.played = self.damaged = self.underruns = 0
         self.last_seq: int | None = None
         self._clock = clock
         self._dry_at: float | None = None  # when such a player would have played all that has come
@@ -130,7 +136,7 @@ class Inbox:
         self._decoder = BlockDecoder()
 
     def take(self, frame: protocol.AudioFrame) -> None:
-        """Decode a frame and keep it."""
+        """Decode a frame and keep it; silence of its length stands in for one that cannot be decoded."""
         gap = self._gap or bool(frame.flags & protocol.Flags.DISCONTINUITY)
         if self.last_seq is not None and not self._gap and frame.seq != (self.last_seq + 1) & 0xFFFFFFFF:
             gap = True
@@ -145,12 +151,24 @@ class Inbox:
         if self._dry_at is None:
             self._dry_at = now + PLAYER_BUFFER_S
         self._dry_at += frame.n_samples / protocol.SAMPLE_RATE
-        block = Block(self._decoder.decode(frame), frame.sample_pos, frame.rev, gap)
+        block = Block(*self._decoded(frame, gap))
         while self._blocks and self.held + len(block.samples) > self._most:
             self.held -= len(self._blocks.popleft().samples)
             self._dropped = True
         self._blocks.append(block)
         self.held += len(block.samples)
+
+    def _decoded(self, frame: protocol.AudioFrame, gap: bool) -> tuple[NDArray[np.float32], int, int, bool]:
+        try:
+            samples = self._decoder.decode(frame)
+        except (av.FFmpegError, protocol.ProtocolError, ValueError):
+            samples = np.zeros((0, 2), np.float32)
+        if len(samples) != frame.n_samples:
+            self.damaged += 1
+            self._decoder = BlockDecoder()
+            samples = np.zeros((min(frame.n_samples, LONGEST_FRAME), 2), np.float32)
+            gap = True
+        return samples, frame.sample_pos, frame.rev, gap
 
     def pop(self) -> Block | None:
         """The oldest block; None where there is none."""

@@ -1,7 +1,7 @@
 """A station as one listener hears it: the connection, mended when it breaks, and what comes and goes over it.
 
 Threading model
-  One event loop owns a ``Radio``; its methods are coroutines of that loop.
+  One event loop owns a ``Radio``; its methods are coroutines of that loop and refuse to run in another one.
   A task reads the socket and decodes. Hand-over: a queue of ``queue_s`` seconds of blocks; when it is full the
   oldest block is dropped and the next one says ``discontinuity``, so steering works even if nobody takes the audio.
 """
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed
 
 from riffstream import protocol
 from riffstream.client_blocks import Block, Inbox, RadioError
@@ -31,7 +31,6 @@ __all__ = ["Radio"]
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 STATS_S = 5.0
-FINAL = (401, 403, 404, 410)  # answers to the handshake that no waiting will change
 
 
 class Radio:
@@ -59,6 +58,7 @@ class Radio:
         self._reconnect = reconnect
         self._timeout_s = timeout_s
         self._socket: ClientConnection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._inbox = Inbox(int(queue_s * protocol.SAMPLE_RATE))
         self._changed = asyncio.Event()
@@ -69,15 +69,15 @@ class Radio:
         self._followers: set[asyncio.Queue[protocol.ServerMessage | None]] = set()
 
     async def __aenter__(self) -> Self:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._open()
-        except TimeoutError:
-            raise RadioError("timeout", f"no answer from {self.url} within {self._timeout_s:g} s") from None
-        except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
-            raise RadioError("unreachable", f"cannot reach {self.url}: {error}") from None
+        self._loop = asyncio.get_running_loop()
+        await self._open()
         self._task = asyncio.create_task(self._run(), name="riffstream-client")
         return self
+
+    @property
+    def damaged(self) -> int:
+        """Blocks that could not be decoded; silence stands in for each, and the block says ``discontinuity``."""
+        return self._inbox.damaged
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -86,19 +86,16 @@ class Radio:
 
     async def close(self) -> None:
         """Leave. Idempotent; blocks already received can still be taken."""
-        socket = self._socket
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if socket is not None:
-            with contextlib.suppress(OSError, ConnectionClosed):
-                await socket.close()
         self._finish(None)
 
     def __aiter__(self) -> AsyncIterator[Block]:
         return self
 
     async def __anext__(self) -> Block:
+        self._check_loop()
         while (block := self._inbox.pop()) is None:
             if self._done:
                 if self._error is not None:
@@ -171,7 +168,12 @@ class Radio:
         except TimeoutError:
             raise RadioError("timeout", f"the change was not heard within {timeout_s:g} s") from None
 
+    def _check_loop(self) -> None:
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("a Radio belongs to the event loop that opened it: use asyncio.run_coroutine_threadsafe")
+
     async def _send(self, message: protocol.ClientMessage) -> None:
+        self._check_loop()
         if self._socket is None:
             raise RadioError("disconnected", f"not connected to {self.url}", retry_after_ms=1000)
         try:
@@ -215,14 +217,7 @@ class Radio:
             pause_s = 0.0
             longest = min(LONGEST_PAUSE_S, longest * 2)
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    await self._open()
-            except InvalidStatus as error:
-                if error.response.status_code in FINAL:
-                    raise RadioError("unreachable", f"cannot reach {self.url} any more: {error}") from None
-                continue
-            except (OSError, InvalidHandshake, ConnectionClosed, TimeoutError):
-                continue
+                await self._open()
             except RadioError as error:
                 if error.retry_after_ms is None:
                     raise
@@ -233,11 +228,12 @@ class Radio:
 
     async def _read(self) -> int | None:
         """Until this socket ends; then the pause before the next, None where there shall be none."""
-        assert self._socket is not None
+        socket = self._socket
+        assert socket is not None
         pause_ms: int | None = 0
         reporter = asyncio.create_task(self._report())
         try:
-            async for data in self._socket:
+            async for data in socket:
                 try:
                     if isinstance(data, bytes):
                         self._take(protocol.unpack_frame(data))
@@ -253,6 +249,8 @@ class Radio:
         finally:
             reporter.cancel()
             self._socket = None
+            with contextlib.suppress(OSError, ConnectionClosed):
+                await socket.close()
         return pause_ms
 
     async def _report(self) -> None:

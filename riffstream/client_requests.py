@@ -81,8 +81,9 @@ class Requests:
                 future.set_result(applied)
 
     def fail(self, code: str, text: str) -> None:
-        """Changes will not be answered any more."""
-        for future in self._waiting.values():
+        """Nothing that was asked will be answered any more."""
+        waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._clocks.values()]
+        for future in waiting:
             if not future.done():
                 future.set_exception(RadioError(code, text, retry_after_ms=1000))
 

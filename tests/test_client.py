@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import signal
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import av
 import msgspec
 import numpy as np
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 import riffstream
 from riffstream import protocol
@@ -213,7 +220,7 @@ async def test_a_station_that_is_gone_after_a_restart_ends_the_iteration() -> No
         await station.__aenter__()
         await anext(station)
     async with running("other", speed=8.0, server={"port": port}):
-        with pytest.raises(RadioError, match=r"cannot reach ws://.*/ws/main any more: .*404") as gone:
+        with pytest.raises(RadioError, match=r"cannot reach ws://.*/ws/main: .*404") as gone:
             await asyncio.wait_for(until_over(station), 10)
         assert gone.value.code == "unreachable"
         await station.close()
@@ -325,3 +332,170 @@ async def test_blocks_needs_no_asyncio(radio: Running) -> None:
     got = await asyncio.to_thread(collect)
     assert sum(len(block.samples) for block in got) >= 24_000
     assert sum(len(block.samples) for block in got[:-1]) < 24_000
+
+
+async def test_a_damaged_packet_becomes_silence_and_the_stream_goes_on() -> None:
+    samples = np.zeros((960, 2), np.float32)
+    encoder = av.AudioCodecContext.create("libopus", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48_000, "stereo", "flt"
+    sound = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="stereo")
+    sound.sample_rate = 48_000
+    good = bytes(encoder.encode(sound)[0])
+    payloads = [
+        protocol.join_packets([good]), protocol.join_packets([b"\xff" * 3]), b"\x09", b"",
+        protocol.join_packets([good, good]), protocol.join_packets([good]),
+    ]  # fmt: skip
+    frames = [
+        protocol.pack_frame(protocol.AudioFrame(seq=seq, sample_pos=seq * 960, n_samples=960, rev=0, payload=payload))
+        for seq, payload in enumerate(payloads)
+    ]
+    async with scripted(welcome(), *frames) as (url, heard), riffstream.connect(url) as station, asyncio.timeout(10):
+        got = [await anext(station) for _ in frames]
+        assert (station.damaged, station.reconnects, len(heard)) == (4, 0, 1)
+    assert [block.discontinuity for block in got] == [False, True, True, True, True, False]
+    assert all(block.samples.shape == (960, 2) and not block.samples.any() for block in got)
+
+
+async def test_a_header_that_promises_hours_costs_no_memory() -> None:
+    frame = protocol.AudioFrame(
+        seq=0, sample_pos=0, n_samples=2**32 - 1, rev=0, payload=b"123", codec=protocol.Codec.PCM_S16
+    )
+    async with scripted(welcome(), protocol.pack_frame(frame)) as (url, _), riffstream.connect(url) as station:
+        block = await asyncio.wait_for(anext(station), 5)
+    assert len(block.samples) == 5 * 48_000
+
+
+async def test_an_unforeseen_error_ends_the_iteration_and_closes_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Any, frame: protocol.AudioFrame) -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr("riffstream.client_blocks.Inbox.take", fails)
+    frame = protocol.AudioFrame(seq=0, sample_pos=0, n_samples=1, rev=0, payload=bytes(4), codec=protocol.Codec.PCM_S16)
+    closed = asyncio.Event()
+
+    async def handle(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send(welcome())
+        await connection.send(protocol.pack_frame(frame))
+        await connection.wait_closed()
+        closed.set()
+
+    async with serve(handle, "127.0.0.1", 0, subprotocols=["riffstream.v1"]) as server:  # type: ignore[list-item]
+        station = await riffstream.connect(f"127.0.0.1:{server.sockets[0].getsockname()[1]}").__aenter__()
+        with pytest.raises(RadioError, match="ZeroDivisionError: unforeseen"):
+            await asyncio.wait_for(until_over(station), 5)
+        await asyncio.wait_for(closed.wait(), 5)
+        await station.close()
+
+
+async def test_a_clock_that_is_lost_with_the_line_says_so_at_once() -> None:
+    async def handle(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send(welcome())
+        await connection.recv()
+        await connection.close()
+
+    async with serve(handle, "127.0.0.1", 0, subprotocols=["riffstream.v1"]) as server:  # type: ignore[list-item]
+        url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with riffstream.connect(url, codec="none", reconnect=False) as station:
+            with pytest.raises(RadioError, match=r"lost|closed") as lost:
+                await asyncio.wait_for(station.clock(timeout_s=60), 5)
+    assert lost.value.code == "disconnected"
+
+
+async def test_another_event_loop_is_refused(radio: Running) -> None:
+    async with riffstream.connect(radio.url) as station:
+        for call in (station.clock, lambda: anext(station)):
+            with pytest.raises(RuntimeError, match="belongs to the event loop"):
+                await asyncio.to_thread(lambda call=call: asyncio.run(_awaited(call())))
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def test_blocks_lose_nothing_while_the_caller_works() -> None:
+    def collect(url: str) -> list[Block]:
+        got: list[Block] = []
+        for block in blocks(url, seconds=4, codec="pcm_s16"):
+            got.append(block)
+            if len(got) == 3:
+                time.sleep(2.5)  # the server's own buffer holds less
+        return got
+
+    async with running(speed=1.0) as served:
+        got = await asyncio.to_thread(collect, served.url)
+    assert not any(block.discontinuity for block in got)
+    for one, other in itertools.pairwise(got):
+        assert other.sample_pos == one.sample_pos + len(one.samples)
+
+
+async def test_blocks_that_overflow_say_so(radio: Running) -> None:
+    def collect() -> list[bool]:
+        stream = blocks(radio.url, codec="pcm_s16", queue_s=0.5)
+        next(stream)
+        time.sleep(0.5)  # four seconds of this server's
+        found = [next(stream).discontinuity for _ in range(3)]
+        stream.close()
+        return found
+
+    assert (await asyncio.to_thread(collect)).count(True) == 1
+
+
+async def test_leaving_blocks_early_frees_everything(radio: Running) -> None:
+    def leave() -> set[str]:
+        for _ in blocks(radio.url):
+            break
+        with contextlib.suppress(ZeroDivisionError):
+            for _ in blocks(radio.url):
+                raise ZeroDivisionError
+        unfinished = blocks(radio.url)
+        next(unfinished)
+        del unfinished
+        return {thread.name for thread in threading.enumerate()}
+
+    assert "riffstream-client" not in await asyncio.to_thread(leave)
+    async with asyncio.timeout(5):
+        while radio.server.context.rooms["main"].members:
+            await asyncio.sleep(0.02)
+
+
+async def test_blocks_works_inside_a_coroutine_and_in_two_threads(radio: Running) -> None:
+    def collect() -> int:
+        return sum(len(block.samples) for block in blocks(radio.url, seconds=0.2))
+
+    async def nested() -> int:
+        return collect()
+
+    pair = await asyncio.gather(asyncio.to_thread(asyncio.run, nested()), asyncio.to_thread(collect))
+    assert all(samples >= 9600 for samples in pair)
+
+
+async def test_errors_of_blocks_come_to_the_caller() -> None:
+    with pytest.raises(RadioError, match="cannot reach"):
+        await asyncio.to_thread(next, blocks("http://127.0.0.1:9"))
+    with pytest.raises(ParameterError, match="codec"):
+        await asyncio.to_thread(next, blocks("http://127.0.0.1:9", codec="mp3"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a process")
+async def test_ctrl_c_ends_blocks_in_good_order(radio: Running) -> None:
+    code = """if True:
+        import sys, threading
+        from riffstream.client import blocks
+        try:
+            for block in blocks(sys.argv[1]):
+                print("playing", flush=True)
+        except KeyboardInterrupt:
+            print("interrupted", [t.name for t in threading.enumerate()])
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, radio.url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        assert await process.stdout.readline() == b"playing\n"
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert out.endswith(b"interrupted ['MainThread']\n")
