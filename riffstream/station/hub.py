@@ -148,6 +148,7 @@ class Hub:
             ParameterError: a bad name or one that is taken, or a journey that is not allowed.
             Unplayable: the model cannot play what it begins with; there is no such station then.
             CapReached: there are ``limits.stations`` already.
+            CancelledError: cancelled meanwhile; there is no such station then.
         """
         check_station_name(name)
         if name in self._stations:
@@ -163,7 +164,7 @@ class Hub:
                     await self._sound_of(name)
             except TimeoutError:
                 pass
-            except Unplayable:
+            except (Unplayable, asyncio.CancelledError):  # cancelled: nobody would know of it
                 if self._stations.get(name) is opened:
                     await self.delete(name)
                 raise

@@ -455,3 +455,15 @@ async def test_the_server_stays_ready_while_a_new_station_warms_up(monkeypatch: 
         station = await hub.create("late", StationConfig(prompts=("x",), seed_image="unknown"))
         assert not station.ready
         assert hub.ready
+
+
+async def test_a_station_whose_creation_is_cancelled_is_not_left_behind() -> None:
+    """The client that asked for it has gone, and nobody knows of it."""
+    async with playing(configure=CHOOSY) as hub:
+        creating = asyncio.create_task(hub.create("late", StationConfig(prompts=("x",))))
+        await asyncio.sleep(0)
+        assert "late" in hub.stations
+        creating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        assert "late" not in hub.stations
