@@ -89,6 +89,7 @@ class Limits(Checked):
         stations: stations at once. listeners_per_station: listeners at once.
         keepalive_s, body_timeout_s: of HTTP connections.
         header_s: a connection that has not sent a whole request by then is closed.
+        silence_s: a client that shows no sign of life for so long is closed.
         send_buffer_bytes: kernel buffer (SO_SNDBUF) of a listener's socket.
         skip_bytes: unsent bytes at which a listener skips to live. close_bytes, close_s: at which it is closed.
         upload_mb, upload_length_s, upload_mpixels: of an uploaded seed image: size, seconds of audio, picture size.
@@ -109,6 +110,7 @@ class Limits(Checked):
     keepalive_s: float = ruled(15.0, 0, 3600, unit="s")
     body_timeout_s: float = ruled(10.0, 0.1, 3600, unit="s")
     header_s: float = ruled(10.0, 0.1, 3600, unit="s")
+    silence_s: float = ruled(55.0, 1, 3600, unit="s")
     send_buffer_bytes: int = ruled(65536, 4096, 16_777_216, unit="bytes")
     skip_bytes: int = ruled(65536, 4096, 16_777_216, unit="bytes")
     close_bytes: int = ruled(262144, 4096, 67_108_864, unit="bytes")

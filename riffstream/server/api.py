@@ -135,9 +135,9 @@ async def delete_station(request: web.Request) -> web.Response:
     context = _owner(request)
     name = request.match_info["station"]
     context.room(name)
-    if len(context.hub.stations) == 1:
+    if len(context.rooms) == 1:
         raise refuse(web.HTTPConflict, "bad_request", "the last station stays")
-    await context.end_station(name, "this station has ended")
+    await context.rooms.end(name, "this station has ended")
     return web.Response(status=204)
 
 
@@ -146,7 +146,6 @@ async def station_events(request: web.Request) -> web.StreamResponse:
     """Server-sent events: ``now`` and ``event`` messages as they happen."""
     context = _listener(request)
     room = context.room(request.match_info["station"])
-    address = context.admit(request)
     queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(256)
 
     def told(message: protocol.ServerMessage) -> None:
@@ -161,13 +160,16 @@ async def station_events(request: web.Request) -> web.StreamResponse:
         told(protocol.Bye(reason=reason))
         queue.put_nowait(None)
 
-    member = Member(told=told)
+    member = Member(leave, told=told)
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     )
-    room.members.add(member)
-    room.leavers.add(leave)
-    try:
+
+    def give_way() -> None:
+        if request.transport is not None:
+            request.transport.abort()
+
+    with context.admitted(request, give_way), room.joined(member):
         await response.prepare(request)
         told(room.station.now())
         while True:
@@ -181,10 +183,6 @@ async def station_events(request: web.Request) -> web.StreamResponse:
                 break
             data = protocol.encode(message)
             await response.write(f"event: {json.loads(data)['type']}\ndata: {data}\n\n".encode())
-    finally:
-        room.members.discard(member)
-        room.leavers.discard(leave)
-        context.connections.leave(address)
     return response
 
 

@@ -23,6 +23,7 @@ from riffstream.server.access import is_public_address
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context
 from riffstream.server.doorman import DOORMAN, Doorman
+from riffstream.server.heartbeat import watch_peers
 from riffstream.server.plain import plain_handler
 from riffstream.server.ports import Hub
 from riffstream.server.sockets import RESTARTING, socket_handler
@@ -81,7 +82,7 @@ class Server:
         self.url = ""
         self._runner: web.AppRunner | None = None
         self._listening: list[asyncio.Server] = []
-        self._expiry: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._asked = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
 
@@ -97,6 +98,8 @@ class Server:
         server, limits = self.config.server, self.config.limits
         raise_file_limit(2 * limits.connections + 256)  # as many may be at the door
         sockets = listening_sockets(server.host, server.port)
+        for sock in sockets:
+            watch_peers(sock, limits.silence_s)
         self._runner = web.AppRunner(
             self.app,
             keepalive_timeout=limits.keepalive_s,
@@ -114,7 +117,10 @@ class Server:
         self.context.lag.start()
         self.url = f"http://{shown_address(sockets[0])}"
         await self.hub.start()
-        self._expiry = asyncio.get_running_loop().create_task(self.context.expire_private(), name="expire-private")
+        self._tasks = [
+            asyncio.create_task(self.context.rooms.tend(), name="tend-rooms"),
+            asyncio.create_task(self.context.heartbeat.run(), name="heartbeat"),
+        ]
         if is_public_address(server.host) and self.context.access.steering_is_open:
             logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
         return self.url
@@ -142,18 +148,13 @@ class Server:
     async def _stop(self) -> None:
         context = self.context
         context.draining = True
-        if self._expiry is not None:
-            self._expiry.cancel()
-            await asyncio.gather(self._expiry, return_exceptions=True)
-        rooms = list(context.rooms.values())
-        leaving = sum(len(room.leavers) for room in rooms)
+        leaving = sum(len(room.members) for room in context.rooms.values())
         if leaving:
             logs.event("leaving", connections=leaving)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.config.server.drain_s):
-                await asyncio.gather(*(room.dismiss(RESTARTING) for room in rooms))
-        for name in tuple(context.rooms):
-            await context.close_room(name)
+        await context.rooms.close(RESTARTING, self.config.server.drain_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for listening in self._listening:
             listening.close()
         if self._runner is not None:

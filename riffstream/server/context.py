@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import logging
-import secrets
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -18,29 +17,18 @@ from aiohttp import web
 from riffstream.config import Config
 from riffstream.server import logs
 from riffstream.server.access import Access, Role, authorization_token, shown_origin
-from riffstream.server.fanout import Fanout
+from riffstream.server.heartbeat import Heartbeat
 from riffstream.server.lag import LagMeter
 from riffstream.server.limits import ConnectionCounter
 from riffstream.server.ports import Hub, Station
 from riffstream.server.proxies import Asked, Proxies
-from riffstream.server.rooms import Room
+from riffstream.server.registry import PRIVATE, Rooms
+from riffstream.server.rooms import Place, Room
 
-__all__ = ["CONTEXT", "Context", "Session", "narrow_send_buffer", "refuse"]
+__all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
 
-SESSION_S = 60.0
-SESSIONS = 20_000
 MIN_RETRY_S = 5
-PRIVATE = "private-"  # what the names of stations begin with that a page made for itself
-PRIVATE_IDLE_S = 600.0
 UNKNOWN_ORIGINS = 20  # so many are logged: a stranger must not fill the log
-
-
-@dataclass(slots=True)
-class Session:
-    """Where a listener was, so that it can come back to it."""
-
-    fanout: Fanout
-    left_at: float | None = None
 
 
 class Context:
@@ -63,54 +51,27 @@ class Context:
         self.proxies = Proxies(config.server.trusted_proxies)
         self.prefix = urlsplit(config.server.public_url).path.rstrip("/")
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
-        self.rooms: dict[str, Room] = {}
+        self.rooms = Rooms(config, hub)
+        self.heartbeat = Heartbeat(config.limits.silence_s)
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
         self.lag = LagMeter()
         self.draining = False
         self.recordings = 0
         self.started_at = time.time()
         self.counters: Counter[str] = Counter()
-        self._sessions: dict[str, Session] = {}
-        self._empty_since: dict[str, float] = {}
+        self._quiet: dict[object, tuple[str, float, Callable[[], None]]] = {}  # the oldest first
         self._unknown_origins: set[str] = set()
 
     def room(self, name: str) -> Room:
         """The room of a station. Raises 404."""
-        station = self.hub.stations.get(name)
-        if station is None:
-            raise refuse(web.HTTPNotFound, "not_found", f"no station {name!r}; /api/stations lists them")
         room = self.rooms.get(name)
-        if room is None or room.station is not station:
-            room = self.rooms[name] = Room(station, self.config)
+        if room is None:
+            raise refuse(web.HTTPNotFound, "not_found", f"no station {name!r}; /api/stations lists them")
         return room
 
     def listed_stations(self) -> list[str]:
         """The stations that everybody is told of; who made a private one knows its name."""
-        return [name for name in self.hub.stations if not name.startswith(PRIVATE)]
-
-    async def end_station(self, name: str, reason: str) -> None:
-        """Tell its listeners, and delete it."""
-        await self.room(name).dismiss(reason)
-        await self.close_room(name)
-        await self.hub.delete(name)
-
-    async def expire_private(self) -> None:
-        """End private stations (``private-...``, made by a share link) that everyone has left for a while."""
-        while True:
-            await asyncio.sleep(PRIVATE_IDLE_S / 20)
-            now = time.monotonic()
-            private = [name for name in self.hub.stations if name.startswith(PRIVATE)]
-            empty = [name for name in private if name not in self.rooms or not self.rooms[name].members]
-            self._empty_since = {name: self._empty_since.get(name, now) for name in empty}
-            for name, since in tuple(self._empty_since.items()):
-                if now - since > PRIVATE_IDLE_S and name in self.hub.stations:  # not ended by its owner meanwhile
-                    del self._empty_since[name]
-                    await self.end_station(name, "nobody listened")
-
-    async def close_room(self, name: str) -> None:
-        """Stop a room's encoders, if there is one."""
-        if (room := self.rooms.pop(name, None)) is not None:
-            await room.close()
+        return [name for name in self.rooms if not name.startswith(PRIVATE)]
 
     def own_path(self, request: web.Request) -> str:
         """The path of a request below the server's address, whether or not a proxy has taken the prefix away."""
@@ -148,47 +109,58 @@ class Context:
                 )
         return self.access.refusal(origin)
 
-    def admit(self, request: web.Request) -> str:
-        """Check that one more long connection is welcome, and count it in.
+    @contextlib.contextmanager
+    def admitted(self, request: web.Request, give_way: Callable[[], None] | None = None) -> Iterator[None]:
+        """Count one more long connection, meanwhile.
 
-        Returns:
-            The address to count out again with ``connections.leave``.
+        Args:
+            give_way: ends a connection that has no way to prove that its client is alive (server-sent events). Where
+                there is no place left, the oldest of these is ended once it is older than ``limits.silence_s``.
 
         Raises:
             503 with Retry-After where the server is full or leaving.
         """
-        address = self.asked(request).address
-        reason = "the server is about to restart" if self.draining else self.connections.refusal(address)
+        address, key = self.asked(request).address, object()
+        reason = self._no_place(address)
         if reason is not None:
             self.counters["refused"] += 1
             raise refuse(web.HTTPServiceUnavailable, "busy", reason, retry_after_s=MIN_RETRY_S)
         self.connections.enter(address)
-        return address
+        if give_way is not None:
+            self._quiet[key] = (address, time.monotonic(), give_way)
+        try:
+            yield
+        finally:
+            if give_way is None or self._quiet.pop(key, None) is not None:  # else its place was given away
+                self.connections.leave(address)
 
-    def open_session(self, fanout: Fanout) -> str:
-        """Remember a listener's fanout under a fresh name."""
-        now = time.monotonic()
-        if len(self._sessions) >= SESSIONS:
-            self._sessions = {
-                name: session
-                for name, session in self._sessions.items()
-                if session.left_at is None or now - session.left_at < SESSION_S
-            }
-        name = secrets.token_urlsafe(12)
-        self._sessions[name] = Session(fanout)
-        return name
+    def _no_place(self, address: str) -> str | None:
+        """Why one more connection is refused, None where it is welcome."""
+        if self.draining:
+            return "the server is about to restart"
+        reason = self.connections.refusal(address)
+        if reason is None:
+            return None
+        aged = time.monotonic() - self.config.limits.silence_s
+        for key, (other, since, give_way) in tuple(self._quiet.items()):
+            if since > aged:
+                break
+            if other == address or self.connections.open >= self.connections.total:
+                del self._quiet[key]
+                self.connections.leave(other)
+                give_way()
+                return self.connections.refusal(address)
+        return reason
 
-    def leave_session(self, name: str) -> None:
-        """Its listener is gone, perhaps for a moment."""
-        if (session := self._sessions.get(name)) is not None:
-            session.left_at = time.monotonic()
-
-    def resume_session(self, name: str, fanout: Fanout) -> bool:
-        """Whether session ``name`` was on this very fanout not long ago; it cannot be resumed twice."""
-        session = self._sessions.pop(name, None)
-        if session is None or session.fanout is not fanout:
-            return False
-        return session.left_at is None or time.monotonic() - session.left_at < SESSION_S
+    @contextlib.contextmanager
+    def reserved(self, room: Room, kind: str) -> Iterator[Place]:
+        """A listener's place, meanwhile. Raises 503 with Retry-After where the station is full."""
+        place = room.reserve(kind)
+        if place is None:
+            self.counters["refused"] += 1
+            raise refuse(web.HTTPServiceUnavailable, "busy", "this station is full", retry_after_s=MIN_RETRY_S)
+        with place:
+            yield place
 
 
 CONTEXT = web.AppKey("riffstream", Context)

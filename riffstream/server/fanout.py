@@ -19,6 +19,7 @@ Threading model
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -63,13 +64,18 @@ class Fanout:
     Args:
         capacity: frames kept for bursts and resumption.
         label: what metrics and logs call it.
+
+    Attributes:
+        number: no other fan-out of this process has it.
     """
+
+    _numbers = itertools.count(1)
 
     def __init__(self, *, capacity: int, label: str = "") -> None:
         self.label = label
+        self.number = next(self._numbers)
         self.stats = FanoutStats()
         self.listeners: dict[Listener, None] = {}  # in the order of joining, which is that of memory
-        self.idle_since: float | None = time.monotonic()
         self._frames: deque[Frame] = deque(maxlen=max(1, capacity))
         self._next = 0
         self._round: list[Listener] = []
@@ -126,8 +132,6 @@ class Fanout:
         if listener.retry is not None:
             listener.retry.cancel()
             listener.retry = None
-        if not self.listeners and self.idle_since is None:
-            self.idle_since = time.monotonic()
 
     def push(self, frame: Frame) -> None:
         """Append a frame and begin its delivery to everyone."""
@@ -145,16 +149,16 @@ class Fanout:
             listener.send_control(data)
 
     def close(self) -> None:
-        """Forget the listeners; their connections belong to whoever opened them."""
+        """Forget the listeners, whose connections belong to their handlers, and the frames."""
         if self._round_handle is not None:
             self._round_handle.cancel()
             self._round_handle = None
         self._round.clear()
         for listener in tuple(self.listeners):
             self.detach(listener)
+        self._frames.clear()
 
     def _add(self, listener: Listener) -> None:
-        self.idle_since = None
         self.listeners[listener] = None
         listener.attached = True
         self._catch_up(listener)
@@ -202,6 +206,7 @@ class Fanout:
             if listener.buffered() > listener.skip_bytes // 2:
                 self._wait(listener)
                 return
+            listener.alive = True  # it has read half of a full buffer
             if not listener.bursting:
                 self._skip_to_live(listener)
         if listener.cursor < self.first_seq:

@@ -8,6 +8,7 @@ Threading model: everything runs on the event loop.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -105,6 +106,8 @@ class Feed:
         self.source = source
         self.ring_s = ring_s
         self.fanouts: dict[tuple[str, int], Fanout] = {}
+        self._holders = 0
+        self._left_at = time.monotonic()
         self._packagers: list[_Packager] = []
         self._ended = ended
         self._detach = source.attach(self._take)
@@ -129,11 +132,19 @@ class Feed:
             self._packagers.append(packager)
         return self.fanouts[key]
 
+    def hold(self) -> None:
+        """Keep the feed running until :meth:`release`."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """One holder less."""
+        self._holders -= 1
+        self._left_at = time.monotonic()
+
     @property
     def idle_since(self) -> float | None:
-        """When the last listener left (``time.monotonic``), None while there is one or where there never was."""
-        times = [fanout.idle_since for fanout in self.fanouts.values()]
-        return None if not times or None in times else max(time for time in times if time is not None)
+        """When the last holder left, or the feed was opened (``time.monotonic``); None while there is a holder."""
+        return None if self._holders else self._left_at
 
     def close(self) -> None:
         """Let the outlet go and forget the listeners."""

@@ -37,6 +37,7 @@ class Listener:
         gap: the next frame does not follow what was sent before.
         bursting: still receiving the burst or the resumption that it began with.
         steady: attached, up to date and not late: the next frame can be written without another look.
+        alive: it gave a sign of life since this was last set to False (``heartbeat.py``).
         late_since: when its buffer filled up (``time.monotonic``), None while it keeps up.
         policy: when it loses audio.
         on_closed: called once when the fan-out gives the listener up, with the reason.
@@ -52,6 +53,7 @@ class Listener:
     attached: bool = False
     steady: bool = False
     bursting: bool = True
+    alive: bool = True
     late_since: float | None = None
     retry: asyncio.TimerHandle | None = None
     skip_bytes: int = field(init=False, repr=False)

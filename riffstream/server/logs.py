@@ -17,7 +17,7 @@ _logger = logging.getLogger("riffstream")
 _BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def event(name: str, /, *, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
+def event(name: str, /, *, level: int = logging.INFO, exc_info: bool | BaseException = False, **fields: Any) -> None:
     """Log that ``name`` happened ("listener joined"), with fields that machines can filter by."""
     _logger.log(level, name, exc_info=exc_info, extra={f"field_{key}": value for key, value in fields.items()})
 

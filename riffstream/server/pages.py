@@ -14,6 +14,7 @@ from aiohttp import web
 from riffstream.server import cors, logs
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.doorman import DOORMAN
+from riffstream.server.rooms import StationEndedError
 from riffstream.server.sharing import with_link_tags
 
 __all__ = ["client_folder", "embed_handler", "file_handler", "middleware", "prefix_handler"]
@@ -133,11 +134,11 @@ async def middleware(
             error.text = json.dumps({"code": "bad_request", "message": error.reason})
             error.content_type = "application/json"
         raise
-    except ConnectionError:
-        return web.Response(status=499)  # whoever asked has gone; nobody reads this, and no log is filled
-    except TimeoutError:
-        raise
-    except Exception:  # whatever a handler's fault is, the client gets JSON without internals and the log the rest
+    except StationEndedError as error:
+        raise refuse(web.HTTPNotFound, "not_found", str(error)) from None
+    except Exception as error:  # whatever the fault is, the client gets JSON without internals and the log the rest
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            return web.Response(status=499)  # the client has gone: nobody reads this, and it is no fault of ours
         request.app[CONTEXT].counters["errors"] += 1
         logs.event("request failed", level=logging.ERROR, path=request.path, exc_info=True)
         raise refuse(web.HTTPInternalServerError, "internal", "something went wrong; the log says what") from None

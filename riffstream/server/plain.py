@@ -10,17 +10,17 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from riffstream import protocol
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
-from riffstream.server.fanout import Fanout
 from riffstream.server.frames import websocket_frame
 from riffstream.server.limits import TokenBucket
 from riffstream.server.listener import Listener
-from riffstream.server.rooms import Member, Room
+from riffstream.server.rooms import Member, Place, Room, StationEndedError
 from riffstream.server.sockets import CLOSE_S, MESSAGE_BURST, MESSAGE_INTERVAL_S
 from riffstream.server.steering import SteerGate
 
 __all__ = ["plain_handler"]
 
 CODECS = {"pcm": "pcm_s16", "mp3": "mp3"}
+DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 
 
 async def plain_handler(request: web.Request) -> web.StreamResponse:
@@ -33,23 +33,20 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
     role = context.grant(request)
     if role is None:
         raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
-    if room.full:
-        context.counters["refused"] += 1
-        raise refuse(web.HTTPServiceUnavailable, "busy", "this station is full", retry_after_s=5)
-    address = context.admit(request)
-    try:
+    with context.admitted(request), context.reserved(room, "plain") as place:
         narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
         socket = web.WebSocketResponse(
-            compress=False, max_msg_size=context.config.limits.message_bytes + 1, timeout=CLOSE_S
+            compress=False,
+            max_msg_size=context.config.limits.message_bytes + 1,
+            timeout=CLOSE_S,
+            autoping=False,  # Heartbeat.receive answers
         )
         await socket.prepare(request)
         assert request.transport is not None
-        fanout = (await room.feed(CODECS[name])).fanout("socket", room.config.timeline.frame_ms)
         refusal = context.refusal(request, role, room.station)
-        await _Plain(context, room, refusal, socket, Listener(request.transport, policy=room.policy), fanout).run()
+        listener = Listener(request.transport, policy=room.policy)
+        await _Plain(context, room, refusal, socket, listener, place).run(CODECS[name])
         return socket
-    finally:
-        context.connections.leave(address)
 
 
 class _Plain:
@@ -62,11 +59,11 @@ class _Plain:
         refusal: str | None,
         socket: web.WebSocketResponse,
         listener: Listener,
-        fanout: Fanout,
+        place: Place,
     ) -> None:
         self.context, self.room, self.socket = context, room, socket
-        self.listener, self.fanout = listener, fanout
-        self.member = Member(told=self._told)
+        self.listener, self.place = listener, place
+        self.member = Member(self.leave, told=self._told)
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
         self.steers = 0
         limits = context.config.limits
@@ -77,16 +74,15 @@ class _Plain:
         )
         self.gate.refusal = refusal
 
-    async def run(self) -> None:
+    async def run(self, codec: str) -> None:
         """Audio until the client leaves; each text is a prompt."""
-        room = self.room
-        room.members.add(self.member)
-        self.room.leavers.add(self.leave)
+        room, heartbeat = self.room, self.context.heartbeat
         try:
-            with room.listening(self.fanout, self.listener, "plain"):
+            with heartbeat.watching(self.listener), room.joined(self.member):
+                fanout = (await self.place.feed(codec)).fanout("socket", room.config.timeline.frame_ms)
                 self._told(room.station.now())
-                self.fanout.attach(self.listener, burst_samples=room.burst_samples(steering=True))
-                while (message := await self.socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self.place.attach(fanout, self.listener, burst_samples=room.burst_samples(steering=True))
+                while (message := await heartbeat.receive(self.socket, self.listener)).type in DATA:
                     if not self.bucket.take():
                         self._line("error rate_limited: too many messages")
                         break
@@ -94,17 +90,17 @@ class _Plain:
                         self._prompt(message.data)
                     else:
                         self._line("error bad_request: send a prompt as text")
+        except StationEndedError as error:
+            self._line(f"bye {error}")
         finally:
             self.gate.close()
-            self.room.leavers.discard(self.leave)
-            room.members.discard(self.member)
         await self.socket.close()
 
     async def leave(self, reason: str) -> None:
         """Say goodbye and close."""
         self._line(f"bye {reason}")
         self.room.members.discard(self.member)
-        self.fanout.detach(self.listener)
+        self.place.give_back()
         await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
 
     def _prompt(self, text: str) -> None:

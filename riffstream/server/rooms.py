@@ -9,29 +9,43 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from types import TracebackType
 
 import msgspec
 
 from riffstream import protocol
 from riffstream.config import Config
+from riffstream.errors import RiffstreamError
+from riffstream.server.cached import Cached
 from riffstream.server.fanout import Fanout, FanoutStats
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
 from riffstream.server.frames import websocket_frame
 from riffstream.server.listener import DropPolicy, Listener
 from riffstream.server.ports import Station
+from riffstream.server.sessions import Sessions
 
-__all__ = ["Member", "Room"]
+__all__ = ["Member", "Place", "Room", "StationEndedError"]
 
 FEED_IDLE_S = 60.0  # as long as a listener who dropped out may come back without a gap
 RING_S = 30.0
 LISTENERS_EVERY_S = 2.0
+LEAVE_S = 5.0
+CARD_FRESH_S = 60.0
+
+
+class StationEndedError(RiffstreamError):
+    """The station ended while a connection was joining it."""
+
+    def __init__(self) -> None:
+        super().__init__("this station has ended")
 
 
 class Member:
-    """A connection that hears a station's notices.
+    """A connection that gets a station's notices.
 
     Args:
+        leave: ends the connection in good order; the argument is the reason.
         send: takes an encoded WebSocket text frame.
         told: takes the message itself (server-sent events, titles); either may be None.
     """
@@ -40,10 +54,12 @@ class Member:
 
     def __init__(
         self,
+        leave: Callable[[str], Awaitable[None]],
         send: Callable[[bytes], object] | None = None,
         told: Callable[[protocol.ServerMessage], object] | None = None,
     ) -> None:
         self.number = next(self._numbers)
+        self.leave = leave
         self.send = send
         self.told = told
 
@@ -55,13 +71,66 @@ class Member:
             self.told(message)
 
 
+class Place:
+    """A listener's place in a room, made by :meth:`Room.reserve`. It is given back at the end of its ``with``, however
+    the connection ends; until then it counts for the cap, and its feed is not retired."""
+
+    def __init__(self, room: Room, kind: str) -> None:
+        self._room: Room | None = room
+        self._lease = room.station.join(kind)
+        self._feed: Feed | None = None
+        self._attached: tuple[Fanout, Listener] | None = None
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.give_back()
+
+    async def feed(self, codec: str) -> Feed:
+        """The feed of a codec, held open for this listener. Raises StationEndedError."""
+        if self._room is None:
+            raise StationEndedError
+        feed = await self._room.hold(codec)
+        if self._room is None or self._feed is not None:  # given back meanwhile
+            feed.release()
+            raise StationEndedError
+        self._feed = feed
+        return feed
+
+    def attach(self, fanout: Fanout, listener: Listener, *, burst_samples: int = 0, after: int | None = None) -> None:
+        """Start delivery: a burst and then live; ``after`` goes on behind this frame, which must still be kept."""
+        if self._room is None:
+            raise StationEndedError
+        self._attached = (fanout, listener)
+        if after is None:
+            fanout.attach(listener, burst_samples=burst_samples)
+        else:
+            fanout.resume(listener, after)
+
+    def give_back(self) -> None:
+        """Stop delivery and free the place. Harmless when repeated."""
+        room, self._room = self._room, None
+        if room is None:
+            return
+        if self._attached is not None:
+            fanout, listener = self._attached
+            fanout.detach(listener)
+        if self._feed is not None:
+            self._feed.release()
+        self._lease.close()
+        room.give_back()
+
+
 class Room:
-    """One station's feeds and members.
+    """One station's feeds, listeners, members and sessions: their only owner. It has no task of its own but those that
+    open feeds; ``rooms.Rooms`` (``registry.py``) opens, sweeps and ends rooms.
 
     Attributes:
-        leavers: ends each connection in good order; the argument is the reason.
-        listeners: who receives audio now.
-        card: the picture for links, and when it was made.
+        listeners: places that are taken.
+        ending: :meth:`close` has begun; nobody can join any more.
+        card: the picture for links.
+        empty_since: when the last connection left (``time.monotonic``), None while there is one.
 
     Args:
         station: what is played.
@@ -74,28 +143,54 @@ class Room:
         self.policy = DropPolicy(config.limits.skip_bytes, config.limits.close_bytes, config.limits.close_s)
         self.members: set[Member] = set()
         self.feeds: dict[str, Feed] = {}
-        self.leavers: set[Callable[[str], Awaitable[None]]] = set()
+        self.sessions = Sessions()
         self.listeners = 0
         self.joined_total = 0
-        self.card: tuple[bytes | None, float] = (None, 0.0)
+        self.card = Cached(CARD_FRESH_S)
         self.retired = FanoutStats()
-        self._opening: dict[str, asyncio.Future[Feed]] = {}
+        self.ending = self._closed = False
+        self.empty_since: float | None = time.monotonic()
+        self._opening: dict[str, asyncio.Task[Feed]] = {}
         self._unsubscribe = station.subscribe(self.broadcast)
         self._announced = 0
         self._announce_handle: asyncio.TimerHandle | None = None
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep(), name=f"sweep-{station.name}")
 
-    async def feed(self, codec: str) -> Feed:
-        """The running feed of a codec; a burst is there when it returns."""
-        opening = self._opening.get(codec)
-        if opening is None or (opening.done() and (opening.cancelled() or opening.exception() is not None)):
-            opening = self._opening[codec] = asyncio.ensure_future(self._open(codec))
-        return await asyncio.shield(opening)
+    async def hold(self, codec: str) -> Feed:
+        """The running feed of a codec, with a burst in it. It runs until ``release()``, and ``FEED_IDLE_S`` longer.
+
+        Raises:
+            StationEndedError: the station ends.
+        """
+        while not self.ending:
+            if (feed := self.feeds.get(codec)) is not None:
+                feed.hold()
+                return feed
+            if (opening := self._opening.get(codec)) is None:
+                opening = self._opening[codec] = asyncio.create_task(self._open(codec), name=f"open-{codec}")
+                opening.add_done_callback(lambda done: self._opened(codec, done))
+            await asyncio.wait([opening])  # one that stops waiting must not stop the others' feed
+            if not opening.cancelled() and (error := opening.exception()) is not None:
+                raise error
+        raise StationEndedError
+
+    @contextlib.asynccontextmanager
+    async def holding(self, codec: str) -> AsyncIterator[Feed]:
+        """A feed for a short use, without a listener's place."""
+        feed = await self.hold(codec)
+        try:
+            yield feed
+        finally:
+            feed.release()
 
     async def _open(self, codec: str) -> Feed:
         feed = await Feed.open(self.station.outlet(codec), RING_S, lambda: self._feed_ended(codec))
         self.feeds[codec] = feed
         return feed
+
+    def _opened(self, codec: str, task: asyncio.Task[Feed]) -> None:
+        self._opening.pop(codec, None)
+        if not task.cancelled():
+            task.exception()  # told to those who wait; nobody may be left
 
     def frame_ms(self, codec: str, *, steering: bool) -> int:
         """Length of a listener's frames. Longer ones for whoever does not steer cost a fifth of the CPU; PCM keeps to
@@ -110,25 +205,38 @@ class Room:
         ms = timeline.client_buffer_ms + timeline.frame_ms if steering else timeline.burst_ms
         return ms * SAMPLES_PER_MS
 
-    @property
-    def full(self) -> bool:
-        """Whether the cap on listeners is reached."""
-        return self.listeners >= self.config.limits.listeners_per_station
-
-    @contextlib.contextmanager
-    def listening(self, fanout: Fanout, listener: Listener, kind: str) -> Iterator[None]:
-        """Count a listener in, and out again at the end; attaching it to the fan-out is the caller's."""
+    def reserve(self, kind: str) -> Place | None:
+        """Take a place for a listener, of this kind (``ws``, ``plain``, ``http``); None where the station is full."""
+        if self.listeners >= self.config.limits.listeners_per_station:
+            return None
+        place = Place(self, kind)
         self.listeners += 1
         self.joined_total += 1
-        lease = self.station.join(kind)
+        self._occupied()
         self._announce_listeners()
+        return place
+
+    def give_back(self) -> None:
+        """One place is free again; called by the place."""
+        self.listeners -= 1
+        self._occupied()
+        self._announce_listeners()
+
+    @contextlib.contextmanager
+    def joined(self, member: Member) -> Iterator[None]:
+        """Tell a connection what happens, meanwhile. Raises StationEndedError."""
+        if self.ending:
+            raise StationEndedError
+        self.members.add(member)
+        self._occupied()
         try:
             yield
         finally:
-            fanout.detach(listener)
-            self.listeners -= 1
-            lease.close()
-            self._announce_listeners()
+            self.members.discard(member)
+            self._occupied()
+
+    def _occupied(self) -> None:
+        self.empty_since = None if self.members or self.listeners else time.monotonic()
 
     def change(self, member: Member, message: protocol.Steer | protocol.Transport) -> None:
         """Pass a change on; ``member`` is told at once that it is scheduled or rejected, and later what came of it."""
@@ -159,23 +267,36 @@ class Room:
             if member.told is not None:
                 member.told(message)
 
-    async def dismiss(self, reason: str) -> None:
-        """Tell every connection that it has to leave, and wait until it has."""
-        await asyncio.gather(*(leave(reason) for leave in tuple(self.leavers)), return_exceptions=True)
+    async def close(self, reason: str, leave_s: float = LEAVE_S) -> None:
+        """Let nobody join any more, tell every connection that it has to leave, wait for that, and stop encoding.
+        Harmless when repeated.
 
-    async def close(self) -> None:
-        """Stop encoding; connections belong to their handlers."""
-        self._unsubscribe()
-        if self._announce_handle is not None:
-            self._announce_handle.cancel()
-        self._sweeper.cancel()
-        await asyncio.gather(self._sweeper, return_exceptions=True)
-        for codec in tuple(self.feeds):
-            self._retire(codec)
+        Args:
+            leave_s: the longest wait for connections; those that stay then belong to their handlers.
+        """
+        self.ending = True
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            leaving = [asyncio.ensure_future(member.leave(reason)) for member in tuple(self.members)]
+            if leaving:
+                _, late = await asyncio.wait(leaving, timeout=leave_s)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*leaving, return_exceptions=True)
+        finally:
+            self._unsubscribe()
+            if self._announce_handle is not None:
+                self._announce_handle.cancel()
+            for opening in tuple(self._opening.values()):
+                opening.cancel()
+            for codec in tuple(self.feeds):
+                self._retire(codec)
 
     def _announce_listeners(self) -> None:
         """At most every two seconds, so that a rush of joins is one message."""
-        if self._announce_handle is None:
+        if self._announce_handle is None and not self.ending:
             loop = asyncio.get_running_loop()
             self._announce_handle = loop.call_later(LISTENERS_EVERY_S, self._send_listeners)
 
@@ -186,7 +307,8 @@ class Room:
             self.broadcast(protocol.Event(kind="listeners", listeners=self.listeners))
 
     def _feed_ended(self, codec: str) -> None:
-        """The station is gone; its listeners are told by :meth:`dismiss`, or find the connection closed."""
+        """The station is gone; its listeners were told by :meth:`close`, or find the connection closed."""
+        self.ending = True
         feed = self.feeds.get(codec)
         if feed is not None:
             for fanout in feed.fanouts.values():
@@ -194,17 +316,14 @@ class Room:
                     listener.close("station ended")
             self._retire(codec)
 
-    async def _sweep(self) -> None:
-        """Stop encoders that nobody has listened to for a while."""
-        while True:
-            await asyncio.sleep(FEED_IDLE_S / 4)
-            for codec, feed in tuple(self.feeds.items()):
-                since = feed.idle_since
-                if since is not None and time.monotonic() - since > FEED_IDLE_S:
-                    self._retire(codec)
+    def sweep(self) -> None:
+        """Stop encoders that nobody has listened to for a while, and forget old sessions."""
+        self.sessions.expire()
+        for codec, feed in tuple(self.feeds.items()):
+            if feed.idle_since is not None and time.monotonic() - feed.idle_since > FEED_IDLE_S:
+                self._retire(codec)
 
     def _retire(self, codec: str) -> None:
-        self._opening.pop(codec, None)
         feed = self.feeds.pop(codec, None)
         if feed is not None:
             for fanout in feed.fanouts.values():

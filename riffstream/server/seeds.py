@@ -117,9 +117,8 @@ async def upload(request: web.Request) -> web.Response:
     if request.content_length is not None and request.content_length > most + FIELDS * FIELD_BYTES:
         given = request.content_length / 1e6
         raise refuse(TooLarge, "bad_request", f"file is {given:.1f} MB; allowed: up to {most / 1e6:g} MB")
-    address = context.admit(request)
-    try:
-        uploads.take_turn(address)
+    with context.admitted(request):
+        uploads.take_turn(context.asked(request).address)
         with uploads.workplace() as place:
             source = place / "source"
             fields = await _receive(request, source, most)
@@ -127,8 +126,6 @@ async def upload(request: web.Request) -> web.Response:
             entry = await uploads.make(
                 source, place, _title(fields), used, bpm=_number(fields, "bpm"), key=_number(fields, "key")
             )
-    finally:
-        context.connections.leave(address)
     context.counters["uploads"] += 1
     logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm, key=entry.key)
     where = f"seeds/{entry.name}/preview.png"

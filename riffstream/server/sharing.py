@@ -5,13 +5,12 @@ The page's address holds the music (docs/player.md); crawlers run no script, so 
 
 from __future__ import annotations
 
-import asyncio
 import html
 import io
 import math
 import re
-import time
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
@@ -35,7 +34,6 @@ OURS = re.compile(r'[ \t]*<(?:meta (?:property="og:|name="twitter:|name="descrip
 SEED_NAME = re.compile(r"[\w-]{1,200}", re.ASCII)
 CARD_SIZE = (1200, 630)
 CARD_S = 8.0
-CARD_FRESH_S = 60.0
 # From silence to loud; the player's own colours.
 COLOURS = np.array(
     [(12, 11, 18), (46, 27, 86), (122, 44, 128), (214, 84, 98), (252, 176, 96), (255, 244, 214)], np.float32
@@ -192,11 +190,7 @@ async def card(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     room = context.room(request.match_info["station"])
     heard = context.access.listening_is_open
-    made, at = room.card
-    if made is None or (time.monotonic() - at > CARD_FRESH_S and heard):
-        room.card = (made, time.monotonic())  # whoever asks meanwhile gets the old one
-        made = await asyncio.to_thread(_draw, room.station if heard else None)
-        room.card = (made, time.monotonic())
+    made = await room.card.get(partial(_draw, room.station if heard else None))
     return web.Response(body=made, content_type="image/png", headers={"Cache-Control": "public, max-age=60"})
 
 

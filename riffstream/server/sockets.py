@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from riffstream import protocol
 from riffstream.server import logs
@@ -17,7 +18,7 @@ from riffstream.server.fanout import Fanout
 from riffstream.server.frames import websocket_frame
 from riffstream.server.limits import TokenBucket
 from riffstream.server.listener import Listener
-from riffstream.server.rooms import Member, Room
+from riffstream.server.rooms import Member, Place, Room, StationEndedError
 from riffstream.server.steering import SteerGate
 
 __all__ = ["RESTARTING", "bye_frame", "socket_handler"]
@@ -41,22 +42,20 @@ async def socket_handler(request: web.Request) -> web.StreamResponse:
     """One connection, from hello to bye."""
     context = request.app[CONTEXT]
     room = context.room(request.match_info["station"])
-    address = context.admit(request)
-    try:
+    with context.admitted(request):
         narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
         socket = web.WebSocketResponse(
             protocols=(protocol.SUBPROTOCOL,),
             compress=False,
             max_msg_size=context.config.limits.message_bytes + 1,
             timeout=CLOSE_S,
+            autoping=False,  # Heartbeat.receive answers
         )
         await socket.prepare(request)
         assert request.transport is not None
         connection = _Connection(context, room, request, socket, request.transport)
         await connection.run()
         return socket
-    finally:
-        context.connections.leave(address)
 
 
 class _Connection:
@@ -75,16 +74,20 @@ class _Connection:
         self.request = request
         self.socket = socket
         self.listener = Listener(transport, policy=room.policy, on_closed=self._lost)
-        self.member = Member(self.listener.send_control)
+        self.member = Member(self.leave, send=self.listener.send_control)
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
         self.role = Role.LISTENER
         limits = context.config.limits
         self.gate = SteerGate(TokenBucket(limits.steer_interval_s, limits.steer_burst), self._apply, self.member.tell)
-        self.fanout: Fanout | None = None
+        self.place: Place | None = None
         self.underruns = 0
 
     async def run(self) -> None:
         """Hello, then messages until either side leaves."""
+        with self.context.heartbeat.watching(self.listener), contextlib.ExitStack() as held:
+            await self._serve(held)
+
+    async def _serve(self, held: contextlib.ExitStack) -> None:
         hello = await self._hello()
         if hello is None:
             return
@@ -94,24 +97,28 @@ class _Connection:
             error = protocol.ProtocolError("bad_request", text, field="codecs")
             await self._refuse(error)
             return
-        if codec is not None and self.room.full:
-            self.context.counters["refused"] += 1
-            busy = protocol.ProtocolError("busy", "this station is full", retry_after_ms=MIN_RETRY_S * 1000)
-            await self._refuse(busy, protocol.Bye(reason="full", reconnect_ms=MIN_RETRY_S * 1000))
-            return
-        self.room.members.add(self.member)
-        self.room.leavers.add(self.leave)
+        if codec is not None:
+            if hello.resume is not None:
+                self.room.sessions.take_over(hello.resume.session)
+            if (place := self.room.reserve("ws")) is None:
+                self.context.counters["refused"] += 1
+                busy = protocol.ProtocolError("busy", "this station is full", retry_after_ms=MIN_RETRY_S * 1000)
+                await self._refuse(busy, protocol.Bye(reason="full", reconnect_ms=MIN_RETRY_S * 1000))
+                return
+            self.place = held.enter_context(place)
         started = time.monotonic()
         try:
-            if codec is None:
-                self._welcome(hello, None, None)
-                await self._messages()
-            else:
-                await self._stream(hello, codec)
+            with self.room.joined(self.member):
+                if codec is None:
+                    self._welcome(hello, None, None)
+                    await self._messages()
+                else:
+                    assert self.place is not None
+                    await self._stream(hello, codec, self.place)
+        except StationEndedError as error:
+            self.member.tell(protocol.Bye(reason=str(error), reconnect_ms=None))
         finally:
             self.gate.close()
-            self.room.leavers.discard(self.leave)
-            self.room.members.discard(self.member)
             logs.event(
                 "socket closed",
                 level=logging.DEBUG,
@@ -121,28 +128,35 @@ class _Connection:
             )
         await self.socket.close()
 
-    async def _stream(self, hello: protocol.Hello, codec: protocol.CodecName) -> None:
+    async def _stream(self, hello: protocol.Hello, codec: protocol.CodecName, place: Place) -> None:
         room = self.room
         frame_ms = room.frame_ms(codec, steering=hello.steer)
-        fanout = self.fanout = (await room.feed(codec)).fanout(f"v1-{codec}", frame_ms)
-        session = self.context.open_session(fanout)
+        fanout = (await place.feed(codec)).fanout(f"v1-{codec}", frame_ms)
+        session = room.sessions.open(fanout.number, self._resumed_elsewhere)
         try:
-            with room.listening(fanout, self.listener, "ws"):
-                resume = hello.resume
-                resumed = (
-                    resume is not None
-                    and self.context.resume_session(resume.session, fanout)
-                    and fanout.first_seq - 1 <= resume.last_seq < fanout.next_seq
-                )
-                self._welcome(hello, codec, fanout, session=session, frame_ms=frame_ms, resumed=resumed)
-                if resumed and resume is not None:
-                    fanout.resume(self.listener, resume.last_seq)
-                else:
-                    self.listener.gap = resume is not None
-                    fanout.attach(self.listener, burst_samples=room.burst_samples(steering=hello.steer))
-                await self._messages()
+            resume = hello.resume
+            after = (
+                resume.last_seq
+                if resume is not None
+                and room.sessions.resume(resume.session, fanout.number)
+                and fanout.first_seq - 1 <= resume.last_seq < fanout.next_seq
+                else None
+            )
+            self._welcome(hello, codec, fanout, session=session, frame_ms=frame_ms, resumed=after is not None)
+            self.listener.gap = resume is not None and after is None
+            burst = room.burst_samples(steering=hello.steer)
+            place.attach(fanout, self.listener, burst_samples=burst, after=after)
+            await self._messages()
         finally:
-            self.context.leave_session(session)
+            room.sessions.leave(session)
+
+    def _resumed_elsewhere(self) -> None:
+        if self.place is not None:
+            self.place.give_back()
+        self.listener.close("resumed")
+
+    async def _receive(self) -> WSMessage:
+        return await self.context.heartbeat.receive(self.socket, self.listener)
 
     async def _hello(self) -> protocol.Hello | None:
         """The client's greeting; None where there was none that could be accepted (the socket is then closed)."""
@@ -156,7 +170,7 @@ class _Connection:
             return None
         try:
             async with asyncio.timeout(HELLO_S):
-                message = await self.socket.receive()
+                message = await self._receive()
         except TimeoutError:
             await self._refuse(protocol.ProtocolError("bad_request", f"no hello within {HELLO_S:g} s"))
             return None
@@ -217,7 +231,7 @@ class _Connection:
     async def _messages(self) -> None:
         """Read until the client leaves, misbehaves, or is told to go."""
         while True:
-            message = await self.socket.receive()
+            message = await self._receive()
             received = time.monotonic()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return
@@ -235,8 +249,8 @@ class _Connection:
         """Say goodbye and close. The handler's ``receive`` then ends."""
         self.listener.send_control(bye_frame(reason))
         self.room.members.discard(self.member)
-        if self.fanout is not None:
-            self.fanout.detach(self.listener)
+        if self.place is not None:
+            self.place.give_back()
         await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
 
     def _handle(self, data: str, received: float) -> bool:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from riffstream import __version__, protocol
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
-from riffstream.server.fanout import Fanout
+from riffstream.server.feeds import Feed
 from riffstream.server.icy import IcyInserter
 from riffstream.server.listener import Listener
 from riffstream.server.ports import Station
 from riffstream.server.ranges import ByteRange, parse_range
-from riffstream.server.rooms import Member, Room
+from riffstream.server.rooms import Member, Place, Room, StationEndedError
 from riffstream.server.stream_body import Body
 
 __all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "title_of"]
@@ -50,24 +50,19 @@ async def stream_handler(request: web.Request) -> web.StreamResponse:
     asked = parse_range(request.headers.getall("Range", ()), conditional="If-Range" in request.headers)
     if asked is not None:
         headers["Content-Range"] = asked.content_range
-    if room.full:
-        context.counters["refused"] += 1
-        raise refuse(web.HTTPServiceUnavailable, "busy", "this station is full", retry_after_s=5)
-    address = context.admit(request)
-    try:
+    with context.admitted(request):
         narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
-        streaming = _Streaming(context, room, codec, request, icy, asked)
+        streaming = _Streaming(context, room, request, icy, asked, codec)
         if asked is not None and asked.length <= PROBE_BYTES:
-            return web.Response(status=206, body=await streaming.first_bytes(), headers=headers)
-        await room.feed(codec)
-        response = _Bare(status=200 if asked is None else 206, headers=headers)
-        if asked is not None:
-            response.content_length = asked.length
-        await response.prepare(request)
-        await streaming.run()
-        return response
-    finally:
-        context.connections.leave(address)
+            return web.Response(status=206, body=await streaming.first_bytes(codec), headers=headers)
+        with context.reserved(room, "http") as place:
+            feed = await place.feed(codec)
+            response = _Bare(status=200 if asked is None else 206, headers=headers)
+            if asked is not None:
+                response.content_length = asked.length
+            await response.prepare(request)
+            await streaming.run(feed, place)
+            return response
 
 
 class _Bare(web.StreamResponse):
@@ -96,44 +91,39 @@ class _Streaming:
         self,
         context: Context,
         room: Room,
-        codec: str,
         request: web.Request,
         icy: IcyInserter | None,
         asked: ByteRange | None,
+        codec: str,
     ) -> None:
         assert request.transport is not None
-        self.context, self.room, self.codec, self.asked = context, room, codec, asked
+        self.context, self.room = context, room
         self.body = Body(codec, icy, asked)
         self.send = request.transport.write
         self.listener = Listener(request.transport, policy=room.policy, on_closed=self._lost)
         if not self.body.is_plain:
             self.listener.write = self._write
-        self.member = Member(told=self._told)
+        self.member = Member(self._leave, told=self._told)
+        self.place: Place | None = None
         self.done = asyncio.Event()
 
-    async def run(self) -> None:
-        """Until the player leaves (the handler is cancelled), has its range, is too slow, or the server goes."""
-        room = self.room
-        # In one step from the feed to the listener: a feed without listeners may be stopped while something is awaited.
-        feed = await room.feed(self.codec)
+    async def run(self, feed: Feed, place: Place) -> None:
+        """Until the player leaves (the handler is cancelled), has its range, is too slow, or the station ends."""
+        room, self.place = self.room, place
         fanout = feed.fanout("raw", room.config.timeline.passive_frame_ms)
-        leave = partial(self._leave, fanout)
-        room.members.add(self.member)
-        room.leavers.add(leave)
-        try:
-            with room.listening(fanout, self.listener, "http"):
-                self._told(room.station.now())
-                self.send(self.body.begin(feed.source.header))
-                fanout.attach(self.listener, burst_samples=room.burst_samples(steering=False))
-                await self.done.wait()
-        finally:
-            room.leavers.discard(leave)
-            room.members.discard(self.member)
+        with contextlib.suppress(StationEndedError), room.joined(self.member):
+            self._told(room.station.now())
+            self.send(self.body.begin(feed.source.header))
+            place.attach(fanout, self.listener, burst_samples=room.burst_samples(steering=False))
+            await self.done.wait()
 
-    async def first_bytes(self) -> bytes:
+    async def first_bytes(self, codec: str) -> bytes:
         """The whole answer to a short range: what a new listener would get. Raises 503 where no sound comes."""
         self._told(self.room.station.now())
-        feed = await self.room.feed(self.codec)
+        async with self.room.holding(codec) as feed:
+            return await self._first_bytes(feed)
+
+    async def _first_bytes(self, feed: Feed) -> bytes:
         fanout = feed.fanout("raw", self.room.config.timeline.passive_frame_ms)
         found = self.body.begin(feed.source.header)
         seq, burst = fanout.next_seq, self.room.burst_samples(steering=False)
@@ -158,9 +148,10 @@ class _Streaming:
         if self.body.is_complete:
             self.done.set()
 
-    async def _leave(self, fanout: Fanout, reason: str) -> None:
+    async def _leave(self, reason: str) -> None:
         """End the body."""
-        fanout.detach(self.listener)
+        if self.place is not None:
+            self.place.give_back()
         self.done.set()
 
     def _told(self, message: protocol.ServerMessage) -> None:

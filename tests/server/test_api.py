@@ -397,7 +397,7 @@ async def test_oembed_describes_the_frame(live: Running) -> None:
 
 
 async def test_private_stations_end_when_everyone_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffstream.server.context.PRIVATE_IDLE_S", 0.2)
+    monkeypatch.setattr("riffstream.server.registry.PRIVATE_IDLE_S", 0.2)
     async with running(speed=10.0) as served, ClientSession() as session, asyncio.timeout(10):
         for name in ("private-1", "open-1"):
             async with session.post(f"{served.url}/api/stations", json={"id": name}) as response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import time
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
@@ -136,7 +138,7 @@ async def picture(served: Running) -> bytes:
         return await response.read()
 
 
-async def test_the_picture_is_what_was_played_and_made_once_a_minute(live: Running, monkeypatch: Any) -> None:
+async def test_the_picture_is_what_was_played_and_made_once_a_minute(live: Running) -> None:
     first = await picture(live)
     with Image.open(io.BytesIO(first)) as card:
         assert card.size == (1200, 630)
@@ -144,8 +146,33 @@ async def test_the_picture_is_what_was_played_and_made_once_a_minute(live: Runni
     tone = np.geomspace(16_000, 40, 630)[int(bright.argmax())]
     assert tone == pytest.approx(300, rel=0.1)  # the test tone
     assert await picture(live) == first
-    monkeypatch.setattr("riffstream.server.sharing.CARD_FRESH_S", 0.0)
+    live.server.context.rooms["main"].card.fresh_s = -1.0
     live.station.title = "x"
     assert len(await picture(live)) > 1000
     async with ClientSession() as session, session.get(f"{live.url}/card/none.png") as response:
         assert response.status == 404
+
+
+async def test_the_first_who_ask_for_a_picture_wait_for_one_drawing(live: Running, monkeypatch: Any) -> None:
+    drawn: list[object] = []
+
+    def slow(station: object) -> bytes:
+        drawn.append(station)
+        time.sleep(0.2)
+        if len(drawn) == 1:
+            raise OSError("disk full")
+        return b"picture %d" % len(drawn)
+
+    async def ask() -> tuple[int, bytes]:
+        async with ClientSession() as session, session.get(f"{live.url}/card/main.png") as response:
+            return response.status, await response.read()
+
+    monkeypatch.setattr("riffstream.server.sharing._draw", slow)
+    failed = await asyncio.gather(*(ask() for _ in range(20)))
+    assert {status for status, _ in failed} == {500}
+    assert len(drawn) == 1
+    first = asyncio.create_task(ask())
+    await asyncio.sleep(0.05)
+    first.cancel()  # its client hangs up; the others get what it began
+    assert await asyncio.gather(*(ask() for _ in range(20))) == [(200, b"picture 2")] * 20
+    assert len(drawn) == 2
