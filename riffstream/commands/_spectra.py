@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["ImageOptions", "add_device_option", "add_image_options", "check_device", "spectrogram_of"]
+__all__ = [
+    "ImageOptions",
+    "add_device_option",
+    "add_image_options",
+    "add_param_options",
+    "check_device",
+    "given_params",
+    "spectrogram_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +78,31 @@ def add_image_options(parser: argparse.ArgumentParser, *, sample_rate: int | Non
     add("--sample-rate", type=int, default=sample_rate, metavar="HZ", help=f"resample first (default {default})")
     add("--max-seconds", type=float, default=600, metavar="S", help="refuse longer files (default 600)")
     add_device_option(parser)
+
+
+# Parameters of an image that options may replace: name, type, unit, what it is.
+_PARAMS = (
+    ("sample_rate", int, "HZ", "sample rate"),
+    ("step_size_ms", float, "MS", "time from column to column"),
+    ("min_frequency", float, "HZ", "lowest frequency"),
+    ("max_frequency", float, "HZ", "highest frequency"),
+    ("window_duration_ms", float, "MS", "analysis window"),
+    ("padded_duration_ms", float, "MS", "length of the transform"),
+    ("power_for_image", float, "X", "companding exponent"),
+)
+
+
+def add_param_options(parser: argparse.ArgumentParser) -> None:
+    """The spectrogram's parameters in place of those of an image's EXIF."""
+    for name, kind, unit, what in _PARAMS:
+        option, text = f"--{name.replace('_', '-')}", f"{what} (default: the EXIF's, else Riffusion's)"
+        parser.add_argument(option, type=kind, default=None, metavar=unit, help=text)
+
+
+def given_params(args: argparse.Namespace, params: SpectrogramParams) -> SpectrogramParams:
+    """``params`` with what the options replace."""
+    given = {name: getattr(args, name) for name, *_ in _PARAMS}
+    return params.replace(**{name: value for name, value in given.items() if value is not None})
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:

@@ -1,18 +1,18 @@
 """Turn a spectrogram image into audio. The image's EXIF tells the parameters; without it Riffusion's defaults are
-taken."""
+taken, and the planes tell whether it is stereo. Options replace single parameters."""
 
 from __future__ import annotations
 
 import argparse
-import warnings
 from pathlib import Path
 
-from riffstream.commands._reports import add_report_options, note, report
-from riffstream.commands._spectra import add_device_option, check_device
+from riffstream.commands._reports import add_report_options, report
+from riffstream.commands._spectra import add_device_option, add_param_options, check_device, given_params
 
 EXAMPLES = """examples:
   riffstream image-to-audio --image song.png --audio song.wav
   riffstream image-to-audio --image clip.jpg --audio clip.mp3 --device cpu --key -2
+  riffstream image-to-audio --image no-exif.png --audio clip.wav --stereo --sample-rate 48000
 """
 
 
@@ -21,6 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--image", type=Path, required=True, metavar="FILE", help="spectrogram image to read")
     add("--audio", type=Path, required=True, metavar="FILE", help=".wav, .flac, .ogg, .opus or .mp3 to write")
+    channels = parser.add_mutually_exclusive_group()
+    for name, value, what in (
+        ("--stereo", True, "green is left, blue is right"),
+        ("--mono", False, "red alone is read"),
+    ):
+        text = f"{what} (default: as the EXIF or the colours say)"
+        channels.add_argument(name, dest="stereo", action="store_const", const=value, default=None, help=text)
+    add_param_options(parser)
     add("--key", type=float, default=0.0, metavar="K", help="transpose by semitones, -6 to 6 (default 0)")
     add("--bpm", type=float, default=None, metavar="B", help="tempo, for images whose columns follow the beat")
     add(
@@ -49,11 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     image = read_image(args.image)
     found = SpectrogramParams.in_exif(image.getexif())
-    if not found:
-        note(args, f"{args.image} has no spectrogram parameters in its EXIF; using Riffusion's defaults")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # said above, as this command speaks
-        params = image_params(image, name=str(args.image))
+    params = given_params(args, image_params(image, name=str(args.image), stereo=args.stereo))
     hop = None
     if args.bpm is not None:
         if params.frames_per_beat is None:

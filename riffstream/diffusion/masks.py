@@ -14,6 +14,7 @@ from torch import Tensor
 
 from riffstream.diffusion.ranges import nearest
 from riffstream.errors import MediaError, ParameterError
+from riffstream.spectrogram.pictures import as_rgb
 
 __all__ = ["NAMES", "latent_mask", "named_mask", "overlap_mask"]
 
@@ -87,7 +88,8 @@ def latent_mask(
 
     Args:
         mask: a name; an array or tensor [H, W] (0 to 1, or uint8); the bytes of an image file; a path, or with
-            ``files`` a string that is not a name. White is made anew. Pictures have the treble at the top.
+            ``files`` a string that is not a name. White and transparent parts are made anew.
+            Pictures have the treble at the top.
         size: (h, w) of the latent grid; pictures are averaged over its cells.
         low_first: whether row 0 of the grid holds the lowest notes.
         beats: in the clip, for ``beat_lines``.
@@ -140,6 +142,6 @@ def _read(source: bytes | Path) -> np.ndarray:
     name = str(source) if isinstance(source, Path) else "the given bytes"
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return np.array(image.convert("L"))
+            return np.array(as_rgb(image, name=f"mask {name}").convert("L"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise MediaError(f"mask {name}: {error}") from None

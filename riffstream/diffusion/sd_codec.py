@@ -14,6 +14,7 @@ from torch import Tensor
 from riffstream.errors import MediaError
 from riffstream.spectrogram.image import MAX_AMPLITUDE
 from riffstream.spectrogram.params import SpectrogramParams
+from riffstream.spectrogram.pictures import as_rgb
 
 __all__ = ["fit_image", "image_to_pixels", "mel_to_pixels", "pixels_to_image", "pixels_to_mel"]
 
@@ -39,7 +40,7 @@ def fit_image(image: np.ndarray | Image.Image) -> np.ndarray:
     width, height = (side - side % MULTIPLE for side in image.size)
     if not width or not height:
         raise MediaError(f"the image is {image.size[0]} x {image.size[1]} pixels; at least {MULTIPLE} x {MULTIPLE}")
-    return np.array(image.convert("RGB").resize((width, height), resample=Image.Resampling.LANCZOS))
+    return np.array(as_rgb(image).resize((width, height), resample=Image.Resampling.LANCZOS))
 
 
 def image_to_pixels(image: np.ndarray) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import OrderedDict
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -11,12 +10,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from riffstream.diffusion.family import Family
 from riffstream.errors import MediaError, ParameterError
 from riffstream.spectrogram.analysis import analyse
+from riffstream.spectrogram.pictures import is_picture, open_picture
 
 __all__ = ["Seed", "SeedImages", "SeedSearch", "SeedSource"]
 
@@ -134,13 +134,13 @@ class SeedImages:
             data = seed.read_bytes() if isinstance(seed, Path) else seed
         except OSError as error:
             raise MediaError(f"seed image {name}: {error.strerror or error}") from None
+        if is_picture(data):
+            return self._encode_picture(np.array(open_picture(data, name=f"seed image {name}")), rescale)
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                return self._encode_picture(np.array(image.convert("RGB")), rescale)
-        except UnidentifiedImageError:
             return self._encode_audio(data, bpm)
-        except (OSError, Image.DecompressionBombError) as error:
-            raise MediaError(f"seed image {name}: {error}") from None
+        except MediaError as error:
+            reason = str(error).removeprefix("cannot read the audio: ").replace("the audio", "it")
+            raise MediaError(f"seed image {name}: {reason}") from None
 
     def _encode_picture(self, picture: np.ndarray, rescale: bool) -> Tensor:
         """``rescale``: bring a picture from the library, perhaps of another model, to this one's height. Its rhythm

@@ -29,7 +29,7 @@ routes = web.RouteTableDef()
 CHUNK = 256 * 1024
 FIELD_BYTES = 1024
 FIELDS = 16
-NAMED = ("name", "bpm", "key")
+NAMED = ("name", "bpm", "key", "stereo")
 SLOWEST_BYTES_S = 32 * 1024  # what a sender must keep up after the first ``body_timeout_s``
 TITLE_CHARS = 80
 
@@ -103,8 +103,9 @@ async def preview(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/api/seeds")
 async def upload(request: web.Request) -> web.Response:
-    """A file as a seed image: multipart/form-data with ``file`` and perhaps ``name``, ``bpm`` and ``key``, or the bare
-    file with these in the query. Needs the right to steer."""
+    """A file as a seed image: multipart/form-data with ``file`` and perhaps ``name``, ``bpm``, ``key`` and, for a
+    picture, ``stereo`` (1 or 0), or the bare file with these in the query. ``notes`` in the answer, where there
+    are any, say what was wrong with the file. Needs the right to steer."""
     context, uploads = request.app[CONTEXT], request.app[UPLOADS]
     role = context.grant(request)
     if role is None:
@@ -122,14 +123,20 @@ async def upload(request: web.Request) -> web.Response:
         with uploads.workplace() as place:
             source = place / "source"
             fields = await _receive(request, source, most)
-            used = {station.state.seed_image for station in context.hub.stations.values()} - {None}
-            entry = await uploads.make(
-                source, place, _title(fields), used, bpm=_number(fields, "bpm"), key=_number(fields, "key")
+            entry, notes = await uploads.make(
+                source,
+                place,
+                _title(fields),
+                lambda: {station.state.seed_image for station in context.hub.stations.values()} - {None},
+                bpm=_number(fields, "bpm"),
+                key=_number(fields, "key"),
+                stereo=_switch(fields, "stereo"),
             )
     context.counters["uploads"] += 1
     logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm, key=entry.key)
     where = f"seeds/{entry.name}/preview.png"
-    return web.json_response(shown(uploads.entries.get(entry.name, entry)), status=201, headers={"Location": where})
+    answer = shown(uploads.entries.get(entry.name, entry)) | ({"notes": notes} if notes else {})
+    return web.json_response(answer, status=201, headers={"Location": where})
 
 
 async def _receive(request: web.Request, target: Path, most: float) -> dict[str, str]:
@@ -242,3 +249,11 @@ def _number(fields: dict[str, str], name: str) -> float | None:
     if not low <= number <= high:
         raise refuse(web.HTTPBadRequest, "bad_request", f"{name} is {given[:20]!r}; allowed: {low:g} to {high:g}")
     return number
+
+
+def _switch(fields: dict[str, str], name: str) -> bool | None:
+    """A field that is 1 or 0, true or false; None where it is not there."""
+    given = fields.get(name, "").strip().lower()
+    if given not in ("", "0", "1", "true", "false"):
+        raise refuse(web.HTTPBadRequest, "bad_request", f"{name} is {given[:20]!r}; allowed: 1 or 0")
+    return None if not given else given in ("1", "true")

@@ -11,10 +11,13 @@ import contextlib
 import hashlib
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+from riffstream.errors import MediaWarning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,11 +32,11 @@ OUTPUT_BYTES: Final = 64 * 2**20
 LOWEST_BPM, HIGHEST_BPM = 40.0, 240.0
 PREVIEW_SIZE: Final = (512, 256)
 MODEL_ROWS, MODEL_DB = 256, 80.0  # pictures of the embedded model: rows, and decibels from black to white
-PICTURES: Final = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG"}
+PICTURES: Final = ("PNG", "JPEG", "WEBP")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What is allowed (``[limits]``), and the tempo and the key that the user gave."""
+    """What is allowed (``[limits]``), and the tempo, the key and the channels of a picture that the user gave."""
 
     length_s: float = 900.0
     pixels: float = 16e6
@@ -41,16 +44,18 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: float = 1024.0
     bpm: float | None = None
     key: float | None = None
+    stereo: bool | None = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it: a loop, or the HTTP status and message to refuse it with."""
+    """What came of it: a loop and remarks on its file, or the HTTP status and message to refuse it with."""
 
     kind: str = ""
     bpm: float = 0.0
     key: float = 0.0
     seconds: float = 0.0
     digest: str = ""
+    notes: list[str] = []
     status: int = 201
     message: str = ""
 
@@ -89,12 +94,11 @@ def prepare(source: Path, folder: Path, rules: Rules) -> Result:
     Raises:
         Refused: with the status and a message that names the field and the range.
     """
+    from riffstream.spectrogram.pictures import is_picture
+
     with source.open("rb") as file:
-        start = file.read(4)
-    format_ = next((name for magic, name in PICTURES.items() if start.startswith(magic)), None)
-    if format_ is not None:
-        return _picture(source, folder, rules, format_)
-    return _audio(source, folder, rules)
+        start = file.read(16)
+    return _picture(source, folder, rules) if is_picture(start) else _audio(source, folder, rules)
 
 
 # -- audio ------------------------------------------------------------------------------------------------------------
@@ -114,14 +118,18 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
 
     try:
         info = audio_info(source)
-    except MediaError:
-        kinds = "wav, flac, mp3, ogg, opus, m4a, or a spectrogram as png or jpg"
+    except MediaError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
+        kinds = "wav, flac, mp3, ogg, opus, m4a, or a spectrogram as png, jpg or webp"
         raise Refused(415, f"file is neither sound nor a picture that can be read; allowed: {kinds}") from None
     if info.seconds is not None and info.seconds > rules.length_s:
         raise Refused(413, f"file is {info.seconds:.0f} s long; allowed: up to {rules.length_s:g} s")
     try:
         wave = read_audio(source, sample_rate=RATE, channels=2, max_seconds=ANALYSED_S, cut=True).samples.T
     except MediaError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
         raise Refused(400, f"file: {str(error).replace(str(source), 'it')}") from None
     if wave.shape[1] < SHORTEST_S * RATE:
         allowed = f"{SHORTEST_S:g} to {rules.length_s:g} s"
@@ -157,42 +165,43 @@ def _loop(given: NDArray[Any], size: int, beats: int) -> NDArray[Any]:
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _picture(source: Path, folder: Path, rules: Rules, format_: str) -> Result:
+def _picture(source: Path, folder: Path, rules: Rules) -> Result:
     import numpy as np
     from PIL import Image
 
     from riffstream.audio.tempo import STEP_S, first_onset, tempo_of
-    from riffstream.errors import ParameterError
+    from riffstream.errors import MediaError, ParameterError
     from riffstream.models.uploads import BEATS, PICTURE
-    from riffstream.spectrogram.image import amplitudes_from_image, image_from_amplitudes, save_image
+    from riffstream.spectrogram.image import amplitudes_from_image, image_from_amplitudes, image_params, save_image
     from riffstream.spectrogram.params import ExifTag, SpectrogramParams
+    from riffstream.spectrogram.pictures import colouring, open_picture
 
     Image.MAX_IMAGE_PIXELS = None  # ours is checked before a pixel is decoded
     try:
-        with Image.open(source, formats=(format_,)) as opened:
-            width, height = opened.size
-            if width * height > rules.pixels:
-                raise Refused(
-                    413, f"file is a picture of {width} x {height} pixels; allowed: {rules.pixels / 1e6:g} million"
-                )
-            exif = dict(opened.getexif())
-            picture = opened.convert("RGB")
-    except (OSError, SyntaxError, ValueError, KeyError, IndexError, EOFError) as error:
-        raise Refused(400, f"file cannot be read as a picture ({str(error)[:80]})") from None
+        picture = open_picture(source, name="it", formats=PICTURES, max_pixels=rules.pixels)
+    except MediaError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
+        raise Refused(413 if "at most" in str(error) else 400, f"file: {error}") from None
+    width, height = picture.size
+    exif = dict(picture.getexif())
     told = [tag for tag in ExifTag if tag in exif]
     missing = SpectrogramParams.missing_in_exif(exif)
     try:
-        if not told and height == MODEL_ROWS:  # as the seed library's: no EXIF, decibels
+        bare_riffusion = rules.stereo is not None or colouring(picture) == "stereo"
+        if not told and height == MODEL_ROWS and not bare_riffusion:  # as the seed library's: no EXIF, decibels
             params = SpectrogramParams.mini()
             decibels = -np.asarray(picture)[::-1, :, 1:].transpose(2, 0, 1).astype(np.float32) / 255 * MODEL_DB
             amplitudes = np.where(decibels > -MODEL_DB, 10 ** (decibels / 20), 0).astype(np.float32)
         elif told and missing:
             raise Refused(400, f"file: its EXIF lacks {', '.join(missing)}; allowed: all parameters, or none")
         else:
-            params = SpectrogramParams.from_exif({**exif, **({} if told else {ExifTag.NUM_FREQUENCIES: height})})
+            params = image_params(picture, name="it", stereo=rules.stereo)
             amplitudes = amplitudes_from_image(picture, power=params.power_for_image, stereo=params.stereo)
     except ParameterError as error:
         raise Refused(400, f"file: its EXIF says: {error}") from None
+    except MediaError as error:
+        raise Refused(400, f"file: {str(error).replace('--stereo, --mono', 'field stereo: 1 or 0')}") from None
     if height != params.num_frequencies or height < 16:
         raise Refused(400, f"file is {height} pixels high; its EXIF says {params.num_frequencies}; allowed: 16 to 4096")
     if not amplitudes.any():
@@ -227,17 +236,28 @@ def _digest(loop: NDArray[Any], bpm: float, key: float) -> str:
     return hashlib.blake2b(loop.tobytes() + about.encode(), digest_size=6).hexdigest()
 
 
+def _outcome(source: Path, folder: Path, rules: Rules) -> Result:
+    try:
+        return prepare(source, folder, rules)
+    except Refused as refused:
+        return Result(status=refused.status, message=str(refused))
+    except MemoryError:
+        return Result(status=413, message=f"file needs more memory than the {rules.memory_mb:g} MB allowed")
+    except Exception as error:  # a library's bug: said as what it is
+        return Result(status=400, message=f"file cannot be read: {type(error).__name__}: {str(error)[:160]}")
+
+
 def main() -> None:
     """Entry point of the process."""
     source, folder, rules = Path(sys.argv[1]), Path(sys.argv[2]), msgspec.json.decode(sys.argv[3], type=Rules)
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # threads reserve memory
     limit_process(rules)
-    try:
-        result = prepare(source, folder, rules)
-    except Refused as refused:
-        result = Result(status=refused.status, message=str(refused))
-    except MemoryError:
-        result = Result(status=413, message=f"file needs more memory than the {rules.memory_mb:g} MB allowed")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", MediaWarning)
+        result = _outcome(source, folder, rules)
+    notes = [str(each.message).removeprefix(f"{source}: ").removeprefix("it: ") for each in caught]
+    result = msgspec.structs.replace(result, notes=list(dict.fromkeys(notes)))
     (folder / "result.json").write_bytes(msgspec.json.encode(result))
 
 

@@ -19,13 +19,14 @@ import sys
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
 from riffstream.config import Config
+from riffstream.config_sections import Limits
 from riffstream.errors import ParameterError
 from riffstream.models.uploads import ABOUT, Upload, read_upload
 from riffstream.server.context import refuse
@@ -122,18 +123,23 @@ class Uploads:
         source: Path,
         place: Path,
         title: str,
-        used: Collection[str],
+        used: Callable[[], Collection[str]],
         *,
         bpm: float | None = None,
         key: float | None = None,
-    ) -> Upload:
+        stereo: bool | None = None,
+    ) -> tuple[Upload, list[str]]:
         """Have a file decoded and keep what comes of it.
 
         Args:
             source: the file as it came, in ``place``.
             title: for people.
-            used: names that are not to be dropped in favour of this one.
+            used: gives the names that are not to be dropped in favour of this one, at the time when it is kept.
             bpm, key: as the user gave them; None: to be found.
+            stereo: whether a picture is stereo; None: as its EXIF or its planes say.
+
+        Returns:
+            the upload, and remarks on its file: damage, assumptions.
 
         Raises:
             HTTPException: 400, 413 or 415 with what is wrong with the file; 503 where everything kept is in use.
@@ -141,7 +147,7 @@ class Uploads:
         made = place / "made"
         made.mkdir()
         async with self._turns:
-            result = await self._decode(source, made, bpm, key)
+            result = await self._decode(source, made, bpm, key, stereo)
         if result.status != 201:
             kind = {413: TooLarge, 415: web.HTTPUnsupportedMediaType}.get(result.status, web.HTTPBadRequest)
             raise refuse(kind, "bad_request", result.message[:300])
@@ -156,9 +162,11 @@ class Uploads:
         )
         await asyncio.to_thread(_finish, made, entry)
         await self._keep(entry, made, used)
-        return entry
+        return entry, [note[:300] for note in result.notes[:10]]
 
-    async def _decode(self, source: Path, made: Path, bpm: float | None, key: float | None) -> Result:
+    async def _decode(
+        self, source: Path, made: Path, bpm: float | None, key: float | None, stereo: bool | None
+    ) -> Result:
         limits = self.limits
         rules = Rules(
             length_s=limits.upload_length_s,
@@ -167,6 +175,7 @@ class Uploads:
             memory_mb=limits.upload_memory_mb,
             bpm=bpm,
             key=key,
+            stereo=stereo,
         )
         process = await asyncio.create_subprocess_exec(
             *self.command,
@@ -200,16 +209,16 @@ class Uploads:
                 raise ValueError
             return msgspec.json.decode(path.read_bytes(), type=Result)
         except (OSError, ValueError):  # it ended before it could say why: a decoder crashed, or memory ran out
-            return Result(status=400, message="file cannot be decoded; it is damaged, or needs too much memory")
+            return _without_result(process.returncode, limits)
 
-    async def _keep(self, entry: Upload, made: Path, used: Collection[str]) -> None:
+    async def _keep(self, entry: Upload, made: Path, used: Callable[[], Collection[str]]) -> None:
         async with self._keeping:
             if entry.name in self.entries:  # the same music again
                 self.entries.move_to_end(entry.name)
                 return
             size = sum(file.stat().st_size for file in made.iterdir())
-            for name in self._to_drop(size, used):
-                await self.drop(name)
+            while going := self._to_drop(size, used()):  # asked again each time: music goes on meanwhile
+                await self.drop(going[0])
             made.rename(self.folder / entry.name)
             self.entries[entry.name] = entry
             self._sizes[entry.name] = size
@@ -267,6 +276,15 @@ def _hold_folder(state_dir: str) -> HeldFolder:
     except OSError as error:
         allowed = f"a folder that can be written to ({error.strerror})"
         raise ParameterError("server.state_dir", state_dir, allowed) from None
+
+
+def _without_result(code: int | None, limits: Limits) -> Result:
+    """Why a process ended before it could say so."""
+    if code == -getattr(signal, "SIGXCPU", 24):
+        return Result(status=413, message=f"file takes too long to read; allowed: up to {limits.upload_s:g} s")
+    how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    most = f"{limits.upload_memory_mb:g} MB"
+    return Result(status=400, message=f"file cannot be decoded ({how}): damaged, or needs more than {most}")
 
 
 def _finish(made: Path, entry: Upload) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from riffstream.errors import MediaError, ParameterError
+from riffstream.errors import MediaError, MediaWarning, ParameterError
 from riffstream.spectrogram.params import ExifTag, SpectrogramParams
+from riffstream.spectrogram.pictures import as_rgb, colouring, open_picture
 
 __all__ = [
     "MAX_AMPLITUDE",
@@ -25,7 +27,7 @@ __all__ = [
 ]
 
 MAX_AMPLITUDE = 30e6  # what black decodes to, in int16 units; the level is normalised afterwards in any case
-MAX_PIXELS = 1 << 26
+GREY_MEAN = 32  # of 0 to 255; a stereo image darker than this is loud everywhere, not grey
 
 
 def image_from_amplitudes(
@@ -63,61 +65,77 @@ def amplitudes_from_image(
     """Mel amplitudes of a spectrogram image.
 
     Args:
-        image: any PIL image, or uint8 [H, W, 3] or [H, W].
+        image: any PIL image (transparent parts are white, 16 bits are scaled to 8), or uint8 [H, W, 3] or [H, W].
         power: companding exponent.
         stereo: read green and blue as left and right instead of red alone.
         max_value: amplitude of black.
 
     Returns:
         [A, H, W] float32, 0 to ``max_value``.
+
+    Raises:
+        MediaError: pixels whose scale is not defined (see ``as_rgb``).
     """
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    pixels = np.asarray(image.convert("RGB"))[::-1].transpose(2, 0, 1)
+    pixels = np.asarray(as_rgb(image))[::-1].transpose(2, 0, 1)
     chosen = (pixels[1:3] if stereo else pixels[:1]).astype(np.float32)
     share = (np.float32(255) - chosen) / np.float32(255)
     amplitudes: np.ndarray = np.power(share, np.float32(1 / power)) * np.float32(max_value)
     return amplitudes
 
 
-def image_params(image: Image.Image, *, name: str = "the image") -> SpectrogramParams:
+def image_params(image: Image.Image, *, name: str = "the image", stereo: bool | None = None) -> SpectrogramParams:
     """Parameters from an image's EXIF.
 
-    What it does not tell is as in Riffusion (mono; as many mel bins as the image has rows), with a ``UserWarning``
-    that says so.
+    What it does not tell is as in Riffusion (with as many mel bins as the image has rows), with a ``MediaWarning``
+    that says so. Whether the image is stereo is then told by its planes.
+
+    Args:
+        image: any PIL image.
+        name: for messages.
+        stereo: whether it is stereo, in place of what its EXIF and its planes say.
 
     Raises:
         ParameterError: an EXIF value that is out of range.
+        MediaError: it is not told whether it is stereo: a coloured image, or planes that contradict the EXIF.
     """
-    exif = image.getexif()
+    exif = dict(image.getexif())
     missing = SpectrogramParams.missing_in_exif(exif)
+    if stereo is None:
+        stereo = _is_stereo(image, exif, name)
+    exif[ExifTag.STEREO] = int(stereo)
     if not missing:
         return SpectrogramParams.from_exif(exif)
     told = len(missing) < len(SpectrogramParams.missing_in_exif({}))
     what = ", ".join(missing) if told else "spectrogram parameters"
-    assumed = "for them" if told else "(44100 Hz, 10 ms hop, mono)"
-    warnings.warn(f"{name} has no {what} in its EXIF; assuming Riffusion's {assumed}", UserWarning, stacklevel=2)
+    assumed = "for them" if told else f"(44100 Hz, 10 ms hop, {'stereo' if stereo else 'mono'})"
+    warnings.warn(f"{name} has no {what} in its EXIF; assuming Riffusion's {assumed}", MediaWarning, stacklevel=2)
     return SpectrogramParams.from_exif({ExifTag.NUM_FREQUENCIES: image.height, **exif})
 
 
+def _is_stereo(image: Image.Image, exif: dict[int, Any], name: str) -> bool:
+    found = colouring(as_rgb(image))
+    remedy = "say which it is (--stereo, --mono)"
+    if ExifTag.STEREO not in exif:
+        if found == "coloured":
+            raise MediaError(f"{name} is coloured, neither grey (mono) nor without red (stereo); {remedy}")
+        return found == "stereo"
+    stereo = SpectrogramParams.from_exif({ExifTag.STEREO: exif[ExifTag.STEREO]}).stereo
+    if not stereo and found == "stereo":
+        raise MediaError(f"{name} is mono by its EXIF, but its red plane is empty as in a stereo image; {remedy}")
+    if stereo and found == "grey" and np.asarray(as_rgb(image)).mean() > GREY_MEAN:
+        raise MediaError(f"{name} is stereo by its EXIF, but grey: its channels were mixed by a conversion; {remedy}")
+    return stereo
+
+
 def read_image(path: str | Path) -> Image.Image:
-    """Open a PNG, JPEG or WebP spectrogram image and decode it whole.
+    """Read a spectrogram image as RGB with its EXIF (see :func:`~riffstream.spectrogram.pictures.open_picture`).
 
     Raises:
         MediaError: the file is missing, no image, cut off, or has more than 67 million pixels.
     """
-    try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise MediaError(f"{path}: {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read")
-            exif = image.getexif()
-            pixels = image.convert("RGB")
-    except MediaError:
-        raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MediaError(f"{path}: not readable as an image ({error})") from error
-    pixels.getexif().update(exif)
-    return pixels
+    return open_picture(path)
 
 
 def save_image(image: Image.Image, path: str | Path) -> None:

@@ -65,8 +65,8 @@ def test_an_image_without_exif_takes_riffusions_defaults_and_says_so(run: Run, s
     code, out, err = run("image-to-audio", "--image", bare, "--audio", tmp_path / "b.wav")
     assert (code, out) == (0, f"Wrote {tmp_path / 'b.wav'}\n")
     assert (
-        err
-        == f"riffstream image-to-audio: {bare} has no spectrogram parameters in its EXIF; using Riffusion's defaults\n"
+        err == f"riffstream image-to-audio: {bare} has no spectrogram parameters in its EXIF; "
+        "assuming Riffusion's (44100 Hz, 10 ms hop, mono)\n"
     )
     assert read_audio(tmp_path / "b.wav").channels == 1
     code, _, err = run("print-exif", "--image", bare)
@@ -144,3 +144,41 @@ def test_a_sample_rate_of_nothing_is_no_default(run: Run, song: Path, tmp_path: 
     code, _, err = run("audio-to-image", "--audio", song, "--image", tmp_path / "x.png", "--sample-rate", 0)
     assert code == 2
     assert "sample_rate is 0" in err
+
+
+def test_stereo_without_exif_is_told_by_its_planes_or_by_an_option(run: Run, song: Path, tmp_path: Path) -> None:
+    image, bare, audio = tmp_path / "a.png", tmp_path / "bare.png", tmp_path / "b.wav"
+    run("audio-to-image", "--audio", song, "--image", image, "--stereo")
+    Image.fromarray(picture(image)).save(bare)
+    for options, channels in (((), 2), (("--stereo",), 2), (("--mono",), 1)):
+        code, _, err = run("image-to-audio", "--image", bare, "--audio", audio, *options)
+        assert (code, read_audio(audio).channels) == (0, channels)
+        assert ("stereo" if channels == 2 else "mono") in err
+    run("image-to-audio", "--image", image, "--audio", tmp_path / "want.wav")
+    run("image-to-audio", "--image", bare, "--audio", audio)
+    np.testing.assert_array_equal(read_audio(audio).samples, read_audio(tmp_path / "want.wav").samples)
+
+
+def test_parameters_that_an_image_lacks_are_given_by_options(run: Run, tmp_path: Path) -> None:
+    song, image, bare, audio = (tmp_path / name for name in ("s.wav", "a.png", "bare.png", "b.wav"))
+    make_song(song, rate=32_000)
+    run("audio-to-image", "--audio", song, "--image", image, "--step-size-ms", 5)
+    Image.fromarray(picture(image)).save(bare)
+    options = ("--sample-rate", 32_000, "--step-size-ms", 5)
+    assert run("image-to-audio", "--image", bare, "--audio", audio, *options)[0] == 0
+    want = tmp_path / "want.wav"
+    run("image-to-audio", "--image", image, "--audio", want)
+    assert read_audio(audio).sample_rate == 32_000
+    np.testing.assert_array_equal(read_audio(audio).samples, read_audio(want).samples)
+    code, _, err = run("image-to-audio", "--image", bare, "--audio", audio, "--max-frequency", 30_000)
+    assert code == 2
+    assert "max_frequency" in err
+
+
+def test_remarks_on_a_file_are_one_line(run: Run, song: Path, tmp_path: Path) -> None:
+    data = song.read_bytes()
+    song.write_bytes(data[: len(data) // 2])
+    code, _, err = run("audio-to-image", "--audio", song, "--image", tmp_path / "a.png")
+    assert (code, err.count("\n")) == (0, 1)
+    assert err.startswith(f"riffstream audio-to-image: {song}: it is cut short: ")
+    assert run("audio-to-image", "--audio", song, "--image", tmp_path / "a.png", "--quiet") == (0, "", "")

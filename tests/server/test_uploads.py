@@ -25,7 +25,7 @@ from riffstream.models.uploads import read_upload
 from riffstream.server.app import Server
 from riffstream.server.uploads import WORKER, Uploads
 from riffstream.spectrogram.image import image_from_amplitudes, save_image
-from riffstream.spectrogram.params import SpectrogramParams
+from riffstream.spectrogram.params import ExifTag, SpectrogramParams
 from tests.audio.signals import RATE, cadence, clicks
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub
@@ -263,9 +263,9 @@ def broken_exif(tmp_path: Path, **wrong: Any) -> bytes:
         ("nan", 400, "not numbers"),
         ("too short", 400, "allowed: 0.25 to 900 s"),
         ("cut wav header", 415, "neither sound nor a picture"),
-        ("cut png", 400, "cannot be read as a picture"),
-        ("png bomb", 413, "allowed: 16 million"),
-        ("png that lacks pixels", 400, "cannot be read as a picture"),
+        ("cut png", 400, "not readable as an image"),
+        ("png bomb", 413, "at most 16 million"),
+        ("png that lacks pixels", 400, "not readable as an image"),
         ("ten hours", 413, "36000 s long; allowed: up to 900 s"),
         ("silence bomb", 413, "5400 s long; allowed: up to 900 s"),
         ("white picture", 400, "empty picture"),
@@ -526,3 +526,75 @@ def test_a_state_folder_that_cannot_be_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ParameterError, match=r"state_dir is .*; allowed: a folder that can be written to"):
         Uploads(Config.from_dict({"server": {"state_dir": str(tmp_path / "file")}}))
+
+
+def changed(data: bytes, change: str) -> bytes:
+    """A picture as editors and chat programs leave it; its EXIF is lost."""
+    with Image.open(io.BytesIO(data)) as opened:
+        image = Image.fromarray(np.array(opened))
+    if change == "16 bits":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    elif change == "transparent":
+        pixels = np.array(image.convert("RGBA"))
+        pixels[pixels[..., 0] == 255] = 0  # paper that was erased
+        image = Image.fromarray(pixels)
+    target = io.BytesIO()
+    image.save(target, "WEBP" if change == "webp" else "PNG", **({"lossless": True} if change == "webp" else {}))
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("change", ["16 bits", "transparent", "webp"])
+async def test_changed_pictures_sound_as_the_original(change: str, tmp_path: Path) -> None:
+    async with running(limits=FREE) as served:
+        original = picture(tmp_path)
+        want = await post(served, original)
+        made = await post(served, changed(original, change))
+        assert any("EXIF" in note for note in made["notes"])
+        folder = served.server.uploads.folder
+        with Image.open(folder / want["name"] / "loop.png") as a, Image.open(folder / made["name"] / "loop.png") as b:
+            np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+async def test_a_stereo_picture_without_exif_is_stereo_or_what_the_field_says(tmp_path: Path) -> None:
+    async with running(limits=FREE) as served:
+        bare = changed(picture(tmp_path, params=SpectrogramParams.riffusion(stereo=True)), "")
+        folder = served.server.uploads.folder
+        for query, stereo in (("", True), ("?stereo=1", True), ("?stereo=0", False)):
+            made = await post(served, bare, query=query)
+            with Image.open(folder / made["name"] / "loop.png") as loop:
+                assert (dict(loop.getexif())[ExifTag.STEREO] == 1) is stereo
+        assert "stereo is 'maybe'" in (await post(served, bare, 400, query="?stereo=maybe"))["message"]
+
+
+async def test_joined_recordings_of_different_formats_are_read(live: Running) -> None:
+    wave = clicks(125.0, 3.0).T
+    first, second = io.BytesIO(), io.BytesIO()
+    soundfile.write(first, wave[:, :1], RATE, format="OGG", subtype="VORBIS")
+    soundfile.write(second, wave[::2], RATE // 2, format="FLAC")
+    made = await post(live, first.getvalue() + second.getvalue())
+    assert made["bpm"] == pytest.approx(125, rel=0.015)
+    assert "notes" not in made
+
+
+async def test_damage_is_said_in_the_answer(live: Running) -> None:
+    made = await post(live, sound("wav")[:-200_000])
+    assert "cut short" in made["notes"][0]
+
+
+async def test_what_is_in_use_is_asked_when_the_file_is_kept(tmp_path: Path) -> None:
+    async with running(limits=FREE | {"uploads": 1}) as served:
+        uploads = served.server.uploads
+        first = await post(served, sound(bpm=125))
+        decode, used = uploads._decode, set[str]()
+
+        async def slow(*given: Any) -> Any:
+            result = await decode(*given)
+            used.add(first["name"])  # a station begins to play it meanwhile
+            return result
+
+        uploads._decode = slow  # type: ignore[method-assign]
+        with uploads.workplace() as place:
+            (place / "source").write_bytes(sound(bpm=100))
+            with pytest.raises(Exception, match=r"being played|Unavailable"):
+                await uploads.make(place / "source", place, "other", lambda: used)
+        assert first["name"] in uploads.entries
