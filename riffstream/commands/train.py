@@ -26,6 +26,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "seeds": ("riffstream.training.seed_library", "make the seed library of a model"),
     "finetune": ("riffstream.training.finetune", "go on training with your own music"),
     "evaluate": ("riffstream.training.evaluate", "measure a model against held-out music"),
+    "conduct": ("riffstream.training.conduct", "measure how far a model plays the chords and parts it is asked for"),
     "gallery": ("riffstream.training.gallery", "render ten prompts, with pictures and what is recognised in them"),
     "smoke": ("riffstream.training.smoke", "run the whole recipe at a toy size"),
 }

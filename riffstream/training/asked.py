@@ -17,7 +17,7 @@ __all__ = ["COLUMNS", "clip_conditions", "leave_out", "plan_of", "share"]
 
 COLUMNS = 16  # of a clip in 4/4; clips in 3/4 fill twelve
 # Mean and standard deviation over the corpus, by which a measure becomes a share of its bars.
-USUAL = {"onsets": (2.35, 0.75), "level_db": (40.9, 3.0), "brightness": (10.2, 0.95)}
+USUAL = {"onsets": (2.2, 0.7), "level_db": (41.7, 1.8), "brightness": (9.7, 0.8)}
 PART_DB = (-45.0, -9.0)  # a part this far under the loudest one counts as silent, as fully there
 NOTHING, EACH = (
     0.15,

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from riffstream.diffusion.conditions import PARTS
-from riffstream.spectrogram.mel import centre_frequencies
-from riffstream.spectrogram.params import SpectrogramParams
+from riffstream.training.measures import brightness_octaves, loudness_db
 from riffstream.training.mels import amplitudes
 from riffstream.training.mixing import Stem, loudness_by_window
 from riffstream.training.music import Chord, Note
 from riffstream.training.songs import Song, Voice, borders
 
-__all__ = ["bar_facts", "brightness_octaves", "level_db"]
+__all__ = ["bar_facts"]
 
 QUIET_DB = -60.0  # parts this far under the loudest one of the bar are left out
 CARRIED = 0.6  # share of the notes' time that must lie on the chord, where the bar is said to have it
@@ -62,7 +61,7 @@ def bar_facts(song: Song, mix: np.ndarray, stems: Sequence[Stem], codes: np.ndar
                 "chords": _chords(song, bar),
                 "parts": {part: db for part, db in parts.items() if db > QUIET_DB and loudest > -70},
                 "onsets": round(count / beats, 3),
-                "level_db": round(level_db(sound), 2),
+                "level_db": round(loudness_db(sound), 2),
                 "brightness": round(brightness_octaves(sound), 3),
                 "starts": bar in changes,
                 "ends": bar + 1 in changes or bar + 1 == song.bars,
@@ -70,18 +69,6 @@ def bar_facts(song: Song, mix: np.ndarray, stems: Sequence[Stem], codes: np.ndar
             }
         )
     return facts
-
-
-def level_db(mel: np.ndarray) -> float:
-    """Level of mel amplitudes [2, M, T]: RMS over frames of their sum of squares, in dB."""
-    return float(10 * np.log10((mel**2).sum((0, 1)).mean() + 1e-12))
-
-
-def brightness_octaves(mel: np.ndarray) -> float:
-    """Mean of the octave (log2 of Hertz) weighted by the amplitudes [2, M, T]; 0 for silence."""
-    octaves = np.log2(np.maximum(centre_frequencies(SpectrogramParams.mini()).numpy()[1:-1], 20.0))
-    weight = mel.sum((0, 2))
-    return float((weight * octaves).sum() / weight.sum()) if weight.sum() > 0 else 0.0
 
 
 def _notes(voice: Voice) -> list[Note]:

@@ -30,6 +30,7 @@ class CorpusClip:
         section: full, breakdown, drums alone, ...; look: the production (``mixing.LOOKS``).
         instruments: sounding ones, loudest first.
         captions: several ways of asking for it.
+        bars: what each of its bars plays (``bars.bar_facts``); empty in corpora that do not say.
         path: the song's array.
     """
 
@@ -45,6 +46,7 @@ class CorpusClip:
     instruments: tuple[str, ...]
     captions: tuple[str, ...]
     path: Path
+    bars: tuple[dict[str, Any], ...] = ()
 
 
 class Corpus:
@@ -88,6 +90,7 @@ class Corpus:
                     tuple(clip["instruments"]),
                     tuple(clip["captions"]),
                     array,
+                    tuple(clip.get("bars", ())),
                 )
             )
 

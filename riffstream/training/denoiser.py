@@ -17,7 +17,7 @@ from riffstream.diffusion.conditions import SIZE
 from riffstream.diffusion.mini import MODEL_FOLDER
 from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini_text import MiniTextEncoder
-from riffstream.errors import CheckpointError
+from riffstream.errors import CheckpointError, ParameterError
 from riffstream.training.codec import load_codec
 from riffstream.training.denoiser_batches import draw, flow_loss
 from riffstream.training.guard import StepGuard
@@ -273,23 +273,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="through torch.compile: nearly twice as fast after a minute; needs a C++ compiler",
     )
+    parser.add_argument("--rate", type=float, default=1.0, help="step size, as a share of the preset's, above 0 to 10")
     parser.add_argument("--helper-core", type=int, default=None, help="a second process there adds gradients (-1: any)")
 
 
 def run(args: argparse.Namespace) -> int:
     """``riffstream train denoiser``."""
+    if not 0 < args.rate <= 10:
+        raise ParameterError("rate", args.rate, "above 0, at most 10")
     device = pick_device(args.device)
     log = Log(args.out, "denoiser", quiet=args.quiet)
+    preset = PRESETS[args.preset]
+    preset = replace(preset, rate=preset.rate * args.rate, adam_rate=preset.adam_rate * args.rate)
     start = None
     if args.resume_from:
         from riffstream.training.finetune import resume_model
 
         start = resume_model(args.resume_from, args.out).denoiser
-        sizes = PRESETS[args.preset].config
+        sizes = preset.config
         start = start.with_context(sizes.context).with_conditions(sizes.conditions).requires_grad_(True)
     data = prepare_data(args.corpus, args.out, device, log)
     result = train_denoiser(
-        data, args.out, PRESETS[args.preset], minutes=args.minutes, decay_minutes=args.decay_minutes, device=device,
+        data, args.out, preset, minutes=args.minutes, decay_minutes=args.decay_minutes, device=device,
         seed=args.seed, helper_core=args.helper_core, resume_from=start, compiled=args.compile, log=log,
         pictures=PROMPTS,
     )  # fmt: skip

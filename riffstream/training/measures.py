@@ -5,24 +5,39 @@ Mel amplitudes are those of ``SpectrogramParams.mini()``: [2, 256, T], 64 frames
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 import numpy as np
+from scipy import ndimage, signal
 
 from riffstream.spectrogram.mel import centre_frequencies
 from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = [
     "beat_strength",
+    "brightness_octaves",
+    "chord_agreement",
+    "chroma",
     "frechet_distance",
     "key_share",
     "loudness_db",
     "mel_distance_db",
     "onset_strength",
+    "onsets_per_beat",
+    "percussive_db",
     "phase_error",
     "tempo_error",
 ]
 
 FRAMES_PER_BEAT = 64
 WHITE_KEYS = (0, 2, 4, 5, 7, 9, 11)
+
+
+@lru_cache(maxsize=1)
+def _hertz() -> np.ndarray:
+    """Centre of each mel bin."""
+    return np.asarray(centre_frequencies(SpectrogramParams.mini()).numpy()[1:-1])
 
 
 def onset_strength(mel: np.ndarray) -> np.ndarray:
@@ -83,7 +98,7 @@ def beat_strength(mel: np.ndarray) -> float:
 
 def key_share(mel: np.ndarray) -> float:
     """Share of the tonal energy between 500 and 2200 Hz that lies on the white keys: 7/12 = 0.58 for noise."""
-    hertz = centre_frequencies(SpectrogramParams.mini()).numpy()[1:-1]
+    hertz = _hertz()
     pitch = np.round(69 + 12 * np.log2(hertz / 440)).astype(int) % 12
     use = (hertz > 500) & (hertz < 2200)
     spectrum = mel.mean(0)
@@ -95,6 +110,53 @@ def key_share(mel: np.ndarray) -> float:
 def loudness_db(mel: np.ndarray) -> float:
     """Level of a clip: RMS over frames of the summed mel amplitudes, in dB."""
     return float(10 * np.log10((mel**2).sum((0, 1)).mean() + 1e-12))
+
+
+def brightness_octaves(mel: np.ndarray) -> float:
+    """Mean of the octave (log2 of Hertz) weighted by the amplitudes; 0 for silence."""
+    weight = mel.sum((0, 2))
+    octaves = np.log2(np.maximum(_hertz(), 20.0))
+    return float((weight * octaves).sum() / weight.sum()) if weight.sum() > 0 else 0.0
+
+
+def onsets_per_beat(mel: np.ndarray) -> float:
+    """Peaks of the onset strength a beat, at least a tenth of a beat apart.
+
+    Peaks of 2 (40 dB in all) over their surroundings count: of the tried thresholds this one agrees best with the notes
+    of the corpus (0.73 with the logarithm of their onsets).
+    """
+    onsets = np.convolve(onset_strength(mel), np.ones(3) / 3, "same")
+    peaks, _ = signal.find_peaks(onsets, prominence=2, distance=6)
+    return float(len(peaks) / (mel.shape[-1] / FRAMES_PER_BEAT))
+
+
+def percussive_db(mel: np.ndarray) -> float:
+    """Level above 2 kHz of what is short and wide rather than long and narrow, in dB.
+
+    Median filters along time and frequency tell the two apart (Fitzgerald 2010).
+    """
+    upper = mel.mean(0)[_hertz() > 2000]
+    long, wide = ndimage.median_filter(upper, (1, 17)), ndimage.median_filter(upper, (17, 1))
+    share = wide**2 / (wide**2 + long**2 + 1e-12)
+    return float(10 * np.log10(((share * upper) ** 2).sum(0).mean() + 1e-6))
+
+
+def chroma(mel: np.ndarray) -> np.ndarray:
+    """How much each pitch class stands out between 180 and 2000 Hz, [12]; 0 is C."""
+    pitch = 69 + 12 * np.log2(_hertz() / 440)
+    spectrum = mel.mean((0, 2))
+    out = np.sqrt(np.maximum(spectrum - ndimage.median_filter(spectrum, 13), 0))
+    off = (pitch[None] - np.arange(12)[:, None] + 6) % 12 - 6
+    weight = np.exp(-0.5 * (off / 0.35) ** 2) * ((_hertz() > 180) & (_hertz() < 2000))
+    return np.asarray(weight @ out / weight.sum(1))
+
+
+def chord_agreement(chroma: np.ndarray, classes: Iterable[int]) -> float:
+    """Correlation of a chroma [12] with a chord's pitch classes: 1 where they alone sound, 0 for silence."""
+    wanted = np.isin(np.arange(12), list(classes)).astype(float)
+    if chroma.std() < 1e-9 or wanted.std() == 0:
+        return 0.0
+    return float(np.corrcoef(chroma, wanted)[0, 1])
 
 
 def mel_distance_db(first: np.ndarray, second: np.ndarray, floor_db: float = -20.0) -> float:

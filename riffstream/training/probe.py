@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -207,7 +207,16 @@ def instrument_targets(names: Sequence[str], classes: Sequence[str]) -> np.ndarr
     return np.array([kind in heard for kind in classes], np.float32)
 
 
-def fit_probe(corpus: Corpus, *, clips: int = 8000, epochs: int = 8, seed: int = 0, quiet: bool = False) -> Probe:
+def fit_probe(
+    corpus: Corpus,
+    *,
+    clips: int = 8000,
+    epochs: int = 8,
+    seed: int = 0,
+    quiet: bool = False,
+    classes: Sequence[str] = tuple(INSTRUMENT_CLASSES),
+    target: Callable[[int], np.ndarray] | None = None,
+) -> Probe:
     """Train a probe on the corpus's training songs.
 
     Args:
@@ -216,16 +225,19 @@ def fit_probe(corpus: Corpus, *, clips: int = 8000, epochs: int = 8, seed: int =
         epochs: passes.
         seed: of weights and order.
         quiet: no progress bars.
+        classes: what the second head names; target: what of it sounds in a clip of the corpus, float32 [classes]; the
+            instruments by default.
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     chosen = corpus.split("train")
     chosen = [int(i) for i in rng.permutation(chosen)[:clips]]
-    styles, classes = corpus.styles, list(INSTRUMENT_CLASSES)
+    styles = corpus.styles
     place = {style: i for i, style in enumerate(styles)}
     features = [probe_features(corpus.mel(i)) for i in tqdm(chosen, desc="listening", disable=quiet)]
     labels = torch.tensor([place[corpus.style(i)] for i in chosen])
-    targets = torch.from_numpy(np.stack([instrument_targets(corpus[i].instruments, classes) for i in chosen]))
+    wanted = [instrument_targets(corpus[i].instruments, classes) if target is None else target(i) for i in chosen]
+    targets = torch.from_numpy(np.stack(wanted))
     groups = [
         [j for j, f in enumerate(features) if f.shape[1] == width] for width in sorted({f.shape[1] for f in features})
     ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from riffstream.training.bars import bar_facts, brightness_octaves, level_db
+from riffstream.training.bars import bar_facts
 from riffstream.training.drums import drum_hits
 from riffstream.training.mels import encode_song
 from riffstream.training.mixing import Stem
@@ -120,9 +120,3 @@ def test_extra_voices_are_heard_as_what_they_play() -> None:
     assert part_of("lead", "arp16") == "lead"
     kinds = {"sustain": "pad", "arp16": "arp", "walking": "bass", "bells": "lead", "stabs": "chords"}
     assert {pattern: part_of("extra", pattern) for pattern in kinds} == kinds
-
-
-def test_silence_has_a_level_and_no_brightness() -> None:
-    silent = np.zeros((2, 256, 64), np.float32)
-    assert level_db(silent) == pytest.approx(-120)
-    assert brightness_octaves(silent) == 0
