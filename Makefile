@@ -12,27 +12,28 @@ PIP_ARGS ?=
 SERVE_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test test-fast test-js lint format bench mini-smoke clean
+.PHONY: help run test test-fast test-js lint format bench mini-smoke clean FORCE
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "riffstream needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+# Looked at each time, since it may be half made, moved, or without its Python; touched only when it is made again.
+$(VENV)/.made: FORCE
+	@sh .ci/environment "$(PYTHON)" "$(VENV)"
 
-$(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt -e .
+FORCE:
+
+$(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e .
 	@touch $@
 
-$(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.run
 
 # The accessibility checker of the browser tests; without npm that test is skipped and says so.
-$(VENV)/axe: $(BIN)/python
+$(VENV)/axe: $(VENV)/.made
 	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $@ axe-core@4; \
 	  else echo "npm is not installed: the accessibility check is skipped"; fi
 
