@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import errno
+from typing import Any, Final
 
-__all__ = ["CheckpointError", "MediaError", "MediaWarning", "ParameterError", "RiffstreamError"]
+__all__ = [
+    "CheckpointError",
+    "MediaError",
+    "MediaWarning",
+    "ParameterError",
+    "RiffstreamError",
+    "device_lost",
+    "out_of_memory",
+]
+
+# What torch's allocators say: CUDA's, the CPU's on Linux and on Windows, and the libraries that have their own.
+_NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
 class RiffstreamError(Exception):
@@ -43,3 +55,26 @@ class MediaWarning(UserWarning):
 
 class CheckpointError(RiffstreamError, ValueError):
     """A checkpoint with a missing, mis-shaped or unsupported part. The message names the part."""
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception, or what caused it, says that memory ran out, on the CPU or on a device.
+
+    Torch has several classes for it and this process may not import torch, so names and messages decide.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY):
+            return True
+        error = error.__cause__
+    return False
+
+
+def device_lost(error: BaseException) -> bool:
+    """Whether a device no longer works in this process: after such an error every later call fails as well."""
+    return type(error).__name__ == "AcceleratorError" or (
+        isinstance(error, RuntimeError) and "cuda error" in str(error).lower()
+    )

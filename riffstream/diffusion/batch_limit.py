@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 
 from riffstream.diffusion.stats import Stats
+from riffstream.errors import out_of_memory
 
 __all__ = ["BUCKETS", "RECOVERY", "BatchLimit", "free_memory"]
 
@@ -48,12 +49,14 @@ class BatchLimit:
         """Run with as many rows as fit: each time memory runs out, the limit is halved and the run repeated.
 
         Raises:
-            torch.OutOfMemoryError: not even one row fits.
+            Exception: not even one row fits (see ``errors.out_of_memory``), or what else ``run`` raises.
         """
         while True:
             try:
                 return run(self.rows)
-            except torch.OutOfMemoryError:
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
                 self._stats.out_of_memory += 1
                 self._calm = 0
                 if self.rows == 1:

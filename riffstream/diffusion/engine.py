@@ -23,7 +23,7 @@ from riffstream.diffusion.slots import Preparer, Slot, Ticket, choose
 from riffstream.diffusion.stats import Stats
 from riffstream.diffusion.stepper import Stepper
 from riffstream.diffusion.text import Curve, PromptEncoder
-from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.errors import ParameterError, RiffstreamError, device_lost, out_of_memory
 
 __all__ = ["Engine"]
 
@@ -120,7 +120,9 @@ class Engine:
         try:
             with torch.no_grad():
                 slot = self._prepare.slot(ticket)
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
             self.stats.out_of_memory += 1
             raise RiffstreamError(f"{self.family.device} has no memory left to prepare a clip") from None
         slot.seconds = time.perf_counter() - begin
@@ -138,17 +140,17 @@ class Engine:
     def tick(self) -> list[Clip]:
         """One evaluation of the network over a batch, and the clips that it finished, decoded.
 
-        A clip that fails (no memory even for it alone, numbers that are not finite) is dropped with its ticket's
-        ``error`` set; the others go on.
+        A clip that fails (no memory even for it alone, numbers that are not finite, any exception) is dropped with its
+        ticket's ``error`` set; the others go on.
+
+        Raises:
+            Exception: the device no longer works (see ``errors.device_lost``).
         """
         begin = time.perf_counter()
         unfinished = [slot for slot in self._slots.values() if not slot.finished]
         chosen = choose(unfinished, self._limit.rows, fill=self._pad, buckets=self._limit.buckets())
         if chosen:
-            try:
-                self._stepper.step(chosen)
-            except torch.OutOfMemoryError:
-                self._fail(chosen, f"{self.family.device} has no memory left for a single clip")
+            self._step(chosen)
             self._settle(chosen, begin)
         return self._collect()
 
@@ -173,6 +175,25 @@ class Engine:
             with torch.no_grad():
                 self._stepper.warm_up(self.encoder.encode(""))
 
+    def _step(self, slots: Sequence[Slot]) -> None:
+        """One step of each; where the batch fails, of each by itself, so that only the clip at fault is lost."""
+        positions = [slot.position for slot in slots]
+        try:
+            self._stepper.step(slots)
+        except Exception as error:
+            if len(slots) == 1:
+                self._fail_for(slots, error, "for a single clip")
+                return
+            if device_lost(error) and not out_of_memory(error):
+                raise
+        else:
+            return
+        # Outside the handler: there the traceback would keep the failed batch's tensors alive.
+        free_memory(self.family.device)
+        for slot, position in zip(slots, positions, strict=True):
+            if slot.position == position:
+                self._step([slot])
+
     def _settle(self, slots: Sequence[Slot], begin: float) -> None:
         """Account for the tick's time, and widen the batch again after a long calm."""
         if self.family.device.type == "cuda":
@@ -188,17 +209,22 @@ class Engine:
         """Decode what is finished, first come first."""
         finished = [slot for slot in self._slots.values() if slot.finished]
         clips: list[Clip] = []
+        single = False  # after a group failed: find the clip at fault
         while finished:
-            group = [slot for slot in finished if slot.joined.shape == finished[0].joined.shape][: self._decode_limit]
+            limit = 1 if single else self._decode_limit
+            group = [slot for slot in finished if slot.joined.shape == finished[0].joined.shape][:limit]
             begin = time.perf_counter()
             try:
                 mels = self.family.decode_mel(torch.stack([slot.joined for slot in group])).float().cpu()
-            except torch.OutOfMemoryError:
-                self.stats.out_of_memory += 1
+            except Exception as error:
+                if out_of_memory(error):
+                    self.stats.out_of_memory += 1
+                    self._decode_limit = max(1, len(group) // 2)
                 if len(group) == 1:
-                    self._fail(group, f"{self.family.device} has no memory left to decode a single clip")
+                    self._fail_for(group, error, "to decode a single clip")
                     finished.remove(group[0])
-                self._decode_limit = max(1, len(group) // 2)
+                elif not out_of_memory(error):
+                    single = True
                 free_memory(self.family.device)
                 continue
             elapsed = time.perf_counter() - begin
@@ -223,8 +249,20 @@ class Engine:
         self.stats.clips += 1
         return ticket.clip
 
-    def _fail(self, slots: Sequence[Slot], reason: str) -> None:
+    def _fail_for(self, slots: Sequence[Slot], error: Exception, what: str) -> None:
+        """Drop clips because of an exception; raises it where the device is lost."""
+        if out_of_memory(error):
+            self._fail(slots, f"{self.family.device} has no memory left {what}")
+        elif device_lost(error):
+            raise error
+        elif isinstance(error, RiffstreamError):
+            self._fail(slots, str(error))
+        else:
+            self._fail(slots, f"the clip could not be made: {type(error).__name__}", cause=error)
+
+    def _fail(self, slots: Sequence[Slot], reason: str, *, cause: Exception | None = None) -> None:
         for slot in slots:
             self._slots.pop(slot.ticket.number, None)
             slot.ticket.error = RiffstreamError(reason)
+            slot.ticket.error.__cause__ = cause
             self.stats.failures += 1

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from riffstream.errors import CheckpointError, MediaError
+from riffstream.errors import CheckpointError, MediaError, out_of_memory
 from riffstream.text_files import parse_json, read_text
 
 __all__ = [
@@ -64,6 +64,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(str(path))
     except Exception as error:  # safetensors raises its own type, which is no subclass of anything useful
+        if out_of_memory(error):
+            raise
         raise CheckpointError(f"{path.parent.name}/{path.name} cannot be read: {error}") from None
 
 

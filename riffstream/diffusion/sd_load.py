@@ -18,7 +18,7 @@ from riffstream.diffusion.mini_files import read_json
 from riffstream.diffusion.sd import SdOptions, StableDiffusion
 from riffstream.diffusion.sd_ldm import split_single_file
 from riffstream.diffusion.sd_parts import build, read_part, read_tensors, text_encoder_names, vae_names
-from riffstream.errors import CheckpointError, ParameterError
+from riffstream.errors import CheckpointError, ParameterError, out_of_memory
 from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["SPECTROGRAM_FILE", "load_folder", "load_single_file", "read_params"]
@@ -175,6 +175,8 @@ def _tokenizer(folder: Path) -> Any:
     try:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # whatever transformers and tokenizers raise over missing or damaged files
+        if out_of_memory(error):
+            raise
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"tokenizer: {folder} cannot be read: {reason}") from None
 

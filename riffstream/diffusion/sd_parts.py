@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from riffstream import _torchaudio  # noqa: F401  (before transformers, which imports torchaudio)
 from riffstream.diffusion.mini_files import read_json
-from riffstream.errors import CheckpointError
+from riffstream.errors import CheckpointError, out_of_memory
 
 __all__ = ["build", "read_part", "read_tensors", "text_encoder_names", "vae_names"]
 
@@ -42,6 +42,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return dict(load_file(str(path)))
     except Exception as error:  # safetensors' own exception type derives from Exception alone
+        if out_of_memory(error):
+            raise
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 
@@ -94,6 +96,8 @@ def build(
         with torch.device("meta"):
             module = make()
     except Exception as error:  # a config can be wrong in as many ways as the library has checks
+        if out_of_memory(error):
+            raise
         raise CheckpointError(f"{part}: its config.json does not describe a usable model: {error}") from None
     expected = module.state_dict()
     missing = [name for name in expected if name not in tensors]

@@ -65,6 +65,7 @@ class Slot:
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
         mask: [h, w] or [1, w], 1 where the clip is made anew.
         position: index into the schedule's rows.
+        drawn: noise for the next step, where a batch failed after it was drawn.
     """
 
     ticket: Ticket
@@ -84,6 +85,7 @@ class Slot:
     overlap_frames: int = 0
     interval: tuple[float, float] = (0.0, 1.0)
     position: int = 0
+    drawn: Tensor | None = None
     seconds: float = 0.0
     evaluations: int = 0
     order: tuple[bool, float, int] = field(init=False)
@@ -91,6 +93,12 @@ class Slot:
     def __post_init__(self) -> None:
         request = self.ticket.request
         self.order = (request.speculative, request.deadline, self.ticket.number)
+
+    def draw(self) -> Tensor:
+        """The noise of the next step; the same one until the step is taken."""
+        if self.drawn is None:
+            self.drawn = self.stream.draw()
+        return self.drawn
 
     @property
     def finished(self) -> bool:

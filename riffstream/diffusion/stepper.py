@@ -40,18 +40,29 @@ class Stepper:
 
     @torch.no_grad()
     def warm_up(self, text: TextEmbedding) -> None:
-        """Run the network at each batch size that will be used; ``text``: any one prompt."""
+        """Run the network at each batch size that will be used; ``text``: any one prompt.
+
+        Raises:
+            Exception: not even one row fits into memory (see ``errors.out_of_memory``).
+        """
         x = torch.zeros(1, *self._family.latent_shape(), device=self._family.device)
         t = torch.ones(1, device=self._family.device)
-        for size in self._limit.buckets():
-            self._family.denoise(x.expand(size, -1, -1, -1), t.expand(size), TextEmbedding.stack([text] * size))
+        warm: set[int] = set()
+
+        def run(rows: int) -> None:
+            for size in reversed(self._limit.buckets()):  # where the largest fits, the others do
+                if size not in warm:
+                    self._family.denoise(x.expand(size, -1, -1, -1), t.expand(size), TextEmbedding.stack([text] * size))
+                    warm.add(size)
+
+        self._limit.fit(run)
 
     @torch.no_grad()
     def step(self, slots: Sequence[Slot]) -> None:
         """One step of each slot; all are of one kind.
 
         Raises:
-            torch.OutOfMemoryError: not even one row fits.
+            Exception: not even one row fits into memory (see ``errors.out_of_memory``).
         """
         rows = [slot.schedule.rows[slot.position] for slot in slots]
         times = torch.tensor([row.time for row in rows], dtype=torch.float32, device=self._family.device)
@@ -69,8 +80,7 @@ class Stepper:
         noise = None
         if any(row.draws for row in rows):
             draws = [
-                slot.stream.draw() if row.draws else torch.zeros(slot.x.shape)
-                for slot, row in zip(slots, rows, strict=True)
+                slot.draw() if row.draws else torch.zeros(slot.x.shape) for slot, row in zip(slots, rows, strict=True)
             ]
             noise = torch.stack(draws).to(x.device)
         places = max(slot.memory.shape[0] for slot in slots)
@@ -80,6 +90,7 @@ class Stepper:
             slot.x, slot.memory = x[k], memory[k, : slot.memory.shape[0]]
             slot.evaluations += slot.rows
             slot.position += 1
+            slot.drawn = None
             slot.keep(row.level, last=slot.finished)
 
     def _predict(

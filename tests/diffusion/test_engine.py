@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -375,6 +376,79 @@ def test_a_clip_too_large_by_itself_fails_alone() -> None:
         engine.render(ClipRequest(spec()))
 
 
+class Particular(TinyFamily):
+    """Raises where a batch has a certain row: one clip of a batch is at fault."""
+
+    def __init__(self, error: Exception, where: str) -> None:
+        super().__init__()
+        self.error, self.where = error, where
+        self.bad: list[Tensor] = []
+
+    def denoise(self, x: Tensor, t: Tensor, text: object, **rest: object) -> Tensor:  # type: ignore[override]
+        if self.where == "denoise" and any(torch.equal(row, bad) for row in x for bad in self.bad):
+            raise self.error
+        return super().denoise(x, t, text, **rest)  # type: ignore[arg-type]
+
+    def decode_mel(self, latents: Tensor) -> Tensor:
+        if self.where == "decode" and any(torch.equal(row, bad) for row in latents for bad in self.bad):
+            raise self.error
+        return super().decode_mel(latents)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "lcm"])
+@pytest.mark.parametrize("where", ["denoise", "decode"])
+@pytest.mark.parametrize("error", [ValueError("odd"), torch.OutOfMemoryError("injected")])
+@pytest.mark.parametrize("place", [0, 2])
+def test_only_the_clip_that_raises_fails(sampler: str, where: str, error: Exception, place: int) -> None:
+    family = Particular(error, where)
+    engine, alone = Engine(family, steps=2, sampler=sampler), Engine(TinyFamily(), steps=2, sampler=sampler)
+    expected = [alone.render(ClipRequest(spec(seed=seed))).latents for seed in range(3)]
+    tickets = [engine.submit(ClipRequest(spec(seed=seed))) for seed in range(3)]
+    family.bad = [engine._slots[tickets[place].number].x] if where == "denoise" else [expected[place]]
+    drain(engine)
+    assert engine.pending == 0
+    for number, ticket in enumerate(tickets):
+        if number == place:
+            assert ticket.error is not None
+            words = "no memory left" if isinstance(error, torch.OutOfMemoryError) else "could not be made: ValueError"
+            assert words in str(ticket.error)
+        else:
+            assert ticket.clip is not None, (number, ticket.error)
+            assert far(ticket.clip.latents, expected[number]) < 1e-5
+
+
+def test_a_device_that_is_lost_is_no_clips_fault() -> None:
+    family = Particular(RuntimeError("CUDA error: an illegal memory access was encountered"), "denoise")
+    engine = Engine(family, steps=2)
+    tickets = [engine.submit(ClipRequest(spec(seed=seed))) for seed in range(2)]
+    family.bad = [engine._slots[0].x]
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        engine.tick()
+    assert all(ticket.error is None for ticket in tickets)
+
+
+class Exact(ShortOfMemory):
+    """Remembers the sizes of its batches."""
+
+    def denoise(self, x: Tensor, t: Tensor, text: object, **rest: object) -> Tensor:  # type: ignore[override]
+        self.sizes.append(len(x))
+        return super().denoise(x, t, text, **rest)
+
+    sizes: ClassVar[list[int]] = []
+
+
+def test_warming_up_finds_the_batch_that_fits() -> None:
+    family = Exact()
+    engine = Engine(family, steps=2, pad=True)
+    engine.warm_up()
+    assert engine.batch_limit == 2
+    assert engine.stats.out_of_memory == 3
+    assert family.sizes == [16, 8, 4, 2, 1]
+    family.room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        Engine(family, steps=2, pad=True).warm_up()
+
+
 def test_numbers_that_are_not_finite_fail_the_clip_with_advice() -> None:
     family = TinyFamily()
     family.decode_mel = lambda latents: torch.full((1, 1, 32, 128), math.nan)  # type: ignore[method-assign]
@@ -477,7 +551,7 @@ def test_embeddings_may_take_the_great_circle() -> None:
 def test_warm_up_runs_every_batch_size_where_batches_are_padded() -> None:
     family = TinyFamily()
     Engine(family, pad=True, max_batch=6).warm_up()
-    assert family.calls == [1, 2, 4, 6]
+    assert family.calls == [6, 4, 2, 1]
     family.calls.clear()
     Engine(family, pad=False).warm_up()
     assert family.calls == []
