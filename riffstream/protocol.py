@@ -345,7 +345,8 @@ class Now(_Message, frozen=True, tag="now", omit_defaults=False):
 
 class Event(_Message, frozen=True, tag="event"):
     """Something happened: ``kind`` is splice, late, repeat, underrun, recovered, generator, paused, resumed,
-    listeners or clock_jump. Clients ignore kinds that they do not know."""
+    listeners, clock_jump, skipped (a clip could not be made and was left out) or fallback (clip after clip could not be
+    made: the station went back to what worked before). Clients ignore kinds that they do not know."""
 
     kind: str
     sample_pos: int | None = None

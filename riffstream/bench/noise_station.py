@@ -126,6 +126,9 @@ class NoiseHub:
     async def delete(self, name: str) -> None:
         await self.stations.pop(name).close()
 
+    def drain(self) -> None:
+        """There is no generator."""
+
     def health(self) -> dict[str, Any]:
         return {"ready": True, "generator": {}}
 

@@ -66,6 +66,7 @@ class Pending:
     Attributes:
         at: where it is to be spliced: asap, beat, bar, clip, or end (of the take in the lead).
         since: when the first change that it contains was asked for.
+        deaths: how many generators in a row ended while they worked on it.
     """
 
     take: Take
@@ -73,6 +74,7 @@ class Pending:
     at: str
     since: float
     requests: Requests = field(default_factory=Requests)
+    deaths: int = 0
 
 
 @dataclass(slots=True)

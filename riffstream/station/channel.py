@@ -53,9 +53,10 @@ class Channel:
 
     def close(self) -> None:
         """Close the sending end; the reader is the receiving thread's."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._writer.close()
 
     def close_reader(self) -> None:
         """Close the receiving end (by the thread that receives)."""
-        self._reader.close()
+        with contextlib.suppress(OSError, ValueError):
+            self._reader.close()

@@ -2,7 +2,9 @@
 
 Threading model
   Main thread     loads, renders, and is the only one that sends.
-  Reader thread   receives commands into a queue; when the pipe ends, the server is gone and the process leaves.
+  Reader thread   receives commands into a queue of ``COMMANDS`` (full: the pipe waits); when the pipe ends, the server
+                  is gone and the process leaves.
+  Signals         of a whole process group (Ctrl-C, SIGTERM, SIGHUP) are ignored: the server decides when it ends.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Final
 
-from riffstream.errors import RiffstreamError
+from riffstream.errors import RiffstreamError, out_of_memory
 from riffstream.station.channel import Channel
+from riffstream.station.isolation import BrokenRendererError, Isolation
 from riffstream.station.memory import fix_thresholds
 from riffstream.station.messages import (
     Cancel,
@@ -43,56 +47,71 @@ from riffstream.threads import limit_threads
 
 __all__ = ["main", "serve"]
 
+COMMANDS: Final = 4096  # read ahead; then the pipe fills, and the server takes this process for lost
 BEAT_S: Final = 0.25  # between heartbeats; a long step of the model stretches it
 EXIT_FAILED: Final = 3  # could not load
 EXIT_MEMORY: Final = 4  # out of memory
+Commands = queue.Queue[ToGenerator]
 
 
 def main() -> None:
     """Entry point of the process (``python -m riffstream.station.generator``): configure, load, serve."""
     # The network works on tensors below 1 MB, which cost no page faults; the larger ones leave no holes behind.
     fix_thresholds(own_pages_kb=1024, keep_kb=65536)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server decides
+    # Ctrl-C, systemd's SIGTERM and a closed terminal reach the whole group; the server decides, and its end ends us.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     channel = _channel()
-    commands: queue.SimpleQueue[ToGenerator] = queue.SimpleQueue()
+    commands: Commands = queue.Queue(COMMANDS)
     threading.Thread(target=_read, args=(channel, commands), name="commands", daemon=True).start()
+
+    def send(message: FromGenerator, pcm: Pcm | None = None) -> None:
+        channel.send(pack(message, pcm))
+
+    try:
+        _run(commands, send)
+    except (BrokenPipeError, ConnectionError):
+        sys.exit(0)
+    except Exception as error:
+        send(_ending(error))
+        sys.exit(EXIT_MEMORY if out_of_memory(error) else EXIT_FAILED)
+
+
+def _run(commands: Commands, send: Callable[..., None]) -> None:
     began = time.monotonic()
     if len(sys.argv) == 3:  # the server is not ready to say more, but this will be needed, and takes longest
         limit_threads(int(sys.argv[2]))
         importlib.import_module(sys.argv[1])
     configure = commands.get()
     if not isinstance(configure, Configure):
-        sys.exit(EXIT_FAILED)
-
-    def send(message: FromGenerator, pcm: Pcm | None = None) -> None:
-        channel.send(pack(message, pcm))
-
-    try:
-        renderer = _load(configure, lambda what: send(Loading(what)))
-    except RiffstreamError as error:
-        send(Failed("", 0, 0, "parameter", str(error)))
-        sys.exit(EXIT_FAILED)
-    except MemoryError as error:
-        send(Failed("", 0, 0, "memory", str(error) or "out of memory"))
-        sys.exit(EXIT_MEMORY)
+        raise RiffstreamError(f"the first message was {type(configure).__name__}, not Configure")
+    renderer = _load(configure, lambda what: send(Loading(what)))
     send(Ready(renderer.info, time.monotonic() - began))
-    try:
-        serve(renderer, commands, lambda report: send(*report))
-    except (BrokenPipeError, ConnectionError):
-        sys.exit(0)
-    except BaseException as error:
-        if not out_of_memory(error):
-            raise
-        send(Failed("", 0, 0, "memory", str(error) or "out of memory"))
-        sys.exit(EXIT_MEMORY)
+    serve(Isolation(renderer), commands, lambda report: send(*report))
+
+
+def _ending(error: Exception) -> Failed:
+    """Why the process is about to end."""
+    if out_of_memory(error):
+        return Failed("", 0, 0, "memory", " ".join(str(error).split()) or "out of memory")
+    if isinstance(error, RiffstreamError):
+        kind = "internal" if isinstance(error, BrokenRendererError) else "parameter"
+        return Failed("", 0, 0, kind, str(error))
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    return Failed("", 0, 0, "internal", message, "".join(traceback.format_exception(error)))
 
 
 def _channel() -> Channel:
     """The pipes, moved away from the standard descriptors: whatever a library prints goes to the error stream."""
     reader, writer = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
+    null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
-    os.dup2(2, 1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # the server was started with its error stream closed
+        os.dup2(null, 1)
+        os.dup2(null, 2)
     os.close(null)
     return Channel(os.fdopen(reader, "rb", buffering=0), os.fdopen(writer, "wb", buffering=2**20))
 
@@ -107,7 +126,7 @@ def _load(configure: Configure, progress: Callable[[str], None]) -> Renderer:
 
 def serve(
     renderer: Renderer,
-    commands: queue.SimpleQueue[ToGenerator],
+    commands: Commands,
     send: Callable[[Report], None],
     *,
     clock: Callable[[], float] = time.monotonic,
@@ -146,19 +165,12 @@ def _obey(renderer: Renderer, command: ToGenerator) -> list[Report]:
     return []
 
 
-def _read(channel: Channel, commands: queue.SimpleQueue[ToGenerator]) -> None:
+def _read(channel: Channel, commands: Commands) -> None:
     try:
         while True:
             commands.put(unpack_command(channel.receive()))
-    except (EOFError, OSError):
-        os._exit(0)  # the server is gone; there is nobody left to play for
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out (torch's own class is not imported here)."""
-    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
-        return True
-    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    finally:
+        os._exit(0)  # the server is gone or cannot be understood; there is nobody left to play for
 
 
 def _resident_mb() -> float:

@@ -8,6 +8,7 @@ Threading model
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -17,11 +18,13 @@ from typing import Any
 
 from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.station.messages import Configure, Failed, FromGenerator, Info, Pcm
+from riffstream.station.messages import Configure, Failed, FromGenerator, Heartbeat, Info, Pcm
 from riffstream.station.station import Station
 from riffstream.station.supervisor import GeneratorError, Supervisor, configuration
 
 __all__ = ["CapReached", "GeneratorError", "Hub", "UnknownStation", "Unplayable"]
+
+log = logging.getLogger(__name__)
 
 CREATE_S = 10.0  # how long a new station is waited for; one that takes longer may still come
 
@@ -188,21 +191,43 @@ class Hub:
 
     def _on_ready(self, info: Info) -> None:
         self._info = info
-        for station in self._stations.values():
-            station.connect(info)
+        for station in list(self._stations.values()):
+            try:
+                station.connect(info)
+            except RiffstreamError as error:  # its journey is not for this model
+                self._refuse(station, str(error))
+            except Exception as error:
+                log.exception("station %s cannot begin", station.name)
+                self._refuse(station, f"{type(error).__name__}: {error}")
 
     def _on_lost(self, reason: str) -> None:
-        for station in self._stations.values():
-            station.disconnect(reason)
+        for station in list(self._stations.values()):
+            try:
+                station.disconnect(reason)
+            except Exception:  # the others must hear of it too
+                log.exception("station %s: the end of the generator could not be handled", station.name)
 
     def _on_report(self, message: FromGenerator, pcm: Pcm) -> None:
+        if isinstance(message, Heartbeat):
+            for each in list(self._stations.values()):
+                each.report(message, pcm)
+            return
         station = self._stations.get(getattr(message, "station", ""))
         if station is not None:
             if isinstance(message, Failed) and message.kind == "parameter" and not (station.ready or station.rev):
-                refusal = self._refusals[station.name]
-                if not refusal.done():
-                    refusal.set_result(message.message)
+                self._refuse(station, message.message)
             station.report(message, pcm)
+
+    def _refuse(self, station: Station, reason: str) -> None:
+        """The station has no sound and cannot get any."""
+        refusal = self._refusals[station.name]
+        if not refusal.done():
+            refusal.set_result(reason)
+
+    def drain(self) -> None:
+        """The server is about to leave: what plays goes on, but a generator that ends now is not replaced."""
+        if self._supervisor is not None:
+            self._supervisor.drain()
 
     def health(self) -> dict[str, Any]:
         """Figures of the generator and of every station; plain JSON values."""

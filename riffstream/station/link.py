@@ -4,7 +4,9 @@ Threading model
   Event loop      send(), close(); gets every report.
   Reader thread   receives; hands over with call_soon_threadsafe.
   Writer thread   sends, so that a generator that does not read never blocks the loop.
-  Hand-over       to the writer: an unbounded queue of small commands, dropped with the link.
+  Hand-over       to the writer: a queue of ``MOST`` small commands. Full: the generator has not read for long, and is
+                  taken for lost. To the loop: what the pipe carried; the reader waits for nothing.
+  Exceptions      of the threads end the link, which is reported as its end.
   close()         idempotent; the threads end by themselves.
 """
 
@@ -15,8 +17,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable
-
-import msgspec
+from typing import Final
 
 from riffstream.station.channel import Channel
 from riffstream.station.messages import FromGenerator, Pcm, ToGenerator, pack, unpack_report
@@ -24,6 +25,8 @@ from riffstream.station.messages import FromGenerator, Pcm, ToGenerator, pack, u
 __all__ = ["Link"]
 
 log = logging.getLogger(__name__)
+
+MOST: Final = 4096  # a station sends a few commands a second
 
 
 class Link:
@@ -46,14 +49,30 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closed = False
-        threading.Thread(target=self._read, name="generator-reader", daemon=True).start()
-        threading.Thread(target=self._write, name="generator-writer", daemon=True).start()
+        reader = threading.Thread(target=self._read, name="generator-reader", daemon=True)
+        writer = threading.Thread(target=self._write, name="generator-writer", daemon=True)
+        try:
+            writer.start()
+            reader.start()
+        except RuntimeError:  # no thread left
+            self.close()
+            raise
 
     def send(self, messages: Iterable[ToGenerator]) -> None:
-        """Send in order; silently dropped once the link is gone."""
-        if not self._closed:
-            for message in messages:
-                self._queue.put(pack(message))
+        """Send in order; silently dropped once the link is gone.
+
+        Raises:
+            Exception: a message that cannot be packed.
+        """
+        for message in messages:
+            if self._closed:
+                return
+            if self._queue.qsize() >= MOST:
+                log.error("the generator has not read its last %d commands", MOST)
+                self._loop.call_soon(self._on_end)
+                self.close()
+                return
+            self._queue.put(pack(message))
 
     def close(self) -> None:
         """Stop; no callback comes any more."""
@@ -64,25 +83,25 @@ class Link:
     def _read(self) -> None:
         try:
             while not self._closed:
-                data = self._channel.receive()
-                try:
-                    message, pcm = unpack_report(data)
-                except (msgspec.DecodeError, ValueError) as error:
-                    log.error("an unreadable message from the generator: %s", error)
-                    break
+                message, pcm = unpack_report(self._channel.receive())
                 self._post(self._report, message, pcm)
-        except (EOFError, OSError, ValueError):
+        except (EOFError, OSError):
             pass
-        self._channel.close_reader()
-        self._post(self._end)
+        except Exception as error:  # whatever came, what follows makes no sense
+            if not self._closed:
+                log.error("an unreadable message from the generator: %s", error)
+        finally:
+            self._channel.close_reader()
+            self._post(self._end)
 
     def _write(self) -> None:
-        while (data := self._queue.get()) is not None:
-            try:
+        try:
+            while (data := self._queue.get()) is not None:
                 self._channel.send(data)
-            except (OSError, ValueError):
-                break
-        self._channel.close()
+        except (OSError, ValueError):  # the other end is gone, and the reader hears of it
+            pass
+        finally:
+            self._channel.close()
 
     def _post(self, call: Callable[..., None], *args: object) -> None:
         try:

@@ -1,6 +1,6 @@
 """What the server's process and the generator's say to each other over their pipe.
 
-A message is one ``Connection.send_bytes``: u32 little-endian length of the MessagePack header, the header, then raw
+A message is one of ``channel.py``'s: u32 little-endian length of the MessagePack header, the header, then raw
 bytes (float32 interleaved PCM, for :class:`Piece`; nothing otherwise). Nothing is pickled.
 """
 
@@ -19,6 +19,7 @@ from riffstream.diffusion.journey import DRIFT, ClipSpec
 from riffstream.errors import ParameterError
 
 __all__ = [
+    "NO_PCM",
     "Cancel",
     "Cancelled",
     "Configure",
@@ -36,6 +37,7 @@ __all__ = [
     "Ready",
     "Shutdown",
     "ToGenerator",
+    "Trial",
     "pack",
     "unpack_command",
     "unpack_report",
@@ -73,6 +75,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
         deadline: monotonic time at which its first sample is needed.
         speculative: insurance, gives way to everything else.
         rev: the station's revision.
+        suspect: the generator ended while it worked on this before: it is worked on alone, after a :class:`Trial`.
     """
 
     station: str
@@ -90,6 +93,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     deadline: float = math.inf
     speculative: bool = False
     rev: int = 0
+    suspect: bool = False
 
 
 class Cancel(Struct, frozen=True, tag=True):
@@ -178,7 +182,19 @@ class Heartbeat(Struct, frozen=True, tag=True):
 
 
 class Piece(Struct, frozen=True, tag=True):
-    """Some audio of a take: the samples that follow those of the piece before."""
+    """Some audio of a take: the samples that follow those of the piece before.
+
+    ``at``: how many samples of the take came before; None: the sender keeps no account.
+    """
+
+    station: str
+    take: int
+    number: int
+    at: int | None = None
+
+
+class Trial(Struct, frozen=True, tag=True):
+    """Work on a suspect begins now, and on nothing else: if the generator ends before the job does, it is at fault."""
 
     station: str
     take: int
@@ -205,22 +221,29 @@ class Cancelled(Struct, frozen=True, tag=True):
 
 
 class Failed(Struct, frozen=True, tag=True):
-    """A job (or, with an empty station, the renderer) failed. ``kind``: parameter, memory or internal."""
+    """A job (or, with an empty station, the renderer) failed.
+
+    Attributes:
+        kind: parameter, memory or internal.
+        message: one line, for people.
+        detail: a traceback for the log; "" where there is none or it was sent before.
+    """
 
     station: str
     take: int
     number: int
     kind: str
     message: str
+    detail: str = ""
 
 
 ToGenerator = Configure | Job | Cancel | DropTake | Forget | Shutdown
-FromGenerator = Loading | Ready | Heartbeat | Piece | Done | Cancelled | Failed
+FromGenerator = Loading | Ready | Heartbeat | Trial | Piece | Done | Cancelled | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _commands = msgspec.msgpack.Decoder(ToGenerator)
 _reports = msgspec.msgpack.Decoder(FromGenerator)
-_NO_PCM: Final = np.zeros((0, 2), np.float32)
+NO_PCM: Final = np.zeros((0, 2), np.float32)
 
 
 def pack(message: ToGenerator | FromGenerator, pcm: Pcm | None = None) -> bytes:
@@ -245,5 +268,5 @@ def unpack_command(data: bytes) -> ToGenerator:
 def unpack_report(data: bytes) -> tuple[FromGenerator, Pcm]:
     """Bytes as a message from the generator and its audio [n, 2] (a view). Raises msgspec.ValidationError."""
     header, body = _split(data)
-    pcm = np.frombuffer(body, np.float32).reshape(-1, 2) if len(body) else _NO_PCM
+    pcm = np.frombuffer(body, np.float32).reshape(-1, 2) if len(body) else NO_PCM
     return _reports.decode(header), pcm

@@ -25,6 +25,7 @@ __all__ = ["Planner"]
 
 RETRY_S: Final = 0.5  # after a clip that failed; twice as long after each that follows
 RETRY_MOST_S: Final = 8.0
+LOST_S: Final = 5.0  # a job that was sent so long ago is lost where the generator has nothing to do
 
 
 class Planner:
@@ -53,6 +54,10 @@ class Planner:
         self._next_take = self._next_clip = 0
         self._failures = 0  # since the last clip that was made, or the last change
         self._retry_at = -math.inf
+
+    def rests(self, now: float) -> bool:
+        """Whether nothing can be asked for now: there is no generator, or a clip has failed a moment ago."""
+        return not self.connected or now < self._retry_at
 
     def open(self, rev: int, score: Score, opening: Opening) -> Take:
         """A new take; its first job goes out with the next :meth:`plan`."""
@@ -89,7 +94,7 @@ class Planner:
             pending: the take of a change that someone waits for.
             paused: then nothing else is rendered.
         """
-        if self.connected and now >= self._retry_at:
+        if not self.rests(now):
             if pending is not None:
                 self._plan_pending(pending, now)
             if not paused:
@@ -149,23 +154,40 @@ class Planner:
 
     # -- answers --------------------------------------------------------------------------------------------------
 
-    def receive(self, ident: int, number: int, pcm: Pcm, now: float) -> bool:
-        """Audio of a job. False for what comes of takes that were dropped meanwhile: it is ignored."""
+    def waits_for(self, ident: int, number: int) -> Take | None:
+        """The take whose outstanding job this is; None for what comes of jobs that ended or takes that were dropped."""
         take = self.takes.get(ident)
         job = take.outstanding if take is not None else None
-        if take is None or job is None or job.number != number:
+        return take if job is not None and job.number == number else None
+
+    def lost(self, now: float) -> list[Failed]:
+        """The generator has nothing to do: the failures of the jobs that it must have lost."""
+        jobs = [
+            take.outstanding
+            for take in self.takes.values()
+            if take.outstanding is not None and now - take.sent_at > LOST_S
+        ]
+        return [Failed(job.station, job.take, job.number, "internal", "the clip was lost on its way") for job in jobs]
+
+    def receive(self, ident: int, number: int, pcm: Pcm, now: float) -> bool:
+        """Audio of a job. False for what comes of takes that were dropped meanwhile: it is ignored."""
+        take = self.waits_for(ident, number)
+        if take is None or take.outstanding is None:
             return False
+        job = take.outstanding
         if not take.sounding:
             # Without wall time: a deadline decides when audio comes, not what it is.
-            self._program.log.add("job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False)})
+            self._program.log.add(
+                "job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False, suspect=False)}
+            )
             self.effort.first(now - take.sent_at, reused=bool(take.reuse), level=take.level)
         take.receive(pcm)
         return True
 
     def done(self, message: Done, now: float) -> bool:
         """All audio of a job has come; False as of :meth:`receive`."""
-        take = self.takes.get(message.take)
-        if take is None or take.outstanding is None or take.outstanding.number != message.number:
+        take = self.waits_for(message.take, message.number)
+        if take is None:
             return False
         self._failures = 0
         if message.evaluations:
@@ -175,14 +197,14 @@ class Planner:
 
     def cancelled(self, ident: int, number: int) -> None:
         """A job was dropped before its audio began."""
-        take = self.takes.get(ident)
-        if take is not None and take.outstanding is not None and take.outstanding.number == number:
+        take = self.waits_for(ident, number)
+        if take is not None and not take.sounding:
             take.cancel()
 
     def failed(self, message: Failed, now: float) -> Take | None:
         """A job cannot be rendered: its take, which is abandoned; None where it was dropped meanwhile. Nothing is asked
         for in the next half second, and longer after every failure in a row."""
-        take = self.takes.get(message.take)
+        take = self.waits_for(message.take, message.number)
         if take is not None:
             self._retry_at = now + min(RETRY_S * 2.0**self._failures, RETRY_MOST_S)
             self._failures = min(self._failures + 1, 16)

@@ -25,13 +25,14 @@ from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family
 from riffstream.diffusion.slots import Ticket
-from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
+from riffstream.errors import CheckpointError, RiffstreamError, device_lost, out_of_memory
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.spectrogram.vocoder import Vocoder
+from riffstream.station.isolation import failure
 from riffstream.station.joins import reach
-from riffstream.station.messages import Cancelled, Done, Failed, Job, Piece
+from riffstream.station.messages import Cancelled, Done, Job, Piece
 from riffstream.station.model_info import describe
 from riffstream.station.rendering import Report
 from riffstream.station.take_stream import TakeStream
@@ -44,7 +45,7 @@ OVERLAP: Final = 0.25  # of a clip, repeated from the clip before, where the mod
 _Take = tuple[str, int]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work:
     """A job on its way."""
 
@@ -138,7 +139,13 @@ class ModelRenderer:
         if sounding:
             work = min(sounding, key=lambda each: each.urgency)
             if not sampling or work.urgency <= min(each.urgency for each in sampling):
-                return reports + self._sound(work)
+                try:
+                    return reports + self._sound(work)
+                except Exception as error:
+                    if out_of_memory(error) or device_lost(error):
+                        raise
+                    self._streams.pop(work.take, None)
+                    return [*reports, self._fail(work, error)]
         if sampling:
             reports += self._tick(sampling)
         return reports
@@ -169,7 +176,9 @@ class ModelRenderer:
             )
             try:
                 work.ticket = self._engine.submit(request)
-            except RiffstreamError as error:
+            except Exception as error:  # of this clip's own text, seed image or mask: the others go on
+                if not isinstance(error, RiffstreamError) and (out_of_memory(error) or device_lost(error)):
+                    raise
                 reports.append(self._fail(work, error))
         return reports
 
@@ -190,14 +199,13 @@ class ModelRenderer:
         memory = self._memory.setdefault(work.job.station, _Memory())
         memory.keep(work.job.clip, mel, clip.latents)
 
-    def _fail(self, work: _Work, error: RiffstreamError) -> Report:
+    def _fail(self, work: _Work, error: Exception) -> Report:
         self._remove(work)
-        job = work.job
-        kind = "parameter" if isinstance(error, ParameterError) else "internal"
-        return Failed(job.station, job.take, job.number, kind, str(error)), None
+        return failure(work.job, error), None
 
     def _remove(self, work: _Work) -> None:
-        self._works.remove(work)
+        if work in self._works:
+            self._works.remove(work)
         if work.ticket is not None and not work.ticket.done:
             self._engine.cancel(work.ticket)
 

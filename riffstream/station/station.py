@@ -21,7 +21,18 @@ from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
 from riffstream.station.audience import Audience, Lease, Sink
 from riffstream.station.changes import Reply
 from riffstream.station.levelled import Block
-from riffstream.station.messages import Cancelled, Done, Failed, Forget, FromGenerator, Info, Pcm, Piece
+from riffstream.station.messages import (
+    Cancelled,
+    Done,
+    Failed,
+    Forget,
+    FromGenerator,
+    Heartbeat,
+    Info,
+    Pcm,
+    Piece,
+    Trial,
+)
 from riffstream.station.outlet import Outlet
 from riffstream.station.output import Output
 from riffstream.station.pacing import Pacer, Send
@@ -195,7 +206,11 @@ class Station:
             return
         log.debug("station %s: change %s by %s", self.name, ident, by or "unknown")
         before = self._timeline.paused
-        act(self._timeline)
+        try:
+            act(self._timeline)
+        except Exception:  # of ours: the music goes on, and the timeline asks again for what it needs
+            log.exception("station %s: the change %s failed", self.name, ident)
+            self._safe(reply)(ProtocolError("internal", "the change failed; see the server's log").reply(ident))
         if before != self._timeline.paused:
             self._audience.forget_shown()
         self._pacer.changed()
@@ -274,16 +289,28 @@ class Station:
         if timeline is None or self.closed:
             return
         now = self._clock()
+        try:
+            self._take_in(timeline, message, pcm, now)
+        finally:
+            self._pacer.drive()
+
+    def _take_in(self, timeline: Timeline, message: FromGenerator, pcm: Pcm, now: float) -> None:
         if isinstance(message, Piece):
-            timeline.receive(message.take, message.number, pcm, now)
+            timeline.receive(message.take, message.number, pcm, now, message.at)
         elif isinstance(message, Done):
             timeline.done(message, now)
         elif isinstance(message, Cancelled):
             timeline.cancelled(message.take, message.number)
+        elif isinstance(message, Trial):
+            timeline.tried(message.take, message.number)
+        elif isinstance(message, Heartbeat):
+            if not message.pending:
+                timeline.idle(now)
         elif isinstance(message, Failed):
             log.warning("station %s: a clip failed (%s): %s", self.name, message.kind, message.message)
+            if message.detail:
+                log.error("station %s: %s", self.name, message.detail.rstrip())
             timeline.failed(message, now)
-        self._pacer.drive()
 
     def close(self, reason: Literal["closed", "shutdown"] = "closed") -> None:
         """Stop: subscribers get an event of this kind, outlets end, the generator forgets the station. Idempotent."""

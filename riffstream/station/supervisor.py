@@ -2,14 +2,18 @@
 
 Threading model
   Event loop   makes every call and gets every callback. The pipe's threads are ``link.py``'s.
+  Exceptions   of callbacks are logged. Whatever fails, one of these holds: the process is watched, a timer will start
+               another, or the state is failed or stopped.
   close()      idempotent; asks the process to leave, kills it after ``LEAVE_S``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,11 +28,14 @@ from riffstream.errors import RiffstreamError
 from riffstream.station.channel import Channel
 from riffstream.station.link import Link
 from riffstream.station.messages import (
+    NO_PCM,
     Configure,
+    Done,
     Failed,
     FromGenerator,
     Heartbeat,
     Info,
+    Job,
     Loading,
     Pcm,
     Ready,
@@ -43,7 +50,9 @@ log = logging.getLogger(__name__)
 RENDERER: Final = "riffstream.station.renderer:make_renderer"
 LEAVE_S: Final = 3.0
 PATIENCE: Final = 6.0  # times the slowest step lately: a machine that is busy or small is slow, not stalled
-HEALTHY_S: Final = 60.0  # after so long without a fault, the next restart is immediate again
+HEALTHY_S: Final = 20.0  # a generator that made clips for so long worked: the next restart is immediate again
+STARTS: Final = 5  # that never get ready, then the model cannot be used at all (batches of 16, 8, 4, 2 and 1 are tried)
+REAP_S: Final = 0.05  # from the end of the pipe until the exit code is there
 State = Literal["stopped", "loading", "ready", "waiting", "failed"]
 
 
@@ -123,10 +132,11 @@ class Supervisor:
         self._watch: asyncio.TimerHandle | None = None
         self._heard = 0.0
         self._ready_at = 0.0
-        self._faults = 0
+        self._faults = 0  # since a generator worked
+        self._made = False  # whether this one made a clip
         self._step_s = 0.0
         self._never_ready = True
-        self._closed = False
+        self._closed = self._draining = False
         self._settled = asyncio.Event()
 
     @property
@@ -145,31 +155,62 @@ class Supervisor:
         self._closed = False
         self._spawn()
 
+    def drain(self) -> None:
+        """The server is about to leave: a generator that ends from now on is not replaced."""
+        self._draining = True
+        if self.state == "waiting":
+            self._end_process()
+            self.state = "stopped"
+
     def send(self, messages: Iterable[ToGenerator]) -> None:
-        """Send to the generator; dropped while there is none."""
-        if self._link is not None and self.state == "ready":
-            self._link.send(messages)
+        """Send to the generator; dropped while there is none. A job that cannot be sent is reported as failed."""
+        for message in messages:
+            if self._link is None or self.state != "ready":
+                return
+            try:
+                self._link.send([message])
+            except Exception as error:
+                log.exception("a %s cannot be sent to the generator", type(message).__name__)
+                if isinstance(message, Job):
+                    why = f"the clip could not be asked for: {type(error).__name__}"
+                    failed = Failed(message.station, message.take, message.number, "internal", why)
+                    self._loop.call_soon(self._report, failed, NO_PCM)
 
     def _spawn(self) -> None:
         process, self._early = self._early, None
-        if process is None or process.poll() is not None:
-            process = start_process(self.settings, preload=self._configure.factory == RENDERER)
-        self._process = process
+        self.state, self.loading = "loading", ""
         self._heard = self._clock()
-        self.state = "loading"
-        self._link = self._make_link(process)
-        self._link.send([self._configure])
+        self._made = False
+        self._step_s = 0.0
+        try:
+            if process is None or process.poll() is not None:
+                process = None
+                process = start_process(self.settings, preload=self._configure.factory == RENDERER)
+            self._process = process
+            self._link = self._make_link(process)
+            self._link.send([self._configure])
+        except Exception as error:  # no file, no memory or no thread left for it; it may be there the next time
+            for pipe in (process.stdin, process.stdout) if process is not None else ():
+                if pipe is not None:
+                    with contextlib.suppress(OSError, ValueError):
+                        pipe.close()
+            self._lost(f"it cannot be started: {error}")
+            return
         self._schedule_watch()
 
     def _make_link(self, process: subprocess.Popen[bytes]) -> Link:
         channel = Channel(cast(BinaryIO, process.stdout), cast(BinaryIO, process.stdin))
-        return Link(channel, self._receive, lambda: self._lost("it ended"))
+        return Link(channel, self._receive, lambda: self._ended(process))
 
     def _receive(self, message: FromGenerator, pcm: Pcm) -> None:
+        if self._closed:
+            return
         self._heard = self._clock()
         if isinstance(message, Heartbeat):
             self.rss_mb, self.pending = message.rss_mb, message.pending
             self._step_s = max(message.step_s, self._step_s * 0.99)
+            if message.pending == 0:
+                self._report(message, pcm)
         elif isinstance(message, Loading):
             self.loading = message.what
             log.info("generator: %s", message.what)
@@ -178,46 +219,81 @@ class Supervisor:
             self._never_ready = False
             log.info("generator ready: %s on %s, %.1f s", message.info.model, message.info.device, message.seconds)
             self._settled.set()
-            self._on_ready(message.info)
+            self._call(self._on_ready, message.info)
         elif isinstance(message, Failed) and not message.station:
             self._fatal(message)
         else:
-            self._on_report(message, pcm)
+            self._made = self._made or isinstance(message, Done)
+            self._report(message, pcm)
+
+    def _report(self, message: FromGenerator, pcm: Pcm) -> None:
+        self._call(self._on_report, message, pcm)
+
+    @staticmethod
+    def _call(callback: Callable[..., None], *args: object) -> None:
+        try:
+            callback(*args)
+        except Exception:  # of one station; the others and the process go on
+            log.exception("a report of the generator could not be handled")
 
     def _fatal(self, message: Failed) -> None:
         """The process reported why it is about to end."""
+        if message.detail:
+            log.error("the generator failed:\n%s", message.detail.rstrip())
         if message.kind == "memory":
             options = dict(self._configure.options)
             if options.get("max_batch", 1) > 1:
                 options["max_batch"] //= 2
                 self._configure = msgspec.structs.replace(self._configure, options=options)
             self._lost(f"out of memory: {message.message}")
-        elif self._never_ready:
+        elif message.kind == "parameter" and self._never_ready:
             self._end_process()
-            self.state, self.reason = "failed", message.message
-            self._settled.set()
+            self._give_up(message.message)
         else:
             self._lost(message.message)
+
+    def _give_up(self, reason: str) -> None:
+        self.state, self.reason = "failed", reason
+        self._settled.set()
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+        """The pipe ended; the exit code follows in a moment."""
+        if process is not self._process:
+            return
+        if process.poll() is None:
+            self._loop.call_later(REAP_S, self._gone, process)
+        else:
+            self._gone(process)
+
+    def _gone(self, process: subprocess.Popen[bytes]) -> None:
+        if process is self._process:
+            self._lost(_ending(process.poll()))
 
     def _lost(self, reason: str) -> None:
         if self._closed or self.state in ("waiting", "failed", "stopped"):
             return
         was_ready = self.state == "ready"
-        if was_ready and self._clock() - self._ready_at > HEALTHY_S:
+        if was_ready and self._made and self._clock() - self._ready_at > HEALTHY_S:
             self._faults = 0
-        wait = min(self.settings.backoff_max_s, self.settings.backoff_s * 2**self._faults)
-        self._faults = min(self._faults + 1, 30)
-        self.restarts += 1
         self.state, self.reason = "waiting", reason
-        code = self._process.poll() if self._process is not None else None
-        log.warning("generator lost (%s, exit code %s); restarting in %.2f s", reason, code, wait)
         self._end_process()
+        self._faults += 1
+        if self._draining:
+            self.state = "stopped"
+            log.info("generator lost (%s) while the server leaves", reason)
+        elif self._never_ready and self._faults >= STARTS:
+            hint = "; try a smaller model or another device" if reason.startswith("out of memory") else ""
+            self._give_up(f"the generator ended {STARTS} times before it was ready, the last time: {reason}{hint}")
+        else:
+            wait = min(self.settings.backoff_max_s, self.settings.backoff_s * 2.0 ** min(self._faults - 1, 30))
+            self.restarts += 1
+            self._watch = self._loop.call_later(wait, self._respawn)
+            log.warning("generator lost (%s); restarting in %.2f s", reason, wait)
         if was_ready:
-            self._on_lost(reason)
-        self._watch = self._loop.call_later(wait, self._respawn)
+            self._call(self._on_lost, reason)
 
     def _respawn(self) -> None:
-        if not self._closed:
+        if not self._closed and not self._draining:
             self._spawn()
 
     @property
@@ -238,8 +314,8 @@ class Supervisor:
         if self._clock() - self._heard > limit:
             self._lost(f"no heartbeat for {limit:g} s")
             return
-        if self._process is not None and self._process.poll() is not None:
-            self._lost("it ended")
+        if self._process is not None and (code := self._process.poll()) is not None:
+            self._lost(_ending(code))
             return
         self._schedule_watch()
 
@@ -273,6 +349,10 @@ class Supervisor:
         if self._closed:
             return
         self._closed = True
+        early, self._early = self._early, None
+        if early is not None:  # never used
+            early.kill()
+            self._dying.append(early)
         self.state = "stopped"
         if self._watch is not None:
             self._watch.cancel()
@@ -291,3 +371,16 @@ class Supervisor:
             self._dying = [each for each in self._dying if each.poll() is None]
             await asyncio.sleep(0.01)
         self._settled.set()
+
+
+def _ending(code: int | None) -> str:
+    """An exit code in words."""
+    if code is None:
+        return "it closed its pipe"
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"it was ended by {name}" + (", perhaps because memory ran out" if name == "SIGKILL" else "")

@@ -19,6 +19,7 @@ __all__ = ["Entry", "Take"]
 
 # Frames turned into audio before the place where a take is to be heard: a vocoder's first frames have no past.
 LEAD_IN_FRAMES: Final = 4
+HELD_BACK: Final = 12_000  # samples that a vocoder and a resampler may keep until the next clip: far more than ours do
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Take:
         outstanding: the job that was sent and has not ended.
         sounding: whether audio of the outstanding job has come.
         level: of effort, of the outstanding job.
+        over: whether it cannot be continued.
+        suspect: the generator ended while it worked on the first clip. tried: it works on that clip alone.
     """
 
     ident: int
@@ -73,6 +76,8 @@ class Take:
     sent_at: float = 0.0
     level: int = 0
     over: bool = False
+    suspect: bool = False
+    tried: bool = False
 
     @classmethod
     def open(
@@ -135,11 +140,29 @@ class Take:
             deadline=deadline,
             speculative=speculative,
             rev=self.rev,
+            suspect=self.suspect and self.number == 0,
         )
+
+    @property
+    def upcoming(self) -> int:
+        """Where in the score's path the next clip is, or the one that is asked for and has no sound yet."""
+        return self.reuse[0].index if self.reuse else self.index
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether a generator that ends now may have ended because of this take."""
+        job = self.outstanding
+        return job is not None and (self.tried or not job.suspect)
 
     def send(self, job: Job, now: float, level: int) -> None:
         """A job was sent, at a level of effort."""
         self.outstanding, self.sounding, self.sent_at, self.level = job, False, now, level
+
+    @property
+    def complete(self) -> bool:
+        """Whether the audio of all clips that ended is there, but for what a vocoder holds back."""
+        slack = self.beats.slope + HELD_BACK
+        return self.tape.end >= self.beats.sample(self.next_beat) - slack
 
     def receive(self, pcm: Pcm) -> None:
         """Audio of the outstanding job."""

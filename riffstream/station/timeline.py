@@ -17,9 +17,10 @@ from typing import Final
 from riffstream import protocol
 from riffstream.config import Timeline as Settings
 from riffstream.errors import ParameterError
-from riffstream.protocol import SAMPLE_RATE, ProtocolError
+from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
 from riffstream.station.changes import Pending, Reply, Requests, Wish, merged
 from riffstream.station.effort import Effort
+from riffstream.station.fallback import Fallback
 from riffstream.station.heard import announced
 from riffstream.station.levelled import Block
 from riffstream.station.messages import Done, Failed, Pcm, ToGenerator
@@ -29,9 +30,11 @@ from riffstream.station.program import Program
 from riffstream.station.score import Change, Here, Score
 from riffstream.station.splices import aim, find, opening
 from riffstream.station.steering_log import SteeringLog
+from riffstream.station.take import Take
 
 __all__ = ["Timeline"]
 
+DEATHS: Final = 2  # generators that end while they work on one clip: then it is not asked for any more
 STARVING_S: Final = 2.0  # steers that keep coming may put off being heard for so long
 
 
@@ -67,6 +70,9 @@ class Timeline(Program):
         self._planner = Planner(station, self, self.effort, steps=steps)
         self._waiting: dict[int, Requests] = {}  # take -> who waits for its cue to begin
         self._wish: Wish | None = None
+        self._fallback = Fallback()
+        self._deaths = 0  # generators in a row that ended while they worked on what plays
+        self._resume: tuple[Score, int, int] | None = None  # score, index and rev, where the lead cannot go on itself
         self._pending: Pending | None = self._open(Change(score, "clip", 0), at="asap", rev=0, since=-math.inf)
 
     # -- what is playing ------------------------------------------------------------------------------------------
@@ -189,68 +195,178 @@ class Timeline(Program):
         ms = (pos - self.committed) / SAMPLE_RATE * 1000 + lead_ms
         return protocol.Scheduled(id=ident, rev=rev, audible_at=pos, audible_in_ms=round(max(0.0, ms), 1))
 
-    def _open(self, change: Change, *, at: str, rev: int, since: float, requests: Requests | None = None) -> Pending:
+    def _open(
+        self,
+        change: Change,
+        *,
+        at: str,
+        rev: int,
+        since: float,
+        requests: Requests | None = None,
+        deaths: int = 0,
+    ) -> Pending:
         """A new take that will play ``change``; its first job goes out with the next :meth:`plan`."""
         wait = self.effort.vocoder_s if change.kind == "vocoder" else self.effort.first_s * 0.8
         take = self._planner.open(rev, change.score, opening(self, change, aim(self, at, wait)))
-        return Pending(take, change, at, since, requests if requests is not None else Requests())
+        waiting = requests if requests is not None else Requests()
+        take.suspect = deaths > 0 or (not waiting and self._deaths > 0)
+        return Pending(take, change, at, since, waiting, deaths)
 
     # -- generation -----------------------------------------------------------------------------------------------
 
     def plan(self, now: float) -> list[ToGenerator]:
         """Messages for the generator: what to render next. Call it after anything else was called."""
+        self._revive(now)
         pending = self._pending.take if self._pending is not None else None
         return self._planner.plan(now, pending, paused=self.paused)
 
-    def receive(self, ident: int, number: int, pcm: Pcm, now: float) -> None:
-        """Audio of a job."""
-        if self._planner.receive(ident, number, pcm, now):
+    def receive(self, ident: int, number: int, pcm: Pcm, now: float, at: int | None = None) -> None:
+        """Audio of a job; ``at``: the samples of its take that came before, where the sender counts them."""
+        take = self._planner.waits_for(ident, number)
+        if take is None or (at is not None and at < take.tape.end):  # came before
+            return
+        if at is not None and at > take.tape.end:
+            self.failed(Failed(self.station, ident, number, "internal", "audio of the clip was lost"), now)
+        elif self._planner.receive(ident, number, pcm, now):
             self._advance()
 
     def done(self, message: Done, now: float) -> None:
         """All audio of a job has come."""
-        if self._planner.done(message, now):
-            self._advance()
+        take = self._planner.waits_for(message.take, message.number)
+        if take is None or not self._planner.done(message, now):
+            return
+        if not take.complete:
+            self._planner.abandon(take)
+            self._fail(take, "internal", "audio of the clip was lost")
+            return
+        take.suspect = take.tried = False
+        self._fallback.made(take.score, take.entries[-1].index)
+        if self._pending is not None and take is self._pending.take:
+            self._pending.deaths = 0
+        if take is self.lead or not (self._pending is not None and self._pending.requests):
+            self._deaths = 0
+        self._advance()
 
     def cancelled(self, ident: int, number: int) -> None:
         """A job was dropped before its audio began."""
         self._planner.cancelled(ident, number)
 
+    def tried(self, ident: int, number: int) -> None:
+        """The generator works on a suspect now, and on nothing else."""
+        take = self._planner.waits_for(ident, number)
+        if take is not None:
+            take.tried = True
+
+    def idle(self, now: float) -> None:
+        """The generator has nothing to do."""
+        for failed in self._planner.lost(now):
+            self.failed(failed, now)
+
     def failed(self, message: Failed, now: float) -> None:
         """A job cannot be rendered: a steer is taken back and its sender told; the journey goes on without the clip."""
-        take, pending = self._planner.failed(message, now), self._pending
-        if take is None:
-            return
-        ours = pending is not None and take is pending.take
-        if pending is not None and ours and self.lead is not None and pending.requests:
-            pending.requests.rejected("bad_request" if message.kind == "parameter" else "internal", message.message)
-            self._pending = None
-            self.score = self._wish.change.score if self._wish is not None else self.lead.score
+        take = self._planner.failed(message, now)
+        if take is not None:
+            self._fail(take, "bad_request" if message.kind == "parameter" else "internal", message.message)
+
+    def _fail(self, take: Take, code: protocol.Code, message: str) -> None:
+        """A take that was abandoned because its clip cannot be made."""
+        pending = self._pending
+        if pending is not None and take is pending.take:
+            if pending.requests:
+                self._reject(pending, code, message)
+            else:
+                self._pending = None
+                self._leave_out(take)
+        elif take is self.lead:
+            self._leave_out(take)
+
+    def _reject(self, pending: Pending, code: protocol.Code, message: str) -> None:
+        """Take a change back."""
+        pending.requests.rejected(code, message)
+        self._pending = None
+        if self._wish is not None:
+            self.score = self._wish.change.score
+        elif self._resume is not None:
+            self.score = self._resume[0]
+        elif self.lead is not None:
+            self.score = self.lead.score
+        else:
+            self.score = self.score.reset().score
+        self.rev += 1
+        self._grant_wish()
+
+    def _leave_out(self, take: Take) -> None:
+        """A clip of what plays cannot be made: go on after it, or with a state that worked."""
+        self._deaths = 0
+        other = self._fallback.missed(take.score)
+        heard = take.outstanding is None or take.sounding  # then the next clip's place was counted on
+        index = take.upcoming + self._fallback.stride - heard
+        if other is None:
+            self._resume = (take.score, index, take.rev)
+            self._tell("skipped", take.rev, "a clip cannot be made; it is left out")
+        else:
             self.rev += 1
+            self._resume = (*other, self.rev)
+            if self._wish is None and self._pending is None:
+                self.score = other[0]
+            self._planner.try_now()
+            self.log.add("fallback", {"rev": self.rev, "sample_pos": self.committed})
+            self._tell("fallback", self.rev, "clip after clip cannot be made; back to what worked before")
+        if self._pending is None:
             self._grant_wish()
-        elif pending is None or ours:
-            change = Change(take.score, "clip", take.index + 1)
-            requests = pending.requests if pending is not None else None
-            self._pending = self._open(change, at="end", rev=take.rev, since=now, requests=requests)
+
+    def _tell(self, kind: str, rev: int, reason: str) -> None:
+        self.events.append(Event(kind=kind, sample_pos=self.committed, rev=rev, reason=reason))
 
     def disconnect(self, reason: str) -> None:
-        """The generator is gone: what was rendered goes on, then the bridges."""
+        """The generator is gone: what was rendered goes on, then the bridges. What ended it twice is given up."""
+        if not self._planner.connected:
+            return
+        pending, lead = self._pending, self.lead
+        if pending is not None and pending.requests:
+            pending.deaths += pending.take.at_fault
+        guilty = lead
+        if pending is not None and not pending.requests:
+            guilty = pending.take
+        self._deaths += guilty is not None and guilty.at_fault
         self._planner.disconnect(reason)
+        if pending is not None and pending.deaths >= DEATHS:
+            self._reject(pending, "internal", f"the generator ended {DEATHS} times while it made this")
+        # Once a clip was left out, those that follow it get one chance each.
+        if guilty is not None and self._deaths >= (1 if self._fallback.misses else DEATHS):
+            if pending is not None and guilty is pending.take:
+                self._pending = None
+            self._leave_out(guilty)
 
     def connect(self, now: float) -> None:
         """A generator is there again: go on with new takes where the old ones end."""
-        if not self._planner.connect():
+        if self._planner.connect():
+            self._revive(now)
+
+    def _revive(self, now: float) -> None:
+        """Whatever failed before: open a take anew where nothing else would ask for what plays next."""
+        if self._planner.rests(now):
             return
         pending, lead = self._pending, self.lead
         if pending is not None:
             old = pending.take
-            index = old.entries[0].index if old.entries else old.reuse[0].index if old.reuse else old.index
-            change = Change(old.score, "clip", index, pending.change.fade_s)
-            self._pending = self._open(
-                change, at=pending.at, rev=old.rev, since=pending.since, requests=pending.requests
-            )
-        elif lead is not None:
-            self._pending = self._open(Change(lead.score, "clip", lead.index), at="end", rev=lead.rev, since=now)
+            if old.ident not in self._planner.takes:
+                index = old.entries[0].index if old.entries else old.upcoming
+                self._pending = self._open(
+                    Change(old.score, "clip", index, pending.change.fade_s),
+                    at=pending.at,
+                    rev=old.rev,
+                    since=pending.since,
+                    requests=pending.requests,
+                    deaths=pending.deaths,
+                )
+        elif lead is None or lead.ident not in self._planner.takes:
+            score, index, rev = self.score, 0, self.rev
+            if self._resume is not None:
+                score, index, rev = self._resume
+            elif lead is not None:
+                score, index, rev = lead.score, lead.upcoming, lead.rev
+            self._pending = self._open(Change(score, "clip", index), at="end", rev=rev, since=now)
 
     # -- splices --------------------------------------------------------------------------------------------------
 
@@ -273,7 +389,7 @@ class Timeline(Program):
                 if (lost := self._planner.takes.get(dropped.take)) is not None:
                     self._planner.abandon(lost)
         self._waiting[take.ident] = pending.requests
-        self._pending = None
+        self._pending = self._resume = None
         self._grant_wish()
 
     def _grant_wish(self) -> None:

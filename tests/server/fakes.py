@@ -225,5 +225,8 @@ class FakeHub:
         for name in tuple(self.stations):
             await self.delete(name)
 
+    def drain(self) -> None:
+        self.draining = True
+
     def health(self) -> dict[str, Any]:
         return {"ready": self.ready, "generator": {"state": "ready", "restarts": 0}}

@@ -10,7 +10,7 @@ from riffstream.config import StationConfig
 from riffstream.config import Timeline as Settings
 from riffstream.diffusion.journey import Journey
 from riffstream.station.levelled import Block
-from riffstream.station.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Piece
+from riffstream.station.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Piece, Trial
 from riffstream.station.rendering import Renderer, Report, ToneRenderer
 from riffstream.station.score import Score
 from riffstream.station.timeline import Timeline
@@ -87,11 +87,13 @@ class Sim:
     def _deliver(self, report: Report) -> None:
         message, pcm = report
         if isinstance(message, Piece) and pcm is not None:
-            self.timeline.receive(message.take, message.number, pcm, self.time)
+            self.timeline.receive(message.take, message.number, pcm, self.time, message.at)
         elif isinstance(message, Done):
             self.timeline.done(message, self.time)
         elif isinstance(message, Cancelled):
             self.timeline.cancelled(message.take, message.number)
+        elif isinstance(message, Trial):
+            self.timeline.tried(message.take, message.number)
         elif isinstance(message, Failed):
             self.timeline.failed(message, self.time)
 

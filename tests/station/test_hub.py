@@ -116,8 +116,9 @@ async def test_a_station_plays_and_is_steered() -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "crash", "exit", "stall", "memory", "print"])
-async def test_a_generator_that_fails_is_replaced_and_nobody_hears_it(how: str, tmp_path: Path) -> None:
+async def test_a_generator_that_fails_is_bridged_and_nobody_hears_it(how: str, tmp_path: Path) -> None:
     configure = hostile("nothing" if how == "kill" else how, tmp_path)
+    restarts = 0 if how in ("print", "crash") else 1  # an exception ends a clip, not the process
     async with playing(configure=configure) as hub:
         station = hub.get("main")
         station.join()
@@ -126,11 +127,9 @@ async def test_a_generator_that_fails_is_replaced_and_nobody_hears_it(how: str, 
         async def happening() -> None:
             if how == "kill":
                 os.kill(hub.supervisor.pid or 0, signal.SIGKILL)
-            elif how == "print":
+            elif how in ("print", "crash"):
                 await until((tmp_path / "flag").exists)
-                await asyncio.sleep(1)
-                return
-            await until(lambda: hub.supervisor.restarts == 1)
+            await until(lambda: hub.supervisor.restarts == restarts)
             await until(lambda: hub.supervisor.state == "ready")
             replies: list[protocol.ServerMessage] = []
             station.steer(Steer(id="a", prompts=(Prompt(text="after"),)), replies.append)
@@ -139,7 +138,7 @@ async def test_a_generator_that_fails_is_replaced_and_nobody_hears_it(how: str, 
         pcm = await recorded(station, happening)
         assert np.abs(np.diff(pcm[:, 0].astype(int))).max() < 32767 * 0.12
         assert hub.health()["stations"]["main"]["underruns"] == 0
-        assert hub.supervisor.restarts == (0 if how == "print" else 1)
+        assert hub.supervisor.restarts == restarts
         if how == "memory":
             assert "out of memory" in hub.supervisor.reason
 
@@ -172,23 +171,6 @@ async def test_a_load_that_never_ends_is_restarted() -> None:
     assert hub.get("main").now().state.prompts
     await hub.close()
     await hub.close()
-
-
-async def test_waits_between_restarts_double() -> None:
-    hub = Hub(
-        Config(generator=Generator(model="tone", backoff_s=0.1, backoff_max_s=0.3)),
-        configure=Configure("riffstream.station.rendering:no_such_thing", {}),
-    )
-    await hub.start()
-    loop = asyncio.get_running_loop()
-    times = []
-    for restarts in (1, 2, 3):
-        await until(lambda restarts=restarts: hub.supervisor.restarts >= restarts)  # type: ignore[misc]
-        times.append(loop.time())
-    assert hub.supervisor.state in ("waiting", "loading")
-    await hub.close()
-    assert hub.supervisor.state == "stopped"
-    assert times[2] - times[0] > 0.3
 
 
 async def test_stations_are_created_and_deleted_up_to_the_cap() -> None:
