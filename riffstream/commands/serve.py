@@ -63,18 +63,19 @@ def run(args: argparse.Namespace) -> int:
             "log.format": "json" if args.json else None,
         },
     )
-    with start_process(config.generator) as process:  # the slower one to load: first
-        try:
-            from riffstream.server.app import loop_factory
+    with contextlib.ExitStack() as ending:
+        process = None
+        with contextlib.suppress(OSError):  # no file or no memory left for it: the supervisor tries again
+            process = ending.enter_context(start_process(config.generator))  # the slower one to load: first
+            ending.callback(process.kill)
+        from riffstream.server.app import loop_factory
 
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                runner.run(_serve(config, process, quiet=args.quiet, as_json=args.json))
-        finally:
-            process.kill()
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_serve(config, process, quiet=args.quiet, as_json=args.json))
     return 0
 
 
-async def _serve(config: Config, process: subprocess.Popen[bytes], *, quiet: bool, as_json: bool) -> None:
+async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, quiet: bool, as_json: bool) -> None:
     from riffstream.config import injected_variables, similar_variables
     from riffstream.server import logs
     from riffstream.server.app import Server

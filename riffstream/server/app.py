@@ -84,6 +84,7 @@ class Server:
         self._listening: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._asked = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
@@ -132,13 +133,31 @@ class Server:
         await asyncio.shield(self._stopping)
 
     def catch_signals(self) -> None:
-        """From now on SIGTERM and SIGINT end :meth:`run` instead of the process."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """From now on SIGTERM, SIGINT and SIGHUP end :meth:`run` instead of the process; the second one does not wait
+        for listeners. A SIGHUP that is ignored (``nohup``) stays so."""
+        for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            if number not in (signal.SIGTERM, signal.SIGINT) and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             with contextlib.suppress(NotImplementedError):  # Windows
-                asyncio.get_running_loop().add_signal_handler(number, self._asked.set)
+                asyncio.get_running_loop().add_signal_handler(number, self._signalled)
+
+    def _signalled(self) -> None:
+        if self._asked.is_set():
+            self._hurried.set()
+        self._asked.set()
+
+    async def _unless_hurried(self, work: asyncio.Future[Any]) -> None:
+        """Until ``work`` is done, or somebody asks a second time to leave."""
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        try:
+            await asyncio.wait({work, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurried.cancel()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT, then :meth:`stop`."""
+        """Until a signal (see :meth:`catch_signals`), then :meth:`stop`."""
         self.catch_signals()
         try:
             await self._asked.wait()
@@ -148,10 +167,11 @@ class Server:
     async def _stop(self) -> None:
         context = self.context
         context.draining = True
+        self.hub.drain()
         leaving = sum(len(room.members) for room in context.rooms.values())
         if leaving:
             logs.event("leaving", connections=leaving)
-        await context.rooms.close(RESTARTING, self.config.server.drain_s)
+        await self._unless_hurried(asyncio.ensure_future(context.rooms.close(RESTARTING, self.config.server.drain_s)))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,138 @@
+"""How ``riffstream serve`` ends: by signals to it, to its group, twice, by a kill, and with closed standard streams."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.server.test_process import COMMAND, Process, generator_of, welcome
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.02)
+
+
+def listener(url: str) -> socket.socket:
+    """Somebody who listens and never reads, so that the server waits for its buffer as long as it may."""
+    host, port = urllib.parse.urlsplit(url).netloc.split(":")
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect((host, int(port)))
+    sock.sendall(b"GET /stream/main.wav HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    sock.recv(1000)
+    return sock
+
+
+async def started(**environment: str) -> Process:
+    process = await asyncio.to_thread(Process, RIFFSTREAM_GENERATOR_BACKOFF_S="0.02", **environment)
+    await welcome(process.url)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_to_the_generator_does_not_end_it(number: signal.Signals) -> None:
+    """It gets those that are sent to the group: systemd's SIGTERM, Ctrl-C, a closed terminal."""
+    process = await started(RIFFSTREAM_SERVER_DRAIN_S="1")
+    pid = generator_of(process.url)
+    with listener(process.url):
+        os.kill(pid, number)
+        process.popen.send_signal(number)
+        until(lambda: process.popen.poll() is not None or not alive(pid))
+        code, _, logged = process.end(signal.SIGTERM)
+    assert code == 0, logged
+    assert "generator lost" not in logged
+    until(lambda: not alive(pid))
+
+
+async def test_a_generator_that_dies_while_the_server_leaves_is_not_replaced() -> None:
+    process = await started(RIFFSTREAM_SERVER_DRAIN_S="2")
+    with listener(process.url):
+        pid = generator_of(process.url)
+        process.popen.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
+        _, logged = process.popen.communicate(timeout=30)
+    assert process.popen.returncode == 0, logged
+    assert "restarting" not in logged
+    assert "generator ready" not in logged.partition("leaving")[2]
+
+
+async def test_a_killed_server_leaves_no_generator() -> None:
+    process = await started()
+    pid = generator_of(process.url)
+    process.end(signal.SIGKILL)
+    until(lambda: not alive(pid))
+
+
+async def test_a_second_signal_does_not_wait_for_listeners() -> None:
+    process = await started(RIFFSTREAM_SERVER_DRAIN_S="60")
+    with listener(process.url):
+        process.popen.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.popen.poll() is None
+        code, seconds, logged = process.end(signal.SIGINT)
+    assert code == 0, logged
+    assert seconds < 20
+
+
+async def test_closed_standard_streams_do_not_disturb() -> None:
+    """As some service managers start programs: nothing to read from, nothing to write to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"exec {sys.executable} -m riffstream serve --port {port} --model tone <&- >&- 2>&-"
+    popen = subprocess.Popen(["sh", "-c", command])
+    try:
+        url = f"http://127.0.0.1:{port}"
+
+        def listens() -> bool:
+            with socket.socket() as sock:
+                return sock.connect_ex(("127.0.0.1", port)) == 0
+
+        await asyncio.to_thread(until, listens)
+        await welcome(url)
+        pid = generator_of(url)
+    finally:
+        popen.terminate()
+    assert popen.wait(timeout=30) == 0
+    until(lambda: not alive(pid))
+
+
+def test_a_model_that_never_loads_ends_the_server_with_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text('raise ImportError("libtorch_cpu.so: cannot open shared object file")\n')
+    done = subprocess.run(
+        [*COMMAND, "serve", "--port", "0", "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ
+        | {
+            "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            "RIFFSTREAM_GENERATOR_BACKOFF_S": "0.02",
+        },
+    )
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert "the generator ended 5 times before it was ready, the last time: ImportError: libtorch_cpu.so" in last
