@@ -9,13 +9,14 @@ const BACKOFF_MS = [250, 500, 1000, 2000, 4000, 8000, 15000];
 const CLOCK_EVERY_MS = 5000;
 const STATS_EVERY_MS = 5000;
 /** With no message for this long the line is dead, whatever TCP says: frames come several times a second. */
-const SILENT_LINE_MS = 12000;
+const SILENT_LINE_S = 12;
 /** How long a server may take to agree that a connection is over, before the next one opens. */
 const LEAVE_MS = 500;
 const QUEUE = 32;
 
 /**
- * @typedef {"connecting"|"open"|"reconnecting"|"full"|"forbidden"|"restarting"|"closed"} LinkState
+ * @typedef {"connecting"|"open"|"reconnecting"|"full"|"forbidden"|"missing"|"nosocket"|"restarting"|"closed"} LinkState
+ *   missing: there is no such station; nosocket: the server answers, but never to a WebSocket
  *
  * @typedef {object} Handlers
  * @property {(frame: import("./protocol.js").Frame) => void} [onFrame]
@@ -30,7 +31,25 @@ const QUEUE = 32;
  * @property {typeof WebSocket} [WebSocketClass]
  * @property {() => number} [now]      ms
  * @property {() => number} [random]   0..1
+ * @property {(url: string) => Promise<Answer>} [ask]  what the server answers to a plain request for the socket's address
+ *
+ * @typedef {{status: number, code?: string, message?: string}} Answer
  */
+
+/** What waiting does not change, or what the server said itself: not overwritten by "reconnecting". */
+const KNOWN = new Set(["full", "restarting", "nosocket"]);
+/** Sockets in a row that do not open although the server answers: something on the way lets none through. */
+const UNOPENED = 3;
+const ANSWER_MS = 5000;
+/** How long an open socket may take to answer when there is reason to doubt it. */
+const PROOF_MS = 2500;
+
+/** @param {string} url of a socket @returns {Promise<Answer>} */
+async function answerOf(url) {
+  const answer = await fetch(url.replace(/^ws/, "http"), { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
+  const body = await answer.json().catch(() => ({})); // a proxy's own page, perhaps
+  return { status: answer.status, code: body?.code, message: body?.message };
+}
 
 export class Connection {
   /**
@@ -41,7 +60,8 @@ export class Connection {
     this.options = options;
     this.handlers = handlers;
     this.WebSocketClass = options.WebSocketClass ?? WebSocket;
-    this.now = options.now ?? (() => Date.now());
+    this.now = options.now ?? (() => performance.now()); // not the time of day, which is set and corrected
+    this.askServer = options.ask ?? answerOf;
     this.random = options.random ?? Math.random;
     /** @type {WebSocket|null} */
     this.socket = null;
@@ -50,7 +70,11 @@ export class Connection {
     this.lastSeq = -1;
     this.attempts = 0;
     this.wanted = false;
-    this.heardAt = 0;
+    this.opened = false; // this socket
+    this.unopened = 0; // sockets in a row, though the server answers
+    this.welcomed = false;
+    this.heard = 0; // messages
+    this.quietS = 0; // since the last message
     this.latencyMs = 0;
     this.lost = 0; // frames missing by their numbers
     /** @type {{buffer_ms: number, underruns: number, played: number}|null} */
@@ -104,11 +128,16 @@ export class Connection {
     socket?.close(1000);
   }
 
-  /** The network is back or the page is in front again: do not wait for the backoff. */
+  /** The network came or went, or the page is in front again: do not wait for the backoff, nor for a line that is dead. */
   nudge() {
-    if (this.wanted && !this.socket) {
+    if (!this.wanted) return;
+    if (!this.socket) {
       clearTimeout(this.retry);
-      this.connect("reconnecting");
+      this.connect(KNOWN.has(this.state) ? this.state : "reconnecting");
+    } else if (this.state === "open") {
+      const { socket, heard } = this;
+      this.send({ type: "clock", t0: this.now() });
+      setTimeout(() => socket === this.socket && heard === this.heard && this.drop(4000), PROOF_MS);
     }
   }
 
@@ -139,8 +168,11 @@ export class Connection {
     const socket = new this.WebSocketClass(this.options.url, SUBPROTOCOL);
     socket.binaryType = "arraybuffer";
     this.socket = socket;
-    this.heardAt = this.now();
+    this.opened = this.welcomed = false;
+    this.quietS = 0;
     socket.onopen = () => {
+      this.opened = true;
+      this.unopened = 0;
       const resume = this.session && this.lastSeq >= 0 ? { session: this.session, last_seq: this.lastSeq } : undefined;
       this.send({
         type: "hello",
@@ -152,7 +184,8 @@ export class Connection {
       });
     };
     socket.onmessage = (event) => {
-      this.heardAt = this.now();
+      this.heard++;
+      this.quietS = 0;
       if (typeof event.data === "string") this.text(event.data);
       else this.binary(event.data);
     };
@@ -163,7 +196,7 @@ export class Connection {
     clearInterval(this.beat);
     let ticks = 0;
     this.beat = setInterval(() => {
-      if (this.now() - this.heardAt > SILENT_LINE_MS) this.drop(4000);
+      if (++this.quietS > SILENT_LINE_S) this.drop(4000);
       ticks++;
       if (ticks % (CLOCK_EVERY_MS / 1000) === 0) this.send({ type: "clock", t0: this.now() });
       if (ticks % (STATS_EVERY_MS / 1000) === 0 && this.stats) this.send({ type: "stats", ...this.stats });
@@ -191,10 +224,28 @@ export class Connection {
     const delay = this.askedDelayMs >= 0 ? this.askedDelayMs : planned * (0.5 + 0.5 * this.random());
     this.askedDelayMs = -1;
     this.attempts++;
-    if (!["full", "restarting"].includes(this.state)) this.setState("reconnecting", event.reason);
+    if (!KNOWN.has(this.state)) this.setState("reconnecting", event.reason);
     clearTimeout(this.retry);
-    // While the server is known to be full or restarting, trying again changes nothing that one could see.
-    this.retry = setTimeout(() => this.connect(this.state === "full" || this.state === "restarting" ? this.state : "reconnecting"), delay);
+    // While the reason is known, trying again changes nothing that one could see.
+    this.retry = setTimeout(() => this.connect(KNOWN.has(this.state) ? this.state : "reconnecting"), delay);
+    if (!this.opened) this.explain();
+  }
+
+  /** A browser does not tell what the server answered to a socket that did not open: ask it. */
+  async explain() {
+    /** @type {Answer} */
+    let answer;
+    try {
+      answer = await this.askServer(this.options.url);
+    } catch {
+      this.unopened = 0; // nobody is there
+      if (this.wanted && this.state === "full") this.setState("reconnecting");
+      return;
+    }
+    if (!this.wanted || this.opened) return;
+    if (answer.status === 404 && answer.code === "not_found") this.refuse(answer.message ?? "", "missing");
+    else if (answer.code === "busy") this.setState("full", answer.message);
+    else if (answer.status < 500 && ++this.unopened >= UNOPENED) this.setState("nosocket");
   }
 
   /** @param {string} data */
@@ -209,6 +260,7 @@ export class Connection {
       if (!message.resumed) this.lastSeq = -1;
       this.session = message.session;
       this.attempts = 0;
+      this.welcomed = true;
       this.setState("open");
       this.send({ type: "clock", t0: this.now() });
       for (const message of this.queue.splice(0)) this.send(message);
@@ -217,7 +269,7 @@ export class Connection {
     } else if (message.type === "bye") {
       if (typeof message.reconnect_ms === "number") this.askedDelayMs = message.reconnect_ms;
       if (message.reason === "full") this.setState("full", message.reason);
-      else if (message.reconnect_ms == null) this.refuse(message.reason);
+      else if (message.reconnect_ms == null) this.refuse(message.reason, this.welcomed ? "missing" : "forbidden");
       else this.setState("restarting", message.reason);
     } else if (message.type === "rejected" && !message.id) {
       if (["unauthorised", "forbidden", "unsupported_version"].includes(message.code)) this.refuse(message.message);
@@ -229,12 +281,17 @@ export class Connection {
     this.handlers.onMessage?.(message);
   }
 
-  /** The server will not have us: coming back would not help. @param {string} reason */
-  refuse(reason) {
+  /**
+   * Coming back would not help.
+   * @param {string} reason
+   * @param {"forbidden"|"missing"} [state] the server will not have us, or the station is not there
+   */
+  refuse(reason, state = "forbidden") {
     this.wanted = false;
     clearInterval(this.beat);
+    clearTimeout(this.retry);
     this.drop(1000);
-    this.setState("forbidden", reason);
+    this.setState(state, reason);
   }
 
   /** @param {ArrayBuffer} data */

@@ -10,21 +10,30 @@
  * @property {(message: any) => void} onMessage   every text message of the server
  * @property {(columns: {first: number, levels: Uint8Array}) => void} onColumns
  * @property {(transport: "pcm", why: string) => void} onTransport  the way of the sound that works here
+ * @property {(why: string) => void} onFailure  there is no worker, and so no line
  *
  * @typedef {{applied: (value: any) => void, failed: (error: Error) => void, scheduled?: (value: any) => void}} Waiter
  */
 
 /** States in which nobody will answer what was asked. */
-const LOST = new Set(["reconnecting", "restarting", "full", "forbidden"]);
+const LOST = new Set(["reconnecting", "restarting", "full", "forbidden", "missing", "nosocket"]);
 
 /**
  * A module worker, from another origin too: browsers refuse those, but not a small local one that imports it.
  * @param {URL} url
  */
 function startWorker(url) {
-  if (url.origin === location.origin) return new Worker(url, { type: "module" });
-  const local = URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" }));
-  const worker = new Worker(local, { type: "module" });
+  // In a sandboxed frame `origin` is "null", whatever the address says.
+  if (url.origin === self.origin) return new Worker(url, { type: "module" });
+  const address = JSON.stringify(url.href);
+  // There a module worker does not even start from a blob. A classic one imports it as well, and keeps what comes meanwhile.
+  const sandboxed = self.origin === "null";
+  const code = !sandboxed ? `import ${address};` : `const early = [];
+    onmessage = (event) => early.push(event);
+    import(${address}).then(() => early.forEach((event) => onmessage(event)),
+      (error) => postMessage({ type: "failure", why: error.message }));`;
+  const local = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const worker = new Worker(local, { type: sandboxed ? "classic" : "module" });
   setTimeout(() => URL.revokeObjectURL(local), 60000);
   return worker;
 }
@@ -47,11 +56,31 @@ export class Link {
 
   /** @param {object} message @param {Transferable[]} [transfer] */
   post(message, transfer = []) {
-    if (!this.worker) {
-      this.worker = startWorker(new URL("./stream-worker.js", import.meta.url));
-      this.worker.onmessage = (event) => this.receive(event.data);
+    this.worker ??= this.start();
+    this.worker?.postMessage(message, transfer);
+  }
+
+  start() {
+    try {
+      const worker = startWorker(new URL("./stream-worker.js", import.meta.url));
+      worker.onmessage = (event) => this.receive(event.data);
+      worker.onerror = (event) => {
+        if (event.message || worker !== this.worker) return; // a fault while it runs, which the console tells
+        this.fail("the player's worker did not load");
+      };
+      return worker;
+    } catch (error) {
+      queueMicrotask(() => this.fail(`this page may not start a worker: ${error.message}`));
+      return null;
     }
-    this.worker.postMessage(message, transfer);
+  }
+
+  /** @param {string} why */
+  fail(why) {
+    this.worker = null; // the next message tries again
+    this.state = "closed";
+    this.abandon(why);
+    this.handlers.onFailure(why);
   }
 
   /**
@@ -112,6 +141,7 @@ export class Link {
       this.handlers.onState(this.state, this.detail);
     } else if (data.type === "columns") this.handlers.onColumns(data);
     else if (data.type === "counters") this.counters = data;
+    else if (data.type === "failure") this.fail(`the player's worker did not load: ${data.why}`);
     else if (data.type === "transport") this.handlers.onTransport(data.transport, data.why);
     else if (data.type === "message") this.hear(data.message);
   }

@@ -4,8 +4,14 @@
  * page may not have one, or an <audio> element with an MP3 stream.
  */
 import { SAMPLE_RATE } from "./protocol.js";
+import { Watch } from "./watch.js";
 
 const FIREFOX = /Firefox\//.test(navigator.userAgent);
+
+/** How long a context that says "running" may stand still, or its audio thread say nothing, ms. */
+const STANDS_MS = 3000;
+/** How long a sound device may take to open, ms. */
+export const OPENING_MS = 3000;
 
 /**
  * @typedef {object} Report   about every 50 ms while sound is wanted
@@ -20,6 +26,7 @@ const FIREFOX = /Firefox\//.test(navigator.userAgent);
  * @property {boolean} audible
  *
  * @typedef {object} Source   of samples that come through a port
+ * @property {boolean} thread whether the audio thread runs it
  * @property {(message: object, transfer?: Transferable[]) => void} tell   what {@link Playback.control} takes
  * @property {() => void} end
  */
@@ -33,10 +40,12 @@ export class Output {
   /**
    * @param {(report: Report) => void} onReport
    * @param {() => void} onChange  the browser let the sound out or held it back, or the element stalled
+   * @param {() => boolean} wanted whether the listener wants sound now
    */
-  constructor(onReport, onChange) {
+  constructor(onReport, onChange, wanted) {
     this.onReport = onReport;
     this.onChange = onChange;
+    this.wanted = wanted;
     this.volume = 1;
     this.report = nothing();
     /** @type {AudioContext|null} */
@@ -51,6 +60,13 @@ export class Output {
     this.element = null;
     /** What the server's clock said is audible; an element does not carry it. */
     this.clock = { samplePos: 0, at: 0 };
+    this.ran = false; // the context has run once: the browser had let the sound out
+    this.stands = false; // it says that it runs, and does not
+    this.refused = false; // it was asked to go on, and would not
+    this.askedAt = 0; // when a hand first asked it to, ms
+    this.reports = 0; // of the audio thread
+    this.contextWatch = new Watch();
+    this.threadWatch = new Watch();
   }
 
   /** The context, made on first use. */
@@ -60,14 +76,67 @@ export class Output {
     const context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "playback" });
     this.gain = new GainNode(context, { gain: this.volume * this.volume });
     this.gain.connect(context.destination);
-    context.onstatechange = () => this.onChange();
+    context.onstatechange = () => {
+      if (context !== this.context) return;
+      if (context.state === "running") {
+        this.ran = true;
+        this.refused = false;
+        this.askedAt = 0;
+      } else if (this.ran && context.state === "suspended" && this.wanted()) this.wake(); // the system did it, not we
+      this.onChange();
+    };
     this.context = context;
     return context;
   }
 
-  /** Whether the browser holds the sound back. */
+  /** Whether the browser or the system holds the sound back, or says that it does not and nothing moves. */
   get held() {
-    return this.context !== null && this.context.state !== "running";
+    return this.context !== null && (this.context.state !== "running" || this.stands || this.element?.held === true);
+  }
+
+  /** Whether this context will not sound again, whatever is done. */
+  get dead() {
+    return this.context !== null && (this.stands || /** @type {string} */ (this.context.state) === "closed");
+  }
+
+  /** Whether a tap had better make a new context than ask this one again. */
+  get hopeless() {
+    if (!this.context || this.dead) return this.dead;
+    if (this.context.state === "running") return false;
+    const state = /** @type {string} */ (this.context.state);
+    // What interrupted it (a call, another app) may still be going on.
+    if (this.refused && state !== "interrupted") return true;
+    return this.askedAt > 0 && performance.now() - this.askedAt > OPENING_MS;
+  }
+
+  /** Ask a context that is held back to go on. Without a click or a key the browser may leave that unanswered. */
+  wake() {
+    const { context } = this;
+    if (!context) return;
+    if (this.element?.held) this.element.wake();
+    if (context.state === "running") return;
+    if (navigator.userActivation?.isActive ?? true) this.askedAt ||= performance.now();
+    context.resume().catch(() => {
+      if (context === this.context) this.refused = true;
+      this.onChange();
+    });
+  }
+
+  /** Look whether the sound gets on, about once a second while it is wanted. @param {number} now ms */
+  check(now) {
+    const { context } = this;
+    if (!context) return;
+    if (context.state !== "running") {
+      this.stands = false;
+      this.contextWatch.restart();
+      this.threadWatch.restart();
+      if (this.ran && context.state === "suspended") this.wake();
+      return;
+    }
+    const stood = this.contextWatch.look(context.currentTime, now);
+    const dumb = this.source?.thread ? this.threadWatch.look(this.reports, now) : 0;
+    this.stands = Math.max(stood, dumb) >= STANDS_MS;
+    if (!stood) this.element?.check(now);
   }
 
   get audible() {
@@ -85,17 +154,21 @@ export class Output {
    * Play what comes through a port.
    * @param {MessagePort} port
    * @param {boolean} thread whether the audio thread may run our code; else this page plans every block
-   * @param {() => boolean} wanted whether it still is when the source is ready
+   * @param {(why: string) => void} onPlanned the audio thread would not take our code, and the page plans the blocks
    */
-  async playPort(port, thread, wanted) {
+  async playPort(port, thread, onPlanned) {
     const context = this.open();
+    const plan = (/** @type {Error} */ error) => (onPlanned(error.message), this.openScheduler(context));
+    const opening = (this.opening ??= thread ? this.openThread(context).catch(plan) : this.openScheduler(context));
     try {
-      this.source = await (this.opening ??= thread ? this.openThread(context) : this.openScheduler(context));
+      const source = await opening;
+      if (opening !== this.opening) return; // another context has taken over
+      this.source = source;
     } catch (error) {
-      this.opening = null; // the next click tries again
+      if (opening === this.opening) this.opening = null; // the next click tries again
       throw error;
     }
-    if (!wanted()) return;
+    if (!this.wanted()) return;
     this.source.tell({ type: "restart" });
     this.source.tell({ type: "port", port }, [port]);
     this.source.tell({ type: "play", playing: true });
@@ -105,16 +178,20 @@ export class Output {
   async openThread(context) {
     await context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url));
     const node = new AudioWorkletNode(context, "riffstream-player", { numberOfInputs: 0, outputChannelCount: [2] });
-    node.port.onmessage = ({ data }) => this.onReport((this.report = data));
+    node.port.onmessage = ({ data }) => {
+      if (context !== this.context) return;
+      this.reports++;
+      this.onReport((this.report = data));
+    };
     node.connect(/** @type {GainNode} */ (this.gain));
-    return { tell: (message, transfer = []) => node.port.postMessage(message, transfer), end: () => node.disconnect() };
+    return { thread: true, tell: (message, transfer = []) => node.port.postMessage(message, transfer), end: () => node.disconnect() };
   }
 
   /** @param {AudioContext} context @returns {Promise<Source>} */
   async openScheduler(context) {
     const { Scheduler } = await import("./scheduler.js");
     const scheduler = new Scheduler(context, /** @type {GainNode} */ (this.gain), (report) => this.onReport((this.report = report)));
-    return { tell: (message) => scheduler.control(message), end: () => scheduler.cut() };
+    return { thread: false, tell: (message) => scheduler.control(message), end: () => scheduler.cut() };
   }
 
   /** How much sound comes at a stroke. @param {number} frameMs */
@@ -122,22 +199,23 @@ export class Output {
     this.source?.tell({ type: "frame", frameMs });
   }
 
-  /** Play an address through an <audio> element. @param {string} url @param {() => boolean} wanted */
-  async playElement(url, wanted) {
+  /** Play an address through an <audio> element. @param {string} url */
+  async playElement(url) {
     const context = this.open();
     const { ElementSource } = await import("./element.js");
-    if (!wanted()) return;
-    this.element ??= new ElementSource(context, /** @type {GainNode} */ (this.gain), this.onChange, wanted);
+    if (!this.wanted() || context !== this.context) return;
+    this.element ??= new ElementSource(context, /** @type {GainNode} */ (this.gain), this.onChange, this.wanted);
     this.element.play(url);
   }
 
-  /** Fall silent. @param {() => boolean} wanted whether sound is wanted again by the time the fade is over */
-  stop(wanted) {
+  /** Fall silent. */
+  stop() {
     this.source?.tell({ type: "play", playing: false });
     this.element?.stop();
     const context = this.context;
+    // Unless sound is wanted again by the time the fade is over.
     setTimeout(() => {
-      if (!wanted() && context && context === this.context) context.suspend();
+      if (!this.wanted() && context && context === this.context) context.suspend().catch(() => {});
     }, 100);
   }
 
@@ -147,8 +225,12 @@ export class Output {
     this.opening = null; // a new context needs it anew
     this.element?.stop();
     this.element = null;
-    this.context?.close();
+    this.context?.close().catch(() => {}); // it may be closed already
     this.context = null;
+    this.ran = this.stands = this.refused = false;
+    this.askedAt = 0;
+    this.contextWatch.restart();
+    this.threadWatch.restart();
     this.report = nothing();
   }
 

@@ -8,12 +8,12 @@
  */
 import { below, serverRoot } from "./address.js";
 import { Link } from "./link.js";
-import { Output } from "./output.js";
+import { OPENING_MS, Output } from "./output.js";
 import { SAMPLE_RATE } from "./protocol.js";
 
 /**
- * @typedef {"idle"|"connecting"|"buffering"|"playing"|"paused"|"behind"|"reconnecting"|"full"|"forbidden"|"restarting"|
- *   "blocked"|"unsupported"} PlayerState   blocked: the browser wants a click before it lets sound out
+ * @typedef {"idle"|"connecting"|"buffering"|"playing"|"paused"|"behind"|"reconnecting"|"full"|"forbidden"|"missing"|
+ *   "nosocket"|"restarting"|"blocked"|"unsupported"} PlayerState   blocked: the browser wants a click before it lets sound out
  * @typedef {"opus"|"pcm"|"buffers"|"mp3"} TransportName
  *
  * @typedef {object} PlayerOptions
@@ -27,14 +27,19 @@ import { SAMPLE_RATE } from "./protocol.js";
 /** @returns {TransportName|null} the best that this browser and page can do */
 export function bestTransport() {
   if (typeof AudioContext === "undefined") return null;
-  // Pages on plain http have neither worklets nor codecs.
-  if (!isSecureContext || !("audioWorklet" in AudioContext.prototype)) return "buffers";
-  return typeof AudioDecoder === "undefined" ? "pcm" : "opus";
+  const thread = isSecureContext && "audioWorklet" in AudioContext.prototype; // pages on plain http have neither this nor codecs
+  if (thread && typeof AudioDecoder !== "undefined") return "opus";
+  // Uncompressed samples take 1.5 Mbit/s: not for those who asked their browser to save data.
+  if (/** @type {any} */ (navigator).connection?.saveData) return "mp3";
+  return thread ? "pcm" : "buffers";
 }
 
 /** A browser that will let no sound out is told from one that is still opening its sound device by how long it takes, ms. */
 const HELD_MS = 400;
-const OPENING_MS = 3000;
+const CHECK_MS = 1000;
+/** A dead context waits so long for a tap, ms, before a new one is tried without: nobody touches a display on a wall. */
+const UNTOUCHED_MS = 15000;
+const UNTOUCHED_MOST_MS = 240000;
 
 export class Player extends EventTarget {
   /** @param {PlayerOptions} [options] */
@@ -58,12 +63,22 @@ export class Player extends EventTarget {
     this.firstSoundMs = 0; // from the click
     this.fallback = ""; // why the transport is not the one that was chosen first
     this.link = new Link({
-      onState: () => this.settle(),
+      onState: (state) => {
+        if (state === "forbidden" || state === "missing") this.giveUp();
+        if (state === "nosocket") this.goWithoutSocket();
+        this.settle();
+      },
       onMessage: (message) => this.onMessage(message),
       onColumns: (columns) => this.emit("columns", columns),
       onTransport: (transport, why) => this.fallBack(transport, why),
+      onFailure: (why) => this.fail(why),
     });
-    this.output = new Output((report) => this.onReport(report), () => this.settle());
+    this.output = new Output((report) => this.onReport(report), () => this.settle(), () => this.wanted);
+    /** @type {ReturnType<typeof setInterval>|undefined} */
+    this.checking = undefined;
+    this.deadSince = 0; // ms
+    this.untouchedMs = UNTOUCHED_MS;
+    this.failure = ""; // why the last attempt to play came to nothing
   }
 
   /** @param {string} path below the server's address */
@@ -101,46 +116,78 @@ export class Player extends EventTarget {
   /** Start the sound. Call it from a click: browsers keep an AudioContext silent until then. */
   async play() {
     if (!this.transport) return;
-    if (this.wanted && this.link.state !== "closed") {
-      this.output.context?.resume(); // a click may be all that was missing
-      return;
-    }
-    this.clicked = performance.now();
+    if (this.output.hopeless) this.output.close();
+    else if (this.wanted && this.link.state !== "closed") return this.output.wake(); // a click may be all that was missing
     this.wanted = true;
+    this.clicked = performance.now();
+    this.failure = "";
     this.firstSoundMs = 0;
+    clearInterval(this.checking);
+    this.checking = setInterval(() => this.check(), CHECK_MS);
     try {
       if ("audioSession" in navigator) /** @type {any} */ (navigator).audioSession.type = "playback";
       const started = this.start();
+      this.output.wake(); // within the click; "blocked" until the browser lets it
       this.settle();
       await started;
-      this.output.context?.resume(); // settles only once the browser lets it: "blocked" until then
+      this.output.wake();
     } catch (error) {
-      if (this.wanted) this.setState("unsupported", String(error.message ?? error));
-      return;
+      if (!this.wanted) return;
+      this.fail(String(error.message ?? error));
+      this.openLink(null);
     }
     this.settle();
     for (const ms of [HELD_MS, OPENING_MS]) setTimeout(() => this.settle(), ms + 100); // "blocked" is nobody's event
   }
 
   async start() {
-    const wanted = () => this.wanted;
     if (this.transport === "mp3") {
       this.openLink(null);
-      return this.output.playElement(this.url(`/stream/${encodeURIComponent(this.station)}.mp3`), wanted);
+      return this.output.playElement(this.url(`/stream/${encodeURIComponent(this.station)}.mp3`));
     }
     this.output.open();
     const channel = new MessageChannel();
     // The sound sets out while the audio thread gets ready; the channel holds what comes meanwhile.
     this.openLink(channel.port2);
-    await this.output.playPort(channel.port1, this.transport !== "buffers", wanted);
+    await this.output.playPort(channel.port1, this.transport !== "buffers", (why) => this.fallBack("buffers", why));
     if (this.welcome?.frame_ms) this.output.setFrame(this.welcome.frame_ms);
+  }
+
+  /** Whether the sound that is wanted gets on; a context that is dead is replaced, at the latest without a tap. */
+  check() {
+    const now = performance.now();
+    this.output.check(now);
+    this.settle();
+    if (!this.output.dead) {
+      this.deadSince = 0;
+      if (this.output.audible) this.untouchedMs = UNTOUCHED_MS;
+      return;
+    }
+    this.deadSince ||= now;
+    if (now - this.deadSince < this.untouchedMs) return;
+    this.deadSince = 0;
+    this.untouchedMs = Math.min(UNTOUCHED_MOST_MS, 2 * this.untouchedMs);
+    this.play();
+  }
+
+  /** @param {string} why */
+  fail(why) {
+    this.failure = why;
+    this.giveUp();
+    this.settle();
+  }
+
+  /** No more sound until it is asked for again. */
+  giveUp() {
+    this.wanted = false;
+    clearInterval(this.checking);
+    this.output.stop();
   }
 
   /** Stop the sound; the control connection stays, so that the page goes on showing the station. */
   pause() {
     if (!this.wanted) return;
-    this.wanted = false;
-    this.output.stop(() => this.wanted);
+    this.giveUp();
     // A listener who does not hear must not cost the server a stream: go back to control messages only.
     this.openLink(null);
     this.settle();
@@ -154,6 +201,7 @@ export class Player extends EventTarget {
   /** Leave and free everything. */
   close() {
     this.wanted = false;
+    clearInterval(this.checking);
     this.link.end();
     this.output.close();
     this.clicked = 0;
@@ -189,8 +237,9 @@ export class Player extends EventTarget {
     return this.link.ask({ type: "transport", op });
   }
 
-  /** Try to reconnect now. */
+  /** The network or the page came back, or may be gone: try to reconnect now, and look at the sound. */
   nudge() {
+    if (this.wanted) this.check();
     this.link.post({ type: "nudge" });
   }
 
@@ -200,6 +249,13 @@ export class Player extends EventTarget {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const codecs = port ? (this.transport === "opus" ? ["opus", "pcm_s16"] : ["pcm_s16"]) : [];
     this.link.open({ url: url.href, codecs, token: this.token, steer: this.steering }, port);
+  }
+
+  /** The sound needs no socket, though steering and the picture's clock do. */
+  goWithoutSocket() {
+    if (!this.wanted || this.transport === "mp3") return;
+    this.fallBack("mp3", "no WebSocket gets through to the server");
+    this.output.playElement(this.url(`/stream/${encodeURIComponent(this.station)}.mp3`)).catch((error) => this.fail(error.message));
   }
 
   /** @param {TransportName} transport @param {string} why */
@@ -235,15 +291,16 @@ export class Player extends EventTarget {
 
   /** Work out what to tell the listener. */
   settle() {
-    if (this.transport) this.setState(this.currentState(), this.link.detail);
+    if (this.transport) this.setState(this.currentState(), this.failure || this.link.detail);
   }
 
   /** @returns {PlayerState} */
   currentState() {
     const link = this.link.state;
-    if (link === "full" || link === "forbidden" || link === "restarting") return link;
+    if (link === "full" || link === "forbidden" || link === "missing" || link === "restarting") return link;
     if (!this.wanted) {
-      if (link === "reconnecting") return "reconnecting";
+      if (this.failure) return "unsupported";
+      if (link === "reconnecting" || link === "nosocket") return link;
       if (this.clicked) return "paused";
       // "idle" promises that the station has answered: who asks for something now asks it of somebody.
       return link === "connecting" || (link === "open" && !this.welcome) ? "connecting" : "idle";
@@ -257,7 +314,7 @@ export class Player extends EventTarget {
       return bufferMs < targetMs / 3 && this.transport !== "mp3" ? "behind" : "playing";
     }
     if (link === "open") return "buffering";
-    return link === "reconnecting" ? "reconnecting" : "connecting";
+    return link === "reconnecting" || link === "nosocket" ? link : "connecting";
   }
 
   /** @param {PlayerState} state @param {string} [detail] */

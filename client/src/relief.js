@@ -71,16 +71,77 @@ void main() {
   colour = vec4(mix(background, lit, rim * (1.0 - smoothstep(0.45, 1.0, age))), 1.0);
 }`;
 
+/** The 3D view of a canvas, whose graphics card may be taken away (a laptop that slept, a phone that is busy) and given back. */
 export class Relief {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {import("./palette.js").Theme} theme
+   * @param {() => void} [onChange] the graphics card was taken away, or given back
    * @throws {Error} where there is no WebGL 2
    */
-  constructor(canvas, theme) {
-    this.canvas = canvas;
+  constructor(canvas, theme, onChange = () => {}) {
     const gl = canvas.getContext("webgl2", { antialias: true, powerPreference: "low-power" });
     if (!gl) throw new Error("this browser has no WebGL 2");
+    this.gl = gl;
+    this.theme = theme;
+    this.left = new AbortController();
+    /** @type {Field|null} */
+    this.field = this.build(canvas);
+    const { signal } = this.left;
+    canvas.addEventListener("webglcontextlost", (event) => {
+      event.preventDefault(); // or it is never given back
+      this.field = null;
+      onChange();
+    }, { signal });
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.field = this.build(canvas);
+      onChange();
+    }, { signal });
+  }
+
+  /** @param {HTMLCanvasElement} canvas @returns {Field|null} null while there is no graphics card */
+  build(canvas) {
+    if (this.gl.isContextLost()) return null;
+    try {
+      return new Field(this.gl, canvas, this.theme);
+    } catch (error) {
+      if (this.gl.isContextLost()) return null; // in the middle of it
+      throw error;
+    }
+  }
+
+  /** Whether there is nothing to draw with at the moment. */
+  get lost() {
+    return this.field === null;
+  }
+
+  /** @param {import("./palette.js").Theme} theme */
+  setTheme(theme) {
+    this.theme = theme;
+    this.field?.setTheme(theme);
+  }
+
+  /** @param {Parameters<Field["draw"]>[0]} scene */
+  draw(scene) {
+    this.field?.draw(scene);
+  }
+
+  close() {
+    this.left.abort();
+    this.field?.close();
+    this.field = null;
+  }
+}
+
+/** The height field and all that it keeps on the graphics card. */
+class Field {
+  /**
+   * @param {WebGL2RenderingContext} gl
+   * @param {HTMLCanvasElement} canvas
+   * @param {import("./palette.js").Theme} theme
+   */
+  constructor(gl, canvas, theme) {
+    this.canvas = canvas;
     this.gl = gl;
     this.program = this.link();
     gl.useProgram(this.program);

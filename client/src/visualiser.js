@@ -38,6 +38,7 @@ export class Visualiser2D {
     this.colours = paletteWords(this.theme);
     this.stored = -1; // newest column in the store
     this.epoch = -1; // of the ring, when it was stored
+    this.store.addEventListener("contextrestored", () => (this.epoch = -1)); // what it held is gone
   }
 
   /** @param {import("./palette.js").Theme} theme */

@@ -34,13 +34,13 @@ class FakeSocket {
   }
 }
 
-function start(t) {
+function start(t, answer = () => Promise.reject(new TypeError("nobody")), now = () => Date.now()) {
   FakeSocket.all = [];
   t.mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"] });
   const states = [];
   const frames = [];
   const connection = new Connection(
-    { url: "ws://x", codecs: ["opus"], WebSocketClass: FakeSocket, random: () => 1 },
+    { url: "ws://x", codecs: ["opus"], WebSocketClass: FakeSocket, random: () => 1, ask: async () => answer(), now },
     { onState: (s) => states.push(s), onFrame: (f) => frames.push(f) },
   );
   connection.open();
@@ -191,5 +191,104 @@ test("a full server stays full until it lets us in", (t) => {
   latest().open();
   latest().say(welcome());
   assert.equal(states.at(-1), "open");
+  connection.close();
+});
+
+/** What was asked over HTTP is answered. */
+const answered = () => new Promise(setImmediate);
+
+test("a station that is not there is told, and not asked for again", async (t) => {
+  const { latest, states } = start(t, () => ({ status: 404, code: "not_found", message: "no station" }));
+  latest().fail();
+  await answered();
+  assert.equal(states.at(-1), "missing");
+  t.mock.timers.tick(100000);
+  assert.equal(FakeSocket.all.length, 1);
+});
+
+test("a station that ends is missing, a refusal is none", (t) => {
+  const { latest, states } = start(t);
+  latest().open();
+  latest().say(welcome());
+  latest().say({ type: "bye", reason: "nobody listened", reconnect_ms: null });
+  assert.equal(states.at(-1), "missing");
+  t.mock.timers.tick(100000);
+  assert.equal(FakeSocket.all.length, 1);
+});
+
+test("a server that is there, and sockets that never open, are told apart from a server that is gone", async (t) => {
+  let answer = () => Promise.reject(new TypeError("nobody"));
+  const { connection, latest, states } = start(t, () => answer());
+  const fail = async () => {
+    latest().fail();
+    await answered();
+    t.mock.timers.tick(15000);
+  };
+  for (let i = 0; i < 5; i++) await fail();
+  assert.equal(states.at(-1), "reconnecting");
+  answer = () => ({ status: 502 }); // a proxy whose server is gone
+  for (let i = 0; i < 5; i++) await fail();
+  assert.equal(states.at(-1), "reconnecting");
+  answer = () => ({ status: 404 }); // a proxy's own page
+  for (let i = 0; i < 3; i++) await fail();
+  assert.equal(states.at(-1), "nosocket");
+  latest().open(); // it goes on trying
+  latest().say(welcome());
+  assert.equal(states.at(-1), "open");
+  connection.close();
+});
+
+test("a server with no place for a connection is full", async (t) => {
+  const { connection, latest, states } = start(t, () => ({ status: 503, code: "busy", message: "too many" }));
+  latest().fail();
+  await answered();
+  assert.equal(states.at(-1), "full");
+  connection.close();
+});
+
+test("a nudge gives an open line up unless it answers", (t) => {
+  const { connection, latest, states } = start(t);
+  latest().open();
+  latest().say(welcome());
+  connection.nudge();
+  latest().say({ type: "clock", t0: 0, t1: 0, t2: 0 });
+  t.mock.timers.tick(3000);
+  assert.equal(states.at(-1), "open");
+  connection.nudge();
+  t.mock.timers.tick(2500);
+  assert.equal(states.at(-1), "reconnecting");
+  t.mock.timers.tick(250);
+  assert.equal(FakeSocket.all.length, 2);
+  connection.close();
+});
+
+test("a clock that is set neither drops a good line nor keeps a dead one", (t) => {
+  let clock = 5000000;
+  const { connection, latest, states } = start(t, undefined, () => clock);
+  latest().open();
+  latest().say(welcome());
+  clock += 3600000;
+  t.mock.timers.tick(1000);
+  assert.equal(states.at(-1), "open");
+  clock = 10;
+  for (let i = 0; i < 14; i++) t.mock.timers.tick(1000);
+  assert.ok(states.includes("reconnecting"));
+  connection.close();
+});
+
+test("other codecs are told on a new connection, once the old one is left", (t) => {
+  const { connection, latest } = start(t);
+  latest().open();
+  latest().say(welcome());
+  latest().frame(7);
+  connection.options.codecs = ["pcm_s16"];
+  connection.again();
+  assert.equal(FakeSocket.all.length, 1);
+  latest().fail(1000);
+  assert.equal(FakeSocket.all.length, 2);
+  latest().open();
+  assert.deepEqual(latest().sent[0], { type: "hello", v: 1, codecs: ["pcm_s16"], steer: true });
+  t.mock.timers.tick(5000);
+  assert.equal(FakeSocket.all.length, 2);
   connection.close();
 });

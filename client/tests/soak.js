@@ -148,7 +148,7 @@ export async function soak({ hours, warmupHours, steerEveryS, samples, each, onS
   const markers = [];
   const steering = makeSteering(player, markers);
   const updates = [];
-  const app = { player, steer: steering.steer, state: () => player.now?.state, onChange: (update) => updates.push(update) };
+  const app = { player, steer: steering.steer, state: () => player.now?.state, heard: () => player.now, onChange: (update) => updates.push(update) };
   const panel = new FakeElement();
   mountHistory(app, panel, new FakeElement());
   player.addEventListener("now", () => updates.forEach((update) => update()));

@@ -1,0 +1,24 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { sameLine } from "../src/ui/history.js";
+
+const at = (rev, text, seed, more = {}) => ({ rev, state: { prompts: [{ text, weight: 1 }], seed, steered: true, bpm: 100, ...more } });
+
+test("a seed that walks from clip to clip is the same line, one that somebody set is another", () => {
+  assert.ok(sameLine(at(3, "piano", 17), at(3, "piano", 18)));
+  assert.ok(sameLine(at(3, "piano", 17), at(4, "piano", 19))); // paused and resumed
+  assert.ok(!sameLine(at(3, "piano", 17), at(4, "piano", 3000000000)));
+});
+
+test("another prompt or tempo is another line; a ramp on its way is not", () => {
+  assert.ok(!sameLine(at(3, "piano", 17), at(4, "flute", 18)));
+  assert.ok(!sameLine(at(3, "piano", 17), at(4, "piano", 18, { bpm: 120 })));
+  assert.ok(sameLine(at(4, "piano", 17, { bpm: 110 }), at(4, "piano", 18, { bpm: 120 })));
+});
+
+test("a journey is one line for each of its prompts", () => {
+  const journey = (rev, text, seed) => at(rev, text, seed, { steered: false });
+  assert.ok(sameLine(journey(0, "piano", 1), journey(0, "piano", 900000)));
+  assert.ok(!sameLine(journey(0, "piano", 1), journey(0, "flute", 1)));
+  assert.ok(!sameLine(journey(3, "piano", 1), at(3, "piano", 1)));
+});
