@@ -20,6 +20,7 @@
  */
 import { Player } from "./src/player.js";
 import { promptLine, SAMPLE_RATE } from "./src/protocol.js";
+import { STATUS } from "./src/states.js";
 import { SpectrumRing } from "./src/spectrum.js";
 import { Visualiser2D } from "./src/visualiser.js";
 
@@ -54,9 +55,13 @@ class RiffStream extends HTMLElement {
         <p aria-live="polite"><span id="now">riffstream</span><small id="state"></small></p>
       </div>`;
     // A sheet of its own, not a <style> element: a strict content security policy on the embedding page allows it.
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(SHEET);
-    root.adoptedStyleSheets = [sheet];
+    try {
+      const sheet = new CSSStyleSheet();
+      sheet.replaceSync(SHEET);
+      root.adoptedStyleSheets = [sheet];
+    } catch {
+      root.append(Object.assign(document.createElement("style"), { textContent: SHEET })); // an older browser
+    }
     this.canvas = /** @type {HTMLCanvasElement} */ (root.querySelector("canvas"));
     this.bar = /** @type {HTMLElement} */ (root.querySelector(".controls"));
     this.button = /** @type {HTMLButtonElement} */ (root.querySelector("button"));
@@ -82,7 +87,7 @@ class RiffStream extends HTMLElement {
     this.player = player;
     this.visualiser = new Visualiser2D(this.canvas);
     player.addEventListener("state", () => {
-      this.stateLine.textContent = player.state === "blocked" ? "click to start" : player.state;
+      this.stateLine.textContent = STATUS[player.state];
       const on = player.wanted && player.state !== "blocked";
       this.button.setAttribute("aria-pressed", String(on));
       this.button.setAttribute("aria-label", on ? "Pause" : "Play");
@@ -107,6 +112,11 @@ class RiffStream extends HTMLElement {
     const show = () => (this.line.textContent = promptLine((player.now ?? player.welcome)?.state.prompts) || "riffstream");
     player.addEventListener("welcome", show);
     player.addEventListener("now", show);
+    // The network comes or goes; the page comes to the front, out of the browser's cache, or is thawed.
+    this.left = new AbortController();
+    const nudge = () => player.nudge();
+    for (const name of ["online", "offline", "pageshow"]) addEventListener(name, nudge, { signal: this.left.signal });
+    for (const name of ["resume", "visibilitychange"]) document.addEventListener(name, nudge, { signal: this.left.signal });
     this.refresh();
     player.connect();
     if (this.hasAttribute("autoplay")) this.play();
@@ -115,6 +125,7 @@ class RiffStream extends HTMLElement {
   disconnectedCallback() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
+    this.left?.abort();
     this.player?.close();
     this.player = null;
   }

@@ -182,7 +182,7 @@ def test_keyboard_alone_does_everything(page: Page) -> None:
     expect(page.locator("#now")).to_have_text("typed with r and 2")
     page.keyboard.press("Escape")
     before = page.get_by_label("Tempo", exact=True).input_value()
-    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Shift+ArrowUp")
     page.wait_for_function("(bpm) => riffstream.app.state().bpm === bpm", arg=int(before) + 2)
     page.get_by_role("tab", name="Sound").focus()
     page.keyboard.press("ArrowRight")

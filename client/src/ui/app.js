@@ -3,31 +3,17 @@
 import { embeddedStation, serverRoot } from "../address.js";
 import { Player } from "../player.js";
 import { promptLine } from "../protocol.js";
-import { byId, make, slide, toast } from "./dom.js";
+import { SOUNDING, STATUS } from "../states.js";
+import { byId, keep, make, recall, slide, toast } from "./dom.js";
 import { mountHistory } from "./history.js";
 import { mountKeys } from "./keys.js";
-import { offerLink, readLink } from "./link.js";
+import { readLink } from "./link.js";
 import { mountPicture } from "./picture.js";
 import { mountScreen, mountTabs } from "./screen.js";
 import { mountSound, mountVolume } from "./sound.js";
 import { makeSteering } from "./steering.js";
 import { SUGGESTIONS } from "./suggestions.js";
 
-/** What each state of the player is called. */
-const STATUS = {
-  idle: "ready",
-  connecting: "connecting",
-  buffering: "buffering",
-  playing: "playing",
-  paused: "paused",
-  behind: "catching up",
-  blocked: "click to start the sound",
-  reconnecting: "reconnecting",
-  full: "the station is full, waiting for a place",
-  forbidden: "not allowed",
-  restarting: "the server is restarting",
-  unsupported: "this browser cannot play it",
-};
 /** What a moment brings and takes again is not worth a word. */
 const FLEETING = new Set(["behind", "buffering"]);
 const FLEETING_MS = 400;
@@ -58,12 +44,12 @@ const player = new Player({
 
 /** A token comes in the fragment, which browsers do not send to servers, and is then kept for this tab only. */
 function readToken() {
-  const found = /[#&]token=([^&]+)/.exec(location.hash);
+  const found = new URLSearchParams(location.hash.slice(1)).get("token");
   if (found) {
-    sessionStorage.setItem("token", decodeURIComponent(found[1]));
+    keep("token", found, "sessionStorage");
     history.replaceState(null, "", location.pathname + location.search);
   }
-  return sessionStorage.getItem("token");
+  return found ?? recall("token", "sessionStorage");
 }
 
 /** @type {any} */
@@ -123,16 +109,17 @@ playButton.addEventListener("click", togglePlay);
 let statusTimer;
 function showStatus() {
   const { state } = player;
-  const { detail } = player.link;
+  const detail = player.failure || player.link.detail;
   status.dataset.state = state;
-  const why = ["forbidden", "unsupported"].includes(state) && detail ? `: ${detail}` : "";
+  const why = ["forbidden", "missing", "unsupported"].includes(state) && detail ? `: ${detail}` : "";
   status.textContent = STATUS[state] + why;
   document.body.dataset.state = state;
+  byId("tap", HTMLElement).hidden = state !== "blocked";
   const on = player.wanted && state !== "blocked";
   playButton.setAttribute("aria-pressed", String(on));
   playButton.setAttribute("aria-label", on ? "Pause" : "Play");
-  playButton.disabled = state === "unsupported";
-  if ("mediaSession" in navigator) navigator.mediaSession.playbackState = player.wanted ? "playing" : "paused";
+  playButton.disabled = player.transport === null;
+  if ("mediaSession" in navigator) navigator.mediaSession.playbackState = on ? "playing" : "paused";
   showNow();
 }
 player.addEventListener("state", () => {
@@ -142,12 +129,22 @@ player.addEventListener("state", () => {
   else showStatus();
 });
 
+/** What stands above the prompt is true: it plays only while sound comes out. @param {any} state the station's */
+function label(state) {
+  const shown = /** @type {import("../player.js").PlayerState} */ (status.dataset.state ?? "idle");
+  const quiet = shown === "idle" || shown === "paused";
+  if (state?.paused && (quiet || SOUNDING.has(shown))) return "Paused by a DJ";
+  if (SOUNDING.has(shown)) return "Now playing";
+  if (quiet) return state ? "On air" : "Press play";
+  return STATUS[shown][0].toUpperCase() + STATUS[shown].slice(1);
+}
+
 let shownPrompt = "";
 function showNow() {
   const state = app.state();
+  nowLabel.textContent = label(state);
   if (!state) return;
   const line = promptLine(state.prompts);
-  nowLabel.textContent = state.paused ? "Paused by a DJ" : player.wanted ? "Now playing" : "On air";
   const parts = [];
   if (state.bpm) parts.push(`${Math.round(state.bpm)} bpm`);
   if (state.key) parts.push(`key ${state.key > 0 ? "+" : "−"}${Math.abs(Math.round(state.key))}`);
@@ -157,6 +154,8 @@ function showNow() {
   meta.textContent = parts.join("  ·  ");
   if (line === shownPrompt) return;
   shownPrompt = line;
+  nowLine.title = line; // a long one is cut off
+  nowLine.classList.toggle("long", line.length > 60);
   // The lesser parts of a mix are set in a lighter hand.
   nowLine.replaceChildren(...line.split(" + ").map((part, i) => (i ? make("i", { textContent: ` + ${part}` }) : part)));
   document.title = `${line} · riffstream`;
@@ -177,13 +176,15 @@ player.addEventListener("welcome", () => {
   coming = [];
   app.changed();
 });
-player.addEventListener("now", (event) => coming.push(/** @type {CustomEvent} */ (event).detail));
 
 function followNow() {
   const position = player.position;
-  while (coming.length && (position === null || !player.wanted || coming[0].sample_pos <= position)) {
+  let due = 0;
+  while (due < coming.length && (position === null || !player.wanted || coming[due].sample_pos <= position)) due++;
+  if (!due) return;
+  for (const next of coming.splice(0, due)) {
     const before = heard && promptLine(heard.state.prompts);
-    heard = coming.shift();
+    heard = next;
     if (app.clips[0]?.clip !== heard.clip || app.clips[0]?.rev !== heard.rev) {
       app.clips.unshift(heard);
       app.clips.length = Math.min(app.clips.length, KEPT_CLIPS);
@@ -193,10 +194,27 @@ function followNow() {
       markers.push({ samplePos: heard.sample_pos, label: line, pending: false });
       markers.splice(0, markers.length - 40);
     }
-    showNow();
-    app.changed();
+    past.add(heard);
   }
+  showNow();
+  app.changed();
 }
+
+// A hidden tab draws no pictures and its timers are slowed down, but messages come: they keep the title and the system's
+// media controls true. A message of our own waits behind all that have come, so that they are followed in one go.
+const behind = new MessageChannel();
+let following = false;
+behind.port1.onmessage = () => {
+  following = false;
+  followNow();
+};
+player.addEventListener("now", (event) => {
+  coming.push(/** @type {CustomEvent} */ (event).detail);
+  if (!following) behind.port2.postMessage(null);
+  following = true;
+});
+player.addEventListener("report", followNow);
+setInterval(followNow, 1000); // an <audio> element reports nothing
 
 player.addEventListener("event", (event) => {
   const { kind, listeners: count, reason } = /** @type {CustomEvent} */ (event).detail;
@@ -228,6 +246,7 @@ promptForm.addEventListener("submit", (event) => {
 const ideas = [...SUGGESTIONS].sort(() => Math.random() - 0.5).slice(0, IDEAS);
 byId("ideas", HTMLElement).append(...ideas.map((text) => make("button", { type: "button", className: "ghost steers", textContent: text, onclick: () => playPrompt(text) })));
 
+/** Put an idea into the box. */
 async function randomPrompt() {
   let text = SUGGESTIONS[Math.floor(Math.random() * SUGGESTIONS.length)];
   try {
@@ -237,9 +256,10 @@ async function randomPrompt() {
     // The page's own list serves as well.
   }
   promptBox.value = text;
-  promptBox.focus();
 }
-byId("random", HTMLButtonElement).addEventListener("click", randomPrompt);
+/** Play what stands in the box, if anything does. */
+const playBox = () => promptBox.value.trim() && promptForm.requestSubmit();
+byId("random", HTMLButtonElement).addEventListener("click", () => randomPrompt().then(() => promptBox.focus()));
 
 // Stations ------------------------------------------------------------------------------------------------------------
 
@@ -261,7 +281,7 @@ async function listStations() {
   } catch {
     // The one that we came for can still be played.
   }
-  if (!listed.some((s) => s.id === player.station)) listed.unshift({ id: player.station });
+  if (!listed.some((s) => s.id === player.station)) listed.unshift({ id: player.station, title: player.state === "missing" ? `${player.station}: not there` : undefined });
   stations.replaceChildren(...listed.map(({ id, title }) => make("option", { value: id, textContent: title || id, selected: id === player.station })));
   byId("stations", HTMLElement).hidden = listed.length < 2; // no choice, no switch
 }
@@ -313,8 +333,13 @@ debugButton.addEventListener("click", async () => {
 });
 const share = lazily(async () => (await import("./share.js")).mountShare(app, byId("share-dialog", HTMLDialogElement)));
 byId("share", HTMLButtonElement).addEventListener("click", async () => (await share())?.());
-offerLink(app, link, tune);
-mountKeys({ togglePlay, randomPrompt, undo: past.undo, toggleMute, ...picture, ...screen });
+if (link.change) lazily(async () => (await import("./offer.js")).offerLink(app, link, tune))();
+const notice = lazily(async () => (await import("./notice.js")).mountNotice(app, tune, listStations));
+player.addEventListener("state", async () => {
+  const stuck = player.state === "forbidden" || player.state === "missing";
+  if (stuck || document.querySelector("#notice")) (await notice())?.();
+});
+mountKeys({ togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, ...picture, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());
@@ -323,7 +348,9 @@ if ("mediaSession" in navigator) {
 // A browser that held the sound back lets it out after any click or key.
 for (const name of ["pointerdown", "keydown"]) addEventListener(name, ({ target }) => player.state === "blocked" && !playButton.contains(/** @type {Node} */ (target)) && player.play());
 addEventListener("input", ({ target }) => target instanceof HTMLInputElement && target.type === "range" && slide(target));
-addEventListener("online", () => player.nudge());
+// The network comes or goes; the page comes to the front, out of the browser's cache, or is thawed.
+for (const name of ["online", "offline", "pageshow"]) addEventListener(name, () => player.nudge());
+document.addEventListener("resume", () => player.nudge());
 document.addEventListener("visibilitychange", () => !document.hidden && player.nudge());
 
 player.connect();

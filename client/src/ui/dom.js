@@ -55,6 +55,34 @@ export function slide(slider, value = slider.value) {
 }
 
 /**
+ * What this browser remembers; nothing where storage is blocked, as in a sandboxed frame.
+ * @param {string} name
+ * @param {"localStorage"|"sessionStorage"} [where]
+ */
+export function recall(name, where = "localStorage") {
+  try {
+    return window[where].getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Remember, where storage is allowed; null forgets.
+ * @param {string} name
+ * @param {string|null} value
+ * @param {"localStorage"|"sessionStorage"} [where]
+ */
+export function keep(name, value, where = "localStorage") {
+  try {
+    if (value === null) window[where].removeItem(name);
+    else window[where].setItem(name, value);
+  } catch {
+    // It lasts as long as the page.
+  }
+}
+
+/**
  * What is called often and done at most once an interval; the last call always counts.
  * @param {() => void} act
  * @param {() => number} everyMs

@@ -4,6 +4,7 @@ import { promptLine } from "../protocol.js";
 import { make } from "./dom.js";
 
 const KEPT = 100;
+const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key"]);
 
 /** @param {any} state @returns {any} what a steer needs to come back to it */
@@ -11,13 +12,27 @@ export function snapshot(state) {
   return Object.fromEntries(FIELDS.map((field) => [field, state[field] ?? null]));
 }
 
+/** How far a seed may walk by itself from clip to clip; a seed that somebody set is farther away. */
+const WALK = 1000;
+
+/** @typedef {{rev: number, state: any}} Heard   a station's state, and the revision of the change that made it */
+
 /**
- * What makes two states the same line of the history: a journey moves its weights and seeds by itself all the time.
- * @param {any} state
+ * Whether two states are the same line of the history. A journey moves its weights and seeds by itself all the time, and
+ * after a steer the seed goes on walking, under the steer's revision.
+ * @param {Heard} a
+ * @param {Heard} b
  */
-export function sameness(state) {
-  const { prompts, seed, ...rest } = snapshot(state);
-  return JSON.stringify([prompts.map((/** @type {any} */ p) => p.text), state.steered ? seed : null, state.steered ? rest : null]);
+export function sameLine(a, b) {
+  if (!a.state.steered !== !b.state.steered) return false;
+  const texts = (/** @type {any} */ { prompts }) => JSON.stringify(prompts.map((/** @type {any} */ p) => p.text));
+  if (texts(a.state) !== texts(b.state)) return false;
+  return !a.state.steered || a.rev === b.rev || (sameButSeed(a.state, b.state) && Math.abs(a.state.seed - b.state.seed) < WALK);
+}
+
+/** @param {any} a @param {any} b */
+function sameButSeed(a, b) {
+  return JSON.stringify({ ...snapshot(a), seed: 0 }) === JSON.stringify({ ...snapshot(b), seed: 0 });
 }
 
 /**
@@ -27,40 +42,66 @@ export function sameness(state) {
  */
 export function mountHistory(app, panel, undoButton) {
   const { player } = app;
-  /** @type {{at: Date, state: any}[]} */
+  /** @typedef {Heard & {at: Date, before: Entry|null, line: HTMLElement|null}} Entry  before: what an undo goes back to */
+  /** @type {Entry[]} */
   const entries = [];
+  /** @type {Entry|null} what was asked back and is not heard yet */
+  let awaited = null;
+  let changed = false;
   const list = make("ol", { className: "history", reversed: true });
   panel.append(make("h3", { textContent: "Played" }), list);
 
-  /** @param {{state: any}} entry */
-  const back = (entry) =>
-    entry.state.steered ? app.steer(snapshot(entry.state), promptLine(entry.state.prompts)) : player.operate("reset").catch(() => {});
+  /** @param {Entry} entry */
+  async function back(entry) {
+    awaited = entry;
+    const asked = entry.state.steered ? app.steer(snapshot(entry.state), promptLine(entry.state.prompts)) : player.operate("reset").catch(() => null);
+    if (!(await asked) && awaited === entry) awaited = null;
+  }
+  // Again and again it goes further back, and never forth to what it undid.
   const undo = () => {
-    if (entries.length > 1 && player.maySteer) back(entries[1]);
+    const target = (awaited ?? entries[0])?.before;
+    if (target && player.maySteer) back(target);
   };
   undoButton.addEventListener("click", undo);
 
-  app.onChange(() => {
-    const state = app.state();
-    if (!state) return;
+  /** Take in what is heard now. @param {Heard} heard */
+  function add({ rev, state }) {
     const latest = entries[0];
-    const same = latest && sameness(latest.state) === sameness(state);
-    if (same) latest.state = state;
-    else {
-      entries.unshift({ at: new Date(), state });
-      entries.length = Math.min(entries.length, KEPT);
-      list.replaceChildren(...entries.map((entry, index) =>
-        make("li", {},
-          make("time", { dateTime: entry.at.toISOString(), textContent: entry.at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }) }),
-          make("span", { textContent: promptLine(entry.state.prompts) }),
-          index === 0
-            ? make("span", { className: "quiet", textContent: "now" })
-            : make("button", {
-                type: "button", className: "ghost steers", textContent: entry.state.steered ? "Play again" : "Journey",
-                "aria-label": `${entry.state.steered ? "Play again" : "Journey, which played"}: ${promptLine(entry.state.prompts)}`, onclick: () => back(entry),
-              }))));
+    if (latest && sameLine(latest, { rev, state })) {
+      Object.assign(latest, { rev, state });
+      return;
     }
-    undoButton.hidden = entries.length < 2;
+    const returned = awaited && (awaited.state.steered ? sameButSeed(awaited.state, state) : !state.steered);
+    const before = returned ? /** @type {Entry} */ (awaited).before : latest ?? null;
+    if (returned) awaited = null;
+    entries.unshift({ rev, state, at: new Date(), before, line: null });
+    for (const old of entries.splice(KEPT)) old.before = null; // nothing older is kept
+    changed = true;
+  }
+
+  /** @param {Entry} entry */
+  const lineOf = (entry) =>
+    (entry.line ??= make("li", {},
+      make("time", { dateTime: entry.at.toISOString(), textContent: TIME.format(entry.at) }),
+      make("span", { textContent: promptLine(entry.state.prompts) }),
+      make("span", { className: "quiet", textContent: "now" }),
+      make("button", {
+        type: "button", className: "ghost steers", textContent: entry.state.steered ? "Play again" : "Journey",
+        "aria-label": `${entry.state.steered ? "Play again" : "Journey, which played"}: ${promptLine(entry.state.prompts)}`, onclick: () => back(entry),
+      })));
+
+  app.onChange(() => {
+    const current = app.heard() ?? player.now ?? player.welcome;
+    if (current?.state) add(current);
+    undoButton.hidden = !(awaited ?? entries[0])?.before;
+    if (!changed) return;
+    changed = false;
+    list.replaceChildren(...entries.map(lineOf));
+    entries.forEach(({ line }, index) => {
+      const [word, button] = [...(line?.children ?? [])].slice(2).map((child) => /** @type {HTMLElement} */ (child));
+      word.hidden = index > 0;
+      button.hidden = index === 0;
+    });
   });
-  return { undo };
+  return { undo, add };
 }

@@ -5,11 +5,11 @@ import { byId, make, slide } from "./dom.js";
 const KEYS = [
   ["space", "play or pause"],
   ["/", "type a prompt"],
-  ["r", "random prompt"],
+  ["r", "random prompt, which enter plays"],
   ["u", "undo the last change"],
   ["m", "mute"],
-  ["↑ ↓", "tempo up or down"],
-  ["← →", "key down or up"],
+  ["+ −", "tempo up or down (shift ↑ ↓ as well)"],
+  ["shift ← →", "key down or up"],
   ["1 2 3 4", "changes come now, on the beat, the bar, the clip"],
   ["v", "2D or 3D"],
   ["t", "light or dark"],
@@ -20,7 +20,7 @@ const KEYS = [
 ];
 
 /**
- * @param {{togglePlay: () => void, randomPrompt: () => void, undo: () => void, toggleMute: () => void, toggleView: () => void,
+ * @param {{togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, toggleView: () => void,
  *   toggleTheme: () => void, toggleFullScreen: () => void}} actions
  */
 export function mountKeys(actions) {
@@ -44,7 +44,11 @@ export function mountKeys(actions) {
   const table = {
     " ": actions.togglePlay,
     "/": () => byId("prompt", HTMLInputElement).focus(),
-    r: actions.randomPrompt,
+    r: () => {
+      // The button that was clicked last keeps the focus, and would take the enter that plays the idea.
+      if (document.activeElement instanceof HTMLButtonElement) document.activeElement.blur();
+      actions.randomPrompt();
+    },
     u: actions.undo,
     m: actions.toggleMute,
     v: actions.toggleView,
@@ -53,6 +57,14 @@ export function mountKeys(actions) {
     s: () => byId("share", HTMLButtonElement).click(),
     d: () => byId("debug", HTMLButtonElement).click(),
     "?": help,
+    Enter: actions.playBox,
+    "+": () => nudge("bpm", 2),
+    "=": () => nudge("bpm", 2), // the same key without shift
+    "-": () => nudge("bpm", -2),
+  };
+  // Arrows alone scroll the page, as everywhere.
+  /** @type {Record<string, () => void>} */
+  const shifted = {
     ArrowUp: () => nudge("bpm", 2),
     ArrowDown: () => nudge("bpm", -2),
     ArrowRight: () => nudge("key", 1),
@@ -68,10 +80,8 @@ export function mountKeys(actions) {
       if (event.key === "Escape") target.blur();
       return;
     }
-    if (event.key === " " && target.closest("button, a")) return; // the focused button's own key
-    // Browsers scroll a box that has the focus with the arrows.
-    if (event.key.startsWith("Arrow") && target.closest("pre, [role=tab]")) return;
-    const action = table[event.key];
+    if ([" ", "Enter"].includes(event.key) && target.closest("button, a, [role=application]")) return; // the focused button's own keys
+    const action = event.shiftKey && event.key in shifted ? shifted[event.key] : table[event.key];
     if (!action) return;
     event.preventDefault();
     action();

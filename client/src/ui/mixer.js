@@ -1,10 +1,10 @@
 // @ts-check
 /** The prompt mixer: several prompts with faders, and one bar that shows the blend and can be dragged. */
 import { promptLine } from "../protocol.js";
-import { make, paced, slide, steerEveryMs } from "./dom.js";
+import { make, slide } from "./dom.js";
+import { handed } from "./steering.js";
 
 const MOST = 8;
-const HEARD_MS = 3000; // by then an applied change sounds
 const HUES = ["#ff9d5c", "#b784ff", "#4fc3a1", "#ff6fa3", "#5aa9ff", "#e6c24a", "#9adf6a", "#c98f6f"];
 
 /**
@@ -28,27 +28,18 @@ export function mountMixer(app, panel) {
   /** @type {{text: HTMLInputElement, weight: HTMLInputElement, share: HTMLOutputElement, row: HTMLElement}[]} */
   let rows = [];
   let held = false; // a hand is on the bar
-  // What the hand has left and nobody has heard yet: until then, what is playing is older than what the faders say.
-  let moved = false, asking = 0, rev = 0, until = 0;
   const list = make("div", { className: "mix" });
   const bar = make("div", { className: "blend", "aria-hidden": "true" });
 
   const parts = () =>
     rows.map(({ text, weight }) => ({ text: text.value.trim(), weight: Number(weight.value) })).filter((p) => p.text && p.weight > 0);
-  const send = paced(async () => {
-    moved = false;
+  const hand = handed(app, async () => {
     const prompts = parts();
-    if (!prompts.length) return;
-    asking += 1;
-    const applied = await app.steer({ prompts }, promptLine(prompts));
-    asking -= 1;
-    if (applied) [rev, until] = [applied.rev, performance.now() + HEARD_MS];
-  }, () => steerEveryMs(player));
-  const ahead = () => held || moved || asking > 0 || ((app.heard()?.rev ?? 0) < rev && performance.now() < until);
+    return prompts.length ? app.steer({ prompts }, promptLine(prompts)) : null;
+  });
   const changed = () => {
-    moved = true;
     show();
-    send();
+    hand.changed();
   };
 
   /** The shares of what has a text, in numbers and on the bar. */
@@ -125,7 +116,7 @@ export function mountMixer(app, panel) {
     const prompts = app.state()?.prompts ?? [];
     const key = JSON.stringify(prompts);
     // Weights that a journey moves by itself would fight with the hand on a fader.
-    if (key === shown || ahead() || panel.contains(document.activeElement)) return;
+    if (key === shown || held || hand.ahead() || panel.contains(document.activeElement)) return;
     shown = key;
     rows = [];
     list.replaceChildren();

@@ -3,7 +3,7 @@
 import { SAMPLE_RATE } from "../protocol.js";
 import { COLUMN_SAMPLES, SpectrumRing } from "../spectrum.js";
 import { Visualiser2D } from "../visualiser.js";
-import { byId, toast } from "./dom.js";
+import { byId, keep, recall, toast } from "./dom.js";
 
 /** Share of the main thread that pictures may take; beyond it every second, third or fourth one is drawn. */
 const BUDGET = 0.07;
@@ -66,7 +66,7 @@ export function mountPicture(app, tick) {
       flatCanvas.parentElement?.classList.add("lit");
     }
     began = performance.now();
-    (relief ?? flat).draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE, beatsPerBar: app.beatsPerBar() });
+    (relief && !relief.lost ? relief : flat).draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE, beatsPerBar: app.beatsPerBar() });
     painted.port2.postMessage(null);
   }
 
@@ -79,16 +79,21 @@ export function mountPicture(app, tick) {
       try {
         const { Relief } = await import("../relief.js");
         deepCanvas.hidden = false;
-        relief = new Relief(deepCanvas, theme());
+        relief = new Relief(deepCanvas, theme(), show);
       } catch (error) {
         toast(`No 3D view here: ${error.message}`, { error: true });
       }
     }
-    flatCanvas.hidden = relief !== null;
-    deepCanvas.hidden = relief === null;
+    show();
+    view.setAttribute("aria-pressed", String(relief !== null));
+  }
+  /** The graphics card may be taken away, and given back: meanwhile the picture is flat. */
+  function show() {
+    const deep = relief !== null && !relief.lost;
+    flatCanvas.hidden = deep;
+    deepCanvas.hidden = !deep;
     cost = 0;
     dirty = true;
-    view.setAttribute("aria-pressed", String(relief !== null));
   }
   view.addEventListener("click", toggleView);
   const settle = () => {
@@ -113,9 +118,9 @@ export function mountPicture(app, tick) {
   }
   function toggleTheme() {
     setTheme(theme() === "dark" ? "light" : "dark");
-    localStorage.setItem("theme", theme());
+    keep("theme", theme());
   }
-  const asked = new URLSearchParams(location.search).get("theme") ?? localStorage.getItem("theme");
+  const asked = new URLSearchParams(location.search).get("theme") ?? recall("theme");
   setTheme(asked === "light" || (!asked && matchMedia("(prefers-color-scheme: light)").matches) ? "light" : "dark");
   byId("theme", HTMLButtonElement).addEventListener("click", toggleTheme);
 

@@ -63,8 +63,10 @@ export function mountShare(app, dialog) {
 
   return () => {
     const state = app.state();
-    const url = state ? `${player.url("/")}?${linkQuery(player.station, state)}` : location.href;
-    const embed = `<script type="module" src="${player.url("/riff-stream.js")}"></script>\n<riff-stream station="${player.station}" controls visual></riff-stream>`;
+    // A station of one's own ends with its page: what is passed on goes to the one that stays.
+    const station = player.station.startsWith("private-") ? "main" : player.station;
+    const url = state ? `${player.url("/")}?${linkQuery(station, state)}` : location.href;
+    const embed = `<script type="module" src="${player.url("/riff-stream.js")}"></script>\n<riff-stream station="${station}" controls visual></riff-stream>`;
     dialog.replaceChildren(
       make("h2", { id: "share-title", textContent: "Share this sound" }),
       copied("Link", "share-url", url),

@@ -1,6 +1,7 @@
 // @ts-check
 /** The sound panel: tempo, key, denoising, guidance and seed of the station; and the volume, which is yours alone. */
-import { byId, make, slide } from "./dom.js";
+import { byId, keep, make, recall, slide } from "./dom.js";
+import { handed } from "./steering.js";
 
 const KEYS = ["C / a", "C♯ / a♯", "D / b", "E♭ / c", "E / c♯", "F / d", "F♯ / d♯"];
 const DOWN = ["C / a", "B / g♯", "B♭ / g", "A / f♯", "A♭ / f", "G / e", "G♭ / e♭"];
@@ -30,10 +31,10 @@ export function mountVolume(player) {
   volume.addEventListener("input", () => {
     muted = false;
     apply();
-    localStorage.setItem("volume", volume.value);
+    keep("volume", volume.value);
   });
   mute.addEventListener("click", toggleMute);
-  slide(volume, localStorage.getItem("volume") ?? 1);
+  slide(volume, recall("volume") ?? 1);
   apply();
   return { toggleMute };
 }
@@ -58,13 +59,15 @@ export function mountSound(app, panel) {
     const output = make("output", { for: fader.name });
     const input = make("input", {
       type: "range", id: fader.name, className: "steers", min: fader.min, max: fader.max, step: fader.step,
-      oninput: () => show(),
-      onchange: () => {
-        touched = Date.now();
-        app.steer({ [fader.name]: Number(input.value) }, `${fader.label.toLowerCase()} ${fader.show(Number(input.value))}`);
+      oninput: () => {
+        touched = performance.now();
+        show();
       },
+      onchange: () => hand.changed(),
     });
-    let touched = 0;
+    // Presses in quick succession add up, and go out together.
+    const hand = handed(app, () => app.steer({ [fader.name]: Number(input.value) }, `${fader.label.toLowerCase()} ${fader.show(Number(input.value))}`));
+    let touched = -Infinity;
     const show = () => {
       output.textContent = fader.show(Number(input.value));
       output.className = "";
@@ -79,8 +82,8 @@ export function mountSound(app, panel) {
       const [low, high] = player.welcome?.limits?.[fader.name] ?? [fader.min, fader.max];
       input.min = low;
       input.max = high;
-      // A fader under somebody's hand, or just let go of, does not move by itself.
-      if (document.activeElement === input && Date.now() - touched < 4000) return;
+      // A fader under somebody's hand, or whose change is not heard yet, does not move by itself.
+      if (hand.ahead() || (document.activeElement === input && performance.now() - touched < 4000)) return;
       const value = app.state()?.[fader.name] ?? null;
       slide(input, value ?? player.welcome?.caps?.[fader.name] ?? fader.usual);
       show();

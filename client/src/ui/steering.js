@@ -1,10 +1,11 @@
 // @ts-check
 /** Asks for changes and shows what becomes of them: scheduled, then now playing, or why not. */
 import { SAMPLE_RATE } from "../protocol.js";
-import { byId, toast } from "./dom.js";
+import { byId, paced, steerEveryMs, toast } from "./dom.js";
 
 const SHOWN_MS = 2500;
 const KEPT_MARKERS = 40;
+const HEARD_MS = 3000; // by then an applied change sounds
 
 /**
  * @param {import("../player.js").Player} player
@@ -78,4 +79,28 @@ export function makeSteering(player, markers) {
   }
 
   return { steer, tick, when: () => new FormData(form).get("at") ?? "asap" };
+}
+
+/**
+ * A control that a hand moves: what it is set to goes out as often as the station allows, and until that is heard what plays
+ * is older than what the control says.
+ * @param {import("./app.js").App} app
+ * @param {() => Promise<{rev: number}|null>} ask sends what the control says now
+ */
+export function handed(app, ask) {
+  let moved = false, asking = 0, rev = 0, until = 0;
+  const send = paced(async () => {
+    moved = false;
+    asking += 1;
+    const applied = await ask();
+    asking -= 1;
+    if (applied) [rev, until] = [applied.rev, performance.now() + HEARD_MS];
+  }, () => steerEveryMs(app.player));
+  return {
+    changed: () => {
+      moved = true;
+      send();
+    },
+    ahead: () => moved || asking > 0 || ((app.heard()?.rev ?? 0) < rev && performance.now() < until),
+  };
 }
