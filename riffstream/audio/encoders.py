@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from riffstream.audio.aac import AacEncoder
 from riffstream.audio.mp3 import Mp3Encoder
-from riffstream.audio.opus import OggOpusEncoder, OggOpusPager, OpusEncoder
+from riffstream.audio.opus import OpusEncoder
 from riffstream.audio.packets import Encoder, Packet
 from riffstream.audio.pcm import PcmEncoder, WavEncoder, wav_header
 from riffstream.errors import ParameterError
@@ -16,8 +16,6 @@ __all__ = [
     "AacEncoder",
     "Encoder",
     "Mp3Encoder",
-    "OggOpusEncoder",
-    "OggOpusPager",
     "OpusEncoder",
     "Packet",
     "PcmEncoder",
@@ -31,7 +29,6 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = {
     "pcm_s16": PcmEncoder,
     "mp3": Mp3Encoder,
     "aac": AacEncoder,
-    "ogg": OggOpusEncoder,
     "wav": WavEncoder,
 }
 
@@ -39,7 +36,7 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = {
 def make_encoder(
     codec: str, sample_rate: int = 48_000, channels: int = 2, *, start: int = 0, bit_rate: int | None = None
 ) -> Encoder:
-    """An encoder by name: opus, pcm_s16, mp3, aac, ogg or wav.
+    """An encoder by name: opus, pcm_s16, mp3, aac or wav.
 
     Args:
         start: sample clock at the first input sample.

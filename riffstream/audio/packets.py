@@ -22,7 +22,7 @@ class Packet:
     """A piece of encoded audio that can be sent as it is.
 
     Attributes:
-        data: one codec frame, Ogg page or run of PCM.
+        data: one codec frame or run of PCM.
         sample_pos: the input sample that the first decoded sample of this packet reproduces, on the clock given by
             the encoder's ``start``. A codec's first packets lie before ``start`` by its ``priming``.
         n_samples: decoded samples in the packet; the last packet of a closed encoder counts those of the input only.

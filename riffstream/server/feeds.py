@@ -1,7 +1,7 @@
 """A station's encoded audio as the frames of each wire format.
 
 The station encodes each codec once (``riffstream.station.outlet``); a feed packs its chunks into frames, once for each
-wire format (WebSocket v1, bare WebSocket, raw bytes) and frame length, and fans them out.
+wire format (WebSocket v1, bare WebSocket, raw bytes, packets of Ogg pages) and frame length, and fans them out.
 
 Threading model: everything runs on the event loop.
 """
@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from riffstream.protocol import AudioFrame, Codec, Flags, pack_frame
+from riffstream.audio.ogg import PageBody, page_bodies
+from riffstream.protocol import AudioFrame, Codec, Flags, pack_frame, split_packets
 from riffstream.server.fanout import Fanout
 from riffstream.server.frames import Frame, websocket_frame
 from riffstream.station.outlet import Chunk, Outlet
 
-__all__ = ["WIRES", "Feed", "Wire"]
+__all__ = ["WIRES", "Feed", "OggPackets", "Wire"]
 
 SAMPLES_PER_MS = 48
 
@@ -56,6 +57,23 @@ def _join(chunks: Sequence[Chunk]) -> bytes:
     return b"".join(chunk.payload for chunk in chunks)
 
 
+class OggPackets(bytes):
+    """A frame of Opus packets, of which each listener makes pages of its own (:mod:`riffstream.audio.ogg`).
+
+    Attributes:
+        bodies: of the pages.
+    """
+
+    bodies: Sequence[PageBody]
+
+
+def _ogg(seq: int, chunks: Sequence[Chunk]) -> tuple[bytes, None]:
+    frame = OggPackets(_join(chunks))
+    packets = split_packets(frame)
+    frame.bodies = page_bodies(packets, sum(chunk.n_samples for chunk in chunks) // len(packets))
+    return frame, None
+
+
 WIRES: dict[str, Wire] = {
     wire.name: wire
     for wire in (
@@ -63,6 +81,7 @@ WIRES: dict[str, Wire] = {
         Wire("v1-pcm_s16", _v1(Codec.PCM_S16)),
         Wire("socket", lambda seq, chunks: (websocket_frame(2, _join(chunks)), None)),
         Wire("raw", lambda seq, chunks: (_join(chunks), None)),
+        Wire("ogg", _ogg),
     )
 }
 

@@ -1,10 +1,12 @@
-"""ICY metadata: song titles inside an MP3 or AAC stream, for players that ask with ``Icy-MetaData: 1``.
+"""ICY metadata: titles inside a stream of any codec, for players that ask with ``Icy-MetaData: 1``.
 
 Every ``metaint`` bytes of audio comes one length byte (in units of 16) and ``StreamTitle='...';`` padded with zeros; a
 zero length means that the title is still the same.
 """
 
 from __future__ import annotations
+
+from riffstream.audio.ogg import one_line
 
 __all__ = ["METAINT", "IcyInserter", "icy_block"]
 
@@ -14,7 +16,7 @@ _LONGEST = 255 * 16
 
 def icy_block(title: str) -> bytes:
     """A metadata block with a title; a straight quote, which would end it early, becomes a curly one."""
-    clean = " ".join(title.split()).replace("'", "’")
+    clean = one_line(title).replace("'", "’")
     while True:
         text = f"StreamTitle='{clean}';".encode()
         if len(text) <= _LONGEST:

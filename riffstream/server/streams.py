@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from riffstream import __version__, protocol
+from riffstream.audio.ogg import one_line
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.feeds import Feed
 from riffstream.server.icy import IcyInserter
@@ -98,7 +99,8 @@ class _Streaming:
     ) -> None:
         assert request.transport is not None
         self.context, self.room = context, room
-        self.body = Body(codec, icy, asked)
+        self.wire = "ogg" if codec == "ogg" else "raw"
+        self.body = Body(codec, icy, asked, artist=room.station.title or room.station.name)
         self.send = request.transport.write
         self.listener = Listener(request.transport, policy=room.policy, on_closed=self._lost)
         if not self.body.is_plain:
@@ -110,7 +112,7 @@ class _Streaming:
     async def run(self, feed: Feed, place: Place) -> None:
         """Until the player leaves (the handler is cancelled), has its range, is too slow, or the station ends."""
         room, self.place = self.room, place
-        fanout = feed.fanout("raw", room.config.timeline.passive_frame_ms)
+        fanout = feed.fanout(self.wire, room.config.timeline.passive_frame_ms)
         with contextlib.suppress(StationEndedError), room.joined(self.member):
             self._told(room.station.now())
             self.send(self.body.begin(feed.source.header))
@@ -124,7 +126,7 @@ class _Streaming:
             return await self._first_bytes(feed)
 
     async def _first_bytes(self, feed: Feed) -> bytes:
-        fanout = feed.fanout("raw", self.room.config.timeline.passive_frame_ms)
+        fanout = feed.fanout(self.wire, self.room.config.timeline.passive_frame_ms)
         found = self.body.begin(feed.source.header)
         seq, burst = fanout.next_seq, self.room.burst_samples(steering=False)
         while seq > fanout.first_seq and burst > 0:
@@ -164,29 +166,24 @@ class _Streaming:
 
 
 def _headers(context: Context, station: Station, codec: str, icy: IcyInserter | None) -> dict[str, str]:
-    """What comes before every stream, and answers HEAD."""
+    """What comes before every stream, and answers HEAD. Names go out as UTF-8, as from Icecast."""
     headers = {
         "Content-Type": CONTENT_TYPES[codec],
         "Cache-Control": "no-cache, no-store",
         "X-Accel-Buffering": "no",
-        "icy-name": _printable(station.title or station.name),
+        "icy-name": one_line(station.title or station.name),
         "icy-pub": "0",
         "icy-sr": str(protocol.SAMPLE_RATE),
     }
     if codec != "wav":
         headers["icy-br"] = str(getattr(context.config.encoders, f"{codec}_kbps"))
     if station.description:
-        headers["icy-description"] = _printable(station.description)
+        headers["icy-description"] = one_line(station.description)
     if context.config.server.public_url:
         headers["icy-url"] = context.config.server.public_url
     if icy is not None:
         headers["icy-metaint"] = str(icy.metaint)
     return headers
-
-
-def _printable(text: str) -> str:
-    """As a header may hold it: one line, without control characters. It goes out as UTF-8, as from Icecast."""
-    return "".join(c if c.isprintable() else " " for c in text.encode(errors="replace").decode()).strip()
 
 
 async def playlist_handler(request: web.Request) -> web.Response:

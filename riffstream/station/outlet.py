@@ -40,7 +40,7 @@ class Chunk:
         sample_pos, n_samples: place on the sample clock.
         rev: heard at its end.
         flags: discontinuity, silence.
-        payload: the codec's bytes (for Opus, packets after their lengths).
+        payload: the codec's bytes (for opus and ogg, packets after their lengths).
     """
 
     sample_pos: int
@@ -52,6 +52,7 @@ class Chunk:
 
 Sink = Callable[[Chunk | None], None]
 _Item = Block | None
+_ENCODERS: Final = {"ogg": "opus"}  # the server puts its packets into pages, for each listener anew
 
 
 class Outlet:
@@ -200,7 +201,9 @@ class Outlet:
             try:
                 if encoder is None or block.pos != expected:
                     fresh = encoder is not None
-                    encoder = make_encoder(self.codec, start=block.pos, bit_rate=self._bit_rate)
+                    encoder = make_encoder(
+                        _ENCODERS.get(self.codec, self.codec), start=block.pos, bit_rate=self._bit_rate
+                    )
                     self._post(source, self._describe, encoder.header, fresh)
                 packets = encoder.push(block.pcm)
                 expected = block.pos + len(block.pcm)
@@ -210,7 +213,7 @@ class Outlet:
                 continue
             if not packets:
                 continue
-            if self.codec == "opus":
+            if self.codec in ("opus", "ogg"):
                 payload = join_packets([packet.data for packet in packets])
             else:
                 payload = b"".join(packet.data for packet in packets)

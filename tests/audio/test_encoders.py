@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
 import subprocess
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import av
@@ -21,8 +18,6 @@ from riffstream.audio.encoders import (
     AacEncoder,
     Encoder,
     Mp3Encoder,
-    OggOpusEncoder,
-    OggOpusPager,
     OpusEncoder,
     Packet,
     PcmEncoder,
@@ -31,7 +26,6 @@ from riffstream.audio.encoders import (
     wav_header,
 )
 from riffstream.audio.mp3 import lameenc, split_frames
-from riffstream.audio.opus import ogg_page
 from riffstream.errors import ParameterError
 from tests.audio.signals import RATE, ffmpeg_decode, lag, music, pieces, tone
 
@@ -43,7 +37,6 @@ CODECS: dict[str, tuple[Make, float, bool]] = {
     "mp3-libav": (lambda **more: Mp3Encoder(backend="libav", **more), 0.95, True),
     "aac": (AacEncoder, 0.93, True),
     "aac-fast": (lambda **more: AacEncoder(coder="fast", **more), 0.9, True),
-    "ogg": (OggOpusEncoder, 0.9, False),
     "wav": (WavEncoder, 0.9999, False),
 }
 LENGTH = 2 * RATE + 123
@@ -99,13 +92,11 @@ def test_a_late_joiner_hears_the_same_from_the_preroll_on(name: str, part: float
     first = int(part * len(packets))
     joined = ffmpeg_decode_leniently(ffmpeg, encoder.header + body(packets[first:]))
     skip = encoder.preroll
-    # A player drops Opus' pre-skip from the head of what it gets, wherever that lies.
-    cut = encoder.priming if name == "ogg" else 0
-    expected = wave[packets[first].sample_pos + cut + skip :]
+    expected = wave[packets[first].sample_pos + skip :]
     shift, found = lag(expected, joined[skip:])
     assert (shift, found > likeness) == (0, True), f"{shift=} {found=}"
     whole = ffmpeg_decode(ffmpeg, encoder.header + body(packets))
-    offset = packets[first].sample_pos + cut + skip + (encoder.priming if CODECS[name][2] else 0)
+    offset = packets[first].sample_pos + skip + (encoder.priming if CODECS[name][2] else 0)
     n = min(len(whole) - offset, len(joined) - skip) - 4_800
     alone, together = joined[skip : skip + n], whole[offset : offset + n]
     if name.startswith(("mp3", "wav")):
@@ -163,7 +154,7 @@ def test_nothing_in_nothing_out_and_a_closed_encoder_stays_closed(name: str) -> 
     encoder = make_encoder(name)
     assert encoder.push(np.zeros((0, 2), np.float32)) == []
     rest = encoder.close()
-    assert sum(packet.n_samples for packet in rest) == 0  # Ogg ends with an empty last page
+    assert sum(packet.n_samples for packet in rest) == 0
     assert encoder.close() == []
     if name not in ("pcm_s16", "wav"):
         with pytest.raises(ValueError, match="closed"):
@@ -197,48 +188,6 @@ def test_mp3_frames_are_constant_in_rate_and_carry_no_header_frame(backend: str,
         split_frames(b"RIFFxxxx")
 
 
-def test_ogg_pages_are_whole_numbered_and_trimmed_at_the_end(need_tool: Callable[[str], str], tmp_path: Path) -> None:
-    wave, encoder = music(LENGTH), OggOpusEncoder(tags={"title": "lo-fi rain, jazz"}, packets_per_page=7)
-    packets = encode(encoder, wave)
-    assert all(packet.data.startswith(b"OggS") for packet in packets)
-    assert packets[0].n_samples == 7 * 960
-    path = tmp_path / "a.ogg"
-    path.write_bytes(encoder.header + body(packets))
-    probe = [need_tool("ffprobe"), "-v", "error", "-show_streams", "-of", "json", str(path)]
-    stream = json.loads(subprocess.run(probe, capture_output=True, check=True).stdout)["streams"][0]
-    assert "lo-fi rain, jazz" in stream["tags"].values()
-    assert len(ffmpeg_decode(need_tool("ffmpeg"), path.read_bytes())) == LENGTH
-
-
-def test_ogg_checksum_is_that_of_rfc_3533() -> None:
-    page = ogg_page([b"abc", b"x" * 255], serial=7, sequence=3, granule=960, flags=4)
-    crc = 0
-    for byte in page[:22] + b"\0\0\0\0" + page[26:]:  # bit by bit, as the RFC has it
-        crc ^= byte << 24
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x04C11DB7 if crc >> 31 else crc << 1) & 0xFFFFFFFF
-    assert int.from_bytes(page[22:26], "little") == crc
-    assert page[26:30] == bytes([3, 3, 255, 0])
-    with pytest.raises(ParameterError, match="255 or fewer"):
-        ogg_page([b"x" * 70_000], serial=1, sequence=0, granule=0)
-
-
-def test_one_opus_encoder_can_feed_pages_and_bare_packets() -> None:
-    wave, source = music(30_000), OpusEncoder()
-    pager = OggOpusPager(source, packets_per_page=5)
-    bare = encode(source, wave)
-    pages = pager.header + body(pager.push(bare[:-1]) + pager.close(bare[-1:]))
-    encoder = OggOpusEncoder()
-    assert pages == encoder.header + body(encode(encoder, wave))
-
-
-def test_ogg_pages_with_big_packets_and_long_tags_fit() -> None:
-    encoder = OggOpusEncoder(bit_rate=510_000, packets_per_page=50, tags={"title": "ä" * 100_000})
-    packets = encode(encoder, music(RATE, level=0.3))
-    container = av.open(io.BytesIO(encoder.header + body(packets)))
-    assert sum(frame.samples for frame in container.decode(audio=0)) >= RATE
-
-
 def test_pcm_rounds_clips_and_dithers_the_same_for_any_blocks() -> None:
     values = np.array([[0.0, 1.0], [-1.0, 2.0], [-3.0, 0.5 / 32_767], [1.5 / 32_767, -0.4 / 32_767]], np.float32)
     samples = np.frombuffer(PcmEncoder().push(values)[0].data, "<i2")
@@ -265,7 +214,6 @@ def test_wav_header_with_and_without_a_length() -> None:
         (OpusEncoder, {"complexity": 11}, "complexity"),
         (OpusEncoder, {"bit_rate": 1}, "bit_rate"),
         (OpusEncoder, {"channels": 3}, "channels"),
-        (OggOpusEncoder, {"packets_per_page": 0}, "packets_per_page"),
         (Mp3Encoder, {"sample_rate": 96_000}, "sample_rate"),
         (Mp3Encoder, {"bit_rate": 100_000}, "bit_rate"),
         (Mp3Encoder, {"quality": 9}, "quality"),
