@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-__all__ = ["Part", "Section", "parts_of"]
+__all__ = ["Part", "Section", "begins_as_sound", "parts_of"]
 
 CHUNK = 1 << 20
 OVERLAP = 64  # bytes around a match that are looked at
@@ -95,7 +95,7 @@ def parts_of(file: BinaryIO) -> list[Part]:
                 if stop - _after_tags(file, start, stop) >= SMALLEST
             ]
             break
-        following = next((start for start in (end, end + 1) if _is_known(_read(file, start, 64))), None)
+        following = next((start for start in (end, end + 1) if begins_as_sound(_read(file, start, 64))), None)
         found.append(Part(at, size if following is None else following, missing=max(0, end - size)))
         if following is None:
             break
@@ -122,7 +122,8 @@ def _after_tags(file: BinaryIO, at: int, size: int) -> int:
     return min(at, size)
 
 
-def _is_known(head: bytes) -> bool:
+def begins_as_sound(head: bytes) -> bool:
+    """Whether the first 64 bytes of a file are those of a sound file, beyond doubt."""
     return (
         (head[:4] in WAVES and head[8:12] == b"WAVE")
         or (head[:4] == b"FORM" and head[8:11] == b"AIF")
@@ -158,7 +159,7 @@ def _walk(file: BinaryIO, at: int, size: int, form: str) -> int:
     begin, header = at, struct.calcsize(form)
     while at + header <= size:
         head = _read(file, at, 64)
-        if at > begin and _is_known(head):
+        if at > begin and begins_as_sound(head):
             return at
         if form == ">4sq":
             length = struct.unpack(form, head[:header])[1]
@@ -188,7 +189,7 @@ def _headers(file: BinaryIO, start: int, body: int, size: int) -> list[int]:
             busy = _ogg_starts_end(file, at, size)
         elif head[:3] == b"ID3":
             content = _after_tags(file, at, size)
-            if not _is_known(_read(file, content, 64)):
+            if not begins_as_sound(_read(file, content, 64)):
                 continue  # tags within a stream, as those of HLS segments: the decoder reads on
             busy = content + 1
         found.append(at)

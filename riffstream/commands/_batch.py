@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from riffstream.commands._reports import report
+from riffstream.audio.folders import BESIDE, find_music, is_hidden, natural
+from riffstream.commands._reports import note, report
 from riffstream.errors import MediaError, MediaWarning, ParameterError, RiffstreamError
 from riffstream.threads import usable_cores
 
@@ -25,31 +27,21 @@ Outcome = tuple[Path, list[Path], str | None, list[str]]  # file, what was writt
 
 MOST_NAMED = 20  # failed files in the last line
 
-# What lies beside music in a folder and is no failure when it cannot be decoded.
-NOT_AUDIO: tuple[str, ...] = (
-    ".json",
-    ".txt",
-    ".md",
-    ".csv",
-    ".log",
-    ".nfo",
-    ".pdf",
-    ".cue",
-    ".m3u",
-    ".m3u8",
-    ".pls",
-    ".part",
-)
-NOT_AUDIO += (".jpg", ".jpeg", ".png", ".webp", ".gif")
-
 
 def add_batch_options(parser: argparse.ArgumentParser) -> None:
     """Folder, processes and limit."""
     add = parser.add_argument
     add("--audio-dir", type=Path, required=True, metavar="DIR", help="folder of audio files")
     add("--output-dir", type=Path, required=True, metavar="DIR", help="folder for the results")
-    add("--glob", default="*", metavar="PATTERN", help="which files, '**/*.mp3' for subfolders too (default '*')")
-    add("--limit", type=int, default=-1, metavar="N", help="take the first N files by name (default -1: all)")
+    text = "which files: '*.mp3', '**/*.mp3' for subfolders too (default: all sound files, subfolders included)"
+    add("--glob", default=None, metavar="PATTERN", help=text)
+    add(
+        "--limit",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="take the first N files by name (default -1: all)",
+    )
     add(
         "--num-threads",
         "--processes",
@@ -62,35 +54,53 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def find_audio(args: argparse.Namespace) -> list[Path]:
-    """The files that the options name, sorted."""
+    """The files that the options name, in natural order."""
     folder: Path = args.audio_dir
     if not folder.is_dir():
         raise ParameterError("--audio-dir", str(folder), "an existing folder")
-    try:
-        found = sorted(path for path in folder.glob(args.glob) if path.is_file())
-    except (ValueError, NotImplementedError):
-        raise ParameterError("--glob", args.glob, "a pattern relative to the folder, such as '*.mp3'") from None
-    files = [path for path in found if path.suffix.lower() not in NOT_AUDIO and not path.name.startswith(".")]
+    if args.glob is None:
+        music = find_music(folder, without=[args.output_dir])
+        files = music.files
+        for remark in music.remarks:
+            note(args, remark)
+    else:
+        try:
+            found = [path for path in folder.glob(_any_case(args.glob)) if path.is_file()]
+        except (ValueError, NotImplementedError):
+            raise ParameterError("--glob", args.glob, "a pattern relative to the folder, such as '*.mp3'") from None
+        files = [path for path in found if path.suffix.lower() not in BESIDE and not is_hidden(path.name)]
+        files = sorted(set(files), key=lambda path: natural(str(path.relative_to(folder))))
     if args.limit > 0:
         files = files[: args.limit]
     if not files:
-        raise MediaError(f"{folder} holds no audio files that match {args.glob!r}")
+        raise MediaError(f"{folder} holds no audio files" + (f" that match {args.glob!r}" if args.glob else ""))
     return files
 
 
+def _any_case(pattern: str) -> str:
+    """A pattern that takes ``SONG.MP3`` for ``*.mp3``, as people mean it."""
+    pieces = re.split(r"(\[[^\]]*\])", pattern)  # sets stay as they are
+    both = [
+        "".join(f"[{c.lower()}{c.upper()}]" if c.isascii() and c.isalpha() else c for c in piece) for piece in pieces
+    ]
+    return "".join(piece if number % 2 else both[number] for number, piece in enumerate(pieces))
+
+
 def output_stems(files: Sequence[Path]) -> dict[Path, str]:
-    """A name without extension for each file's result; files that share a stem keep their folder and extension."""
-    counts: dict[str, int] = {}
+    """A name without extension for each file's result. Files that share a stem keep their folder's name, those that
+    share a folder too keep their extension."""
+    same: dict[str, list[Path]] = {}
     for path in files:
-        counts[path.stem.lower()] = counts.get(path.stem.lower(), 0) + 1
+        same.setdefault(path.stem.lower(), []).append(path)
     stems: dict[Path, str] = {}
     taken: set[str] = set()
     for path in files:
+        others = same[path.stem.lower()]
         stem = path.stem
-        if counts[stem.lower()] > 1:
-            stem = f"{stem}_{path.suffix.removeprefix('.')}"
-        if stem.lower() in taken:
+        if len({other.parent for other in others}) > 1:
             stem = f"{path.parent.name}_{stem}"
+        if sum(other.parent == path.parent for other in others) > 1:
+            stem = f"{stem}_{path.suffix.removeprefix('.')}"
         unique, number = stem, 2
         while unique.lower() in taken:
             unique, number = f"{stem}_{number}", number + 1

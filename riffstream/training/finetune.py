@@ -1,9 +1,9 @@
 """Fine-tune a model on your own music: a folder of audio files and what to call them.
 
-``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) holds captions, one a line; without it the file's name is
-the caption. Tempo comes from ``tempo.txt`` (``tempo_file.py``), from ``--bpm``, or is found by autocorrelation of the
-onsets. The model knows C major and A minor only, so music in another key is transposed there, by resampling: clips lie
-on the beat, so that it changes their pitch alone.
+Subfolders (albums) are looked into. ``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) holds captions, one a
+line; without it the file's name is the caption. Tempo comes from ``tempo.txt`` (``tempo_file.py``), from ``--bpm``, or
+is found by autocorrelation of the onsets. The model knows C major and A minor only, so music in another key is
+transposed there, by resampling: clips lie on the beat, so that it changes their pitch alone.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from riffstream.audio.folders import find_music
 from riffstream.audio.tempo import find_tempo
 from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.ranges import check
-from riffstream.errors import MediaError, ParameterError, RiffstreamError
+from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.text_files import read_notes, readable
 from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
 from riffstream.training.export import export
@@ -38,7 +39,6 @@ EXAMPLES = """examples:
   riffstream render --model my-band-model --prompt "my band, slow song" -o song.flac
 """
 
-AUDIO = {".flac", ".wav", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".aif"}
 RATE = 48000
 LEVEL = 0.1  # root mean square: the corpus' loudness, roughly
 LOOPS = 96
@@ -50,8 +50,8 @@ class Imported:
 
     Attributes:
         songs: how many were cut into clips.
-        transposed: file name -> semitones that it was moved by.
-        skipped: file name -> why.
+        transposed: path below the folder -> semitones that it was moved by.
+        skipped: path below the folder -> why.
         remarks: what was guessed in the text files, and lines of ``tempo.txt`` that match no song.
     """
 
@@ -64,7 +64,7 @@ class Imported:
 def import_folder(
     folder: Path, corpus: Path, *, bpm: float | None = None, key: int | None = None, beats: int = 8
 ) -> Imported:
-    """Cut every audio file of ``folder`` into beat-synchronous clips, as a corpus that training reads.
+    """Cut the audio files of ``folder`` and its subfolders into beat-synchronous clips: a corpus that training reads.
 
     Args:
         bpm: tempo of the files that ``tempo.txt`` does not name, 40 to 240; None: it is found.
@@ -81,15 +81,19 @@ def import_folder(
         check("bpm", bpm)
     if key is not None and not -6 <= key <= 6:
         raise ParameterError("key", key, "-6 to 6 semitones")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO)
-    tempos, remarks = read_tempos(folder / "tempo.txt", files)
+    music = find_music(folder)
+    tempos, remarks = _all_tempos(folder, music.files)
+    remarks += music.remarks
     songs, transposed, skipped = 0, {}, {}
-    for path in files:
-        name = readable(path.name)
+    for path in music.files:
+        name = readable(path.relative_to(folder).as_posix())
         try:
             codes, tempo, moved = _clips(path, tempos.get(path, bpm), key, beats)
-        except MediaError as error:
+        except RiffstreamError as error:
             skipped[name] = str(error)
+            continue
+        except Exception as error:  # one odd file must not end the import
+            skipped[name] = f"{type(error).__name__}: {error}"
             continue
         if not len(codes):
             skipped[name] = f"shorter than {beats} beats"
@@ -99,7 +103,7 @@ def import_folder(
         base = corpus / "songs" / "own" / f"{songs:05d}"
         base.parent.mkdir(parents=True, exist_ok=True)
         np.save(base.with_suffix(".npy"), codes)
-        words = readable(path.stem).replace("_", " ")
+        words = _words(path)
         captions, remark = _captions(path, words)
         remarks += [remark] if remark else []
         record: dict[str, Any] = {
@@ -111,8 +115,25 @@ def import_folder(
         songs += 1
     if not songs:
         why = "".join(f"; {name}: {reason}" for name, reason in skipped.items())
-        raise RiffstreamError(f"{folder} holds no audio of at least {beats} beats ({', '.join(sorted(AUDIO))}){why}")
+        raise RiffstreamError(f"{folder} and its subfolders hold no audio of at least {beats} beats{why}")
     return Imported(songs, transposed, skipped, remarks)
+
+
+def _all_tempos(folder: Path, files: list[Path]) -> tuple[dict[Path, float], list[str]]:
+    """Tempos from every ``tempo.txt``; an album's own counts more than one above it."""
+    tempos, remarks = read_tempos(folder / "tempo.txt", files)
+    below = {parent for path in files for parent in path.parents if folder in parent.parents}
+    for place in sorted(below, key=lambda path: len(path.parts)):
+        found, more = read_tempos(place / "tempo.txt", [path for path in files if place in path.parents])
+        tempos |= found
+        remarks += [f"{readable(place.relative_to(folder).as_posix())}/{remark}" for remark in more]
+    return tempos, remarks
+
+
+def _words(path: Path) -> str:
+    """A caption of a file's name; a mere number says nothing, so it gets the album's name."""
+    words = readable(path.stem).replace("_", " ")
+    return words if any(char.isalpha() for char in words) else f"{readable(path.parent.name).replace('_', ' ')} {words}"
 
 
 def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> tuple[np.ndarray, float, int]:
@@ -183,8 +204,7 @@ def run(args: argparse.Namespace) -> int:
     corpus = args.corpus or args.out / "corpus"
     shutil.rmtree(corpus / "songs" / "own", ignore_errors=True)
     found = import_folder(args.folder, corpus, bpm=args.bpm, key=args.key, beats=6 if args.triple else 8)
-    if not args.quiet:
-        _tell(found)
+    _tell(found, quiet=args.quiet)
     for remark in found.remarks:
         print(f"riffstream train finetune: {remark}", file=sys.stderr)
     preset = PRESETS[args.preset]
@@ -207,9 +227,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(found: Imported) -> None:
-    print(f"{found.songs} songs", file=sys.stderr)
-    for name, semitones in found.transposed.items():
-        print(f"  {name}: transposed by {semitones:+d}", file=sys.stderr)
+def _tell(found: Imported, *, quiet: bool) -> None:
+    if not quiet:
+        print(f"{found.songs} songs", file=sys.stderr)
+        for name, semitones in found.transposed.items():
+            print(f"  {name}: transposed by {semitones:+d}", file=sys.stderr)
     for name, why in found.skipped.items():
         print(f"  {name}: left out, {why}", file=sys.stderr)

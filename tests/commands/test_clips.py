@@ -243,3 +243,38 @@ def test_an_unexpected_error_in_one_file_does_not_end_the_batch() -> None:
 
     path, written, error, _ = _batch._attempt(job, Path("a.wav"))
     assert (path, written, error) == (Path("a.wav"), [], "a.wav: BrokenProcessPool: odd")
+
+
+def test_a_batch_takes_albums_and_not_its_own_results(run: Run, tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    for name in ("First/01.wav", "Second/01.wav", "10.FLAC", "2.wav"):
+        make_song(music / name, seconds=1)
+    (music / "First" / "cover.jpg").write_bytes(b"x")
+    options = ["--num-threads", 1, "--duration-ms", 200, "--seed", 1, "--extension", "wav", "--json"]
+    for _ in range(2):
+        code, out, _ = run(
+            "sample-clips-batch", "--audio-dir", music, "--output-dir", music / "clips", *options, "--quiet"
+        )
+        assert code == 0
+        written = [Path(path).name.partition("_start")[0] for path in json.loads(out)["written"]]
+        assert sorted(written) == ["10_0", "2_0", "First_01_0", "Second_01_0"]
+    code, out, _ = run(
+        "sample-clips-batch", "--audio-dir", music, "--output-dir", music / "clips", *options, "--glob", "*.flac"
+    )
+    assert (code, len(json.loads(out)["written"])) == (0, 1)
+
+
+def test_a_batch_says_what_was_wrong_with_a_file(run: Run, tmp_path: Path) -> None:
+    make_song(tmp_path / "in" / "a.wav", seconds=1)
+    data = (tmp_path / "in" / "a.wav").read_bytes()
+    (tmp_path / "in" / "a.wav").write_bytes(data[: len(data) // 2])
+    (tmp_path / "in" / "b.mp3").write_bytes(b"<html>not found</html>" * 50)
+    options = ["--num-threads", 1, "--num-frequencies", 16, "--json"]
+    code, out, err = run(
+        "audio-to-images-batch", "--audio-dir", tmp_path / "in", "--output-dir", tmp_path / "o", *options
+    )
+    answer = json.loads(out)
+    assert code == 1
+    assert "cut short" in answer["notes"][0]["note"]
+    assert answer["failed"][0]["file"].endswith("b.mp3")
+    assert err.rstrip().endswith("1 of 2 files failed: b.mp3")

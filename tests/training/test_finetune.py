@@ -16,6 +16,7 @@ from riffstream.cli import main
 from riffstream.diffusion.mini import MiniFamily
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.models.seeds import SeedLibrary
+from riffstream.training import finetune
 from riffstream.training.finetune import import_folder
 from tests.audio.signals import cadence, clicks
 
@@ -106,8 +107,35 @@ def test_text_files_from_other_systems_are_read_and_guesses_are_said(tmp_path: P
     assert found.remarks[1].endswith("read as Windows-1252")
 
 
+def test_albums_are_imported_with_their_captions_and_tempos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, corpus = tmp_path / "band", tmp_path / "corpus"
+    for album, bpm in (("First", 120), ("Second", 100)):
+        (folder / album).mkdir(parents=True)
+        soundfile.write(folder / album / "01.wav", clicks(bpm, 9).T, RATE)
+        soundfile.write(folder / album / "odd.wav", clicks(bpm, 9).T, RATE)
+    (folder / "First" / "01.txt").write_text("a first song")
+    (folder / "tempo.txt").write_text("01 120\n")
+    (folder / "Second" / "tempo.txt").write_text("01 100\nlost 90\n")
+    find = finetune.find_tempo
+
+    def fail_once(wave: np.ndarray, rate: int, bpm: float | None = None) -> tuple[float, int]:
+        if bpm is None:  # the odd ones
+            raise ZeroDivisionError("an odd file")
+        return find(wave, rate, bpm=bpm)
+
+    monkeypatch.setattr(finetune, "find_tempo", fail_once)
+    found = import_folder(folder, corpus)
+    assert found.songs == 2
+    assert found.skipped == dict.fromkeys(("First/odd.wav", "Second/odd.wav"), "ZeroDivisionError: an odd file")
+    assert "Second/tempo.txt, line 2: there is no song 'lost'" in found.remarks[0]
+    records = [json.loads(path.read_text()) for path in sorted(corpus.glob("songs/own/*.json"))]
+    assert [record["bpm"] for record in records] == [120, 100]
+    assert [record["file"] for record in records] == ["First/01.wav", "Second/01.wav"]
+    assert [record["clips"][0]["captions"] for record in records] == [["a first song"], ["Second 01"]]
+
+
 def test_nothing_to_import_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RiffstreamError, match="holds no audio"):
+    with pytest.raises(RiffstreamError, match="hold no audio"):
         import_folder(tmp_path, tmp_path / "corpus")
     (tmp_path / "broken.mp3").write_bytes(b"no music")
     with pytest.raises(RiffstreamError, match=r"broken\.mp3: "):
