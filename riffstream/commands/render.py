@@ -14,7 +14,9 @@ from typing import Any
 
 from riffstream.audio.files import AudioFileWriter, file_format
 from riffstream.config import Generator, StationConfig, Timeline
+from riffstream.diffusion.conditions import PARTS
 from riffstream.diffusion.journey import Journey, Keyframe, PromptPart
+from riffstream.diffusion.keyframe import CONDITIONED
 from riffstream.diffusion.ranges import check
 from riffstream.errors import ParameterError
 from riffstream.protocol import SAMPLE_RATE
@@ -27,6 +29,7 @@ EXAMPLES = """examples:
   riffstream render --prompt "bossa nova guitar" --prompt "deep house" --seconds 60 --bpm 118 -o journey.mp3
   riffstream render --prompt "funk bass" --seed-image og_beat --denoising 0.6 --seconds 10 -o funk.wav
   riffstream render --prompt "viennese waltz" --beats-per-bar 3 --bpm 160 --seconds 20 -o waltz.flac
+  riffstream render --prompt "synth pop" --chords "Am F C G" --parts drums=0 --energy 0.3 --model my-model -o intro.flac
   riffstream render --journey tour.toml --seconds 600 -o tour.ogg
   riffstream render --replay steering.jsonl -o again.flac"""
 
@@ -54,6 +57,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240")
     what.add_argument("--key", type=float, metavar="X", help="transposition in semitones, -6 to 6")
     what.add_argument("--beats-per-bar", type=int, default=4, metavar="N", help="4, or 3 for waltzes (4)")
+    asked = parser.add_argument_group("what it should play, for models that take it (see docs/mini.md)")
+    asked.add_argument(
+        "--chords",
+        metavar="ROW",
+        help='one chord a bar in the sounding key, round and round: "Am F C G"; " / " halves a bar',
+    )
+    asked.add_argument(
+        "--parts",
+        nargs="+",
+        default=[],
+        metavar="PART=LEVEL",
+        help=f"level of {', '.join(PARTS)}: 0 (silent) to 1",
+    )
+    for name, words in (("energy", "soft to loud"), ("density", "few notes to many"), ("brightness", "dark to bright")):
+        asked.add_argument(f"--{name}", type=float, metavar="X", help=f"{words}: 0 to 1")
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="mini", metavar="M", help="mini, a folder, a file, or a hub id (mini)")
     how.add_argument(
@@ -99,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         from riffstream.station.steering_log import SteeringLog
 
         journey = _journey(args, renderer.info, n_samples)
+        _check_asked(journey, renderer.info)
         log = SteeringLog("render", args.save_log or None)
         score = Score.of(station, renderer.info, journey)
         file.tags = {"title": " → ".join(args.prompt) or journey.name or "riffstream", "artist": "riffstream"}
@@ -139,6 +158,11 @@ def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
         seed_image=seed_image,
         bpm=args.bpm,
         key=args.key or 0.0,
+        chords=args.chords,
+        parts=_parts(args.parts),
+        energy=args.energy,
+        density=args.density,
+        brightness=args.brightness,
     )
     if len(prompts) == 1:
         return Journey.single(keyframe)
@@ -148,6 +172,30 @@ def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
     stay = max(1, round(share - travel * (len(prompts) - 1) / len(prompts)))
     keyframes = [replace(keyframe, prompts=(PromptPart(prompt),)) for prompt in prompts]
     return Journey.along(keyframes, stay=stay, travel=travel, ending="stay")
+
+
+def _parts(given: list[str]) -> dict[str, float] | None:
+    """``drums=0 pad=0.5``, also with commas between them."""
+    levels: dict[str, float] = {}
+    for text in (part for word in given for part in word.split(",") if part):
+        name, sign, level = text.partition("=")
+        try:
+            levels[name.strip()] = float(level)
+        except ValueError:
+            sign = ""
+        if not sign:
+            raise ParameterError("parts", text, f"PART=LEVEL with a level of 0 to 1, PART one of {', '.join(PARTS)}")
+    return levels or None
+
+
+def _check_asked(journey: Journey, info: Info) -> None:
+    """Refuse at once what the model would refuse when it comes to it."""
+    if info.conditions:
+        return
+    for stop in journey.stops:
+        for name in CONDITIONED:
+            if (value := getattr(stop.keyframe, name)) is not None:
+                raise ParameterError(name, value, f"nothing with the model {info.model}: it takes words alone")
 
 
 def _renderer(args: argparse.Namespace) -> Renderer:

@@ -12,9 +12,10 @@ from riffstream.diffusion.prompts import PromptPart
 from riffstream.diffusion.ranges import SEEDS, check, reject_unknown
 from riffstream.errors import ParameterError
 
-__all__ = ["AUTO", "NONE", "ClipSpec", "Keyframe"]
+__all__ = ["AUTO", "CONDITIONED", "NONE", "ClipSpec", "Keyframe"]
 
 AUTO, NONE = "auto", "none"  # seed images that are no names
+CONDITIONED = ("chords", "parts", "energy", "density", "brightness")  # fields of a keyframe that words cannot stand for
 
 MAX_PARTS = 8  # of one keyframe: half of what one embedding mixes, since a clip between two keyframes mixes both
 

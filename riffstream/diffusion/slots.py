@@ -12,7 +12,7 @@ from torch import Tensor
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.conditions import lay_out
 from riffstream.diffusion.family import Family, TextEmbedding
-from riffstream.diffusion.keyframe import AUTO, NONE, Keyframe
+from riffstream.diffusion.keyframe import AUTO, CONDITIONED, NONE, Keyframe
 from riffstream.diffusion.masks import latent_mask, overlap_mask
 from riffstream.diffusion.noise import NoiseStream
 from riffstream.diffusion.samplers import Schedule, build
@@ -23,7 +23,6 @@ from riffstream.errors import ParameterError, RiffstreamError
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
 
-CONDITIONED = ("chords", "parts", "energy", "density", "brightness")  # keyframe fields that become conditions
 HELD = 4  # noise seeds that share a loop of the library, so that a stream does not hop among loops from clip to clip
 
 

@@ -138,6 +138,7 @@ class Info(Struct, frozen=True, kw_only=True):
         bpm: the model's tempo where none is set; None: unknown.
         continues: clips may continue one another.
         steps, guidance, denoising, seed_image, drift: the model's defaults.
+        conditions: whether keyframes may name chords, parts, energy, density and brightness.
         weights: a fingerprint of the parameters, for logs; "" where there are none.
     """
 
@@ -155,6 +156,7 @@ class Info(Struct, frozen=True, kw_only=True):
     seed_image: str | None = None
     drift: int = DRIFT
     device: str = "cpu"
+    conditions: bool = False
     weights: str = ""
 
     def in_meter(self, beats_per_bar: int) -> Info:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
 
 from riffstream.cli import main
+from riffstream.station.rendering import ToneRenderer
 
 
 def render(*args: object) -> int:
@@ -42,6 +44,49 @@ def test_every_format_is_written_whole(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"x.{extension}"
     assert render("--prompt", "a", "--seconds", 2, "-o", path) == 0
     assert len(samples(path)) == pytest.approx(2 * 48_000, abs=3000)  # MP3 pads
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (("--chords", "Am Hx"), "chords is 'Hx'"),
+        (("--parts", "drums=2"), "parts.drums is 2"),
+        (("--parts", "drumz=0"), "did you mean 'drums'"),
+        (("--parts", "drums"), "PART=LEVEL"),
+        (("--energy", "1.5"), "energy is 1.5"),
+        (("--density", "-1"), "density is -1"),
+        (("--brightness", "nan"), "brightness is nan"),
+        (("--chords", "Am F"), "takes words alone"),  # the tone has no ear for chords
+    ],
+)
+def test_what_cannot_be_asked_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], field: str
+) -> None:
+    path = tmp_path / "x.wav"
+    assert render("--prompt", "a", *options, "-o", path) != 0
+    assert field in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_a_model_with_conditions_is_asked_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chords, parts and levels reach every clip of the log, and the log plays again."""
+
+    def conducted() -> ToneRenderer:
+        renderer = ToneRenderer()
+        renderer.info = msgspec.structs.replace(renderer.info, conditions=True)
+        return renderer
+
+    monkeypatch.setattr("riffstream.commands.render.ToneRenderer", conducted)
+    log = tmp_path / "log.jsonl"
+    asked = ("--chords", "Am F / G", "--parts", "drums=0", "pad=0.5", "--energy", 0.2)
+    assert render("--prompt", "a", "--seconds", 5, *asked, "-o", tmp_path / "x.wav", "--save-log", log) == 0
+    starts = [entry["job"]["spec"]["start"] for entry in map(json.loads, log.read_text().splitlines())
+              if entry["entry"] == "job"]  # fmt: skip
+    assert starts
+    assert all(start["chords"] == "Am F / G" for start in starts)
+    assert all(start["parts"] == [["drums", 0.0], ["pad", 0.5]] for start in starts)
+    assert main(["render", "--replay", str(log), "-o", str(tmp_path / "y.wav"), "--quiet", "--model", "tone"]) == 0
+    assert np.array_equal(samples(tmp_path / "x.wav"), samples(tmp_path / "y.wav"))
 
 
 def test_prompts_are_visited_in_turn_to_the_end(tmp_path: Path) -> None:

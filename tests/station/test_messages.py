@@ -45,11 +45,20 @@ JOB = Job(
     key=-2.0,
     deadline=12.5,
 )
+ASKED = Journey.single("a", chords="Am F / G", parts={"drums": 0, "pad": 0.5}, energy=0.25, density=1.0).clip(3)
 
 
 @pytest.mark.parametrize(
     "command",
-    [Configure("m:f", {"a": [1, "x", None]}, 2), JOB, Cancel("a", 1, 2), DropTake("a", 1), Forget("a"), Shutdown()],
+    [
+        Configure("m:f", {"a": [1, "x", None]}, 2),
+        JOB,
+        msgspec.structs.replace(JOB, spec=ASKED),
+        Cancel("a", 1, 2),
+        DropTake("a", 1),
+        Forget("a"),
+        Shutdown(),
+    ],
 )
 def test_commands_arrive_as_they_were_sent(command: object) -> None:
     assert unpack_command(pack(command)) == command  # type: ignore[arg-type]
