@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from riffstream.station.memory import fix_thresholds
     from riffstream.station.supervisor import start_process
 
+    _end_when_asked_early()
     fix_thresholds(own_pages_kb=128, keep_kb=1024)
     if args.port is not None and not 0 <= args.port <= 65535:
         raise ParameterError("--port", args.port, "0 to 65535")
@@ -73,6 +75,12 @@ def run(args: argparse.Namespace) -> int:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(config, process, quiet=args.quiet, as_json=args.json))
     return 0
+
+
+def _end_when_asked_early() -> None:
+    """Heed SIGTERM before the server does, as process 1 of a container: the kernel drops what 1 has no handler for."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, quiet: bool, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Checkpoint:
             ParameterError: an unknown device or dtype, or an option that this kind of model does not have.
         """
         where = pick_device(device)
-        path = Path(source).expanduser()
+        path = Path(os.path.expanduser(source))  # pathlib's raises for a user without a home
         if str(source) == "mini":
             path = Path(str(importlib.resources.files("riffstream.models") / "mini"))
         elif not path.exists() and isinstance(source, str) and is_hub_id(source) and path.suffix != ".safetensors":

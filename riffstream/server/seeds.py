@@ -93,7 +93,7 @@ async def preview(request: web.Request) -> web.StreamResponse:
     found, uploads, name = library(), request.app[UPLOADS], request.match_info["name"]
     file = None
     if name in uploads.entries:
-        file = uploads.folder / name / "preview.png"
+        file = uploads.file(name, "preview.png")
     elif found is not None and name in found:
         file = found.preview(name)
     if file is None or not file.is_file():
@@ -112,8 +112,8 @@ async def upload(request: web.Request) -> web.Response:
         raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
     if (why := context.refusal(request, role)) is not None:
         raise refuse(web.HTTPForbidden, "forbidden", f"uploading needs the right to steer: {why}")
-    if not uploads.open:
-        raise refuse(web.HTTPForbidden, "forbidden", "this server takes no uploads (limits.uploads is 0)")
+    if (closed := uploads.closed_because) is not None:
+        raise refuse(web.HTTPForbidden, "forbidden", closed)
     most = uploads.public_limits()["bytes"]
     if request.content_length is not None and request.content_length > most + FIELDS * FIELD_BYTES:
         given = request.content_length / 1e6

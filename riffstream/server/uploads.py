@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -29,6 +30,7 @@ from riffstream.config import Config
 from riffstream.config_sections import Limits
 from riffstream.errors import ParameterError
 from riffstream.models.uploads import ABOUT, Upload, read_upload
+from riffstream.server import logs
 from riffstream.server.context import refuse
 from riffstream.server.held_folder import HeldFolder, Taken
 from riffstream.server.limits import TokenBucket
@@ -59,7 +61,7 @@ class Uploads:
         ParameterError: the folder cannot be made, or belongs to another server that runs.
 
     Attributes:
-        folder: what the generator reads.
+        folder: what the generator reads; None where there is nowhere to write.
         entries: what is kept, the oldest first.
     """
 
@@ -67,7 +69,7 @@ class Uploads:
         self.limits = config.limits
         self.command = command
         self._place = _hold_folder(config.server.state_dir)
-        self.folder = self._place.path
+        self.folder = None if self._place is None else self._place.path
         self.entries: OrderedDict[str, Upload] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
@@ -79,7 +81,19 @@ class Uploads:
     @property
     def open(self) -> bool:
         """Whether anything can be uploaded."""
-        return self.limits.uploads > 0
+        return self.closed_because is None
+
+    @property
+    def closed_because(self) -> str | None:
+        """Why nothing can be uploaded; None where it can."""
+        if self.limits.uploads == 0:
+            return "this server takes no uploads (limits.uploads is 0)"
+        return None if self.folder is not None else "this server has no folder that it may write to (server.state_dir)"
+
+    def file(self, name: str, part: str) -> Path:
+        """A file of a kept upload."""
+        assert self.folder is not None
+        return self.folder / name / part
 
     def public_limits(self) -> dict[str, float]:
         """What a file may be, for clients."""
@@ -110,6 +124,7 @@ class Uploads:
     @contextlib.contextmanager
     def workplace(self) -> Iterator[Path]:
         """A folder for one upload, gone at the end."""
+        assert self.folder is not None
         self._busy += 1
         place = Path(tempfile.mkdtemp(prefix=".work-", dir=self.folder))
         try:
@@ -219,7 +234,7 @@ class Uploads:
             size = sum(file.stat().st_size for file in made.iterdir())
             while going := self._to_drop(size, used()):  # asked again each time: music goes on meanwhile
                 await self.drop(going[0])
-            made.rename(self.folder / entry.name)
+            made.rename(self.file(entry.name, ""))
             self.entries[entry.name] = entry
             self._sizes[entry.name] = size
 
@@ -241,6 +256,7 @@ class Uploads:
 
     async def drop(self, name: str) -> None:
         """Forget an upload."""
+        assert self.folder is not None
         self.entries.pop(name, None)
         self._sizes.pop(name, None)
         # Renamed first: the generator sees it whole or not at all.
@@ -251,6 +267,8 @@ class Uploads:
 
     def _load(self) -> None:
         """Find what an earlier run has left."""
+        if self.folder is None:
+            return
         found: list[Upload] = []
         for path in sorted(self.folder.iterdir()):
             if path.name.startswith(".work-"):
@@ -263,18 +281,25 @@ class Uploads:
 
     async def close(self) -> None:
         """Delete the folder, unless it is to stay."""
-        await asyncio.to_thread(self._place.close)
+        if self._place is not None:
+            await asyncio.to_thread(self._place.close)
 
 
-def _hold_folder(state_dir: str) -> HeldFolder:
-    try:
-        if not state_dir:
+def _hold_folder(state_dir: str) -> HeldFolder | None:
+    """The configured folder, else a temporary one; None where none can be made, as in a container without ``/tmp``."""
+    if not state_dir:
+        try:
             return HeldFolder.temporary("riffstream-seeds-")
+        except OSError as error:
+            why = "no temporary folder can be written to, so nothing can be uploaded; set TMPDIR or server.state_dir"
+            logs.event(why, level=logging.WARNING, error=error.strerror)
+            return None
+    try:
         return HeldFolder.lasting(Path(state_dir).expanduser().resolve() / "seeds")
     except Taken:
         raise ParameterError("server.state_dir", state_dir, "a folder that no other running server uses") from None
-    except OSError as error:
-        allowed = f"a folder that can be written to ({error.strerror})"
+    except (OSError, RuntimeError) as error:  # RuntimeError: "~" of a user that has no home
+        allowed = f"a folder that can be written to ({getattr(error, 'strerror', error)})"
         raise ParameterError("server.state_dir", state_dir, allowed) from None
 
 

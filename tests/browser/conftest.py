@@ -32,6 +32,9 @@ Open = Callable[..., Page]
 PLAIN_HOST = "192.168.77.1"
 """An address of a LAN, which the browser is told to take for this machine: a page from it is no secure context."""
 
+DOTTED_HOST = "mypc.fritz.box"
+"""A name that a router gave this machine, for all the browser knows."""
+
 
 class Served:
     """``riffstream serve`` as a user runs it.
@@ -119,7 +122,7 @@ def served(start_server: Start) -> Served:
 @pytest.fixture(scope="package")
 def browser(need_tool: Callable[[str], str]) -> Iterator[Browser]:
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    arguments.append(f"--host-resolver-rules=MAP {PLAIN_HOST} 127.0.0.1")
+    arguments.append(f"--host-resolver-rules=MAP {PLAIN_HOST} 127.0.0.1, MAP {DOTTED_HOST} 127.0.0.1")
     expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=need_tool("chromium"), args=arguments)

@@ -129,6 +129,44 @@ def test_a_trusted_proxy_says_under_which_address_it_was_asked(headers: dict[str
     assert asked(headers, "203.0.113.99").url == "http://backend:8080", "only trusted proxies are believed"
 
 
+async def test_home_assistants_page_steers_with_one_setting() -> None:
+    page = "http://homeassistant.local:8123"
+    headers = {"X-Forwarded-Host": "homeassistant.local:8123", "X-Ingress-Path": "/api/hassio_ingress/abc"}
+    for server, role in (
+        ({}, "listener"),
+        ({"trusted_proxies": ["127.0.0.1"]}, "owner"),
+        ({"allowed_origins": [page]}, "owner"),
+        ({"public_url": f"{page}/api/hassio_ingress/abc"}, "owner"),
+    ):
+        async with running(server=server) as served, ClientSession() as session:
+            async with session.ws_connect(f"{served.url}/ws/main", headers=headers, origin=page) as socket:
+                await socket.send_json({"type": "hello", "v": 1, "codecs": []})
+                assert (await socket.receive_json(timeout=5))["role"] == role, server
+            async with session.get(f"{served.url}/", headers=headers) as response:
+                root = "/api/hassio_ingress/abc/" if "trusted_proxies" in server else "./"
+                assert f'src="{root}src/ui/app.js"' in await response.text()
+
+
+PATHS = ("/", "/style.css", "/embed/jazz", "/api/stations/jazz", "/listen/main.m3u", "/stream/main.mp3")
+
+
+async def test_the_path_of_the_public_address_is_served_where_a_proxy_leaves_it_in_place() -> None:
+    server = {"public_url": "https://x/radio/"}
+    async with running("main", "jazz", server=server, speed=8.0) as served, ClientSession() as session:
+        for root in ("", "/radio"):
+            for path in PATHS:
+                async with session.get(f"{served.url}{root}{path}") as response:
+                    assert response.status == 200, root + path
+                    if path.startswith("/embed/"):
+                        assert "frame-ancestors *" in response.headers["Content-Security-Policy"]
+                        assert 'href="../style.css"' in await response.text()
+            async with session.ws_connect(f"{served.url}{root}/ws/main", origin="https://x") as socket:
+                await socket.send_json({"type": "hello", "v": 1, "codecs": []})
+                assert (await socket.receive_json(timeout=5))["role"] == "owner"
+        async with session.get(f"{served.url}/radio?p=a+b", allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (301, "radio/?p=a+b")
+
+
 HOPS = [
     [f"203.0.113.7:5000{n}" for n in range(4)],
     [f"[2001:db8::9]:500{n}" for n in range(4)],
