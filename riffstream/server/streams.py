@@ -221,5 +221,5 @@ async def icecast_status(request: web.Request) -> web.Response:
                 "title": title_of(room.station.state),
             }
         )
-    stats = {"server_id": f"riffstream {__version__}", "host": request.host, "source": sources}
+    stats = {"server_id": f"riffstream {__version__}", "host": context.asked(request).host, "source": sources}
     return web.json_response({"icestats": stats})

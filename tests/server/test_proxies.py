@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -145,6 +146,18 @@ async def test_home_assistants_page_steers_with_one_setting() -> None:
             async with session.get(f"{served.url}/", headers=headers) as response:
                 root = "/api/hassio_ingress/abc/" if "trusted_proxies" in server else "./"
                 assert f'src="{root}src/ui/app.js"' in await response.text()
+
+
+async def test_a_player_without_a_host_header_is_told_the_address_that_it_used() -> None:
+    async with running() as served:
+        port = int(served.url.rpartition(":")[2])
+        for path in ("/listen/main.m3u", "/status-json.xsl"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            answer = (await asyncio.wait_for(reader.read(), 5)).decode()
+            writer.close()
+            await writer.wait_closed()
+            assert f"http://127.0.0.1:{port}/stream/main.mp3" in answer
 
 
 PATHS = ("/", "/style.css", "/embed/jazz", "/api/stations/jazz", "/listen/main.m3u", "/stream/main.mp3")
