@@ -24,19 +24,25 @@ import { SAMPLE_RATE } from "./protocol.js";
  * @property {boolean} [steer]        whether changes are likely: the server then sends shorter frames (default: true)
  */
 
-/** @returns {TransportName|null} the best that this browser and page can do */
-export function bestTransport() {
+/**
+ * The best that this browser and page can do; null where that is nothing.
+ * @param {string|null} [token] an <audio> element cannot send one
+ * @returns {TransportName|null}
+ */
+export function bestTransport(token = null) {
   if (typeof AudioContext === "undefined") return null;
   const thread = isSecureContext && "audioWorklet" in AudioContext.prototype; // pages on plain http have neither this nor codecs
   if (thread && typeof AudioDecoder !== "undefined") return "opus";
   // Uncompressed samples take 1.5 Mbit/s: not for those who asked their browser to save data.
-  if (/** @type {any} */ (navigator).connection?.saveData) return "mp3";
+  if (/** @type {any} */ (navigator).connection?.saveData && !token) return "mp3";
   return thread ? "pcm" : "buffers";
 }
 
 /** A browser that will let no sound out is told from one that is still opening its sound device by how long it takes, ms. */
 const HELD_MS = 400;
 const CHECK_MS = 1000;
+/** An open line that brings no sound for so long, ms, is given up for another one. */
+const SOUNDLESS_MS = 20000;
 /** A dead context waits so long for a tap, ms, before a new one is tried without: nobody touches a display on a wall. */
 const UNTOUCHED_MS = 15000;
 const UNTOUCHED_MOST_MS = 240000;
@@ -49,7 +55,7 @@ export class Player extends EventTarget {
     this.station = options.station ?? "main";
     this.token = options.token ?? null;
     this.steering = options.steer ?? true;
-    this.transport = !options.transport || options.transport === "auto" ? bestTransport() : options.transport;
+    this.transport = !options.transport || options.transport === "auto" ? bestTransport(this.token) : options.transport;
     /** @type {PlayerState} */
     this.state = this.transport ? "idle" : "unsupported";
     this.wanted = false; // whether the listener asked for sound
@@ -77,6 +83,7 @@ export class Player extends EventTarget {
     /** @type {ReturnType<typeof setInterval>|undefined} */
     this.checking = undefined;
     this.deadSince = 0; // ms
+    this.soundlessSince = 0; // ms
     this.untouchedMs = UNTOUCHED_MS;
     this.failure = ""; // why the last attempt to play came to nothing
   }
@@ -104,6 +111,7 @@ export class Player extends EventTarget {
   /** Connect for looking and steering only; sound comes with `play`. */
   connect() {
     if (this.link.state !== "closed" || !this.transport) return;
+    this.failure = "";
     this.openLink(null);
     this.settle();
   }
@@ -158,6 +166,12 @@ export class Player extends EventTarget {
     const now = performance.now();
     this.output.check(now);
     this.settle();
+    const soundless = this.transport !== "mp3" && this.link.state === "open" && !this.output.held && !this.output.audible;
+    this.soundlessSince = soundless ? this.soundlessSince || now : 0;
+    if (soundless && now - this.soundlessSince > SOUNDLESS_MS) {
+      this.soundlessSince = 0;
+      this.link.post({ type: "again" });
+    }
     if (!this.output.dead) {
       this.deadSince = 0;
       if (this.output.audible) this.untouchedMs = UNTOUCHED_MS;

@@ -5,7 +5,7 @@
  *
  * Threading model
  *   Worker        socket, decoding, spectrum; {pcm} through a port to the audio thread.
- *   Page          sends {open, send, stats, look, nudge, close}; receives {message, state, columns, counters, transport}.
+ *   Page          sends {open, send, stats, look, nudge, again, close}; receives {message, state, columns, counters, transport}.
  *   open          replaces the connection before it, if any; the worker serves one at a time.
  */
 import { Columns } from "./columns.js";
@@ -107,5 +107,6 @@ self.onmessage = (event) => {
       decodeErrors: decoder?.errors ?? 0,
     });
   } else if (message.type === "nudge") connection?.nudge();
+  else if (message.type === "again") connection?.again();
   else if (message.type === "close") close();
 };

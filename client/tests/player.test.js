@@ -40,6 +40,10 @@ test("the best transport is chosen for what there is", () => {
   assert.equal(bestTransport(), "pcm");
   globalThis.isSecureContext = false;
   assert.equal(bestTransport(), "buffers");
+  globalThis.navigator.connection = { saveData: true };
+  assert.equal(bestTransport(), "mp3"); // not the five times wider stream of samples
+  assert.equal(bestTransport("token"), "buffers"); // which an <audio> element cannot send
+  delete globalThis.navigator.connection;
   globalThis.isSecureContext = true;
   globalThis.AudioDecoder = AudioDecoder;
 });
@@ -113,4 +117,50 @@ test("whoever paused is paused, and told when the line is lost", () => {
   player.link.state = "open";
   player.clicked = 0;
   assert.equal(state(), "idle");
+});
+
+test("a dead context is replaced without a tap, later and later; an open line without sound is given up", (t) => {
+  let now = 1000;
+  t.mock.method(performance, "now", () => now);
+  let plays = 0;
+  player.play = () => plays++;
+  const posted = [];
+  player.link.post = (message) => posted.push(message.type);
+  Object.assign(player.output, { check() {}, dead: true, held: true });
+  const after = (seconds) => {
+    for (let i = 0; i < seconds; i++) (now += 1000), player.check();
+    return plays;
+  };
+  assert.deepEqual([after(10), after(10), after(20), after(20)], [0, 1, 1, 2]); // after 15 s, then 30
+  assert.deepEqual(posted, []);
+  Object.assign(player.output, { dead: false, held: false, audible: false });
+  after(20);
+  assert.deepEqual(posted, []);
+  after(2);
+  assert.deepEqual(posted, ["again"]);
+  player.output.audible = true;
+  after(60);
+  assert.deepEqual(posted, ["again"]);
+});
+
+test("a refusal ends the wish for sound, so that play may be pressed again", () => {
+  player.output.stop = () => {};
+  for (const refusal of ["forbidden", "missing"]) {
+    player.wanted = true;
+    player.link.state = refusal;
+    player.link.handlers.onState(refusal, "");
+    assert.equal(player.wanted, false);
+    assert.equal(player.state, refusal);
+  }
+});
+
+test("what kept the player from starting is told until it is tried again", () => {
+  player.output.stop = () => {};
+  player.fail("no sound device");
+  player.link.state = "open";
+  assert.equal(state(), "unsupported");
+  player.link.state = "closed";
+  player.openLink = () => {};
+  player.connect();
+  assert.equal(player.failure, "");
 });

@@ -31,4 +31,13 @@ def test_the_embedded_model_plays_and_follows(start_server: Start, open_page: Op
     expect(page.locator("#next")).to_have_text("Next: solo piano, gentle and sad")
     expect(page.locator("#now")).to_have_text("solo piano, gentle and sad", timeout=60_000)
     expect(page.locator("#canvas2d")).to_be_visible()
+
+    # The seed walks on from clip to clip: one change is one line of the history, and undo leads out of it.
+    before = page.evaluate("() => riffstream.app.heard().clip")
+    page.wait_for_function("(clip) => riffstream.app.heard().clip >= clip + 2", arg=before, timeout=60_000)
+    texts = page.locator("#history li span:nth-of-type(1)").all_text_contents()
+    assert texts.count("solo piano, gentle and sad") == 1, texts
+    page.locator("#prompt").press("Escape")
+    page.keyboard.press("u")
+    expect(page.locator("#now")).not_to_have_text("solo piano, gentle and sad", timeout=60_000)
     served.stop()

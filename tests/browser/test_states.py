@@ -74,6 +74,12 @@ def test_sound_that_the_browser_holds_back_waits_for_a_click(served: Served, nee
         thread.submit(_held_back, need_tool("chromium"), flags, served.url).result()
 
 
+# A kiosk says in the middle of the screen that it needs a tap.
+_TAPS = """addEventListener('DOMContentLoaded', () => { const tap = document.querySelector('#tap');
+  new MutationObserver(() => getComputedStyle(tap).display !== 'none' && console.log(tap.textContent))
+    .observe(tap, { attributes: true }); });"""
+
+
 def _held_back(chromium: str, flags: list[str], url: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)
@@ -89,6 +95,14 @@ def _held_back(chromium: str, flags: list[str], url: str) -> None:
         expect(page.locator("#status")).to_have_text("click to start the sound")
         page.get_by_role("button", name="Play", exact=True).click()
         listening.wait_for_sound(page)
+
+        wall = browser.new_page()
+        wall.add_init_script(_TAPS)
+        with wall.expect_console_message(lambda message: message.text == "Tap anywhere for sound"):
+            wall.goto(f"{url}/?kiosk")
+        wall.mouse.click(300, 200)
+        expect(wall.locator("#now-label")).to_have_text("Now playing")
+        expect(wall.locator("#tap")).to_be_hidden()
         browser.close()
 
 
