@@ -16,6 +16,7 @@ from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.doorman import DOORMAN
 from riffstream.server.rooms import StationEndedError
 from riffstream.server.sharing import with_link_tags
+from riffstream.station.outlet import EncoderError
 
 __all__ = ["client_folder", "embed_handler", "file_handler", "middleware", "prefix_handler"]
 
@@ -136,6 +137,8 @@ async def middleware(
         raise
     except StationEndedError as error:
         raise refuse(web.HTTPNotFound, "not_found", str(error)) from None
+    except EncoderError as error:
+        raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=error.retry_s) from None
     except Exception as error:  # whatever the fault is, the client gets JSON without internals and the log the rest
         if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
             return web.Response(status=499)  # the client has gone: nobody reads this, and it is no fault of ours

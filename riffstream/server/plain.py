@@ -16,6 +16,7 @@ from riffstream.server.listener import Listener
 from riffstream.server.rooms import Member, Place, Room, StationEndedError
 from riffstream.server.sockets import CLOSE_S, MESSAGE_BURST, MESSAGE_INTERVAL_S
 from riffstream.server.steering import SteerGate
+from riffstream.station.outlet import EncoderError
 
 __all__ = ["plain_handler"]
 
@@ -90,6 +91,9 @@ class _Plain:
                         self._prompt(message.data)
                     else:
                         self._line("error bad_request: send a prompt as text")
+        except EncoderError as error:
+            self._line(f"error busy: {error}")
+            self._line("bye no sound")
         except StationEndedError as error:
             self._line(f"bye {error}")
         finally:

@@ -88,7 +88,7 @@ class Place:
         self.give_back()
 
     async def feed(self, codec: str) -> Feed:
-        """The feed of a codec, held open for this listener. Raises StationEndedError."""
+        """The feed of a codec, held open for this listener. Raises StationEndedError, EncoderError."""
         if self._room is None:
             raise StationEndedError
         feed = await self._room.hold(codec)
@@ -160,6 +160,7 @@ class Room:
 
         Raises:
             StationEndedError: the station ends.
+            EncoderError: there is no encoder for it.
         """
         while not self.ending:
             if (feed := self.feeds.get(codec)) is not None:
@@ -307,13 +308,15 @@ class Room:
             self.broadcast(protocol.Event(kind="listeners", listeners=self.listeners))
 
     def _feed_ended(self, codec: str) -> None:
-        """The station is gone; its listeners were told by :meth:`close`, or find the connection closed."""
-        self.ending = True
+        """The station is gone, or the encoder cannot run. Listeners were told by :meth:`close`, or find the connection
+        closed: those that come again learn the reason."""
         feed = self.feeds.get(codec)
+        gone = feed is None or feed.source.closed
+        self.ending = self.ending or gone
         if feed is not None:
             for fanout in feed.fanouts.values():
                 for listener in tuple(fanout.listeners):
-                    listener.close("station ended")
+                    listener.close("station ended" if gone else "encoder failed")
             self._retire(codec)
 
     def sweep(self) -> None:

@@ -15,11 +15,13 @@ from riffstream.server import logs
 from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context, narrow_send_buffer
 from riffstream.server.fanout import Fanout
+from riffstream.server.feeds import Feed
 from riffstream.server.frames import websocket_frame
 from riffstream.server.limits import TokenBucket
 from riffstream.server.listener import Listener
 from riffstream.server.rooms import Member, Place, Room, StationEndedError
 from riffstream.server.steering import SteerGate
+from riffstream.station.outlet import EncoderError
 
 __all__ = ["RESTARTING", "bye_frame", "socket_handler"]
 
@@ -91,13 +93,13 @@ class _Connection:
         hello = await self._hello()
         if hello is None:
             return
-        codec = next((CODECS[name] for name in hello.codecs if name in CODECS), None)
-        if hello.codecs and codec is None:
+        codecs = [CODECS[name] for name in hello.codecs if name in CODECS]
+        if hello.codecs and not codecs:
             text = f"codecs: none of {', '.join(hello.codecs)[:80]} is known; allowed: {', '.join(CODECS)}"
             error = protocol.ProtocolError("bad_request", text, field="codecs")
             await self._refuse(error)
             return
-        if codec is not None:
+        if codecs:
             if hello.resume is not None:
                 self.room.sessions.take_over(hello.resume.session)
             if (place := self.room.reserve("ws")) is None:
@@ -109,12 +111,15 @@ class _Connection:
         started = time.monotonic()
         try:
             with self.room.joined(self.member):
-                if codec is None:
+                if self.place is None:
                     self._welcome(hello, None, None)
                     await self._messages()
                 else:
-                    assert self.place is not None
-                    await self._stream(hello, codec, self.place)
+                    await self._stream(hello, codecs, self.place)
+        except EncoderError as error:
+            retry_ms = round(error.retry_s * 1000)
+            busy = protocol.ProtocolError("busy", str(error), field="codecs", retry_after_ms=retry_ms)
+            await self._refuse(busy, protocol.Bye(reason=str(error), reconnect_ms=retry_ms))
         except StationEndedError as error:
             self.member.tell(protocol.Bye(reason=str(error), reconnect_ms=None))
         finally:
@@ -128,10 +133,22 @@ class _Connection:
             )
         await self.socket.close()
 
-    async def _stream(self, hello: protocol.Hello, codec: protocol.CodecName, place: Place) -> None:
+    async def _feed(self, codecs: list[protocol.CodecName], place: Place) -> tuple[protocol.CodecName, Feed]:
+        """The first of the client's codecs whose encoder runs. Raises the first one's EncoderError where none does."""
+        first: EncoderError | None = None
+        for codec in codecs:
+            try:
+                return codec, await place.feed(codec)
+            except EncoderError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    async def _stream(self, hello: protocol.Hello, codecs: list[protocol.CodecName], place: Place) -> None:
         room = self.room
+        codec, feed = await self._feed(codecs, place)
         frame_ms = room.frame_ms(codec, steering=hello.steer)
-        fanout = (await place.feed(codec)).fanout(f"v1-{codec}", frame_ms)
+        fanout = feed.fanout(f"v1-{codec}", frame_ms)
         session = room.sessions.open(fanout.number, self._resumed_elsewhere)
         try:
             resume = hello.resume

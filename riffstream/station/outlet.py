@@ -5,6 +5,8 @@ Threading model
   Encoder thread   one for each running outlet; only caller of its encoder.
   Hand-over        blocks in: an unbounded queue (a block comes every frame_ms, an encoder needs a fraction of that);
                    chunks out: call_soon_threadsafe.
+  Failure          an encoder that fails is replaced at the next block. One that cannot be made, or that fails at once
+                   again, ends the thread: the sinks are told, and the next start waits 1 s, then 2 s, up to 30 s.
   close()          idempotent; the thread ends by itself within a block.
 """
 
@@ -20,16 +22,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from riffstream.audio.encoders import Encoder, make_encoder
+from riffstream.errors import RiffstreamError
 from riffstream.protocol import SAMPLE_RATE, Flags, join_packets
 from riffstream.station.levelled import Block
 
-__all__ = ["CODECS", "Chunk", "Outlet"]
+__all__ = ["CODECS", "Chunk", "EncoderError", "Outlet"]
 
 log = logging.getLogger(__name__)
 
 CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav")
 KEPT_S: Final = 10.0  # encoded audio kept for the bursts of wire formats that are asked for later (timeline.burst_ms)
 LINGER_S: Final = 20.0  # an encoder goes on so long without listeners
+RETRY_S, RETRY_MAX_S = 1.0, 30.0  # until an encoder that could not run is tried again; doubles from time to time
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,18 @@ class Chunk:
     rev: int
     flags: Flags
     payload: bytes
+
+
+class EncoderError(RiffstreamError):
+    """An encoder that cannot run.
+
+    Attributes:
+        retry_s: seconds until it is worth another try.
+    """
+
+    def __init__(self, codec: str, retry_s: float) -> None:
+        super().__init__(f"the encoder for {codec} does not run here at the moment; the server's log says why")
+        self.retry_s = retry_s
 
 
 Sink = Callable[[Chunk | None], None]
@@ -88,6 +104,8 @@ class Outlet:
         self._broken = False
         self._awaited = 0
         self._linger: asyncio.TimerHandle | None = None
+        self._retry_s = 0.0
+        self._retry_at = 0.0
 
     @property
     def running(self) -> bool:
@@ -100,20 +118,27 @@ class Outlet:
         return len(self._sinks)
 
     async def started(self) -> None:
-        """Start the encoder where it does not run, and wait until the ring holds the recent past."""
+        """Start the encoder where it does not run, and wait until the ring holds the recent past.
+
+        Raises:
+            EncoderError: it cannot run.
+        """
         self._start()
         self._awaited += 1
         try:
             await self._primed.wait()
         finally:
             self._awaited -= 1
+        if self._queue is None and not self.closed:
+            raise EncoderError(self.codec, max(0.1, self._retry_at - self._loop.time()))
 
     def attach(self, sink: Sink) -> Callable[[], None]:
-        """Have ``sink`` called with every new chunk, and with None at the end. Returns what detaches it."""
-        if self.closed:
+        """Have ``sink`` called with every new chunk, and with None when the station has ended (``closed``) or the
+        encoder cannot run. Returns what detaches it."""
+        self._start()
+        if self._queue is None:
             self._loop.call_soon(sink, None)
             return lambda: None
-        self._start()
         key, self._next_sink = self._next_sink, self._next_sink + 1
         self._sinks[key] = sink
 
@@ -152,7 +177,7 @@ class Outlet:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        if self._queue is not None or self.closed:
+        if self._queue is not None or self.closed or self._loop.time() < self._retry_at:
             return
         self._queue = queue.SimpleQueue()
         self._broken = self._broken or bool(self._ring)
@@ -190,7 +215,7 @@ class Outlet:
         encoder: Encoder | None = None
         waiting = deque(recent)
         expected = -1
-        primed = False
+        primed = sound = False
         while True:
             if not waiting and not primed:
                 primed = True
@@ -200,16 +225,19 @@ class Outlet:
                 return
             try:
                 if encoder is None or block.pos != expected:
-                    fresh = encoder is not None
+                    fresh, sound = encoder is not None, False
                     encoder = make_encoder(
                         _ENCODERS.get(self.codec, self.codec), start=block.pos, bit_rate=self._bit_rate
                     )
                     self._post(source, self._describe, encoder.header, fresh)
                 packets = encoder.push(block.pcm)
-                expected = block.pos + len(block.pcm)
-            except Exception:  # libav has dozens of kinds; whatever it was, the thread must live to encode what follows
-                log.exception("encoder %s failed; starting a new one", self.codec)
-                encoder = None
+                expected, sound = block.pos + len(block.pcm), True
+            except Exception as error:  # libav has dozens of kinds; the thread must live to encode what follows
+                if not sound:
+                    self._post(source, self._failed, error)
+                    return
+                log.warning("encoder %s failed, a new one takes over: %s: %s", self.codec, type(error).__name__, error)
+                encoder, sound = None, False
                 continue
             if not packets:
                 continue
@@ -236,6 +264,16 @@ class Outlet:
         self.header = header
         self._broken = self._broken or fresh
 
+    def _failed(self, error: Exception) -> None:
+        self._retry_s = min(2 * self._retry_s or RETRY_S, RETRY_MAX_S)
+        self._retry_at = self._loop.time() + self._retry_s
+        cause = f"{type(error).__name__}: {error}"
+        log.error("encoder %s cannot run, next try in %g s at the earliest: %s", self.codec, self._retry_s, cause)
+        self._stop()
+        self._primed.set()
+        self._hand_over(None)
+        self._sinks.clear()
+
     def _publish(self, block: Block, sample_pos: int, n_samples: int, payload: bytes) -> None:
         flags = Flags.SILENCE if block.silent else Flags.NONE
         if self._broken:
@@ -243,6 +281,7 @@ class Outlet:
             self._broken = False
         chunk = Chunk(sample_pos, n_samples, block.rev, flags, payload)
         self._ring.append(chunk)
+        self._retry_s = 0.0
         while self._ring[0].sample_pos < sample_pos - KEPT_S * SAMPLE_RATE:
             self._ring.popleft()
         self._hand_over(chunk)
