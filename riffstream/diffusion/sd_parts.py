@@ -18,7 +18,7 @@ from riffstream import _torchaudio  # noqa: F401  (before transformers, which im
 from riffstream.diffusion.mini_files import read_json
 from riffstream.errors import CheckpointError, out_of_memory
 
-__all__ = ["build", "read_part", "read_tensors", "text_encoder_names", "vae_names"]
+__all__ = ["build", "read_header", "read_part", "read_tensors", "text_encoder_names", "vae_names"]
 
 WEIGHT_FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
@@ -44,6 +44,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # safetensors' own exception type derives from Exception alone
         if out_of_memory(error):
             raise
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The remarks in the header of a safetensors file, texts by name; what is no text is left out."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            return {key: value for key, value in (file.metadata() or {}).items() if isinstance(value, str)}
+    except Exception as error:  # safetensors' own exception type derives from Exception alone
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 

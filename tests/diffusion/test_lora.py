@@ -141,7 +141,11 @@ DOWN, UP = torch.ones(RANK, 8), torch.ones(8, RANK)
         ({"no.such.layer.lora_A.weight": DOWN, "no.such.layer.lora_B.weight": UP}, "unet has no layer no.such.layer"),
         ({f"{QUERY}.lora_A.weight": DOWN[:, :7], f"{QUERY}.lora_B.weight": UP}, "do not fit the layer's weight"),
         ({f"{QUERY}.lora_A.weight": DOWN, f"{QUERY}.lora_B.weight": UP[:, :1]}, "do not fit the layer's weight"),
-        ({f"{QUERY}.hada_w1_a": DOWN}, "is no LoRA weight"),
+        (
+            {f"{QUERY}.hada_w1_a": DOWN},
+            "an adapter of the kind LoHa; LoRA, LoCon and DoRA are read",
+        ),
+        ({f"{QUERY}.weight": DOWN}, "is no LoRA weight"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(
