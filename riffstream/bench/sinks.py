@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["SinkReport", "client_frame", "run_sinks"]
+__all__ = ["SinkReport", "client_frame", "masked", "run_sinks"]
 
 
 @dataclass(slots=True)
@@ -37,9 +37,15 @@ class SinkReport:
 
 def client_frame(text: str) -> bytes:
     """A masked WebSocket text frame, as clients send them; up to 65,535 bytes."""
-    data, mask = text.encode(), os.urandom(4)
+    return masked(0x81, text.encode())
+
+
+def masked(first: int, data: bytes) -> bytes:
+    """A masked WebSocket frame with this first byte; up to 65,535 bytes."""
+    mask = os.urandom(4)
     masked = bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
-    head = struct.pack("!BB", 0x81, 0x80 | len(data)) if len(data) < 126 else struct.pack("!BBH", 0x81, 0xFE, len(data))
+    size = len(data)
+    head = struct.pack("!BB", first, 0x80 | size) if size < 126 else struct.pack("!BBH", first, 0xFE, size)
     return head + mask + masked
 
 
@@ -85,6 +91,8 @@ class _Sink:
                 self.seq = seq
                 report.frames += 1
                 report.flagged += buffer[at + head + 3] & 1
+            elif buffer[at] == 0x89:
+                self.sock.send(masked(0x8A, buffer[at + head : at + head + size]))
             at += head + size
         self.buffer = buffer[at:]
 

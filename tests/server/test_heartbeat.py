@@ -20,7 +20,7 @@ import aiohttp
 import pytest
 from aiohttp import ClientSession
 
-from riffstream.bench.sinks import client_frame
+from riffstream.bench.sinks import client_frame, run_sinks
 from riffstream.config import Config, Limits
 from riffstream.errors import ParameterError
 from riffstream.server.doorman import DOORMAN
@@ -254,6 +254,13 @@ async def test_frozen_processes_are_gone_and_their_places_free() -> None:
                 await other.message("welcome")
 
     await asyncio.gather(*(one(kind) for kind in ("control", "opus", "plain", "stream", "request", "handshake")))
+
+
+async def test_the_listeners_of_the_benchmarks_answer_pings() -> None:
+    async with running(speed=1.0, limits={"silence_s": 1.0}) as served:
+        port = int(served.url.rsplit(":", 1)[1])
+        report = await asyncio.to_thread(run_sinks, "127.0.0.1", port, 3, 2.5)
+        assert (report.joined, report.lost, served.server.context.heartbeat.closed) == (3, 0, 0)
 
 
 async def test_a_frozen_reader_of_events_gives_way_to_who_comes() -> None:
