@@ -23,7 +23,7 @@ from riffstream.server.feeds import SAMPLES_PER_MS, Feed
 from riffstream.server.frames import websocket_frame
 from riffstream.server.listener import DropPolicy, Listener
 from riffstream.server.ports import Station
-from riffstream.server.sessions import Sessions
+from riffstream.server.sessions import SESSION_S, Sessions
 
 __all__ = ["Member", "Place", "Room", "StationEndedError"]
 
@@ -143,7 +143,7 @@ class Room:
         self.policy = DropPolicy(config.limits.skip_bytes, config.limits.close_bytes, config.limits.close_s)
         self.members: set[Member] = set()
         self.feeds: dict[str, Feed] = {}
-        self.sessions = Sessions()
+        self.sessions = Sessions(SESSION_S)
         self.listeners = 0
         self.joined_total = 0
         self.card = Cached(CARD_FRESH_S)

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riffstream import protocol
-from riffstream.config import StationConfig
+from riffstream.config import StationConfig, check_station_name
+from riffstream.errors import ParameterError
 from riffstream.server.ports import Reply
-from riffstream.station.hub import CapReached
+from riffstream.station.hub import CapReached, UnknownStation
 from riffstream.station.levelled import Block
 from riffstream.station.messages import Info
 from riffstream.station.outlet import Outlet
@@ -188,6 +189,8 @@ class FakeStation:
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
+            self.task = None
+        self.tell(protocol.Event(kind="closed", sample_pos=self.committed))
         for outlet in self.outlets.values():
             outlet.close()
 
@@ -209,6 +212,9 @@ class FakeHub:
             await self.create(name, StationConfig(title="The Test Tone"))
 
     async def create(self, name: str, station: StationConfig | None = None) -> FakeStation:
+        check_station_name(name)
+        if name in self.stations:
+            raise ParameterError("station", name, "a name that is not taken")
         if len(self.stations) >= 3:
             raise CapReached("there are 3 stations already; allowed: 3")
         made = self.stations[name] = FakeStation(name, station)
@@ -218,6 +224,8 @@ class FakeHub:
         return made
 
     async def delete(self, name: str) -> None:
+        if name not in self.stations:
+            raise UnknownStation("station", name, ", ".join(self.stations))
         await self.stations.pop(name).close()
 
     async def close(self) -> None:

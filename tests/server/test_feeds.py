@@ -1,0 +1,102 @@
+"""A feed by itself: frames of each wire format, joined from an encoder's chunks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riffstream import protocol
+from riffstream.protocol import Flags
+from riffstream.server.fanout import Fanout
+from riffstream.server.feeds import WIRES, Feed, _Packager
+from riffstream.station.outlet import Chunk
+from tests.server.fakes import FakeStation
+from tests.server.test_registry import until
+
+
+@pytest.fixture
+async def station() -> AsyncIterator[FakeStation]:
+    made = FakeStation()
+    made.advance(6 * 48_000)
+    yield made
+    await made.close()
+
+
+CHUNKS = st.lists(
+    st.tuples(
+        st.sampled_from([960, 1920, 4800]), st.integers(0, 2), st.sampled_from([Flags.NONE, Flags.DISCONTINUITY])
+    ),
+    max_size=40,
+)
+
+
+@given(CHUNKS, st.sampled_from([20, 100, 500]))
+def test_frames_hold_every_chunk_once_and_never_mix_revisions(
+    parts: list[tuple[int, int, Flags]], frame_ms: int
+) -> None:
+    fanout = Fanout(capacity=1000)
+    packager = _Packager(WIRES["v1-opus"], frame_ms * 48, fanout)
+    pos, rev, chunks = 0, 0, []
+    for n_samples, step, flags in parts:
+        pos += 480 if flags else 0
+        rev += step
+        chunks.append(Chunk(pos, n_samples, rev, flags, b"%d," % pos))
+        packager.push(chunks[-1])
+        pos += n_samples
+    frames = [fanout.frame(seq) for seq in range(fanout.first_seq, fanout.next_seq)]
+    done = [protocol.unpack_frame(frame.wire[2 if frame.wire[1] < 126 else 4 :]) for frame in frames]
+    told = b"".join(frame.payload for frame in done)
+    assert b"".join(chunk.payload for chunk in chunks).startswith(told)
+    assert sum(frame.n_samples for frame in done) + packager._samples == sum(chunk.n_samples for chunk in chunks)
+    assert [frame.seq for frame in done] == list(range(len(done)))
+    for one, two in itertools.pairwise(done):
+        gap = one.sample_pos + one.n_samples != two.sample_pos
+        assert bool(two.flags & Flags.DISCONTINUITY) == gap
+        assert two.rev >= one.rev
+    for frame in done:
+        revs = {
+            chunk.rev for chunk in chunks if frame.sample_pos <= chunk.sample_pos < frame.sample_pos + frame.n_samples
+        }
+        assert revs == {frame.rev}
+
+
+async def test_a_new_wire_format_begins_with_what_was_played(station: FakeStation) -> None:
+    feed = await Feed.open(station.outlet("pcm_s16"), 30.0, lambda: None)
+    short, long = feed.fanout("v1-pcm_s16", 100), feed.fanout("socket", 500)
+    assert feed.fanout("v1-pcm_s16", 100) is short
+    assert short.number != long.number
+    assert [fanout.next_seq for fanout in (short, long)] == [50, 10]
+    assert short.frame(49).sample_pos == station.committed - 4800
+    station.advance(48_000)
+    await until(lambda: (short.next_seq, long.next_seq) == (60, 12))
+    feed.close()
+    assert (short.first_seq, long.first_seq) == (60, 12)  # closed feeds keep no audio
+    with pytest.raises(IndexError):
+        short.frame(59)
+
+
+async def test_a_feed_is_idle_from_its_opening_on_until_it_is_held(station: FakeStation) -> None:
+    feed = await Feed.open(station.outlet("mp3"), 30.0, lambda: None)
+    assert feed.idle_since is not None
+    feed.hold()
+    feed.hold()
+    feed.release()
+    assert feed.idle_since is None
+    feed.release()
+    assert feed.idle_since is not None
+    feed.close()
+
+
+async def test_a_feed_tells_that_its_station_ended(station: FakeStation) -> None:
+    ended: list[bool] = []
+    feed = await Feed.open(station.outlet("mp3"), 30.0, lambda: ended.append(True))
+    station.outlet("mp3").close()
+    await until(lambda: ended)
+    late = await Feed.open(station.outlet("mp3"), 30.0, lambda: ended.append(True))
+    await until(lambda: len(ended) == 2)
+    feed.close()
+    late.close()

@@ -1,0 +1,81 @@
+"""The gate by itself: what waits, what is overtaken, and what becomes of it when the connection ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from riffstream import protocol
+from riffstream.protocol import Prompt, Steer, Transport
+from riffstream.server.limits import TokenBucket
+from riffstream.server.steering import SteerGate, merge
+
+STEERS = st.builds(
+    Steer,
+    id=st.sampled_from("abc"),
+    prompts=st.sampled_from([UNSET, (Prompt(text="x"),), (Prompt(text="y"),)]),
+    bpm=st.sampled_from([UNSET, 90.0, 120.0]),
+    seed=st.sampled_from([UNSET, 1, 2]),
+    guidance=st.sampled_from([UNSET, 3.0]),
+)
+
+
+class Gate:
+    """A gate, what it let through and what it told."""
+
+    def __init__(self, interval_s: float, burst: int) -> None:
+        self.applied: list[Steer | Transport] = []
+        self.told: list[protocol.ServerMessage] = []
+        self.gate = SteerGate(TokenBucket(interval_s, burst), self.applied.append, self.told.append)
+
+
+@given(STEERS, STEERS)
+def test_of_two_changes_the_newer_wins_where_both_say_something(old: Steer, new: Steer) -> None:
+    both = merge(old, new)
+    assert both.id == new.id
+    for name in ("prompts", "bpm", "seed", "guidance"):
+        said = getattr(new, name)
+        assert getattr(both, name) == (getattr(old, name) if said is UNSET else said)
+
+
+async def test_what_waits_takes_in_what_it_is_overtaken_by_and_arrives_once() -> None:
+    gate = Gate(0.05, 1)
+    gate.gate.steer(Steer(id="a", bpm=90.0))
+    gate.gate.steer(Steer(id="b", bpm=100.0, seed=5))
+    gate.gate.steer(Steer(id="c", bpm=110.0))
+    assert gate.told == [protocol.Superseded(id="b", by="c")]
+    assert [each.id for each in gate.applied] == ["a"]
+    await asyncio.sleep(0.2)
+    assert gate.applied[1:] == [Steer(id="c", bpm=110.0, seed=5)]
+
+
+async def test_a_transport_message_is_not_held_but_counts() -> None:
+    gate = Gate(0.05, 1)
+    gate.gate.steer(Steer(id="a", bpm=90.0))
+    gate.gate.steer(Steer(id="b", bpm=100.0))
+    gate.gate.transport(Transport(id="p", op="pause"))
+    assert [type(each).__name__ for each in gate.told] == ["Rejected"]
+    refusal = gate.told[0]
+    assert isinstance(refusal, protocol.Rejected)
+    assert (refusal.id, refusal.code) == ("p", "rate_limited")
+    assert 0 < (refusal.retry_after_ms or 0) <= 50
+    await asyncio.sleep(0.06)
+    gate.gate.transport(Transport(id="q", op="pause"))  # takes the turn, or comes after it: both arrive
+    await asyncio.sleep(0.2)
+    assert "b" in [each.id for each in gate.applied]
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_what_is_held_goes_with_its_connection(held: bool) -> None:
+    gate = Gate(0.02, 1)
+    gate.gate.steer(Steer(id="a", bpm=90.0))
+    if held:
+        gate.gate.steer(Steer(id="b", bpm=100.0))
+    gate.gate.close()
+    gate.gate.close()
+    await asyncio.sleep(0.1)
+    assert [each.id for each in gate.applied] == ["a"]
