@@ -34,6 +34,7 @@ SEEKABLE = {"flac", "mov"}
 # Containers whose stated length is the sound's but for rounding; elsewhere libav guesses it from the bit rate.
 STATED = EXACT | SEEKABLE | {"ape", "asf", "matroska", "ogg", "tta", "wv"}
 PREROLL_S = 0.5  # codecs with memory need a moment before they are exact
+TAGS = (b"ID3", b"TAG", b"APE")  # of MP3 files, also between joined ones: no sound
 PADDING = 8192  # samples: more than this after the stated end are sound, and its statement wrong
 SHORTFALL_S = 0.1  # a file that ends this much before its stated length is cut short
 ROOT_HALF = 0.7071067811865476
@@ -220,7 +221,7 @@ class _Libav:
             except av.FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
-                if packet.size:
+                if packet.size and bytes(packet)[:3] not in TAGS:
                     self._damaged += 1
                     self._lost_s += float((packet.duration or 0) * (packet.time_base or 0))
                 continue

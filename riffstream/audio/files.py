@@ -6,15 +6,12 @@ import contextlib
 import io
 import os
 import stat
-import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import av
 import numpy as np
-import soundfile
 
 from riffstream.audio.blocks import Pcm
 from riffstream.audio.decode import Source, downmix, open_source
@@ -218,7 +215,9 @@ def _decoder(source: str | os.PathLike[str] | bytes | BinaryIO, *, quiet: bool =
         raise MediaError(f"cannot read {name}: {error}") from None
     except MemoryError as error:
         raise MediaError(f"cannot read {name}: it needs more memory than there is; read a part of it") from error
-    except (av.FFmpegError, soundfile.SoundFileError, OSError, struct.error, ValueError, RuntimeError) as error:
+    except Warning:  # ours, where the caller has made warnings errors
+        raise
+    except Exception as error:  # a library's, of any kind
         raise MediaError(f"cannot read {name}: {_what(error)}") from error
     finally:
         if opened is not None:

@@ -21,6 +21,7 @@ from riffstream.spectrogram.pictures import is_picture, open_picture
 __all__ = ["Seed", "SeedImages", "SeedSearch", "SeedSource"]
 
 NEAR = 0.04  # cosine by which a loop may be less like the prompts than the most like one, and still be chosen
+COLUMNS = 32  # of a picture that every family encodes whole
 MOST = 4  # loops to choose from
 
 Seed = Tensor | np.ndarray | bytes | Path | str
@@ -151,7 +152,15 @@ class SeedImages:
         if picture.shape[0] != rows:
             given = f"a picture of {picture.shape[1]} x {picture.shape[0]}"
             raise ParameterError("seed_image", given, f"pictures {rows} rows high with this model")
-        return self.family.encode_image(picture)[0]
+        return self.family.encode_image(self._whole_latents(picture))[0]
+
+    def _whole_latents(self, picture: np.ndarray) -> np.ndarray:
+        """The columns of a picture that make whole latents; for families with a beat, one clip at most."""
+        step, width = min(COLUMNS, self.family.frames), picture.shape[1]
+        if self.family.beats is not None:
+            width = min(width, self.family.frames)
+        width = max(step, width - width % step)
+        return np.tile(picture, (1, -(-width // picture.shape[1]), 1))[:, :width]
 
     def _named(self, name: str) -> Tensor | np.ndarray | bytes | Path:
         found = self.source.load(name, self.family) if self.source is not None else None

@@ -192,6 +192,13 @@ def test_damage_is_left_out_and_said(kind: str, make: Make, tmp_path: Path) -> N
     assert "damaged" in note or "cut short" in note or "clock" in note
 
 
+def test_tags_between_two_files_are_no_damage(make: Make, tmp_path: Path) -> None:
+    plain = make("mp3", options=("-write_xing", "0"))
+    audio, notes = quietly(join(tmp_path / "a.mp3", plain, plain))
+    assert notes == []
+    assert audio.seconds == pytest.approx(2 * SECONDS, abs=TOLERANCE_S)
+
+
 def test_where_all_is_damaged_it_is_refused(make: Make, tmp_path: Path) -> None:
     data = make("flac").read_bytes()
     start = data.index(b"\xff\xf8")  # the first frame
@@ -267,7 +274,13 @@ def test_samples_far_beyond_full_scale_are_refused(tmp_path: Path) -> None:
 
 def test_what_libraries_raise_names_the_file(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make("wav")
-    for error in (ValueError("odd frame"), MemoryError(), OSError(5, "Input/output error"), RuntimeError("lost")):
+    for error in (
+        ValueError("odd frame"),
+        MemoryError(),
+        OSError(5, "Input/output error"),
+        RuntimeError("lost"),
+        KeyError(3),
+    ):
 
         def fail(*_: object, error: Exception = error) -> None:
             raise error

@@ -179,6 +179,26 @@ def test_seed_images_from_pictures_files_and_audio(family: Family, tmp_path: Pat
     assert float((clip.latents - first).abs().max()) > 1e-3
 
 
+def test_changed_pictures_are_the_same_seed_image(family: Family, tmp_path: Path) -> None:
+    engine = Engine(family, steps=2, files=True)
+    grey = np.full((family.params.num_frequencies, family.frames), 255, np.uint8)
+    grey[len(grey) // 2 : len(grey) // 2 + 9] = 40
+    clear = np.stack([np.where(grey == 255, 0, grey)] * 3 + [np.where(grey == 255, 0, 255).astype(np.uint8)], axis=-1)
+    weak = spec(denoising=0.25)
+    want = engine.render(ClipRequest(weak, seed_image=np.stack([grey] * 3, axis=-1))).latents
+    for name, image in (("deep.png", Image.fromarray(grey.astype(np.uint16) * 257)), ("a.png", Image.fromarray(clear))):
+        image.save(tmp_path / name)
+        assert torch.equal(engine.render(ClipRequest(weak, seed_image=tmp_path / name)).latents, want), name
+
+
+@pytest.mark.parametrize("columns", [1, 1.37, 0.61, 0.01])
+def test_a_picture_of_any_width_is_a_seed_image(columns: float, family: Family) -> None:
+    engine = Engine(family, steps=1)
+    picture = np.full((family.params.num_frequencies, round(family.frames * columns) or 1, 3), 200, np.uint8)
+    clip = engine.render(ClipRequest(spec(denoising=0.25), seed_image=picture))
+    assert clip.mel.shape[-1] == family.frames
+
+
 def test_what_is_no_seed_image_is_refused(family: Family, tmp_path: Path) -> None:
     engine = Engine(family, files=True)
     for bad in (b"not an image", tmp_path / "absent.png", tmp_path):
