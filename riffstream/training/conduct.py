@@ -44,6 +44,7 @@ THERE, GONE = 0.7, 0.1  # levels from which a part counts as playing, and under 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train conduct``."""
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder")
+    parser.add_argument("--held-out", type=Path, default=None, help="a corpus made with another seed, for the clips")
     parser.add_argument("--model", default="mini", help="mini or a checkpoint folder")
     parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder for listener, JSON and table")
     parser.add_argument("--clips", type=int, default=48, help="held-out clips for each row, 4 to 1000")
@@ -83,8 +84,17 @@ def run(args: argparse.Namespace) -> int:
         listener.save(kept)
     engine = Engine(family, steps=args.steps, sampler=args.sampler, seeds=library)
     start = {"seed_image": NONE} if args.from_noise or library is None else {}
+    source = Corpus(args.held_out) if args.held_out else None
     report = conduct(
-        engine, corpus, listener, clips=args.clips, guidance=args.guidance, seed=args.seed, quiet=args.quiet, **start
+        engine,
+        corpus,
+        listener,
+        held_out=source,
+        clips=args.clips,
+        guidance=args.guidance,
+        seed=args.seed,
+        quiet=args.quiet,
+        **start,
     )
     report["model"] = str(args.model)
     (args.out / "conduct.json").write_text(json.dumps(report, indent=1))
@@ -112,6 +122,7 @@ def conduct(
     corpus: Corpus,
     listener: Probe,
     *,
+    held_out: Corpus | None = None,
     clips: int = 48,
     guidance: float | None = None,
     seed: int = 0,
@@ -122,7 +133,8 @@ def conduct(
 
     Args:
         engine: with the model; of one that takes no conditions only what it plays without them is measured.
-        corpus: with facts of bars; its held-out songs are used.
+        corpus: with facts of bars; its held-out songs are used, unless there is
+        held_out: a corpus of songs that nobody learned from (another seed).
         listener: :func:`fit_listener`'s.
         clips: for each row.
         start: ``seed_image`` and ``denoising``, the model's own by default.
@@ -134,7 +146,10 @@ def conduct(
         RiffstreamError: the corpus has no held-out clips with facts.
     """
     rng = np.random.default_rng(seed)
-    unseen = [i for i in corpus.split("held_out") if corpus[i].bars]
+    common = _commonest(corpus)
+    unseen = list(range(len(held_out))) if held_out else corpus.split("held_out")
+    corpus = held_out or corpus
+    unseen = [i for i in unseen if corpus[i].bars]
     unseen = [unseen[int(i)] for i in rng.permutation(len(unseen))]
     if not unseen:
         raise RiffstreamError(f"{corpus.path} has no held-out songs with facts of bars; render some with this version")
@@ -143,7 +158,6 @@ def conduct(
     report: dict[str, Any] = {"chords": {}, "parts": {}, "levels": {}, "conditions": takes}
 
     changing = [i for i in unseen if _bar_chords(corpus, i) is not None][:clips]
-    common = _commonest(corpus)
     report["chord_clips"] = len(changing)
     report["chords"]["real"] = _chord_figures(corpus, changing, [corpus.mel(i) for i in changing], common)
     plain = player.play(changing, [None] * len(changing), "no conditions")

@@ -107,7 +107,9 @@ def test_a_whole_run_has_its_rows(small: Corpus) -> None:
 
 def test_a_model_without_conditions_is_measured_without(small: Corpus) -> None:
     listener = fit_listener(small, clips=8, epochs=1, quiet=True)
-    report = conduct(Engine(MiniFamily.random(), steps=1), small, listener, clips=4, quiet=True, seed_image="none")
+    engine = Engine(MiniFamily.random(), steps=1)
+    report = conduct(engine, small, listener, held_out=small, clips=4, quiet=True, seed_image="none")
+    assert report["chord_clips"] == 4
     assert list(report["chords"]) == ["real", "conditions withheld"]
     assert not report["parts"]
     assert "own chord" in markdown(report)
