@@ -13,9 +13,20 @@ from torch import Tensor
 
 from riffstream.errors import CheckpointError
 
-__all__ = ["split_single_file", "text_encoder_layout", "unet_layout", "vae_layout"]
+__all__ = ["split_single_file", "unet_layout", "vae_layout"]
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
+# What the files of other models hold -> what they are.
+_OTHERS = {
+    "conditioner.embedders.": "Stable Diffusion XL",
+    "cond_stage_model.model.": "Stable Diffusion 2 (give its folder in the diffusers layout)",
+    "model.diffusion_model.joint_blocks.": "Stable Diffusion 3",
+    "model.diffusion_model.double_blocks.": "Flux",
+    "double_blocks.": "Flux",
+    "lora_unet_": "a LoRA (give it with --lora)",
+    "down_blocks.": "a single part in diffusers' names (give the checkpoint's folder)",
+    "unet.down_blocks.": "parts in diffusers' names (give the checkpoint's folder)",
+}
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -86,11 +97,6 @@ def vae_layout(config: Mapping[str, Any]) -> dict[str, str]:
     return layout
 
 
-def text_encoder_layout() -> dict[str, str]:
-    """Prefixes of the text encoder's tensors, without ``cond_stage_model.transformer.``."""
-    return {"text_model": "text_model"}
-
-
 def rename(names: Iterable[str], layout: Mapping[str, str]) -> dict[str, str]:
     """Each file name that a layout covers -> diffusers' name."""
     by_file = {theirs: ours for ours, theirs in layout.items()}
@@ -114,20 +120,29 @@ def split_single_file(
         configs: ``unet`` and ``vae`` configs in diffusers' form.
 
     Raises:
-        CheckpointError: the file has none of a part's tensors (a LoRA, a bare VAE, or another model's file).
+        CheckpointError: the file has none of a part's tensors (a LoRA, a bare VAE), or is another model's.
     """
-    parts = (
-        ("unet", UNET, unet_layout(configs["unet"])),
-        ("vae", VAE, vae_layout(configs["vae"])),
-        ("text_encoder", TEXT, text_encoder_layout()),
-    )
+    kind = next((kind for mark, kind in _OTHERS.items() if any(name.startswith(mark) for name in tensors)), None)
+    if kind is not None:
+        raise CheckpointError(f"the file is {kind}; single-file checkpoints must be whole Stable Diffusion 1.x models")
+    taken = tensors.get(f"{UNET}input_blocks.0.0.weight")
+    channels = int(configs["unet"].get("in_channels", 4))
+    if taken is not None and taken.ndim == 4 and taken.shape[1] != channels:
+        raise CheckpointError(
+            f"the file's unet takes {taken.shape[1]} channels in place of {channels}: inpainting, depth and upscaling "
+            "checkpoints cannot be used"
+        )
     result: dict[str, dict[str, Tensor]] = {}
-    for part, prefix, layout in parts:
+    for part, prefix in (("unet", UNET), ("vae", VAE), ("text_encoder", TEXT)):
         own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         if not own:
             raise CheckpointError(
                 f"the file holds no {part} (no tensor begins with {prefix}); single-file checkpoints must be whole "
                 "Stable Diffusion 1.x models"
             )
-        result[part] = {ours: own[theirs] for theirs, ours in rename(own, layout).items()}
+        if part == "text_encoder":  # named as in transformers, which gets along with either level
+            result[part] = own
+        else:
+            layout = unet_layout(configs["unet"]) if part == "unet" else vae_layout(configs["vae"])
+            result[part] = {ours: own[theirs] for theirs, ours in rename(own, layout).items()}
     return result

@@ -67,16 +67,16 @@ def read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not folder.is_dir():
         raise CheckpointError(f"the checkpoint has no {folder.name}: there is no folder {folder}")
     config = read_json(folder / "config.json")
-    for name in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return config, read_tensors(folder / name)
-        if (index := folder / f"{name}.index.json").is_file():
-            tensors: dict[str, Tensor] = {}
-            for shard in sorted(set(read_json(index).get("weight_map", {}).values())):
-                if Path(shard).name != shard:
-                    raise CheckpointError(f"{index} names a file outside its folder: {shard}")
-                tensors.update(read_tensors(folder / shard))
-            return config, tensors
+    weights = _weights(folder)
+    if weights is not None and weights.suffix == ".safetensors":
+        return config, read_tensors(weights)
+    if weights is not None:
+        tensors: dict[str, Tensor] = {}
+        for shard in sorted(set(read_json(weights).get("weight_map", {}).values())):
+            if Path(shard).name != shard:
+                raise CheckpointError(f"{weights} names a file outside its folder: {shard}")
+            tensors.update(read_tensors(folder / shard))
+        return config, tensors
     pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
     if pickles:
         raise CheckpointError(
@@ -84,6 +84,25 @@ def read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             "refused: convert them to safetensors first (docs/checkpoints.md)"
         )
     raise CheckpointError(f"{folder} holds no {WEIGHT_FILES[0]} or {WEIGHT_FILES[1]}")
+
+
+def _weights(folder: Path) -> Path | None:
+    """The file of a part's weights, or the list of its shards: the usual one, else fp16, else another variant."""
+    stems = [name.removesuffix(".safetensors") for name in WEIGHT_FILES]
+    for variant in ("", ".fp16", ".*"):
+        for stem in stems:
+            for pattern in (
+                f"{stem}{variant}.safetensors",
+                f"{stem}.safetensors.index{variant}.json",
+                f"{stem}{variant}.safetensors.index.json",
+            ):
+                found = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
+                if len(found) > 1:
+                    names = ", ".join(path.name for path in found)
+                    raise CheckpointError(f"{folder.name} holds several variants ({names}): remove all but one")
+                if found:
+                    return found[0]
+    return None
 
 
 def build(

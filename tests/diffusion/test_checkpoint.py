@@ -99,6 +99,29 @@ def test_shards_make_one_part(folder: Path, tiny_sd: StableDiffusion) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize("variant", ["fp16", "non_ema", "bf16"])
+def test_a_folder_with_another_variant_only_loads(variant: str, folder: Path, tiny_sd: StableDiffusion) -> None:
+    for part in ("unet", "vae", "text_encoder"):
+        for weights in (folder / part).glob("*.safetensors"):
+            weights.rename(weights.with_suffix(f".{variant}.safetensors"))
+    assert same_output(load(folder), tiny_sd)
+    (folder / "unet" / "diffusion_pytorch_model.other.safetensors").touch()
+    if variant == "fp16":
+        assert same_output(load(folder), tiny_sd)
+    else:
+        with pytest.raises(CheckpointError, match="unet holds several variants"):
+            load(folder)
+
+
+@pytest.mark.parametrize("index", [f"{WEIGHTS}.index.fp16.json", "diffusion_pytorch_model.fp16.safetensors.index.json"])
+def test_shards_of_a_variant_make_one_part(index: str, folder: Path, tiny_sd: StableDiffusion) -> None:
+    weights = folder / "unet" / WEIGHTS
+    shard = weights.rename(folder / "unet" / "diffusion_pytorch_model.fp16-00001-of-00001.safetensors")
+    names = dict.fromkeys(load_file(str(shard)), shard.name)
+    (folder / "unet" / index).write_text(json.dumps({"weight_map": names}))
+    assert same_output(load(folder), tiny_sd)
+
+
 def test_files_from_before_2023_load(folder: Path, tiny_sd: StableDiffusion) -> None:
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 

@@ -158,3 +158,38 @@ def test_a_table_that_cannot_be_computed_is_named() -> None:
 
     with pytest.raises(CheckpointError, match="odd: table window"):
         build("odd", Odd, {}, torch.float32)
+
+
+def test_the_text_encoder_may_lack_a_level(
+    file: Path, tensors: dict[str, Tensor], tiny_sd: StableDiffusion, tmp_path: Path
+) -> None:
+    level = f"{TEXT}text_model."
+    for old, new in ((level, TEXT), (TEXT, level)):
+        renamed = {
+            (name.replace(old, new, 1) if name.startswith(old) and level not in new + name.removeprefix(old) else name):
+            value.contiguous() for name, value in tensors.items()
+        }  # fmt: skip
+        save_file(renamed, str(file))
+        family = Checkpoint.load(file, device="cpu", dtype="float32", progress=False)
+        assert isinstance(family, StableDiffusion)
+        for name, value in tiny_sd.text_encoder.state_dict().items():
+            assert torch.equal(family.text_encoder.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("conditioner.embedders.1.model.ln_final.bias", "Stable Diffusion XL"),
+        ("cond_stage_model.model.ln_final.bias", "Stable Diffusion 2"),
+        ("model.diffusion_model.joint_blocks.0.x", "Stable Diffusion 3"),
+        ("model.diffusion_model.double_blocks.0.x", "Flux"),
+        ("lora_unet_down_blocks_0.alpha", "a LoRA"),
+        ("down_blocks.0.resnets.0.conv1.bias", "a single part in diffusers' names"),
+        ("model.diffusion_model.input_blocks.0.0.weight", "takes 9 channels in place of 4: inpainting"),
+    ],
+)
+def test_files_of_other_models_are_named(name: str, words: str, file: Path, tensors: dict[str, Tensor]) -> None:
+    more = {name: torch.zeros(8, 9, 3, 3)}
+    save_file({key: value.contiguous() for key, value in {**tensors, **more}.items()}, str(file))
+    with pytest.raises(CheckpointError, match=words):
+        Checkpoint.load(file, device="cpu", progress=False)
