@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO, cast
 
 __all__ = ["finish", "prepare", "reader_left"]
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+_FULL: Final = (errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def prepare() -> None:

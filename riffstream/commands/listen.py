@@ -114,7 +114,7 @@ class _Player:
         """Raises _PlayerLeftError where it was closed, RiffstreamError where it failed."""
         try:
             self._pipe.write(block)
-        except BrokenPipeError:
+        except OSError:  # Windows has no BrokenPipeError for pipes
             code = self._process.wait()
             if code == 0:
                 raise _PlayerLeftError from None
@@ -123,7 +123,7 @@ class _Player:
     def close(self) -> None:
         """Let it play what it has."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
 

@@ -177,7 +177,7 @@ def _resident_mb() -> float:
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return 0.0
 
 
