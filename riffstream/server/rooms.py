@@ -197,7 +197,7 @@ class Room:
         """Length of a listener's frames. Longer ones for whoever does not steer cost a fifth of the CPU; PCM keeps to
         short ones, since half a second of it would fill the send buffer at a stroke."""
         short = self.config.timeline.frame_ms
-        return short if steering or codec == "pcm_s16" else max(short, self.config.timeline.passive_frame_ms)
+        return short if steering or codec in ("pcm_s16", "wav") else max(short, self.config.timeline.passive_frame_ms)
 
     def burst_samples(self, *, steering: bool) -> int:
         """How far back a new listener begins: enough to fill its buffer, and no more, since it also delays the sound

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from riffstream.audio.ogg import one_line
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.feeds import Feed
 from riffstream.server.icy import IcyInserter
-from riffstream.server.listener import Listener
+from riffstream.server.listener import DropPolicy, Listener
 from riffstream.server.ports import Station
 from riffstream.server.ranges import ByteRange, parse_range
 from riffstream.server.rooms import Member, Place, Room, StationEndedError
@@ -25,6 +26,7 @@ __all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "
 CONTENT_TYPES = {"mp3": "audio/mpeg", "aac": "audio/aac", "ogg": "audio/ogg", "wav": "audio/wav"}
 PROBE_BYTES = 16 * 1024  # a range up to this is answered from what is kept, without a listener
 PROBE_S = 10.0
+WAV_BYTES_S = protocol.SAMPLE_RATE * protocol.CHANNELS * 2
 
 
 def title_of(state: protocol.State) -> str:
@@ -102,7 +104,8 @@ class _Streaming:
         self.wire = "ogg" if codec == "ogg" else "raw"
         self.body = Body(codec, icy, asked, artist=room.station.title or room.station.name)
         self.send = request.transport.write
-        self.listener = Listener(request.transport, policy=room.policy, on_closed=self._lost)
+        self.frame_ms = room.frame_ms(codec, steering=False)
+        self.listener = Listener(request.transport, policy=_policy(room, codec), on_closed=self._lost)
         if not self.body.is_plain:
             self.listener.write = self._write
         self.member = Member(self._leave, told=self._told)
@@ -112,7 +115,7 @@ class _Streaming:
     async def run(self, feed: Feed, place: Place) -> None:
         """Until the player leaves (the handler is cancelled), has its range, is too slow, or the station ends."""
         room, self.place = self.room, place
-        fanout = feed.fanout(self.wire, room.config.timeline.passive_frame_ms)
+        fanout = feed.fanout(self.wire, self.frame_ms)
         with contextlib.suppress(StationEndedError), room.joined(self.member):
             self._told(room.station.now())
             self.send(self.body.begin(feed.source.header))
@@ -126,7 +129,7 @@ class _Streaming:
             return await self._first_bytes(feed)
 
     async def _first_bytes(self, feed: Feed) -> bytes:
-        fanout = feed.fanout(self.wire, self.room.config.timeline.passive_frame_ms)
+        fanout = feed.fanout(self.wire, self.frame_ms)
         found = self.body.begin(feed.source.header)
         seq, burst = fanout.next_seq, self.room.burst_samples(steering=False)
         while seq > fanout.first_seq and burst > 0:
@@ -163,6 +166,16 @@ class _Streaming:
     def _lost(self, reason: str) -> None:
         self.context.counters[f"closed_{reason.replace(' ', '_')}"] += 1
         self.done.set()
+
+
+def _policy(room: Room, codec: str) -> DropPolicy:
+    """When this player loses audio: never for taking its burst no faster than it plays."""
+    encoders, policy = room.config.encoders, room.policy
+    rate = WAV_BYTES_S if codec == "wav" else getattr(encoders, f"{codec}_kbps") * 125
+    room_for_bursts = 2 * rate * room.burst_samples(steering=False) // protocol.SAMPLE_RATE
+    if room_for_bursts <= policy.skip_bytes:
+        return policy
+    return replace(policy, skip_bytes=room_for_bursts, close_bytes=max(policy.close_bytes, 2 * room_for_bursts))
 
 
 def _headers(context: Context, station: Station, codec: str, icy: IcyInserter | None) -> dict[str, str]:

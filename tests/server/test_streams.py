@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 
 import av
 import numpy as np
@@ -264,6 +265,29 @@ async def test_listeners_are_counted_out_when_they_hang_up(live: Running) -> Non
             while live.station.attached:
                 await asyncio.sleep(0.02)
     assert live.server.context.connections.open == 0
+
+
+async def test_a_player_of_wav_may_be_busy_for_as_long_as_one_of_mp3() -> None:
+    """Two seconds of WAV are six times the buffer at which the listeners of other formats skip to live."""
+    async with running(preroll=3 * 48_000, speed=1.0) as served:
+        host, port = served.url.removeprefix("http://").rsplit(":", 1)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, (host, int(port)))
+            await loop.sock_sendall(sock, b"GET /stream/main.wav HTTP/1.0\r\n\r\n")
+            data = b""
+            async with asyncio.timeout(10):
+                while len(data) < 300_000:
+                    data += await loop.sock_recv(sock, 65536)
+                await asyncio.sleep(2)
+                while len(data) < 900_000:
+                    data += await loop.sock_recv(sock, 65536)
+        assert served.server.context.rooms["main"].stats().skips == 0
+    sound = data.partition(b"\r\n\r\n")[2][44:]
+    left = np.frombuffer(sound[: len(sound) // 4 * 4], "<i2")[::2] / 32768
+    assert np.abs(np.diff(left)).max() < 0.02  # 300 Hz at a level of 0.3; a gap is a jump
 
 
 async def test_a_server_that_goes_closes_a_range_that_it_cannot_finish(live: Running) -> None:
