@@ -91,8 +91,8 @@ class Visitor:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._writer is not None:
             if abort:
-                raw = self._writer.get_extra_info("socket")
-                with contextlib.suppress(OSError):
+                raw = self._writer.get_extra_info("socket")  # None where the server has closed it
+                with contextlib.suppress(OSError, AttributeError):
                     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._writer.transport.abort() if abort else self._writer.close()
             with contextlib.suppress(OSError):
