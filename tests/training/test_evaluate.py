@@ -97,7 +97,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="module")
 def probe(small: Corpus) -> Probe:
-    return fit_probe(small, clips=32, epochs=12, quiet=True)
+    return fit_probe(small, clips=32, epochs=32, quiet=True)
 
 
 def test_the_probe_tells_styles_and_instruments_apart(small: Corpus, probe: Probe, tmp_path: Path) -> None:
