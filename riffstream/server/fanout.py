@@ -1,6 +1,6 @@
 """One pre-built frame, written as it is to every listener's transport.
 
-A frame's bytes (WebSocket header, audio header and payload, or an HTTP chunk) are built once per codec and cadence.
+A frame's bytes (WebSocket header, audio header and payload, or the bare payload) are built once per codec and cadence.
 Delivery is then one ``transport.write`` per listener: no task, no queue and no copy for each of them.
 
 Why the transport and not ``WebSocketResponse.send_bytes``: that call builds a header and joins it to the payload anew
