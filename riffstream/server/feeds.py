@@ -118,10 +118,10 @@ class Feed:
     Args:
         source: the station's outlet.
         ring_s: seconds of frames kept for bursts and resumption.
-        ended: called when the outlet ends.
+        ended: called with this feed when its outlet ends: the station is gone, or the encoder cannot run.
     """
 
-    def __init__(self, source: Outlet, ring_s: float, ended: Callable[[], None]) -> None:
+    def __init__(self, source: Outlet, ring_s: float, ended: Callable[[Feed], None]) -> None:
         self.source = source
         self.ring_s = ring_s
         self.fanouts: dict[tuple[str, int], Fanout] = {}
@@ -132,7 +132,7 @@ class Feed:
         self._detach = source.attach(self._take)
 
     @classmethod
-    async def open(cls, source: Outlet, ring_s: float, ended: Callable[[], None]) -> Feed:
+    async def open(cls, source: Outlet, ring_s: float, ended: Callable[[Feed], None]) -> Feed:
         """A feed whose outlet runs and holds a burst."""
         await source.started()
         return cls(source, ring_s, ended)
@@ -173,7 +173,7 @@ class Feed:
 
     def _take(self, chunk: Chunk | None) -> None:
         if chunk is None:
-            self._ended()
+            self._ended(self)
             return
         for packager in self._packagers:
             packager.push(chunk)

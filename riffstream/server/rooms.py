@@ -184,7 +184,7 @@ class Room:
             feed.release()
 
     async def _open(self, codec: str) -> Feed:
-        feed = await Feed.open(self.station.outlet(codec), RING_S, lambda: self._feed_ended(codec))
+        feed = await Feed.open(self.station.outlet(codec), RING_S, lambda feed: self._feed_ended(codec, feed))
         self.feeds[codec] = feed
         return feed
 
@@ -307,16 +307,15 @@ class Room:
             self._announced = self.listeners
             self.broadcast(protocol.Event(kind="listeners", listeners=self.listeners))
 
-    def _feed_ended(self, codec: str) -> None:
+    def _feed_ended(self, codec: str, feed: Feed) -> None:
         """The station is gone, or the encoder cannot run. Listeners were told by :meth:`close`, or find the connection
         closed: those that come again learn the reason."""
-        feed = self.feeds.get(codec)
-        gone = feed is None or feed.source.closed
+        gone = feed.source.closed
         self.ending = self.ending or gone
-        if feed is not None:
-            for fanout in feed.fanouts.values():
-                for listener in tuple(fanout.listeners):
-                    listener.close("station ended" if gone else "encoder failed")
+        for fanout in feed.fanouts.values():
+            for listener in tuple(fanout.listeners):
+                listener.close("station ended" if gone else "encoder failed")
+        if self.feeds.get(codec) is feed:
             self._retire(codec)
 
     def sweep(self) -> None:

@@ -177,14 +177,16 @@ class Outlet:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        if self._queue is not None or self.closed or self._loop.time() < self._retry_at:
-            return
+        if self._queue is None and not self.closed and self._loop.time() >= self._retry_at:
+            self._run()
+        if self._queue is not None and not self._sinks:
+            self._schedule_stop()
+
+    def _run(self) -> None:
         self._queue = queue.SimpleQueue()
         self._broken = self._broken or bool(self._ring)
         self._ring.clear()  # what is encoded anew would overlap it
         self._primed.clear()
-        if not self._sinks:
-            self._schedule_stop()
         recent = self._recent()
         threading.Thread(
             target=self._work, args=(self._queue, recent), name=f"encoder-{self.codec}", daemon=True

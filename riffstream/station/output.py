@@ -37,6 +37,7 @@ class Output:
         self._frame = config.timeline.frame_ms * SAMPLE_RATE // 1000
         self._ring = PcmRing(round((config.timeline.ring_s + SLACK_S) * SAMPLE_RATE))
         self._outlets: dict[str, Outlet] = {}
+        self._closed = False
         rates = config.encoders
         self._kbps = {
             "opus": rates.opus_kbps,
@@ -72,6 +73,8 @@ class Output:
         if codec not in self._outlets:
             kbps = self._kbps.get(codec)
             self._outlets[codec] = Outlet(codec, self._recent, bit_rate=None if kbps is None else kbps * 1000)
+            if self._closed:  # else its encoder would run on a station that is gone
+                self._outlets[codec].close()
         return self._outlets[codec]
 
     def _recent(self) -> list[Block]:
@@ -80,6 +83,7 @@ class Output:
         return [replace(block, rev=self._revision(block.pos + len(block.pcm) - 1)) for block in blocks]
 
     def close(self) -> None:
-        """End every outlet."""
+        """End every outlet, and those that are asked for later."""
+        self._closed = True
         for outlet in self._outlets.values():
             outlet.close()

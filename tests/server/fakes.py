@@ -58,6 +58,7 @@ class FakeStation:
         self.rev = 0
         self.state = protocol.State(prompts=(protocol.Prompt(text="a test tone"),))
         self.committed = 0
+        self.closed = False
         self.attached = 0
         self.steers: list[protocol.Steer | protocol.Transport] = []
         self.revs: list[tuple[int, int]] = [(0, 0)]
@@ -97,6 +98,8 @@ class FakeStation:
     def outlet(self, codec: str) -> Outlet:
         if codec not in self.outlets:
             self.outlets[codec] = Outlet(codec, self.recent, bit_rate=None if codec in ("pcm_s16", "wav") else 128_000)
+            if self.closed:
+                self.outlets[codec].close()
         return self.outlets[codec]
 
     def recent(self) -> list[Block]:
@@ -190,6 +193,7 @@ class FakeStation:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
             self.task = None
+        self.closed = True
         self.tell(protocol.Event(kind="closed", sample_pos=self.committed))
         for outlet in self.outlets.values():
             outlet.close()

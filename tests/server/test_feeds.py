@@ -65,7 +65,7 @@ def test_frames_hold_every_chunk_once_and_never_mix_revisions(
 
 
 async def test_a_new_wire_format_begins_with_what_was_played(station: FakeStation) -> None:
-    feed = await Feed.open(station.outlet("pcm_s16"), 30.0, lambda: None)
+    feed = await Feed.open(station.outlet("pcm_s16"), 30.0, lambda feed: None)
     short, long = feed.fanout("v1-pcm_s16", 100), feed.fanout("socket", 500)
     assert feed.fanout("v1-pcm_s16", 100) is short
     assert short.number != long.number
@@ -80,7 +80,7 @@ async def test_a_new_wire_format_begins_with_what_was_played(station: FakeStatio
 
 
 async def test_a_feed_is_idle_from_its_opening_on_until_it_is_held(station: FakeStation) -> None:
-    feed = await Feed.open(station.outlet("mp3"), 30.0, lambda: None)
+    feed = await Feed.open(station.outlet("mp3"), 30.0, lambda feed: None)
     assert feed.idle_since is not None
     feed.hold()
     feed.hold()
@@ -92,11 +92,12 @@ async def test_a_feed_is_idle_from_its_opening_on_until_it_is_held(station: Fake
 
 
 async def test_a_feed_tells_that_its_station_ended(station: FakeStation) -> None:
-    ended: list[bool] = []
-    feed = await Feed.open(station.outlet("mp3"), 30.0, lambda: ended.append(True))
+    ended: list[Feed] = []
+    feed = await Feed.open(station.outlet("mp3"), 30.0, ended.append)
     station.outlet("mp3").close()
     await until(lambda: ended)
-    late = await Feed.open(station.outlet("mp3"), 30.0, lambda: ended.append(True))
+    late = await Feed.open(station.outlet("mp3"), 30.0, ended.append)
     await until(lambda: len(ended) == 2)
+    assert ended == [feed, late]
     feed.close()
     late.close()

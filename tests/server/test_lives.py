@@ -14,8 +14,10 @@ import asyncio
 import contextlib
 import gc
 import os
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -115,6 +117,21 @@ class World:
             "leases": sum(self._leases(station) for station in self.hub.stations.values()),
         }
 
+    def encoders(self) -> str:
+        """What they wait for, to read where one is left."""
+        outlets = [each for each in gc.get_objects() if isinstance(each, outlet.Outlet) and each.running]
+        states = [
+            f"{each.codec}: {each.sinks} sinks, {each._awaited} awaited, linger {each._linger}, closed {each.closed}"
+            for each in outlets
+        ]
+        frames = sys._current_frames()
+        stacks = [
+            f"{thread.name}:\n" + "".join(traceback.format_stack(frames[thread.ident]))
+            for thread in threading.enumerate()
+            if thread.name.startswith("encoder-") and thread.ident in frames
+        ]
+        return "\n".join([*states, *stacks])
+
     @staticmethod
     def _leases(station: Any) -> int:
         count: int = station.listeners if HUB == "tone" else station.attached
@@ -136,7 +153,7 @@ class World:
         give_up = time.monotonic() + 15
         while (now := self.held()) != self.at_rest and time.monotonic() < give_up:
             self.run(asyncio.sleep(0.2))
-        assert now == self.at_rest
+        assert now == self.at_rest, self.encoders()
         assert self.server.context.counters["errors"] == 0
         print(f"lives: {resident_bytes() / 1e6:.1f} MB, {now}", flush=True)
 

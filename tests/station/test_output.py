@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 
 from riffstream.config import Config, Encoders, Timeline
 from riffstream.errors import ParameterError
 from riffstream.station.levelled import Block
-from riffstream.station.outlet import CODECS
+from riffstream.station.outlet import CODECS, Chunk
 from riffstream.station.output import Output
 
 FRAME = 4800
@@ -61,3 +63,31 @@ async def test_the_longest_recording_is_all_there_while_the_next_seconds_come() 
     for number in range(200, 220):  # what is committed while a thread reads
         output.push(Block(number * FRAME, np.ones((FRAME, 2), np.float32), number, False))
     assert output.recording(12.0)[0] == start
+
+
+async def test_an_outlet_of_a_station_that_is_gone_is_closed() -> None:
+    output = filled(10)
+    before = output.outlet("mp3")
+    output.close()
+    late = output.outlet("pcm_s16")
+    told: list[Chunk | None] = []
+    for outlet in (before, late):
+        await asyncio.wait_for(outlet.started(), 10)
+        outlet.attach(told.append)
+        assert outlet.closed
+        assert not outlet.running
+    await asyncio.sleep(0)
+    assert told == [None, None]
+
+
+async def test_an_encoder_that_was_asked_for_twice_and_never_used_stops() -> None:
+    output = filled(10)
+    outlet = output.outlet("pcm_s16")
+    outlet._linger_s = 0.1
+    await outlet.started()
+    await asyncio.sleep(0.05)
+    await outlet.started()  # of a listener that then goes away
+    async with asyncio.timeout(5):
+        while outlet.running:
+            await asyncio.sleep(0.01)
+    output.close()
