@@ -28,6 +28,7 @@ from riffstream.server.rooms import Place, Room
 __all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
 
 MIN_RETRY_S = 5
+DISCONNECTED = ("slow", "silent", "resumed", "station ended", "encoder failed")
 UNKNOWN_ORIGINS = 20  # so many are logged: a stranger must not fill the log
 
 
@@ -37,6 +38,9 @@ class Context:
     Args:
         config: the whole configuration.
         hub: the stations that are served.
+
+    Attributes:
+        disconnected: connections that the server dropped, by reason (:data:`DISCONNECTED`).
     """
 
     def __init__(self, config: Config, hub: Hub) -> None:
@@ -59,6 +63,7 @@ class Context:
         self.recordings = 0
         self.started_at = time.time()
         self.counters: Counter[str] = Counter()
+        self.disconnected: Counter[str] = Counter(dict.fromkeys(DISCONNECTED, 0))
         self._quiet: dict[object, tuple[str, float, Callable[[], None]]] = {}  # the oldest first
         self._unknown_origins: set[str] = set()
 

@@ -83,6 +83,8 @@ def _lines(app: web.Application) -> Iterator[str]:
     yield from _metric("turned_away_total", {"": app[DOORMAN].turned_away}, "Connections closed for slow requests.")
     for name in sorted(COUNTED.keys() | context.counters):
         yield from _metric(f"{name}_total", {"": context.counters[name]}, COUNTED.get(name, ""))
+    reasons = {f'reason="{reason}"': count for reason, count in context.disconnected.items()}
+    yield from _metric("disconnected_total", reasons, "Connections that the server dropped.")
     for name, value in sorted(_numbers(context.hub.health().get("generator", {})).items()):
         yield from _figure(f"generator_{name}", {"": value})
     listed = context.listed_stations()

@@ -64,6 +64,7 @@ class _Plain:
     ) -> None:
         self.context, self.room, self.socket = context, room, socket
         self.listener, self.place = listener, place
+        listener.on_closed = self._lost
         self.member = Member(self.leave, told=self._told)
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
         self.steers = 0
@@ -131,6 +132,9 @@ class _Plain:
                 self._line(f"error {message.code}: {message.message}")
             case _:
                 pass
+
+    def _lost(self, reason: str) -> None:
+        self.context.disconnected[reason] += 1
 
     def _line(self, text: str) -> None:
         self.listener.send_control(websocket_frame(1, " ".join(text.split()).encode()))

@@ -314,4 +314,4 @@ class _Connection:
         await self.socket.close(code=WSCloseCode.POLICY_VIOLATION)
 
     def _lost(self, reason: str) -> None:
-        self.context.counters[f"closed_{reason.replace(' ', '_')}"] += 1
+        self.context.disconnected[reason] += 1

@@ -164,7 +164,7 @@ class _Streaming:
             self.body.set_title(title_of(message.state))
 
     def _lost(self, reason: str) -> None:
-        self.context.counters[f"closed_{reason.replace(' ', '_')}"] += 1
+        self.context.disconnected[reason] += 1
         self.done.set()
 
 

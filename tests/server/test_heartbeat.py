@@ -252,6 +252,12 @@ async def test_frozen_processes_are_gone_and_their_places_free() -> None:
             await gone(served)
             async with joined(served) as other:
                 await other.message("welcome")
+            async with ClientSession() as session, session.get(f"{served.url}/metrics") as response:
+                lines = (await response.text()).splitlines()
+            families = [line for line in lines if line.startswith("# TYPE")]
+            assert len(set(families)) == len(families)  # each once, or Prometheus refuses them all
+            silent = 3 if kind in ("control", "opus", "plain", "handshake") else 0
+            assert f'riffstream_disconnected_total{{reason="silent"}} {silent}' in lines
 
     await asyncio.gather(*(one(kind) for kind in ("control", "opus", "plain", "stream", "request", "handshake")))
 
