@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -146,3 +148,40 @@ def test_music_comes_back_after_a_crash(start_server: Start, open_page: Open) ->
     expect(page.locator("#now")).to_have_text("after the crash")
     again.stop()
     expect(page.locator("#status")).to_have_text("the server is restarting")
+
+
+def test_music_comes_back_after_a_sleep(start_server: Start, browser: Browser, need_tool: Callable[[str], str]) -> None:
+    """A phone in a pocket, a closed lid: every process of the browser stands still for longer than the server waits."""
+    served = start_server(limits_silence_s=3)
+    before = {process.pid for process in psutil.process_iter()}
+    sleeper = browser.browser_type.launch(executable_path=need_tool("chromium"), args=["--no-sandbox", "--disable-gpu"])
+    try:
+        processes = [
+            process
+            for process in psutil.process_iter(["name"])
+            if process.pid not in before and "chrom" in (process.info["name"] or "")
+        ]
+        with opened(sleeper) as open_page:
+            page = open_page(served.url)
+            listening.play(page)
+            processes += [
+                child for process in processes for child in process.children(recursive=True) if child not in processes
+            ]
+            for process in processes:
+                process.suspend()
+            try:
+                deadline = time.monotonic() + 30
+                while served.get("/api/stations/main")["listeners"] and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                assert served.get("/api/stations/main")["listeners"] == 0
+            finally:
+                for process in processes:
+                    process.resume()
+            listening.tap(page)
+            listening.wait_for_sound(page)
+            assert listening.levels(listening.record(page, 1.5)).max() > 0.03
+            assert served.get("/api/stations/main")["listeners"] == 1
+            listening.steer(page, "after the sleep")
+            expect(page.locator("#now")).to_have_text("after the sleep")
+    finally:
+        sleeper.close()

@@ -54,7 +54,7 @@ SETTINGS: dict[str, Any] = {
         "skip_bytes": 16384,
         "send_buffer_bytes": 4096,
         "silence_s": 2.0,
-        "header_s": 1.0,
+        "header_s": 5.0,
         "steer_interval_s": 0.01,
     },
 }
