@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _ENVIRONMENT = "RIFFSTREAM_"
 PLACEHOLDER = "change-me"  # what presets have for tokens
+HIDDEN = "***"  # what is printed for a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,17 @@ class Config:
 
         Raises:
             ParameterError: an unknown key (with the nearest known one), a wrong type, a value outside its range.
+                An older version's default that is not allowed any more gives way to today's, with a warning.
         """
+        given = _without_removed(given)
+        while True:
+            try:
+                return cls._built(given, folder)
+            except ParameterError as error:
+                given = _renewed(given, error)
+
+    @classmethod
+    def _built(cls, given: Mapping[str, Any], folder: Path | None) -> Config:
         sections = {each.name: each for each in fields(cls)}
         reject_unknown(given, sections, where="section")
         built: dict[str, Any] = {}
@@ -109,7 +120,7 @@ class Config:
     def public_dict(self) -> dict[str, Any]:
         """:meth:`to_dict` with tokens hidden, fit for printing and for logs."""
         plain = self.to_dict()
-        plain["access"] = {key: "***" if value else "" for key, value in plain["access"].items()}
+        plain["access"] = {key: HIDDEN if value else "" for key, value in plain["access"].items()}
         return plain
 
 
@@ -134,10 +145,31 @@ def _is_removed(key: str, name: str = "") -> bool:
     return key in _REMOVED
 
 
+def _without_removed(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        section: {key: value for key, value in values.items() if not _is_removed(f"{section}.{key}")}
+        if isinstance(values, Mapping)
+        else values
+        for section, values in given.items()
+    }
+
+
+# Defaults of older versions, as ``riffstream config`` printed them. Not every configuration may have them now.
+_OUTGROWN = {"limits.message_bytes": 4096, "limits.recording_s": 600.0}
+
+
+def _renewed(given: Mapping[str, Any], error: ParameterError) -> dict[str, Any]:
+    """``given`` without the value that ``error`` refuses, if that is an older version's default; else raise it."""
+    if error.field not in _OUTGROWN or error.value != _OUTGROWN[error.field]:
+        raise error
+    log.warning("%s; it was the default of an older version, so today's default is taken", error)
+    section, key = error.field.split(".", 1)
+    return {**given, section: {name: value for name, value in given[section].items() if name != key}}
+
+
 def _section(kind: type, values: Any, name: str) -> Any:
     if not isinstance(values, Mapping):
         raise ParameterError(name, values, f"a table: [{name}]")
-    values = {key: value for key, value in values.items() if not _is_removed(f"{name}.{key}")}
     reject_unknown(values, [each.name for each in fields(kind)], where=f"[{name}]")
     try:
         return kind(**values)
@@ -187,7 +219,7 @@ def load_config(
         path: a TOML file, or the name of a preset; None: ``RIFFSTREAM_CONFIG`` if set, else the defaults.
         environment: ``RIFFSTREAM_<SECTION>_<KEY>`` variables; ``os.environ`` by default. Lists are comma-separated.
         flags: ``{"server.port": 9000}``; values that are None are left out.
-        check_secrets: refuse the placeholder that presets have for tokens.
+        check_secrets: refuse the placeholder that presets have for tokens, and the stars that ``config`` prints.
 
     Raises:
         MediaError: the file cannot be read or is no TOML.
@@ -215,9 +247,10 @@ def load_config(
             given.setdefault(section, {})[key] = value
     config = Config.from_dict(given, folder=folder)
     for each in fields(config.access) if check_secrets else ():
-        if getattr(config.access, each.name) == PLACEHOLDER:
+        token = getattr(config.access, each.name)
+        if token in (PLACEHOLDER, HIDDEN):
             variable = f"{_ENVIRONMENT}ACCESS_{each.name.upper()}"
-            raise ParameterError(f"access.{each.name}", PLACEHOLDER, f"a secret of your own; set {variable}")
+            raise ParameterError(f"access.{each.name}", token, f"a secret of your own; set {variable}")
     return config
 
 

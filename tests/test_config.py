@@ -248,7 +248,27 @@ def test_the_command_checks_quietly(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_message_must_hold_the_prompts_that_are_allowed() -> None:
-    with pytest.raises(ParameterError, match=r"limits.message_bytes is 4096; allowed: 12848 or more, for 8 prompts"):
-        Config.from_dict({"limits": {"message_bytes": 4096}})
+    with pytest.raises(ParameterError, match=r"limits.message_bytes is 5000; allowed: 12848 or more, for 8 prompts"):
+        Config.from_dict({"limits": {"message_bytes": 5000}})
     assert Config.from_dict({"limits": {"message_bytes": 4096, "prompt_chars": 50}}).limits.message_bytes == 4096
     assert Config().limits.message_bytes == 36_864
+
+
+def test_defaults_that_an_older_version_printed_give_way_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    older = "[server]\nhls = true\n[limits]\nmessage_bytes = 4096\nrecording_s = 600.0\nconnections = 7\n"
+    config = load_config(write(tmp_path, older), environment={})
+    assert (config.limits.message_bytes, config.recording_s, config.limits.connections) == (36_864, 120, 7)
+    assert [key for key in ("hls", "message_bytes", "recording_s") if key in caplog.text] == [
+        "hls",
+        "message_bytes",
+        "recording_s",
+    ]
+    assert len(caplog.records) == 3
+
+
+def test_the_stars_that_are_printed_for_a_token_are_no_token(tmp_path: Path) -> None:
+    printed = to_toml(Config.from_dict({"access": {"dj_token": "s3cret"}}).public_dict())
+    with pytest.raises(ParameterError, match="RIFFSTREAM_ACCESS_DJ_TOKEN"):
+        load_config(write(tmp_path, printed), environment={})
