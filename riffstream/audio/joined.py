@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import itertools
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -25,8 +26,17 @@ OGG = b"OggS\0"
 MATROSKA = b"\x1a\x45\xdf\xa3"
 W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 CAF = b"caff\0\1\0\0desc"
+ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa\x00\x62\xce\x6c"
+VOC = b"Creative Voice File\x1a"
+FLV = b"FLV\1"
+TTA = b"TTA1"
+AU = b".snd"
+WAVPACK = b"wvpk"
+WAVPACK_FIRST = 0x800  # flag of the first block of a group
 XING = (b"Xing", b"Info")
 WAVES = (b"RIFF", b"RF64", b"BW64")
+SHORT = (AU, FLV, TTA, WAVPACK)  # the fields after these decide
+LITERALS = (FLAC, OGG, MATROSKA, W64, CAF, ASF, VOC, *SHORT, b"ID3", b"WAVE", b"AIF", b"ftyp", *XING)
 
 
 class Part(NamedTuple):
@@ -127,11 +137,29 @@ def begins_as_sound(head: bytes) -> bool:
     return (
         (head[:4] in WAVES and head[8:12] == b"WAVE")
         or (head[:4] == b"FORM" and head[8:11] == b"AIF")
-        or head.startswith((W64, CAF, FLAC, OGG + b"\2", b"ID3\3\0", b"ID3\4\0"))
+        or head.startswith((W64, CAF, ASF, VOC, FLAC, OGG + b"\2", b"ID3\3\0", b"ID3\4\0"))
+        or _has_header(head)
         or head[4:8] == b"ftyp"
         or (head.startswith(MATROSKA) and (b"matroska" in head or b"webm" in head))
         or _xing(head, 0)
     )
+
+
+def _has_header(head: bytes) -> bool:
+    """Whether an AU, FLV, TTA or WavPack file begins so, judged by the fields after its short name."""
+    if len(head) < 32:
+        return False
+    if head.startswith(AU):
+        offset, _, coding, _, channels = struct.unpack(">5I", head[4:24])
+        return 24 <= offset < CHUNK and 1 <= coding <= 27 and 1 <= channels <= 64
+    if head.startswith(FLV):
+        return head[4] in (1, 4, 5) and head[5:13] == b"\0\0\0\x09\0\0\0\0"
+    if head.startswith(TTA):
+        return zlib.crc32(head[:18]) == int.from_bytes(head[18:22], "little")
+    if head.startswith(WAVPACK):
+        index, samples, flags = struct.unpack("<3I", head[16:28])
+        return head[9] == 4 and index == head[10] == 0 and samples > 0 and bool(flags & WAVPACK_FIRST)
+    return False
 
 
 def _stated_end(file: BinaryIO, head: bytes, at: int, size: int) -> int | None:
@@ -145,6 +173,9 @@ def _stated_end(file: BinaryIO, head: bytes, at: int, size: int) -> int | None:
         end = None if open_end else at + 8 + stated
     elif head[:4] == b"FORM" and head[8:11] == b"AIF":
         end = at + 8 + int(struct.unpack(">I", head[4:8])[0])
+    elif head.startswith(AU) and _has_header(head):
+        offset, length = struct.unpack(">2I", head[4:12])
+        end = None if length == 2**32 - 1 else at + offset + length
     elif head.startswith(W64):
         end = at + int(struct.unpack("<Q", head[16:24])[0])
     elif head.startswith(b"caff"):
@@ -205,7 +236,7 @@ def _candidates(file: BinaryIO, at: int, size: int) -> Iterator[int]:
         data = _read(file, at, CHUNK + OVERLAP)
         if not data:
             return
-        for literal in (FLAC, OGG, MATROSKA, W64, CAF, b"ID3", b"WAVE", b"AIF", b"ftyp", *XING):
+        for literal in LITERALS:
             place = data.find(literal)
             while place >= 0:
                 begin = _begin(data, place, literal)
@@ -235,6 +266,8 @@ def _begin(data: bytes, place: int, literal: bytes) -> int | None:
         return place - 8 if place >= 8 and data[place - 8 : place - 4] == b"FORM" else None
     if literal == b"ftyp":
         return place - 4 if place >= 4 and data[place - 4 : place - 1] == bytes(3) and data[place - 1] >= 16 else None
+    if literal in SHORT:
+        return place if _has_header(data[place : place + OVERLAP]) else None
     if literal in XING:
         return next((place - gap for gap in (36, 21, 13) if place >= gap and _xing(data, place - gap)), None)
     return place

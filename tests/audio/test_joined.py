@@ -25,6 +25,8 @@ CODECS = {
     "mp3": ["libmp3lame"], "ogg": ["libvorbis"], "opus": ["libopus"], "oga": ["flac", "-f", "ogg"], "flac": ["flac"],
     "wav": ["pcm_s16le"], "aif": ["pcm_s16be"], "w64": ["pcm_s16le"], "caf": ["pcm_s16be"], "m4a": ["aac"],
     "mka": ["flac"], "webm": ["libopus"], "aac": ["aac"], "ts": ["aac", "-f", "mpegts"], "mp2": ["mp2"],
+    "au": ["pcm_s16be"], "tta": ["tta"], "wv": ["wavpack"], "voc": ["pcm_s16le"], "wma": ["wmav2"],
+    "flv": ["aac"],
 }  # fmt: skip
 # ffmpeg decodes the priming and padding between two joined files as sound.
 TOLERANCE_S = 0.1
@@ -97,7 +99,7 @@ def test_joined_files_are_read_to_the_end(kind: str, make: Make, tmp_path: Path)
     assert pitch(audio.samples[middle + rate // 10 :], rate) == pytest.approx(660, abs=2)
     if kind in ("mp3", "ogg", "opus", "oga", "aac", "ts", "mp2"):  # the others' second part is lost on ffmpeg
         assert decoded_by_ffmpeg(path) == pytest.approx(audio.seconds, abs=TOLERANCE_S)
-    if kind in ("mp3", "ogg", "opus", "oga", "flac", "wav", "aif", "caf", "m4a"):  # gapless
+    if kind in ("mp3", "ogg", "opus", "oga", "flac", "wav", "aif", "caf", "m4a", "au", "tta", "wv", "voc"):  # gapless
         assert audio.seconds == 2 * SECONDS
 
 
