@@ -105,11 +105,18 @@ def as_rgb(image: Image.Image, *, name: str = "the picture") -> Image.Image:
         if image.mode == "La":
             image = image.convert("LA")
         clear = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear)
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, _silence(clear)), clear)
     try:
         return image.convert("RGB")
     except ValueError:
         raise MediaError(f"{name}: its colours are {image.mode}; save it as RGB or grey") from None
+
+
+def _silence(image: Image.Image) -> str:
+    """The colour of silence in an RGBA picture: that of a stereo one has no red."""
+    pixels = np.asarray(image)
+    opaque = pixels[pixels[..., 3] > 127]
+    return "cyan" if len(opaque) and colouring(Image.fromarray(opaque[None, :, :3])) == "stereo" else "white"
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:
@@ -133,7 +140,7 @@ def colouring(image: Image.Image) -> Literal["grey", "stereo", "coloured", "uncl
         image: RGB.
     """
     step = max(1, round((image.width * image.height / SAMPLED) ** 0.5))
-    red, green, blue = np.asarray(image)[::step, ::step].reshape(-1, 3).T.astype(np.float32)
+    red, green, blue = np.asarray(image)[:: min(step, image.height), ::step].reshape(-1, 3).T.astype(np.float32)
     both = np.concatenate([green, blue])
     if red.mean() < 0.3 * both.mean() and red.mean() < 48 and both.mean() > 16:
         # A blue or green picture has the other plane empty; in a stereo one both hold silence, which is white.

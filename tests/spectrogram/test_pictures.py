@@ -64,6 +64,15 @@ def test_transparent_parts_are_white(tmp_path: Path) -> None:
     assert image_params(read_image(tmp_path / "a.png")).num_frequencies == ROWS
 
 
+def test_erased_parts_of_a_stereo_picture_leave_it_stereo() -> None:
+    drawn = np.full((64, 64, 4), 180, np.uint8)
+    drawn[..., 0], drawn[..., 3] = 0, 255
+    drawn[:, 30:] = 0  # erased: all four numbers
+    out = as_rgb(Image.fromarray(drawn))
+    assert colouring(out) == "stereo"
+    assert (np.asarray(out)[:, 30:] == (0, 255, 255)).all()
+
+
 def test_half_transparent_pixels_are_half_as_dark() -> None:
     grey = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
     assert np.abs(np.asarray(as_rgb(grey)).astype(int) - 127).max() <= 1
