@@ -201,7 +201,7 @@ class _Sink:
 def _temporary_for(path: Path | None) -> tuple[BinaryIO, Path | None]:
     if path is None:
         return cast(BinaryIO, tempfile.TemporaryFile()), None
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")  # the target's name may be as long as names can be
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")

@@ -61,7 +61,7 @@ def save_image(image: Image, path: Path) -> None:
     """Write a spectrogram image with its EXIF; the name appears once the file is complete."""
     from riffstream.spectrogram import image as codec
 
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
     try:
         codec.save_image(image, temporary)
         os.replace(temporary, path)

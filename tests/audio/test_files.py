@@ -321,3 +321,10 @@ def test_bad_options_are_named(options: dict[str, int], tmp_path: Path) -> None:
     write_audio(tmp_path / "a.wav", noise(100), RATE)
     with pytest.raises(ParameterError, match=next(iter(options))):
         read_audio(tmp_path / "a.wav", **options)
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    path = tmp_path / f"{'n' * 251}.wav"
+    write_audio(path, noise(100), RATE)
+    assert audio_info(path).channels == 2
+    assert list(tmp_path.iterdir()) == [path]

@@ -182,3 +182,12 @@ def test_remarks_on_a_file_are_one_line(run: Run, song: Path, tmp_path: Path) ->
     assert (code, err.count("\n")) == (0, 1)
     assert err.startswith(f"riffstream audio-to-image: {song}: it is cut short: ")
     assert run("audio-to-image", "--audio", song, "--image", tmp_path / "a.png", "--quiet") == (0, "", "")
+
+
+def test_an_image_may_have_a_name_as_long_as_names_can_be(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from riffstream.commands._reports import save_image
+
+    save_image(Image.new("RGB", (8, 8)), tmp_path / f"{'n' * 251}.png")
+    assert len(list(tmp_path.glob("*.png"))) == 1
