@@ -13,16 +13,23 @@ from riffstream.text_files import read_notes, readable
 __all__ = ["read_tempos"]
 
 _NUMBER = r"[+-]?\d+(?:[.,]\d+)?"
-_SPLIT = re.compile(rf"(?=[\s,;:=]+({_NUMBER})\s*(?:bpm)?\s*$)", re.IGNORECASE)
+_QUOTES = "\"'“”„‘’"
+_SPLIT = re.compile(
+    rf"(?=(?:\s+[-–—]\s+|[\s,;:=]+)[{_QUOTES}]?({_NUMBER})\s*(?:bpm)?[{_QUOTES}]?[\s,;]*$)",
+    re.IGNORECASE,
+)
 _HEADER = re.compile(r"(?i)\W*(name|file|filename|song|title|track)\W+(bpm|tempo)\W*")
+_EXCEL = re.compile(r"(?i)sep=.?")  # the separator, in a spreadsheet's first line
+_COLUMNS = re.compile(r"[^\d\s][^\d]*[;,\t][^\d]+")
 _ALLOWED = "NAME BPM, 40 to 240 beats per minute"
 
 
 def read_tempos(file: Path, songs: Sequence[Path]) -> tuple[dict[Path, float], list[str]]:
     """Tempos by song, and remarks: lines that match no song, and an encoding that had to be guessed.
 
-    A line is a name and a number, with a blank, a tab, ``,``, ``;``, ``:`` or ``=`` between them; ``#`` begins a
-    comment. The name may have quotes and the file's ending, or be a path relative to ``file``.
+    A line is a name and a number, with a blank, a tab, ``,``, ``;``, ``:``, ``=`` or a dash between them; ``#`` begins
+    a comment. Both may have quotes. The name may have the file's ending, or be a path relative to ``file``. The first
+    line may hold the names of the columns.
 
     Args:
         file: ``tempo.txt``; nothing is read where it is missing.
@@ -38,11 +45,19 @@ def read_tempos(file: Path, songs: Sequence[Path]) -> tuple[dict[Path, float], l
     named = _names(file.parent, songs)
     exact: dict[Path, float] = {}
     by_stem: dict[Path, float] = {}
+    first = True
     for number, line in enumerate(text.split("\n"), start=1):
         where = f"{file.name}, line {number}"
         stripped = _uncommented(line, named)
-        if not stripped or (number == 1 and _HEADER.fullmatch(stripped)):
+        if not stripped or (first and _EXCEL.fullmatch(stripped)):
             continue
+        if first:
+            first = False
+            if _HEADER.fullmatch(stripped):
+                continue
+            if _COLUMNS.fullmatch(stripped) and not any(_key(part) in named for part in re.split(r"[;,\t]", stripped)):
+                remarks.append(f"{where} was taken for the names of the columns: {stripped!r}")
+                continue
         pairs = list(_pairs(stripped))
         try:
             # "album 3,120" and "song,87,5": the name that exists tells them apart, else the tempo that can be.
@@ -74,7 +89,7 @@ def _names(folder: Path, songs: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _key(name: str) -> str:
-    name = readable(name).strip().strip("\"'“”„‘’").strip()
+    name = readable(name).strip().strip(_QUOTES).strip()
     return " ".join(name.replace("\\", "/").removeprefix("./").casefold().split())
 
 
@@ -93,6 +108,6 @@ def _possible(bpm: float) -> bool:
 def _pairs(line: str) -> Iterator[tuple[str, float]]:
     """Each way to read a line as a name and a number, the shortest name first."""
     for match in _SPLIT.finditer(line):
-        name = line[: match.start()].strip().strip("\"'“”„‘’").strip()
+        name = line[: match.start()].strip().strip(_QUOTES).strip()
         if name:
             yield name, float(match[1].replace(",", "."))

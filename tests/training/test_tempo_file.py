@@ -55,6 +55,10 @@ def read(folder: Path, data: str | bytes) -> tuple[dict[str, float], list[str]]:
         ("caf\u00e9 120", "Cafe\u0301.ogg", 120),
         (r"Album\01.mp3 90", "Album/01.mp3", 90),
         ("./Album/01 90", "Album/01.mp3", 90),
+        ('"my song";"87,5";', "my song.mp3", 87.5),
+        ("song;87;", "song.wav", 87),
+        ("song - 87", "song.wav", 87),
+        ("song – 87", "song.wav", 87),
     ],
 )
 def test_a_line_is_a_name_and_a_number_however_they_are_written(
@@ -72,6 +76,16 @@ def test_the_first_song_of_a_file_from_windows_keeps_its_tempo(encoding: str, en
 def test_a_header_is_no_song_and_an_ending_beats_the_bare_name(tmp_path: Path) -> None:
     tempos, remarks = read(tmp_path, "Name;BPM\nsame;100\nsame.mp3;120\n")
     assert (tempos, remarks) == ({"same.wav": 100, "same.mp3": 120}, [])
+
+
+@pytest.mark.parametrize("names", ["Datei;BPM", '"Titel","Tempo (BPM)"', "Titel\tSchläge"])
+def test_names_of_columns_in_any_language_are_no_song_and_said(names: str, tmp_path: Path) -> None:
+    tempos, remarks = read(tmp_path, f"sep=;\n{names}\nsong;87\n")
+    assert tempos == {"song.wav": 87}
+    assert len(remarks) == 1
+    assert remarks[0].startswith("tempo.txt, line 2 was taken for the names of the columns")
+    with pytest.raises(ParameterError, match="line 1"):
+        read(tmp_path, "song;fast\n")
 
 
 def test_lines_that_match_no_song_and_guessed_bytes_are_said(tmp_path: Path) -> None:
