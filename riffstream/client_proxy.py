@@ -7,6 +7,7 @@ Threading model
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import urllib.request
@@ -15,6 +16,10 @@ from urllib.parse import urlsplit, urlunsplit
 __all__ = ["choose_proxy", "shown_proxy"]
 
 LOOK_UP_S = 3.0
+# Addresses for documentation. The standard library has them among the private ones, but no such network exists.
+_EXAMPLES = [
+    ipaddress.ip_network(each) for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+]
 # websockets' order: CONNECT, which a WebSocket needs, is what a proxy for HTTPS offers.
 _KEYS = {"wss": ("wss", "socks", "https"), "ws": ("ws", "socks", "https", "http")}
 
@@ -23,7 +28,8 @@ async def choose_proxy(url: str) -> str | None:
     """The proxy for a socket's address, from HTTPS_PROXY, HTTP_PROXY and so on; None: connect directly.
 
     Loopback and private addresses go direct, and so do names that stand for one: a proxy elsewhere cannot reach them.
-    NO_PROXY is obeyed. A proxy without a scheme (``proxy.example:3128``) is an HTTP proxy, as in curl.
+    NO_PROXY is obeyed, networks (``192.0.2.0/24``) and ``*`` in a list included. A proxy without a scheme
+    (``proxy.example:3128``) is an HTTP proxy, as in curl.
 
     Args:
         url: ``ws://`` or ``wss://``.
@@ -35,7 +41,7 @@ async def choose_proxy(url: str) -> str | None:
     if proxy is None:
         return None
     port = parts.port or (443 if parts.scheme == "wss" else 80)
-    if urllib.request.proxy_bypass(f"{host}:{port}") or await _near(host):
+    if urllib.request.proxy_bypass(f"{host}:{port}") or _excepted(host, found.get("no", "")) or await _near(host):
         return None
     proxy = proxy.strip() if "://" in proxy else f"http://{proxy.strip().lstrip('/')}"
     pieces = urlsplit(proxy)
@@ -45,6 +51,17 @@ async def choose_proxy(url: str) -> str | None:
         user, _, place = pieces.netloc.rpartition("@")
         pieces = pieces._replace(netloc=f"{user}:@{place}")  # an empty password
     return urlunsplit(pieces)
+
+
+def _excepted(host: str, no_proxy: str) -> bool:
+    """Whether NO_PROXY names a host in a way that urllib does not know: by its network, or by ``*`` in a list."""
+    for entry in no_proxy.split(","):
+        if entry.strip() == "*":
+            return True
+        with contextlib.suppress(ValueError):
+            if ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip(), strict=False):
+                return True
+    return False
 
 
 async def _near(host: str) -> bool:
@@ -65,6 +82,8 @@ async def _near(host: str) -> bool:
 
 def _private(host: str) -> bool:
     address = ipaddress.ip_address(host.partition("%")[0])
+    if any(address.version == each.version and address in each for each in _EXAMPLES):
+        return False
     carrier = address.version == 4 and address in ipaddress.ip_network("100.64.0.0/10")  # also Tailscale's
     return address.is_private or address.is_loopback or address.is_link_local or carrier
 
