@@ -151,14 +151,16 @@ def _has_header(head: bytes) -> bool:
         return False
     if head.startswith(AU):
         offset, _, coding, _, channels = struct.unpack(">5I", head[4:24])
-        return 24 <= offset < CHUNK and 1 <= coding <= 27 and 1 <= channels <= 64
+        au: bool = 24 <= offset < CHUNK and 1 <= coding <= 27 and 1 <= channels <= 64
+        return au
     if head.startswith(FLV):
         return head[4] in (1, 4, 5) and head[5:13] == b"\0\0\0\x09\0\0\0\0"
     if head.startswith(TTA):
         return zlib.crc32(head[:18]) == int.from_bytes(head[18:22], "little")
     if head.startswith(WAVPACK):
         index, samples, flags = struct.unpack("<3I", head[16:28])
-        return head[9] == 4 and index == head[10] == 0 and samples > 0 and bool(flags & WAVPACK_FIRST)
+        first: bool = head[9] == 4 and index == head[10] == 0 and samples > 0 and flags & WAVPACK_FIRST > 0
+        return first
     return False
 
 
