@@ -209,7 +209,7 @@ class FakeHub:
         self.preroll = preroll
         self.stations: dict[str, FakeStation] = {}
         self.names = names or ("main",)
-        self.closed = False
+        self.closed = self.draining = False
 
     async def start(self) -> None:
         for name in self.names:

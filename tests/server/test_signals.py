@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from riffstream.server.rooms import Member
+from tests.server.conftest import running
 from tests.server.test_process import COMMAND, Process, generator_of, welcome
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -34,17 +35,6 @@ def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def listener(url: str) -> socket.socket:
-    """Somebody who listens and never reads, so that the server waits for its buffer as long as it may."""
-    host, port = urllib.parse.urlsplit(url).netloc.split(":")
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.connect((host, int(port)))
-    sock.sendall(b"GET /stream/main.wav HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    sock.recv(1000)
-    return sock
-
-
 async def started(**environment: str) -> Process:
     process = await asyncio.to_thread(Process, RIFFSTREAM_GENERATOR_BACKOFF_S="0.02", **environment)
     await welcome(process.url)
@@ -54,29 +44,15 @@ async def started(**environment: str) -> Process:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_to_the_generator_does_not_end_it(number: signal.Signals) -> None:
     """It gets those that are sent to the group: systemd's SIGTERM, Ctrl-C, a closed terminal."""
-    process = await started(RIFFSTREAM_SERVER_DRAIN_S="1")
+    process = await started()
     pid = generator_of(process.url)
-    with listener(process.url):
-        os.kill(pid, number)
-        process.popen.send_signal(number)
-        until(lambda: process.popen.poll() is not None or not alive(pid))
-        code, _, logged = process.end(signal.SIGTERM)
+    os.kill(pid, number)
+    time.sleep(0.3)
+    assert alive(pid)
+    code, _, logged = process.end(number)
     assert code == 0, logged
     assert "generator lost" not in logged
     until(lambda: not alive(pid))
-
-
-async def test_a_generator_that_dies_while_the_server_leaves_is_not_replaced() -> None:
-    process = await started(RIFFSTREAM_SERVER_DRAIN_S="2")
-    with listener(process.url):
-        pid = generator_of(process.url)
-        process.popen.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        os.kill(pid, signal.SIGKILL)
-        _, logged = process.popen.communicate(timeout=30)
-    assert process.popen.returncode == 0, logged
-    assert "restarting" not in logged
-    assert "generator ready" not in logged.partition("leaving")[2]
 
 
 async def test_a_killed_server_leaves_no_generator() -> None:
@@ -86,15 +62,28 @@ async def test_a_killed_server_leaves_no_generator() -> None:
     until(lambda: not alive(pid))
 
 
-async def test_a_second_signal_does_not_wait_for_listeners() -> None:
-    process = await started(RIFFSTREAM_SERVER_DRAIN_S="60")
-    with listener(process.url):
-        process.popen.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        assert process.popen.poll() is None
-        code, seconds, logged = process.end(signal.SIGINT)
-    assert code == 0, logged
-    assert seconds < 20
+@pytest.mark.parametrize("hurried", [False, True])
+async def test_a_second_signal_does_not_wait_for_listeners(hurried: bool) -> None:
+    async def never(reason: str) -> None:
+        await asyncio.sleep(600)
+
+    async with running(server={"drain_s": 20.0}) as served:
+        server = served.server
+        server.context.room("main").members.add(Member(never))
+        leaving = asyncio.create_task(server.run())
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        assert served.hub.draining, "no generator is started any more"
+        assert not leaving.done()
+        if hurried:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.wait_for(leaving, 10)
+        else:
+            await asyncio.sleep(0.5)
+            assert not leaving.done()
+            server._signalled()
+            await asyncio.wait_for(leaving, 10)
 
 
 async def test_closed_standard_streams_do_not_disturb() -> None:
