@@ -3,8 +3,9 @@
 Threading model
   Event loop       creates, attaches, reads the ring; sinks are called there.
   Encoder thread   one for each running outlet; only caller of its encoder.
-  Hand-over        blocks in: an unbounded queue (a block comes every frame_ms, an encoder needs a fraction of that);
-                   chunks out: call_soon_threadsafe.
+  Hand-over        blocks in: a queue of ``BEHIND_S`` (an encoder needs a fraction of a block's time). Full: the oldest
+                   block is dropped, and after the gap a new encoder begins with a discontinuity. Chunks out:
+                   call_soon_threadsafe.
   Failure          an encoder that fails is replaced at the next block. One that cannot be made, or that fails at once
                    again, ends the thread: the sinks are told, and the next start waits 1 s, then 2 s, up to 30 s.
   close()          idempotent; the thread ends by itself within a block.
@@ -13,6 +14,7 @@ Threading model
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav")
 KEPT_S: Final = 10.0  # encoded audio kept for the bursts of wire formats that are asked for later (timeline.burst_ms)
 LINGER_S: Final = 20.0  # an encoder goes on so long without listeners
+BEHIND_S: Final = 10.0  # audio that waits for an encoder on a machine that is too busy
 RETRY_S, RETRY_MAX_S = 1.0, 30.0  # until an encoder that could not run is tried again; doubles from time to time
 
 
@@ -162,6 +165,9 @@ class Outlet:
     def push(self, block: Block) -> None:
         """Newly committed audio (called by the station)."""
         if self._queue is not None:
+            if self._queue.qsize() * len(block.pcm) > BEHIND_S * SAMPLE_RATE:
+                with contextlib.suppress(queue.Empty):
+                    self._queue.get_nowait()
             self._queue.put(block)
 
     def close(self) -> None:
@@ -183,14 +189,16 @@ class Outlet:
             self._schedule_stop()
 
     def _run(self) -> None:
-        self._queue = queue.SimpleQueue()
+        self._queue = source = queue.SimpleQueue[_Item]()
         self._broken = self._broken or bool(self._ring)
         self._ring.clear()  # what is encoded anew would overlap it
         self._primed.clear()
         recent = self._recent()
-        threading.Thread(
-            target=self._work, args=(self._queue, recent), name=f"encoder-{self.codec}", daemon=True
-        ).start()
+        thread = threading.Thread(target=self._work, args=(source, recent), name=f"encoder-{self.codec}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread is left
+            self._failed(error)
 
     def _schedule_stop(self) -> None:
         if self._linger is None:
@@ -217,7 +225,7 @@ class Outlet:
         encoder: Encoder | None = None
         waiting = deque(recent)
         expected = -1
-        primed = sound = False
+        begun = primed = sound = False
         while True:
             if not waiting and not primed:
                 primed = True
@@ -227,11 +235,12 @@ class Outlet:
                 return
             try:
                 if encoder is None or block.pos != expected:
-                    fresh, sound = encoder is not None, False
+                    sound = False
                     encoder = make_encoder(
                         _ENCODERS.get(self.codec, self.codec), start=block.pos, bit_rate=self._bit_rate
                     )
-                    self._post(source, self._describe, encoder.header, fresh)
+                    self._post(source, self._describe, encoder.header, begun)
+                    begun = True
                 packets = encoder.push(block.pcm)
                 expected, sound = block.pos + len(block.pcm), True
             except Exception as error:  # libav has dozens of kinds; the thread must live to encode what follows
@@ -262,9 +271,9 @@ class Outlet:
 
     # -- event loop -----------------------------------------------------------------------------------------------
 
-    def _describe(self, header: bytes, fresh: bool) -> None:
+    def _describe(self, header: bytes, anew: bool) -> None:
         self.header = header
-        self._broken = self._broken or fresh
+        self._broken = self._broken or anew
 
     def _failed(self, error: Exception) -> None:
         self._retry_s = min(2 * self._retry_s or RETRY_S, RETRY_MAX_S)

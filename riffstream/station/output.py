@@ -1,7 +1,8 @@
 """What leaves a station: the last minutes of committed audio, and one outlet for each codec that was asked for.
 
 Threading model
-  Event loop   makes every call. Encoders run in threads of their own (``outlet.py``).
+  Event loop   makes every call but one. Encoders run in threads of their own (``outlet.py``).
+  Any thread   recording().
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class Output:
 
     def recording(self, seconds: float) -> tuple[int, Pcm]:
         """The newest ``seconds``: (sample clock of the first sample, [n, 2] float32)."""
-        start = max(self._ring.begin, self._ring.end - round(seconds * SAMPLE_RATE))
-        return start, self._ring.read(start, self._ring.end)
+        end = self._ring.end
+        pcm = self._ring.read(end - round(seconds * SAMPLE_RATE), end)
+        return end - len(pcm), pcm
 
     def outlet(self, codec: str) -> Outlet:
         """The outlet of a codec, made where there is none yet.

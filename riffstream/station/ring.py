@@ -1,4 +1,9 @@
-"""The last minutes of committed audio. One thread at a time."""
+"""The last minutes of committed audio.
+
+Threading model
+  One thread    (the event loop) pushes.
+  Any thread    reads, without a lock: samples that are overwritten meanwhile are left out at the beginning.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,7 @@ class PcmRing:
         # Written at once: pages that are only promised would come later, and look like a leak.
         self._data = np.full((samples, 2), 0, np.int16)
         self.end = 0
+        self._claimed = 0  # the end after the push that is under way
 
     @property
     def begin(self) -> int:
@@ -30,17 +36,20 @@ class PcmRing:
     def push(self, pcm: Pcm) -> None:
         """Add [n, 2] at the end; n is at most the capacity."""
         first = self.end % len(self._data)
+        self._claimed = self.end + len(pcm)
         whole = np.clip(np.rint(pcm * 32767.0), -32768, 32767).astype(np.int16)
         head = whole[: len(self._data) - first]
         self._data[first : first + len(head)] = head
         self._data[: len(whole) - len(head)] = whole[len(head) :]
-        self.end += len(pcm)
+        self.end = self._claimed
 
     def read(self, start: int, end: int) -> Pcm:
-        """Samples [start, end), cut to what is held; float32 [n, 2]."""
+        """Samples [start, end), cut to what is held; float32 [n, 2]. They end at ``end``, or at the newest."""
         start, end = max(start, self.begin), min(end, self.end)
         index = np.arange(start, max(start, end)) % len(self._data)
-        return self._data[index].astype(np.float32) / np.float32(32767.0)
+        pcm = self._data[index]
+        overwritten = self._claimed - len(self._data) - start  # while they were copied
+        return pcm[max(0, overwritten) :].astype(np.float32) / np.float32(32767.0)
 
     def blocks(self, seconds: float, size: int, rev: int) -> list[Block]:
         """The newest ``seconds`` as blocks of ``size`` samples."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from riffstream.audio.encoders import Encoder, make_encoder
+from riffstream.protocol import SAMPLE_RATE, Flags
 from riffstream.station import outlet as module
 from riffstream.station.levelled import Block
-from riffstream.station.outlet import Chunk, EncoderError, Outlet
+from riffstream.station.outlet import BEHIND_S, Chunk, EncoderError, Outlet
 
 SIZE = 4800
 
@@ -113,6 +115,7 @@ async def test_a_block_that_fails_costs_one_encoder_and_no_listener(
         outlet.push(each)
     await until(lambda: len(heard) == 2)
     assert [chunk.sample_pos for chunk in heard if chunk is not None] == [2 * SIZE, 3 * SIZE]
+    assert [bool(chunk.flags & Flags.DISCONTINUITY) for chunk in heard if chunk is not None] == [True, False]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == "encoder pcm_s16 failed, a new one takes over: ValueError: not finite"
@@ -130,3 +133,72 @@ async def test_listeners_of_an_encoder_that_is_lost_are_told(monkeypatch: pytest
     await until(lambda: heard == [None])
     assert (outlet.sinks, outlet.running, outlet.closed) == (0, False, False)
     outlet.close()
+
+
+async def test_an_encoder_that_is_behind_loses_the_oldest_audio_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    go, held = threading.Event(), threading.Event()
+
+    def slow(codec: str, **options: Any) -> Encoder:
+        encoder = make_encoder(codec, **options)
+        push: Callable[[Any], Any] = encoder.push
+
+        def pushed(pcm: Any) -> Any:
+            held.set()
+            go.wait(20)
+            return push(pcm)
+
+        encoder.push = pushed  # type: ignore[method-assign]
+        return encoder
+
+    monkeypatch.setattr(module, "make_encoder", slow)
+    outlet = Outlet("pcm_s16", list)
+    await asyncio.wait_for(outlet.started(), 5)
+    heard: list[Chunk | None] = []
+    outlet.attach(heard.append)
+    outlet.push(block(0))
+    await until(held.is_set)
+    for number in range(1, 500):  # 50 s
+        outlet.push(block(number))
+    assert outlet._queue is not None
+    assert outlet._queue.qsize() * SIZE <= (BEHIND_S + 0.2) * SAMPLE_RATE
+    go.set()
+    await until(lambda: bool(heard) and heard[-1] is not None and heard[-1].sample_pos == 499 * SIZE)
+    chunks = [chunk for chunk in heard if chunk is not None]
+    assert sum(chunk.n_samples for chunk in chunks) < (BEHIND_S + 1) * SAMPLE_RATE
+    assert [bool(chunk.flags & Flags.DISCONTINUITY) for chunk in chunks[:3]] == [False, True, False]
+    outlet.close()
+
+
+async def test_a_thread_that_cannot_be_started_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    outlet = Outlet("pcm_s16", lambda: [block(0)])
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with pytest.raises(EncoderError):
+            await outlet.started()
+    assert not outlet.running
+    await asyncio.sleep(0.06)
+    await asyncio.wait_for(outlet.started(), 5)
+    assert outlet.burst(1.0)
+    outlet.close()
+
+
+async def test_closing_tells_everybody_once() -> None:
+    outlet = Outlet("pcm_s16", list)
+    told: list[Chunk | None] = []
+    outlet.attach(told.append)
+    waiting = asyncio.create_task(outlet.started())
+    await asyncio.sleep(0)
+    outlet.close()
+    outlet.close()
+    await asyncio.wait_for(waiting, 5)
+    assert told == [None]
+    outlet.attach(told.append)
+    await asyncio.sleep(0)
+    assert told == [None, None]
+    outlet.push(block(0))
+    assert not outlet.running
