@@ -160,6 +160,10 @@ class Planner:
         job = take.outstanding if take is not None else None
         return take if job is not None and job.number == number else None
 
+    def at_fault(self, take: Take) -> bool:
+        """Whether the generator, if it ends now, may have ended because of a take."""
+        return take.ident in self.takes and take.at_fault
+
     def lost(self, now: float) -> list[Failed]:
         """The generator has nothing to do: the failures of the jobs that it must have lost."""
         jobs = [

@@ -207,6 +207,9 @@ class Timeline(Program):
     ) -> Pending:
         """A new take that will play ``change``; its first job goes out with the next :meth:`plan`."""
         wait = self.effort.vocoder_s if change.kind == "vocoder" else self.effort.first_s * 0.8
+        # A take that begins too early is heard from one of its later bars; one that begins too late has to be waited
+        # for, and after one answer that was late by half a minute that would be long.
+        wait = min(wait, self.settings.ahead_s)
         take = self._planner.open(rev, change.score, opening(self, change, aim(self, at, wait)))
         waiting = requests if requests is not None else Requests()
         take.suspect = deaths > 0 or (not waiting and self._deaths > 0)
@@ -322,13 +325,13 @@ class Timeline(Program):
         """The generator is gone: what was rendered goes on, then the bridges. What ended it twice is given up."""
         if not self._planner.connected:
             return
-        pending, lead = self._pending, self.lead
+        pending = self._pending
         if pending is not None and pending.requests:
-            pending.deaths += pending.take.at_fault
-        guilty = lead
+            pending.deaths += self._planner.at_fault(pending.take)
+        guilty = self.lead
         if pending is not None and not pending.requests:
             guilty = pending.take
-        self._deaths += guilty is not None and guilty.at_fault
+        self._deaths += guilty is not None and self._planner.at_fault(guilty)
         self._planner.disconnect(reason)
         if pending is not None and pending.deaths >= DEATHS:
             self._reject(pending, "internal", f"the generator ended {DEATHS} times while it made this")

@@ -185,6 +185,20 @@ def test_a_change_that_ends_the_generator_twice_is_rejected() -> None:
     assert sim.answers("b") == ["Scheduled", "Applied"]
 
 
+def test_what_plays_is_not_at_fault_for_the_changes_deaths() -> None:
+    """Its own next clip was in hand too the first time; the second time there was only the change."""
+    sim = Mortal(Deadly("poison"))
+    sim.run(20)
+    outstanding(sim)
+    sim.steer("a", "poison")
+    sim.render(0)
+    sim.steps = 12
+    sim.run(30)
+    assert sim.deaths == 2
+    assert sim.answers("a") == ["Scheduled", "Rejected"]
+    assert not {"skipped", "fallback", "underrun"} & set(sim.events())
+
+
 def test_a_change_that_was_only_near_is_not_rejected() -> None:
     """The generator ends twice, both times of something else: this one waits for its turn the second time."""
     sim = Mortal(Deadly())

@@ -1,0 +1,19 @@
+"""Faults of every kind in any order: the station asks again, its sound comes back, everybody is answered once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from riffstream.diffusion.journey import Journey
+from tests.station.faults import Action, actions, journeys, play
+
+
+# Derandomised, so that a run in CI says something about the change it tests and not about the day.
+@settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(journeys(), actions(), st.sampled_from([0.0, 5.0, 20.0]))
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_whatever_goes_wrong_sound_comes_back(journey: Journey, row: list[Action], warm_s: float) -> None:
+    play(journey, row, warm_s)
