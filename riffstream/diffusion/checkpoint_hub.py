@@ -12,9 +12,11 @@ from riffstream.errors import CheckpointError
 __all__ = ["download", "is_hub_id"]
 
 # Everything a checkpoint folder needs and nothing that can run code. Weights at the top level are single-file copies of
-# the same model, and ``fp16`` and ``non_ema`` files are second copies of a part.
+# the same model, and ``fp16`` and ``non_ema`` files are second copies of a part. A part that has only ``fp16`` files is
+# fetched in a second step.
 WANTED = ["*.json", "*/*.txt", "*/*.safetensors"]
-UNWANTED = ["*.fp16.*", "*non_ema*", "safety_checker/*", "feature_extractor/*", "image_encoder/*", "*/*/*"]
+HALF = "*.fp16.*"
+UNWANTED = [HALF, "*non_ema*", "safety_checker/*", "feature_extractor/*", "image_encoder/*", "*/*/*"]
 
 
 def is_hub_id(source: str) -> bool:
@@ -50,10 +52,22 @@ def download(
             super().__init__(*args, **kwargs)
 
     what = f"{repository} at {revision}" if revision else repository
-    try:
-        folder = snapshot_download(
-            repository, revision=revision, allow_patterns=list(wanted), ignore_patterns=UNWANTED, tqdm_class=Bar
+
+    def fetch(wanted: Sequence[str], unwanted: Sequence[str]) -> Path:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=list(wanted),
+                ignore_patterns=list(unwanted),
+                tqdm_class=Bar,
+            )
         )
+
+    try:
+        folder = fetch(wanted, UNWANTED)
+        if bare := _without_weights(folder):
+            fetch([f"{part}/{HALF}" for part in bare], [each for each in UNWANTED if each != HALF])
     except errors.GatedRepoError:
         raise CheckpointError(
             f"{repository} asks its users to log in and accept its terms: accept them on huggingface.co/{repository}, "
@@ -72,4 +86,10 @@ def download(
             f"machine with 'hf download {repository}', copy the folder, and give its path; or use 'mini', which needs "
             "no download"
         ) from None
-    return Path(folder)
+    return folder
+
+
+def _without_weights(folder: Path) -> list[str]:
+    """The parts of a network of which only the config is there."""
+    parts = [path.parent for path in sorted(folder.glob("*/config.json"))]
+    return [part.name for part in parts if not any(part.glob("*.safetensors"))]

@@ -15,6 +15,7 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import errors
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from riffstream import Checkpoint
@@ -255,6 +256,29 @@ def http_error(kind: type[Exception]) -> Exception:
     error = kind.__new__(kind)
     Exception.__init__(error, "404 somewhere")
     return error
+
+
+def test_parts_that_the_hub_has_only_in_half_precision_are_fetched(
+    monkeypatch: pytest.MonkeyPatch, tiny_sd_folder: Path, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "cache", tmp_path / "hub"
+    shutil.copytree(tiny_sd_folder, there)
+    for weights in list(there.glob("*/*.safetensors")):
+        if weights.parent.name != "vae":
+            weights.rename(weights.with_suffix(".fp16.safetensors"))
+    shutil.copy(there / "vae" / "config.json", there / "vae" / "diffusion_pytorch_model.fp16.safetensors")
+
+    def snapshot_download(_: str, *, allow_patterns: list[str], ignore_patterns: list[str], **__: Any) -> str:
+        names = [path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()]
+        for name in filter_repo_objects(names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
+            (here / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(there / name, here / name)
+        return str(here)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    load("owner/model")
+    assert (here / "unet" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    assert not (here / "vae" / "diffusion_pytorch_model.fp16.safetensors").exists()  # a second copy
 
 
 def test_a_hub_id_is_fetched_at_its_revision(hub: Any, tiny_sd_folder: Path) -> None:
