@@ -204,9 +204,13 @@ def _decoder(source: str | os.PathLike[str] | bytes | BinaryIO, *, quiet: bool =
         if not 1_000 <= opened.sample_rate <= 768_000 or not 1 <= opened.channels <= 64:
             shape = f"{opened.channels} channels at {opened.sample_rate} Hz"
             raise MediaError(f"{shape}; allowed: 1 to 64 channels at 1000 to 768000 Hz")
-        yield name, opened
-        if opened.notes and not quiet:
-            warnings.warn(f"{name}: {'; '.join(dict.fromkeys(opened.notes))}", MediaWarning, stacklevel=4)
+        try:
+            yield name, opened
+        except GeneratorExit:  # the reader of the blocks has enough
+            _say(name, opened.notes)
+            raise
+        if not quiet:
+            _say(name, opened.notes)
     except ParameterError:
         raise
     except MediaError as error:
@@ -224,6 +228,11 @@ def _decoder(source: str | os.PathLike[str] | bytes | BinaryIO, *, quiet: bool =
             opened.close()
         if owned:
             file.close()
+
+
+def _say(name: str, notes: list[str]) -> None:
+    if notes:
+        warnings.warn(f"{name}: {'; '.join(dict.fromkeys(notes))}", MediaWarning, stacklevel=5)
 
 
 def _what(error: Exception) -> str:

@@ -318,6 +318,15 @@ def test_streams_side_by_side_are_no_joined_files(make: Make, tmp_path: Path) ->
         assert read_audio(tmp_path / "a.ogg").seconds == pytest.approx(SECONDS, abs=0.01)
 
 
+def test_a_reader_that_stops_early_is_told_of_other_streams(make: Make, tmp_path: Path) -> None:
+    command = ["ffmpeg", "-v", "error", "-i", str(make("wav")), "-i", str(make("mp3")), "-map", "0", "-map", "1"]
+    subprocess.run([*command, str(tmp_path / "a.mka")], check=True)
+    blocks = audio_blocks(tmp_path / "a.mka", sample_rate=44_100)
+    next(blocks)
+    with pytest.warns(MediaWarning, match="2 audio streams"):
+        blocks.close()
+
+
 def test_the_same_sound_comes_out_of_every_format(make: Make) -> None:
     want = read_audio(make("wav", 440, 48_000)).samples
     for kind in ("mp3", "ogg", "opus", "m4a", "flac"):
