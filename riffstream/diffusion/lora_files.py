@@ -46,11 +46,11 @@ _OTHERS: Final = {
     ".on_input": "(IA)3",
     ".ia3_": "(IA)3",
     ".a1.": "GLoRA",
-    ".diff": "whole weights (full or LoCon 'diff')",
     ".w_norm": "norms",
     "bundle_emb.": "textual inversion",
     "emb_params": "textual inversion",
 }
+_CHECKPOINT: Final = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
 # How peft may prepare a base model: the adapter belongs to the changed weights, which the file does not hold.
 _CHANGED_BASE: Final = ("pissa", "olora", "corda", "loftq")
 
@@ -181,7 +181,11 @@ def _pairs(tensors: Mapping[str, Tensor], where: str) -> dict[str, Pair]:
                 raise CheckpointError(f"{where}: {name} is DoRA over the inputs of a layer; only over outputs is read")
             place(match[1], "magnitude", value, name)
         else:
+            if name.startswith(_CHECKPOINT):
+                raise CheckpointError(f"{where} is a checkpoint, no LoRA (it has {name}): give it with --model")
             kind = next((kind for mark, kind in _OTHERS.items() if mark in name), None)
+            if stem.endswith((".diff", ".diff_b")):
+                kind = "whole weights (full or LoCon 'diff')"
             what = f"belongs to an adapter of the kind {kind}" if kind else "is no LoRA weight"
             raise CheckpointError(
                 f"{where}: {name} {what}; LoRA, LoCon and DoRA are read. Merge it into the checkpoint with the tool "

@@ -44,7 +44,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # safetensors' own exception type derives from Exception alone
         if out_of_memory(error):
             raise
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
+        raise CheckpointError(f"{path} cannot be read: {_what_it_is(path) or error}") from None
+
+
+def _what_it_is(path: Path) -> str | None:
+    """What is often found in place of weights, with the remedy."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the weights; run 'git lfs pull' in its folder"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page, not the weights; download it again"
+    return None
 
 
 def read_header(path: Path) -> dict[str, str]:

@@ -198,6 +198,19 @@ def test_a_wrong_config_is_named(file: str, changes: dict[str, Any], message: st
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n", "a Git LFS pointer.*git lfs pull"),
+        (b"<!DOCTYPE html><title>Not found</title>", "a web page"),
+    ],
+)
+def test_what_is_found_in_place_of_weights_is_named(content: bytes, message: str, folder: Path) -> None:
+    (folder / "vae" / WEIGHTS).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        load(folder)
+
+
 @pytest.mark.parametrize("file", ["unet/config.json", "model_index.json", f"vae/{WEIGHTS}", "tokenizer/vocab.json"])
 def test_a_damaged_file_is_named(file: str, folder: Path) -> None:
     (folder / file).write_bytes(b"{ damaged")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.lora import LoraSpec, merge_lora
+from riffstream.diffusion.lora_files import read_lora
 from riffstream.diffusion.sd import StableDiffusion
 from riffstream.diffusion.sd_ldm import rename, unet_layout
 from riffstream.errors import CheckpointError
@@ -256,6 +257,12 @@ def test_filters_in_tucker_form_are_three_filters_in_a_row(own: dict[str, nn.Mod
     x = torch.randn(1, inputs, 7, 7, generator=generator)
     in_a_row = nn.functional.conv2d(nn.functional.conv2d(nn.functional.conv2d(x, down), mid, padding=1), up)
     assert torch.allclose(nn.functional.conv2d(x, got, padding=1), in_a_row, atol=1e-3)
+
+
+def test_a_checkpoint_is_no_lora(tmp_path: Path) -> None:
+    file = write(tmp_path / "lora", {"model.diffusion_model.input_blocks.0.0.weight": torch.ones(2, 2)})
+    with pytest.raises(CheckpointError, match=r"is a checkpoint, no LoRA .* --model"):
+        read_lora(file)
 
 
 @pytest.mark.parametrize(
