@@ -89,7 +89,12 @@ def decode_text(data: bytes) -> str:
 
 
 def _unmarked(data: bytes) -> str:
-    """UTF-16 without a mark has a NUL in nearly every second byte, since settings are mostly ASCII."""
+    """UTF-16 without a mark has a NUL in nearly every second byte, since settings are mostly ASCII. Of UTF-32's four
+    bytes one is always NUL, and a second one nearly so."""
+    for highest, second, name in ((3, 2, "utf-32-le"), (0, 1, "utf-32-be")):
+        upper = data[second : 2**16 : 4]
+        if len(upper) >= 4 and not any(data[highest : 2**16 : 4]) and upper.count(0) > 0.8 * len(upper):
+            return name
     even, odd = data[: 2**16 : 2], data[1 : 2**16 : 2]
     for full, empty, name in ((even, odd, "utf-16-le"), (odd, even, "utf-16-be")):
         if len(empty) >= 4 and empty.count(0) > 0.8 * len(empty) and full.count(0) < 0.1 * len(full):

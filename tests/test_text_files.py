@@ -26,6 +26,8 @@ ENCODED = {
     "utf-16 without a mark": TOML.encode("utf-16-le"),
     "utf-16 without a mark, big end first": TOML.encode("utf-16-be"),
     "utf-32": TOML.encode("utf-32"),
+    "utf-32 without a mark": TOML.encode("utf-32-le"),
+    "utf-32 without a mark, big end first": TOML.encode("utf-32-be"),
     "CRLF": TOML.replace("\n", "\r\n").encode(),
     "CR": TOML.replace("\n", "\r").encode(),
     "Ctrl-Z": TOML.encode() + b"\x1a",
