@@ -191,6 +191,10 @@ def _picture(source: Path, folder: Path, rules: Rules) -> Result:
         bare_riffusion = rules.stereo is not None or colouring(picture) == "stereo"
         if not told and height == MODEL_ROWS and not bare_riffusion:  # as the seed library's: no EXIF, decibels
             params = SpectrogramParams.mini()
+            how = "black to white is 80 dB, 8 beats are 512 columns"
+            warnings.warn(
+                f"it has no EXIF; read as a picture of the embedded model ({how})", MediaWarning, stacklevel=1
+            )
             decibels = -np.asarray(picture)[::-1, :, 1:].transpose(2, 0, 1).astype(np.float32) / 255 * MODEL_DB
             amplitudes = np.where(decibels > -MODEL_DB, 10 ** (decibels / 20), 0).astype(np.float32)
         elif told and missing:

@@ -555,6 +555,14 @@ async def test_changed_pictures_sound_as_the_original(change: str, tmp_path: Pat
             np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+async def test_a_picture_of_the_models_height_without_exif_is_read_as_its_own_and_that_is_said(live: Running) -> None:
+    noise = np.random.default_rng(0).integers(60, 255, (256, 512), np.uint8)
+    target = io.BytesIO()
+    Image.fromarray(noise).save(target, "PNG")
+    made = await post(live, target.getvalue())
+    assert "no EXIF; read as a picture of the embedded model" in made["notes"][0]
+
+
 async def test_a_stereo_picture_without_exif_is_stereo_or_what_the_field_says(tmp_path: Path) -> None:
     async with running(limits=FREE) as served:
         bare = changed(picture(tmp_path, params=SpectrogramParams.riffusion(stereo=True)), "")
