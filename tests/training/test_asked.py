@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from riffstream.diffusion import conditions as layout
-from riffstream.training.asked import COLUMNS, clip_conditions, leave_out, share
+from riffstream.training.asked import COLUMNS, USUAL, clip_conditions, leave_out, share
 
 BAR = {
     "chords": ["Am"], "parts": {"drums": 0.0, "pad": -27.0}, "onsets": 4.0, "level_db": 41.0, "brightness": 10.0,
@@ -37,7 +37,10 @@ def test_waltzes_fill_twelve_columns_and_old_songs_none() -> None:
 
 @pytest.mark.parametrize("measure", ["onsets", "level_db", "brightness"])
 def test_shares_rise_from_nought_to_one(measure: str) -> None:
-    low, high = {"onsets": (0, 16), "level_db": (20, 60), "brightness": (5, 14)}[measure]
+    mean, spread = USUAL[measure]  # of log2(1 + onsets), of decibels and of octaves
+    low, high = mean - 4 * spread, mean + 4 * spread
+    if measure == "onsets":
+        low, high = 0.0, 2**high - 1
     shares = [share(measure, value) for value in np.linspace(low, high, 20)]
     assert all(b > a for a, b in itertools.pairwise(shares))
     assert shares[0] < 0.02
