@@ -99,7 +99,7 @@ class World:
         context, door = self.server.context, self.server.app[DOORMAN]
         gc.collect()
         everyone = list(context.rooms._rooms.values())
-        fanouts = [each for each in gc.get_objects() if isinstance(each, Fanout)]
+        fanouts = [each for each in gc.get_objects() if type(each) is Fanout]  # isinstance wakes lazy modules
         return {
             **self.run(self._own()),
             "encoders": sum(thread.name.startswith("encoder-") for thread in threading.enumerate()),
@@ -118,7 +118,7 @@ class World:
 
     def encoders(self) -> str:
         """What they wait for, to read where one is left."""
-        outlets = [each for each in gc.get_objects() if isinstance(each, outlet.Outlet) and each.running]
+        outlets = [each for each in gc.get_objects() if type(each) is outlet.Outlet and each.running]
         states = [
             f"{each.codec}: {each.sinks} sinks, {each._awaited} awaited, linger {each._linger}, closed {each.closed}"
             for each in outlets
