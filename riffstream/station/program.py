@@ -158,6 +158,9 @@ class Program:
         if bridge is not self.mixer.current:  # in time after all: the bridge is not needed
             if lead.tape.end - self.offset >= bridge.pos + self.need:
                 self._bridges.withdraw()
+                if self.mixer.last.kind == "pause":  # the bridge was how a resume began
+                    pos = max(bridge.pos, self.mixer.earliest)
+                    self.mixer.place(replace(self._cue(lead, pos, self.offset, SILENCE_FADE), rev=bridge.rev))
             return
         pos = self.mixer.earliest
         place = self.fit(lead, pos, self.fade, self.need, self._bridges.since)

@@ -401,6 +401,24 @@ def test_pause_is_silence_and_resume_goes_on_where_it_stopped() -> None:
     assert [event for event in sim.events() if event in ("paused", "resumed")] == ["paused", "resumed"]
 
 
+def test_audio_that_comes_right_after_a_resume_is_heard() -> None:
+    """The resume begins with silence, since there is nothing yet; before that has begun there is."""
+    sim = Sim(clicks=False, waits=3)
+    sim.run(10)
+    sim.alive = False
+    sim.run(40)
+    sim.transport("pause")
+    sim.run(2)
+    sim.transport("resume", "r")
+    assert sim.timeline.bridging
+    sim.render(200)  # everything at once, before another block is due
+    sim.alive = True
+    sim.run(20)
+    assert sim.pcm[-4 * SECOND :].any()
+    assert sim.timeline.mixer.current.kind == "take"
+    assert sim.blocks[-1].rev == sim.timeline.rev
+
+
 def test_nothing_is_rendered_while_paused() -> None:
     sim = Sim()
     sim.run(5)
