@@ -412,5 +412,7 @@ class Timeline(Program):
 
     def _begin(self, cue: Cue) -> None:
         super()._begin(cue)
-        if cue.kind == "take" and cue.take is not None and (waiting := self._waiting.pop(cue.take, None)) is not None:
-            waiting.applied(cue.pos)
+        if cue.kind == "take" and cue.take is not None:
+            # Earlier takes that were scheduled too lost their place to a pause; what they were to play is in this one.
+            for ident in [ident for ident in self._waiting if ident <= cue.take]:
+                self._waiting.pop(ident).applied(cue.pos)

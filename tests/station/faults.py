@@ -1,14 +1,16 @@
 """A station beside a generator that goes wrong in every way, in any order.
 
-``python -m tests.station.faults --minutes 30`` tries random rows and prints what was tried; ``--seed`` repeats a run.
+``python -m tests.station.faults --minutes 30`` tries random rows and prints what was tried. ``--hours 12`` plays
+that many simulated hours with a random fault every simulated minute, and prints how much memory it takes. ``--seed``
+repeats a run.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -114,18 +116,19 @@ class World(Sim):
         done: how often each thing was done.
     """
 
-    def __init__(self, journey: Journey | None = None) -> None:
+    def __init__(self, journey: Journey | None = None, timeline: Settings | None = None) -> None:
         self.meaning: dict[str, str] = {}
         self.poisoned = Poisoned(self.meaning)
         self.line = Line()
         self.home = journey or Journey.single(HOME)
         super().__init__(
             renderer=Isolation(self.poisoned),
-            settings=Settings(loudness_lufs=None, repeats=2),
+            settings=timeline or Settings(loudness_lufs=None, repeats=2),
             journey=self.home,
         )
         self.done: Counter[str] = Counter()
         self.idents: list[str] = []
+        self.finals: Counter[str] = Counter()
         self.seconds = 0.0
         self.last_job = self.last_sound = 0.0
         self._lost_jobs = 0
@@ -309,8 +312,8 @@ class World(Sim):
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """No more faults: the station asks again, its sound comes back, and everybody gets one final answer.
+    def heal(self) -> None:
+        """The faults end.
 
         Words that people steered to stay spoiled: what plays then has to give way to something that can be made.
         """
@@ -325,6 +328,15 @@ class World(Sim):
         self._back_at = min(self._back_at, self.time)
         if self.timeline.paused:
             self.operate("resume")
+
+    def forget_answers(self) -> None:
+        """Keep no more than who got a final answer, so that only what the station keeps takes memory."""
+        self.finals.update(reply.id for reply in self.replies if isinstance(reply, FINAL))
+        self.replies.clear()
+
+    def settle(self) -> None:
+        """No more faults: the station asks again, its sound comes back, and everybody gets one final answer."""
+        self.heal()
         until = self.time + BACK_S
         while self.time < until and not (self.time - self.last_sound < 0.15 and self.seconds > 8.0):
             self.run(0.1)
@@ -334,61 +346,74 @@ class World(Sim):
         quiet = self.time - self.last_job
         assert quiet < 10.0 + self.timeline.horizon_s, f"nothing was asked for in {quiet:.1f} s"
         assert self.time - self.last_sound < 0.15
-        finals = Counter(reply.id for reply in self.replies if isinstance(reply, FINAL))
-        assert finals == Counter(self.idents), "one final answer each"
-        first = {}
-        for reply in self.replies:
-            ident = getattr(reply, "id", "")
-            first.setdefault(ident, reply)
-            assert not (isinstance(reply, protocol.Scheduled) and first[ident] is not reply), "scheduled once"
+        scheduled = [reply for reply in self.replies if isinstance(reply, protocol.Scheduled)]
+        assert len({reply.id for reply in scheduled}) == len(scheduled), "scheduled once"
+        assert [reply.rev for reply in scheduled] == sorted(reply.rev for reply in scheduled)
+        self.forget_answers()
+        assert self.finals == Counter(self.idents), "one final answer each"
         for _ in range(300):  # clips that were made in a hurry show that they have no guidance
             if (shown := self.timeline.now(self.timeline.committed - 1).state) == (target := self.timeline.target()):
                 break
             self.run(0.1)
         assert shown == target
-        revs = [reply.rev for reply in self.replies if isinstance(reply, protocol.Scheduled)]
-        assert revs == sorted(revs)
 
 
 Action = tuple[str, Any, float]
+STEER: dict[str, list[Any]] = {
+    "at": ["asap", "beat", "bar", "clip"],
+    "prompt": [*WORDS, HOME, *POISON],
+    "bpm": [80.0, 100.0, 123.4, None],
+    "key": [-3.0, 0.0, 4.0],
+    "seed": [0, 1, 2, 3],
+    "guidance": [1.0, 4.0],
+    "ramp_s": [0.0, 3.0, 20.0],
+}
+VALUES: dict[str, list[Any]] = {
+    "operate": ["pause", "resume", "reset", "skip"],
+    "kill": [0.0, 0.3, 2.0, 8.0, 30.0],
+    "fail_all": ["internal", "parameter"],
+    "slow": [0, 1, 2, 12],
+    "stall": [None],
+    "spoil_playing": list(POISON),
+    "mend": [*WORDS, HOME],
+    "delay": [0.0, 0.2, 3.0, 20.0],
+    "double": [1, 2, 6],
+    "exchange": [1, 2, 6],
+    "lose": [1, 2, 4],
+    "lose_job": [None],
+    "repeat_answers": [None],
+}
 
 
 def actions() -> st.SearchStrategy[list[Action]]:
     """Rows of things that happen, each with the simulated seconds that go by after it."""
     words = st.sampled_from((*WORDS, HOME))
     fields = st.fixed_dictionaries(
-        {"at": st.sampled_from(["asap", "beat", "bar", "clip"])},
-        optional={
-            "prompt": st.one_of(words, st.sampled_from(POISON)),
-            "bpm": st.sampled_from([80.0, 100.0, 123.4, None]),
-            "key": st.sampled_from([-3.0, 0.0, 4.0]),
-            "seed": st.integers(0, 5),
-            "guidance": st.sampled_from([1.0, 4.0]),
-            "ramp_s": st.sampled_from([0.0, 3.0, 20.0]),
-        },
+        {"at": st.sampled_from(STEER["at"])},
+        optional={name: st.sampled_from(values) for name, values in STEER.items() if name != "at"},
     )
-    what: dict[str, st.SearchStrategy[Any]] = {
+    what: dict[str, st.SearchStrategy[Any]] = {name: st.sampled_from(values) for name, values in VALUES.items()}
+    what |= {
         "steer": fields,
-        "operate": st.sampled_from(["pause", "resume", "reset", "skip"]),
-        "kill": st.sampled_from([0.0, 0.3, 2.0, 8.0, 30.0]),
-        "fail": st.lists(st.sampled_from(["internal", "parameter"]), min_size=1, max_size=5),
-        "fail_all": st.sampled_from(["internal", "parameter"]),
-        "slow": st.sampled_from([0, 1, 2, 12]),
-        "stall": st.none(),
         "spoil": st.tuples(words, st.sampled_from(POISON)),
-        "spoil_playing": st.sampled_from(POISON),
-        "mend": words,
-        "delay": st.sampled_from([0.0, 0.2, 3.0, 20.0]),
-        "double": st.integers(1, 6),
-        "exchange": st.integers(1, 6),
-        "lose": st.integers(1, 4),
-        "lose_job": st.none(),
-        "repeat_answers": st.none(),
+        "fail": st.lists(st.sampled_from(VALUES["fail_all"]), min_size=1, max_size=5),
     }
     after = st.sampled_from([0.0, 0.0, 0.1, 0.3, 1.0, 3.0, 10.0])
     each = st.one_of(*(st.tuples(st.just(name), values, after) for name, values in what.items()))
     steer = st.tuples(st.just("steer"), fields, after)
     return st.lists(st.one_of(each, each, steer), min_size=1, max_size=20)
+
+
+def action(draw: random.Random) -> Action:
+    """One of them."""
+    name = draw.choice([*VALUES, "steer", "spoil", "fail"])
+    if name == "steer":
+        return name, {key: draw.choice(values) for key, values in STEER.items() if draw.random() < 0.4}, 0.0
+    if name == "spoil":
+        return name, (draw.choice(WORDS), draw.choice(POISON)), 0.0
+    if name == "fail":
+        return name, [draw.choice(VALUES["fail_all"]) for _ in range(draw.randint(1, 5))], 0.0
+    return name, draw.choice(VALUES[name]), 0.0
 
 
 def journeys() -> st.SearchStrategy[Journey]:
@@ -407,17 +432,11 @@ def play(journey: Journey, row: list[Action], warm_s: float = 0.0) -> World:
     return world
 
 
-def main(argv: list[str] | None = None) -> int:
-    """A long run; prints JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, default=None, help="(default: random; it is printed)")
-    args = parser.parse_args(argv)
-    first = random.SystemRandom().randrange(2**31) if args.seed is None else args.seed
+def rows(minutes: float, first: int) -> dict[str, Any]:
+    """Random rows for so long. Raises AssertionError with the shortest row that was found to fail."""
     done: Counter[str] = Counter()
-    examples, simulated = 0, 0.0
-    end = time.monotonic() + 60 * args.minutes
-    number = 0
+    examples, simulated, number = 0, 0.0, 0
+    end = time.monotonic() + 60 * minutes
 
     def one(journey: Journey, row: list[Action], warm_s: float) -> None:
         nonlocal examples, simulated
@@ -426,21 +445,67 @@ def main(argv: list[str] | None = None) -> int:
         simulated += world.time
         done.update(world.done)
 
-    try:
-        while time.monotonic() < end:
-            checked: Callable[[], None] = given(journeys(), actions(), st.sampled_from([0.0, 5.0, 20.0]))(one)
-            checked = settings(
-                max_examples=50,
-                deadline=None,
-                database=None,
-                phases=(Phase.generate, Phase.shrink),
-                suppress_health_check=list(HealthCheck),
-            )(seed(first + number)(checked))
-            checked()
-            number += 1
-    finally:
-        report = {"seed": first, "rounds": number, "examples": examples, "simulated_hours": round(simulated / 3600, 1)}
-        print(json.dumps(report | {"done": dict(done.most_common())}), file=sys.stdout, flush=True)
+    while time.monotonic() < end:
+        checked: Callable[[], None] = given(journeys(), actions(), st.sampled_from([0.0, 5.0, 20.0]))(one)
+        checked = settings(
+            max_examples=50,
+            deadline=None,
+            database=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        )(seed(first + number)(checked))
+        checked()
+        number += 1
+    return {"examples": examples, "simulated_hours": round(simulated / 3600, 1), "done": dict(done.most_common())}
+
+
+def hours(count: float, first: int, *, every: int = 60) -> dict[str, Any]:
+    """One station for so many simulated hours, with a fault every minute that lasts for half a minute; memory is
+    measured ``every`` minutes."""
+    draw = random.Random(first)
+    world = World(timeline=Settings(repeats=2))
+    memory: list[dict[str, float]] = []
+    silent = 0.0
+    for minute in range(round(60 * count)):
+        world.run(draw.uniform(0, 10))
+        world.do(action(draw))
+        world.run(30.0)
+        world.heal()
+        world.run(20.0)
+        silent = max(silent, world.time - world.last_sound)
+        world.forget_answers()
+        if (minute + 1) % every == 0:
+            gc.collect()
+            memory.append({"minute": minute + 1, "objects": len(gc.get_objects()), "rss_mb": round(_rss_mb(), 1)})
+    world.settle()
+    timeline = world.timeline
+    return {
+        "simulated_hours": round(world.time / 3600, 2),
+        "longest_without_music_after_20_s": round(silent, 1),
+        "underruns": timeline.underruns,
+        "repeats": timeline.repeats,
+        "revs": timeline.rev,
+        "done": dict(world.done.most_common()),
+        "memory": memory,
+    }
+
+
+def _rss_mb() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 2**20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """A long run; prints JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--hours", type=float, default=None)
+    parser.add_argument("--seed", type=int, default=None, help="(default: random; it is printed)")
+    args = parser.parse_args(argv)
+    first = random.SystemRandom().randrange(2**31) if args.seed is None else args.seed
+    print(json.dumps({"seed": first}), flush=True)
+    report = rows(args.minutes, first) if args.hours is None else hours(args.hours, first)
+    print(json.dumps(report, indent=1), flush=True)
     return 0
 
 

@@ -401,6 +401,24 @@ def test_pause_is_silence_and_resume_goes_on_where_it_stopped() -> None:
     assert [event for event in sim.events() if event in ("paused", "resumed")] == ["paused", "resumed"]
 
 
+def test_a_pause_before_two_scheduled_takes_leaves_nobody_without_an_answer() -> None:
+    """A change is scheduled for the next bar, and the take of a new generator after it; a pause unschedules both."""
+    sim = Sim()
+    sim.run(0.2)
+    sim.steer("a", "second", at="bar")
+    sim.run(0.1)
+    sim.kill()
+    sim.restart()
+    sim.run(0.1)
+    assert len([cue for cue in sim.timeline.mixer.coming if cue.kind == "take"]) == 2
+    sim.transport("pause")
+    sim.run(1)
+    sim.transport("resume")
+    sim.run(20)
+    assert sim.answers("a") == ["Scheduled", "Applied"]
+    assert sim.timeline.target().prompts[0].text == "second"
+
+
 def test_audio_that_comes_right_after_a_resume_is_heard() -> None:
     """The resume begins with silence, since there is nothing yet; before that has begun there is."""
     sim = Sim(clicks=False, waits=3)
