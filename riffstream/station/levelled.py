@@ -35,12 +35,17 @@ class Block:
 
 
 class Levelled:
-    """A mixer's output, levelled, in blocks of any size. The leveller looks ahead: the mixer runs a little in front."""
+    """A mixer's output, levelled, in blocks of any size. The leveller looks ahead: the mixer runs a little in front.
+
+    Attributes:
+        played: samples that came from the mixer; its position, unless it failed in the middle of a block.
+    """
 
     def __init__(self, mixer: Mixer, settings: Settings) -> None:
         self.mixer = mixer
         self._ready: deque[Pcm] = deque()
         self._have = 0
+        self.played = 0
         self._leveller: LoudnessLeveller | None = None
         if settings.loudness_lufs is not None:
             self._leveller = LoudnessLeveller(
@@ -59,6 +64,7 @@ class Levelled:
     def play(self, n: int) -> list[Cue]:
         """Let the mixer play ``n`` samples; returns the cues that began."""
         pcm, begun = self.mixer.play(n)
+        self.played += n
         self._keep(pcm if self._leveller is None else self._leveller.push(pcm))
         return begun
 

@@ -120,6 +120,13 @@ class Mixer:
         """Take scheduled cues of these kinds back."""
         self._coming = deque(each for each in self._coming if each.kind not in kinds)
 
+    def reset(self, position: int, rev: int) -> None:
+        """Go on with silence, whatever was scheduled or is being faded."""
+        self.position = position
+        self.current = Cue(pos=position, source=Silence(), offset=0, fade=0, take=None, rev=rev, kind="silence")
+        self._old = self._fade = None
+        self._coming.clear()
+
     def play(self, n: int) -> tuple[Pcm, list[Cue]]:
         """The next ``n`` samples [n, 2], and the cues that began in them.
 

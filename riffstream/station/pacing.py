@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SETTLE_S: Final = 30.0  # a change that nobody listens to keeps a station awake until it is in the sound, or so long
 FAULT_S: Final = 0.5  # after a step that failed
+FAULTS: Final = 8  # so many in a row, or within FAULTS_S, and the timeline starts over
+FAULTS_S: Final = 10.0
 Send = Callable[[Iterable[ToGenerator]], None]
 
 
@@ -72,6 +75,7 @@ class Pacer:
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._changed_at = -math.inf
+        self._recent: deque[float] = deque(maxlen=FAULTS)  # when steps failed
         self._jumps = 0
 
     @property
@@ -113,9 +117,24 @@ class Pacer:
         try:
             wait = self._advance(self.timeline)
         except Exception:  # a station that is not driven on is silent for ever
-            self.faults += 1
-            log.exception("station %s: a step failed; trying again", self.name)
+            self.failed("a step failed; trying again")
         self._timer = self._loop.call_later(wait, self.drive)
+
+    def failed(self, what: str) -> None:
+        """A step, or what was to be done with a report, raised the exception that is being handled. Where that goes on,
+        something in the timeline is broken for good, and it starts over."""
+        self.faults += 1
+        log.exception("station %s: %s", self.name, what)
+        now = self._clock()
+        self._recent.append(now)
+        if self.timeline is None or len(self._recent) < FAULTS or now - self._recent[0] > FAULTS_S:
+            return
+        self._recent.clear()
+        log.error("station %s: %d faults in a row; it begins anew", self.name, FAULTS)
+        try:
+            self.timeline.start_over()
+        except Exception:
+            log.exception("station %s: it cannot begin anew", self.name)
 
     def stop(self) -> None:
         """Drive no more."""
@@ -144,7 +163,11 @@ class Pacer:
             if block is None:
                 return
             due -= self._frame
-            self._out(block)
+            try:
+                self._out(block)
+            except Exception:  # no fault of the timeline
+                self.faults += 1
+                log.exception("station %s: a block was lost", self.name)
 
     def _doze(self, timeline: Timeline) -> None:
         idle = self._settings.idle_s

@@ -54,6 +54,7 @@ class Program:
         self.frame = settings.frame_ms * SAMPLE_RATE // 1000
         self.mixer = Mixer()
         self._out = Levelled(self.mixer, settings)
+        self._primed = False  # whether the first gain was found
         self._lead_from = 0  # local sample from which the lead was meant to be heard
         self._heard = Heard()
         self._takes: dict[int, Take] = {}  # by ident: those that are scheduled or heard
@@ -113,8 +114,9 @@ class Program:
         Returns:
             The cues that lost their place.
         """
-        if self.lead is None:
+        if self.lead is None and not self._primed:
             self._out.prime(take.tape.read(0, PRIMER))
+            self._primed = True
         cue = self._cue(take, pos, local - pos, fade)
         dropped = self.mixer.place(cue)
         newest = max((each.rev for each in dropped), default=0)
@@ -213,6 +215,16 @@ class Program:
         return pos
 
     # -- committing -----------------------------------------------------------------------------------------------
+
+    def start_over(self) -> None:
+        """Go on from silence with the next take that comes, as at the beginning; the sample clock goes on."""
+        self.mixer.reset(self._out.played, self._heard.newest_rev)
+        self.lead, self.offset, self._lead_from = None, 0, 0
+        self._bridges.since = 0
+        self._takes.clear()
+        if self.frozen is not None:
+            self.frozen = 0.0
+        self._begin(self.mixer.current)
 
     def covered(self, n: int) -> bool:
         """Whether the next ``n`` samples can be committed without bridging."""

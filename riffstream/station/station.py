@@ -291,8 +291,9 @@ class Station:
         now = self._clock()
         try:
             self._take_in(timeline, message, pcm, now)
-        finally:
-            self._pacer.drive()
+        except Exception:
+            self._pacer.failed(f"a {type(message).__name__} could not be handled")
+        self._pacer.drive()
 
     def _take_in(self, timeline: Timeline, message: FromGenerator, pcm: Pcm, now: float) -> None:
         if isinstance(message, Piece):

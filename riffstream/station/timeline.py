@@ -371,6 +371,21 @@ class Timeline(Program):
                 score, index, rev = lead.score, lead.upcoming, lead.rev
             self._pending = self._open(Change(score, "clip", index), at="end", rev=rev, since=now)
 
+    def start_over(self) -> None:
+        """The last resort after faults of ours: forget every take and begin anew with what was asked for last."""
+        super().start_over()
+        for take in list(self._planner.takes.values()):
+            self._planner.abandon(take)
+        requests = [*self._waiting.values()]
+        requests += [each.requests for each in (self._pending, self._wish) if each is not None]
+        self._waiting.clear()
+        self._pending = self._wish = self._resume = None
+        self._deaths = 0
+        self._planner.try_now()
+        self._tell("fallback", self.rev, "an internal fault; the station begins anew")
+        for each in requests:
+            each.rejected("internal", "an internal fault; the station begins anew")
+
     # -- splices --------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:

@@ -12,7 +12,7 @@ from riffstream.protocol import Event, Now
 from riffstream.station.audience import Audience
 from riffstream.station.levelled import Block
 from riffstream.station.messages import Done, Job, Piece, ToGenerator
-from riffstream.station.pacing import SETTLE_S, Pacer
+from riffstream.station.pacing import FAULTS, SETTLE_S, Pacer
 from riffstream.station.rendering import ToneRenderer
 from riffstream.station.score import Score
 from riffstream.station.timeline import Timeline
@@ -134,6 +134,47 @@ async def test_a_step_that_fails_is_counted_and_tried_again(monkeypatch: pytest.
     before = paced.pacer.committed
     paced.run(1)
     assert paced.pacer.committed > before
+    paced.pacer.stop()
+
+
+async def test_a_timeline_that_is_broken_for_good_starts_over() -> None:
+    paced = Paced()
+    timeline = paced.begin()
+    told: list[Now | Event] = []
+    paced.audience.subscribe(told.append)
+    replies: list[protocol.ServerMessage] = []
+    with paced.audience.join("ws"):
+        paced.run(5)
+        timeline.steer(
+            protocol.Steer(id="a", prompts=(protocol.Prompt(text="b"),), at="clip"), replies.append, paced.time
+        )
+        paced.pacer.changed()
+        lead = timeline.heard(timeline.committed - 1)[1]
+        assert lead is not None
+        lead.tape._blocks.clear()  # nothing of what plays can be read any more
+        before = len(paced.blocks)
+        paced.run(30)
+    assert paced.pacer.faults == FAULTS
+    assert [block.pos for block in paced.blocks] == list(range(0, paced.pacer.committed, 4800)), "no sample is left out"
+    assert len(paced.blocks) > before + 200
+    assert paced.blocks[-1].pcm.any()
+    assert [type(reply) for reply in replies] == [protocol.Scheduled, protocol.Rejected]
+    assert [each.kind for each in told if isinstance(each, Event)].count("fallback") == 1
+    assert timeline.now(paced.pacer.sample_pos).state == timeline.target()
+    paced.pacer.stop()
+
+
+async def test_a_block_that_cannot_leave_is_no_fault_of_the_timeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    paced = Paced()
+    paced.begin()
+    with paced.audience.join("ws"), monkeypatch.context() as patch:
+        patch.setattr(paced.pacer, "_out", lambda block: 1 / 0)
+        paced.run(3)
+    assert paced.pacer.faults >= 25
+    with paced.audience.join("ws"):
+        paced.run(3)
+    assert paced.blocks[-1].pcm.any()
+    assert paced.pacer.committed == pytest.approx(6 * 48_000 + LEAD, abs=9600)
     paced.pacer.stop()
 
 
