@@ -34,7 +34,7 @@ class Pair:
     """Two stations of one hub, with everything that they answer and announce."""
 
     def __init__(self) -> None:
-        generator = Generator(model="tone", backoff_s=0.05, backoff_max_s=0.5, stall_s=1.0)
+        generator = Generator(model="tone", backoff_s=0.05, backoff_max_s=0.5, stall_s=3.0)
         stations = {name: StationConfig(prompts=(f"home of {name}",)) for name in "ab"}
         config = Config(generator=generator, timeline=TIMES, stations=stations)
         self.hub = Hub(config, configure=Configure("tests.station.factories:poisoned", {"max_batch": 16}))

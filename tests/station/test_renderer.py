@@ -139,6 +139,56 @@ def test_what_the_model_refuses_is_reported(renderer: ModelRenderer) -> None:
     assert "no such seed" in reports[-1].message
 
 
+@pytest.mark.parametrize("where", ["text", "network", "vocoder"])
+def test_an_exception_of_one_clip_fails_that_clip_alone(
+    renderer: ModelRenderer, family: MiniFamily, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three clips in one batch; the one of take 1 raises while it is prepared, sampled or turned into audio."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("broken on purpose")
+
+    if where == "text":
+        slot = renderer._engine._prepare.slot
+        monkeypatch.setattr(
+            renderer._engine._prepare, "slot", lambda ticket: broken() if ticket.request.rev == 1 else slot(ticket)
+        )
+    elif where == "network":
+        step = renderer._engine._stepper.step
+        monkeypatch.setattr(
+            renderer._engine._stepper,
+            "step",
+            lambda slots: broken() if any(slot.ticket.request.rev == 1 for slot in slots) else step(slots),
+        )
+    else:
+        stream = renderer._stream(("s", 1), 2)
+        monkeypatch.setattr(stream, "push", broken)
+    for take in range(3):
+        renderer.submit(job(0, take=take, clip=take, rev=take))
+    reports, audio = finish(renderer)
+    (failed,) = [each for each in reports if isinstance(each, Failed)]
+    assert (failed.take, failed.kind, failed.message) == (1, "internal", "the clip could not be made: ValueError")
+    assert "broken on purpose" in failed.detail
+    assert sorted(each.take for each in reports if isinstance(each, Done)) == [0, 2]
+    assert np.abs(audio[0] - audio[2]).max() < 1e-3, "the same spec: the others are as they would be alone"
+    assert ("s", 1) not in renderer._streams
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("injected"), RuntimeError("CUDA error: unspecified")])
+def test_what_is_no_clips_fault_ends_the_process(
+    renderer: ModelRenderer, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = renderer._stream(("s", 0), 2)
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stream, "push", broken)
+    renderer.submit(job(0))
+    with pytest.raises(type(error)):
+        finish(renderer)
+
+
 def test_weights_are_told_apart(family: MiniFamily, renderer: ModelRenderer) -> None:
     other = MiniFamily.random(seed=2)
     assert renderer.info.weights

@@ -23,7 +23,7 @@ from riffstream.station.link import Link
 from riffstream.station.messages import NO_PCM, Cancel, Configure, Done, Failed, FromGenerator, Info, Job
 from riffstream.station.supervisor import HEALTHY_S, STARTS, GeneratorError, Supervisor
 
-QUICK = Generator(model="tone", backoff_s=0.02, backoff_max_s=0.1, stall_s=1.0)
+QUICK = Generator(model="tone", backoff_s=0.02, backoff_max_s=0.1, stall_s=3.0)
 SPEC = Journey.single("x").clip(0)
 
 
