@@ -496,3 +496,26 @@ async def test_a_station_whose_creation_is_cancelled_is_not_left_behind() -> Non
         with pytest.raises(asyncio.CancelledError):
             await creating
         assert "late" not in hub.stations
+
+
+@pytest.mark.parametrize("error", [ParameterError("beats_per_bar", 3, "4"), ValueError("broken on purpose")])
+async def test_a_station_that_cannot_begin_does_not_keep_the_others_from_it(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Station.connect
+
+    def connect(station: Station, info: Any) -> None:
+        if station.name == "first":
+            raise error
+        real(station, info)
+
+    monkeypatch.setattr(Station, "connect", connect)
+    stations = {name: StationConfig(prompts=(name,)) for name in ("first", "second")}
+    hub = Hub(Config(generator=Generator(model="tone"), timeline=FAST, stations=stations))
+    await hub.start()
+    try:
+        with pytest.raises(Unplayable, match=f"station first: .*{error}"):
+            await hub.wait_ready(30)
+        await until(lambda: hub.get("second").ready)
+    finally:
+        await hub.close()
