@@ -19,15 +19,15 @@ wait_passively()
 if TYPE_CHECKING:
     from riffstream.client import connect
     from riffstream.diffusion.checkpoint import Checkpoint
-    from riffstream.diffusion.journey import Journey, Keyframe
+    from riffstream.journey.journey import Journey, Keyframe
     from riffstream.spectrogram.params import SpectrogramParams
     from riffstream.spectrogram.vocoder import Vocoder
     from riffstream.station.station import Station
 
 _HOMES = {
     "Checkpoint": "riffstream.diffusion.checkpoint",
-    "Journey": "riffstream.diffusion.journey",
-    "Keyframe": "riffstream.diffusion.journey",
+    "Journey": "riffstream.journey.journey",
+    "Keyframe": "riffstream.journey.journey",
     "SpectrogramParams": "riffstream.spectrogram.params",
     "Station": "riffstream.station.station",
     "Vocoder": "riffstream.spectrogram.vocoder",

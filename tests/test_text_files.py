@@ -9,9 +9,9 @@ import pytest
 
 from riffstream.cli import main
 from riffstream.config import load_config
-from riffstream.diffusion.journey import Journey
-from riffstream.diffusion.mini_files import read_json
+from riffstream.diffusion.mini.files import read_json
 from riffstream.errors import CheckpointError, MediaError
+from riffstream.journey.journey import Journey
 from riffstream.station.steering_log import read_log
 from riffstream.text_files import decode_text, parse_json, parse_toml, read_notes, readable
 

@@ -96,7 +96,7 @@ def test_threads_sleep_unless_the_user_chose() -> None:
     "entry",
     [
         "import riffstream.spectrogram.vocoder",
-        "import riffstream.station.generator",
+        "import riffstream.generator.process",
         "import riffstream.training.denoiser",
         "from riffstream import Vocoder",
         "from riffstream.cli import main; main(['config'])",

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from av.audio.stream import AudioStream
 
-from riffstream.audio.blocks import Pcm
+from riffstream.audio.checks import Pcm
 from riffstream.audio.joined import Part, Section, parts_of
 from riffstream.errors import MediaError
 

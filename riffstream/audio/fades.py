@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from riffstream.audio.blocks import Pcm
+from riffstream.audio.checks import Pcm
 from riffstream.errors import ParameterError
 
 __all__ = ["Crossfade", "Curve", "correlated", "correlation", "crossfade", "equal_power", "linear"]

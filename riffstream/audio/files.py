@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from riffstream.audio.blocks import Pcm
+from riffstream.audio.checks import Pcm
 from riffstream.audio.decode import Source, downmix, open_source
 from riffstream.audio.resample import StreamResampler
 from riffstream.audio.writing import AudioFileWriter, file_format, write_audio

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from riffstream.audio.blocks import Pcm, check_format
+from riffstream.audio.checks import Pcm, check_format
 from riffstream.errors import ParameterError
 
 __all__ = ["STEPS_PER_SECOND", "StepPower", "channel_weights", "k_weighting", "lufs"]

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from riffstream.audio.blocks import Pcm, as_block, check_format
+from riffstream.audio.checks import Pcm, as_block, check_format
 from riffstream.audio.true_peak import HALF, STEP, step_peaks
 from riffstream.errors import ParameterError
 

@@ -9,7 +9,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import ArrayLike
 
-from riffstream.audio.blocks import Pcm, as_block
+from riffstream.audio.checks import Pcm, as_block
 from riffstream.audio.kweighting import STEPS_PER_SECOND, StepPower, lufs
 from riffstream.audio.limiter import TruePeakLimiter
 from riffstream.audio.true_peak import TruePeakMeter

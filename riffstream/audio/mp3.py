@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 
-from riffstream.audio.blocks import Pcm
+from riffstream.audio.checks import Pcm
 from riffstream.audio.packets import FrameEncoder, LibavCodec
 from riffstream.errors import ParameterError
 

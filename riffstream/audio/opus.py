@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from riffstream.audio.blocks import Pcm
+from riffstream.audio.checks import Pcm
 from riffstream.audio.packets import FrameEncoder, LibavCodec, check_bit_rate
 from riffstream.errors import ParameterError
 

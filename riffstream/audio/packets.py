@@ -11,7 +11,7 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from numpy.typing import ArrayLike
 
-from riffstream.audio.blocks import Pcm, as_block, check_format
+from riffstream.audio.checks import Pcm, as_block, check_format
 from riffstream.errors import ParameterError
 
 __all__ = ["Encoder", "FrameEncoder", "LibavCodec", "Packet", "check_bit_rate"]

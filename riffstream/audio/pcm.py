@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from riffstream.audio.blocks import as_block, check_format
+from riffstream.audio.checks import as_block, check_format
 from riffstream.audio.packets import Encoder, Packet
 from riffstream.errors import ParameterError
 

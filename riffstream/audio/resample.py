@@ -8,7 +8,7 @@ import numpy as np
 import soxr
 from numpy.typing import ArrayLike
 
-from riffstream.audio.blocks import Pcm, as_block, check_format
+from riffstream.audio.checks import Pcm, as_block, check_format
 
 __all__ = ["StreamResampler", "resample"]
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from riffstream.audio.blocks import Pcm
+from riffstream.audio.checks import Pcm
 from riffstream.audio.fades import Crossfade, Curve, correlation
 from riffstream.errors import ParameterError
 

@@ -8,7 +8,7 @@ import copy
 import numpy as np
 from numpy.typing import NDArray
 
-from riffstream.audio.blocks import Pcm, as_block, check_format
+from riffstream.audio.checks import Pcm, as_block, check_format
 
 __all__ = ["HALF", "STEP", "TruePeakMeter", "step_peaks"]
 

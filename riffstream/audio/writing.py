@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike
 
-from riffstream.audio.blocks import as_block, check_format
+from riffstream.audio.checks import as_block, check_format
 from riffstream.audio.tags import write_tags
 from riffstream.errors import MediaError, ParameterError
 

@@ -40,7 +40,7 @@ def _make(model: str, device: str, dtype: str) -> int:
     from riffstream.diffusion.checkpoint import Checkpoint
     from riffstream.diffusion.clip import ClipRequest
     from riffstream.diffusion.engine import Engine
-    from riffstream.diffusion.journey import Journey
+    from riffstream.journey.journey import Journey
     from riffstream.spectrogram.vocoder import Vocoder
 
     family = Checkpoint.load(model, device=device, dtype=dtype, progress=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from riffstream.bench.common import environment, markdown_table, to_json
 from riffstream.bench.common import report as page
 from riffstream.bench.first_clip import first_clip
-from riffstream.diffusion.ranges import check
 from riffstream.errors import ParameterError
+from riffstream.journey.ranges import check
 
 if TYPE_CHECKING:
     from riffstream.diffusion.family import Family
@@ -156,7 +156,7 @@ def render(report: dict[str, Any]) -> str:
 def _load(args: argparse.Namespace) -> Family:
     options = None
     if args.compile:
-        from riffstream.diffusion.sd import SdOptions
+        from riffstream.diffusion.sd.family import SdOptions
 
         options = SdOptions(compile=True)
     if args.model == RANDOM:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family, TextEmbedding
-from riffstream.diffusion.journey import ClipSpec, Journey, Keyframe
+from riffstream.journey.journey import ClipSpec, Journey, Keyframe
 from riffstream.spectrogram.vocoder import Vocoder
 
 __all__ = [

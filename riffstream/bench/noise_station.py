@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from riffstream import protocol
-from riffstream.audio.blocks import Pcm
+from riffstream.audio.checks import Pcm
 from riffstream.config import StationConfig
-from riffstream.server.ports import Reply
-from riffstream.station.levelled import Block
+from riffstream.server.interfaces import Reply
+from riffstream.station.block import Block
 from riffstream.station.outlet import Outlet
 
 __all__ = ["NoiseHub", "NoiseStation"]

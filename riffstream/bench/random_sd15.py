@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from riffstream import _torchaudio  # noqa: F401  (before transformers, which imports torchaudio)
-from riffstream.diffusion import sd15
 from riffstream.diffusion.family import TrainingSchedule
-from riffstream.diffusion.sd import SdOptions, StableDiffusion
+from riffstream.diffusion.sd import sd15
+from riffstream.diffusion.sd.family import SdOptions, StableDiffusion
 from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["random_sd15"]

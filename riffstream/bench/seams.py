@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from riffstream.bench import seam_measures as seams
 from riffstream.bench.common import environment, markdown_table, report, to_json
 from riffstream.errors import ParameterError
+from riffstream.generator.messages import Pcm
 from riffstream.protocol import SAMPLE_RATE
-from riffstream.station import seams
-from riffstream.station.messages import Pcm
 
 __all__ = ["EXAMPLES", "add_arguments", "drift", "run"]
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError("--clips", args.clips, "24 to 10000")
     if args.corpus is not None:
         return _songs(args)
-    from riffstream.station.renderer import make_renderer
+    from riffstream.generator.model_renderer import make_renderer
 
     renderer = make_renderer({"model": args.model}, lambda what: None)
     if renderer.info.bpm is None:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _songs(args: argparse.Namespace) -> int:
-    from riffstream.training.data import Corpus
+    from riffstream.corpus.data import Corpus
 
     corpus = Corpus(args.corpus)
     rows = []
@@ -113,7 +113,7 @@ def _style(corpus: Any, style: str, clips: int) -> seams.SeamReport | None:
 
 def _measure(renderer: Any, prompt: str, clips: int, seed: int, pace: int | None) -> dict[str, Any]:
     from riffstream.config import StationConfig, Timeline
-    from riffstream.diffusion.journey import Journey
+    from riffstream.journey.journey import Journey
     from riffstream.station.offline import run as play
     from riffstream.station.score import Score
 

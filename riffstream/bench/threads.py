@@ -22,9 +22,9 @@ from riffstream.threads import WAITING, usable_cores
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from riffstream.diffusion.mini_denoiser import Denoiser
+    from riffstream.diffusion.mini.denoiser import Denoiser
     from riffstream.training.denoiser_batches import Batch
-    from riffstream.training.helpers import Job
+    from riffstream.training.gradient_helper import Job
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
 
@@ -173,7 +173,7 @@ def _train(*, helped: bool) -> tuple[Callable[[], object], Callable[[], None]]:
 
     from riffstream.training.denoiser import PRESETS, optimisers
     from riffstream.training.denoiser_batches import flow_loss
-    from riffstream.training.helpers import GradientHelper
+    from riffstream.training.gradient_helper import GradientHelper
 
     preset = PRESETS["cpu"]
     model, batch = _network_and_batch()
@@ -197,7 +197,7 @@ def _train(*, helped: bool) -> tuple[Callable[[], object], Callable[[], None]]:
 def _network_and_batch() -> tuple[Denoiser, Batch]:
     import torch
 
-    from riffstream.diffusion.mini_denoiser import Denoiser
+    from riffstream.diffusion.mini.denoiser import Denoiser
     from riffstream.training.denoiser import PRESETS
     from riffstream.training.denoiser_batches import Batch
 

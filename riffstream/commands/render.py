@@ -14,14 +14,14 @@ from typing import Any
 
 from riffstream.audio.files import AudioFileWriter, file_format
 from riffstream.config import Generator, StationConfig, Timeline
-from riffstream.diffusion.conditions import PARTS
-from riffstream.diffusion.journey import Journey, Keyframe, PromptPart
-from riffstream.diffusion.keyframe import CONDITIONED
-from riffstream.diffusion.ranges import check
 from riffstream.errors import ParameterError
+from riffstream.generator.messages import Info, Pcm
+from riffstream.generator.renderer import Renderer, ToneRenderer
+from riffstream.journey.conditions import PARTS
+from riffstream.journey.journey import Journey, Keyframe, PromptPart
+from riffstream.journey.keyframe import CONDITIONED
+from riffstream.journey.ranges import check
 from riffstream.protocol import SAMPLE_RATE
-from riffstream.station.messages import Info, Pcm
-from riffstream.station.rendering import Renderer, ToneRenderer
 from riffstream.text_files import readable
 
 EXAMPLES = """examples:
@@ -201,7 +201,7 @@ def _check_asked(journey: Journey, info: Info) -> None:
 def _renderer(args: argparse.Namespace) -> Renderer:
     if args.model == "tone":
         return ToneRenderer()
-    from riffstream.station.renderer import make_renderer
+    from riffstream.generator.model_renderer import make_renderer
 
     settings = Generator(
         model=args.model,

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             print(path)
         return 0
     if args.action == "search":
-        from riffstream.diffusion.mini_text import MiniTextEncoder
+        from riffstream.diffusion.mini.text import MiniTextEncoder
 
         if not args.text:
             raise ParameterError("text", args.text, "a prompt to search for")
@@ -75,7 +75,7 @@ def _export(library: object, name: str, path: Path) -> None:
     if path.suffix == ".png":
         shutil.copyfile(library.preview(name), path)
     elif path.suffix == ".safetensors":
-        from riffstream.diffusion.mini_files import write_tensors
+        from riffstream.diffusion.mini.files import write_tensors
 
         write_tensors(path, {"latents": library.latents(name)})
     else:

@@ -46,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises RiffstreamError on bad settings, a busy port or a model that fails."""
+    from riffstream._malloc import fix_thresholds
     from riffstream.config import load_config
-    from riffstream.station.memory import fix_thresholds
-    from riffstream.station.supervisor import start_process
+    from riffstream.generator.supervisor import start_process
 
     _end_when_asked_early()
     fix_thresholds(own_pages_kb=128, keep_kb=1024)
@@ -87,7 +87,7 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
     from riffstream.config import injected_variables, similar_variables
     from riffstream.server import logs
     from riffstream.server.app import Server
-    from riffstream.server.uploads import Uploads
+    from riffstream.server.uploads.intake import Uploads
     from riffstream.station.hub import Hub
 
     logs.configure(config.log.level, json_lines=config.log.format == "json")

@@ -18,16 +18,16 @@ EXAMPLES = """examples:
 
 # stage -> (module with add_arguments(parser) and run(args) -> int, one line of help)
 STAGES: dict[str, tuple[str, str]] = {
-    "corpus": ("riffstream.training.corpus_command", "render the training corpus"),
+    "corpus": ("riffstream.corpus.command", "render the training corpus"),
     "codec": ("riffstream.training.codec", "train the latent codec"),
     "denoiser": ("riffstream.training.denoiser", "train the denoiser"),
     "distil": ("riffstream.training.distil", "distil it to few steps without guidance"),
     "export": ("riffstream.training.export", "write a checkpoint folder"),
     "seeds": ("riffstream.training.seed_library", "make the seed library of a model"),
     "finetune": ("riffstream.training.finetune", "go on training with your own music"),
-    "evaluate": ("riffstream.training.evaluate", "measure a model against held-out music"),
-    "conduct": ("riffstream.training.conduct", "measure how far a model plays the chords and parts it is asked for"),
-    "gallery": ("riffstream.training.gallery", "render ten prompts, with pictures and what is recognised in them"),
+    "evaluate": ("riffstream.evaluation.evaluate", "measure a model against held-out music"),
+    "conduct": ("riffstream.evaluation.conduct", "measure how far a model plays the chords and parts it is asked for"),
+    "gallery": ("riffstream.evaluation.gallery", "render ten prompts, with pictures and what is recognised in them"),
     "smoke": ("riffstream.training.smoke", "run the whole recipe at a toy size"),
 }
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from riffstream.diffusion.checkpoint_device import pick_device, pick_dtype
-from riffstream.diffusion.checkpoint_hub import download, is_hub_id
 from riffstream.diffusion.family import Family
-from riffstream.diffusion.mini_files import read_json
+from riffstream.diffusion.mini.files import read_json
+from riffstream.diffusion.sd.hub import download, is_hub_id
 from riffstream.errors import CheckpointError, ParameterError
 
 __all__ = ["Checkpoint"]
@@ -69,8 +69,8 @@ class Checkpoint:
             raise ParameterError("revision", revision, "only with a hub id")
         if path.is_dir() and _is_mini(path):
             return _load_mini(path, where, dtype, tuple(lora), options)
-        from riffstream.diffusion.lora import parse_lora
-        from riffstream.diffusion.sd_load import load_folder, load_single_file
+        from riffstream.diffusion.sd.load import load_folder, load_single_file
+        from riffstream.diffusion.sd.lora import parse_lora
 
         load = load_folder if path.is_dir() else load_single_file
         merged = [parse_lora(item) for item in lora]
@@ -79,7 +79,7 @@ class Checkpoint:
 
 
 def _load_mini(folder: Path, device: torch.device, dtype: Any, lora: tuple[Any, ...], options: Any) -> Family:
-    from riffstream.diffusion.mini import MiniFamily
+    from riffstream.diffusion.mini.family import MiniFamily
 
     if lora:
         raise ParameterError("lora", str(lora[0]), "only with Stable Diffusion checkpoints")

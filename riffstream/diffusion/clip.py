@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from riffstream.diffusion.journey import ClipSpec
-from riffstream.diffusion.ranges import check
+from riffstream.journey.journey import ClipSpec
+from riffstream.journey.ranges import check
 
 if TYPE_CHECKING:
     from pathlib import Path

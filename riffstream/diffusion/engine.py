@@ -16,7 +16,6 @@ from torch import Tensor
 from riffstream.diffusion.batch_limit import BatchLimit, free_memory
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.family import Family
-from riffstream.diffusion.ranges import check
 from riffstream.diffusion.samplers import find
 from riffstream.diffusion.seed_images import SeedImages, SeedSource
 from riffstream.diffusion.slots import Preparer, Slot, Ticket, choose
@@ -24,6 +23,7 @@ from riffstream.diffusion.stats import Stats
 from riffstream.diffusion.stepper import Stepper
 from riffstream.diffusion.text import Curve, PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError, device_lost, out_of_memory
+from riffstream.journey.ranges import check
 
 __all__ = ["Engine"]
 

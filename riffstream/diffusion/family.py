@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from riffstream.diffusion.journey import DRIFT
-from riffstream.diffusion.prompts import WeightedText
+from riffstream.journey.journey import DRIFT
+from riffstream.journey.prompts import WeightedText
 from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["Defaults", "Family", "TextEmbedding", "TrainingSchedule"]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from riffstream.diffusion.ranges import nearest
 from riffstream.errors import MediaError, ParameterError
+from riffstream.journey.ranges import nearest
 from riffstream.spectrogram.pictures import as_rgb
 
 __all__ = ["NAMES", "latent_mask", "named_mask", "overlap_mask"]

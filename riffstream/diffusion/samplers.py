@@ -12,7 +12,6 @@ from torch import Tensor
 
 from riffstream.diffusion import samplers_linear as linear
 from riffstream.diffusion.family import TrainingSchedule
-from riffstream.diffusion.ranges import check, nearest
 from riffstream.diffusion.samplers_linear import Row
 from riffstream.diffusion.schedules import (
     Level,
@@ -25,6 +24,7 @@ from riffstream.diffusion.schedules import (
     unshifted,
 )
 from riffstream.errors import ParameterError
+from riffstream.journey.ranges import check, nearest
 
 __all__ = ["SAMPLERS", "Sampler", "Schedule", "build", "find", "step"]
 

@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from riffstream.diffusion.clip import Clip, ClipRequest
-from riffstream.diffusion.conditions import lay_out
 from riffstream.diffusion.family import Family, TextEmbedding
-from riffstream.diffusion.keyframe import AUTO, CONDITIONED, NONE, Keyframe
 from riffstream.diffusion.masks import latent_mask, overlap_mask
 from riffstream.diffusion.noise import NoiseStream
 from riffstream.diffusion.samplers import Schedule, build
@@ -20,6 +18,8 @@ from riffstream.diffusion.schedules import CLEAN, Level
 from riffstream.diffusion.seed_images import SeedImages
 from riffstream.diffusion.text import Curve, PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.journey.conditions import lay_out
+from riffstream.journey.keyframe import AUTO, CONDITIONED, NONE, Keyframe
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from riffstream.diffusion.family import Family, TextEmbedding
-from riffstream.diffusion.prompts import PromptPart, blend_mixes, normalise_mix, parse_weights
 from riffstream.errors import ParameterError
+from riffstream.journey.prompts import PromptPart, blend_mixes, normalise_mix, parse_weights
 
 __all__ = ["Conditioning", "Mix", "PromptEncoder", "mix_embeddings"]
 

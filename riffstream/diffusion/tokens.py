@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from riffstream.diffusion.prompts import WeightedText
+from riffstream.journey.prompts import WeightedText
 
 __all__ = ["apply_weights", "chunk_count", "chunk_tokens", "weigh_tokens"]
 

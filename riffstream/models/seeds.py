@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from riffstream.diffusion.family import Family
-    from riffstream.diffusion.mini_text import MiniTextEncoder
+    from riffstream.diffusion.mini.text import MiniTextEncoder
 
 __all__ = ["SEEDS_FOLDER", "SeedEntry", "SeedLibrary"]
 
@@ -94,7 +94,7 @@ class SeedLibrary:
 
     @cached_property
     def _tensors(self) -> dict[str, Tensor]:
-        from riffstream.diffusion.mini_files import read_tensors
+        from riffstream.diffusion.mini.files import read_tensors
 
         tensors = read_tensors(self.folder / "seeds.safetensors")
         for key in ("latents", "vectors"):
@@ -146,7 +146,7 @@ class SeedLibrary:
     @staticmethod
     def write(folder: Path, entries: Sequence[SeedEntry], latents: Tensor, vectors: Tensor) -> None:
         """Write ``seeds.json`` and ``seeds.safetensors``; previews are the caller's."""
-        from riffstream.diffusion.mini_files import write_tensors
+        from riffstream.diffusion.mini.files import write_tensors
 
         folder.mkdir(parents=True, exist_ok=True)
         listed: list[dict[str, Any]] = [asdict(entry) for entry in entries]

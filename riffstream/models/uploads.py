@@ -5,7 +5,7 @@ audio, 48 kHz stereo) or ``loop.png`` (8 beats of spectrogram, its parameters as
 (a hash), so it never changes; it appears and disappears whole. The folder outlives a generator that crashes.
 
 Threading model
-  Server process    adds and drops (``server/uploads.py``); reads without torch.
+  Server process    adds and drops (``server/uploads/intake.py``); reads without torch.
   Generator         reads, whenever a name is asked for; a folder that vanished is an unknown name.
 """
 

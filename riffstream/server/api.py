@@ -18,12 +18,12 @@ from aiohttp import web
 from riffstream import protocol
 from riffstream.audio.writing import write_audio
 from riffstream.config import Config, StationConfig
-from riffstream.diffusion.wander import MOODS
 from riffstream.errors import ParameterError
+from riffstream.journey.wander import MOODS
 from riffstream.server.access import Role
+from riffstream.server.broadcast import Member, Room
 from riffstream.server.context import CONTEXT, Context, refuse
-from riffstream.server.ports import Station
-from riffstream.server.rooms import Member, Room
+from riffstream.server.interfaces import Station
 from riffstream.server.streams import title_of
 from riffstream.station.hub import CapReached, Unplayable
 

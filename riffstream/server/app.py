@@ -18,17 +18,20 @@ from typing import Any
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.server import api, health, logs, pages, seeds, sharing
+from riffstream.server import api, health, logs
+from riffstream.server import link_preview as sharing
+from riffstream.server import static_files as pages
 from riffstream.server.access import is_public_address
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context
-from riffstream.server.doorman import DOORMAN, Doorman
+from riffstream.server.header_timeout import DOORMAN, Doorman
 from riffstream.server.heartbeat import watch_peers
-from riffstream.server.plain import plain_handler
-from riffstream.server.ports import Hub
+from riffstream.server.interfaces import Hub
+from riffstream.server.plain_socket import plain_handler
 from riffstream.server.sockets import RESTARTING, socket_handler
 from riffstream.server.streams import icecast_status, playlist_handler, stream_handler
-from riffstream.server.uploads import UPLOADS, Uploads
+from riffstream.server.uploads import seeds
+from riffstream.server.uploads.intake import UPLOADS, Uploads
 
 __all__ = ["Server", "make_app", "raise_file_limit"]
 

@@ -17,13 +17,13 @@ from aiohttp import web
 from riffstream.config import Config
 from riffstream.server import logs
 from riffstream.server.access import Access, Role, authorization_token, shown_origin
+from riffstream.server.broadcast import Place, Room
 from riffstream.server.heartbeat import Heartbeat
-from riffstream.server.lag import LagMeter
+from riffstream.server.interfaces import Hub, Station
 from riffstream.server.limits import ConnectionCounter
-from riffstream.server.ports import Hub, Station
+from riffstream.server.loop_lag import LagMeter
 from riffstream.server.proxies import Asked, Proxies
 from riffstream.server.registry import PRIVATE, Rooms
-from riffstream.server.rooms import Place, Room
 
 __all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from riffstream import __version__
 from riffstream.server.context import CONTEXT
-from riffstream.server.doorman import DOORMAN
+from riffstream.server.header_timeout import DOORMAN
 
 __all__ = ["routes"]
 

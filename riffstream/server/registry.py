@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 
 from riffstream.config import Config
 from riffstream.server import logs
-from riffstream.server.ports import Hub
-from riffstream.server.rooms import FEED_IDLE_S, Room
+from riffstream.server.broadcast import FEED_IDLE_S, Room
+from riffstream.server.interfaces import Hub
 
 __all__ = ["PRIVATE", "Rooms"]
 

@@ -12,13 +12,13 @@ from aiohttp import web
 
 from riffstream import __version__, protocol
 from riffstream.audio.ogg import one_line
+from riffstream.server.broadcast import Member, Place, Room, StationEndedError
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.feeds import Feed
 from riffstream.server.icy import IcyInserter
+from riffstream.server.interfaces import Station
 from riffstream.server.listener import DropPolicy, Listener
-from riffstream.server.ports import Station
 from riffstream.server.ranges import ByteRange, parse_range
-from riffstream.server.rooms import Member, Place, Room, StationEndedError
 from riffstream.server.stream_body import Body
 
 __all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "title_of"]

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from riffstream.station.messages import Info, Job
+from riffstream.generator.messages import Info, Job
 
 __all__ = ["Effort"]
 

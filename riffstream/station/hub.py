@@ -18,9 +18,9 @@ from typing import Any
 
 from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.station.messages import Configure, Failed, FromGenerator, Heartbeat, Info, Pcm
+from riffstream.generator.messages import Configure, Failed, FromGenerator, Heartbeat, Info, Pcm
+from riffstream.generator.supervisor import GeneratorError, Supervisor, configuration
 from riffstream.station.station import Station
-from riffstream.station.supervisor import GeneratorError, Supervisor, configuration
 
 __all__ = ["CapReached", "GeneratorError", "Hub", "UnknownStation", "Unplayable"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from riffstream.audio.fades import Crossfade, correlation
-from riffstream.station.messages import Pcm
+from riffstream.generator.messages import Pcm
 from riffstream.station.tape import Silence, Source
 
 __all__ = ["Cue", "Mixer"]

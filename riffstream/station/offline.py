@@ -16,12 +16,12 @@ import msgspec
 from riffstream import __version__
 from riffstream.config import Timeline as Settings
 from riffstream.errors import MediaError, RiffstreamError
+from riffstream.generator.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Pcm, Piece, ToGenerator
+from riffstream.generator.renderer import Renderer, Report
 from riffstream.protocol import SAMPLE_RATE
-from riffstream.station.levelled import Levelled
-from riffstream.station.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Pcm, Piece, ToGenerator
+from riffstream.station.block import Levelled
 from riffstream.station.mixer import Cue, Mixer
-from riffstream.station.program import PRIMER
-from riffstream.station.rendering import Renderer, Report
+from riffstream.station.playout import PRIMER
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog, read_log
 from riffstream.station.tape import Loop, Silence, Source, Tape

@@ -26,7 +26,7 @@ from typing import Final
 from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.errors import RiffstreamError
 from riffstream.protocol import SAMPLE_RATE, Flags, join_packets
-from riffstream.station.levelled import Block
+from riffstream.station.block import Block
 
 __all__ = ["CODECS", "Chunk", "EncoderError", "Outlet"]
 

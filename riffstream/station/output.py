@@ -13,9 +13,9 @@ from typing import Final
 
 from riffstream.config import Config
 from riffstream.errors import ParameterError
+from riffstream.generator.messages import Pcm
 from riffstream.protocol import SAMPLE_RATE
-from riffstream.station.levelled import Block
-from riffstream.station.messages import Pcm
+from riffstream.station.block import Block
 from riffstream.station.outlet import CODECS, Outlet
 from riffstream.station.ring import PcmRing
 

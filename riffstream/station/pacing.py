@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from riffstream.config import Timeline as Settings
+from riffstream.generator.messages import ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event
 from riffstream.station.audience import Audience
-from riffstream.station.levelled import Block
-from riffstream.station.messages import ToGenerator
+from riffstream.station.block import Block
 from riffstream.station.sample_clock import SampleClock
 from riffstream.station.timeline import Timeline
 

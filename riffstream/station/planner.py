@@ -13,10 +13,10 @@ from typing import Final
 
 import msgspec
 
+from riffstream.generator.messages import Cancel, Done, DropTake, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event
 from riffstream.station.effort import Effort
-from riffstream.station.messages import Cancel, Done, DropTake, Failed, Pcm, ToGenerator
-from riffstream.station.program import Program
+from riffstream.station.playout import Program
 from riffstream.station.score import Score
 from riffstream.station.splices import Opening
 from riffstream.station.take import Take

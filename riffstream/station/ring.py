@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from riffstream.station.levelled import Block
-from riffstream.station.messages import Pcm
+from riffstream.generator.messages import Pcm
+from riffstream.station.block import Block
 
 __all__ = ["PcmRing"]
 

@@ -14,9 +14,9 @@ from msgspec import UNSET
 
 from riffstream import protocol
 from riffstream.config import StationConfig
-from riffstream.diffusion.journey import ClipSpec, Journey, Keyframe, PromptPart
+from riffstream.generator.messages import Info
+from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
 from riffstream.station.beats import Ramp
-from riffstream.station.messages import Info
 
 __all__ = ["Change", "Here", "Score"]
 

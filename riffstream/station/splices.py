@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.bridges import SILENCE_FADE
-from riffstream.station.program import PRIMER, Program
+from riffstream.station.playout import PRIMER, Program
 from riffstream.station.score import Change
 from riffstream.station.take import Entry, Take
 

@@ -16,12 +16,7 @@ from typing import Any, Literal
 
 from riffstream import __version__, protocol
 from riffstream.config import Config, StationConfig
-from riffstream.diffusion.journey import Journey
-from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
-from riffstream.station.audience import Audience, Lease, Sink
-from riffstream.station.changes import Reply
-from riffstream.station.levelled import Block
-from riffstream.station.messages import (
+from riffstream.generator.messages import (
     Cancelled,
     Done,
     Failed,
@@ -33,6 +28,11 @@ from riffstream.station.messages import (
     Piece,
     Trial,
 )
+from riffstream.journey.journey import Journey
+from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
+from riffstream.station.audience import Audience, Lease, Sink
+from riffstream.station.block import Block
+from riffstream.station.changes import Reply
 from riffstream.station.outlet import Outlet
 from riffstream.station.output import Output
 from riffstream.station.pacing import Pacer, Send

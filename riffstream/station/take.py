@@ -9,9 +9,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from riffstream.diffusion.journey import ClipSpec
+from riffstream.generator.messages import Job, Pcm
+from riffstream.journey.journey import ClipSpec
 from riffstream.station.beats import BeatMap
-from riffstream.station.messages import Job, Pcm
 from riffstream.station.score import Score
 from riffstream.station.tape import Tape
 

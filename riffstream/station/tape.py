@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from riffstream.station.messages import Pcm
+from riffstream.generator.messages import Pcm
 
 __all__ = ["FOREVER", "Loop", "Silence", "Source", "Tape"]
 

@@ -17,16 +17,16 @@ from typing import Final
 from riffstream import protocol
 from riffstream.config import Timeline as Settings
 from riffstream.errors import ParameterError
+from riffstream.generator.messages import Done, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
+from riffstream.station.block import Block
 from riffstream.station.changes import Pending, Reply, Requests, Wish, merged
 from riffstream.station.effort import Effort
 from riffstream.station.fallback import Fallback
-from riffstream.station.heard import announced
-from riffstream.station.levelled import Block
-from riffstream.station.messages import Done, Failed, Pcm, ToGenerator
+from riffstream.station.history import announced
 from riffstream.station.mixer import Cue
 from riffstream.station.planner import Planner
-from riffstream.station.program import Program
+from riffstream.station.playout import Program
 from riffstream.station.score import Change, Here, Score
 from riffstream.station.splices import aim, find, opening
 from riffstream.station.steering_log import SteeringLog

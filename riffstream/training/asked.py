@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from riffstream.diffusion.chords import Chord
-from riffstream.diffusion.conditions import GROUPS, PARTS, PARTS_GIVEN, PARTS_LEVEL, SIZE, BarPlan, lay_out
+from riffstream.journey.chords import Chord
+from riffstream.journey.conditions import GROUPS, PARTS, PARTS_GIVEN, PARTS_LEVEL, SIZE, BarPlan, lay_out
 
 __all__ = ["COLUMNS", "clip_conditions", "leave_out", "plan_of", "share"]
 

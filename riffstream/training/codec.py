@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from riffstream.diffusion.mini_codec import Codec, CodecConfig
+from riffstream.diffusion.mini.codec import Codec, CodecConfig
 from riffstream.errors import CheckpointError
 from riffstream.training.codec_losses import PATCH, POOL, codec_loss, detail_loss, fold, local_rms, wavelet
 from riffstream.training.guard import StepGuard

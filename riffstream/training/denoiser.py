@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from riffstream.diffusion.conditions import SIZE
-from riffstream.diffusion.mini import MODEL_FOLDER
-from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
-from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini.family import MODEL_FOLDER
+from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.errors import CheckpointError, ParameterError
+from riffstream.journey.conditions import SIZE
 from riffstream.training.codec import load_codec
 from riffstream.training.denoiser_batches import draw, flow_loss
+from riffstream.training.gradient_helper import GradientHelper, Job
 from riffstream.training.guard import StepGuard
-from riffstream.training.helpers import GradientHelper, Job
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import (
     Ema,

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from riffstream.diffusion.mini_denoiser import Denoiser
+from riffstream.diffusion.mini.denoiser import Denoiser
 from riffstream.diffusion.schedules import shifted
 from riffstream.errors import ParameterError
 from riffstream.training.denoiser import (
@@ -31,8 +31,8 @@ from riffstream.training.denoiser import (
     prepare_data,
 )
 from riffstream.training.denoiser_batches import Batch, draw
+from riffstream.training.gradient_helper import GradientHelper, Job
 from riffstream.training.guard import StepGuard
-from riffstream.training.helpers import GradientHelper, Job
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import (
     Ema,

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from riffstream.diffusion.family import Defaults
-from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
-from riffstream.diffusion.mini_denoiser import Denoiser
-from riffstream.diffusion.mini_files import read_tensors
-from riffstream.diffusion.mini_text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
+from riffstream.diffusion.mini.denoiser import Denoiser
+from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.files import read_tensors
+from riffstream.diffusion.mini.text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
 from riffstream.errors import CheckpointError
 from riffstream.training.codec import load_codec
 from riffstream.training.denoiser import load_denoiser

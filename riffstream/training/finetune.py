@@ -21,14 +21,14 @@ import torch
 
 from riffstream.audio.folders import find_music
 from riffstream.audio.tempo import find_tempo
-from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
-from riffstream.diffusion.ranges import check
+from riffstream.corpus.mels import encode_song
+from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.journey.ranges import check
 from riffstream.text_files import read_notes, readable
 from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
 from riffstream.training.export import export
 from riffstream.training.loop import Log, common_arguments, pick_device, save_state
-from riffstream.training.mels import encode_song
 from riffstream.training.seed_library import build_seeds
 from riffstream.training.tempo_file import read_tempos
 

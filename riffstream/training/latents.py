@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from riffstream.diffusion.conditions import SIZE
-from riffstream.diffusion.mini_codec import Codec, CodecConfig, mel_to_features
-from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.corpus.mels import amplitudes
+from riffstream.diffusion.mini.codec import Codec, CodecConfig, mel_to_features
+from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.errors import RiffstreamError
+from riffstream.journey.conditions import SIZE
 from riffstream.training.asked import COLUMNS, clip_conditions
 from riffstream.training.loop import load_state, save_state
-from riffstream.training.mels import amplitudes
 
 __all__ = ["LatentSet", "SongFile", "find_songs", "pick_captions", "song_features"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from riffstream.diffusion.mini import preferred_dtype
+from riffstream.diffusion.mini.family import preferred_dtype
 from riffstream.errors import ParameterError
 from riffstream.training.guard import TrainingError, all_finite
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from riffstream.diffusion.family import TextEmbedding
-from riffstream.diffusion.mini import MiniFamily
-from riffstream.diffusion.mini_denoiser import Denoiser
+from riffstream.diffusion.mini.denoiser import Denoiser
+from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.training.latents import LatentSet
 
 __all__ = ["PROMPTS", "sample_latents", "write_pictures", "write_samples"]

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from riffstream.diffusion.mini import MiniFamily
-from riffstream.diffusion.mini_codec import features_to_mel
-from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.corpus.styles import groove_styles
+from riffstream.diffusion.mini.codec import features_to_mel
+from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 from riffstream.training.latents import SongFile, find_songs, song_features
-from riffstream.training.styles import groove_styles
 
 __all__ = ["add_arguments", "build_seeds", "run"]
 

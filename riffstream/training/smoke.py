@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
+from riffstream.corpus.building import CorpusOptions, build_corpus
+from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.errors import RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.training import codec, denoiser
-from riffstream.training.corpus import CorpusOptions, build_corpus
 from riffstream.training.distil import Aim, distil
 from riffstream.training.export import export
 from riffstream.training.loop import Log

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
-from riffstream.audio.blocks import Pcm
+from riffstream.audio.checks import Pcm
 
 RATE = 48_000
 

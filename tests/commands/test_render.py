@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from riffstream.cli import main
-from riffstream.station.rendering import ToneRenderer
+from riffstream.generator.renderer import ToneRenderer
 
 
 def render(*args: object) -> int:

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from riffstream.diffusion.checkpoint import Checkpoint
-from riffstream.diffusion.sd import StableDiffusion
+from riffstream.diffusion.sd.family import StableDiffusion
 from tests.diffusion.tiny import write_tiny_sd
 
 COMPACT = Path(__file__).parent.parent / "data" / "parity"

@@ -14,9 +14,9 @@ from torch import Tensor
 from riffstream.diffusion import seed_images
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
-from riffstream.diffusion.journey import ClipSpec, Keyframe
-from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.slots import HELD
+from riffstream.journey.journey import ClipSpec, Keyframe
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 
 CAPTIONS = {

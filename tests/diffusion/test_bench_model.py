@@ -12,7 +12,7 @@ import torch
 from riffstream.bench import model
 from riffstream.bench.first_clip import first_clip
 from riffstream.bench.model_measure import clip_seconds, evaluation, matmul_rate, percentile, rivals, throughput
-from riffstream.diffusion.sd import StableDiffusion
+from riffstream.diffusion.sd.family import StableDiffusion
 from riffstream.errors import ParameterError, RiffstreamError
 from tests.diffusion.tiny_family import TinyFamily
 

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from riffstream import Checkpoint
 from riffstream.diffusion import checkpoint_device
 from riffstream.diffusion.checkpoint_device import pick_device, pick_dtype
-from riffstream.diffusion.mini import MiniFamily
-from riffstream.diffusion.sd import SdOptions, StableDiffusion
+from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.sd.family import SdOptions, StableDiffusion
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.spectrogram.params import SpectrogramParams
 

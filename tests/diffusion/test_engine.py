@@ -22,10 +22,10 @@ from torch import Tensor
 from riffstream.diffusion.batch_limit import RECOVERY
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.engine import Engine
-from riffstream.diffusion.journey import ClipSpec, Journey, Keyframe, PromptPart
 from riffstream.diffusion.masks import named_mask
 from riffstream.diffusion.slots import Ticket
 from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
 from tests.diffusion.tiny_family import GaussianFamily, TinyFamily
 
 

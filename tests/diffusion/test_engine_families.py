@@ -28,11 +28,11 @@ from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family
-from riffstream.diffusion.journey import ClipSpec, Journey, Keyframe
-from riffstream.diffusion.mini import MiniFamily
+from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.noise import gaussian
 from riffstream.diffusion.samplers import build
-from riffstream.diffusion.sd import StableDiffusion
+from riffstream.diffusion.sd.family import StableDiffusion
+from riffstream.journey.journey import ClipSpec, Journey, Keyframe
 
 # diffusers' schedulers call numpy in a way that numpy 2 deprecates.
 pytestmark = [

@@ -8,10 +8,10 @@ import torch
 from riffstream.diffusion.batch_limit import BatchLimit
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
-from riffstream.diffusion.journey import ClipSpec, Keyframe
 from riffstream.diffusion.slots import Slot, Ticket
 from riffstream.diffusion.stats import Stats
 from riffstream.diffusion.stepper import Stepper
+from riffstream.journey.journey import ClipSpec, Keyframe
 from tests.diffusion.tiny_family import TinyFamily
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from riffstream.diffusion.family import TextEmbedding
-from riffstream.diffusion.mini import MiniFamily
-from riffstream.diffusion.prompts import PromptPart, WeightedText
-from riffstream.diffusion.sd import StableDiffusion
+from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.sd.family import StableDiffusion
 from riffstream.diffusion.text import PromptEncoder, mix_embeddings
 from riffstream.diffusion.tokens import apply_weights
 from riffstream.errors import ParameterError
+from riffstream.journey.prompts import PromptPart, WeightedText
 
 LONG = "drum " * 80  # 80 tokens: two chunks
 MIX = [PromptPart("jazz", 3), PromptPart("techno", 1)]

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from riffstream.cli import main
-from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
-from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 

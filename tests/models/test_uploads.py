@@ -10,11 +10,11 @@ import pytest
 import soundfile
 import torch
 
-from riffstream.diffusion.journey import Journey
-from riffstream.diffusion.mini import MiniFamily
+from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.journey.journey import Journey
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, Upload, UploadedSeeds
-from riffstream.server.upload_worker import Rules, prepare
+from riffstream.server.uploads.worker import Rules, prepare
 from riffstream.spectrogram import audio_to_image
 from riffstream.spectrogram.image import save_image
 from riffstream.spectrogram.params import SpectrogramParams

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from riffstream import protocol
 from riffstream.config import StationConfig, check_station_name
 from riffstream.errors import ParameterError
-from riffstream.server.ports import Reply
+from riffstream.generator.messages import Info
+from riffstream.server.interfaces import Reply
+from riffstream.station.block import Block
 from riffstream.station.hub import CapReached, UnknownStation
-from riffstream.station.levelled import Block
-from riffstream.station.messages import Info
 from riffstream.station.outlet import Outlet
 
 BLOCK = 4800

@@ -18,7 +18,7 @@ import pytest
 from riffstream.commands import serve
 from riffstream.config import Config
 from riffstream.errors import ParameterError
-from riffstream.server.uploads import Uploads
+from riffstream.server.uploads.intake import Uploads
 from tests.conftest import ROOT
 from tests.server.conftest import running
 

@@ -13,7 +13,7 @@ from aiohttp import ClientError, ClientSession
 
 from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.station import outlet as module
-from riffstream.station.levelled import Block
+from riffstream.station.block import Block
 from tests.server.conftest import Running, open_socket
 from tests.server.test_registry import until
 from tests.server.test_sockets import HELLO, Client

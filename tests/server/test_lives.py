@@ -28,10 +28,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.config import Config
-from riffstream.server import plain, registry, rooms, sockets
+from riffstream.server import broadcast as rooms
+from riffstream.server import plain_socket as plain
+from riffstream.server import registry, sockets
 from riffstream.server.app import Server, loop_factory
-from riffstream.server.doorman import DOORMAN
 from riffstream.server.fanout import Fanout
+from riffstream.server.header_timeout import DOORMAN
 from riffstream.server.health import resident_bytes
 from riffstream.station import outlet
 from riffstream.station.hub import Hub

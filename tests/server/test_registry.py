@@ -11,8 +11,8 @@ from aiohttp import ClientSession
 
 from riffstream.config import Config
 from riffstream.server import registry as module
+from riffstream.server.broadcast import Member, StationEndedError
 from riffstream.server.registry import Rooms
-from riffstream.server.rooms import Member, StationEndedError
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub
 from tests.server.test_sockets import joined

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from riffstream.server.rooms import Member
+from riffstream.server.broadcast import Member
 from tests.server.conftest import running
 from tests.server.test_process import COMMAND, Process, generator_of, welcome
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from riffstream.errors import CheckpointError
-from riffstream.station.messages import Failed, Job
-from riffstream.station.rendering import Report, ToneRenderer
+from riffstream.generator.messages import Failed, Job
+from riffstream.generator.renderer import Report, ToneRenderer
 
 
 class Hostile(ToneRenderer):

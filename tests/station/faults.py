@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from riffstream import protocol
 from riffstream.config import Timeline as Settings
-from riffstream.diffusion.journey import Journey
 from riffstream.errors import ParameterError
-from riffstream.station.isolation import BrokenRendererError, Isolation
-from riffstream.station.messages import Cancelled, Done, Failed, Job, Piece
-from riffstream.station.rendering import Report, ToneRenderer
+from riffstream.generator.isolation import BrokenRendererError, Isolation
+from riffstream.generator.messages import Cancelled, Done, Failed, Job, Piece
+from riffstream.generator.renderer import Report, ToneRenderer
+from riffstream.journey.journey import Journey
 from tests.station.sim import FRAME, Sim
 
 HOME = "first"

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.config import Timeline as Settings
-from riffstream.diffusion.journey import Journey
-from riffstream.station.levelled import Block
-from riffstream.station.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Piece, Trial
-from riffstream.station.rendering import Renderer, Report, ToneRenderer
+from riffstream.generator.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Piece, Trial
+from riffstream.generator.renderer import Renderer, Report, ToneRenderer
+from riffstream.journey.journey import Journey
+from riffstream.station.block import Block
 from riffstream.station.score import Score
 from riffstream.station.timeline import Timeline
 

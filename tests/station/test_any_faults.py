@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from riffstream.diffusion.journey import Journey
+from riffstream.journey.journey import Journey
 from tests.station.faults import Action, actions, hours, journeys, play
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from riffstream.diffusion.journey import ClipSpec, Keyframe
+from riffstream.generator.model_renderer import make_renderer
+from riffstream.journey.journey import ClipSpec, Keyframe
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
-from riffstream.station.renderer import make_renderer
 
 
 def test_the_generator_can_search_its_library_beside_uploads(tmp_path: Path) -> None:

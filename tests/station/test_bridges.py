@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from riffstream.config import StationConfig
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.renderer import ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.station.bridges import SILENCE_FADE, Bridges
 from riffstream.station.mixer import Cue, Mixer
-from riffstream.station.rendering import ToneRenderer
 from riffstream.station.score import Score
 from riffstream.station.take import Take
 from riffstream.station.tape import Loop

@@ -6,9 +6,9 @@ import pytest
 
 from riffstream import protocol
 from riffstream.config import StationConfig
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.renderer import ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.station.changes import Requests, merged
-from riffstream.station.rendering import ToneRenderer
 from riffstream.station.score import Change, Score
 
 SCORE = Score.of(StationConfig(), ToneRenderer().info, Journey.single("a"))

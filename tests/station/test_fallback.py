@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from riffstream.config import StationConfig
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.renderer import ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.station.fallback import KEPT, MISSES, Fallback
-from riffstream.station.rendering import ToneRenderer
 from riffstream.station.score import Score
 
 HOME = Score.of(StationConfig(), ToneRenderer().info, Journey.single("home"))

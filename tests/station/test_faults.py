@@ -7,12 +7,12 @@ import itertools
 import pytest
 
 from riffstream import protocol
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.isolation import Isolation
+from riffstream.generator.messages import Done, Failed, Job, Piece
+from riffstream.generator.renderer import Report, ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.station.fallback import MISSES
-from riffstream.station.isolation import Isolation
-from riffstream.station.messages import Done, Failed, Job, Piece
 from riffstream.station.planner import LOST_S
-from riffstream.station.rendering import Report, ToneRenderer
 from tests.station.sim import Sim
 
 SECOND = 48_000

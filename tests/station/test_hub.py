@@ -20,10 +20,10 @@ from riffstream import protocol
 from riffstream.audio.encoders import make_encoder
 from riffstream.config import Config, Generator, Limits, StationConfig, Timeline
 from riffstream.errors import ParameterError
+from riffstream.generator.messages import Configure
 from riffstream.protocol import Event, Flags, Now, Prompt, Steer, Transport
+from riffstream.station.block import Block
 from riffstream.station.hub import CapReached, GeneratorError, Hub, UnknownStation, Unplayable
-from riffstream.station.levelled import Block
-from riffstream.station.messages import Configure
 from riffstream.station.outlet import Chunk, Outlet
 from riffstream.station.ring import PcmRing
 from riffstream.station.station import Station
@@ -390,8 +390,8 @@ async def test_a_station_that_may_not_be_steered_says_so() -> None:
 
 
 async def test_the_log_of_a_live_station_replays_to_what_was_heard(tmp_path: Path) -> None:
+    from riffstream.generator.renderer import ToneRenderer
     from riffstream.station.offline import replay
-    from riffstream.station.rendering import ToneRenderer
 
     path = tmp_path / "live.jsonl"
     stations = {"main": StationConfig(prompts=("first",), save_log=str(path))}

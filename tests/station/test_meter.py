@@ -10,12 +10,12 @@ import torch
 
 from riffstream.config import Config, StationConfig, Timeline
 from riffstream.diffusion.engine import Engine
-from riffstream.diffusion.journey import Journey
-from riffstream.diffusion.mini import MiniFamily
+from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import ParameterError
+from riffstream.generator.messages import Info
+from riffstream.generator.model_renderer import ModelRenderer
+from riffstream.journey.journey import Journey
 from riffstream.spectrogram.vocoder import Vocoder
-from riffstream.station.messages import Info
-from riffstream.station.renderer import ModelRenderer
 from tests.station.sim import Sim, click_positions
 
 WALTZ = StationConfig(beats_per_bar=3, bpm=120.0)

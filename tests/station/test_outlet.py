@@ -14,7 +14,7 @@ import pytest
 from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.protocol import SAMPLE_RATE, Flags
 from riffstream.station import outlet as module
-from riffstream.station.levelled import Block
+from riffstream.station.block import Block
 from riffstream.station.outlet import BEHIND_S, Chunk, EncoderError, Outlet
 
 SIZE = 4800

@@ -9,7 +9,7 @@ import pytest
 
 from riffstream.config import Config, Encoders, Timeline
 from riffstream.errors import ParameterError
-from riffstream.station.levelled import Block
+from riffstream.station.block import Block
 from riffstream.station.outlet import CODECS, Chunk
 from riffstream.station.output import Output
 

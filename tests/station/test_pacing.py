@@ -7,13 +7,13 @@ import pytest
 from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.config import Timeline as Settings
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.messages import Done, Job, Piece, ToGenerator
+from riffstream.generator.renderer import ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.protocol import Event, Now
 from riffstream.station.audience import Audience
-from riffstream.station.levelled import Block
-from riffstream.station.messages import Done, Job, Piece, ToGenerator
+from riffstream.station.block import Block
 from riffstream.station.pacing import FAULTS, SETTLE_S, Pacer
-from riffstream.station.rendering import ToneRenderer
 from riffstream.station.score import Score
 from riffstream.station.timeline import Timeline
 

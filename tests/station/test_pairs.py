@@ -15,10 +15,10 @@ import pytest
 
 from riffstream import protocol
 from riffstream.config import Config, Generator, StationConfig, Timeline
+from riffstream.generator import supervisor as module
+from riffstream.generator.messages import Configure
 from riffstream.protocol import Event, Now, Prompt, Steer
-from riffstream.station import supervisor as module
 from riffstream.station.hub import Hub
-from riffstream.station.messages import Configure
 
 TIMES = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40)
 FINAL = (protocol.Applied, protocol.Rejected, protocol.Superseded)

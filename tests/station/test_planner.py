@@ -8,13 +8,13 @@ import numpy as np
 
 from riffstream.config import StationConfig
 from riffstream.config import Timeline as Settings
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.messages import Cancel, Done, DropTake, Failed, Job, Pcm, ToGenerator
+from riffstream.generator.renderer import ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.station.bridges import SILENCE_FADE
 from riffstream.station.effort import Effort
-from riffstream.station.messages import Cancel, Done, DropTake, Failed, Job, Pcm, ToGenerator
 from riffstream.station.planner import RETRY_MOST_S, RETRY_S, Planner
-from riffstream.station.program import Program
-from riffstream.station.rendering import ToneRenderer
+from riffstream.station.playout import Program
 from riffstream.station.score import Score
 from riffstream.station.splices import Opening
 from riffstream.station.steering_log import SteeringLog

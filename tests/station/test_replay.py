@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from riffstream.config import Timeline as Settings
-from riffstream.diffusion.journey import Journey
 from riffstream.errors import MediaError
-from riffstream.station.messages import Info
+from riffstream.generator.messages import Info
+from riffstream.generator.renderer import ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.station.offline import replay, replay_header, run
-from riffstream.station.rendering import ToneRenderer
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog
 from tests.station.sim import Sim

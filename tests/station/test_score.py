@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riffstream.config import StationConfig
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.messages import Info
+from riffstream.journey.journey import Journey
 from riffstream.protocol import Prompt, ProtocolError, Steer, decode_client
-from riffstream.station.messages import Info
 from riffstream.station.score import Here, Score
 
 INFO = Info(model="test")

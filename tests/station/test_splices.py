@@ -7,11 +7,11 @@ import pytest
 
 from riffstream.config import StationConfig
 from riffstream.config import Timeline as Settings
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.messages import Job
+from riffstream.generator.renderer import ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.station.bridges import SILENCE_FADE
-from riffstream.station.messages import Job
-from riffstream.station.program import PRIMER, Program
-from riffstream.station.rendering import ToneRenderer
+from riffstream.station.playout import PRIMER, Program
 from riffstream.station.score import Change, Score
 from riffstream.station.splices import Opening, Splice, aim, find, opening
 from riffstream.station.steering_log import SteeringLog

@@ -13,10 +13,10 @@ from riffstream import protocol
 from riffstream.config import Config, Generator, StationConfig, Timeline
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.engine import Engine
-from riffstream.diffusion.journey import Journey
+from riffstream.generator.model_renderer import OVERLAP, ModelRenderer
+from riffstream.journey.journey import Journey
 from riffstream.spectrogram.vocoder import Vocoder
 from riffstream.station.hub import Hub
-from riffstream.station.renderer import OVERLAP, ModelRenderer
 from tests.diffusion.tiny import write_tiny_sd
 from tests.station.sim import Sim
 

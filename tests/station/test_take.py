@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from riffstream.config import StationConfig
-from riffstream.diffusion.journey import Journey
-from riffstream.station.rendering import ToneRenderer
+from riffstream.generator.renderer import ToneRenderer
+from riffstream.journey.journey import Journey
 from riffstream.station.score import Score
 from riffstream.station.take import LEAD_IN_FRAMES, Entry, Take
 

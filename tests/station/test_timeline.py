@@ -10,9 +10,9 @@ import pytest
 from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.config import Timeline as Settings
-from riffstream.diffusion.journey import Journey
-from riffstream.station.messages import Failed, Job
-from riffstream.station.rendering import pitch_of
+from riffstream.generator.messages import Failed, Job
+from riffstream.generator.renderer import pitch_of
+from riffstream.journey.journey import Journey
 from tests.station.sim import FRAME, Sim, click_positions, largest_step, pitch
 
 SECOND = 48_000

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from riffstream.diffusion.mini_codec import Codec, CodecConfig
-from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
-from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.corpus.mels import quantise
+from riffstream.diffusion.mini.codec import Codec, CodecConfig
+from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.training.latents import LatentSet
-from riffstream.training.mels import quantise
 
 MELS = 256
 

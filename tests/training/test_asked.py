@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from riffstream.diffusion import conditions as layout
+from riffstream.journey import conditions as layout
 from riffstream.training.asked import COLUMNS, USUAL, clip_conditions, leave_out, share
 
 BAR = {

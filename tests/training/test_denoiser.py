@@ -14,7 +14,7 @@ from PIL import Image
 
 from riffstream.training.denoiser import PRESETS, load_denoiser, make_job, train_denoiser
 from riffstream.training.denoiser_batches import draw, flow_loss
-from riffstream.training.helpers import GradientHelper
+from riffstream.training.gradient_helper import GradientHelper
 from riffstream.training.latents import LatentSet
 from tests.training.small import compile_eagerly, small_denoiser, small_latents
 

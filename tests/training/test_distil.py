@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from riffstream.diffusion.family import TrainingSchedule
-from riffstream.diffusion.mini import MiniFamily
-from riffstream.diffusion.mini_codec import Codec, CodecConfig
-from riffstream.diffusion.mini_denoiser import Denoiser, DenoiserConfig
-from riffstream.diffusion.mini_text import MiniTextEncoder
+from riffstream.diffusion.mini.codec import Codec, CodecConfig
+from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.diffusion.schedules import flow_path
 from riffstream.errors import ParameterError
 from riffstream.training import loop
@@ -21,7 +21,7 @@ from riffstream.training.denoiser_batches import draw
 from riffstream.training.distil import Aim, distil, guided_velocity, make_job, teacher_target
 from riffstream.training.export import export
 from riffstream.training.finetune import resume_model
-from riffstream.training.helpers import GradientHelper
+from riffstream.training.gradient_helper import GradientHelper
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Ema, Log, Muon, step_size
 from tests.training.small import compile_eagerly, write_corpus

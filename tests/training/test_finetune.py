@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from riffstream.cli import main
-from riffstream.diffusion.mini import MiniFamily
+from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.training import finetune

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from riffstream.diffusion.mini import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.models.seeds import SeedLibrary
 from riffstream.training.seed_library import build_seeds
 from tests.training.small import write_corpus

@@ -1,0 +1,86 @@
+"""Listen to a station from Python, and steer it.
+
+    async with riffstream.connect("http://localhost:8080") as radio:
+        await radio.steer("acid jazz trio", bpm=112)     # returns when the change is in the sound
+        async for block in radio:
+            block.samples                                # float32 [n, 2] in [-1, 1], 48 kHz
+
+The connection mends itself: after a drop it comes back with growing pauses and asks for what it missed; where the
+server no longer has it, the next block says ``discontinuity``. :func:`blocks` is the same without asyncio.
+
+Threading model: one event loop owns a ``Radio`` (``client/radio.py``); :func:`blocks` has a thread for its loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from riffstream import protocol
+from riffstream.client.inbox import Block, RadioError, socket_url
+from riffstream.client.loop import LoopThread
+from riffstream.client.radio import Radio
+from riffstream.errors import ParameterError
+
+__all__ = ["Block", "Radio", "RadioError", "blocks", "connect", "socket_url"]
+
+Codec = Literal["opus", "pcm_s16", "none"]
+
+
+def connect(
+    url: str = "http://localhost:8080",
+    *,
+    station: str = "main",
+    token: str | None = None,
+    codec: Codec = "opus",
+    steer: bool = True,
+    reconnect: bool = True,
+    queue_s: float = 30.0,
+    timeout_s: float = 10.0,
+) -> Radio:
+    """A connection to a station, to be used with ``async with``.
+
+    Args:
+        url: any address of the server (:func:`socket_url`); ``station`` where it names none.
+        token: a listener's, DJ's or owner's, where the server asks for one.
+        codec: ``opus``, ``pcm_s16`` (no decoding, 12 times the bytes) or ``none`` (steering and events only).
+        steer: False for a mere listener; the server then sends longer frames, which cost it less.
+        reconnect: come back after a drop.
+        queue_s: seconds of audio that wait for the caller at most.
+        timeout_s: for the connection to be made.
+
+    Entering raises :class:`RadioError` where the server cannot be reached or refuses, ParameterError on a bad address.
+    """
+    if codec not in ("opus", "pcm_s16", "none"):
+        raise ParameterError("codec", codec, "opus, pcm_s16 or none")
+    hello = protocol.Hello(
+        v=protocol.VERSION, codecs=() if codec == "none" else (codec,), token=token or None, steer=steer
+    )
+    return Radio(socket_url(url, station), hello, reconnect=reconnect, queue_s=queue_s, timeout_s=timeout_s)
+
+
+def blocks(url: str = "http://localhost:8080", *, seconds: float | None = None, **options: Any) -> Iterator[Block]:
+    """The blocks of a station without asyncio: ``for block in riffstream.client.blocks(url, seconds=30): ...``
+
+    The stream goes on while the caller works: up to ``queue_s`` seconds wait for it. When they are full, the oldest
+    block is dropped, and the next one says ``discontinuity``. Leaving the loop closes the connection.
+
+    Args:
+        url, options: as for :func:`connect`.
+        seconds: stop after this much audio; None: never.
+    """
+    with LoopThread() as loop:
+        radio = connect(url, **options)
+        loop.run(radio.__aenter__())
+        try:
+            left = None if seconds is None else int(seconds * protocol.SAMPLE_RATE)
+            while left is None or left > 0:
+                try:
+                    block = loop.run(radio.__anext__())
+                except StopAsyncIteration:
+                    return
+                if left is not None:
+                    left -= len(block.samples)
+                yield block
+        finally:
+            loop.run(radio.close())

@@ -1,0 +1,291 @@
+"""A station as one listener hears it: the connection, mended when it breaks, and what comes and goes over it.
+
+Threading model
+  One event loop owns a ``Radio``; its methods are coroutines of that loop and refuse to run in another one.
+  A task reads the socket and decodes. Hand-over: a queue of ``queue_s`` seconds of blocks; when it is full the
+  oldest block is dropped and the next one says ``discontinuity``, so steering works even if nobody takes the audio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from riffstream import protocol
+from riffstream.client.greeting import greet
+from riffstream.client.inbox import Block, Inbox, RadioError
+from riffstream.client.requests import Requests, steer_message
+
+__all__ = ["Radio"]
+
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 8.0
+STATS_S = 5.0
+
+
+class Radio:
+    """A station, as one listener hears it. Made by ``riffstream.connect``.
+
+    Iterating gives :class:`Block` after block, from the burst that the server begins with.
+
+    Attributes:
+        welcome: the server's last greeting: session, role, limits, capabilities.
+        state: what the station plays. now: the same with its musical position; None before the first ``now``.
+        rev: its revision, as of the last message or frame.
+        received: sample clock behind the last audio received.
+        reconnects: how often the connection was mended.
+    """
+
+    def __init__(self, url: str, hello: protocol.Hello, *, reconnect: bool, queue_s: float, timeout_s: float) -> None:
+        self.url = url
+        self.welcome: protocol.Welcome
+        self.state: protocol.State
+        self.now: protocol.Now | None = None
+        self.rev = 0
+        self.received = 0
+        self.reconnects = 0
+        self._hello = hello
+        self._reconnect = reconnect
+        self._timeout_s = timeout_s
+        self._socket: ClientConnection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._inbox = Inbox(int(queue_s * protocol.SAMPLE_RATE))
+        self._changed = asyncio.Event()
+        self._error: RadioError | None = None
+        self._done = False
+        self._ids = itertools.count(1)
+        self._requests = Requests(listens=bool(hello.codecs))
+        self._followers: set[asyncio.Queue[protocol.ServerMessage | None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        await self._open()
+        self._task = asyncio.create_task(self._run(), name="riffstream-client")
+        return self
+
+    @property
+    def damaged(self) -> int:
+        """Blocks that could not be decoded; silence stands in for each, and the block says ``discontinuity``."""
+        return self._inbox.damaged
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave. Idempotent; blocks already received can still be taken."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._finish(None)
+
+    def __aiter__(self) -> AsyncIterator[Block]:
+        return self
+
+    async def __anext__(self) -> Block:
+        self._check_loop()
+        while (block := self._inbox.pop()) is None:
+            if self._done:
+                if self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        return block
+
+    async def steer(
+        self,
+        prompt: str | Sequence[str | tuple[str, float]] | None = None,
+        *,
+        timeout_s: float = 60.0,
+        **changes: Any,
+    ) -> protocol.Applied:
+        """Change what plays, for everyone.
+
+        Args:
+            prompt: a text, or a mix: ``["piano", ("rain", 0.3)]``. None leaves the prompts as they are.
+            changes: seed, seed_image, negative, denoising, guidance, bpm, key, at (asap, beat, bar, clip), ramp_s,
+                if_rev; None returns a value to the station's default.
+            timeout_s: how long to wait for it to be heard.
+
+        Returns:
+            When the first sample of the change has been received: ``Applied(rev, audible_at)``.
+
+        Raises:
+            RadioError: rejected, superseded by a later change, or the connection was lost on the way.
+            ParameterError: an unknown or ill-typed argument.
+        """
+        return await self._ask(steer_message(f"s{next(self._ids)}", prompt, changes), timeout_s)
+
+    async def transport(self, op: protocol.Op, *, timeout_s: float = 60.0) -> protocol.Applied:
+        """``pause``, ``resume``, ``reset`` (to the default journey) or ``skip`` the station, for everyone."""
+        return await self._ask(protocol.Transport(id=f"t{next(self._ids)}", op=op), timeout_s)
+
+    async def clock(self, *, timeout_s: float = 10.0) -> protocol.ClockReply:
+        """Ask the server's clock and the sample that is audible now; ``t0`` is our monotonic clock in ms."""
+        t0 = time.monotonic() * 1000
+        try:
+            with self._requests.clock(t0) as answer:
+                await self._send(protocol.Clock(t0=t0))
+                async with asyncio.timeout(timeout_s):
+                    return await answer
+        except TimeoutError:
+            raise RadioError("timeout", f"no clock from {self.url} within {timeout_s:g} s") from None
+
+    async def messages(self) -> AsyncIterator[protocol.ServerMessage]:
+        """Every control message from now on: now, event, scheduled, applied, ... until the connection ends.
+
+        Of those that nobody takes the last thousand are kept.
+        """
+        queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(1000)
+        if self._done:
+            return
+        self._followers.add(queue)
+        try:
+            while (message := await queue.get()) is not None:
+                yield message
+        finally:
+            self._followers.discard(queue)
+
+    async def _ask(self, message: protocol.Steer | protocol.Transport, timeout_s: float) -> protocol.Applied:
+        try:
+            with self._requests.change(message.id) as answer:
+                await self._send(message)
+                async with asyncio.timeout(timeout_s):
+                    return await answer
+        except TimeoutError:
+            raise RadioError("timeout", f"the change was not heard within {timeout_s:g} s") from None
+
+    def _check_loop(self) -> None:
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("a Radio belongs to the event loop that opened it: use asyncio.run_coroutine_threadsafe")
+
+    async def _send(self, message: protocol.ClientMessage) -> None:
+        self._check_loop()
+        if self._socket is None:
+            raise RadioError("disconnected", f"not connected to {self.url}", retry_after_ms=1000)
+        try:
+            await self._socket.send(protocol.encode(message))
+        except ConnectionClosed:
+            raise RadioError("disconnected", f"the connection to {self.url} was lost", retry_after_ms=1000) from None
+
+    async def _open(self) -> None:
+        """Connect, and take up what the welcome says."""
+        hello = self._hello
+        if self._inbox.last_seq is not None:
+            resume = protocol.Resume(session=self.welcome.session, last_seq=self._inbox.last_seq)
+            hello = msgspec.structs.replace(hello, resume=resume)
+        socket, welcome = await greet(self.url, hello, self._timeout_s)
+        if not welcome.resumed:
+            self._inbox.begin_anew()
+        self.welcome, self.state, self.rev, self._socket = welcome, welcome.state, welcome.rev, socket
+
+    async def _run(self) -> None:
+        """Read until closed for good, mending the connection on the way."""
+        pause_ms: int | None = None
+        try:
+            while True:
+                pause_ms = await self._read()
+                self._requests.fail("disconnected", f"the connection to {self.url} was lost")
+                if not self._reconnect or pause_ms is None:
+                    self._finish(None)
+                    return
+                await self._mend(pause_ms / 1000)
+        except RadioError as error:
+            self._finish(error)
+        except Exception as error:  # whoever iterates must not wait for a task that is dead
+            self._finish(RadioError("internal", f"{type(error).__name__}: {error}"))
+            raise
+
+    async def _mend(self, pause_s: float) -> None:
+        longest = FIRST_PAUSE_S
+        while True:
+            # Spread out, so that a restarted server is not met by everybody in the same instant.
+            await asyncio.sleep(pause_s + random.uniform(0, longest))
+            pause_s = 0.0
+            longest = min(LONGEST_PAUSE_S, longest * 2)
+            try:
+                await self._open()
+            except RadioError as error:
+                if error.retry_after_ms is None:
+                    raise
+                pause_s = error.retry_after_ms / 1000
+                continue
+            self.reconnects += 1
+            return
+
+    async def _read(self) -> int | None:
+        """Until this socket ends; then the pause before the next, None where there shall be none."""
+        socket = self._socket
+        assert socket is not None
+        pause_ms: int | None = 0
+        reporter = asyncio.create_task(self._report())
+        try:
+            async for data in socket:
+                try:
+                    if isinstance(data, bytes):
+                        self._take(protocol.unpack_frame(data))
+                        continue
+                    message = protocol.decode_server(data)
+                except protocol.ProtocolError:
+                    continue  # a newer server's message
+                if isinstance(message, protocol.Bye):
+                    pause_ms = message.reconnect_ms
+                self._handle(message)
+        except ConnectionClosed:
+            pass
+        finally:
+            reporter.cancel()
+            self._socket = None
+            with contextlib.suppress(OSError, ConnectionClosed):
+                await socket.close()
+        return pause_ms
+
+    async def _report(self) -> None:
+        with contextlib.suppress(RadioError):
+            while True:
+                await asyncio.sleep(STATS_S)
+                buffer_ms = self._inbox.held * 1000 / protocol.SAMPLE_RATE
+                underruns, played = self._inbox.underruns, self._inbox.played
+                await self._send(protocol.Stats(buffer_ms=buffer_ms, underruns=underruns, played=played))
+
+    def _take(self, frame: protocol.AudioFrame) -> None:
+        self._inbox.take(frame)
+        self.rev = frame.rev
+        self.received = frame.sample_pos + frame.n_samples
+        self._changed.set()
+        self._requests.heard(self.received)
+
+    def _handle(self, message: protocol.ServerMessage) -> None:
+        if isinstance(message, protocol.Now):
+            self.now, self.state, self.rev = message, message.state, max(self.rev, message.rev)
+        self._requests.take(message, self.received)
+        for queue in self._followers:
+            _put(queue, message)
+
+    def _finish(self, error: RadioError | None) -> None:
+        self._requests.fail("disconnected", f"the connection to {self.url} was closed")
+        if not self._done:
+            self._done, self._error = True, error
+            for queue in self._followers:
+                _put(queue, None)
+        self._changed.set()
+
+
+def _put(queue: asyncio.Queue[protocol.ServerMessage | None], message: protocol.ServerMessage | None) -> None:
+    """In place of the oldest one where the queue is full."""
+    if queue.full():
+        queue.get_nowait()
+    queue.put_nowait(message)

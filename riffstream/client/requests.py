@@ -1,0 +1,124 @@
+"""What the client asks, and has not been answered yet.
+
+Threading model
+  One event loop makes every call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from riffstream import protocol
+from riffstream.client.inbox import RadioError
+from riffstream.errors import ParameterError
+
+__all__ = ["Requests", "steer_message"]
+
+Key = TypeVar("Key")
+Answer = TypeVar("Answer")
+
+
+class Requests:
+    """Changes wait until they are heard, clocks until they are told.
+
+    Args:
+        listens: whether audio comes in; else a change counts as heard when it is applied.
+    """
+
+    def __init__(self, *, listens: bool) -> None:
+        self._listens = listens
+        self._waiting: dict[str, asyncio.Future[protocol.Applied]] = {}
+        self._unheard: list[tuple[asyncio.Future[protocol.Applied], protocol.Applied]] = []
+        self._clocks: dict[float, asyncio.Future[protocol.ClockReply]] = {}
+
+    @contextlib.contextmanager
+    def change(self, ident: str) -> Iterator[asyncio.Future[protocol.Applied]]:
+        """The answer to a change; it raises :class:`RadioError` where the change comes to nothing."""
+        with _expected(self._waiting, ident) as future:
+            try:
+                yield future
+            finally:
+                self._unheard = [pair for pair in self._unheard if pair[0] is not future]
+
+    def clock(self, t0: float) -> contextlib.AbstractContextManager[asyncio.Future[protocol.ClockReply]]:
+        """The answer to a clock message with this time."""
+        return _expected(self._clocks, t0)
+
+    def take(self, message: protocol.ServerMessage, received: int) -> None:
+        """Settle what a message answers; ``received``: the sample clock behind the last audio."""
+        if isinstance(message, protocol.ClockReply):
+            clock = self._clocks.get(message.t0)
+            if clock is not None and not clock.done():
+                clock.set_result(message)
+        elif isinstance(message, protocol.Applied | protocol.Rejected | protocol.Superseded):
+            waiting = self._waiting.get(message.id)
+            if waiting is None or waiting.done():
+                return
+            if isinstance(message, protocol.Applied):
+                self._unheard.append((waiting, message))
+                self.heard(received)
+            elif isinstance(message, protocol.Rejected):
+                error = RadioError(
+                    message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms
+                )
+                waiting.set_exception(error)
+            else:
+                waiting.set_exception(RadioError("superseded", "a later change took this one's place"))
+
+    def heard(self, received: int) -> None:
+        """Wake whoever waits for a change whose first sample is now here."""
+        if not self._unheard:
+            return
+        heard = [pair for pair in self._unheard if pair[1].audible_at < received or not self._listens]
+        self._unheard = [pair for pair in self._unheard if pair not in heard]
+        for future, applied in heard:
+            if not future.done():
+                future.set_result(applied)
+
+    def fail(self, code: str, text: str) -> None:
+        """Nothing that was asked will be answered any more."""
+        waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._clocks.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(RadioError(code, text, retry_after_ms=1000))
+
+
+def steer_message(
+    ident: str, prompt: str | Sequence[str | tuple[str, float]] | None, changes: Mapping[str, Any]
+) -> protocol.Steer:
+    """A steer from what ``Radio.steer`` is given.
+
+    Raises:
+        ParameterError: an unknown argument.
+        RadioError: one of another type than the protocol's, or out of its range; ``field`` names it.
+    """
+    fields: dict[str, Any] = {"type": "steer", "id": ident, **changes}
+    if prompt is not None:
+        parts = [prompt] if isinstance(prompt, str) else list(prompt)
+        pairs = [(part, 1.0) if isinstance(part, str) else part for part in parts]
+        fields["prompts"] = [{"text": text, "weight": weight} for text, weight in pairs]
+    unknown = set(fields) - set(protocol.Steer.__struct_fields__) - {"type"}
+    if unknown:
+        allowed = ", ".join(name for name in protocol.Steer.__struct_fields__ if name != "id")
+        raise ParameterError("steer", sorted(unknown)[0], allowed)
+    try:
+        return msgspec.convert(fields, protocol.Steer)
+    except msgspec.ValidationError as error:
+        told = protocol.explained(error, ident)
+        raise RadioError(told.code, told.message, field=told.field) from None
+
+
+@contextlib.contextmanager
+def _expected(waiting: dict[Key, asyncio.Future[Answer]], key: Key) -> Iterator[asyncio.Future[Answer]]:
+    """An answer, listed under ``key`` as long as somebody waits for it."""
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    waiting[key] = future
+    try:
+        yield future
+    finally:
+        waiting.pop(key, None)

@@ -1,0 +1,324 @@
+"""Configuration: frozen dataclasses from a TOML file, the environment and flags.
+
+Precedence: default < file < environment (``RIFFSTREAM_SERVER_PORT=9000``) < flag. Unknown keys are errors that name
+the nearest known one. ``riffstream config`` prints the resolved result; every key is explained at its class in
+``config/sections.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from riffstream.config.environment import injected_variables
+from riffstream.config.rules import OFF, parse
+from riffstream.config.sections import (
+    Access,
+    Encoders,
+    Generator,
+    Limits,
+    Log,
+    Server,
+    StationConfig,
+    Timeline,
+)
+from riffstream.errors import MediaError, ParameterError
+from riffstream.journey.ranges import reject_unknown
+from riffstream.text_files import parse_toml, read_text
+
+__all__ = [
+    "Access",
+    "Config",
+    "Encoders",
+    "Generator",
+    "Limits",
+    "Log",
+    "Server",
+    "StationConfig",
+    "Timeline",
+    "injected_variables",
+    "load_config",
+    "presets",
+    "similar_variables",
+    "to_toml",
+]
+
+log = logging.getLogger(__name__)
+
+STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_ENVIRONMENT = "RIFFSTREAM_"
+PLACEHOLDER = "change-me"  # what presets have for tokens
+HIDDEN = "***"  # what is printed for a token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything. The sections are explained at their classes."""
+
+    server: Server = field(default_factory=Server)
+    access: Access = field(default_factory=Access)
+    limits: Limits = field(default_factory=Limits)
+    generator: Generator = field(default_factory=Generator)
+    timeline: Timeline = field(default_factory=Timeline)
+    encoders: Encoders = field(default_factory=Encoders)
+    log: Log = field(default_factory=Log)
+    stations: Mapping[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
+
+    def __post_init__(self) -> None:
+        asked, kept = self.limits.recording_s, self.timeline.ring_s
+        if asked is not None and asked > kept:
+            raise ParameterError("limits.recording_s", asked, f"0 to {kept:g} s, which timeline.ring_s keeps")
+
+    @property
+    def recording_s(self) -> float:
+        """The longest recording that can be fetched, in seconds."""
+        return self.timeline.ring_s if self.limits.recording_s is None else self.limits.recording_s
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any], *, folder: Path | None = None) -> Config:
+        """A configuration from nested plain values.
+
+        Args:
+            given: section -> key -> value, as TOML has it.
+            folder: what relative journey files are relative to.
+
+        Raises:
+            ParameterError: an unknown key (with the nearest known one), a wrong type, a value outside its range.
+                An older version's default that is not allowed any more gives way to today's, with a warning.
+        """
+        given = _without_removed(given)
+        while True:
+            try:
+                return cls._built(given, folder)
+            except ParameterError as error:
+                given = _renewed(given, error)
+
+    @classmethod
+    def _built(cls, given: Mapping[str, Any], folder: Path | None) -> Config:
+        sections = {each.name: each for each in fields(cls)}
+        reject_unknown(given, sections, where="section")
+        built: dict[str, Any] = {}
+        for name, values in given.items():
+            if name == "stations":
+                built[name] = _stations(values, folder)
+            else:
+                built[name] = _section(_SECTIONS[name], values, name)
+        return cls(**built)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inverse of :meth:`from_dict`, complete."""
+        plain = {each.name: asdict(getattr(self, each.name)) for each in fields(self) if each.name != "stations"}
+        return plain | {"stations": {name: asdict(station) for name, station in self.stations.items()}}
+
+    def public_dict(self) -> dict[str, Any]:
+        """:meth:`to_dict` with tokens hidden, fit for printing and for logs."""
+        plain = self.to_dict()
+        plain["access"] = {key: HIDDEN if value else "" for key, value in plain["access"].items()}
+        return plain
+
+
+_SECTIONS: dict[str, type] = {
+    "server": Server,
+    "access": Access,
+    "limits": Limits,
+    "generator": Generator,
+    "timeline": Timeline,
+    "encoders": Encoders,
+    "log": Log,
+}
+
+
+# Keys that older versions had. A configuration that still has one works on, with a warning.
+_REMOVED = {"server.hls": "HLS was never served, and is not"}
+
+
+def _is_removed(key: str, name: str = "") -> bool:
+    if key in _REMOVED:
+        log.warning("%s has no effect and can be deleted: %s", name or key, _REMOVED[key])
+    return key in _REMOVED
+
+
+def _without_removed(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        section: {key: value for key, value in values.items() if not _is_removed(f"{section}.{key}")}
+        if isinstance(values, Mapping)
+        else values
+        for section, values in given.items()
+    }
+
+
+# Defaults of older versions, as ``riffstream config`` printed them. Not every configuration may have them now.
+_OUTGROWN = {"limits.message_bytes": 4096, "limits.recording_s": 600.0}
+
+
+def _renewed(given: Mapping[str, Any], error: ParameterError) -> dict[str, Any]:
+    """``given`` without the value that ``error`` refuses, if that is an older version's default; else raise it."""
+    if error.field not in _OUTGROWN or error.value != _OUTGROWN[error.field]:
+        raise error
+    log.warning("%s; it was the default of an older version, so today's default is taken", error)
+    section, key = error.field.split(".", 1)
+    return {**given, section: {name: value for name, value in given[section].items() if name != key}}
+
+
+def _section(kind: type, values: Any, name: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ParameterError(name, values, f"a table: [{name}]")
+    reject_unknown(values, [each.name for each in fields(kind)], where=f"[{name}]")
+    try:
+        return kind(**values)
+    except ParameterError as error:
+        raise ParameterError(f"{name}.{error.field.rsplit('.', 1)[-1]}", error.value, error.allowed) from None
+
+
+def _stations(values: Any, folder: Path | None) -> dict[str, StationConfig]:
+    if not isinstance(values, Mapping) or not values:
+        raise ParameterError("stations", values, "one or more tables [stations.NAME]")
+    stations = {}
+    for name, table in values.items():
+        check_station_name(name)
+        station: StationConfig = _section(StationConfig, table, f"stations.{name}")
+        if folder is not None and station.journey != "wander" and not Path(station.journey).is_absolute():
+            station = _section(StationConfig, {**table, "journey": str(folder / station.journey)}, f"stations.{name}")
+        stations[name] = station
+    return stations
+
+
+def check_station_name(name: str) -> str:
+    """Return a station's name if it may be one. Raises ParameterError."""
+    if not STATION_NAME.fullmatch(name):
+        raise ParameterError("station", name, "1 to 40 of a-z, 0-9, - and _, starting with a letter or a digit")
+    return name
+
+
+def presets() -> dict[str, Path]:
+    """The presets that come with the package: name -> TOML file."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "presets", here.parent / "configs"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return {}
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    check_secrets: bool = True,
+) -> Config:
+    """Resolve the configuration.
+
+    Args:
+        path: a TOML file, or the name of a preset; None: ``RIFFSTREAM_CONFIG`` if set, else the defaults.
+        environment: ``RIFFSTREAM_<SECTION>_<KEY>`` variables; ``os.environ`` by default. Lists are comma-separated.
+        flags: ``{"server.port": 9000}``; values that are None are left out.
+        check_secrets: refuse the placeholder that presets have for tokens, and the stars that ``config`` prints.
+
+    Raises:
+        MediaError: the file cannot be read or is no TOML.
+        ParameterError: an unknown key or a value that is not allowed, with where it was found.
+    """
+    environment = os.environ if environment is None else environment
+    path = path or environment.get("RIFFSTREAM_CONFIG") or None
+    given: dict[str, Any] = {}
+    folder = None
+    if path is not None:
+        file = presets().get(str(path), Path(path))
+        folder = file.parent
+        try:
+            given = parse_toml(read_text(file))
+        except FileNotFoundError:
+            known = ", ".join(presets())
+            raise MediaError(f"config {path}: no such file; presets are {known}") from None
+        except (OSError, MediaError) as error:
+            raise MediaError(f"config {path}: {error}") from None
+    for section, key, value in _from_environment(environment):
+        given.setdefault(section, {})[key] = value
+    for name, value in (flags or {}).items():
+        if value is not None:
+            section, key = name.split(".", 1)
+            given.setdefault(section, {})[key] = value
+    config = Config.from_dict(given, folder=folder)
+    for each in fields(config.access) if check_secrets else ():
+        token = getattr(config.access, each.name)
+        if token in (PLACEHOLDER, HIDDEN):
+            variable = f"{_ENVIRONMENT}ACCESS_{each.name.upper()}"
+            raise ParameterError(f"access.{each.name}", token, f"a secret of your own; set {variable}")
+    return config
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str, Any]]:
+    foreign = injected_variables(environment)
+    for variable, text in sorted(environment.items()):
+        if not variable.startswith(_ENVIRONMENT) or variable in foreign:
+            continue
+        section, _, key = variable.removeprefix(_ENVIRONMENT).lower().partition("_")
+        # Other variables of ours (RIFFSTREAM_CONFIG, RIFFSTREAM_TOKEN) name no section.
+        if section not in _SECTIONS or not key:
+            continue
+        if _is_removed(f"{section}.{key}", variable):
+            continue
+        known = {each.name: each for each in fields(_SECTIONS[section])}
+        reject_unknown([key], known, where=f"environment {variable}")
+        yield section, key, parse(_SECTIONS[section], known[key], text, variable)
+
+
+def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that set nothing but look like one that does, a slip of the pen most likely: name -> what it may mean.
+
+    No error: other programs may have variables that begin like ours.
+
+    Args:
+        environment: ``os.environ`` by default.
+    """
+    environment = os.environ if environment is None else environment
+    settings = [f"{section}_{each.name}" for section, kind in _SECTIONS.items() for each in fields(kind)]
+    found = {}
+    for variable in sorted(environment.keys() - injected_variables(environment)):
+        name = variable.removeprefix(_ENVIRONMENT).lower()
+        if name == variable.lower() or name in ("config", "token") or name.partition("_")[0] in _SECTIONS:
+            continue
+        bare = [setting for setting in settings if setting.partition("_")[2] == name]
+        near = bare or difflib.get_close_matches(name, settings, n=1, cutoff=0.9)
+        if near:
+            found[variable] = _ENVIRONMENT + near[0].upper()
+    return found
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Nested plain values (as of :meth:`Config.to_dict`) as TOML; keys that are None become comments."""
+    lines: list[str] = []
+    for section, table in values.items():
+        groups = (
+            {f"{section}.{name}": each for name, each in table.items()} if section == "stations" else {section: table}
+        )
+        for name, group in groups.items():
+            lines.append(f"[{name}]")
+            lines += [_line(section, key, value) for key, value in group.items()]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _line(section: str, key: str, value: Any) -> str:
+    if value is None:
+        kind = _SECTIONS.get(section, StationConfig)
+        switched = next((each.default for each in fields(kind) if each.name == key), None) is not None
+        return f'{key} = "{OFF}"' if switched else f"# {key} ="
+    return f"{key} = {_literal(value)}"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_literal(part) for part in value)}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML wants DEL escaped, JSON does not
+    return repr(value)

@@ -1,0 +1,1 @@
+"""The training corpus: composition, synthesis, captions, windows on disk. Knows no network."""

@@ -1,0 +1,1 @@
+"""The embedded model: text encoder, denoiser, codec and their files."""

@@ -1,0 +1,1 @@
+"""Stable Diffusion checkpoints: layouts, weights, LoRA."""

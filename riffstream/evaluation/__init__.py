@@ -1,0 +1,1 @@
+"""Measures of a model: probe, distances, tables, gallery."""

@@ -1,0 +1,305 @@
+"""Measure a model against held-out music: does it play what was asked, in time, in key, and without falling asleep?
+
+The judge is a probe trained on the corpus alone (``probe.py``); it is made once and kept in the output folder. Real
+held-out clips are measured beside the generated ones, as are clips that only went through the codec (the ceiling of
+every model with this codec), the generated ones against another prompt's labels (the floor), and what the words of the
+prompts tell unheard (``words.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from riffstream.corpus import measures
+from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
+from riffstream.journey.keyframe import AUTO, NONE
+from riffstream.models.seeds import SeedLibrary
+
+if TYPE_CHECKING:
+    from riffstream.corpus.data import Corpus
+    from riffstream.diffusion.engine import Engine
+    from riffstream.diffusion.family import Family
+    from riffstream.diffusion.seed_images import SeedSource
+    from riffstream.evaluation.probe import Judge, Probe
+
+__all__ = ["EXAMPLES", "Generated", "add_arguments", "evaluate", "rhythm_and_level", "run"]
+
+EXAMPLES = """examples:
+  riffstream train evaluate --corpus runs/corpus --out runs/evaluation
+  riffstream train evaluate --corpus runs/corpus --model my-model --clips 64 --json
+"""
+
+
+@dataclass(slots=True)
+class Generated:
+    """Clips and what was asked for: mel amplitudes [2, 256, T] each, prompts, styles and instruments of the source."""
+
+    mels: list[np.ndarray]
+    prompts: list[str]
+    styles: list[str]
+    instruments: list[tuple[str, ...]]
+    features: list[np.ndarray]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``riffstream train evaluate``."""
+    parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder")
+    parser.add_argument("--held-out", type=Path, default=None, help="a corpus made with another seed, for the prompts")
+    parser.add_argument("--model", default="mini", help="mini or a checkpoint folder")
+    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder for probe, JSON and table")
+    parser.add_argument("--clips", type=int, default=192, help="prompts to render, 8 to 10000")
+    parser.add_argument("--probe-clips", type=int, default=8000, help="clips the probe learns from")
+    parser.add_argument("--drift-clips", type=int, default=64, help="clips of one continued stream; 0: leave out")
+    parser.add_argument("--steps", type=int, default=None, help="denoising steps; default: the model's")
+    parser.add_argument("--guidance", type=float, default=None, help="default: the model's")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
+    parser.add_argument("--seed", type=int, default=0, help="of prompts and noise")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """``riffstream train evaluate``."""
+    from riffstream.corpus.data import Corpus
+    from riffstream.diffusion.checkpoint import Checkpoint
+    from riffstream.evaluation.evaluation_table import markdown
+    from riffstream.evaluation.probe import fit_probe, load_probe
+
+    if not 8 <= args.clips <= 10_000:
+        raise ParameterError("clips", args.clips, "8 to 10000")
+    corpus = Corpus(args.corpus)
+    family = Checkpoint.load(args.model, device=args.device)
+    args.out.mkdir(parents=True, exist_ok=True)
+    kept = args.out / "probe.safetensors"
+    if kept.is_file():
+        probe = load_probe(kept)
+    else:
+        probe = fit_probe(corpus, clips=args.probe_clips, seed=args.seed, quiet=args.quiet)
+        probe.save(kept)
+    report = evaluate(
+        family,
+        corpus,
+        probe,
+        held_out=Corpus(args.held_out) if args.held_out else None,
+        library=_library(args.model),
+        clips=args.clips,
+        drift_clips=args.drift_clips,
+        steps=args.steps,
+        guidance=args.guidance,
+        seed=args.seed,
+        quiet=args.quiet,
+    )
+    report["model"] = str(args.model)
+    (args.out / "evaluation.json").write_text(json.dumps(report, indent=1))
+    table = markdown(report)
+    (args.out / "evaluation.md").write_text(table)
+    if args.json:
+        print(json.dumps(report))
+    elif not args.quiet:
+        print(table)
+    return 0
+
+
+def _library(model: str) -> SeedLibrary | None:
+    try:
+        return SeedLibrary.of(model)
+    except CheckpointError:
+        return None
+
+
+def evaluate(
+    family: Family,
+    corpus: Corpus,
+    probe: Probe,
+    *,
+    held_out: Corpus | None = None,
+    library: SeedSource | None = None,
+    clips: int = 192,
+    drift_clips: int = 64,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Render held-out prompts and measure them.
+
+    Args:
+        family: the model, of the mini family (its mels are beat-synchronous).
+        corpus: what the model and the probe learned from; its held-out songs give the prompts, unless there is
+        held_out: a corpus of songs that nobody learned from (another seed).
+        probe: the judge.
+        library: the seed library that the model plays with. Where its default is to start from the nearest loop, clips
+            from noise alone and those loops alone are measured as well.
+        clips: prompts to render; drift_clips: length of the continued stream; the rest as in ``ClipRequest``.
+        seed: of prompts and noise.
+        quiet: no progress bars.
+
+    Returns:
+        Figures by name, each row a dict of columns; ``markdown`` prints them.
+
+    Raises:
+        RiffstreamError: no held-out clips, or a model without a beat.
+    """
+    from riffstream.diffusion.engine import Engine
+    from riffstream.evaluation import trials
+
+    if family.beats is None:
+        raise RiffstreamError("this evaluation needs a beat-synchronous model (mini), not Stable Diffusion")
+    rng = np.random.default_rng(seed)
+    engine = Engine(family, steps=steps, seeds=library)
+    source = held_out or corpus
+    unseen = list(range(len(source))) if held_out else corpus.split("held_out")
+    if not unseen:
+        raise RiffstreamError(f"{corpus.path} has no held-out songs yet; render more hours or give --held-out")
+    drawn = [unseen[int(i)] for i in rng.permutation(len(unseen))]
+    # Prompts from at most half of the clips: the other half is the Fréchet distance's reference.
+    chosen = drawn[: min(clips, len(drawn) // 2)]
+    begin = time.perf_counter()
+    prompts = [str(rng.choice(source.captions(i))) for i in chosen]
+    made = _render(engine, source, chosen, prompts, guidance, quiet)
+    elapsed = time.perf_counter() - begin
+    music = sum(8 * 60 / source.bpm(i) * source.beats(i) / 8 for i in chosen)
+    real = _take(source, chosen, source.mel)
+    coded = _take(source, chosen, lambda i: _through_codec(family, source.mel(i)))
+    shuffled = Generated(
+        made.mels,
+        made.prompts,
+        made.styles[1:] + made.styles[:1],
+        made.instruments[1:] + made.instruments[:1],
+        made.features,
+    )
+    rows = {"real": real, "codec only": coded, "generated": made}
+    if library is not None and family.defaults.seed_image == AUTO:
+        rows["from noise alone"] = _render(engine, source, chosen, prompts, guidance, quiet, seed_image=NONE)
+        rows["nearest loop alone"] = _render(engine, source, chosen, prompts, guidance, quiet, denoising=0.0)
+    rows["shuffled captions"] = shuffled
+    words = _told(family, corpus, made, seed)
+    others = _take(source, drawn[len(chosen) : 2 * len(chosen)], source.mel)
+    reference = probe.listen(others.features)[0]
+    report: dict[str, Any] = {
+        "clips": len(chosen),
+        "styles": len({source.style(i) for i in chosen}),
+        "probe_styles": len(probe.styles),
+        "real_time_factor": round(music / elapsed, 2),
+        "rows": {},
+        "instruments": {},
+    }
+    for name, clips_of in rows.items():
+        judged, classes = _recognise(probe, clips_of)
+        for kind, (count, share) in classes.items():
+            report["instruments"].setdefault(kind, {"clips": count})[name] = round(share, 3)
+        embedding = probe.listen(clips_of.features)[0]
+        judged["frechet"] = round(measures.frechet_distance(embedding, reference), 3)
+        report["rows"][name] = judged | (rhythm_and_level(clips_of.mels) if name != "shuffled captions" else {})
+    report["rows"]["words alone"], classes = words
+    for kind, (_, share) in classes.items():
+        report["instruments"][kind]["words alone"] = round(share, 3)
+    report["codec_error_db"] = round(
+        float(np.mean([measures.mel_distance_db(a, b) for a, b in zip(coded.mels, real.mels, strict=True)])), 2
+    )
+    report["diversity"] = trials.diversity(engine, probe, made.prompts, guidance, reference, rng)
+    report["interpolation"] = trials.interpolation(engine, made.prompts, guidance, rng)
+    if drift_clips:
+        report["drift"] = trials.drift(engine, probe, made.prompts[0], guidance, drift_clips)
+    return report
+
+
+def _render(
+    engine: Engine,
+    corpus: Corpus,
+    chosen: Sequence[int],
+    prompts: list[str],
+    guidance: float | None,
+    quiet: bool,
+    **start: Any,
+) -> Generated:
+    """One clip of each prompt; ``start``: ``seed_image`` and ``denoising``, the model's own by default."""
+    from tqdm import tqdm
+
+    from riffstream.evaluation import trials
+
+    tickets = {}
+    mels: list[np.ndarray | None] = [None] * len(chosen)
+    bar = tqdm(total=len(chosen), desc="rendering", disable=quiet)
+    waiting = list(range(len(chosen)))[::-1]
+    while waiting or engine.pending:
+        while waiting and engine.pending < 16:
+            place = waiting.pop()
+            request = trials.request(prompts[place], place, guidance, frames=64 * corpus.beats(chosen[place]), **start)
+            engine.submit(request)
+            tickets[id(request)] = (place, request)
+        for clip in engine.tick():
+            mels[tickets[id(clip.request)][0]] = clip.mel.numpy()
+            bar.update()
+    bar.close()
+    done = [mel for mel in mels if mel is not None]
+    return _labelled(corpus, chosen, done, prompts)
+
+
+def _take(corpus: Corpus, chosen: Sequence[int], read: Callable[[int], np.ndarray]) -> Generated:
+    return _labelled(corpus, chosen, [read(i) for i in chosen], [""] * len(chosen))
+
+
+def _labelled(corpus: Corpus, chosen: Sequence[int], mels: list[np.ndarray], prompts: list[str]) -> Generated:
+    from riffstream.evaluation.probe import probe_features
+
+    return Generated(
+        mels,
+        prompts,
+        [corpus.style(i) for i in chosen],
+        [corpus[i].instruments for i in chosen],
+        [probe_features(mel) for mel in mels],
+    )
+
+
+def _through_codec(family: Family, mel: np.ndarray) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        latents = family.encode_mel(torch.from_numpy(mel)[None].to(family.device))
+        return np.asarray(family.decode_mel(latents)[0].float().cpu().numpy())
+
+
+def _told(
+    family: Family, corpus: Corpus, clips: Generated, seed: int
+) -> tuple[dict[str, float], dict[str, tuple[int, float]]]:
+    """What can be guessed of the clips from their prompts, unheard."""
+    from riffstream.evaluation.word_scores import fit_reader, sentence_vectors
+
+    vectors = list(sentence_vectors(family, clips.prompts))
+    return _recognise(fit_reader(family, corpus, seed=seed), replace(clips, features=vectors))
+
+
+def _recognise(probe: Judge, clips: Generated) -> tuple[dict[str, float], dict[str, tuple[int, float]]]:
+    from riffstream.evaluation.probe import recognition
+
+    result = recognition(probe, clips.features, clips.styles, clips.instruments)
+    shares = {
+        "style_top1": round(result.style_top1, 3),
+        "style_top5": round(result.style_top5, 3),
+        "instruments": round(result.instrument_precision, 3),
+    }
+    return shares, result.classes
+
+
+def rhythm_and_level(mels: Sequence[np.ndarray]) -> dict[str, float]:
+    """Tempo, phase, key and loudness of a set of clips: means over the clips where each can be measured."""
+    tempo = [error for mel in mels if (error := measures.tempo_error(mel)) is not None]
+    phase = [error for mel in mels if (error := measures.phase_error(mel)) is not None]
+    level = [measures.loudness_db(mel) for mel in mels]
+    return {
+        "tempo_error_percent": round(100 * float(np.median(tempo)), 2) if tempo else 0.0,
+        "phase_error_frames": round(float(np.mean(phase)), 2) if phase else 0.0,
+        "on_grid": round(float(np.mean([measures.beat_strength(mel) for mel in mels])), 3),
+        "in_key": round(float(np.mean([measures.key_share(mel) for mel in mels])), 3),
+        "loudness_db": round(float(np.mean(level)), 2),
+        "loudness_spread_db": round(float(np.std(level)), 2),
+    }

@@ -1,0 +1,308 @@
+"""A small listener: a network that names style and instruments from a spectrogram, trained on the corpus alone.
+
+It never sees the generator or its codec. Its last hidden layer is the embedding of the Fréchet distance.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from riffstream.corpus.data import Corpus
+from riffstream.errors import CheckpointError
+
+__all__ = [
+    "INSTRUMENT_CLASSES",
+    "Judge",
+    "Probe",
+    "ProbeResult",
+    "fit_probe",
+    "instrument_class",
+    "load_probe",
+    "probe_features",
+]
+
+EMBEDDING = 96
+
+# Class -> what its names contain; the first class that matches counts, so the special ones come before the general.
+INSTRUMENT_CLASSES: dict[str, tuple[str, ...]] = {
+    "electronic drums": (
+        "electronic drums",
+        "drum machine",
+        "808 drums",
+        "909",
+        "distorted drums",
+        "8-bit drums",
+        "noise drums",
+        "chip drums",
+        "breakbeat drums",
+        "chopped drums",
+        "dusty drums",
+        "lo-fi drums",
+    ),
+    "drums": ("drum", "brushes"),
+    "electric piano": ("electric piano", "rhodes", "fm keys", "clavinet"),
+    "acid": ("acid",),
+    "chiptune": ("8-bit", "chiptune", "square wave", "pulse wave", "triangle wave"),
+    "music box": ("music box", "celesta", "glockenspiel", "tinkle"),
+    "bells": ("bell",),
+    "harpsichord": ("harpsichord",),
+    "piano": ("piano",),
+    "organ": ("organ",),
+    "accordion": ("accordion", "bandoneon"),
+    "harmonica": ("harmonica",),
+    "distorted guitar": (
+        "distorted guitar",
+        "heavy guitar",
+        "driven electric",
+        "overdriven",
+        "lead guitar",
+        "electric guitar solo",
+    ),
+    "electric guitar": (
+        "electric guitar",
+        "muted guitar",
+        "jazz guitar",
+        "hollow-body",
+        "guitar harmonics",
+        "palm-muted",
+    ),
+    "plucked folk": ("banjo", "mandolin", "ukulele"),
+    "acoustic guitar": ("guitar",),
+    "plucked world": ("sitar", "koto", "shamisen", "dulcimer"),
+    "kalimba": ("kalimba", "thumb piano"),
+    "harp": ("harp", "plucked strings"),
+    "sub bass": ("808", "sub bass", "deep bass"),
+    "synth bass": ("synth bass", "analog bass", "reese", "growling", "wobble", "dubstep bass", "bass and lead"),
+    "pizzicato": ("pizzicato",),
+    "low strings": ("cello", "double bass, orch", "orchestral basses"),
+    "bass": ("bass",),
+    "violin": ("violin", "fiddle", "viola"),
+    "synth strings": ("synth strings", "string machine"),
+    "strings": ("string",),
+    "choir": ("choir", "choral", "voice", "vocal", "oohs"),
+    "saxophone": ("sax",),
+    "trumpet": ("trumpet",),
+    "brass": ("brass", "trombone", "tuba", "horn"),
+    "reeds": ("clarinet", "oboe", "bassoon", "english", "bagpipe", "shanai"),
+    "flute": ("flute", "whistle", "recorder", "ocarina", "piccolo", "shakuhachi", "theremin", "bottle"),
+    "mallets": ("marimba", "vibraphone", "vibes", "xylophone", "steel drums", "steelpan"),
+    "supersaw": ("supersaw", "trance synth"),
+    "pluck": ("pluck",),
+    "drone": ("drone",),
+    "pad": ("pad", "atmosphere"),
+    "lead": ("lead", "synth"),
+}
+
+
+def instrument_class(name: str) -> str | None:
+    """The class of an instrument as the corpus names it.
+
+    >>> instrument_class("upright bass")
+    'bass'
+    """
+    if name == "steel drums":
+        return "mallets"
+    return next((kind for kind, keys in INSTRUMENT_CLASSES.items() if any(key in name for key in keys)), None)
+
+
+def probe_features(mel: np.ndarray) -> np.ndarray:
+    """What the probe hears: [2, 256, T] amplitudes to uint8 [64, T / 4], levels from -20 to 60 dB."""
+    amplitude = mel.mean(0)
+    pooled = amplitude.reshape(64, 4, amplitude.shape[1] // 4, 4).mean((1, 3))
+    return np.asarray(np.clip((20 * np.log10(pooled + 1e-6) + 20) * (255 / 80), 0, 255).astype(np.uint8))
+
+
+class Probe(nn.Module):
+    """Five strided convolutions, an embedding, two heads. About 0.2 M parameters."""
+
+    def __init__(self, styles: Sequence[str], instruments: Sequence[str]) -> None:
+        super().__init__()
+        self.styles, self.instruments = list(styles), list(instruments)
+        widths = (1, 24, 48, 72, 96)
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.embed = nn.Sequential(nn.Linear(2 * 96 * 4, EMBEDDING), nn.ReLU())
+        self.style_head = nn.Linear(EMBEDDING, len(self.styles))
+        self.instrument_head = nn.Linear(EMBEDDING, len(self.instruments))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Listen.
+
+        Args:
+            features: uint8 [B, 64, T / 4].
+
+        Returns:
+            Embedding [B, 96], style logits [B, styles], instrument logits [B, instruments].
+        """
+        hidden = self.body(features[:, None].float() / 128 - 1)
+        pooled = torch.cat([hidden.mean(-1), hidden.amax(-1)], 1).flatten(1)
+        embedding = self.embed(pooled)
+        return embedding, self.style_head(embedding), self.instrument_head(embedding)
+
+    @torch.no_grad()
+    def listen(self, features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """``forward`` for any number of clips, also of different lengths, in evaluation mode; numpy in and out."""
+        self.eval()
+        out = []
+        for item in features:
+            out.append([part[0].numpy() for part in self(torch.from_numpy(item)[None])])
+        return tuple(np.stack(parts) for parts in zip(*out, strict=True))  # type: ignore[return-value]
+
+    def save(self, path: Path) -> None:
+        """Write weights and labels to one safetensors file."""
+        labels = {"styles": json.dumps(self.styles), "instruments": json.dumps(self.instruments)}
+        save_file(self.state_dict(), path, metadata=labels)
+
+
+def load_probe(path: Path) -> Probe:
+    """Read ``Probe.save``'s file.
+
+    Raises:
+        CheckpointError: missing, or not a probe.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            labels = file.metadata()
+        probe = Probe(json.loads(labels["styles"]), json.loads(labels["instruments"]))
+        probe.load_state_dict(load_file(path))
+    except (OSError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not a probe ({error})") from None
+    return probe.eval()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What the probe recognises in a set of clips, 0 to 1.
+
+    Attributes:
+        style_top1, style_top5: the asked style comes first, or among the first five.
+        instrument_precision: see ``recognition``.
+        classes: for each class of instruments that was asked for, in how many clips, and the share where it was heard.
+    """
+
+    style_top1: float
+    style_top5: float
+    instrument_precision: float
+    classes: dict[str, tuple[int, float]]
+
+
+def instrument_targets(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Which classes are among the first five names, float32 [classes]."""
+    heard = {instrument_class(name) for name in names[:5]}
+    return np.array([kind in heard for kind in classes], np.float32)
+
+
+def fit_probe(
+    corpus: Corpus,
+    *,
+    clips: int = 8000,
+    epochs: int = 8,
+    seed: int = 0,
+    quiet: bool = False,
+    classes: Sequence[str] = tuple(INSTRUMENT_CLASSES),
+    target: Callable[[int], np.ndarray] | None = None,
+) -> Probe:
+    """Train a probe on the corpus's training songs.
+
+    Args:
+        corpus: what to learn.
+        clips: how many, drawn at random.
+        epochs: passes.
+        seed: of weights and order.
+        quiet: no progress bars.
+        classes: what the second head names; target: what of it sounds in a clip of the corpus, float32 [classes]; the
+            instruments by default.
+    """
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    chosen = corpus.split("train")
+    chosen = [int(i) for i in rng.permutation(chosen)[:clips]]
+    styles = corpus.styles
+    place = {style: i for i, style in enumerate(styles)}
+    features = [probe_features(corpus.mel(i)) for i in tqdm(chosen, desc="listening", disable=quiet)]
+    labels = torch.tensor([place[corpus.style(i)] for i in chosen])
+    wanted = [instrument_targets(corpus[i].instruments, classes) if target is None else target(i) for i in chosen]
+    targets = torch.from_numpy(np.stack(wanted))
+    groups = [
+        [j for j, f in enumerate(features) if f.shape[1] == width] for width in sorted({f.shape[1] for f in features})
+    ]
+    probe = Probe(styles, classes)
+    batches = sum(-(-len(group) // 64) for group in groups)
+    optimiser = torch.optim.AdamW(probe.parameters(), 2e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=batches * epochs)
+    probe.train()
+    for _ in tqdm(range(epochs), desc="probe", disable=quiet):
+        plan = [list(rng.permutation(group)[k : k + 64]) for group in groups for k in range(0, len(group), 64)]
+        for index in rng.permutation(len(plan)):
+            rows = plan[index]
+            gain = torch.from_numpy(rng.uniform(-10, 10, (len(rows), 1, 1))).float()  # +-3 dB
+            batch = torch.from_numpy(np.stack([features[j] for j in rows])).float()
+            batch = torch.roll(batch, int(rng.integers(8)) * 16, -1) + gain * (batch > 0)
+            _, style, instruments = probe(batch)
+            loss = nn.functional.cross_entropy(style, labels[rows], label_smoothing=0.05)
+            loss = loss + 4 * nn.functional.binary_cross_entropy_with_logits(instruments, targets[rows])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+    return probe.eval()
+
+
+class Judge(Protocol):
+    """What names styles and instruments: a ``Probe`` by ear, or a ``Reader`` from the words."""
+
+    styles: list[str]
+    instruments: list[str]
+
+    def listen(self, features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Embeddings, style logits and instrument logits, a row a clip."""
+
+
+def recognition(
+    probe: Judge, features: Sequence[np.ndarray], styles: Sequence[str], instruments: Sequence[Sequence[str]]
+) -> ProbeResult:
+    """How often the probe hears what was asked.
+
+    Args:
+        probe: trained.
+        features: of the clips.
+        styles: asked styles; instruments: asked instruments, in the corpus's words.
+
+    Returns:
+        Style in the first place and in the first five; for the instruments, the precision at as many answers as were
+        asked for, averaged over clips.
+    """
+    _, style, kind = probe.listen(features)
+    order = np.argsort(-style, 1)
+    wanted = [probe.styles.index(name) if name in probe.styles else -1 for name in styles]
+    top1 = float(np.mean([order[i, 0] == want for i, want in enumerate(wanted)]))
+    top5 = float(np.mean([want in order[i, :5] for i, want in enumerate(wanted)]))
+    asked: dict[str, list[bool]] = {}
+    precision = []
+    for i, names in enumerate(instruments):
+        target = instrument_targets(names, probe.instruments).astype(bool)
+        count = int(target.sum())
+        if not count:
+            continue
+        heard = set(np.argsort(-kind[i])[:count].tolist())
+        found = [place in heard for place in np.flatnonzero(target).tolist()]
+        precision.append(float(np.mean(found)))
+        for place, hit in zip(np.flatnonzero(target).tolist(), found, strict=True):
+            asked.setdefault(probe.instruments[place], []).append(hit)
+    classes = {name: (len(hits), float(np.mean(hits))) for name, hits in asked.items()}
+    return ProbeResult(top1, top5, float(np.mean(precision)) if precision else 0.0, classes)

@@ -1,0 +1,61 @@
+"""What the server is told of a model: its clips, meters and tempo, its defaults, and a fingerprint of its weights.
+
+This module imports torch. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+import torch
+
+from riffstream.diffusion.family import Family
+from riffstream.generator.messages import Info
+from riffstream.protocol import SAMPLE_RATE
+
+__all__ = ["describe"]
+
+NOMINAL_BEATS: Final = 8  # where a model's clips have no musical length
+
+
+def describe(family: Family, frames: int) -> Info:
+    """What the server is told of a model of which a clip gives ``frames`` frames of new music."""
+    defaults, params = family.defaults, family.params
+    bpm = (defaults.bpm or 120.0) if params.frames_per_beat is not None else None
+    return Info(
+        model=family.name,
+        frames=frames,
+        beats=family.beats or NOMINAL_BEATS,
+        meters=_meters(family, frames),
+        hop=params.hop(bpm) * SAMPLE_RATE / params.sample_rate,
+        bpm=bpm,
+        continues=True,
+        steps=defaults.steps,
+        guidance=defaults.guidance,
+        denoising=defaults.denoising,
+        seed_image=defaults.seed_image,
+        drift=defaults.drift,
+        device=str(family.device),
+        conditions=bool(family.conditions),
+        weights=_fingerprint(family),
+    )
+
+
+def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
+    """Beats of a bar -> frames and beats of a clip: two bars."""
+    if family.beats is None:
+        return {4: (frames, NOMINAL_BEATS), 3: (frames, 6)}
+    per_beat = frames // family.beats
+    return {4: (frames, family.beats), 3: (6 * per_beat, 6)}
+
+
+def _fingerprint(family: Family) -> str:
+    """Tells models apart by a sample of every parameter: logs of one must not be replayed with another."""
+    digest = hashlib.blake2b(digest_size=8)
+    for _, module in sorted(vars(family).items(), key=lambda item: item[0]):
+        if isinstance(module, torch.nn.Module):
+            for name, tensor in sorted(module.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.detach().flatten()[:16].float().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,307 @@
+"""The model behind a station: the engine makes clips, and each take has a stream that turns them into audio.
+
+Runs in the generator process, or in the caller's offline. This module imports torch.
+
+Threading model
+  One thread makes every call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from riffstream.diffusion.checkpoint import Checkpoint
+from riffstream.diffusion.clip import Clip, ClipRequest
+from riffstream.diffusion.engine import Engine
+from riffstream.diffusion.family import Family
+from riffstream.diffusion.slots import Ticket
+from riffstream.errors import CheckpointError, RiffstreamError, device_lost, out_of_memory
+from riffstream.generator.isolation import failure
+from riffstream.generator.joins import reach
+from riffstream.generator.messages import Cancelled, Done, Job, Piece
+from riffstream.generator.model_info import describe
+from riffstream.generator.renderer import Report
+from riffstream.generator.take_stream import TakeStream
+from riffstream.models.seeds import SeedLibrary
+from riffstream.models.uploads import SeedSources, UploadedSeeds
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.spectrogram.vocoder import Vocoder
+
+__all__ = ["ModelRenderer", "make_renderer"]
+
+KEPT_CLIPS: Final = 12  # of a station: those ahead, and those that tempo and key changes go back to
+OVERLAP: Final = 0.25  # of a clip, repeated from the clip before, where the model cannot continue by itself
+
+_Take = tuple[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A job on its way."""
+
+    job: Job
+    ticket: Ticket | None = None
+    mel: Tensor | None = None  # [A, M, T]
+    beat: int = 0
+    evaluations: int = 0
+    sampling_s: float = 0.0
+    vocoder_s: float = 0.0
+
+    @property
+    def take(self) -> _Take:
+        return self.job.station, self.job.take
+
+    @property
+    def urgency(self) -> tuple[bool, float]:
+        return self.job.speculative, self.job.deadline
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What a station may go back to: clip -> (mel, latents)."""
+
+    clips: OrderedDict[int, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
+
+    def keep(self, clip: int, mel: Tensor, latents: Tensor) -> None:
+        self.clips[clip] = (mel, latents)
+        while len(self.clips) > KEPT_CLIPS:
+            self.clips.popitem(last=False)
+
+
+class ModelRenderer:
+    """See the module.
+
+    Args:
+        engine: of the model.
+        vocoder: with the model's spectrogram parameters.
+        clock: for the cost of work.
+    """
+
+    def __init__(self, engine: Engine, vocoder: Vocoder, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._engine, self._vocoder, self._clock = engine, vocoder, clock
+        family = engine.family
+        self._rate = family.params.sample_rate
+        self._skip = 0 if family.continues else _overlap_frames(family)
+        self.info = describe(family, family.frames - self._skip)
+        self._works: deque[_Work] = deque()
+        self._streams: dict[_Take, TakeStream] = {}
+        self._memory: dict[str, _Memory] = {}
+
+    @property
+    def pending(self) -> int:
+        """Jobs in hand."""
+        return len(self._works)
+
+    def submit(self, job: Job) -> None:
+        """Take a job; its clip is sampled unless it is known."""
+        work = _Work(job)
+        known = self._clips(job.station).get(job.clip)
+        if known is not None:
+            work.mel = known[0]
+        self._works.append(work)
+
+    def cancel(self, station: str, take: int, number: int) -> list[Report]:
+        """Drop a job whose audio has not begun."""
+        for work in self._works:
+            if work.take == (station, take) and work.job.number == number and work.beat == 0:
+                self._remove(work)
+                return [(Cancelled(station, take, number), None)]
+        return []
+
+    def drop(self, station: str, take: int) -> None:
+        """Forget a take and its jobs."""
+        for work in [work for work in self._works if work.take == (station, take)]:
+            self._remove(work)
+        self._streams.pop((station, take), None)
+
+    def forget(self, station: str) -> None:
+        """Forget a station."""
+        for work in [work for work in self._works if work.job.station == station]:
+            self._remove(work)
+        self._streams = {key: stream for key, stream in self._streams.items() if key[0] != station}
+        self._memory.pop(station, None)
+
+    def step(self) -> list[Report]:
+        """One evaluation of the network, or one beat of audio, whichever is needed first."""
+        reports = self._start()
+        sounding = [work for work in self._works if work.mel is not None]
+        sampling = [work for work in self._works if work.ticket is not None and work.mel is None]
+        if sounding:
+            work = min(sounding, key=lambda each: each.urgency)
+            if not sampling or work.urgency <= min(each.urgency for each in sampling):
+                try:
+                    return reports + self._sound(work)
+                except Exception as error:
+                    if out_of_memory(error) or device_lost(error):
+                        raise
+                    self._streams.pop(work.take, None)
+                    return [*reports, self._fail(work, error)]
+        if sampling:
+            reports += self._tick(sampling)
+        return reports
+
+    # -- sampling -------------------------------------------------------------------------------------------------
+
+    def _start(self) -> list[Report]:
+        """Give the engine what is ready for it: a clip that continues another waits until that one is there."""
+        reports: list[Report] = []
+        under_way = {(work.job.station, work.job.clip) for work in self._works}
+        for work in list(self._works):
+            job = work.job
+            if work.ticket is not None or work.mel is not None:
+                continue
+            before = self._clips(job.station).get(job.previous) if job.previous is not None else None
+            if job.previous is not None and before is None and (job.station, job.previous) in under_way:
+                continue
+            request = ClipRequest(
+                job.spec,
+                steps=job.steps,
+                previous=before[1] if before is not None else None,
+                deadline=job.deadline,
+                speculative=job.speculative,
+                frames=job.frames,
+                key=job.key,
+                rev=job.rev,
+                station=job.station,
+            )
+            try:
+                work.ticket = self._engine.submit(request)
+            except Exception as error:  # of this clip's own text, seed image or mask: the others go on
+                if not isinstance(error, RiffstreamError) and (out_of_memory(error) or device_lost(error)):
+                    raise
+                reports.append(self._fail(work, error))
+        return reports
+
+    def _tick(self, sampling: list[_Work]) -> list[Report]:
+        for clip in self._engine.tick():
+            work = next((each for each in sampling if each.ticket is not None and each.ticket.clip is clip), None)
+            if work is not None:
+                self._receive(work, clip)
+        return [
+            self._fail(work, work.ticket.error)
+            for work in sampling
+            if work.ticket is not None and work.ticket.error is not None
+        ]
+
+    def _receive(self, work: _Work, clip: Clip) -> None:
+        mel = clip.mel[..., max(self._skip, clip.overlap_frames) :]
+        work.mel, work.evaluations, work.sampling_s = mel, clip.evaluations, clip.seconds
+        memory = self._memory.setdefault(work.job.station, _Memory())
+        memory.keep(work.job.clip, mel, clip.latents)
+
+    def _fail(self, work: _Work, error: Exception) -> Report:
+        self._remove(work)
+        return failure(work.job, error), None
+
+    def _remove(self, work: _Work) -> None:
+        if work in self._works:
+            self._works.remove(work)
+        if work.ticket is not None and not work.ticket.done:
+            self._engine.cancel(work.ticket)
+
+    def _clips(self, station: str) -> OrderedDict[int, tuple[Tensor, Tensor]]:
+        return self._memory.setdefault(station, _Memory()).clips
+
+    # -- audio ----------------------------------------------------------------------------------------------------
+
+    def _sound(self, work: _Work) -> list[Report]:
+        """One beat of a clip."""
+        job, mel = work.job, work.mel
+        assert mel is not None
+        begin = self._clock()
+        stream = self._stream(work.take, mel.shape[0])
+        beats, frames = len(job.hops), mel.shape[-1]
+        edges = [round(beat * frames / beats) for beat in range(beats + 1)]
+        while edges[work.beat + 1] <= job.start_frame:
+            work.beat += 1
+        first, last = max(edges[work.beat], job.start_frame), edges[work.beat + 1]
+        hop = job.hops[work.beat] * self._rate / SAMPLE_RATE
+        work.beat += 1
+        ended = work.beat == beats
+        # Families that repeat the end of the clip before have that clip's own frames where it ends.
+        hold = reach(self._vocoder.geometry.window, hop) if ended and not job.final and not self._skip else 0
+        pcm = stream.push(mel[..., first:last], hop, job.key, hold)
+        if ended and job.final:
+            pcm = np.concatenate([pcm, stream.flush()])
+        work.vocoder_s += self._clock() - begin
+        reports: list[Report] = [(Piece(job.station, job.take, job.number), pcm)] if len(pcm) else []
+        if ended:
+            self._works.remove(work)
+            done = Done(job.station, job.take, job.number, work.sampling_s, work.vocoder_s, work.evaluations)
+            reports.append((done, None))
+        return reports
+
+    def _stream(self, take: _Take, channels: int) -> TakeStream:
+        if take not in self._streams:
+            self._streams[take] = TakeStream(self._vocoder, channels)
+        return self._streams[take]
+
+
+def _overlap_frames(family: Family) -> int:
+    """Frames at the beginning of a clip that repeat the one before (as ``slots.py`` lays them out)."""
+    width = family.latent_shape()[2]
+    columns = min(max(1, round(OVERLAP * width)), width - 1)
+    return round(columns * family.frames / width)
+
+
+def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, files: bool = False) -> ModelRenderer:
+    """Load a model and warm it up.
+
+    Args:
+        options: the fields of ``config.Generator``; ``uploads``: the folder of uploaded seed images, if there is one.
+        progress: told what is being done.
+        files: whether seed images may be files of this machine.
+
+    Raises:
+        RiffstreamError: the checkpoint cannot be loaded, or an option is not allowed.
+    """
+    if options.get("threads"):
+        torch.set_num_threads(int(options["threads"]))
+    progress(f"loading {options['model']}")
+    family = Checkpoint.load(
+        options["model"],
+        revision=options.get("revision") or None,
+        device=options.get("device", "auto"),
+        dtype=options.get("dtype", "auto"),
+        lora=tuple(options.get("lora") or ()),
+        progress=False,
+    )
+    given = {name: options[name] for name in ("guidance", "denoising", "seed_image") if options.get(name) is not None}
+    if given:
+        family.defaults = replace(family.defaults, **given)
+    if options.get("steps"):
+        family.defaults = replace(family.defaults, steps=int(options["steps"]))
+    engine = Engine(
+        family,
+        max_batch=options.get("max_batch", 16),
+        sampler=options.get("sampler"),
+        seeds=_seeds(options.get("model", "mini"), options.get("uploads")),
+        files=files,
+        overlap=OVERLAP,
+    )
+    vocoder = Vocoder(
+        family.params,
+        method=options.get("vocoder", "pghi"),
+        iterations=options.get("vocoder_iterations"),
+        device=family.device if family.device.type == "cuda" else "cpu",
+    )
+    progress(f"warming up {family.name} on {family.device}")
+    engine.warm_up()
+    return ModelRenderer(engine, vocoder)
+
+
+def _seeds(model: str, uploads: str | None = None) -> SeedSources:
+    sources: list[SeedLibrary | UploadedSeeds] = [] if uploads is None else [UploadedSeeds(Path(uploads))]
+    with contextlib.suppress(CheckpointError):  # a build without the library still plays prompts
+        sources.append(SeedLibrary.of(model))
+    return SeedSources(*sources)

@@ -1,0 +1,169 @@
+"""What the station expects of a renderer, and the test signal that needs no model.
+
+``renderer.py`` has the real one (torch); this module is torch-free.
+
+Threading model
+  One thread (the generator's main thread; the caller's own offline) makes every call of a renderer.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from riffstream.generator.messages import Cancelled, Done, FromGenerator, Info, Job, Pcm, Piece
+
+__all__ = ["Renderer", "Report", "ToneRenderer", "make_tone"]
+
+Report = tuple[FromGenerator, Pcm | None]
+
+
+class Renderer(Protocol):
+    """Turns jobs into audio, a bounded piece of work at a time."""
+
+    @property
+    def info(self) -> Info:
+        """What it makes."""
+
+    @property
+    def pending(self) -> int:
+        """Jobs in hand."""
+
+    def submit(self, job: Job) -> None:
+        """Take a job. Jobs of a take come in order."""
+
+    def cancel(self, station: str, take: int, number: int) -> list[Report]:
+        """Drop a job whose audio has not begun; reports :class:`Cancelled` if it did."""
+
+    def drop(self, station: str, take: int) -> None:
+        """Forget a take and its jobs."""
+
+    def forget(self, station: str) -> None:
+        """Forget a station."""
+
+    def step(self) -> list[Report]:
+        """Do a piece of the most urgent work; pieces of a job come in order, then :class:`Done`."""
+
+
+@dataclass(slots=True)
+class _Tone:
+    job: Job
+    waits: int
+    beat: int
+
+
+class ToneRenderer:
+    """A metronome on a tone whose pitch follows from the prompts: exact, instant, the same on every machine.
+
+    For tests of timing and for load tests of the server (``generator.model = "tone"``). A take is one unbroken tone;
+    every beat carries a click of 5 ms, the first of a bar an octave higher.
+
+    Args:
+        waits: steps that a clip takes before its first audio.
+        step_s: seconds that a step sleeps, to stand for work.
+        sleep: replaceable in tests.
+        clicks: whether beats are marked.
+        level: amplitude of the tone.
+    """
+
+    def __init__(
+        self,
+        *,
+        waits: int = 1,
+        step_s: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
+        clicks: bool = True,
+        level: float = 0.1,
+    ) -> None:
+        self.info = Info(model="tone", steps=4, guidance=2.0)
+        self._waits, self._step_s, self._sleep, self._clicks = waits, step_s, sleep, clicks
+        self._level = level
+        self._jobs: deque[_Tone] = deque()
+        self._ends: dict[tuple[str, int], float] = {}  # exact local sample at which a take's audio ends
+        self._known: set[tuple[str, int]] = set()
+
+    @property
+    def pending(self) -> int:
+        return len(self._jobs)
+
+    def submit(self, job: Job) -> None:
+        known = (job.station, job.clip) in self._known
+        self._jobs.append(_Tone(job, 0 if known else self._waits, 0))
+
+    def cancel(self, station: str, take: int, number: int) -> list[Report]:
+        for tone in self._jobs:
+            job = tone.job
+            if (job.station, job.take, job.number) == (station, take, number) and tone.beat == 0:
+                self._jobs.remove(tone)
+                return [(Cancelled(station, take, number), None)]
+        return []
+
+    def drop(self, station: str, take: int) -> None:
+        self._jobs = deque(tone for tone in self._jobs if (tone.job.station, tone.job.take) != (station, take))
+        self._ends.pop((station, take), None)
+
+    def forget(self, station: str) -> None:
+        self._jobs = deque(tone for tone in self._jobs if tone.job.station != station)
+        self._ends = {key: end for key, end in self._ends.items() if key[0] != station}
+        self._known = {key for key in self._known if key[0] != station}
+
+    def step(self) -> list[Report]:
+        if not self._jobs:
+            return []
+        if self._step_s:
+            self._sleep(self._step_s)
+        tone = min(self._jobs, key=lambda each: (each.job.speculative, each.job.deadline))
+        if tone.waits > 0:
+            tone.waits -= 1
+            return []
+        job = tone.job
+        reports: list[Report] = []
+        if (pcm := self._piece(tone)) is not None:
+            reports.append((Piece(job.station, job.take, job.number), pcm))
+        tone.beat += 1
+        if tone.beat == len(job.hops):
+            self._jobs.remove(tone)
+            new = (job.station, job.clip) not in self._known
+            self._known.add((job.station, job.clip))
+            reports.append((Done(job.station, job.take, job.number, evaluations=int(new)), None))
+        return reports
+
+    def _piece(self, tone: _Tone) -> Pcm | None:
+        """One beat of a job's audio; None where it lies before the job's first frame."""
+        job = tone.job
+        per_beat = self.info.frames // self.info.beats
+        skip = max(0, job.start_frame - tone.beat * per_beat)
+        if skip >= per_beat:
+            return None
+        key = (job.station, job.take)
+        begin = self._ends.get(key, 0.0)
+        hop = job.hops[tone.beat]
+        end = begin + (per_beat - skip) * hop
+        self._ends[key] = end
+        n = np.arange(round(begin), round(end))
+        pitch = pitch_of(job) * 2 ** (job.key / 12)
+        sound = self._level * np.sin(2 * np.pi * pitch * n / 48_000)
+        if self._clicks and skip == 0:
+            m = min(240, len(n))
+            strong = 2 if tone.beat % (len(job.hops) // 2) == 0 else 1  # a clip is two bars
+            sound[:m] += 0.3 * np.sin(2 * np.pi * 1000 * strong * np.arange(m) / 48_000) * np.hanning(m)
+        return np.repeat(sound.astype(np.float32)[:, None], 2, axis=1)
+
+
+def pitch_of(job: Job) -> float:
+    """The tone for a job's prompts: 200 to 800 Hz, interpolated as the prompts are."""
+    total = sum(part.weight for part in job.spec.prompts)
+    mean = sum((zlib.crc32(part.text.encode()) % 601) * part.weight for part in job.spec.prompts) / total
+    return 200.0 + mean
+
+
+def make_tone(options: dict[str, Any], progress: Callable[[str], None]) -> ToneRenderer:
+    """Factory for the generator process; ``options``: the arguments of :class:`ToneRenderer`."""
+    progress("tone")
+    return ToneRenderer(**options)

@@ -1,0 +1,212 @@
+"""What a link to the player shows where it is pasted: Open Graph tags, a picture, and oEmbed.
+
+The page's address holds the music (docs/player.md); crawlers run no script, so the server writes it into the head.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import numpy as np
+from aiohttp import web
+from PIL import Image
+
+from riffstream import protocol
+from riffstream.audio.spectrum import loudness_picture
+from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.interfaces import Station
+from riffstream.server.streams import base_url, title_of
+
+__all__ = ["Link", "read_link", "routes", "with_link_tags"]
+
+routes = web.RouteTableDef()
+
+TITLE_CHARS, PROMPTS = 120, 8
+NUMBERS = ("seed", "denoising", "guidance", "bpm", "key")
+ABOUT = "An endless, steerable music stream. Type a prompt and hear it turn."
+OURS = re.compile(r'[ \t]*<(?:meta (?:property="og:|name="twitter:|name="description")|link rel="alternate")[^>]*>\n?')
+SEED_NAME = re.compile(r"[\w-]{1,200}", re.ASCII)
+CARD_SIZE = (1200, 630)
+CARD_S = 8.0
+# From silence to loud; the player's own colours.
+COLOURS = np.array(
+    [(12, 11, 18), (46, 27, 86), (122, 44, 128), (214, 84, 98), (252, 176, 96), (255, 244, 214)], np.float32
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The music that an address of the player holds.
+
+    Attributes:
+        prompts: cleaned texts, as many as eight.
+        query: the parameters that were understood, in one order, encoded; without the station.
+    """
+
+    prompts: tuple[str, ...]
+    query: str
+
+    @property
+    def title(self) -> str:
+        """The prompts as one line."""
+        line = " + ".join(self.prompts)
+        return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
+
+
+def read_link(pairs: list[tuple[str, str]]) -> Link:
+    """Read a query's pairs; what cannot be understood is left out, as the player does."""
+    prompts: list[str] = []
+    weights: list[str] = []
+    rest: dict[str, str] = {}
+    for key, value in pairs:
+        if key == "p" and len(prompts) < PROMPTS:
+            try:
+                text = protocol.clean_text(value[: 4 * protocol.PROMPT_CHARS])
+            except protocol.ProtocolError:
+                continue
+            prompts += [text] if text else []
+        elif key == "w" and len(weights) < PROMPTS and _is_number(value):
+            weights.append(value)
+        elif _is_number(value) if key in NUMBERS else key == "seed_image" and SEED_NAME.fullmatch(value):
+            rest.setdefault(key, value)
+    mix = [("p", text) for text in prompts] + [("w", weight) for weight in weights]
+    return Link(tuple(prompts), urlencode([*mix, *rest.items()]))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return len(text) <= 24 and math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def with_link_tags(page: str, request: web.Request, name: str | None) -> str:
+    """The player's page with tags that say what the request's address holds, in place of those that it came with."""
+    head, end, rest = page.partition("</head>")
+    context = request.app[CONTEXT]
+    station = _station(context, name)
+    if not end or station is None:
+        return page
+    own, link = base_url(context, request), read_link(list(request.query.items()))
+    open_to_all = context.access.listening_is_open
+    query = "&".join(part for part in (urlencode({"station": station.name}), link.query) if part)
+    address = f"{own}/?{query}"
+    shown = station.title or station.name
+    title = f"{link.title} · {shown}" if link.prompts else shown
+    playing = f"Now playing: {title_of(station.state)}. {ABOUT}" if open_to_all and not link.prompts else ABOUT
+    tags = {
+        "og:type": "music.radio_station",
+        "og:site_name": "riffstream",
+        "og:title": title,
+        "og:description": playing,
+        "og:url": address,
+        "og:image": f"{own}/card/{station.name}.png",
+        "og:image:width": str(CARD_SIZE[0]),
+        "og:image:height": str(CARD_SIZE[1]),
+        "og:image:alt": "the spectrogram of what was played last",
+        "og:audio": f"{own}/stream/{station.name}.mp3",
+        "og:audio:type": "audio/mpeg",
+    }
+    lines = [f'  <meta name="description" content="{_quoted(playing)}">']
+    lines += [f'  <meta property="{key}" content="{_quoted(value)}">' for key, value in tags.items()]
+    lines.append('  <meta name="twitter:card" content="summary_large_image">')
+    about = f"{own}/oembed?{urlencode({'url': address})}"
+    lines.append(
+        f'  <link rel="alternate" type="application/json+oembed" href="{_quoted(about)}" title="{_quoted(title)}">'
+    )
+    return "\n".join([OURS.sub("", head).rstrip(), *lines, end]) + rest
+
+
+def _quoted(text: str) -> str:
+    return html.escape(text, quote=True)
+
+
+def _station(context: Context, name: str | None) -> Station | None:
+    """The station of this name, or the first; None where there is none."""
+    stations = context.hub.stations
+    first = next(iter(context.listed_stations()), "")
+    found: Station | None = stations.get(name or "") or stations.get(first)
+    return found
+
+
+@routes.get("/oembed")
+async def oembed(request: web.Request) -> web.Response:
+    """oEmbed (oembed.com): what a site needs to show the player where someone pasted its address."""
+    context = request.app[CONTEXT]
+    if request.query.get("format", "json") != "json":
+        raise refuse(web.HTTPNotImplemented, "bad_request", "format: only json is there")
+    try:
+        asked = urlsplit(request.query.get("url", ""))
+    except ValueError:
+        raise refuse(web.HTTPBadRequest, "bad_request", "url is no address") from None
+    own = base_url(context, request)
+    path, pairs = (
+        asked.path.removeprefix(urlsplit(own).path).rstrip("/"),
+        parse_qsl(asked.query, max_num_fields=100) if asked.query.count("&") < 100 else [],
+    )
+    name = path.removeprefix("/embed/") if path.startswith("/embed/") else dict(pairs).get("station")
+    if asked.netloc.lower() != urlsplit(own).netloc.lower():
+        raise refuse(web.HTTPNotFound, "not_found", "url is not an address of this server")
+    station = context.room(name or next(iter(context.listed_stations()), "main")).station
+    link = read_link(pairs)
+    width, height = (_size(request.query.get(f"max{side}"), most) for side, most in (("width", 640), ("height", 360)))
+    shown = station.title or station.name
+    title = f"{link.title} · {shown}" if link.prompts else shown
+    source = f"{own}/embed/{station.name}" + (f"?{link.query}" if link.query else "")
+    frame = (
+        f'<iframe src="{_quoted(source)}" width="{width}" height="{height}" title="{_quoted(title)}" '
+        f'style="border:0" allow="autoplay; fullscreen"></iframe>'
+    )
+    return web.json_response(
+        {
+            "version": "1.0",
+            "type": "rich",
+            "provider_name": "riffstream",
+            "provider_url": own,
+            "title": title,
+            "thumbnail_url": f"{own}/card/{station.name}.png",
+            "thumbnail_width": CARD_SIZE[0],
+            "thumbnail_height": CARD_SIZE[1],
+            "width": width,
+            "height": height,
+            "html": frame,
+        }
+    )
+
+
+def _size(given: str | None, most: int) -> int:
+    return min(most, max(120, int(given))) if given is not None and given.isascii() and given[:9].isdigit() else most
+
+
+@routes.get("/card/{station}.png")
+async def card(request: web.Request) -> web.Response:
+    """The spectrogram of a station's last seconds as a picture for links; a new one at most once a minute."""
+    context = request.app[CONTEXT]
+    room = context.room(request.match_info["station"])
+    heard = context.access.listening_is_open
+    made = await room.card.get(partial(_draw, room.station if heard else None))
+    return web.Response(body=made, content_type="image/png", headers={"Cache-Control": "public, max-age=60"})
+
+
+def _draw(station: Station | None) -> bytes:
+    """1200 x 630 pixels; runs in a thread."""
+    width, height = CARD_SIZE
+    levels = np.zeros((height // 2, width // 2), np.float32)
+    if station is not None:
+        _, pcm = station.recording(CARD_S)
+        if len(pcm) and np.abs(pcm).max() > 1e-3:
+            levels = loudness_picture(pcm.mean(1), width // 2, height // 2)
+    place = levels * (len(COLOURS) - 1)
+    low = np.minimum(place.astype(int), len(COLOURS) - 2)
+    share = (place - low)[..., None]
+    pixels = (COLOURS[low] * (1 - share) + COLOURS[low + 1] * share).astype(np.uint8)
+    picture = Image.fromarray(pixels).resize(CARD_SIZE, Image.Resampling.BILINEAR)
+    target = io.BytesIO()
+    picture.save(target, "PNG", compress_level=6)
+    return target.getvalue()

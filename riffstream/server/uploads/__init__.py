@@ -1,0 +1,1 @@
+"""Uploaded seed images: their folder, their sandboxed decoding, their HTTP interface."""

@@ -1,0 +1,320 @@
+"""Uploaded seed images: receiving a file, having it decoded, keeping and dropping what came of it.
+
+Threading model
+  Event loop     every method; nothing here decodes or waits for the disk.
+  Threads        write what arrives, list and delete folders.
+  Worker         a process for each file (``upload_worker.py``), at most ``AT_ONCE``; killed when it takes too long, or
+                 when whoever uploads goes away.
+  close()        idempotent; deletes the folder unless it was configured to stay (``held_folder.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from riffstream.config import Config
+from riffstream.config.sections import Limits
+from riffstream.errors import ParameterError
+from riffstream.models.uploads import ABOUT, Upload, read_upload
+from riffstream.server import logs
+from riffstream.server.context import refuse
+from riffstream.server.limits import TokenBucket
+from riffstream.server.uploads.locked_folder import HeldFolder, Taken
+from riffstream.server.uploads.worker import Result, Rules
+
+__all__ = ["UPLOADS", "TooLarge", "Uploads"]
+
+AT_ONCE = 2  # files being decoded; as many more wait
+ADDRESSES = 10_000
+RESULT_BYTES = 64 * 1024
+WORKER = (sys.executable, "-m", "riffstream.server.uploads.worker")
+
+
+class TooLarge(web.HTTPClientError):
+    """413; aiohttp's own wants to word the message."""
+
+    status_code = 413
+
+
+class Uploads:
+    """See the module.
+
+    Args:
+        config: limits, and where uploads are kept.
+        command: starts a worker; tests put in others.
+
+    Raises:
+        ParameterError: the folder cannot be made, or belongs to another server that runs.
+
+    Attributes:
+        folder: what the generator reads; None where there is nowhere to write.
+        entries: what is kept, the oldest first.
+    """
+
+    def __init__(self, config: Config, *, command: Sequence[str] = WORKER) -> None:
+        self.limits = config.limits
+        self.command = command
+        self._place = _hold_folder(config.server.state_dir)
+        self.folder = None if self._place is None else self._place.path
+        self.entries: OrderedDict[str, Upload] = OrderedDict()
+        self._sizes: dict[str, int] = {}
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._keeping = asyncio.Lock()
+        self._busy = 0
+        self._load()
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can be uploaded."""
+        return self.closed_because is None
+
+    @property
+    def closed_because(self) -> str | None:
+        """Why nothing can be uploaded; None where it can."""
+        if self.limits.uploads == 0:
+            return "this server takes no uploads (limits.uploads is 0)"
+        return None if self.folder is not None else "this server has no folder that it may write to (server.state_dir)"
+
+    def file(self, name: str, part: str) -> Path:
+        """A file of a kept upload."""
+        assert self.folder is not None
+        return self.folder / name / part
+
+    def public_limits(self) -> dict[str, float]:
+        """What a file may be, for clients."""
+        limits = self.limits
+        return {
+            "bytes": int(limits.upload_mb * 1e6),
+            "seconds": limits.upload_length_s,
+            "pixels": int(limits.upload_mpixels * 1e6),
+        }
+
+    def take_turn(self, address: str) -> None:
+        """Count an upload of an address. Raises 429 where it was one too many, 503 where others wait."""
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            bucket = self._buckets[address] = TokenBucket(self.limits.upload_interval_s, self.limits.upload_burst)
+        self._buckets.move_to_end(address)
+        if len(self._buckets) > ADDRESSES:
+            self._buckets.popitem(last=False)
+        if not bucket.take():
+            wait = bucket.wait_s()
+            allowed = f"{self.limits.upload_burst} at once, then one every {self.limits.upload_interval_s:g} s"
+            raise refuse(
+                web.HTTPTooManyRequests, "rate_limited", f"too many uploads; allowed: {allowed}", retry_after_s=wait
+            )
+        if self._busy >= 2 * AT_ONCE:
+            raise refuse(web.HTTPServiceUnavailable, "busy", "other files are being read", retry_after_s=5)
+
+    @contextlib.contextmanager
+    def workplace(self) -> Iterator[Path]:
+        """A folder for one upload, gone at the end."""
+        assert self.folder is not None
+        self._busy += 1
+        place = Path(tempfile.mkdtemp(prefix=".work-", dir=self.folder))
+        try:
+            yield place
+        finally:
+            self._busy -= 1
+            shutil.rmtree(place, ignore_errors=True)
+
+    async def make(
+        self,
+        source: Path,
+        place: Path,
+        title: str,
+        used: Callable[[], Collection[str]],
+        *,
+        bpm: float | None = None,
+        key: float | None = None,
+        stereo: bool | None = None,
+    ) -> tuple[Upload, list[str]]:
+        """Have a file decoded and keep what comes of it.
+
+        Args:
+            source: the file as it came, in ``place``.
+            title: for people.
+            used: gives the names that are not to be dropped in favour of this one, at the time when it is kept.
+            bpm, key: as the user gave them; None: to be found.
+            stereo: whether a picture is stereo; None: as its EXIF or its planes say.
+
+        Returns:
+            the upload, and remarks on its file: damage, assumptions.
+
+        Raises:
+            HTTPException: 400, 413 or 415 with what is wrong with the file; 503 where everything kept is in use.
+        """
+        made = place / "made"
+        made.mkdir()
+        async with self._turns:
+            result = await self._decode(source, made, bpm, key, stereo)
+        if result.status != 201:
+            kind = {413: TooLarge, 415: web.HTTPUnsupportedMediaType}.get(result.status, web.HTTPBadRequest)
+            raise refuse(kind, "bad_request", result.message[:300])
+        entry = Upload(
+            name=f"upload-{result.digest}",
+            title=title,
+            bpm=round(result.bpm, 1),
+            key=result.key,
+            seconds=result.seconds,
+            kind=result.kind,
+            at=time.time(),
+        )
+        await asyncio.to_thread(_finish, made, entry)
+        await self._keep(entry, made, used)
+        return entry, [note[:300] for note in result.notes[:10]]
+
+    async def _decode(
+        self, source: Path, made: Path, bpm: float | None, key: float | None, stereo: bool | None
+    ) -> Result:
+        limits = self.limits
+        rules = Rules(
+            length_s=limits.upload_length_s,
+            pixels=limits.upload_mpixels * 1e6,
+            cpu_s=limits.upload_s,
+            memory_mb=limits.upload_memory_mb,
+            bpm=bpm,
+            key=key,
+            stereo=stereo,
+        )
+        process = await asyncio.create_subprocess_exec(
+            *self.command,
+            str(source),
+            str(made),
+            msgspec.json.encode(rules).decode(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            start_new_session=True,
+        )
+        late = False
+        try:
+            await asyncio.wait_for(process.wait(), limits.upload_s)
+        except TimeoutError:
+            late = True
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    if hasattr(os, "killpg"):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    else:
+                        process.kill()
+                await asyncio.shield(process.wait())
+        if late:
+            return Result(status=413, message=f"file takes too long to read; allowed: up to {limits.upload_s:g} s")
+        try:
+            path = made / "result.json"
+            if path.stat().st_size > RESULT_BYTES:
+                raise ValueError
+            return msgspec.json.decode(path.read_bytes(), type=Result)
+        except (OSError, ValueError):  # it ended before it could say why: a decoder crashed, or memory ran out
+            return _without_result(process.returncode, limits)
+
+    async def _keep(self, entry: Upload, made: Path, used: Callable[[], Collection[str]]) -> None:
+        async with self._keeping:
+            if entry.name in self.entries:  # the same music again
+                self.entries.move_to_end(entry.name)
+                return
+            size = sum(file.stat().st_size for file in made.iterdir())
+            while going := self._to_drop(size, used()):  # asked again each time: music goes on meanwhile
+                await self.drop(going[0])
+            made.rename(self.file(entry.name, ""))
+            self.entries[entry.name] = entry
+            self._sizes[entry.name] = size
+
+    def _to_drop(self, size: int, used: Collection[str]) -> list[str]:
+        """The oldest unused ones that must go for one more of ``size`` bytes. Raises 503 where that is not enough."""
+        count, total = len(self.entries) + 1, sum(self._sizes.values()) + size
+        going: list[str] = []
+        for name in self.entries:
+            if count <= self.limits.uploads and total <= self.limits.uploads_mb * 1e6:
+                break
+            if name not in used:
+                going.append(name)
+                count, total = count - 1, total - self._sizes[name]
+        if count > self.limits.uploads or total > self.limits.uploads_mb * 1e6:
+            raise refuse(
+                web.HTTPServiceUnavailable, "busy", "every uploaded seed image is being played", retry_after_s=60
+            )
+        return going
+
+    async def drop(self, name: str) -> None:
+        """Forget an upload."""
+        assert self.folder is not None
+        self.entries.pop(name, None)
+        self._sizes.pop(name, None)
+        # Renamed first: the generator sees it whole or not at all.
+        going = self.folder / f".work-{name}"
+        with contextlib.suppress(OSError):
+            (self.folder / name).rename(going)
+        await asyncio.to_thread(shutil.rmtree, going, ignore_errors=True)
+
+    def _load(self) -> None:
+        """Find what an earlier run has left."""
+        if self.folder is None:
+            return
+        found: list[Upload] = []
+        for path in sorted(self.folder.iterdir()):
+            if path.name.startswith(".work-"):
+                shutil.rmtree(path, ignore_errors=True)
+            elif (entry := read_upload(self.folder, path.name)) is not None:
+                found.append(entry)
+                self._sizes[entry.name] = sum(file.stat().st_size for file in path.iterdir())
+        for entry in sorted(found, key=lambda each: each.at):
+            self.entries[entry.name] = entry
+
+    async def close(self) -> None:
+        """Delete the folder, unless it is to stay."""
+        if self._place is not None:
+            await asyncio.to_thread(self._place.close)
+
+
+def _hold_folder(state_dir: str) -> HeldFolder | None:
+    """The configured folder, else a temporary one; None where none can be made, as in a container without ``/tmp``."""
+    if not state_dir:
+        try:
+            return HeldFolder.temporary("riffstream-seeds-")
+        except OSError as error:
+            why = "no temporary folder can be written to, so nothing can be uploaded; set TMPDIR or server.state_dir"
+            logs.event(why, level=logging.WARNING, error=error.strerror)
+            return None
+    try:
+        return HeldFolder.lasting(Path(state_dir).expanduser().resolve() / "seeds")
+    except Taken:
+        raise ParameterError("server.state_dir", state_dir, "a folder that no other running server uses") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: "~" of a user that has no home
+        allowed = f"a folder that can be written to ({getattr(error, 'strerror', error)})"
+        raise ParameterError("server.state_dir", state_dir, allowed) from None
+
+
+def _without_result(code: int | None, limits: Limits) -> Result:
+    """Why a process ended before it could say so."""
+    if code == -getattr(signal, "SIGXCPU", 24):
+        return Result(status=413, message=f"file takes too long to read; allowed: up to {limits.upload_s:g} s")
+    how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    most = f"{limits.upload_memory_mb:g} MB"
+    return Result(status=400, message=f"file cannot be decoded ({how}): damaged, or needs more than {most}")
+
+
+def _finish(made: Path, entry: Upload) -> None:
+    (made / "result.json").unlink()
+    (made / ABOUT).write_bytes(msgspec.json.encode(entry))
+
+
+UPLOADS = web.AppKey("riffstream-uploads", Uploads)

@@ -1,0 +1,259 @@
+"""``/api/seeds``: the seed library, and seed images of the users' own."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from riffstream import protocol
+from riffstream.errors import CheckpointError
+from riffstream.models.seeds import SeedLibrary
+from riffstream.models.uploads import BEATS, Upload
+from riffstream.server import logs
+from riffstream.server.context import CONTEXT, refuse
+from riffstream.server.uploads.intake import UPLOADS, TooLarge
+
+__all__ = ["routes"]
+
+routes = web.RouteTableDef()
+
+CHUNK = 256 * 1024
+FIELD_BYTES = 1024
+FIELDS = 16
+NAMED = ("name", "bpm", "key", "stereo")
+SLOWEST_BYTES_S = 32 * 1024  # what a sender must keep up after the first ``body_timeout_s``
+TITLE_CHARS = 80
+
+
+@functools.cache
+def library() -> SeedLibrary | None:
+    """The embedded model's seeds; None in a build without them."""
+    try:
+        return SeedLibrary()
+    except CheckpointError:
+        return None
+
+
+@routes.get("/api/seeds")
+async def list_seeds(request: web.Request) -> web.Response:
+    """Every seed: name, title, style, tags, caption, tempo, key, and where its picture is (relative to this address).
+
+    ``?tag=`` keeps those that have it. ``default``: what music starts from where none is named (``auto``: the nearest
+    one; null: noise alone, or not known yet). ``uploads``: whether files are accepted. ``limits``: how large.
+    """
+    found, uploads = library(), request.app[UPLOADS]
+    tag = request.query.get("tag", "").lower()
+    seeds = [
+        {
+            **asdict(entry),
+            "title": entry.caption,
+            "key": 0.0,  # all of them are in C major or A minor
+            "seconds": round(entry.beats * 60 / entry.bpm, 3),
+            "preview": f"seeds/{entry.name}.png",
+        }
+        for entry in ([] if found is None else found.entries)
+        if not tag or tag in entry.tags or tag == entry.style
+    ]
+    if request.app[CONTEXT].grant(request) is not None and tag in ("", "upload"):
+        seeds = [shown(entry) for entry in reversed(uploads.entries.values())] + seeds
+    info = request.app[CONTEXT].hub.info
+    answer = {"seeds": seeds, "default": info.seed_image if info else None, "uploads": uploads.open}
+    return web.json_response({**answer, "limits": uploads.public_limits()})
+
+
+def shown(entry: Upload) -> dict[str, Any]:
+    """An upload among the seeds."""
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "style": "upload",
+        "tags": ["upload", entry.title],
+        "caption": entry.title,
+        "bpm": entry.bpm,
+        "key": entry.key,
+        "beats": BEATS,
+        "seconds": entry.seconds,
+        "preview": f"seeds/{entry.name}/preview.png",
+    }
+
+
+@routes.get("/api/seeds/{name}.png")
+@routes.get("/api/seeds/{name}/preview.png")
+async def preview(request: web.Request) -> web.StreamResponse:
+    """A seed's spectrogram."""
+    found, uploads, name = library(), request.app[UPLOADS], request.match_info["name"]
+    file = None
+    if name in uploads.entries:
+        file = uploads.file(name, "preview.png")
+    elif found is not None and name in found:
+        file = found.preview(name)
+    if file is None or not file.is_file():
+        raise refuse(web.HTTPNotFound, "not_found", f"no seed {name[:40]!r}; /api/seeds lists them")
+    return web.FileResponse(file, headers={"Cache-Control": "public, max-age=86400"})
+
+
+@routes.post("/api/seeds")
+async def upload(request: web.Request) -> web.Response:
+    """A file as a seed image: multipart/form-data with ``file`` and perhaps ``name``, ``bpm``, ``key`` and, for a
+    picture, ``stereo`` (1 or 0), or the bare file with these in the query. ``notes`` in the answer, where there
+    are any, say what was wrong with the file. Needs the right to steer."""
+    context, uploads = request.app[CONTEXT], request.app[UPLOADS]
+    role = context.grant(request)
+    if role is None:
+        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
+    if (why := context.refusal(request, role)) is not None:
+        raise refuse(web.HTTPForbidden, "forbidden", f"uploading needs the right to steer: {why}")
+    if (closed := uploads.closed_because) is not None:
+        raise refuse(web.HTTPForbidden, "forbidden", closed)
+    most = uploads.public_limits()["bytes"]
+    if request.content_length is not None and request.content_length > most + FIELDS * FIELD_BYTES:
+        given = request.content_length / 1e6
+        raise refuse(TooLarge, "bad_request", f"file is {given:.1f} MB; allowed: up to {most / 1e6:g} MB")
+    with context.admitted(request):
+        uploads.take_turn(context.asked(request).address)
+        with uploads.workplace() as place:
+            source = place / "source"
+            fields = await _receive(request, source, most)
+            entry, notes = await uploads.make(
+                source,
+                place,
+                _title(fields),
+                lambda: {station.state.seed_image for station in context.hub.stations.values()} - {None},
+                bpm=_number(fields, "bpm"),
+                key=_number(fields, "key"),
+                stereo=_switch(fields, "stereo"),
+            )
+    context.counters["uploads"] += 1
+    logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm, key=entry.key)
+    where = f"seeds/{entry.name}/preview.png"
+    answer = shown(uploads.entries.get(entry.name, entry)) | ({"notes": notes} if notes else {})
+    return web.json_response(answer, status=201, headers={"Location": where})
+
+
+async def _receive(request: web.Request, target: Path, most: float) -> dict[str, str]:
+    """Write the file to ``target``; the other fields (:data:`NAMED`) are returned."""
+    context = request.app[CONTEXT]
+    body = _Body(context.config.limits.body_timeout_s, most)
+    fields = {key: value[:FIELD_BYTES] for key, value in request.query.items() if key in NAMED}
+    try:
+        if not request.content_type.startswith("multipart/"):
+            await _save(body.chunks(request.content.readany), target)
+        else:
+            await _parts(request, body, target, fields)
+    except TimeoutError:
+        slow = f"file took too long to arrive; allowed: {SLOWEST_BYTES_S // 1024} kB/s"
+        raise refuse(web.HTTPRequestTimeout, "bad_request", slow) from None
+    except (ValueError, RuntimeError, AssertionError, HttpProcessingError, web.RequestPayloadError):  # aiohttp's parser
+        raise refuse(web.HTTPBadRequest, "bad_request", "the body is no multipart/form-data") from None
+    if not target.exists() or not target.stat().st_size:
+        raise refuse(web.HTTPBadRequest, "bad_request", f"file is missing or empty; allowed: 1 to {most:.0f} bytes")
+    return fields
+
+
+async def _parts(request: web.Request, body: _Body, target: Path, fields: dict[str, str]) -> None:
+    reader = await request.multipart()
+    for _ in range(FIELDS):
+        async with asyncio.timeout(body.patience_s):
+            part = await reader.next()
+        if part is None:
+            return
+        if not isinstance(part, BodyPartReader):
+            raise ValueError("multipart within multipart")
+        chunks = body.chunks(functools.partial(_piece, part))
+        if part.name == "file":
+            fields.setdefault("name", Path(part.filename or "").stem)
+            await _save(chunks, target)
+            continue
+        value = b""
+        async for chunk in chunks:
+            value = (value + chunk)[:FIELD_BYTES]
+        if part.name in NAMED:
+            fields[part.name] = value.decode("utf-8", "replace")
+    raise ValueError("too many fields")
+
+
+async def _piece(part: BodyPartReader) -> bytes:
+    """Some bytes of a part; none at its end only."""
+    while not part.at_eof():
+        if chunk := await part.read_chunk(64 * 1024):
+            return chunk
+    return b""
+
+
+class _Body:
+    """Reads a request's body as long as it is neither too large nor too slow.
+
+    Args:
+        patience_s: for one piece; and for the whole, beyond what the slowest allowed sender needs.
+        most: bytes.
+    """
+
+    def __init__(self, patience_s: float, most: float) -> None:
+        self.patience_s, self.most = patience_s, most
+        self.received = 0
+        self.began = time.monotonic()
+
+    async def chunks(self, read: Callable[[], Awaitable[bytes]]) -> AsyncIterator[bytes]:
+        """What ``read`` gives, until it gives nothing. Raises TimeoutError, 413."""
+        while True:
+            async with asyncio.timeout(self.patience_s):
+                chunk = await read()
+            if not chunk:
+                return
+            self.received += len(chunk)
+            if self.received > self.most:
+                raise refuse(TooLarge, "bad_request", f"file is too large; allowed: 1 to {self.most:.0f} bytes")
+            if time.monotonic() - self.began > self.patience_s + self.received / SLOWEST_BYTES_S:
+                raise TimeoutError
+            yield chunk
+
+
+async def _save(chunks: AsyncIterator[bytes], target: Path) -> None:
+    """Write to disk, in a thread, some hundred kilobytes at a time."""
+    held = bytearray()
+    with target.open("wb") as file:
+        async for chunk in chunks:
+            held += chunk
+            if len(held) >= CHUNK:
+                await asyncio.to_thread(file.write, bytes(held))
+                held.clear()
+        await asyncio.to_thread(file.write, bytes(held))
+
+
+def _title(fields: dict[str, str]) -> str:
+    try:
+        return protocol.clean_text(fields.get("name", "")[: 4 * TITLE_CHARS])[:TITLE_CHARS].strip() or "upload"
+    except protocol.ProtocolError:
+        return "upload"
+
+
+def _number(fields: dict[str, str], name: str) -> float | None:
+    """A field that is a number within its range; None where it is not there."""
+    given = fields.get(name, "").strip()
+    if not given:
+        return None
+    low, high = protocol.RANGES[name]
+    try:
+        number = float(given)
+    except ValueError:
+        number = math.inf
+    if not low <= number <= high:
+        raise refuse(web.HTTPBadRequest, "bad_request", f"{name} is {given[:20]!r}; allowed: {low:g} to {high:g}")
+    return number
+
+
+def _switch(fields: dict[str, str], name: str) -> bool | None:
+    """A field that is 1 or 0, true or false; None where it is not there."""
+    given = fields.get(name, "").strip().lower()
+    if given not in ("", "0", "1", "true", "false"):
+        raise refuse(web.HTTPBadRequest, "bad_request", f"{name} is {given[:20]!r}; allowed: 1 or 0")
+    return None if not given else given in ("1", "true")

@@ -1,0 +1,269 @@
+"""Make a seed image of a file that a stranger sent. A process of its own, so that nothing it meets harms the server.
+
+``python -m riffstream.server.uploads.worker SOURCE FOLDER RULES`` reads SOURCE, writes ``loop.wav`` or ``loop.png``,
+``preview.png`` and ``result.json`` (:class:`Result`) into FOLDER, and exits with 0 whatever the file was. The caller
+kills it when it takes too long; it limits its own memory, CPU time and files. RULES is :class:`Rules` as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from riffstream.errors import MediaWarning
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Result", "Rules", "limit_process", "prepare"]
+
+ANALYSED_S: Final = 60.0  # of a long recording: its beginning
+SHORTEST_S: Final = 0.25
+SILENCE: Final = 1e-3  # -60 dBFS
+LEVEL: Final = 0.1  # root mean square, as in the material that the model learned
+OUTPUT_BYTES: Final = 64 * 2**20
+LOWEST_BPM, HIGHEST_BPM = 40.0, 240.0
+PREVIEW_SIZE: Final = (512, 256)
+MODEL_ROWS, MODEL_DB = 256, 80.0  # pictures of the embedded model: rows, and decibels from black to white
+PICTURES: Final = ("PNG", "JPEG", "WEBP")
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What is allowed (``[limits]``), and the tempo, the key and the channels of a picture that the user gave."""
+
+    length_s: float = 900.0
+    pixels: float = 16e6
+    cpu_s: float = 10.0
+    memory_mb: float = 1024.0
+    bpm: float | None = None
+    key: float | None = None
+    stereo: bool | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it: a loop and remarks on its file, or the HTTP status and message to refuse it with."""
+
+    kind: str = ""
+    bpm: float = 0.0
+    key: float = 0.0
+    seconds: float = 0.0
+    digest: str = ""
+    notes: list[str] = []
+    status: int = 201
+    message: str = ""
+
+
+class Refused(Exception):  # noqa: N818  (named for the fact, as the errors of the other rooms)
+    """The file cannot be a seed image."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def limit_process(rules: Rules) -> None:
+    """Take rights away from this process for good: memory, CPU time, sizes of files; and step behind the music."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(5)
+    try:
+        import resource
+    except ImportError:  # Windows: the caller's clock remains
+        return
+    memory, seconds = int(rules.memory_mb * 2**20), int(rules.cpu_s) + 2
+    for kind, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_FSIZE, OUTPUT_BYTES),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # a system that does not know one, or allows less already
+            resource.setrlimit(kind, (value, value))
+
+
+def prepare(source: Path, folder: Path, rules: Rules) -> Result:
+    """Write a loop and its preview into ``folder``.
+
+    Raises:
+        Refused: with the status and a message that names the field and the range.
+    """
+    from riffstream.spectrogram.pictures import is_picture
+
+    with source.open("rb") as file:
+        start = file.read(16)
+    return _picture(source, folder, rules) if is_picture(start) else _audio(source, folder, rules)
+
+
+# -- audio ------------------------------------------------------------------------------------------------------------
+
+
+def _audio(source: Path, folder: Path, rules: Rules) -> Result:
+    import numpy as np
+    import soundfile
+    from PIL import Image
+
+    from riffstream.audio.files import audio_info, read_audio
+    from riffstream.audio.key import find_key
+    from riffstream.audio.spectrum import loudness_picture
+    from riffstream.audio.tempo import find_tempo, first_onset, rise_of_loudness
+    from riffstream.errors import MediaError
+    from riffstream.models.uploads import AUDIO, BEATS, RATE
+
+    try:
+        info = audio_info(source)
+    except MediaError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
+        kinds = "wav, flac, mp3, ogg, opus, m4a, or a spectrogram as png, jpg or webp"
+        raise Refused(415, f"file is neither sound nor a picture that can be read; allowed: {kinds}") from None
+    if info.seconds is not None and info.seconds > rules.length_s:
+        raise Refused(413, f"file is {info.seconds:.0f} s long; allowed: up to {rules.length_s:g} s")
+    try:
+        wave = read_audio(source, sample_rate=RATE, channels=2, max_seconds=ANALYSED_S, cut=True).samples.T
+    except MediaError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
+        raise Refused(400, f"file: {str(error).replace(str(source), 'it')}") from None
+    if wave.shape[1] < SHORTEST_S * RATE:
+        allowed = f"{SHORTEST_S:g} to {rules.length_s:g} s"
+        raise Refused(400, f"file has {wave.shape[1] / RATE:.2f} s of sound; allowed: {allowed}")
+    if np.abs(wave).max() < SILENCE:
+        raise Refused(400, "file is silent; allowed: sound above -60 dBFS")
+    start = first_onset(rise_of_loudness(wave, RATE)) * RATE // 100
+    wave = wave[:, start:]
+    bpm = rules.bpm or find_tempo(wave, RATE)[0]
+    loop = _loop(wave, round(BEATS * 60 / bpm * RATE), BEATS)
+    loop = loop * np.float32(LEVEL / max(float(np.sqrt((loop**2).mean())), SILENCE * LEVEL))
+    soundfile.write(folder / AUDIO, loop.T, RATE, subtype="FLOAT")
+    shade = 255 * (1 - loudness_picture(loop.mean(0), *PREVIEW_SIZE))
+    Image.fromarray(shade.astype(np.uint8)).save(folder / "preview.png", optimize=True)
+    key = (find_key(loop, RATE) or 0) if rules.key is None else rules.key
+    seconds = round(loop.shape[1] / RATE, 3)
+    return Result(kind="audio", bpm=bpm, key=key, seconds=seconds, digest=_digest(loop, bpm, key))
+
+
+def _loop(given: NDArray[Any], size: int, beats: int) -> NDArray[Any]:
+    """[..., N] as a loop of ``beats`` beats, ``size`` long: its beginning; or, where it is shorter, as many whole beats
+    as it has (8, 4, 2 or 1; a quarter of a beat may lack), over and over."""
+    import numpy as np
+
+    have = given.shape[-1] * beats / size
+    unit = next((n for n in (beats, beats // 2, beats // 4) if n <= have + 0.25), 1)
+    length = -(-size * unit // beats)
+    piece = given[..., :length]
+    piece = np.concatenate([piece, np.zeros((*piece.shape[:-1], length - piece.shape[-1]), piece.dtype)], -1)
+    return np.tile(piece, (1,) * (piece.ndim - 1) + (beats // unit,))[..., :size]
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _picture(source: Path, folder: Path, rules: Rules) -> Result:
+    import numpy as np
+    from PIL import Image
+
+    from riffstream.audio.tempo import STEP_S, first_onset, tempo_of
+    from riffstream.errors import MediaError, ParameterError
+    from riffstream.models.uploads import BEATS, PICTURE
+    from riffstream.spectrogram.image import amplitudes_from_image, image_from_amplitudes, image_params, save_image
+    from riffstream.spectrogram.params import ExifTag, SpectrogramParams
+    from riffstream.spectrogram.pictures import colouring, open_picture
+
+    Image.MAX_IMAGE_PIXELS = None  # ours is checked before a pixel is decoded
+    try:
+        picture = open_picture(source, name="it", formats=PICTURES, max_pixels=rules.pixels)
+    except MediaError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
+        raise Refused(413 if "at most" in str(error) else 400, f"file: {error}") from None
+    width, height = picture.size
+    exif = dict(picture.getexif())
+    told = [tag for tag in ExifTag if tag in exif]
+    missing = SpectrogramParams.missing_in_exif(exif)
+    try:
+        bare_riffusion = rules.stereo is not None or colouring(picture) == "stereo"
+        if not told and height == MODEL_ROWS and not bare_riffusion:  # as the seed library's: no EXIF, decibels
+            params = SpectrogramParams.mini()
+            how = "black to white is 80 dB, 8 beats are 512 columns"
+            warnings.warn(
+                f"it has no EXIF; read as a picture of the embedded model ({how})", MediaWarning, stacklevel=1
+            )
+            decibels = -np.asarray(picture)[::-1, :, 1:].transpose(2, 0, 1).astype(np.float32) / 255 * MODEL_DB
+            amplitudes = np.where(decibels > -MODEL_DB, 10 ** (decibels / 20), 0).astype(np.float32)
+        elif told and missing:
+            raise Refused(400, f"file: its EXIF lacks {', '.join(missing)}; allowed: all parameters, or none")
+        else:
+            params = image_params(picture, name="it", stereo=rules.stereo)
+            amplitudes = amplitudes_from_image(picture, power=params.power_for_image, stereo=params.stereo)
+    except ParameterError as error:
+        raise Refused(400, f"file: its EXIF says: {error}") from None
+    except MediaError as error:
+        raise Refused(400, f"file: {str(error).replace('--stereo, --mono', 'field stereo: 1 or 0')}") from None
+    if height != params.num_frequencies or height < 16:
+        raise Refused(400, f"file is {height} pixels high; its EXIF says {params.num_frequencies}; allowed: 16 to 4096")
+    if not amplitudes.any():
+        raise Refused(400, "file is an empty picture; allowed: one with sound in it")
+    level = np.log1p(1e3 * amplitudes.mean((0, 1)) / amplitudes.max())
+    rise = np.maximum(np.diff(level, prepend=0.0), 0.0)
+    start = first_onset(rise)
+    rise = np.interp(np.arange(0, width, STEP_S / _step_s(params)), np.arange(width), rise)
+    fixed = None if params.frames_per_beat is None else 60 / (params.frames_per_beat * _step_s(params))
+    if fixed is not None and not LOWEST_BPM <= fixed <= HIGHEST_BPM:  # a hop that no tempo has
+        fixed = None
+    bpm = rules.bpm or fixed or tempo_of(rise)
+    # On a beat grid 8 beats have their frames whatever the tempo; elsewhere the tempo says how many they are.
+    frames = BEATS * params.frames_per_beat if params.frames_per_beat else BEATS * 60 / bpm / _step_s(params)
+    if width - start < frames <= width:  # a whole loop, with a soft beginning
+        start = 0
+    loop = _loop(amplitudes[..., start:], max(1, round(frames)), BEATS)
+    made = image_from_amplitudes(loop, params)
+    save_image(made, folder / PICTURE)
+    made.resize(PREVIEW_SIZE, Image.Resampling.BILINEAR).save(folder / "preview.png", optimize=True)
+    key = rules.key or 0.0  # not looked for: a picture's lowest rows are further apart than semitones
+    digest = _digest(np.asarray(made), bpm, key)
+    return Result(kind="picture", bpm=round(bpm, 1), key=key, seconds=round(BEATS * 60 / bpm, 3), digest=digest)
+
+
+def _step_s(params: Any) -> float:
+    return float(params.hop() / params.sample_rate)
+
+
+def _digest(loop: NDArray[Any], bpm: float, key: float) -> str:
+    about = f"{loop.shape} {bpm:.1f}" + (f" {key:g}" if key else "")
+    return hashlib.blake2b(loop.tobytes() + about.encode(), digest_size=6).hexdigest()
+
+
+def _outcome(source: Path, folder: Path, rules: Rules) -> Result:
+    try:
+        return prepare(source, folder, rules)
+    except Refused as refused:
+        return Result(status=refused.status, message=str(refused))
+    except MemoryError:
+        return Result(status=413, message=f"file needs more memory than the {rules.memory_mb:g} MB allowed")
+    except Exception as error:  # a library's bug: said as what it is
+        return Result(status=400, message=f"file cannot be read: {type(error).__name__}: {str(error)[:160]}")
+
+
+def main() -> None:
+    """Entry point of the process."""
+    source, folder, rules = Path(sys.argv[1]), Path(sys.argv[2]), msgspec.json.decode(sys.argv[3], type=Rules)
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # threads reserve memory
+    limit_process(rules)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", MediaWarning)
+        result = _outcome(source, folder, rules)
+    notes = [str(each.message).removeprefix(f"{source}: ").removeprefix("it: ") for each in caught]
+    result = msgspec.structs.replace(result, notes=list(dict.fromkeys(notes)))
+    (folder / "result.json").write_bytes(msgspec.json.encode(result))
+
+
+if __name__ == "__main__":
+    main()

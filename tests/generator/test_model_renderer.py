@@ -1,0 +1,223 @@
+"""The real renderer on a tiny untrained model: takes are one stream, known clips are not sampled again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from riffstream.config import StationConfig, Timeline
+from riffstream.diffusion.engine import Engine
+from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.generator.joins import complete
+from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Piece
+from riffstream.generator.model_renderer import ModelRenderer
+from riffstream.journey.journey import Journey
+from riffstream.spectrogram.vocoder import Vocoder
+from riffstream.station.offline import run
+from riffstream.station.score import Score
+from tests.station.sim import Sim
+
+HOP = 375.0
+
+
+@pytest.fixture(scope="module")
+def family() -> MiniFamily:
+    torch.set_num_threads(1)
+    return MiniFamily.random(seed=1)
+
+
+@pytest.fixture
+def renderer(family: MiniFamily) -> ModelRenderer:
+    return ModelRenderer(Engine(family, steps=2), Vocoder(family.params))
+
+
+def job(number: int, *, take: int = 0, clip: int | None = None, **rest: object) -> Job:
+    spec = Journey.single("jazz", seed=3).clip(number)
+    hops = rest.pop("hops", (HOP,) * 8)
+    return Job(
+        station="s", take=take, number=number, clip=number if clip is None else clip, spec=spec, hops=hops, **rest
+    )  # type: ignore[arg-type]
+
+
+def finish(renderer: ModelRenderer) -> tuple[list[object], dict[int, Pcm]]:
+    reports, audio = [], {}
+    while renderer.pending:
+        for message, pcm in renderer.step():
+            reports.append(message)
+            if isinstance(message, Piece) and pcm is not None:
+                audio.setdefault(message.take, []).append(pcm)
+    return reports, {take: np.concatenate(parts) for take, parts in audio.items()}
+
+
+def test_a_clip_becomes_as_many_samples_as_its_beats_last(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0, final=True, hops=(HOP,) * 4 + (300.0,) * 4))
+    reports, audio = finish(renderer)
+    assert audio[0].shape == (4 * 64 * 375 + 4 * 64 * 300, 2)
+    assert np.isfinite(audio[0]).all()
+    done = reports[-1]
+    assert isinstance(done, Done)
+    assert done.evaluations > 0
+
+
+def test_audio_comes_in_beats_long_before_the_clip_is_done(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0))
+    reports, audio = finish(renderer)
+    assert len([each for each in reports if isinstance(each, Piece)]) >= 7
+    assert len(audio[0]) > 7 * 24_000
+
+
+def test_clips_of_a_take_are_one_stream(renderer: ModelRenderer) -> None:
+    pieces = []
+    for number in range(2):
+        renderer.submit(job(number, previous=number - 1 if number else None, final=number == 1))
+        pieces.append(finish(renderer)[1][0])
+    joined = np.concatenate(pieces)
+    first, second = (renderer._clips("s")[clip][0] for clip in (0, 1))
+    led = complete(first[..., -3:], second[..., :1])
+    whole = renderer._vocoder(torch.cat([first[..., :-2], led, second], -1), hop=HOP).numpy().T
+    assert len(joined) == len(whole)
+    assert np.abs(joined - whole).max() < 1e-4 * max(1.0, np.abs(whole).max())
+
+
+def test_a_known_clip_is_only_voiced_again(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0))
+    _, first = finish(renderer)
+    renderer.submit(job(0, take=1, key=3.0, start_frame=100))
+    reports, second = finish(renderer)
+    done = reports[-1]
+    assert isinstance(done, Done)
+    assert done.evaluations == 0
+    assert len(first[0]) - len(second[1]) == pytest.approx(100 * HOP, abs=512)  # what the vocoder holds back
+
+
+def test_the_same_job_gives_the_same_samples(family: MiniFamily) -> None:
+    audio = []
+    for _ in range(2):
+        renderer = ModelRenderer(Engine(family, steps=2), Vocoder(family.params))
+        renderer.submit(job(0, previous=None))
+        audio.append(finish(renderer)[1][0])
+    assert np.array_equal(*audio)
+
+
+def test_the_urgent_clip_is_heard_first(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0, take=0, clip=0, deadline=9.0, speculative=True))
+    renderer.submit(job(0, take=1, clip=1, deadline=5.0))
+    order = [each.take for each in finish(renderer)[0] if isinstance(each, Done)]
+    assert order == [1, 0]
+
+
+def test_a_clip_that_continues_waits_for_the_one_before(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0, take=0, clip=0, deadline=9.0))
+    renderer.submit(job(0, take=1, clip=1, deadline=1.0, previous=0))
+    order = [each.take for each in finish(renderer)[0] if isinstance(each, Done)]
+    assert sorted(order) == [0, 1]
+    renderer.submit(job(0, take=2, clip=2, previous=999))  # forgotten long ago: without it, then
+    assert isinstance(finish(renderer)[0][-1], Done)
+
+
+def test_jobs_are_cancelled_until_they_sound(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0))
+    assert renderer.cancel("s", 0, 0) == [(Cancelled("s", 0, 0), None)]
+    assert renderer.pending == 0
+    renderer.submit(job(0))
+    while not any(isinstance(message, Piece) for message, _ in renderer.step()):
+        pass
+    assert renderer.cancel("s", 0, 0) == []
+    renderer.drop("s", 0)
+    assert (renderer.pending, renderer._streams) == (0, {})
+    renderer.forget("s")
+    assert renderer._memory == {}
+
+
+def test_what_the_model_refuses_is_reported(renderer: ModelRenderer) -> None:
+    spec = Journey.single("jazz", seed_image="no such seed").clip(0)
+    renderer.submit(Job(station="s", take=0, number=0, clip=0, spec=spec, hops=(HOP,) * 8))
+    reports, _ = finish(renderer)
+    assert isinstance(reports[-1], Failed)
+    assert reports[-1].kind == "parameter"
+    assert "no such seed" in reports[-1].message
+
+
+@pytest.mark.parametrize("where", ["text", "network", "vocoder"])
+def test_an_exception_of_one_clip_fails_that_clip_alone(
+    renderer: ModelRenderer, family: MiniFamily, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three clips in one batch; the one of take 1 raises while it is prepared, sampled or turned into audio."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("broken on purpose")
+
+    if where == "text":
+        slot = renderer._engine._prepare.slot
+        monkeypatch.setattr(
+            renderer._engine._prepare, "slot", lambda ticket: broken() if ticket.request.rev == 1 else slot(ticket)
+        )
+    elif where == "network":
+        step = renderer._engine._stepper.step
+        monkeypatch.setattr(
+            renderer._engine._stepper,
+            "step",
+            lambda slots: broken() if any(slot.ticket.request.rev == 1 for slot in slots) else step(slots),
+        )
+    else:
+        stream = renderer._stream(("s", 1), 2)
+        monkeypatch.setattr(stream, "push", broken)
+    for take in range(3):
+        renderer.submit(job(0, take=take, clip=take, rev=take))
+    reports, audio = finish(renderer)
+    (failed,) = [each for each in reports if isinstance(each, Failed)]
+    assert (failed.take, failed.kind, failed.message) == (1, "internal", "the clip could not be made: ValueError")
+    assert "broken on purpose" in failed.detail
+    assert sorted(each.take for each in reports if isinstance(each, Done)) == [0, 2]
+    assert np.abs(audio[0] - audio[2]).max() < 1e-3, "the same spec: the others are as they would be alone"
+    assert ("s", 1) not in renderer._streams
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("injected"), RuntimeError("CUDA error: unspecified")])
+def test_what_is_no_clips_fault_ends_the_process(
+    renderer: ModelRenderer, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = renderer._stream(("s", 0), 2)
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stream, "push", broken)
+    renderer.submit(job(0))
+    with pytest.raises(type(error)):
+        finish(renderer)
+
+
+def test_weights_are_told_apart(family: MiniFamily, renderer: ModelRenderer) -> None:
+    other = MiniFamily.random(seed=2)
+    assert renderer.info.weights
+    assert ModelRenderer(Engine(family), Vocoder(family.params)).info.weights == renderer.info.weights
+    assert ModelRenderer(Engine(other), Vocoder(other.params)).info.weights != renderer.info.weights
+
+
+def test_memory_of_clips_is_bounded(renderer: ModelRenderer) -> None:
+    mel = torch.zeros(2, 256, 8)
+    for clip in range(40):
+        renderer._clips("s")
+        renderer._memory["s"].keep(clip, mel, mel)
+    assert list(renderer._clips("s")) == list(range(28, 40))
+
+
+def test_the_model_plays_through_the_timeline(renderer: ModelRenderer) -> None:
+    sim = Sim(renderer=renderer, settings=Timeline())
+    sim.run(6)
+    sim.steer("a", bpm=150.0)
+    sim.run(2)
+    sim.steer("b", "rain")
+    sim.run(3)
+    assert [sim.answers(ident)[-1] for ident in "ab"] == ["Applied", "Applied"]
+    assert sim.timeline.underruns == 0
+    assert np.abs(sim.pcm).max() <= 1
+
+
+def test_rendering_offline_gives_the_length_that_was_asked_for(renderer: ModelRenderer) -> None:
+    score = Score.of(StationConfig(bpm=140.0), renderer.info, Journey.single("jazz"))
+    pcm = np.concatenate(list(run(score, renderer, 4 * 48_000 + 17, Timeline(ahead_s=1.0))))
+    assert pcm.shape == (4 * 48_000 + 17, 2)
+    assert pcm.any()
