@@ -199,7 +199,7 @@ def check_station_name(name: str) -> str:
 
 def presets() -> dict[str, Path]:
     """The presets that come with the package: name -> TOML file."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parent.parent
     for folder in (here / "presets", here.parent / "configs"):
         if folder.is_dir():
             return {path.stem: path for path in sorted(folder.glob("*.toml"))}

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import lzma
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.sd.family import StableDiffusion
@@ -30,24 +25,3 @@ def tiny_sd(tiny_sd_folder: Path) -> StableDiffusion:
     family = Checkpoint.load(tiny_sd_folder, device="cpu", dtype="float32", progress=False)
     assert isinstance(family, StableDiffusion)
     return family
-
-
-@pytest.fixture(scope="session")
-def parity_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compact set of the original's numbers, unpacked into the layout of the full one."""
-    folder = tmp_path_factory.mktemp("parity")
-    shutil.copytree(COMPACT, folder, dirs_exist_ok=True)
-    packed = lzma.decompress((folder / "weights.xz").read_bytes())
-    length = int.from_bytes(packed[:4], "little")
-    # Byte planes compress, floats do not: all first bytes, then all second ones, and so on.
-    planes = np.frombuffer(packed[4 + length :], np.uint8).reshape(4, -1)
-    numbers = planes.T.copy().view("<f4").ravel()
-    at = 0
-    for part in json.loads(packed[4 : 4 + length]):
-        tensors = {}
-        for name, shape in part["tensors"]:
-            count = int(np.prod(shape))
-            tensors[name] = numbers[at : at + count].reshape(shape)
-            at += count
-        save_file(tensors, str(folder / part["file"]))
-    return folder

@@ -35,7 +35,7 @@ from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["MODEL_FOLDER", "MiniFamily"]
 
-MODEL_FOLDER = Path(__file__).parent.parent / "models" / "mini"
+MODEL_FOLDER = Path(__file__).parents[2] / "models" / "mini"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PARTS = {"text_encoder": "MiniTextEncoder", "tokenizer": "WordPiece", "denoiser": "Denoiser", "codec": "Codec"}
 # Guidance makes latents a little larger than music's (half of it has an RMS below this); a stream that

@@ -13,7 +13,7 @@ from riffstream.diffusion.mini.text import MiniTextEncoder, TextConfig, WordPiec
 from riffstream.errors import CheckpointError
 
 # Sentence vectors of these prompts by transformers' BertModel with the original float32 weights, mean-pooled and unit.
-GOLDEN = Path(__file__).parent.parent / "data" / "minilm_golden.safetensors"
+GOLDEN = Path(__file__).parents[2] / "data" / "minilm_golden.safetensors"
 PROMPTS = (
     "slow jazz ballad, grand piano and upright bass",
     "driving techno, acid synth and 909 drums",
