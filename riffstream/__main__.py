@@ -1,3 +1,5 @@
+"""``python -m riffstream``: the command line."""
+
 import sys
 
 from riffstream.cli import main

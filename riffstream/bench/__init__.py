@@ -1,0 +1,1 @@
+"""Benchmarks: each prints tables with the machine, the versions and the commit."""

@@ -10,6 +10,7 @@ from riffstream.config.rules import Checked, ruled
 from riffstream.errors import ParameterError
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.ranges import check
+from riffstream.journey.wander import wander
 from riffstream.protocol import MAX_MESSAGE_BYTES, PROMPT_CHARS, PROMPTS, ProtocolError, clean_text
 
 __all__ = ["Access", "Encoders", "Generator", "Limits", "Log", "Server", "StationConfig", "Timeline"]
@@ -304,7 +305,7 @@ class StationConfig(Checked):
             rest = {name: getattr(keyframe, name) for name in ("negative", "denoising", "guidance", "seed_image")}
             return Journey.visit(self.prompts, self.stay, self.travel, seed=keyframe.seed, **rest)
         if self.journey == "wander":
-            return Journey.wander(self.seed)
+            return wander(self.seed)
         journey = Journey.from_file(self.journey)
         for number, stop in enumerate(journey.stops):
             for part in stop.keyframe.prompts:  # listeners are told: what no message may hold, no station may play

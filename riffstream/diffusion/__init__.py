@@ -1,0 +1,1 @@
+"""The engine: model families, samplers, slots and ticks, seed images, checkpoints. No asyncio."""

@@ -143,13 +143,6 @@ class Journey:
         return cls((Stop(start, 0, transition_clips), Stop(end)), drift=drift)
 
     @classmethod
-    def wander(cls, seed: int = 0, *, stay: int = 10, travel: int = 4) -> Journey:
-        """A journey that keeps an hour interesting with nobody at the wheel; see ``wander.py``."""
-        from riffstream.journey.wander import wander
-
-        return wander(seed, stay=stay, travel=travel)
-
-    @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Journey:
         """A journey from TOML or JSON values.
 

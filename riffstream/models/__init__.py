@@ -1,0 +1,1 @@
+"""The embedded model's weights, its seed library, and the folder of uploaded seed images."""

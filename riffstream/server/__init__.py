@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: listeners, feeds, access, limits, API, metrics. No torch."""

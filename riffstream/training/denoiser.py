@@ -18,6 +18,7 @@ from riffstream.diffusion.mini.family import MODEL_FOLDER
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.journey.conditions import SIZE
+from riffstream.training.checkpoints import resume_model
 from riffstream.training.codec import load_codec
 from riffstream.training.denoiser_batches import draw, flow_loss
 from riffstream.training.gradient_helper import GradientHelper, Job
@@ -28,7 +29,6 @@ from riffstream.training.loop import (
     Log,
     Muon,
     common_arguments,
-    load_averaged,
     load_state,
     pick_device,
     save_state,
@@ -247,20 +247,6 @@ def train_denoiser(
     return {"step": step, "examples": examples, "held_out": report()}
 
 
-def load_denoiser(path: Path, device: torch.device) -> Denoiser:
-    """The averaged denoiser of a training state.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    state = load_state(path, device)
-    if state is None:
-        raise CheckpointError(f"{path} is missing; train it with: riffstream train denoiser")
-    model = Denoiser(DenoiserConfig(**state["config"])).to(device)
-    load_averaged(model, state, "model")
-    return model
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train denoiser``."""
     common_arguments(parser, minutes=60)
@@ -287,8 +273,6 @@ def run(args: argparse.Namespace) -> int:
     preset = replace(preset, rate=preset.rate * args.rate, adam_rate=preset.adam_rate * args.rate)
     start = None
     if args.resume_from:
-        from riffstream.training.finetune import resume_model
-
         start = resume_model(args.resume_from, args.out).denoiser
         sizes = preset.config
         start = start.with_context(sizes.context).with_conditions(sizes.conditions).requires_grad_(True)

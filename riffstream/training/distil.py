@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from riffstream.diffusion.mini.denoiser import Denoiser
 from riffstream.diffusion.schedules import shifted
 from riffstream.errors import ParameterError
+from riffstream.training.checkpoints import load_denoiser
 from riffstream.training.denoiser import (
     PRESETS,
     DenoiserPreset,
     compile_blocks,
-    load_denoiser,
     optimisers,
     prepare_data,
 )

@@ -17,8 +17,8 @@ from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import read_tensors
 from riffstream.diffusion.mini.text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
 from riffstream.errors import CheckpointError
+from riffstream.training.checkpoints import load_denoiser
 from riffstream.training.codec import load_codec
-from riffstream.training.denoiser import load_denoiser
 from riffstream.training.loop import load_state, log_table
 
 __all__ = ["add_arguments", "export", "export_text_encoder", "run"]

@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from riffstream.audio.folders import find_music
 from riffstream.audio.tempo import find_tempo
 from riffstream.corpus.mels import encode_song
-from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.family import MODEL_FOLDER
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.journey.ranges import check
 from riffstream.text_files import read_notes, readable
+from riffstream.training.checkpoints import resume_model
 from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
 from riffstream.training.export import export
-from riffstream.training.loop import Log, common_arguments, pick_device, save_state
+from riffstream.training.loop import Log, common_arguments, pick_device
 from riffstream.training.seed_library import build_seeds
 from riffstream.training.tempo_file import read_tempos
 
-__all__ = ["EXAMPLES", "Imported", "add_arguments", "import_folder", "resume_model", "run"]
+__all__ = ["EXAMPLES", "Imported", "add_arguments", "import_folder", "run"]
 
 EXAMPLES = """examples:
   riffstream train finetune ~/music/my-band --resume-from mini --minutes 30 --to my-band-model
@@ -166,16 +166,6 @@ def _captions(path: Path, words: str) -> tuple[list[str], str | None]:
     lines = [" ".join(line.split()) for line in text.split("\n")]
     captions = [line for line in lines if line and not line.startswith("# ")]
     return captions or [words], f"{readable(found.name)}: {remark}" if remark else None
-
-
-def resume_model(source: str, out: Path) -> MiniFamily:
-    """Put a model's codec into run folder ``out`` and return the model, whose denoiser is where training starts."""
-    family = MiniFamily.load(MODEL_FOLDER if source == "mini" else Path(source), dtype=torch.float32)
-    if not (out / "codec.pt").is_file():
-        weights = {name: value.detach().clone() for name, value in family.codec.named_parameters()}
-        state = {"codec": family.codec.state_dict(), "ema": {"count": 0, "values": weights}, "step": 0}
-        save_state(out / "codec.pt", {**state, "config": asdict(family.codec.config)})
-    return family
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -32,7 +32,8 @@ from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.noise import gaussian
 from riffstream.diffusion.samplers import build
 from riffstream.diffusion.sd.family import StableDiffusion
-from riffstream.journey.journey import ClipSpec, Journey, Keyframe
+from riffstream.journey.journey import ClipSpec, Keyframe
+from riffstream.journey.wander import wander
 
 # diffusers' schedulers call numpy in a way that numpy 2 deprecates.
 pytestmark = [
@@ -148,7 +149,7 @@ def test_batch_mates_do_not_matter(family: Family) -> None:
 
 
 def test_a_continued_journey_runs_on(family: Family) -> None:
-    journey, engine = Journey.wander(2), Engine(family, steps=2)
+    journey, engine = wander(2), Engine(family, steps=2)
     before = None
     for index in range(8, 12):
         clip = engine.render(ClipRequest(journey.clip(index), previous=before))

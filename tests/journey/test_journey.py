@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from riffstream.errors import MediaError, ParameterError
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart, Stop
 from riffstream.journey.ranges import RANGES, check
-from riffstream.journey.wander import MOODS
+from riffstream.journey.wander import MOODS, wander
 
 
 def noise_place(spec: ClipSpec) -> float:
@@ -192,14 +192,14 @@ def test_unreadable_files_are_one_clear_error(tmp_path) -> None:
 
 
 def test_wander_keeps_an_hour_interesting() -> None:
-    journey = Journey.wander(5)
+    journey = wander(5)
     hour = [journey.clip(i) for i in range(720)]
     assert len({spec.start.prompts for spec in hour}) > 35
     assert all(b.seed == a.seed for a, b in ((s.start, s.end) for s in hour) if a.prompts != b.prompts)
     jumps = [abs((a.bpm or 0) - (b.bpm or 0)) for a, b in itertools.pairwise(hour)]
     assert max(jumps) <= 20, "tempo moves gently from clip to clip"
-    assert journey == Journey.wander(5)
-    assert journey != Journey.wander(6)
+    assert journey == wander(5)
+    assert journey != wander(6)
     assert len({noise_place(journey.clip(i)) for i in range(10_000) if not journey.clip(i).alpha}) > 1000
 
 
@@ -222,7 +222,7 @@ def test_every_range_refuses_what_lies_outside() -> None:
 def test_planning_needs_no_torch() -> None:
     code = (
         "import sys; from riffstream.diffusion import clip; from riffstream.journey import journey, ranges, wander; "
-        "journey.Journey.wander().clip(3); sys.exit('torch' in sys.modules)"
+        "wander.wander().clip(3); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from riffstream.training.denoiser import PRESETS, load_denoiser, make_job, train_denoiser
+from riffstream.training.checkpoints import load_denoiser
+from riffstream.training.denoiser import PRESETS, make_job, train_denoiser
 from riffstream.training.denoiser_batches import draw, flow_loss
 from riffstream.training.gradient_helper import GradientHelper
 from riffstream.training.latents import LatentSet

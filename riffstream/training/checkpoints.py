@@ -1,0 +1,39 @@
+"""Models in a run folder: where training starts, and the averaged weights that it ends with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.errors import CheckpointError
+from riffstream.training.loop import load_averaged, load_state, save_state
+
+__all__ = ["load_denoiser", "resume_model"]
+
+
+def load_denoiser(path: Path, device: torch.device) -> Denoiser:
+    """The averaged denoiser of a training state.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    state = load_state(path, device)
+    if state is None:
+        raise CheckpointError(f"{path} is missing; train it with: riffstream train denoiser")
+    model = Denoiser(DenoiserConfig(**state["config"])).to(device)
+    load_averaged(model, state, "model")
+    return model
+
+
+def resume_model(source: str, out: Path) -> MiniFamily:
+    """Put a model's codec into run folder ``out`` and return the model, whose denoiser is where training starts."""
+    family = MiniFamily.load(MODEL_FOLDER if source == "mini" else Path(source), dtype=torch.float32)
+    if not (out / "codec.pt").is_file():
+        weights = {name: value.detach().clone() for name, value in family.codec.named_parameters()}
+        state = {"codec": family.codec.state_dict(), "ema": {"count": 0, "values": weights}, "step": 0}
+        save_state(out / "codec.pt", {**state, "config": asdict(family.codec.config)})
+    return family
