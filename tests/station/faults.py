@@ -11,6 +11,7 @@ import argparse
 import gc
 import json
 import random
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -461,22 +462,24 @@ def rows(minutes: float, first: int) -> dict[str, Any]:
 
 def hours(count: float, first: int, *, every: int = 60) -> dict[str, Any]:
     """One station for so many simulated hours, with a fault every minute that lasts for half a minute; memory is
-    measured ``every`` minutes."""
+    measured and printed to stderr ``every`` minutes."""
     draw = random.Random(first)
     world = World(timeline=Settings(repeats=2))
     memory: list[dict[str, float]] = []
     silent = 0.0
     for minute in range(round(60 * count)):
-        world.run(draw.uniform(0, 10))
+        wait = draw.uniform(0, 10)
+        world.run(wait)
         world.do(action(draw))
         world.run(30.0)
         world.heal()
-        world.run(20.0)
+        world.run(30.0 - wait)  # 20 s at least
         silent = max(silent, world.time - world.last_sound)
         world.forget_answers()
         if (minute + 1) % every == 0:
             gc.collect()
             memory.append({"minute": minute + 1, "objects": len(gc.get_objects()), "rss_mb": round(_rss_mb(), 1)})
+            print(memory[-1], file=sys.stderr, flush=True)
     world.settle()
     timeline = world.timeline
     return {
