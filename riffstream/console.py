@@ -80,7 +80,7 @@ def finish(code: int) -> int:
 
 
 def reader_left(error: OSError | None = None) -> bool:
-    """Whether whoever read our standard output has closed it; ``error``: what was raised, for systems that only say
+    """Whether the reader of our standard output has closed it; ``error``: what was raised, for systems that only say
     so there."""
     if isinstance(error, BrokenPipeError) and not hasattr(select, "poll"):
         return True

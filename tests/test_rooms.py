@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,14 @@ def test_rooms_below_the_pipe_never_name_torch(own: str) -> None:
             text = path.read_text(encoding="utf-8")
             assert "import torch" not in text, name
             assert "from torch" not in text, name
+
+
+def test_where_to_add_what_names_places_that_exist() -> None:
+    part = ARCHITECTURE.partition("## Where to add what")[2].partition("\n## ")[0]
+    places = set(re.findall(r"`([\w/]+(?:\.(?:py|js|md)|/))`", part))
+    assert len(places) > 30
+    for place in sorted(places):
+        assert (ROOT / place).exists() or (ROOT.parent / place).exists(), place
 
 
 def test_files_hold_one_idea() -> None:

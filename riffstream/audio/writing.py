@@ -165,7 +165,7 @@ class AudioFileWriter:
 
 
 class _Sink:
-    """The file under libsndfile. An exception cannot cross the C library, so it is kept for whoever called it."""
+    """The file under libsndfile. An exception cannot cross the C library, so it is kept for the caller."""
 
     def __init__(self, file: BinaryIO, path: Path | None) -> None:
         self.file, self.path = file, path

@@ -169,7 +169,7 @@ async def steer_delays(
     """Steer ``count`` times through a real socket while playing.
 
     Args:
-        result: filled while it goes on, for whoever watches.
+        result: filled while it goes on, for observers.
         limit_s: no steer is sent after so long, however many are left (slow ones take more than ``every_s``).
 
     Raises:

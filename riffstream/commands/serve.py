@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   riffstream serve                                       then open http://localhost:8080 and press play
   riffstream serve --port 0                              on a free port; the address is printed
-  riffstream serve --host 0.0.0.0 --config public-radio  for others, with a token for whoever may steer
+  riffstream serve --host 0.0.0.0 --config public-radio  in public: a token is needed to steer
   riffstream serve --model riffusion/riffusion-model-v1 --device cuda
   RIFFSTREAM_ACCESS_DJ_TOKEN=secret riffstream serve --host 0.0.0.0
 

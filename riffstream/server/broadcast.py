@@ -194,7 +194,7 @@ class Room:
             task.exception()  # told to those who wait; nobody may be left
 
     def frame_ms(self, codec: str, *, steering: bool) -> int:
-        """Length of a listener's frames. Longer ones for whoever does not steer cost a fifth of the CPU; PCM keeps to
+        """Length of a listener's frames. Longer ones for passive listeners cost a fifth of the CPU; PCM keeps to
         short ones, since half a second of it would fill the send buffer at a stroke."""
         short = self.config.timeline.frame_ms
         return short if steering or codec in ("pcm_s16", "wav") else max(short, self.config.timeline.passive_frame_ms)

@@ -97,7 +97,7 @@ class Rooms(Mapping[str, Room]):
             for name in {*self._hub.stations, *self._rooms}:
                 try:
                     self._tend(name)
-                except Exception:
+                except Exception:  # whatever it is, the other rooms still need their care
                     logs.event("tending a room failed", level=logging.ERROR, station=name, exc_info=True)
 
     def _tend(self, name: str) -> None:

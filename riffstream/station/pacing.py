@@ -133,7 +133,7 @@ class Pacer:
         log.error("station %s: %d faults in a row; it begins anew", self.name, FAULTS)
         try:
             self.timeline.start_over()
-        except Exception:
+        except Exception:  # the last resort must not end the timer that tries it again
             log.exception("station %s: it cannot begin anew", self.name)
 
     def stop(self) -> None:

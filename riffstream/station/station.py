@@ -291,7 +291,7 @@ class Station:
         now = self._clock()
         try:
             self._take_in(timeline, message, pcm, now)
-        except Exception:
+        except Exception:  # one bad message must not end the reader that serves all stations
             self._pacer.failed(f"a {type(message).__name__} could not be handled")
         self._pacer.drive()
 

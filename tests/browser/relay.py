@@ -8,7 +8,7 @@ import threading
 
 
 class Relay:
-    """Passes bytes on, both ways, between whoever connects and a port of this machine.
+    """Passes bytes on, both ways, between its clients and a port of this machine.
 
     Args:
         port: where the server listens.

@@ -87,14 +87,14 @@ async def test_icy_titles_follow_the_prompts(live: Running, codec: str) -> None:
         metaint = int(response.headers["icy-metaint"])
         data = await response.content.readexactly(3 * metaint + 400)
         await steer(session, live.url, "night bus, rock 'n' roll")
-        while True:  # what lies in the buffers is WAV's for many blocks
+        while True:  # the buffers hold many blocks of WAV
             data += await response.content.readexactly(6 * metaint)
             audio, titles = strip(data, metaint)
             if len(titles) > 1:
                 break
     assert titles == ["a test tone", "night bus, rock ’n’ roll"]
     assert len(decoded(audio, codec)) > 40_000
-    assert audio.count(b"OpusTags") == (codec == "ogg")  # whoever gets titles so needs no new links
+    assert audio.count(b"OpusTags") == (codec == "ogg")  # ICY listeners get no new links
 
 
 async def test_an_ogg_stream_begins_a_new_link_with_each_title(live: Running) -> None:

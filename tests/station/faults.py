@@ -203,7 +203,7 @@ class World(Sim):
         assert len(timeline._waiting) <= 8
         assert len(timeline.mixer.coming) <= 12
         if timeline.lead is not None and timeline.frozen is None:
-            assert timeline.mixer.last.kind != "pause", "it is paused for ever"
+            assert timeline.mixer.last.kind != "pause", "it stays paused"
         for take in planner.takes.values():
             whole = take.beats.sample(take.next_beat) + 1 if take.number else 0
             assert take.tape.end <= whole, "more audio than its clips have"

@@ -36,7 +36,7 @@ def test_waltzes_fill_twelve_columns_and_old_songs_none() -> None:
 
 
 @pytest.mark.parametrize("measure", ["onsets", "level_db", "brightness"])
-def test_shares_rise_from_nought_to_one(measure: str) -> None:
+def test_shares_rise_from_zero_to_one(measure: str) -> None:
     mean, spread = USUAL[measure]  # of log2(1 + onsets), of decibels and of octaves
     low, high = mean - 4 * spread, mean + 4 * spread
     if measure == "onsets":
