@@ -250,6 +250,8 @@ class Outlet:
                 log.warning("encoder %s failed, a new one takes over: %s: %s", self.codec, type(error).__name__, error)
                 encoder, sound = None, False
                 continue
+            if self.codec in ("opus", "ogg"):  # on its wire, what primes the encoder has no place before sample 0
+                packets = [packet for packet in packets if packet.sample_pos >= 0]
             if not packets:
                 continue
             if self.codec in ("opus", "ogg"):

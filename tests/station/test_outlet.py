@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -202,3 +203,15 @@ async def test_closing_tells_everybody_once() -> None:
     assert told == [None, None]
     outlet.push(block(0))
     assert not outlet.running
+
+
+async def test_opus_that_begins_with_the_station_lies_where_its_place_says() -> None:
+    outlet = Outlet("opus", lambda: [block(number) for number in range(5)])
+    await outlet.started()
+    chunks = outlet.burst(1.0)
+    assert chunks[0].sample_pos >= 0
+    for before, after in itertools.pairwise(chunks):
+        assert after.sample_pos == before.sample_pos + before.n_samples
+    last = chunks[-1]
+    assert 5 * SIZE - 4 * 960 < last.sample_pos + last.n_samples <= 5 * SIZE
+    outlet.close()
