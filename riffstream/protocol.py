@@ -175,7 +175,7 @@ class Prompt(Struct, frozen=True, kw_only=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """What a station plays. Every field is always present; null: the model's default."""
+    """The music of a station. Every field is always present; null is the model's default."""
 
     prompts: tuple[Prompt, ...]
     negative: str = ""
@@ -190,7 +190,7 @@ class State(Struct, frozen=True, kw_only=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What this server accepts; ranges are [lowest, highest]."""
+    """Limits of this server. A range is [lowest, highest]."""
 
     prompt_chars: int = PROMPT_CHARS
     prompts: int = PROMPTS
@@ -207,7 +207,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Caps(Struct, frozen=True, kw_only=True):
-    """What this station can do; ``bpm``, ``denoising`` and ``guidance`` are the model's, where a state says null."""
+    """Abilities of this station. ``bpm``, ``denoising`` and ``guidance`` are the values behind a null in the state."""
 
     codecs: tuple[str, ...] = ("opus", "pcm_s16")
     at: tuple[str, ...] = ("asap", "beat", "bar", "clip")
@@ -222,14 +222,14 @@ class Caps(Struct, frozen=True, kw_only=True):
 
 
 class Resume(Struct, frozen=True, kw_only=True):
-    """Ask for what was missed: the ``session`` of an earlier ``welcome`` and the last frame received."""
+    """Request for the missed audio: the ``session`` of an earlier ``welcome`` and the last received frame."""
 
     session: Annotated[str, Meta(min_length=1, max_length=64)]
     last_seq: Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    """First message of a client: its version, codecs in order of preference, and whether it wants to steer."""
+    """First message of a client: protocol version, codecs in order of preference, intent to steer."""
 
     v: Annotated[int, Meta(ge=0, le=2**31)]
     codecs: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)] = ("opus",)
@@ -239,7 +239,7 @@ class Hello(_Message, frozen=True, tag="hello"):
 
 
 class Steer(_Message, frozen=True, tag="steer"):
-    """Change what plays. Absent fields keep their value; null returns one to the station's default."""
+    """Change the music. An absent field keeps its value; null restores the station's default."""
 
     id: Id
     prompts: Annotated[tuple[Prompt, ...], Meta(min_length=1, max_length=PROMPTS)] | UnsetType | None = UNSET
@@ -256,20 +256,20 @@ class Steer(_Message, frozen=True, tag="steer"):
 
 
 class Transport(_Message, frozen=True, tag="transport"):
-    """Stop and go. ``reset`` returns to the default journey; ``skip`` goes to its next part (or a new variation)."""
+    """Playback control. ``reset``: back to the default journey. ``skip``: to its next part (or a new variation)."""
 
     id: Id
     op: Op
 
 
 class Clock(_Message, frozen=True, tag="clock"):
-    """Ask what is audible now; ``t0``: the sender's clock in ms, returned untouched."""
+    """Request for the audible position. ``t0`` is the sender's clock in ms; the answer returns it unchanged."""
 
     t0: float
 
 
 class Stats(_Message, frozen=True, tag="stats"):
-    """A client's own report, every 5 s: buffered audio, underruns since it joined, samples played."""
+    """Report of a client, every 5 s: buffered audio, underruns since it joined, samples played."""
 
     buffer_ms: Annotated[float, Meta(ge=0, le=1e9)]
     underruns: Annotated[int, Meta(ge=0, le=2**53)]
@@ -277,8 +277,8 @@ class Stats(_Message, frozen=True, tag="stats"):
 
 
 class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
-    """Answer to ``hello``: audio frames follow. ``codec`` is the one chosen; ``resumed``: nothing was missed;
-    ``reason``: why this connection may not steer, in words for a person; null where it may."""
+    """Answer to ``hello``; audio frames follow. ``codec`` is the chosen codec. ``resumed`` is true if no audio was
+    missed. ``reason`` says why this connection may not steer; null if it may."""
 
     v: int
     session: str
@@ -298,7 +298,7 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
 
 
 class Scheduled(_Message, frozen=True, tag="scheduled"):
-    """A change was accepted; ``audible_at`` (sample clock) is the expected place of its splice."""
+    """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice."""
 
     id: str
     rev: int
@@ -307,7 +307,7 @@ class Scheduled(_Message, frozen=True, tag="scheduled"):
 
 
 class Applied(_Message, frozen=True, tag="applied"):
-    """A change was spliced; ``audible_at`` (sample clock) is exact."""
+    """A change was spliced. ``audible_at`` (sample clock) is exact."""
 
     id: str
     rev: int
@@ -315,14 +315,14 @@ class Applied(_Message, frozen=True, tag="applied"):
 
 
 class Superseded(_Message, frozen=True, tag="superseded"):
-    """A later change, ``by``, took this one's place before it was heard; its fields are merged into the later one."""
+    """A later change, ``by``, replaced this one before it became audible. Its fields are merged into the later one."""
 
     id: str
     by: str
 
 
 class Rejected(_Message, frozen=True, tag="rejected"):
-    """A message was not accepted; nothing has changed. ``id`` is "" where the message had none."""
+    """A message was refused; nothing has changed. ``id`` is "" if the message had none."""
 
     code: Code
     message: str
@@ -332,8 +332,8 @@ class Rejected(_Message, frozen=True, tag="rejected"):
 
 
 class Now(_Message, frozen=True, tag="now", omit_defaults=False):
-    """What is audible at ``sample_pos``; sent at every change. ``alpha``: position between two keyframes; ``clip``:
-    number of the clip; ``beat``: musical position in beats since the station began."""
+    """The music at ``sample_pos``; sent at every change. ``alpha`` is the position between two keyframes, ``clip`` the
+    number of the clip, ``beat`` the musical position in beats since the station began."""
 
     rev: int
     sample_pos: SamplePos
@@ -344,9 +344,18 @@ class Now(_Message, frozen=True, tag="now", omit_defaults=False):
 
 
 class Event(_Message, frozen=True, tag="event"):
-    """Something happened: ``kind`` is splice, late, repeat, underrun, recovered, generator, paused, resumed,
-    listeners, clock_jump, skipped (a clip could not be made and was left out) or fallback (clip after clip could not be
-    made: the station went back to what worked before). Clients ignore kinds that they do not know."""
+    """Something happened on the station. Clients ignore unknown kinds. ``kind`` is one of:
+
+    - ``splice``: a change became audible at ``sample_pos``.
+    - ``late``: the generator is late and renders with less effort (``reason``).
+    - ``repeat``, ``underrun``, ``recovered``: audio repeats; silence begins; new audio is there again.
+    - ``skipped``: a clip could not be made and was omitted.
+    - ``fallback``: several clips in a row could not be made; the station returned to an earlier state.
+    - ``generator``: the generator process changed its state (``reason``).
+    - ``paused``, ``resumed``: playback stopped; playback continues.
+    - ``listeners``: the number of ``listeners`` changed.
+    - ``clock_jump``: the server's system clock jumped.
+    """
 
     kind: str
     sample_pos: int | None = None
@@ -356,7 +365,8 @@ class Event(_Message, frozen=True, tag="event"):
 
 
 class ClockReply(_Message, frozen=True, tag="clock"):
-    """``t1``, ``t2``: the server's clock in ms at receipt and reply; ``sample_pos``: what is audible at ``t2``."""
+    """Answer to ``clock``. ``t1``, ``t2``: the server's clock in ms at receipt and reply. ``sample_pos``: audible at
+    ``t2``."""
 
     t0: float
     t1: float
@@ -365,7 +375,7 @@ class ClockReply(_Message, frozen=True, tag="clock"):
 
 
 class Bye(_Message, frozen=True, tag="bye"):
-    """The sender is about to close; come back after ``reconnect_ms`` (null: do not)."""
+    """The sender is about to close. Reconnect after ``reconnect_ms`` (null: do not reconnect)."""
 
     reason: str
     reconnect_ms: int | None = None

@@ -1,6 +1,6 @@
 """Writes docs/protocol.md from ``protocol.py``: ``python -m riffstream.protocol_page > docs/protocol.md``.
 
-A test holds the page to what this gives, so that page, server and clients cannot drift apart.
+A test compares the page with this output, so page, server and clients stay equal.
 """
 
 from __future__ import annotations
@@ -18,30 +18,45 @@ __all__ = ["page"]
 
 _INTRODUCTION = """# The wire protocol {subprotocol}
 
-Generated from `riffstream/protocol.py`; do not edit. The same in machine-readable form: `/api/schema` of any server
-(JSON Schema 2020-12). Golden vectors for clients in other languages: `tests/data/protocol_vectors.json`.
+This page is for authors of clients: every message and the binary audio frame. It is generated from
+`riffstream/protocol.py`; do not edit it. `/api/schema` of any server has the same as JSON Schema 2020-12.
+`tests/data/protocol_vectors.json` has test vectors for clients in other languages. The clients in Python
+(`riffstream.connect`) and JavaScript (`client/src/`) implement all of it.
 
-## Connecting
+## A session
 
-Open a WebSocket to `/ws/{{station}}` with the subprotocol `{subprotocol}`. Text frames are JSON objects
-`{{"type": ..., ...}}`; binary frames are audio. Send `hello` first; the server answers `welcome` and audio begins, with
-a burst of the recent past. Tokens travel in `hello`, never in the address.
+Open a WebSocket to `/ws/{{station}}` with the subprotocol `{subprotocol}`. Text frames are JSON objects with a
+`type`, binary frames are audio. The client sends `hello` first. The server answers with `welcome`, `now` and audio,
+beginning with a burst of the recent past. Then the client may steer.
 
-- **Versions.** `hello.v` is the newest version that the client speaks; `welcome.v` is what both speak from then on
-  ({oldest} to {version} here). A client that is too old gets `rejected` with the code `unsupported_version`.
-- **Both sides may be newer.** Unknown fields are ignored. An unknown type gets `rejected` (`bad_request`); clients skip
-  types and event kinds that they do not know.
-- **Steering.** A steer merges into the state: absent fields keep their value, `null` returns one to the station's
-  default. It is answered at once with `scheduled` or `rejected`, and later with `applied` or `superseded`.
-- **The sample clock.** Every position is a count of output samples ({rate} Hz, {channels} channels) since the station
-  began. `clock` tells which sample is audible now, for players that keep in step with each other.
-- **Coming back.** `hello.resume` with the session and the last `seq` continues without a gap while the server's ring
-  still holds what was missed (`welcome.resumed`); otherwise the stream goes on live, with the flag `discontinuity`.
-- **Texts** are normalised to NFC, stripped of control characters, and their white space is collapsed. Prompts have at
-  most {chars} characters, messages of clients at most {bytes} bytes.
+```
+client  {{"type":"hello","v":{version},"codecs":["opus"],"steer":true}}
+server  {{"type":"welcome","v":{version},"session":"…","role":"dj","codec":"opus","rev":0, …}}
+server  binary audio frames
+client  {{"type":"steer","id":"1","prompts":[{{"text":"church bells"}}],"at":"bar"}}
+server  {{"type":"scheduled","id":"1","rev":1,"audible_at":480000,"audible_in_ms":900}}
+server  {{"type":"applied","id":"1","rev":1,"audible_at":480000}}
+```
 
-For ten-line clients there is `/ws/{{station}}/plain`: no `hello`; binary frames are bare audio (48 kHz s16le stereo, or
-`?codec=mp3`); a text frame is a prompt to steer to; replies are single lines of text.
+Scripts and microcontrollers can use `/ws/{{station}}/plain` instead, without `hello`: binary frames are audio (48
+kHz s16le stereo, or `?codec=mp3`), a text frame is a prompt, replies are single lines of text
+([server.md](server.md#plain-websocket)).
+
+## Rules
+
+- **Versions.** `hello.v` is the client's newest version. `welcome.v` is the version of the connection ({oldest} to
+  {version} here). A client with an older version gets `rejected` with the code `unsupported_version`.
+- **Extensions.** Both sides ignore unknown fields. The server answers an unknown type with `rejected`
+  (`bad_request`). Clients skip unknown types and event kinds.
+- **Tokens** travel in `hello`, never in the address.
+- **Steering.** A steer merges into the state: an absent field keeps its value, `null` restores the station's
+  default. The server answers at once with `scheduled` or `rejected`, and later with `applied` or `superseded`.
+- **Sample clock.** Every position counts output samples ({rate} Hz, {channels} channels) since the station began.
+  `clock` asks for the audible position, for players that stay in step with each other.
+- **Resume.** `hello.resume` with the session and the last `seq` continues without a gap if the server's ring still
+  holds the missed audio (`welcome.resumed`). Otherwise the stream continues live, with the flag `discontinuity`.
+- **Texts** are normalised to NFC and lose control characters; white space is collapsed. Prompts have at most
+  {chars} characters, messages of clients at most {bytes} bytes.
 """
 
 _FRAME = """## The binary frame
@@ -54,17 +69,29 @@ A header of {size} bytes, little-endian, then the payload.
 | 1 | u8 | `kind` | {kinds} |
 | 2 | u8 | `codec` | {codecs} |
 | 3 | u8 | `flags` | {flags}; unknown bits are ignored |
-| 4 | u32 | `seq` | number of the frame, one more than the one before, modulo 2³² |
+| 4 | u32 | `seq` | number of the frame, modulo 2³²; increases by one |
 | 8 | u64 | `sample_pos` | sample clock of the first sample |
 | 16 | u32 | `n_samples` | samples per channel |
-| 20 | u32 | `rev` | the revision that is heard at its end |
+| 20 | u32 | `rev` | the audible revision at the end of the frame |
 
-- **Opus**: packets of 20 ms, one or more, each after its length as u16. Configure decoders at 48,000 Hz and 2 channels;
-  no header is needed.
+- **Opus**: one or more packets of 20 ms, each after its length as u16. Configure the decoder for 48,000 Hz and 2
+  channels; it needs no header.
 - **PCM**: 16-bit signed little-endian, interleaved.
-- `discontinuity`: something is missing before this frame; decoders and jitter buffers start anew.
-- `silence`: nothing but zeros.
+- `discontinuity`: audio is missing before this frame. Reset the decoder and the jitter buffer.
+- `silence`: all samples are zero.
 """
+
+_CODES: dict[str, str] = {
+    "bad_request": "the message is invalid; `field` names the field if it is known",
+    "unauthorised": "a token is missing or wrong",
+    "forbidden": "this connection or this station may not be steered",
+    "rate_limited": "too many messages; try again after `retry_after_ms`",
+    "busy": "no place is free, or no encoder runs; try again after `retry_after_ms`",
+    "stale_rev": "`if_rev` is not the current revision",
+    "prompt_rejected": "a text is empty or too long after cleaning",
+    "unsupported_version": "the client's protocol version is too old",
+    "internal": "a fault of the server; its log has the details",
+}
 
 
 def page() -> str:
@@ -83,14 +110,16 @@ def page() -> str:
         *(_message(kind) for kind in get_args(protocol.ClientMessage)),
         "## Server to client\n",
         *(_message(kind) for kind in get_args(protocol.ServerMessage) if kind is not protocol.Bye),
-        "`bye` may come from either side.\n",
+        "Both sides may send `bye`.\n",
         "## Parts of messages\n",
         *(
             _message(kind)
             for kind in (protocol.Prompt, protocol.Resume, protocol.State, protocol.Limits, protocol.Caps)
         ),
         "## Codes of `rejected`\n",
-        ", ".join(f"`{code}`" for code in get_args(protocol.Code)) + ".\n",
+        "| code | meaning |\n|---|---|",
+        *(f"| `{code}` | {_CODES[code]} |" for code in get_args(protocol.Code)),
+        "",
         _FRAME.format(
             size=protocol.HEADER_BYTES,
             version=protocol.VERSION,
@@ -134,15 +163,15 @@ def _words(kind: types.Type) -> str:
     if isinstance(kind, types.LiteralType):
         return ", ".join(f"`{value}`" for value in kind.values)
     if isinstance(kind, types.VarTupleType):
-        return f"list of {_words(kind.item_type)}{_bounds(kind.min_length, kind.max_length, 'items')}"
+        return f"array of {_words(kind.item_type)}{_bounds(kind.min_length, kind.max_length, 'items')}"
     if isinstance(kind, types.TupleType):
         return "[lowest, highest]"
     if isinstance(kind, types.StrType):
-        return f"text{_bounds(kind.min_length, kind.max_length, 'characters')}"
+        return f"string{_bounds(kind.min_length, kind.max_length, 'characters')}"
     if isinstance(kind, (types.IntType, types.FloatType)):
-        name = "whole number" if isinstance(kind, types.IntType) else "number"
+        name = "integer" if isinstance(kind, types.IntType) else "number"
         return f"{name}{_bounds(kind.ge, kind.le, '')}"
-    return {"BoolType": "true or false"}.get(type(kind).__name__, re.sub("Type$", "", type(kind).__name__).lower())
+    return {"BoolType": "boolean"}.get(type(kind).__name__, re.sub("Type$", "", type(kind).__name__).lower())
 
 
 def _bounds(low: Any, high: Any, unit: str) -> str:
