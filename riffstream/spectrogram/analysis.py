@@ -20,26 +20,26 @@ BLOCK_SAMPLES = 1 << 22
 
 @lru_cache(maxsize=32)
 def hann(length: int) -> Tensor:
-    """The periodic Hann window, [length] float32; shared and not to be written to."""
+    """Periodic Hann window, [length] float32. The tensor is cached and shared: do not write to it."""
     return torch.hann_window(length)
 
 
 def frame_positions(frames: int, hop: float, first: int = 0) -> Tensor:
-    """Sample at which each frame is centred, ``round(k * hop)`` for k = first ... first + frames - 1, int64."""
+    """Centre of each frame in samples: ``round(k * hop)`` for k = first ... first + frames - 1, int64 [frames]."""
     return (torch.arange(first, first + frames, dtype=torch.float64) * hop).round().long()
 
 
 def stft_magnitude(
     wave: Tensor, *, n_fft: int, window: int, hop: float, frames: int | None = None, first: int = 0
 ) -> Tensor:
-    """Magnitudes of the short-time Fourier transform at a fractional hop, with reflected edges.
+    """Magnitudes of the short-time Fourier transform with a fractional hop and reflected edges.
 
     Args:
         wave: [..., N] float32, N >= 1.
-        n_fft, window: lengths in samples; the window lies in the middle of the transform.
-        hop: samples from frame to frame.
-        frames: frames to compute; ``N // hop + 1`` by default.
-        first: index of the first of them.
+        n_fft, window: lengths in samples; the window is centred in the transform.
+        hop: samples from frame to frame, more than 0.
+        frames: number of frames; ``N // hop + 1`` by default.
+        first: index of the first frame.
 
     Returns:
         [..., n_fft // 2 + 1, frames] float32.
@@ -69,7 +69,7 @@ def stft_magnitude(
 
 
 def _reflect(flat: Tensor, left: int, right: int) -> Tensor:
-    """Reflect padding that also takes a wave shorter than the padding (zeros where the reflection runs out)."""
+    """Reflect padding for waves of any length: zeros where the reflection runs out."""
     room = flat.shape[-1] - 1
     inner = F.pad(flat[None], (min(left, room), min(right, room)), mode="reflect")[0] if room else flat
     return F.pad(inner, (left - min(left, room), right - min(right, room)))
@@ -89,9 +89,9 @@ def analyse(
         wave: [..., N] float32. The amplitudes scale with it; Riffusion feeds int16 units (-32768 to 32767).
         params: the spectrogram's parameters.
         hop: samples from frame to frame (``params.hop(bpm)``); ``params.hop()`` by default.
-        frames: frames to compute; by default ``N // hop + 1``, as torchaudio has it. A loop of N = frames * hop
-            samples has one frame fewer than that: say how many.
-        first: index of the first frame: a bar in the middle of a song is analysed with its surroundings.
+        frames: number of frames; by default ``N // hop + 1``, as in torchaudio. Set it for a loop: N = frames * hop
+            samples have one frame fewer than the default.
+        first: index of the first frame. It lets a bar in the middle of a song be analysed with its surroundings.
 
     Returns:
         [..., M, T] float32 >= 0.

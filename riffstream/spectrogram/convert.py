@@ -28,17 +28,20 @@ def audio_to_image(
     hop: float | None = None,
     device: torch.device | str = "cpu",
 ) -> Image.Image:
-    """Draw audio as a spectrogram image, with the parameters as EXIF.
+    """Draw audio as a spectrogram image with the parameters as EXIF.
 
     Args:
-        wave: [n, channels] or [n] float in [-1, 1], at ``params.sample_rate``, n >= 1. Two channels become one where
-            the parameters are mono, one becomes two where they are stereo.
+        wave: [n, channels] or [n] float in [-1, 1], at ``params.sample_rate``, n >= 1, 1 or 2 channels. The channels
+            are mixed or copied to the number that ``params`` asks for.
         params: Riffusion's mono parameters by default.
-        hop: samples from frame to frame, where it is to differ from ``params.hop()`` (tempo).
-        device: where to compute.
+        hop: samples from frame to frame; ``params.hop()`` by default.
+        device: torch device of the computation.
 
     Returns:
-        RGB image, ``n // hop + 1`` wide. Equal to the original's for 16-bit audio.
+        RGB image, ``n // hop + 1`` wide. For 16-bit audio it equals the image that Riffusion draws.
+
+    Raises:
+        ParameterError: another shape, no samples, or samples that are not finite.
     """
     params = SpectrogramParams.riffusion() if params is None else params
     channels = _channels(wave, params.channels)
@@ -59,21 +62,24 @@ def image_to_audio(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Play a spectrogram image.
+    """Convert a spectrogram image to audio.
 
     Args:
         image: any PIL image of ``params.num_frequencies`` rows.
         params: its parameters; by default those in its EXIF (see ``image_params``).
-        method: ``"pghi"`` (see ``Vocoder``), ``"griffin-lim"``, or ``"parity"``: the original's steps, slow.
-        iterations: Griffin-Lim iterations; the method's own number by default.
-        hop: samples from frame to frame, where it is to differ from ``params.hop()``: stretches time.
+        method: ``"pghi"`` (see ``Vocoder``), ``"griffin-lim"``, or ``"parity"`` (Riffusion's own steps, slow).
+        iterations: Griffin-Lim iterations; each method has its own default.
+        hop: samples from frame to frame; ``params.hop()`` by default. Another value stretches time.
         key: transposition in semitones, -6 to 6.
-        seed: of the parity method's random start.
-        device: where to compute.
+        seed: seed of the random start of the parity method.
+        device: torch device of the computation.
 
     Returns:
-        [n, channels] float32 in [-1, 1] at ``params.sample_rate``: at -12 dBFS, or at a peak of -0.1 dBFS where
-        that is quieter (parity: as the original, which clips there).
+        [n, channels] float32 in [-1, 1] at ``params.sample_rate``. The level is -12 dBFS, or lower where the peak
+        would exceed -0.1 dBFS. The parity method clips there, as Riffusion does.
+
+    Raises:
+        ParameterError: an image of another height, or an argument outside its range.
     """
     params = image_params(image) if params is None else params
     if image.height != params.num_frequencies:
@@ -101,7 +107,7 @@ def _channels(wave: np.ndarray, count: int) -> np.ndarray:
         raise ParameterError("wave", "NaN or infinity", "finite samples")
     if count == 1 and len(scaled) == 2:
         mean = scaled.mean(0, keepdims=True)
-        # 16-bit audio is mixed on its own grid, as the original does.
+        # 16-bit audio is mixed in integers, as in Riffusion.
         return np.ascontiguousarray(np.floor(mean) if (scaled == np.round(scaled)).all() else mean)
     return np.array(np.broadcast_to(scaled, (count, scaled.shape[1])))
 

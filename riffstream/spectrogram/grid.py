@@ -15,14 +15,14 @@ __all__ = ["Geometry", "GridResampler"]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Window and hop of the synthesis, chosen once for a set of parameters.
+    """Window and hop of the synthesis for a set of parameters.
 
-    The hop is independent of the spectrogram's own: frames are interpolated to it. So the overlap is always 83 % or
-    more whatever the tempo, tempo may change at any frame, and time stays linear in memory and work.
+    The hop does not depend on the spectrogram's hop: frames are interpolated to it. The overlap is therefore 83 % or
+    more at any tempo, the tempo may change at any frame, and memory and work grow linearly with the duration.
 
     Attributes:
         hop: samples from one grid frame to the next.
-        overlap: grid frames that cover a sample; the window is ``hop * overlap`` samples.
+        overlap: number of grid frames over each sample; the window is ``hop * overlap`` samples long.
     """
 
     hop: int
@@ -30,7 +30,7 @@ class Geometry:
 
     @classmethod
     def of(cls, params: SpectrogramParams) -> Geometry:
-        """The spectrogram's own hop where it fits (no interpolation then), else about an eighth of the window."""
+        """The spectrogram's own hop where it fits (no interpolation), else about an eighth of the window."""
         own = params.hop()
         if params.frames_per_beat is None and params.window % own == 0 and 6 <= params.window / own <= 12:
             return cls(int(own), int(params.window / own))
@@ -46,11 +46,11 @@ class Geometry:
 
 
 class GridResampler:
-    """Frames at their own positions in, frames on the grid out, interpolated linearly between the two neighbours.
+    """Linear interpolation of frames with varying hops to a grid with a fixed hop, as a stream.
 
-    Grid frame j sits at sample ``j * grid_hop``; frame k of the input sits at the rounded sum of the hops before it.
-    A grid frame comes out as soon as a frame at or after its position is in; results do not depend on how the input
-    was cut.
+    Grid frame j is at sample ``j * grid_hop``; input frame k is at the rounded sum of the hops before it. A grid frame
+    is emitted as soon as an input frame at or after its position has arrived. The results do not depend on how the
+    input was cut.
     """
 
     def __init__(self, grid_hop: int) -> None:
@@ -58,7 +58,7 @@ class GridResampler:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything; the next frame sits at sample 0."""
+        """Return to the initial state: the next frame is at sample 0."""
         self._base, self._count, self._hop = 0.0, 0, 0.0
         self._next = 0  # index of the next grid frame
         self._last: Tensor | None = None  # [..., 1, F], the latest frame
@@ -70,13 +70,13 @@ class GridResampler:
 
     @property
     def end(self) -> int:
-        """The sample at which the next frame would sit: the length of the input so far."""
+        """Position of the next frame in samples: the length of the input so far."""
         return round(self._base + self._count * self._hop)
 
     def push(self, frames: Tensor, hop: float) -> Tensor:
         """Take frames [..., t, F], each ``hop`` samples long; return grid frames [..., g, F], g >= 0."""
         if hop != self._hop:
-            # Multiples of one hop are exact sums; added frame by frame they would depend on the chunks.
+            # A multiple of one hop is exact. A sum frame by frame would depend on the chunks.
             self._base, self._count, self._hop = self._base + self._count * self._hop, 0, hop
         count = frames.shape[-2]
         positions = [round(self._base + (self._count + k) * hop) for k in range(count)]
@@ -89,7 +89,7 @@ class GridResampler:
         return self._interpolate(frames, positions, self._last_position // self.grid_hop + 1)
 
     def flush(self) -> Tensor | None:
-        """Grid frames up to the end of the last frame, which is held; None where nothing was pushed."""
+        """Grid frames [..., g, F] up to the end of the last frame, which is repeated; None if nothing was pushed."""
         if self._last is None:
             return None
         return self._interpolate(self._last, [self._last_position], -(-self.end // self.grid_hop))

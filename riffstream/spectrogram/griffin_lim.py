@@ -1,4 +1,4 @@
-"""Griffin-Lim over a whole spectrogram: the reference, with torchaudio's conventions."""
+"""Griffin-Lim over a whole spectrogram with torchaudio's conventions: the reference for the vocoder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def griffin_lim(
     generator: torch.Generator | None = None,
     random_start: bool = False,
 ) -> Tensor:
-    """Fast Griffin-Lim (Perraudin, Balazs and Søndergaard 2013), numerically equal to ``torchaudio``'s.
+    """Fast Griffin-Lim (Perraudin, Balazs and Søndergaard 2013), numerically equal to torchaudio's ``GriffinLim``.
 
     Args:
         magnitudes: [..., n_fft // 2 + 1, T] float32 >= 0.
@@ -29,9 +29,9 @@ def griffin_lim(
         hop: samples from frame to frame.
         iterations: 0 or more.
         n_fft: length of the Fourier transform; the window's by default.
-        momentum: 0 is the original algorithm (1984), towards 1 it is faster.
-        generator: of the random start; torch's global one by default.
-        random_start: uniformly random complex start instead of phase 0.
+        momentum: 0 is the algorithm of 1984; values near 1 converge faster.
+        generator: generator of the random start; torch's global one by default.
+        random_start: start from uniformly random complex numbers instead of phase 0.
 
     Returns:
         [..., (T - 1) * hop] float32.

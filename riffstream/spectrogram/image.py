@@ -1,7 +1,7 @@
 """Spectrogram images: mel amplitudes as pixels, parameters as EXIF. Riffusion's format.
 
-Frequency runs upwards, time to the right, loud is dark. A mono image is grey; in a stereo image red is 0, green the
-left channel and blue the right one. Amplitudes are companded with ``power_for_image``.
+Frequency runs upwards and time to the right; loud is dark. A mono image is grey. In a stereo image red is 0, green is
+the left channel and blue is the right channel. Amplitudes are companded with ``power_for_image``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "save_image",
 ]
 
-MAX_AMPLITUDE = 30e6  # what black decodes to, in int16 units; the level is normalised afterwards in any case
+MAX_AMPLITUDE = 30e6  # amplitude of black, in int16 units; the level is normalised after decoding
 GREY_MEAN = 32  # of 0 to 255; a stereo image darker than this is loud everywhere, not grey
 
 
@@ -37,11 +37,14 @@ def image_from_amplitudes(
 
     Args:
         amplitudes: [A, M, T] float >= 0, A = 1 or 2.
-        params: gives the companding exponent and the EXIF tags.
-        max_value: the amplitude of black; the largest one by default.
+        params: source of the companding exponent and the EXIF tags.
+        max_value: amplitude of black; the largest amplitude by default.
 
     Returns:
-        RGB image, T wide and M high. Values are truncated, not rounded, as the original has it.
+        RGB image, T wide and M high. Values are truncated, not rounded, as in Riffusion.
+
+    Raises:
+        ParameterError: another shape, or amplitudes that are not finite.
     """
     if amplitudes.ndim != 3 or amplitudes.shape[0] not in (1, 2) or not amplitudes.size:
         raise ParameterError("amplitudes", amplitudes.shape, "[1 or 2 channels, mel bins, frames]")
@@ -86,19 +89,19 @@ def amplitudes_from_image(
 
 
 def image_params(image: Image.Image, *, name: str = "the image", stereo: bool | None = None) -> SpectrogramParams:
-    """Parameters from an image's EXIF.
+    """Spectrogram parameters from an image's EXIF.
 
-    What it does not tell is as in Riffusion (with as many mel bins as the image has rows), with a ``MediaWarning``
-    that says so. Whether the image is stereo is then told by its planes.
+    Missing values default to Riffusion's, with one mel bin for each row of the image, and a ``MediaWarning`` names
+    them. The colour planes then decide between mono and stereo.
 
     Args:
         image: any PIL image.
-        name: for messages.
-        stereo: whether it is stereo, in place of what its EXIF and its planes say.
+        name: name of the image in messages.
+        stereo: True or False overrides the EXIF and the colour planes.
 
     Raises:
-        ParameterError: an EXIF value that is out of range.
-        MediaError: it is not told whether it is stereo: a coloured image, or planes that contradict the EXIF.
+        ParameterError: an EXIF value out of range.
+        MediaError: neither clearly mono nor stereo: a coloured image, or planes that contradict the EXIF.
     """
     exif = dict(image.getexif())
     missing = SpectrogramParams.missing_in_exif(exif)
@@ -133,7 +136,7 @@ def read_image(path: str | Path) -> Image.Image:
     """Read a spectrogram image as RGB with its EXIF (see :func:`~riffstream.spectrogram.pictures.open_picture`).
 
     Raises:
-        MediaError: the file is missing, no image, cut off, or has more than 67 million pixels.
+        MediaError: the file is missing, not an image, truncated, or has more than 67 million pixels.
     """
     return open_picture(path)
 
@@ -141,8 +144,11 @@ def read_image(path: str | Path) -> Image.Image:
 def save_image(image: Image.Image, path: str | Path) -> None:
     """Write an image with its EXIF; the extension (png, jpg, jpeg, webp) chooses the format.
 
-    PNG and WebP are lossless; JPEG is written at quality 95 without chroma subsampling, since a stereo image keeps
-    its channels in the colours.
+    PNG and WebP are lossless. JPEG is written at quality 95 without chroma subsampling, because the colours of a
+    stereo image hold its channels.
+
+    Raises:
+        ParameterError: another extension.
     """
     kind = Path(path).suffix.lower()
     options: dict[str, dict[str, object]] = {

@@ -16,18 +16,19 @@ from riffstream.spectrogram.params import SpectrogramParams
 __all__ = ["MelInverter", "centre_frequencies", "corner_frequency", "filterbank"]
 
 HTK_CORNER_HZ = 700.0
-# MKL multiplies 4, 8 ... 24 columns in another order on CPUs with AVX-512; from here on a column is always the same.
+# On CPUs with AVX-512, MKL sums products of 4, 8 ... 24 columns in another order. With this many columns or more, the
+# result of a column does not depend on the number of columns.
 ALIKE_COLUMNS = 32
 SLANEY_CORNER_HZ, SLANEY_STEP_HZ, SLANEY_LOG_STEP = 1000.0, 200.0 / 3, math.log(6.4) / 27
 
 
 def corner_frequency(max_frequency: float, min_frequency: float, count: int, spacing: float) -> float:
-    """Corner f0 of the scale ``log(1 + f / f0)`` on which ``count`` filters lie no closer than ``spacing`` Hertz.
+    """Corner f0 of the scale ``log(1 + f / f0)`` that keeps ``count`` filters at least ``spacing`` Hertz apart.
 
-    htk's scale has f0 = 700 Hz, which suits an ear; with many filters over a short window it puts them closer in the
-    bass than the window resolves. A higher corner makes the scale more linear, so the spacing at the bottom,
-    ``(f0 + min) * log((f0 + max) / (f0 + min)) / (count + 1)``, grows with it. The result is htk's corner where that
-    already suffices, and a practically linear scale where no corner does.
+    The htk scale has f0 = 700 Hz, modelled on the ear. With many filters and a short window it places bass filters
+    closer together than the window can resolve. A higher corner makes the scale more linear and widens the spacing at
+    the bottom, ``(f0 + min) * log((f0 + max) / (f0 + min)) / (count + 1)``. The result is htk's corner where that is
+    sufficient, and a practically linear scale where no corner is.
     """
 
     def lowest(f0: float) -> float:
@@ -48,8 +49,8 @@ def corner_frequency(max_frequency: float, min_frequency: float, count: int, spa
 def centre_frequencies(params: SpectrogramParams) -> Tensor:
     """Edges and centres of the mel filters in Hertz, float32 [num_frequencies + 2], equally spaced in mel.
 
-    Filter m rises from entry m to its peak at entry m + 1 and falls to entry m + 2. Computed in float32 in
-    torchaudio's order: at 2.5 Hz a bin the rounding of the narrowest filters shows in the parity data.
+    Filter m rises from entry m to its peak at entry m + 1 and falls to entry m + 2. The computation is in float32 and
+    in torchaudio's order: at 2.5 Hz a bin the rounding of the narrowest filters is visible in the parity data.
     """
     low, high, count = float(params.min_frequency), float(params.max_frequency), params.num_frequencies
     if params.mel_scale_type == "window":
@@ -80,7 +81,8 @@ def filterbank(params: SpectrogramParams) -> Tensor:
     """Triangular mel filters on the bins of ``params.n_fft``, equal to torchaudio's ``melscale_fbanks``.
 
     Returns:
-        [n_bins, num_frequencies] float32, >= 0, shared and not to be written to; mel = linear magnitudes @ filters.
+        [n_bins, num_frequencies] float32, >= 0; mel = linear magnitudes @ filters. The tensor is cached and shared:
+        do not write to it.
     """
     edges = centre_frequencies(params)
     bins = torch.linspace(0, params.sample_rate // 2, params.n_bins)
@@ -94,19 +96,19 @@ def filterbank(params: SpectrogramParams) -> Tensor:
 
 
 class MelInverter:
-    """Mel amplitudes back to linear magnitudes: non-negative, and consistent with the mel to two thousandths.
+    """Inversion of the mel filter bank: non-negative linear magnitudes that match the mel amplitudes to 0.2 %.
 
-    The filter bank has more bins than filters, so many spectra explain one mel frame. This one starts from the
-    smoothest (each bin the weighted mean of its filters' levels) and refines it with multiplicative updates of the
-    Richardson-Lucy kind, ``x <- x * back(mel / forward(x))**1.5``, which keep it positive, correct every bin by a
-    smooth factor, and so never empty a band as a clamped pseudo-inverse does (1.5 over-relaxes; below 2 is stable).
-    One least-squares step then removes what is left of the residual, except where it would take more than four fifths
-    of a bin. All products are with banded matrices, so the whole costs no more than reading the spectrum a few times.
+    The filter bank has more bins than filters, so many spectra match one mel frame. The inversion starts from the
+    smoothest spectrum, in which each bin is the weighted mean of its filters' levels. Multiplicative updates of the
+    Richardson-Lucy kind, ``x <- x * back(mel / forward(x))**1.5``, refine it. They keep it positive and correct every
+    bin by a smooth factor, so that no band is emptied as by a clamped pseudo-inverse (the exponent 1.5 over-relaxes;
+    values below 2 are stable). One least-squares step then removes the remaining residual, but never more than four
+    fifths of a bin. All matrices are banded: the cost is that of reading the spectrum a few times.
 
     Args:
         params: the spectrogram's parameters; the bins are those of ``params.n_fft``.
-        updates: multiplicative updates; 2 leave a residual of 0.1 to 0.2 per cent.
-        device: where the tensors live.
+        updates: number of multiplicative updates; 2 leave a residual of 0.1 to 0.2 %.
+        device: torch device of the tensors.
     """
 
     def __init__(self, params: SpectrogramParams, *, updates: int = 2, device: torch.device | str = "cpu") -> None:
@@ -120,8 +122,8 @@ class MelInverter:
         self.first, self.last = int(used[0]), int(used[-1]) + 1
         filters = filters[self.first : self.last]
         weight = filters.sum(1, keepdim=True).clamp_min(1e-12)
-        # Neighbouring filters overlap and others do not, so the Gram matrix is tridiagonal and its inverse decays
-        # within a few filters; empty filters would make it singular.
+        # Only neighbouring filters overlap, so the Gram matrix is tridiagonal and its inverse decays within a few
+        # filters. Empty filters would make it singular.
         gram = filters.T @ filters
         inverse = torch.linalg.inv(gram + 1e-6 * gram.diag().mean() * torch.eye(self.n_mels, dtype=gram.dtype))
         inverse[inverse.abs() < 1e-4 * inverse.diag()[:, None]] = 0
@@ -132,13 +134,13 @@ class MelInverter:
         self._solve = _banded(inverse, device)
 
     def band(self, mel: Tensor) -> Tensor:
-        """Linear magnitudes of the bins ``first`` to ``last - 1``, the only ones that the filters see.
+        """Linear magnitudes of the bins ``first`` to ``last - 1``, the range of the filters.
 
         Args:
             mel: [M, N] float32 >= 0, one frame a column.
 
         Returns:
-            [last - first, N] float32 >= 0. A column does not depend on its neighbours, not even in its last bit.
+            [last - first, N] float32 >= 0. Each column is bit for bit independent of the others.
         """
         frames = mel.shape[1]
         if frames < ALIKE_COLUMNS:

@@ -1,6 +1,6 @@
-"""What a spectrogram's numbers mean: rates, window, mel scale, companding.
+"""Parameters of a spectrogram: rates, window, mel scale, companding.
 
-Pure Python: the server and the command line read parameters without loading torch.
+Pure Python, so that the server and the command line read parameters without loading torch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIN_BPM, MAX_BPM, DEFAULT_BPM = 20.0, 400.0, 120.0
 class ExifTag(IntEnum):
     """EXIF tags of a spectrogram image. The first ten are Riffusion's; images at its parameters carry no others.
 
-    ``MAX_VALUE`` is the amplitude, in int16 units, that became black. It is written and never needed: audio is
+    ``MAX_VALUE`` is the amplitude of black in int16 units. It is written for Riffusion and never read here: audio is
     normalised after decoding.
     """
 
@@ -50,9 +50,9 @@ class SpectrogramParams:
     """Parameters of a mel spectrogram and of its image. The defaults are Riffusion's.
 
     Attributes:
-        stereo: two channels instead of one.
+        stereo: True for two channels, False for one.
         sample_rate: in Hertz, 1000 to 384000.
-        step_size_ms: hop from frame to frame; with ``frames_per_beat`` set, the hop at 120 bpm.
+        step_size_ms: hop from frame to frame; with ``frames_per_beat``, the hop at 120 bpm.
         window_duration_ms: length of the Hann window.
         padded_duration_ms: length of the Fourier transform; the window is zero-padded to it.
         num_frequencies: mel bins, the image's height.
@@ -60,9 +60,9 @@ class SpectrogramParams:
         mel_scale_norm: ``"slaney"`` divides each filter by its width; None leaves the peaks at 1.
         mel_scale_type: ``"htk"``, ``"slaney"``, or ``"window"``: htk's form with a corner frequency that keeps
             neighbouring filters at least one bin of the window apart (see ``mel.corner_frequency``).
-        max_mel_iters, num_griffin_lim_iters: iterations of the original's inversion (``parity`` and the benchmark).
+        max_mel_iters, num_griffin_lim_iters: iterations of Riffusion's inversion (``parity`` and the benchmark).
         power_for_image: companding exponent of the image.
-        frames_per_beat: frames in a beat where the hop follows the tempo; None where the hop is fixed.
+        frames_per_beat: frames a beat if the hop follows the tempo; None for a fixed hop.
 
     Raises:
         ParameterError: a value outside its range.
@@ -112,12 +112,12 @@ class SpectrogramParams:
 
     @classmethod
     def mini(cls) -> SpectrogramParams:
-        """The embedded model's: 48 kHz stereo, window 2048, 256 bins from 0 to 16 kHz, 64 frames a beat.
+        """Parameters of the embedded model: 48 kHz stereo, window 2048, 256 bins from 0 to 16 kHz, 64 frames a beat.
 
-        At this window a bin is 23.4 Hz wide, while 256 htk filters lie 8.6 Hz apart in the bass: the lowest 80 would
-        share 51 bins and four would catch none, rows of the image spent on nothing. On the ``window`` scale filters
-        are one bin apart at the bottom (so bass is kept bin by bin, and inverted exactly) and 130 Hz apart at
-        16 kHz (htk: 205 Hz), and none is empty.
+        A bin of this window is 23.4 Hz wide, but 256 htk filters are 8.6 Hz apart in the bass: the lowest 80 would
+        share 51 bins, and four of them would be empty rows of the image. On the ``window`` scale no filter is empty.
+        Filters are one bin apart at the bottom, so that bass is kept bin by bin and inverted exactly, and 130 Hz apart
+        at 16 kHz (htk: 205 Hz).
         """
         return cls(
             stereo=True,
@@ -156,8 +156,8 @@ class SpectrogramParams:
         """Samples from frame to frame, fractional: frame k sits at ``round(k * hop)``.
 
         Args:
-            bpm: tempo, 20 to 400. Without it, and wherever the hop is fixed (``frames_per_beat`` is None), the hop
-                is ``step_size_ms`` (rounded down to whole samples where fixed, as Riffusion has it).
+            bpm: tempo, 20 to 400. Without it, or with a fixed hop (``frames_per_beat`` is None), the hop is
+                ``step_size_ms``. A fixed hop is rounded down to whole samples, as in Riffusion.
         """
         if bpm is not None:
             _within("bpm", bpm, MIN_BPM, MAX_BPM, "")
@@ -199,22 +199,22 @@ class SpectrogramParams:
 
     @staticmethod
     def missing_in_exif(exif: Mapping[int, Any]) -> list[str]:
-        """Names of the fields that these EXIF tags would have to tell and do not; empty where they tell all."""
+        """Names of the required fields that these EXIF tags lack; empty if they are complete."""
         return [tag.name.lower() for tag in _REQUIRED if tag not in exif]
 
     @classmethod
     def from_exif(cls, exif: Mapping[int, Any]) -> SpectrogramParams:
-        """Read ``to_exif``'s tags; tags that are missing keep Riffusion's defaults, unknown ones are ignored.
+        """Inverse of ``to_exif``. Missing tags default to Riffusion's values; unknown tags are ignored.
 
         Raises:
-            ParameterError: a tag whose value is no number or outside its range.
+            ParameterError: a value that is not a number or outside its range.
         """
         known = {field.name for field in fields(cls)}
         values = {tag.name.lower(): exif[tag] for tag in ExifTag if tag in exif and tag.name.lower() in known}
         return cls.from_dict(values)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, as JSON and TOML can hold them."""
+        """All fields as values that JSON and TOML can hold."""
         return asdict(self)
 
     @classmethod

@@ -1,6 +1,6 @@
-"""The original's audio stage, numerically: for parity tests, for the benchmark's baseline and for ``--parity``.
+"""Riffusion's audio stage, numerically equal: for parity tests, the benchmark's baseline and ``--parity``.
 
-Nothing of the stream uses it: it is two orders of magnitude slower and loses bass (see docs/spectrogram.md).
+The stream does not use it: it is two orders of magnitude slower and loses bass (see docs/spectrogram.md).
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ def invert_mel_sgd(
     iterations: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Mel inversion by stochastic gradient descent with momentum, as torchaudio had it before 2.1.
+    """Mel inversion by stochastic gradient descent with momentum, as in torchaudio before 2.1.
 
-    Minimises the squared error, summed over mel bins and averaged over channels and frames, from a uniformly random
-    start, clamping at 0 after each step. Because of that average the step shrinks with the clip's length: 24 frames
-    converge to 2e-5 in 200 iterations, 512 frames are left with 17 per cent, most of it bass.
+    It minimises the squared error, summed over mel bins and averaged over channels and frames, from a uniformly random
+    start, and clamps at 0 after each step. The average makes the step smaller for longer clips: in 200 iterations the
+    error of 24 frames falls to 2e-5, that of 512 frames to 17 %, most of it bass.
 
     Args:
         mel: [A, M, T] float32, in int16 units.
         params: the spectrogram's parameters.
-        iterations: ``params.max_mel_iters`` by default; fewer where the loss is below 1e-5 or stands still.
-        generator: of the random start; torch's global one by default.
+        iterations: at most; ``params.max_mel_iters`` by default. It stops early once the loss is below 1e-5 or
+            constant.
+        generator: generator of the random start; torch's global one by default.
 
     Returns:
         [A, n_bins, T] float32 >= 0. Bins outside the filters keep their random start.
@@ -61,8 +62,10 @@ def invert_mel_sgd(
 
 
 def waveform(mel: Tensor, params: SpectrogramParams, *, generator: torch.Generator | None = None) -> Tensor:
-    """The original's mel amplitudes [A, M, T] to audio [A, (T - 1) * hop]: SGD inversion, then Griffin-Lim from a
-    random start. Seed ``generator`` (or torch) to repeat it."""
+    """Audio [A, (T - 1) * hop] of mel amplitudes [A, M, T] as in Riffusion: SGD inversion, then Griffin-Lim.
+
+    Both start at random: seed ``generator`` (or torch) to repeat a result.
+    """
     linear = invert_mel_sgd(mel, params, generator=generator)
     return griffin_lim(
         linear,
@@ -91,7 +94,7 @@ def normalise_int16(wave: np.ndarray) -> np.ndarray:
 
 
 def apply_filters(samples: np.ndarray) -> np.ndarray:
-    """Gain to -12 dBFS, then to a peak of -0.1 dB, as the original finishes its audio.
+    """Gain to -12 dBFS, then to a peak of -0.1 dB: the last step of Riffusion's audio.
 
     Each gain floors and clips to int16, so material with a crest factor above 12 dB is clipped by the first one.
 

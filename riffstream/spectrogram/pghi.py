@@ -1,13 +1,12 @@
 """Phase from magnitudes alone, in one causal pass (phase-gradient integration).
 
 For a Gaussian window the phase gradient of a spectrogram follows from its log-magnitude: the gradient along time from
-the slope along frequency, and the other way round. Průša, Balazs and Søndergaard, "A Noniterative Method for
-Reconstruction of Phase from STFT Magnitude" (2017), integrate it from the loudest bin outwards with a heap; Průša and
-Holighaus, "Real-Time Spectrogram Inversion Using Phase Vocoder" (2016), do so frame by frame. The heap gives each bin
-its phase from its loudest neighbour, and whether that is the same bin one frame before or the next bin of the same
-frame shows in the magnitudes around the bin. So the choice is made for all bins of all frames at once here, chains
-along frequency become differences of one running sum, and all that is left to do frame by frame is one gather and
-one addition.
+the slope along frequency, and vice versa. Průša, Balazs and Søndergaard, "A Noniterative Method for Reconstruction of
+Phase from STFT Magnitude" (2017), integrate it from the loudest bin outwards with a heap; Průša and Holighaus,
+"Real-Time Spectrogram Inversion Using Phase Vocoder" (2016), do so frame by frame. The heap derives the phase of each
+bin from its loudest neighbour: the same bin of the previous frame, or an adjacent bin of the same frame. The magnitudes
+around the bin decide which. This implementation makes the choice for all bins of all frames at once. Chains along
+frequency become differences of one cumulative sum, so that each frame needs only one gather and one addition.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["PhaseIntegrator"]
 
 # gamma / window**2 of the Gaussian closest to a Hann window (Průša et al. 2017, table of window constants).
 HANN_GAMMA = 0.25645
-FLOOR = 1e-6  # of a frame's loudest bin: what is quieter has no audible phase
+FLOOR = 1e-6  # of a frame's loudest bin; below it the phase is inaudible
 ONSET = 4.0  # nepers (35 dB) that a peak must have risen by in one hop to count as new
 TURN = 2.0**32
 
@@ -30,8 +29,8 @@ TURN = 2.0**32
 class PhaseIntegrator:
     """Streaming phase estimate, one frame behind its input.
 
-    Phases are int32 fractions of a turn (2**32 to the turn): they wrap by themselves, stay exact for ever, and do not
-    depend on how the stream was cut.
+    Phases are int32 fractions of a turn (2**32 a turn). They wrap by themselves, stay exact however long the stream
+    runs, and do not depend on how the stream was cut.
 
     Args:
         hop: samples from frame to frame.
@@ -48,7 +47,7 @@ class PhaseIntegrator:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the past: the next frame is the first."""
+        """Return to the initial state: the next frame is the first."""
         self._before: Tensor | None = None  # [B, 1, F] log-magnitude of the frame before the pending one
         self._pending: Tensor | None = None  # [B, 1, F] log-magnitude of the frame whose successor is not known yet
         self._advance: Tensor | None = None  # [B, 1, F] phase gradient along time of the frame before
@@ -66,8 +65,8 @@ class PhaseIntegrator:
             last: no frame follows.
 
         Returns:
-            [B, n, F] int32 phases, relative to the window's centre, of the frames whose successor is known (all, when
-            ``last``).
+            [B, n, F] int32 phases relative to the window's centre, for the frames with a known successor (all frames
+            if ``last``).
         """
         loudest = magnitudes.amax(-1, keepdim=True)
         logs = torch.log(torch.maximum(magnitudes, loudest * FLOOR).clamp_min_(1e-30))
@@ -79,7 +78,7 @@ class PhaseIntegrator:
             return torch.empty_like(magnitudes[:, :0], dtype=torch.int32)
         first = self._before is None
         known = logs if self._before is None else torch.cat((self._before, logs), 1)
-        # Before the first frame nothing is known; after the last one the slope continues.
+        # The first frame has no predecessor. After the last frame the slope continues.
         known = torch.cat((known[:, :1], known), 1) if first else known
         if last:
             known = torch.cat((known, 2 * known[:, -1:] - known[:, -2:-1]), 1)
@@ -89,13 +88,13 @@ class PhaseIntegrator:
 
     def _integrate(self, before: Tensor, now: Tensor, after: Tensor, first: bool) -> Tensor:
         batch, frames, bins = now.shape
-        # A window holds no energy further than half its length from its centre: half a turn a bin at the most.
+        # A window has no energy beyond half its length from its centre: at most half a turn a bin.
         across = ((after - before) * (0.5 * self._along_frequency)).clamp_(-0.5, 0.5)
         run = torch.zeros_like(across)
         torch.cumsum((across[..., 1:] + across[..., :-1]).mul_(0.5), -1, out=run[..., 1:])
         advance = torch.zeros_like(now)
         torch.sub(now[..., 2:], now[..., :-2], out=advance[..., 1:-1])
-        # A Hann window's main lobe is four bins wide: two bins from its own frequency at the most.
+        # The main lobe of a Hann window is four bins wide: at most two bins from its own frequency.
         advance.mul_(0.5 * self._along_time).clamp_(-2 * self._own, 2 * self._own)
         advance += torch.arange(bins, device=now.device) * self._own
         earlier = torch.cat((advance[:, :1] if self._advance is None else self._advance, advance[:, :-1]), 1)
@@ -110,12 +109,12 @@ class PhaseIntegrator:
         loose = ~rooted
         below = index.masked_fill(loose, -1).cummax(-1).values
         above = index.masked_fill(loose, bins).flip(-1).cummin(-1).values.flip(-1)
-        # Uphill, unless there is no root on that side; a frame without any root hangs on its lowest bin.
+        # Uphill, unless that side has no root. In a frame without roots the lowest bin is the root.
         source = torch.where((left > right) & (below >= 0) | (above >= bins), below, above).clamp_min_(0)
         source = torch.where(rooted, index, source)
         offset = run - run.gather(-1, source) + step.gather(-1, source)
         if first:
-            offset[:, 0] = 0  # as if all sound started in the window's centre, where the first sample is
+            offset[:, 0] = 0  # as if all sound started at the window's centre, the first sample
         ticks = (offset - offset.round()).mul_(TURN).clamp_(-(2**31), 2**31 - 128).to(torch.int32)
 
         turns = ticks.new_zeros(batch * bins) if self._turns is None else self._turns.reshape(-1)

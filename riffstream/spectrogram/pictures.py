@@ -1,7 +1,7 @@
 """Pictures from elsewhere as RGB: transparency, depth, orientation, frames, and whether they are stereo.
 
-Every door through which a picture comes in uses these functions. Pixel values are taken as stored: colour profiles and
-gamma are left out, since a spectrogram's grey is a number, not a light.
+All code that reads a user's picture uses these functions. Pixel values are used as stored, without colour profile or
+gamma: the grey of a spectrogram is a number, not a light intensity.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MAX_PIXELS = 1 << 26
 WHITE_16 = 65535
 ORIENTATION = 0x0112  # EXIF
 TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
-SAMPLED = 1 << 18  # pixels that are looked at
-DARK = 40  # mean of 0 to 255; real spectrograms are at 90 and more
-GREY, COLOURED = 8, 40  # mean distance of a pixel's planes, of 0 to 255
+SAMPLED = 1 << 18  # number of pixels inspected
+DARK = 40  # mean grey, 0 to 255; real spectrograms have 90 or more
+GREY, COLOURED = 8, 40  # mean difference between a pixel's planes, 0 to 255
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"8BPS", b"\0\0\1\0")
 _HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"mif1", b"avif", b"avis"))
 
@@ -39,19 +39,19 @@ def open_picture(
     formats: tuple[str, ...] = PICTURE_FORMATS,
     max_pixels: float = MAX_PIXELS,
 ) -> Image.Image:
-    """Read a picture: RGB, upright as its EXIF says, with its EXIF.
+    """Read a picture as RGB, turned upright by its EXIF orientation, with its EXIF.
 
-    Transparency is laid over white: paper, silence. Of several frames the first is taken. A
-    :class:`~riffstream.errors.MediaWarning` says so, and when the picture looks inverted.
+    Transparent parts become white, which is silence. Only the first frame of an animation is read. A
+    :class:`~riffstream.errors.MediaWarning` reports further frames and a picture that looks inverted.
 
     Args:
         source: path or bytes.
-        name: for messages; the path by default.
-        formats: allowed formats, as Pillow names them.
-        max_pixels: the most pixels, checked before one is decoded.
+        name: name of the picture in messages; the path by default.
+        formats: allowed formats, by Pillow's names.
+        max_pixels: largest number of pixels, checked before decoding.
 
     Raises:
-        MediaError: missing, another format, cut off, too large, or of pixels whose scale is not known.
+        MediaError: missing, another format, truncated, too large, or pixels of unknown scale.
     """
     name = str(source) if name is None and not isinstance(source, bytes) else name or "the picture"
     try:
@@ -71,9 +71,9 @@ def open_picture(
         raise
     except UnidentifiedImageError:
         known = ", ".join(formats)
-        raise MediaError(f"{name}: not readable as an image; known are {known}") from None
+        raise MediaError(f"{name}: not readable as an image; supported formats: {known}") from None
     except MemoryError as error:
-        raise MediaError(f"{name}: the image needs more memory than there is") from error
+        raise MediaError(f"{name}: not enough memory for this image") from error
     except _FAILURES as error:
         raise MediaError(f"{name}: not readable as an image ({str(error)[:120]})") from error
     rgb.getexif().update({tag: value for tag, value in exif.items() if tag != ORIENTATION})
@@ -86,12 +86,12 @@ def open_picture(
 
 
 def is_picture(start: bytes) -> bool:
-    """Whether a file that begins so is a picture, of a kind that can be read or not."""
+    """Whether these first bytes are those of a picture, in a supported format or not."""
     return start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") or start[4:12] in _HEIF
 
 
 def as_rgb(image: Image.Image, *, name: str = "the picture") -> Image.Image:
-    """A picture of any mode as RGB, transparent parts white, 16 bits scaled to 8.
+    """Convert a picture of any mode to RGB: transparent parts become white, 16 bits are scaled to 8.
 
     Raises:
         MediaError: a mode whose range or colours are not defined (32-bit integers, floating point).
@@ -113,7 +113,7 @@ def as_rgb(image: Image.Image, *, name: str = "the picture") -> Image.Image:
 
 
 def _silence(image: Image.Image) -> str:
-    """The colour of silence in an RGBA picture: that of a stereo one has no red."""
+    """Colour of silence in an RGBA picture: white, without red in a stereo picture."""
     pixels = np.asarray(image)
     opaque = pixels[pixels[..., 3] > 127]
     return "cyan" if len(opaque) and colouring(Image.fromarray(opaque[None, :, :3])) == "stereo" else "white"
@@ -133,8 +133,10 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
 
 
 def colouring(image: Image.Image) -> Literal["grey", "stereo", "coloured", "unclear"]:
-    """What a picture's planes say: ``grey`` is mono, ``stereo`` has a red plane near 0 as in Riffusion's format (JPEG
-    leaves some), ``coloured`` is neither, ``unclear`` may be any of them.
+    """Classify a picture by its colour planes.
+
+    ``grey`` is mono. ``stereo`` has a red plane near 0, as in Riffusion's format (JPEG leaves a little red).
+    ``coloured`` is neither. ``unclear`` may be any of them.
 
     Args:
         image: RGB.
@@ -143,7 +145,7 @@ def colouring(image: Image.Image) -> Literal["grey", "stereo", "coloured", "uncl
     red, green, blue = np.asarray(image)[:: min(step, image.height), ::step].reshape(-1, 3).T.astype(np.float32)
     both = np.concatenate([green, blue])
     if red.mean() < 0.3 * both.mean() and red.mean() < 48 and both.mean() > 16:
-        # A blue or green picture has the other plane empty; in a stereo one both hold silence, which is white.
+        # A blue or green picture has an empty third plane. In a stereo picture both planes contain silence (white).
         return "stereo" if np.minimum(green, blue).mean() > 2 * red.mean() else "coloured"
     spread = float((np.abs(red - green) + np.abs(green - blue) + np.abs(blue - red)).mean() / 2)
     return "grey" if spread < GREY else "coloured" if spread > COLOURED else "unclear"

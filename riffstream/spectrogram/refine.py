@@ -1,9 +1,8 @@
 """Griffin-Lim refinement and overlap-add as streaming stages.
 
-An iteration of Griffin and Lim (1984) turns spectra into a signal and the signal back into spectra. Here it is done
-frame by frame, each frame seeing the frames before it and one after it, so that a stack of iterations delays the
-stream by one hop each, and a frame's result never changes when more input arrives (in the spirit of RTISI-LA, Zhu,
-Beauregard and Wyse 2007, but for all frames at once).
+An iteration of Griffin and Lim (1984) turns spectra into a signal and the signal back into spectra. Here each frame
+uses the frames before it and one after it. Each iteration delays the stream by one hop, and later input never changes
+a frame's result. The idea is that of RTISI-LA (Zhu, Beauregard and Wyse 2007), applied to all frames at once.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ __all__ = ["OverlapAdd", "Refinement", "impose"]
 
 
 class Refinement:
-    """One Griffin-Lim iteration over a stream of frames; its output is one frame behind its input.
+    """One Griffin-Lim iteration over a stream of frames, with a delay of one frame.
 
     Args:
         geometry: window and hop.
-        bins: bins kept, from 0 Hz on.
-        device: where the tensors live.
+        bins: number of bins, from 0 Hz up.
+        device: torch device of the tensors.
     """
 
     def __init__(self, geometry: Geometry, bins: int, device: torch.device | str = "cpu") -> None:
@@ -33,7 +32,7 @@ class Refinement:
         hop, overlap = geometry.hop, geometry.overlap
         self._window = hann(geometry.window).to(device)
         squares = self._window.square().view(overlap, hop)
-        # [frames before, frames after, overlap, hop]: the window over the sum of squared windows that overlap there.
+        # [frames before, frames after, overlap, hop]: the window divided by the sum of the squared windows there.
         table = torch.zeros(overlap, 2, overlap, hop, device=device)
         for before in range(overlap):
             for after in range(2):
@@ -48,8 +47,8 @@ class Refinement:
 
     def reset(self) -> None:
         """Forget the past."""
-        self._held: Tensor | None = None  # [B, k, overlap, hop] windowed signals of the frames that the next one sees
-        self._emitted = 0  # frames given out, up to overlap - 1: how many of the held ones lie in the past
+        self._held: Tensor | None = None  # [B, k, overlap, hop] windowed signals of the frames before the next one
+        self._emitted = 0  # frames emitted, at most overlap - 1: number of held frames in the past
 
     def copy(self) -> Refinement:
         """An independent stage in the same state (tensors are never written to, so they are shared)."""
@@ -63,7 +62,7 @@ class Refinement:
             last: no frame follows.
 
         Returns:
-            [B, n, bins] complex64, the spectra of the signal that those frames make, where the next frame is known.
+            [B, n, bins] complex64: spectra of the resynthesised signal, for the frames with a known successor.
         """
         overlap, batch = self._geometry.overlap, spectra.shape[0]
         frames = _signals(spectra, self._geometry, self._window)
@@ -107,7 +106,7 @@ def _signals(spectra: Tensor, geometry: Geometry, window: Tensor) -> Tensor:
 
 
 def impose(spectra: Tensor, magnitudes: Tensor) -> Tensor:
-    """Keep the phases of ``spectra`` (complex64) and give them ``magnitudes`` (float32, broadcast); 0 has phase 0.
+    """Combine the phases of ``spectra`` (complex64) with ``magnitudes`` (float32, broadcast); 0 has phase 0.
 
     Several times faster than ``magnitudes * spectra / spectra.abs()``.
     """
@@ -130,7 +129,7 @@ class OverlapAdd:
 
     def reset(self) -> None:
         """Forget the past."""
-        self._tail: Tensor | None = None  # [..., overlap - 1, hop] sums that later frames will add to
+        self._tail: Tensor | None = None  # [..., overlap - 1, hop] sums that are not final yet
         self._count = 0  # frames so far
 
     def copy(self) -> OverlapAdd:
@@ -138,9 +137,9 @@ class OverlapAdd:
         return copy.copy(self)
 
     def push(self, spectra: Tensor, *, last: bool = False) -> Tensor:
-        """Take spectra [..., t, bins] complex64; return the samples [..., n] that no later frame reaches.
+        """Take spectra [..., t, bins] complex64; return the final samples [..., n].
 
-        With ``last``, all samples that any frame reached.
+        With ``last``, all remaining samples are returned.
         """
         hop, overlap = self._geometry.hop, self._geometry.overlap
         lead, count = spectra.shape[:-2], spectra.shape[-2]

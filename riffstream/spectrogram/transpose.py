@@ -15,12 +15,13 @@ MAX_KEY = 6.0  # semitones
 
 
 class Spectrum:
-    """Mel amplitudes to magnitudes on the synthesis bins, which may be coarser than the inversion's.
+    """Conversion of mel amplitudes to magnitudes on the synthesis bins, which may be coarser than the inversion's.
 
     Args:
-        inverter: mel inversion, on the bins of ``n_fft``.
-        n_fft: its Fourier transform's length.
-        window: the synthesis's; where ``n_fft`` is a multiple of it, every so many bins are taken as they are.
+        inverter: mel inversion on the bins of ``n_fft``.
+        n_fft: length of the inversion's Fourier transform in samples.
+        window: length of the synthesis window in samples. If ``n_fft`` is a multiple of it, bins are picked without
+            interpolation.
     """
 
     def __init__(self, inverter: MelInverter, n_fft: int, window: int, device: torch.device | str = "cpu") -> None:
@@ -31,7 +32,7 @@ class Spectrum:
         share = (place - place.floor()).float()
         last = inverter.last - inverter.first - 1
         lower, upper = place.floor().long() - inverter.first, place.floor().long() + 1 - inverter.first
-        # Bins outside the filters' range are silent.
+        # Bins outside the filters' range are 0.
         self._lower_weight = ((1 - share) * ((lower >= 0) & (lower <= last))).to(device)[:, None]
         self._upper_weight = (share * ((upper >= 0) & (upper <= last))).to(device)[:, None]
         self._between = bool(self._upper_weight.any())
@@ -40,7 +41,7 @@ class Spectrum:
     def __call__(self, mel: Tensor, key: float = 0.0) -> Tensor:
         """Magnitudes [B, A, t, bins] of mel amplitudes [B, A, M, t], ``key`` semitones higher.
 
-        Amplitudes that are negative or not finite count as 0. What leaves the mel scale's range is dropped.
+        Negative and non-finite amplitudes count as 0. Peaks that leave the range of the mel scale are dropped.
         """
         batch, channels, mels, frames = mel.shape
         columns = mel.permute(2, 0, 1, 3).reshape(mels, -1)
@@ -57,14 +58,15 @@ class Spectrum:
 def transpose(magnitudes: Tensor, key: float) -> Tensor:
     """Move every spectral peak by ``key`` semitones and keep its shape.
 
-    Stretching the whole frequency axis would also stretch the window's main lobe around each partial: out of tune by
-    up to a quarter tone in the bass, and off in level. So each peak moves with the bins around it (Laroche and Dolson,
-    "New phase-vocoder techniques for pitch-shifting", 1999), by a fraction of a bin, interpolated with cubics on the
-    square root of the magnitudes, where lobes are smooth: within 0.02 bins on average, 0.04 at the most.
+    Stretching the whole frequency axis would also stretch the window's main lobe around each partial: the bass would be
+    out of tune by up to a quarter tone, and levels would change. So each peak moves with the bins around it (Laroche
+    and Dolson, "New phase-vocoder techniques for pitch-shifting", 1999). Fractions of a bin are interpolated with
+    cubics on the square root of the magnitudes, where lobes are smooth. The error is 0.02 bins on average, 0.04 at
+    most.
 
     Args:
-        magnitudes: [N, F] float32 >= 0, from 0 Hz on.
-        key: in semitones.
+        magnitudes: [N, F] float32 >= 0, from 0 Hz up.
+        key: semitones.
 
     Returns:
         [N, F] float32 >= 0.
@@ -86,7 +88,7 @@ def transpose(magnitudes: Tensor, key: float) -> Tensor:
     last[:, :-1] = first[:, 1:]
     low, high = _latest(index, first).float(), _next(index, last).float()
 
-    # Where the result's bins come from: the source bin that lands there names the peak, the peak's shift the place.
+    # Source of each result bin: the bin that lands there gives the peak, the shift of the peak gives the position.
     target = torch.arange(bins, device=magnitudes.device)
     source = (target / ratio).round().long()
     audible = source < bins

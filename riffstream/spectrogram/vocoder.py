@@ -1,13 +1,12 @@
-"""Mel amplitudes to audio, whole or as an endless stream.
+"""The vocoder: mel amplitudes to audio, for whole clips or as an endless stream.
 
 frames -> mel inversion -> transposition -> synthesis grid -> phase gradient integration -> a few Griffin-Lim
-iterations -> overlap-add. Every stage is causal with a fixed delay of a frame or less, so a stream has one phase from
-its first sample to its last and consecutive clips join without a seam; and a whole clip is the same stages over one
-long push.
+iterations -> overlap-add. Every stage is causal with a fixed delay of a frame or less. A stream therefore has one
+continuous phase, and consecutive clips join without a seam. A whole clip is one long push through the same stages.
 
 Threading model
   A Vocoder is immutable after construction: any number of threads may share it. A VocoderStream belongs to the thread
-  that made it; ``copy()`` gives one that another thread may have.
+  that made it; ``copy()`` makes one for another thread.
 """
 
 from __future__ import annotations
@@ -33,19 +32,23 @@ __all__ = ["Vocoder", "VocoderStream"]
 
 Method = Literal["pghi", "griffin-lim"]
 DEFAULT_ITERATIONS = {"pghi": 4, "griffin-lim": 32}
-BLOCK_FRAMES = 128  # frames worked on at once, over all clips: enough to hide the interpreter, few enough for a cache
+BLOCK_FRAMES = 128  # frames processed at once, over all clips: interpreter overhead is small, the data fits the cache
 
 
 class Vocoder:
-    """Turns mel amplitudes into audio.
+    """Synthesis of audio from mel amplitudes.
 
     Args:
-        params: what the mel amplitudes were made with.
-        method: ``"pghi"``, streaming; or ``"griffin-lim"``, torchaudio's algorithm over all frames at once from zero
-            phase, channel by channel: the reference (its stream gives everything at ``flush``).
-        iterations: Griffin-Lim iterations; 4 after pghi, 32 alone. Each one after pghi adds a grid hop of delay.
-        device: where to compute, and where the result lives.
+        params: spectrogram parameters of the mel amplitudes.
+        method: ``"pghi"`` streams. ``"griffin-lim"`` is the reference: torchaudio's algorithm over all frames at once
+            from zero phase, channel by channel. Its stream returns everything at ``flush``.
+        iterations: Griffin-Lim iterations; by default 4 after pghi, 32 alone. Each one after pghi adds a grid hop of
+            delay.
+        device: torch device of the computation and of the result.
         mel_updates: see ``MelInverter``.
+
+    Raises:
+        ParameterError: an unknown method, or iterations outside 0 to 10000.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Vocoder:
 
     @property
     def delay(self) -> int:
-        """Samples by which a stream's output lags behind the position of the latest frame pushed, at the most.
+        """Largest lag of a stream's output behind the position of the latest frame pushed, in samples.
 
         Half a window (the frame's own width) plus the look-ahead: a grid hop for the phase gradient, one for each
         iteration, and one for the grid.
@@ -100,17 +103,16 @@ class Vocoder:
         return wave.reshape(*mel.shape[:-2], wave.shape[-1])
 
     def stream(self, channels: int = 2) -> VocoderStream:
-        """A new stream of one clip after another."""
+        """Open a stream that joins one clip to the next."""
         if channels < 1:
             raise ParameterError("channels", channels, "1 or more")
         return VocoderStream(self, 1, channels)
 
 
 class VocoderStream:
-    """An endless take: mel frames in, samples out. Made by ``Vocoder.stream``.
+    """An endless take: mel frames in, samples out. ``Vocoder.stream`` makes it.
 
-    The samples do not depend on how the frames were cut into pushes (bit for bit, on one machine), and once given they
-    are final.
+    The samples are final. They do not depend on how the frames were cut into pushes (bit for bit on one machine).
     """
 
     def __init__(self, vocoder: Vocoder, batch: int, channels: int) -> None:
@@ -124,7 +126,7 @@ class VocoderStream:
             [Refinement(geometry, bins, device) for _ in range(vocoder.iterations)] if vocoder.method == "pghi" else []
         )
         self._overlap = OverlapAdd(geometry, device)
-        # A transform counts its phase from the window's first sample, the integrator from its centre.
+        # The transform's phase refers to the window's first sample, the integrator's phase to its centre.
         self._signs = 1.0 - 2.0 * (torch.arange(bins, device=device) % 2)
         self.reset()
 
@@ -137,7 +139,7 @@ class VocoderStream:
             stage.reset()
         self._held: Tensor | None = None  # [B, A, q, bins] magnitudes of frames that are not synthesised yet
         self._guide: Tensor = self._signs  # [B, q, bins] the same frames, channels combined
-        self._passed = [0] * (len(self._refinements) + 1)  # frames that entered each refinement, and that left the last
+        self._passed = [0] * (len(self._refinements) + 1)  # frames into each refinement, and out of the last one
         self._emitted = 0
 
     def copy(self) -> VocoderStream:
@@ -150,7 +152,7 @@ class VocoderStream:
 
     @property
     def emitted(self) -> int:
-        """Samples given out so far."""
+        """Number of samples returned so far."""
         return self._emitted
 
     def push(self, mel: Tensor, *, hop: float, key: float = 0.0) -> Tensor:
@@ -158,18 +160,18 @@ class VocoderStream:
 
         Args:
             mel: [A, M, t] amplitudes, float, t >= 0.
-            hop: samples that each of these frames lasts.
+            hop: duration of each of these frames in samples.
             key: transposition of these frames in semitones, -6 to 6.
 
         Returns:
-            [A, n] float32, the samples that are now final; about ``t * hop`` of them once the delay is filled.
+            [A, n] float32, the final samples; about ``t * hop`` of them once the delay is filled.
         """
         if mel.dim() != 3 or mel.shape[0] != self.channels:
             raise ParameterError("mel", tuple(mel.shape), f"[{self.channels}, {self.vocoder.inverter.n_mels}, frames]")
         return self._push(mel[None], hop, key)[0]
 
     def flush(self) -> Tensor:
-        """End the take: [A, n], the rest up to the end of the last frame. The stream is then as after ``reset``."""
+        """End the take and return the remaining samples [A, n]. The stream is then as after ``reset``."""
         return self._flush()[0]
 
     def _push(self, mel: Tensor, hop: float, key: float) -> Tensor:
@@ -193,14 +195,14 @@ class VocoderStream:
             raise ParameterError("key", key, f"{-MAX_KEY} to {MAX_KEY} semitones")
 
     def _sound(self, magnitudes: Tensor, *, last: bool = False) -> Tensor:
-        """Grid frames [B, A, g, bins] to the samples [B, A, n] that are now final."""
+        """Grid frames [B, A, g, bins] to final samples [B, A, n]."""
         if self._held is None:
             self._held = magnitudes[:, :, :0]
             self._guide = magnitudes[:, 0, :0]
         self._held = torch.cat((self._held, magnitudes), 2)
         if self.vocoder.method == "griffin-lim":
             return self._whole() if last else self._silence()
-        # All channels share the phase of their root mean square, so that the stereo image keeps still.
+        # All channels share the phase of their root mean square, so that the stereo image does not move.
         guide = magnitudes[:, 0] if self.channels == 1 else magnitudes.square().sum(1).sqrt_()
         self._guide = torch.cat((self._guide, guide), 1)
         angle = self._phase.push(guide, last=last).float().mul_(2 * math.pi / TURN)
