@@ -15,12 +15,12 @@ FRAME = 1024
 
 
 class AacEncoder(FrameEncoder):
-    """AAC-LC, one ADTS frame a packet, joinable at any frame.
+    """Live AAC-LC encoder: one ADTS frame a packet, joinable at any frame.
 
-    A decoder that joins in mid-stream is right from its second frame on (``preroll``): every frame overlaps the next.
+    A decoder that joins mid-stream is exact from its second frame on (``preroll``), because adjacent frames overlap.
 
     Args:
-        sample_rate: one of AAC's, 8000 to 96000 Hz.
+        sample_rate: an AAC rate, 8000 to 96000 Hz.
         channels: 1 or 2.
         bit_rate: mean bits a second, 16000 to 512000.
         coder: "twoloop" (better) or "fast" (half the CPU).
@@ -62,7 +62,7 @@ def adts_header(length: int, sample_rate: int, channels: int) -> bytes:
     bits = 0xFFF1  # sync word, MPEG-4, layer 0, no checksum
     bits = bits << 2 | 1  # AAC-LC
     bits = bits << 4 | RATES.index(sample_rate)
-    bits = bits << 4 | channels  # a private bit of 0, then three of channels
+    bits = bits << 4 | channels  # private bit 0, then three bits for the channels
     bits = bits << 4  # original, home, copyright identification and its start: all 0
     bits = bits << 13 | total
     bits = bits << 11 | 0x7FF  # variable rate

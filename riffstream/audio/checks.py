@@ -1,4 +1,4 @@
-"""Checks that every streaming object makes on its input."""
+"""Input checks of all streaming objects."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Pcm = NDArray[np.float32]
 
 
 def as_block(pcm: ArrayLike, channels: int) -> Pcm:
-    """``pcm`` as float32 [n, channels]; a 1-D array is one channel. Samples that are not finite become silence: one NaN
-    would stay in a recursive filter for ever.
+    """Convert ``pcm`` to float32 [n, channels]; a 1-D array is one channel.
+
+    Samples that are not finite become 0, because one NaN would stay in a recursive filter.
 
     Raises:
-        ParameterError: another number of channels or dimensions, or samples that are not real numbers (integers are
-            refused too: their scale would be a guess).
+        ParameterError: another number of channels or dimensions, or samples that are not floating point (the scale of
+            integers is unknown).
     """
     block: NDArray[Any] = np.asarray(pcm)
     if block.ndim == 1:

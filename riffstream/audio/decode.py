@@ -1,7 +1,7 @@
-"""Decoding audio files block by block: libav, and libsndfile for the formats that libav does not open.
+"""Block-by-block decoding of audio files with libav, and with libsndfile for formats that libav does not open.
 
-A file is judged by its content, never by its name. libav gets a list of container formats that cannot refer to other
-files or to the network. Each file of several that were joined (see ``joined``) is decoded by itself.
+The content decides the format, never the name. libav is limited to container formats that cannot refer to other files
+or to the network. The parts of a joined file (see ``joined``) are decoded one by one.
 """
 
 from __future__ import annotations
@@ -33,35 +33,42 @@ EXACT = {"aiff", "au", "caf", "w64", "wav"}
 SEEKABLE = {"flac", "mov"}
 # Containers whose stated length is the sound's but for rounding; elsewhere libav guesses it from the bit rate.
 STATED = EXACT | SEEKABLE | {"ape", "asf", "matroska", "ogg", "tta", "wv"}
-PREROLL_S = 0.5  # codecs with memory need a moment before they are exact
-TAGS = (b"ID3", b"TAG", b"APE")  # of MP3 files, also between joined ones: no sound
-PADDING = 8192  # samples: more than this after the stated end are sound, and its statement wrong
-SHORTFALL_S = 0.1  # a file that ends this much before its stated length is cut short
+PREROLL_S = 0.5  # after a seek, codecs with memory need this long until their output is exact
+TAGS = (b"ID3", b"TAG", b"APE")  # of MP3 files, also between joined ones; not audio
+PADDING = 8192  # samples; more than this after the stated end are audio, and the stated length is wrong
+SHORTFALL_S = 0.1  # a file that ends this much before its stated length is truncated
 ROOT_HALF = 0.7071067811865476
 
 _FAILURES = (av.FFmpegError, soundfile.SoundFileError, OSError, ValueError, IndexError, RuntimeError, TypeError)
 
 
 class Block(NamedTuple):
-    """Decoded sound: float32 [n, channels], its rate in Hz, and the names of its speakers where the file has them."""
+    """Decoded audio.
+
+    Attributes:
+        samples: float32 [n, channels].
+        sample_rate: Hz.
+        speakers: names of the channels; None if the file has none.
+    """
 
     samples: Pcm
     sample_rate: int
     speakers: tuple[str, ...] | None = None
 
     def part(self, start: int, stop: int | None) -> Block:
-        """Some of its samples."""
+        """The block's samples from ``start`` to ``stop``."""
         return self._replace(samples=self.samples[start:stop])
 
 
 class Source(Protocol):
-    """A file being decoded.
+    """Decoder of one open file.
 
     Attributes:
-        sample_rate, channels: of its beginning. They may change later: each block has its own.
-        seconds: its length as the file states it; None if it does not, or a part of it does not.
-        exact: whether ``seconds`` is right to the sample, and ``blocks`` can begin anywhere without delay.
-        notes: what was wrong with what was read so far, as clauses that begin with a verb or a noun.
+        sample_rate: Hz at the beginning of the file; each block has its own.
+        channels: at the beginning of the file; each block has its own.
+        seconds: length stated by the file; None if it, or a part of it, states none.
+        exact: True if ``seconds`` is exact to the sample and ``blocks`` can begin anywhere without delay.
+        notes: faults found so far, as clauses for messages.
     """
 
     sample_rate: int
@@ -71,7 +78,7 @@ class Source(Protocol):
     notes: list[str]
 
     def blocks(self, start_s: float) -> Iterator[Block]:
-        """The sound from ``start_s`` seconds on, as far as it can be decoded."""
+        """Yield the audio from ``start_s`` seconds on, as far as it can be decoded."""
 
     def close(self) -> None:
         """Release the file."""
@@ -83,7 +90,7 @@ class _Libsndfile:
         self._file = soundfile.SoundFile(file)
         self.sample_rate, self.channels = int(self._file.samplerate), int(self._file.channels)
         self.seconds: float | None = self._file.frames / self.sample_rate
-        self.exact = False  # some of these formats seek to a wrong place
+        self.exact = False  # some of these formats seek to a wrong position
         self.notes: list[str] = []
 
     def blocks(self, start_s: float) -> Iterator[Block]:
@@ -101,14 +108,14 @@ class _Libsndfile:
 class _Libav:
     def __init__(self, file: BinaryIO, *, counted: bool) -> None:
         file.seek(0)
-        # Tags may be in any encoding: they are not used, and must not keep the sound from being read.
+        # Tags may be in any encoding. They are not used and must not prevent decoding.
         self._container = av.open(file, "r", options={"format_whitelist": FORMATS}, metadata_errors="replace")
         try:
             self._stream = self._choose()
             context = self._stream.codec_context
             if context is None:
                 raise MediaError("no decoder for its sound is installed")
-            context.options = {"err_detect": "crccheck"}  # else a damaged FLAC frame is played as noise
+            context.options = {"err_detect": "crccheck"}  # without it a damaged FLAC frame becomes noise
             self.sample_rate, self.channels = int(self._stream.rate or 0), int(self._stream.channels)
         except BaseException:
             self._container.close()

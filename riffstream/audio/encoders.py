@@ -1,4 +1,4 @@
-"""The live encoders, and the table by which a name in a URL or in the protocol finds its own."""
+"""The table of live encoders by their name in URLs and in the protocol."""
 
 from __future__ import annotations
 
@@ -36,11 +36,17 @@ ENCODERS: Mapping[str, Callable[..., Encoder]] = {
 def make_encoder(
     codec: str, sample_rate: int = 48_000, channels: int = 2, *, start: int = 0, bit_rate: int | None = None
 ) -> Encoder:
-    """An encoder by name: opus, pcm_s16, mp3, aac or wav.
+    """Make an encoder by name: opus, pcm_s16, mp3, aac or wav.
 
     Args:
+        codec: the name.
+        sample_rate: Hz.
+        channels: 1 or 2.
         start: sample clock at the first input sample.
-        bit_rate: bits a second; the encoder's own default if None. PCM and WAV have none.
+        bit_rate: bits a second; None for the encoder's default. PCM and WAV take none.
+
+    Raises:
+        ParameterError: an unknown name, or a value that the codec does not take.
     """
     if codec not in ENCODERS:
         raise ParameterError("codec", codec, ", ".join(ENCODERS))

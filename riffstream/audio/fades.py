@@ -1,9 +1,9 @@
-"""Crossfade curves: which one keeps the loudness constant depends on how alike the two sounds are.
+"""Crossfade curves of constant loudness, chosen by the correlation of the two sounds.
 
 For equally loud signals with correlation r, the gains (f, g) give a sum of power f² + g² + 2 r f g. Unrelated sounds
-(r = 0) want gains with f² + g² = 1 (equal power), identical ones (r = 1) want f + g = 1 (linear). Between the two,
-any pair divided by the square root of that power keeps it constant (Fink, Holters, Zölzer, "Signal-matched
-power-complementary cross-fading", DAFx 2016): :func:`correlated` does so with the equal-power pair.
+(r = 0) need f² + g² = 1 (equal power), identical sounds (r = 1) need f + g = 1 (linear). For any r, a pair of gains
+divided by the square root of that power keeps the power constant (Fink, Holters, Zölzer, "Signal-matched
+power-complementary cross-fading", DAFx 2016). :func:`correlated` does this with the equal-power pair.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Crossfade", "Curve", "correlated", "correlation", "crossfade", "equa
 Curve = Literal["equal-power", "linear", "auto"]
 Gains = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-# Below this the sounds cancel in mid-fade, and more gain would only boost what differs between them.
+# Below this the sounds cancel in mid-fade, and more gain would only boost the difference between them.
 LEAST_CORRELATION = -0.5
 
 
@@ -47,7 +47,7 @@ def correlated(position: NDArray[np.float64], r: float) -> Gains:
 
 
 def correlation(a: Pcm, b: Pcm) -> float:
-    """Normalised correlation of two blocks [n, channels] over their common length, all channels together.
+    """Normalised correlation of two blocks [n, channels] over their common length and all channels.
 
     Returns:
         -1 to 1; 0 when either is silent.
@@ -59,7 +59,7 @@ def correlation(a: Pcm, b: Pcm) -> float:
 
 
 class Crossfade:
-    """A fade of ``n_samples`` that can be applied in pieces: ``mix`` gives the same samples for any cutting.
+    """A crossfade of ``n_samples`` that is applied in pieces; the pieces may have any length.
 
     Args:
         n_samples: length of the fade, 1 or more.
@@ -71,7 +71,7 @@ class Crossfade:
     def __init__(self, n_samples: int, curve: Curve = "equal-power", r: float = 0.0) -> None:
         if n_samples < 1:
             raise ParameterError("n_samples", n_samples, "1 or more")
-        # Sample centres in (0, 1): the fade and its mirror image are then the same curve.
+        # Sample centres in (0, 1) make the fade equal to its mirror image.
         position = (np.arange(n_samples) + 0.5) / n_samples
         match curve:
             case "equal-power":
@@ -89,12 +89,20 @@ class Crossfade:
         return len(self.outgoing)
 
     def mix(self, old: Pcm, new: Pcm, offset: int = 0) -> Pcm:
-        """Samples ``offset`` to ``offset + len(old)`` of the fade.
+        """Mix the samples ``offset`` to ``offset + len(old)`` of the fade.
+
+        The result is ``old`` before the fade (negative positions) and ``new`` after it.
 
         Args:
-            old: [n, channels] of the outgoing sound at this place.
-            new: [n, channels] of the incoming one. Before the fade (negative places) ``old`` is heard alone, past its
-                end ``new`` is.
+            old: [n, channels], the outgoing sound at this position.
+            new: [n, channels], the incoming sound at this position.
+            offset: position in the fade, in samples; may be negative.
+
+        Returns:
+            float32 [n, channels].
+
+        Raises:
+            ParameterError: the shapes differ.
         """
         if old.shape != new.shape:
             raise ParameterError("new", f"block of shape {new.shape}", f"the shape of old, {old.shape}")

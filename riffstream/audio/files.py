@@ -1,4 +1,4 @@
-"""Audio files: reading whatever a user has, writing what a player knows."""
+"""Reading of audio files in any format that libav or libsndfile decodes."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ __all__ = [
 MAX_SECONDS = 3600.0
 # 2 GiB of float32: an hour of stereo at 48 kHz fits, an hour of eight channels at 192 kHz does not.
 MAX_VALUES = 2**29
-# Full scale of 32-bit integers: floating point files beyond it hold no sound, but bytes that were read askew.
+# Full scale of 32-bit integers. A floating point file beyond it is not audio, or its bytes are misaligned.
 MAX_LEVEL = 2.0**32
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Decoded sound.
+    """Decoded audio in memory.
 
     Attributes:
-        samples: float32 [n, channels], n >= 1, finite; within [-1, 1] unless a floating point file goes beyond.
+        samples: float32 [n, channels], n >= 1, finite; in [-1, 1], unless a floating point file exceeds it.
         sample_rate: Hz.
     """
 
@@ -57,19 +57,19 @@ class Audio:
 
     @property
     def channels(self) -> int:
-        """Columns of ``samples``."""
+        """Number of channels."""
         return int(self.samples.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file says about itself.
+    """Format of an audio file, as its headers state it.
 
     Attributes:
-        sample_rate: Hz, of its beginning.
-        channels: of its beginning.
-        seconds: its length; None where it does not state that.
-        exact: whether the length is right to the sample, and a part anywhere is read without decoding what is before.
+        sample_rate: Hz at the beginning.
+        channels: number at the beginning.
+        seconds: stated length; None if there is none.
+        exact: True if the length is exact to the sample and any part is read without decoding the parts before it.
     """
 
     sample_rate: int
@@ -79,7 +79,7 @@ class AudioInfo:
 
 
 def audio_info(source: str | os.PathLike[str] | bytes | BinaryIO) -> AudioInfo:
-    """Rate, channels and length of a file, without decoding it.
+    """Sample rate, channels and length of a file, without decoding it.
 
     Raises:
         MediaError: as :func:`read_audio`.
@@ -100,23 +100,26 @@ def read_audio(
 ) -> Audio:
     """Decode an audio file, or a part of it.
 
-    The content decides the format, not the name. What can be decoded of a damaged or truncated file is returned, with a
-    :class:`~riffstream.errors.MediaWarning` that says what is missing. Where the rate or the channels change midway, as
-    in joined files, all of it is brought to the rate and the channels of the beginning. Gaps in a file's timestamps are
-    closed. A file with samples that are NaN or infinite is refused, since whatever follows would spread them.
+    The content decides the format, not the name. The readable part of a damaged or truncated file is returned, and a
+    :class:`~riffstream.errors.MediaWarning` reports what is missing. If the rate or the channels change, as in joined
+    files, everything is converted to those of the beginning. Gaps in the timestamps are closed. A file with NaN or
+    infinite samples is refused, because later processing would spread them.
 
     Args:
         source: path, the file's bytes, or a binary file (which is read into memory).
-        sample_rate: resample to this rate; None keeps the file's.
-        channels: 1 or 2, by the rule of :func:`~riffstream.audio.decode.downmix`; None keeps the file's.
-        mono: the same as ``channels=1``.
-        start_s: where to begin, in seconds of the decoded sound.
-        max_seconds: the longest part that is wanted. Memory is bounded by it, and by 2 GiB in any case.
-        cut: whether a longer file is cut there; else it is an error.
+        sample_rate: Hz of the result; None keeps the file's rate.
+        channels: 1 or 2, mixed by :func:`~riffstream.audio.decode.downmix`; None keeps the file's channels.
+        mono: same as ``channels=1``.
+        start_s: start position in seconds of decoded audio, 0 or more.
+        max_seconds: longest duration to read. It bounds the memory, together with a fixed limit of 2 GiB.
+        cut: True cuts a longer file at ``max_seconds``; False makes it an error.
+
+    Returns:
+        The decoded :class:`Audio`.
 
     Raises:
-        MediaError: missing, not a file, empty, not audio, not finite, too long, too large for the memory, or at an end
-            before ``start_s``.
+        MediaError: missing, not a file, empty, not audio, not finite, too long, too large for the memory, or shorter
+            than ``start_s``.
         ParameterError: an argument outside its range.
     """
     channels = 1 if mono else channels
@@ -134,7 +137,7 @@ def read_audio(
 def audio_blocks(
     source: str | os.PathLike[str] | bytes | BinaryIO, *, sample_rate: int, channels: int | None = None
 ) -> Iterator[Pcm]:
-    """Decode a file of any length piece by piece: float32 [n, channels] at ``sample_rate`` Hz.
+    """Decode a file of any length block by block: float32 [n, channels] at ``sample_rate`` Hz.
 
     Raises:
         MediaError, ParameterError: as :func:`read_audio`.
@@ -166,7 +169,7 @@ def _read(opened: Source, name: str, rate: int, channels: int, start_s: float, m
 
 
 def _resampled(opened: Source, name: str, rate: int, channels: int, start_s: float) -> Iterator[tuple[Pcm, float]]:
-    """Blocks at one rate, and how many seconds were decoded by then."""
+    """Yield blocks at one rate, each with the seconds decoded so far."""
     resampler: StreamResampler | None = None
     decoded_s = 0.0
     for samples, given, speakers in opened.blocks(start_s):
@@ -186,7 +189,7 @@ def _check_samples(name: str, samples: Pcm, at_s: float, rate: int) -> None:
     if not good.all():
         raise MediaError(f"{name} has samples that are not numbers, the first at {at_s + np.argmin(good) / rate:.3f} s")
     if len(samples) and (peak := float(np.abs(samples).max())) > MAX_LEVEL:
-        raise MediaError(f"{name} has samples of {peak:.0e} where full scale is 1: it is damaged, or no sound")
+        raise MediaError(f"{name} has samples of {peak:.0e}, but full scale is 1: it is damaged or not audio")
 
 
 def _check_length(name: str, seconds: float, max_seconds: float) -> None:
@@ -196,7 +199,7 @@ def _check_length(name: str, seconds: float, max_seconds: float) -> None:
 
 @contextlib.contextmanager
 def _decoder(source: str | os.PathLike[str] | bytes | BinaryIO, *, quiet: bool = False) -> Iterator[tuple[str, Source]]:
-    """A file's name and its decoder. What its libraries raise becomes a MediaError that names the file."""
+    """Name and decoder of a file. Errors of the libraries become a MediaError with the file's name."""
     name, file, owned = _open(source)
     opened: Source | None = None
     try:
@@ -206,7 +209,7 @@ def _decoder(source: str | os.PathLike[str] | bytes | BinaryIO, *, quiet: bool =
             raise MediaError(f"{shape}; allowed: 1 to 64 channels at 1000 to 768000 Hz")
         try:
             yield name, opened
-        except GeneratorExit:  # the reader of the blocks has enough
+        except GeneratorExit:  # the caller stopped reading blocks
             _say(name, opened.notes)
             raise
         if not quiet:
@@ -218,10 +221,10 @@ def _decoder(source: str | os.PathLike[str] | bytes | BinaryIO, *, quiet: bool =
             raise
         raise MediaError(f"cannot read {name}: {error}") from None
     except MemoryError as error:
-        raise MediaError(f"cannot read {name}: it needs more memory than there is; read a part of it") from error
-    except Warning:  # ours, where the caller has made warnings errors
+        raise MediaError(f"cannot read {name}: not enough memory; read a part of it") from error
+    except Warning:  # a MediaWarning, if the caller turns warnings into errors
         raise
-    except Exception as error:  # a library's, of any kind
+    except Exception as error:  # of any library
         raise MediaError(f"cannot read {name}: {_what(error)}") from error
     finally:
         if opened is not None:

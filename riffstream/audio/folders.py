@@ -14,7 +14,7 @@ from riffstream.text_files import readable
 
 __all__ = ["BESIDE", "SOUND", "Music", "find_music", "is_hidden", "natural"]
 
-# Names of sound files; others are looked into.
+# Extensions of audio files. Other files are recognised by their first bytes.
 SOUND: Final = frozenset(
     (
         ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".ape", ".au", ".caf", ".dsf", ".flac", ".m4a", ".m4b", ".mka",
@@ -37,12 +37,12 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Music:
-    """What a folder holds.
+    """Result of a search for audio files.
 
     Attributes:
-        files: sound files in natural order (2 before 10), by their ending, or by their first bytes where the ending is
-            not known.
-        remarks: sentences on what was left out and may be missed.
+        files: audio files in natural order (2 before 10), found by extension, or by their first bytes if the extension
+            is unknown.
+        remarks: sentences about skipped files and folders, for the user.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -50,14 +50,14 @@ class Music:
 
 
 def find_music(folder: Path, *, without: Collection[Path] = ()) -> Music:
-    """Find the sound files in a folder and all folders below it.
+    """Find the audio files in a folder and its subfolders.
 
-    Links to folders are followed, each folder is visited once. Hidden files and folders, and what usually lies beside
-    music (:data:`BESIDE`), are passed over.
+    Links to folders are followed; each folder is visited once. Hidden files and folders are skipped, and so are files
+    that usually accompany music (:data:`BESIDE`).
 
     Args:
         folder: an existing folder.
-        without: folders that are not looked into, such as the one for results.
+        without: folders to skip, such as the output folder.
     """
     files: list[Path] = []
     unknown: list[Path] = []
@@ -72,7 +72,7 @@ def find_music(folder: Path, *, without: Collection[Path] = ()) -> Music:
     for place, folders, names in os.walk(folder, followlinks=True, onerror=refused):
         here = Path(place)
         identity = _identity(here)
-        if identity is None or identity in seen:  # gone, or a link that leads back
+        if identity is None or identity in seen:  # deleted, or a link back to a visited folder
             folders.clear()
             continue
         seen.add(identity)
@@ -91,12 +91,12 @@ def find_music(folder: Path, *, without: Collection[Path] = ()) -> Music:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a system hides a file or folder of this name from people; ``._song.mp3`` of macOS is none of theirs."""
+    """Whether this name is hidden on some system, such as ``._song.mp3`` of macOS or a system folder."""
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sorting key with numbers by their value: ``2 b`` before ``10 a``, folders before what they do not contain."""
+    """Sorting key that compares numbers by value: ``2 b`` before ``10 a``."""
     parts = re.split(r"(\d+)", readable(name).casefold().replace(os.sep, "\0"))
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 

@@ -1,9 +1,9 @@
-"""Where one audio file ends and the next one begins in a file that was joined with ``cat``.
+"""Boundaries between the audio files of a joined file, as made with ``cat``.
 
-Recorders of web radio, splitters and users join files end to end. No decoder reads all kinds of such files: libsndfile
-stops after the first, libav misreads the second FLAC, WAV, MP4 or Vorbis stream. So each is decoded by itself. Formats
-that state their size are walked, the others are searched for headers of eight bytes or more, which music does not
-contain by chance.
+Web radio recorders, splitters and users join files end to end. No decoder reads all kinds of joined files: libsndfile
+stops after the first part, libav misreads the second FLAC, WAV, MP4 or Vorbis stream. So each part is decoded by
+itself. In formats that state their size, the size leads to the next part. Other formats are searched for headers of
+eight bytes or more, which do not occur in audio data by chance.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import BinaryIO, NamedTuple
 __all__ = ["Part", "Section", "begins_as_sound", "parts_of"]
 
 CHUNK = 1 << 20
-OVERLAP = 64  # bytes around a match that are looked at
+OVERLAP = 64  # bytes inspected around a match
 SMALLEST = 32  # bytes; less is padding
-OPEN_END = 0x7FFF0000  # or 0, or more than this and more than there is: the size of a WAV file that went to a pipe
+OPEN_END = 0x7FFF0000  # a WAV file written to a pipe states 0, or a size above this and beyond the end of the file
 FLAC = b"fLaC\0\0\0\x22"
 OGG = b"OggS\0"
 MATROSKA = b"\x1a\x45\xdf\xa3"
@@ -35,17 +35,18 @@ WAVPACK = b"wvpk"
 WAVPACK_FIRST = 0x800  # flag of the first block of a group
 XING = (b"Xing", b"Info")
 WAVES = (b"RIFF", b"RF64", b"BW64")
-SHORT = (AU, FLV, TTA, WAVPACK)  # the fields after these decide
+SHORT = (AU, FLV, TTA, WAVPACK)  # magic numbers too short to be sure: the next fields are checked too
 LITERALS = (FLAC, OGG, MATROSKA, W64, CAF, ASF, VOC, *SHORT, b"ID3", b"WAVE", b"AIF", b"ftyp", *XING)
 
 
 class Part(NamedTuple):
-    """Bytes ``start`` to ``end`` of a file: one audio file.
+    """One audio file within a joined file.
 
     Attributes:
-        start, end: bytes.
-        counted: whether it is an MP3 file that states its length.
-        missing: bytes that it should have after its end.
+        start: first byte.
+        end: byte after the last.
+        counted: True for an MP3 file that states its length.
+        missing: bytes missing at its end, by its stated size.
     """
 
     start: int
@@ -55,7 +56,7 @@ class Part(NamedTuple):
 
 
 class Section(io.RawIOBase):
-    """A part of a binary file as a file of its own. The caller closes the file."""
+    """Read-only view of a part of a binary file. The caller closes the file."""
 
     def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         self._file, self._start, self._size = file, start, end - start
@@ -85,10 +86,10 @@ class Section(io.RawIOBase):
 
 
 def parts_of(file: BinaryIO) -> list[Part]:
-    """The audio files that a file consists of, in order; one part, the whole file, where nothing was joined.
+    """The audio files inside a file, in order; one part, the whole file, if it was not joined.
 
-    Bytes after a part that are no audio file are left out. The time is that of reading the file once, for formats that
-    state no size.
+    Trailing bytes that are not audio are left out. Formats without a stated size take the time of reading the file
+    once.
     """
     size = file.seek(0, io.SEEK_END)
     found: list[Part] = []
@@ -119,7 +120,7 @@ def _read(file: BinaryIO, at: int, size: int) -> bytes:
 
 
 def _tag_size(head: bytes) -> int:
-    """Bytes of the ID3v2 tag that starts here; 0 where none does."""
+    """Size in bytes of the ID3v2 tag at the start of ``head``; 0 if there is none."""
     if len(head) < 10 or head[:3] != b"ID3" or head[3] not in (2, 3, 4) or max(head[6:10]) > 127 or head[5] & 15:
         return 0
     a, b, c, d = head[6:10]
@@ -133,7 +134,7 @@ def _after_tags(file: BinaryIO, at: int, size: int) -> int:
 
 
 def begins_as_sound(head: bytes) -> bool:
-    """Whether the first 64 bytes of a file are those of a sound file, beyond doubt."""
+    """Whether these first 64 bytes are certainly those of an audio file."""
     return (
         (head[:4] in WAVES and head[8:12] == b"WAVE")
         or (head[:4] == b"FORM" and head[8:11] == b"AIF")
@@ -146,7 +147,7 @@ def begins_as_sound(head: bytes) -> bool:
 
 
 def _has_header(head: bytes) -> bool:
-    """Whether an AU, FLV, TTA or WavPack file begins so, judged by the fields after its short name."""
+    """Whether these are the first bytes of an AU, FLV, TTA or WavPack file, by the fields after the magic number."""
     if len(head) < 32:
         return False
     if head.startswith(AU):
@@ -165,7 +166,7 @@ def _has_header(head: bytes) -> bool:
 
 
 def _stated_end(file: BinaryIO, head: bytes, at: int, size: int) -> int | None:
-    """Where a file ends by its own words; None where its format does not state that."""
+    """Position of the stated end of a file; None if its format states none."""
     end: int | None = None
     if head[:4] in WAVES and head[8:12] == b"WAVE":
         (stated,) = struct.unpack("<I", head[4:8])
@@ -196,7 +197,7 @@ def _walk(file: BinaryIO, at: int, size: int, form: str) -> int:
             return at
         if form == ">4sq":
             length = struct.unpack(form, head[:header])[1]
-            if length < 0:  # -1: the data reaches to the end of the file
+            if length < 0:  # -1: the data extends to the end of the file
                 return size
             length += header
         else:
@@ -210,9 +211,9 @@ def _walk(file: BinaryIO, at: int, size: int, form: str) -> int:
 
 
 def _headers(file: BinaryIO, start: int, body: int, size: int) -> list[int]:
-    """Where further files begin after the one at ``start``, whose tags end at ``body``."""
+    """Start positions of further files after the one at ``start``, whose tags end at ``body``."""
     found: list[int] = []
-    busy = body + 1  # up to here bytes belong to a header that is known
+    busy = body + 1  # end of the known headers so far
     for at in sorted(set(_candidates(file, body, size))):
         if at < busy:
             continue
@@ -223,7 +224,7 @@ def _headers(file: BinaryIO, start: int, body: int, size: int) -> list[int]:
         elif head[:3] == b"ID3":
             content = _after_tags(file, at, size)
             if not begins_as_sound(_read(file, content, 64)):
-                continue  # tags within a stream, as those of HLS segments: the decoder reads on
+                continue  # tags within a stream, as in HLS segments: the decoder reads on
             busy = content + 1
         found.append(at)
     if found and _read(file, body, 5) == OGG:
@@ -233,7 +234,7 @@ def _headers(file: BinaryIO, start: int, body: int, size: int) -> list[int]:
 
 
 def _candidates(file: BinaryIO, at: int, size: int) -> Iterator[int]:
-    """Positions of headers, in no order and some of them twice."""
+    """Yield positions of headers, unordered and with duplicates."""
     while at < size:
         data = _read(file, at, CHUNK + OVERLAP)
         if not data:
@@ -251,7 +252,7 @@ def _candidates(file: BinaryIO, at: int, size: int) -> Iterator[int]:
 
 
 def _begin(data: bytes, place: int, literal: bytes) -> int | None:
-    """Where the header begins that has ``literal`` at ``place``; None if it is none."""
+    """Start of the header with ``literal`` at ``place``; None if it is not a header."""
     if literal == OGG:
         # The first page of a stream: flag 2, position 0.
         return place if data[place + 5 : place + 14] == b"\2" + bytes(8) else None
@@ -276,7 +277,7 @@ def _begin(data: bytes, place: int, literal: bytes) -> int | None:
 
 
 def _xing(data: bytes, at: int) -> bool:
-    """Whether an MP3 frame begins here that states the length of the file."""
+    """Whether an MP3 frame at ``at`` states the length of the file."""
     head = data[at : at + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:  # not layer III
         return False
@@ -290,7 +291,7 @@ def _has_length(file: BinaryIO, start: int, size: int) -> bool:
 
 
 def _ogg_starts_end(file: BinaryIO, at: int, size: int) -> int:
-    """Where the first pages end of the streams that run side by side from ``at`` on."""
+    """End of the first pages of the parallel streams that begin at ``at``."""
     while at < size:
         head = _read(file, at, 27)
         if len(head) < 27 or not head.startswith(OGG) or not head[5] & 2:

@@ -1,4 +1,4 @@
-"""The key of a recording: by how many semitones its notes stand above those of C major and A minor."""
+"""Key detection: the distance of a recording's notes from those of C major and A minor, in semitones."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 __all__ = ["find_key", "pitch_classes"]
 
-WINDOW_S: Final = 0.34  # 3 Hz a bin: semitones are apart from 52 Hz on
+WINDOW_S: Final = 0.34  # 3 Hz a bin: semitones are separate above 52 Hz
 LOW_HZ, HIGH_HZ = 55.0, 2000.0
-PEAK_SHARE: Final = 0.01  # of the loudest peak of its window; what is below is noise
+PEAK_SHARE: Final = 0.01  # of the loudest peak of the window; lower peaks are noise
 SCALE: Final = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1], float)  # C major's notes, which are A minor's too
-# How often each of them is heard, from the tonic on: Temperley, "What's Key for Key?" (1999), table 2.
+# Frequency of each pitch class, from the tonic up: Temperley, "What's Key for Key?" (1999), table 2.
 MAJOR: Final = np.array([5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0])
 MINOR: Final = np.array([5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0])
-FITS: Final = 0.8  # least share of the sound that lies on a key's notes; of noise 7/12 do
-AS_GOOD: Final = 0.05  # keys whose shares differ by less have the same notes, as far as can be heard
+FITS: Final = 0.8  # least share of the sound on a key's notes; noise has 7/12
+AS_GOOD: Final = 0.05  # keys whose shares differ by less are considered to have the same notes
 
 
 def pitch_classes(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
-    """How much of each pitch class sounds, [12] from C on, summing to 1; zeros where nothing has a pitch.
+    """Share of each pitch class in a recording: [12] from C up, with sum 1; zeros if nothing has a pitch.
 
-    Only peaks of the spectrum count, each at its own frequency, so that drums and noise weigh little.
+    Only spectral peaks count, each at its interpolated frequency, so that drums and noise have little weight.
 
     Args:
         wave: [channels, N], in [-1, 1].
@@ -43,24 +43,27 @@ def pitch_classes(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
         if not len(at):
             continue
         before, here, after = (np.log(level[at + shift] + 1e-12) for shift in (-1, 0, 1))
-        exact = at + 0.5 * (before - after) / (before - 2 * here + after - 1e-12)  # the parabola through the peak
+        exact = at + 0.5 * (before - after) / (before - 2 * here + after - 1e-12)  # parabola through the peak
         pitch = 69 + 12 * np.log2(exact * rate / size / 440)
-        near = np.maximum(0.0, 1 - 4 * np.abs(pitch - np.round(pitch)))  # between two notes it speaks for neither
+        near = np.maximum(0.0, 1 - 4 * np.abs(pitch - np.round(pitch)))  # a pitch between two notes counts for neither
         np.add.at(found, np.round(pitch).astype(int) % 12, near * np.sqrt(level[at]))
     total = found.sum()
     return found / total if total > 0 else found
 
 
 def find_key(wave: NDArray[np.float32], rate: int) -> int | None:
-    """By how many semitones, -5 to 6, the notes of a recording stand above those of C major and A minor.
+    """Distance of a recording's notes above those of C major and A minor, in semitones, -5 to 6.
 
-    A major key and its relative minor have the same notes and are not told apart. Where the notes that are heard fit
-    several keys (a riff without the fourth and the seventh), C major counts first, then the likeliest by Krumhansl and
-    Schmuckler's method. None where there is no clear key: drums, noise, a single note, music that changes its key.
+    A major key and its relative minor have the same notes and are not distinguished. If the notes fit several keys (a
+    riff without the fourth and the seventh), C major is preferred, then the most likely key by the method of Krumhansl
+    and Schmuckler.
 
     Args:
         wave: [channels, N], in [-1, 1].
         rate: samples a second.
+
+    Returns:
+        The distance; None without a clear key: drums, noise, a single note, music that changes key.
     """
     heard = pitch_classes(wave, rate)
     if np.count_nonzero(heard > 0.02) < 4:

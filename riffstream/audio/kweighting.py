@@ -1,4 +1,4 @@
-"""K-weighting and the 100 ms grid on which every loudness of ITU-R BS.1770-4 and EBU Tech 3341 is built."""
+"""K-weighted power on a 100 ms grid, the basis of all loudness in ITU-R BS.1770-4 and EBU Tech 3341."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["STEPS_PER_SECOND", "StepPower", "channel_weights", "k_weighting", "l
 
 STEPS_PER_SECOND = 10
 
-# The analogue prototypes behind the two 48 kHz biquads that BS.1770 tabulates, recovered from its coefficients by
-# inverting the bilinear transform; transforming them again at 48 kHz reproduces the table to 1e-8 (a test), and at any
-# other rate gives the filter that the recommendation asks for.
+# The analogue prototypes of the two 48 kHz biquads in BS.1770, recovered from its coefficients by inverting the
+# bilinear transform. The transform at 48 kHz reproduces the table to 1e-8 (a test); at any other rate it gives the
+# filter that the recommendation requires.
 SHELF_HZ, SHELF_DB, SHELF_Q = 1681.9744509555319, 3.99984385397, 0.7071752369554193
 SHELF_SLOPE = 0.499666774155
 HIGHPASS_HZ, HIGHPASS_Q = 38.13547087613982, 0.5003270373253953
@@ -46,7 +46,7 @@ def k_weighting(sample_rate: int) -> NDArray[np.float64]:
 
 
 def channel_weights(channels: int) -> tuple[float, ...]:
-    """BS.1770 weights in WAVE order: 5.0 and 5.1 have surrounds at +1.5 dB, and the LFE does not count."""
+    """BS.1770 channel weights in WAVE order: surrounds of 5.0 and 5.1 have +1.5 dB, the LFE has 0."""
     if channels == 5:
         return (1.0, 1.0, 1.0, 1.41, 1.41)
     if channels == 6:
@@ -62,13 +62,13 @@ def lufs(power: float) -> float:
 class _Filter:
     """The K filter over a fixed number of samples, as a few matrix products.
 
-    In state-space form the outputs of a block of samples are linear in its inputs and in the state before it, so only
-    the states go from block to block in a loop. ``scipy.signal.sosfilt`` computes the same, but importing it takes more
-    than half of the server's start.
+    In state-space form the outputs of a block are linear in its inputs and in the previous state, so the loop over
+    blocks carries only the state. ``scipy.signal.sosfilt`` computes the same, but its import takes more than half of
+    the server's start-up time.
 
     Args:
-        sections: [2, 6], as of :func:`k_weighting`.
-        length: samples of a call.
+        sections: [2, 6], from :func:`k_weighting`.
+        length: samples per call.
     """
 
     BLOCK = 96
@@ -76,13 +76,13 @@ class _Filter:
     def __init__(self, sections: NDArray[np.float64], length: int) -> None:
         size = min(self.BLOCK, length)
         self._lead = length % size
-        # Two biquads in transposed direct form II, one after the other. Poles lie so close to 1 that powers of the
-        # transition lose half of double's digits at 192 kHz: they are made in the longest floats there are.
+        # Two biquads in transposed direct form II, in series. The poles are so close to 1 that powers of the transition
+        # lose half of their digits in double precision at 192 kHz. So they are computed in long double.
         (b, a), (c, d) = ((each[:3].astype(np.longdouble), each[3:].astype(np.longdouble)) for each in sections)
         move = np.zeros((4, 4), np.longdouble)
         move[:2, 0], move[0, 1] = -a[1:], 1
         move[2:, 2], move[2, 3] = -d[1:], 1
-        into = c[1:] - d[1:] * c[0]  # how the second one's state takes its input
+        into = c[1:] - d[1:] * c[0]  # from the second biquad's input to its state
         move[2:, 0] += into
         drive = np.concatenate([b[1:] - a[1:] * b[0], into * b[0]])
         out = np.array([c[0], 0, 1, 0], np.longdouble)
@@ -151,12 +151,12 @@ class StepPower:
         return round(step * self.sample_rate / STEPS_PER_SECOND)
 
     def push(self, block: Pcm) -> list[float]:
-        """Take [n, channels]; return the powers of the steps completed by it. The same for any cutting into blocks."""
+        """Take [n, channels]; return the powers of the completed steps. The result does not depend on the blocks."""
         self._pending = (*self._pending, block)
         self._held += len(block)
         if self._held < self._length():
             return []
-        # Whole steps only: the arithmetic is then the same however the stream was cut.
+        # Only whole steps, so that the arithmetic does not depend on how the stream was cut.
         pending = np.concatenate(self._pending).T.astype(np.float64, order="C")
         powers = []
         used = 0

@@ -14,11 +14,11 @@ from riffstream.errors import ParameterError
 
 __all__ = ["TruePeakLimiter"]
 
-# The gain moves while a peak passes, and other meters interpolate with other filters: aim a little lower.
+# A margin, because the gain moves during a peak and other meters interpolate with other filters.
 MARGIN_DB = 0.15
 
 
-# An interpolated peak depends on samples of the steps beside its own: a boundary's gain serves two steps on each side.
+# An interpolated peak depends on the adjacent steps, so the gain of a boundary covers two steps on each side.
 REACH = 4
 
 
@@ -31,23 +31,23 @@ def _windows(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
 
 
 class TruePeakLimiter:
-    """Keep the true peak at or below ``ceiling_db`` dBTP.
+    """Streaming look-ahead limiter that keeps the true peak at or below ``ceiling_db`` dBTP.
 
-    The gain is computed on steps of 16 samples: the least gain that the coming ``lookahead_s`` asks for, let back up
-    by an exponential release, then smoothed by a moving average as long as the look-ahead. The average of gains that
-    are all low enough is low enough, so the ceiling holds without a clipper (the classic look-ahead design; Giannoulis,
-    Massberg, Reiss, "Digital Dynamic Range Compressor Design", JAES 2012, discuss the release).
+    The gain is computed on steps of 16 samples. It is the lowest gain needed in the next ``lookahead_s``, followed by
+    an exponential release and a moving average as long as the look-ahead. An average of sufficiently low gains is
+    sufficiently low, so the ceiling holds without a clipper. This is the classic look-ahead design; Giannoulis,
+    Massberg, Reiss, "Digital Dynamic Range Compressor Design", JAES 2012, discuss the release.
 
     Args:
         sample_rate: Hz.
-        channels: all share one gain, so the stereo image does not move.
+        channels: 1 to 64; one gain for all, so that the stereo image does not move.
         ceiling_db: dBTP, -30 to 0.
         lookahead_s: 0.001 to 0.05.
         release_s: time constant of the release, 0.01 to 2.
 
     Attributes:
-        latency: samples by which the output lags at first: ``push`` returns nothing until the input is that long.
-            ``flush`` returns the rest, so a whole stream keeps its length and its sample positions.
+        latency: delay of the output in samples. ``push`` returns nothing until the input is longer. ``flush`` returns
+            the rest, so that a whole stream keeps its length and its sample positions.
         reduction_db: gain reduction at the last output sample, >= 0.
     """
 
@@ -77,9 +77,9 @@ class TruePeakLimiter:
 
     def reset(self) -> None:
         """Start a new stream."""
-        self._input = np.zeros((HALF - 1, self.channels), np.float32)  # from the first step without a peak, and before
+        self._input = np.zeros((HALF - 1, self.channels), np.float32)  # from before the first step without a peak on
         self._delayed = np.zeros((0, self.channels), np.float32)  # samples not yet returned
-        self._needed = np.ones(2, np.float32)  # gain each step asks for, from two steps before the next boundary
+        self._needed = np.ones(2, np.float32)  # gain that each step needs, from two steps before the next boundary
         self._smooth = np.ones(self._ahead, np.float32)  # the released gains under the moving average
         self._released = 1.0
         self._edge: float | None = None  # gain at the start of the next step to return
@@ -119,12 +119,12 @@ class TruePeakLimiter:
             return np.ones(ready, np.float32)
         wanted = _windows(self._needed, self._ahead + REACH).min(axis=0)
         released = self._release(wanted)
-        if self._edge is None:  # the fall towards a peak in the first milliseconds takes place before the stream
+        if self._edge is None:  # the gain falls to an early peak before the stream begins
             self._smooth = np.full(self._ahead, released[0])
         smooth = np.concatenate([self._smooth, released])
         self._needed = self._needed[ready:].copy()
         self._smooth = smooth[ready:].copy()
-        # Added up in a fixed order: numpy's own depends on the shape, and so on the block.
+        # A fixed order of summation: numpy's order depends on the shape, and so on the block.
         total: NDArray[np.float32] = smooth[:ready].astype(np.float32)
         for place in range(1, self._ahead + 1):
             total += smooth[place : place + ready]

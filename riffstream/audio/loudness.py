@@ -1,4 +1,4 @@
-"""Loudness: the EBU R128 meter, and the leveller that holds a stream at one loudness without normalising clips."""
+"""Loudness of a stream: the EBU R128 meter, and the leveller that holds a constant loudness across clips."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from riffstream.errors import ParameterError
 __all__ = ["LoudnessLeveller", "LoudnessMeter"]
 
 ABSOLUTE_GATE = -70.0  # LUFS; BS.1770-4
-RELATIVE_GATE = -10.0  # LU under the loudness of what passes the absolute gate
+RELATIVE_GATE = -10.0  # LU relative to the loudness after the absolute gate
 MOMENTARY, SHORT_TERM = 4, 30  # steps of 100 ms
 BINS_PER_LU = 100
 
 
 class LoudnessMeter:
-    """Loudness of a stream after EBU R128 (EBU Tech 3341, ITU-R BS.1770-4), in LUFS; -inf where there is none yet.
+    """Loudness meter after EBU R128 (EBU Tech 3341, ITU-R BS.1770-4). Readings are in LUFS, -inf before any sound.
 
-    The integrated loudness keeps its 400 ms blocks in a histogram of 0.01 LU, so a station can be measured for weeks in
-    constant memory.
+    The integrated loudness keeps its 400 ms blocks in a histogram of 0.01 LU, so that weeks of sound take constant
+    memory.
 
     Args:
         sample_rate: Hz.
-        channels: 1 to 64. One channel counts once: a mono file reads 3 LU below the same sound on two channels.
-        true_peak: also measure true peaks.
+        channels: 1 to 64. Mono reads 3 LU below the same sound on two channels.
+        true_peak: True also measures true peaks.
     """
 
     def __init__(self, sample_rate: int, channels: int = 2, *, true_peak: bool = True) -> None:
@@ -83,7 +83,7 @@ class LoudnessMeter:
 
     @property
     def integrated(self) -> float:
-        """Gated loudness of everything since the start or the last ``reset``."""
+        """Gated loudness since the start or the last ``reset``."""
         count = int(self._counts.sum())
         if not count:
             return -math.inf
@@ -105,12 +105,12 @@ class LoudnessMeter:
 
 
 class LoudnessLeveller:
-    """Carries a stream slowly towards a target loudness, and keeps its true peak under a ceiling.
+    """Slow automatic gain towards a target loudness, followed by a true-peak limiter.
 
-    The loudness is the gated mean of the last ``WINDOW_S`` seconds. The gain follows it by at most ``rate_db_s`` dB a
-    second, and stands still while the last 400 ms are silent or more than 20 LU below the rest: a break, a fade-out
-    or an underrun does not pump. In the first three seconds of sound it may move at 6 dB/s. The gain over each
-    100 ms depends on earlier sound only, so it adds no delay; the limiter's look-ahead does (``latency``).
+    The loudness is the gated mean of the last ``WINDOW_S`` seconds. The gain follows it at up to ``rate_db_s``, in the
+    first three seconds of sound at up to 6 dB/s. It does not move while the last 400 ms are silent or more than 20 LU
+    below the rest, so that a break, a fade-out or an underrun causes no pumping. The gain of each 100 ms depends on
+    earlier sound only and adds no delay; the limiter adds its look-ahead (``latency``).
 
     Args:
         sample_rate: Hz.
@@ -118,7 +118,7 @@ class LoudnessLeveller:
         target: LUFS, -40 to -8.
         ceiling_db: dBTP, -30 to 0.
         rate_db_s: 0.1 to 20 dB a second.
-        max_boost_db: 0 to 40. Cutting has no limit.
+        max_boost_db: 0 to 40. Attenuation has no limit.
 
     Attributes:
         gain_db: slow gain at the end of the last complete 100 ms, limiter excluded.
@@ -166,13 +166,13 @@ class LoudnessLeveller:
         self.gain_db = 0.0
 
     def copy(self) -> LoudnessLeveller:
-        """An independent leveller in the same state, for rendering ahead on what may be thrown away."""
+        """An independent leveller in the same state, for rendering ahead audio that may be discarded."""
         twin = copy.copy(self)
         twin._power, twin._limiter = self._power.copy(), self._limiter.copy()
         return twin
 
     def prime(self, block: ArrayLike) -> None:
-        """Start at the gain that suits ``block`` [n, channels], typically the first segment, instead of at 0 dB.
+        """Set the initial gain by the loudness of ``block`` [n, channels], typically the first segment.
 
         Call it before the first ``push``. Less than 400 ms, or silence, changes nothing.
         """
@@ -195,7 +195,7 @@ class LoudnessLeveller:
 
     @property
     def reduction_db(self) -> float:
-        """What the limiter takes away at the last sample returned, in dB, >= 0."""
+        """Gain reduction of the limiter at the last sample returned, in dB, >= 0."""
         return self._limiter.reduction_db
 
     def push(self, block: ArrayLike) -> Pcm:
@@ -225,7 +225,7 @@ class LoudnessLeveller:
         return part * (start + (end - start) * place).astype(np.float32)[:, None]
 
     def _advance(self, power: float) -> None:
-        """One 100 ms step is complete: decide the gain at the end of the next."""
+        """Complete a 100 ms step: set the gain at the end of the next one."""
         self._recent = (*self._recent, power)[-MOMENTARY:]
         momentary = sum(self._recent) / MOMENTARY
         if len(self._recent) == MOMENTARY and lufs(momentary) > max(ABSOLUTE_GATE, self.loudness - self.BREAK_LU):

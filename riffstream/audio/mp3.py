@@ -1,4 +1,4 @@
-"""MP3 at a constant bit rate, for every player and browser there is."""
+"""MP3 at a constant bit rate, which every player and browser supports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from riffstream.errors import ParameterError
 lameenc: ModuleType | None
 try:
     lameenc = importlib.import_module("lameenc")
-except ImportError:  # no wheel for this platform: libav's LAME does the same, at three times the CPU
+except ImportError:  # no wheel for this platform: LAME in libav gives the same result at three times the CPU
     lameenc = None
 
 __all__ = ["Mp3Encoder", "split_frames"]
@@ -23,21 +23,21 @@ __all__ = ["Mp3Encoder", "split_frames"]
 BIT_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # kbit/s, MPEG-1 layer III, index 1 on
 RATES = (44_100, 48_000, 32_000)  # by index
 FRAME = 1152
-# LAME's encoder delay of 576 samples, and the 528 + 1 of every decoder's filter bank.
+# Encoder delay of LAME (576 samples) plus the decoder's filter bank (528 + 1 samples).
 PRIMING = 576 + 529
 
 
 class Mp3Encoder(FrameEncoder):
-    """MPEG-1 layer III frames at a constant rate, joinable at any frame, without an ID3 or Xing header.
+    """Live MP3 encoder: MPEG-1 layer III frames at a constant rate, joinable at any frame, without ID3 or Xing header.
 
-    A frame may keep part of its data in the frame before (the bit reservoir, up to 511 bytes), so a decoder that joins
-    in mid-stream loses one frame or two, 24 ms each, while it plays silence; from ``preroll`` on its output is exact.
+    A frame may keep part of its data in earlier frames (the bit reservoir, up to 511 bytes). A decoder that joins
+    mid-stream therefore plays one or two frames of silence, 24 ms each; after ``preroll`` its output is exact.
 
     Args:
         sample_rate: 32000, 44100 or 48000 Hz.
         channels: 1 or 2.
-        bit_rate: bits a second, one of the format's (32000 to 320000).
-        quality: LAME's, 2 (best) to 7 (fastest).
+        bit_rate: bits a second, an MP3 rate from 32000 to 320000.
+        quality: LAME quality, 2 (best) to 7 (fastest).
         start: sample clock at the first input sample.
         backend: "lame" (the lameenc package), "libav", or None for the first that is installed.
     """
@@ -108,7 +108,7 @@ def split_frames(data: bytes) -> tuple[list[bytes], bytes]:
     """Split a run of MPEG-1 layer III frames.
 
     Returns:
-        the complete frames, and the bytes of the one that is not complete.
+        The complete frames, and the bytes of the incomplete last one.
 
     Raises:
         ValueError: ``data`` does not start with a frame header.

@@ -1,9 +1,8 @@
-"""Ogg pages of one running Opus encoder, numbered for each listener (RFC 3533, RFC 7845).
+"""Ogg pages from one shared Opus encoder, numbered for each listener (RFC 3533, RFC 7845).
 
-Each listener has an Ogg stream of its own: its time begins at 0, and a change of title ends one link and begins the
-next. What costs time is shared: the packets of a page (:class:`PageBody`) are put together once, and a listener's page
-is a header of 26 bytes before them. The checksum covers the whole page, but it is linear, so it follows from that of
-the header by a few table lookups.
+Each listener has its own Ogg stream: its time begins at 0, and each new title begins a new link. The expensive part is
+shared: the packets of a page (:class:`PageBody`) are assembled once, and each listener gets its own page header of 26
+bytes. The checksum covers the whole page. It is linear, so it follows from that of the header by a few table lookups.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from riffstream.errors import ParameterError
 __all__ = ["FIRST_PAGE", "LAST_PAGE", "PRE_SKIP", "OggOpusLinks", "PageBody", "one_line", "page_bodies"]
 
 FIRST_PAGE, LAST_PAGE = 2, 4  # flags of a page
-PRE_SKIP = 3840  # samples at 48 kHz (80 ms) in which a decoder that begins in mid-stream converges: RFC 7845, 4.2
-_LACING = 255  # lacing values of a page at most
-_COMMENT_BYTES = 4000  # of one comment; two of them fit into one page with room to spare
+PRE_SKIP = 3840  # samples at 48 kHz (80 ms) until a decoder that joins mid-stream has converged: RFC 7845, 4.2
+_LACING = 255  # maximum lacing values of a page
+_COMMENT_BYTES = 4000  # maximum of one comment, so that two fit into one page
 _HEAD = struct.Struct("<4sBBqII4x")
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 _POLYNOMIAL = 0xEDB88320  # of Ogg and of zlib, lowest bit first
@@ -29,7 +28,7 @@ _ONES = 0xFFFFFFFF
 
 
 def _checksum(data: bytes, begin: int = 0) -> int:
-    """Ogg's checksum with its bits in reverse, going on from ``begin``: zlib's without the inversions."""
+    """Ogg checksum with reversed bits, continued from ``begin``: zlib's CRC without the inversions."""
     return zlib.crc32(data.translate(_REVERSED), begin ^ _ONES) ^ _ONES
 
 
@@ -38,7 +37,7 @@ class PageBody:
 
     Args:
         packets: whole packets; at most 255 lacing values in all (a packet of n bytes takes n // 255 + 1).
-        n_samples: that they decode to, at 48 kHz.
+        n_samples: decoded length at 48 kHz.
     """
 
     __slots__ = ("_bytes", "_checksum", "_tables", "n_samples", "packets")
@@ -53,11 +52,12 @@ class PageBody:
         self._tables: list[list[int]] | None = None
 
     def page(self, *, serial: int, sequence: int, granule: int, flags: int = 0) -> bytes:
-        """The whole page.
+        """Bytes of the whole page.
 
         Args:
-            serial, sequence: of the link and of the page in it.
-            granule: position at the end of the page's last packet.
+            serial: serial number of the link.
+            sequence: number of the page in the link.
+            granule: position after the page's last packet, in samples at 48 kHz.
             flags: ``FIRST_PAGE``, ``LAST_PAGE`` or neither.
         """
         head = _HEAD.pack(b"OggS", 0, flags, granule, serial, sequence)
@@ -65,7 +65,7 @@ class PageBody:
         if tables is None:
             tables = self._tables = self._shift()
         value = _checksum(head)
-        # The checksum of the header, moved on by the length of the body: one table for each half byte.
+        # The checksum of the header, advanced by the length of the body: one table for each half byte.
         value = (
             self._checksum
             ^ tables[0][value & 15]
@@ -80,7 +80,7 @@ class PageBody:
         return head[:22] + value.to_bytes(4, "big").translate(_REVERSED) + self._bytes
 
     def _shift(self) -> list[list[int]]:
-        """What each half byte of a checksum becomes when the body's length of zeros follows."""
+        """For each half byte of a checksum, its value after as many zeros as the body is long."""
         bit = _checksum(bytes(len(self._bytes)), 1 << 31)  # the polynomial 1, whose bit is the highest
         images = []
         for _ in range(32):
@@ -97,7 +97,7 @@ class PageBody:
 
 
 def page_bodies(packets: Sequence[bytes], packet_samples: int) -> list[PageBody]:
-    """As few pages as hold these packets of ``packet_samples`` samples (at 48 kHz) each."""
+    """Pack packets of ``packet_samples`` samples (at 48 kHz) each into as few pages as possible."""
     bodies: list[PageBody] = []
     held: list[bytes] = []
     lacing = 0
@@ -114,14 +114,14 @@ def page_bodies(packets: Sequence[bytes], packet_samples: int) -> list[PageBody]
 
 
 class OggOpusLinks:
-    """One listener's Ogg stream: links that follow each other without a gap, each with its tags.
+    """One listener's Ogg stream: gapless links, each with its own tags.
 
-    A link's decoder begins anew. So a link begins with the last 80 ms of the one before, in which the decoder converges
-    and which its pre-skip drops, and goes on with the sample after the last.
+    The decoder restarts with each link. So a link begins with the last 80 ms of the previous one. The decoder converges
+    during this time, and the pre-skip drops it.
 
     Args:
         head: the encoder's ``OpusHead`` record.
-        serial: of the first link; the next ones count on.
+        serial: serial number of the first link; each further link adds 1.
     """
 
     def __init__(self, head: bytes, serial: int = 1) -> None:
@@ -133,16 +133,16 @@ class OggOpusLinks:
         self._tags: Mapping[str, str] | None = None
 
     def begin(self, tags: Mapping[str, str]) -> bytes:
-        """The first link's header pages, with comments such as ``{"title": "lo-fi rain"}``."""
+        """Header pages of the first link, with comments such as ``{"title": "lo-fi rain"}``."""
         self._sequence = self._granule = 0
         return self._page(self._head, FIRST_PAGE) + self._page(PageBody([_comments(tags)], 0))
 
     def retitle(self, tags: Mapping[str, str]) -> None:
-        """Begin a new link with these tags behind the next page."""
+        """Begin a new link with these tags after the next page."""
         self._tags = tags
 
     def push(self, body: PageBody) -> bytes:
-        """The next page, and where the tags have changed, the beginning of the next link."""
+        """Bytes of the next page, followed by the start of a new link if the tags have changed."""
         self._recent.append(body)
         if self._tags is None:
             return self._page(body)
@@ -165,7 +165,7 @@ class OggOpusLinks:
 
 
 def _comments(tags: Mapping[str, str]) -> bytes:
-    """The ``OpusTags`` record. Each comment is one line; a long one is cut rather than refused."""
+    """The ``OpusTags`` record. Each comment is one line; a long comment is cut."""
 
     def text(value: bytes) -> bytes:
         return len(value).to_bytes(4, "little") + value
@@ -176,6 +176,6 @@ def _comments(tags: Mapping[str, str]) -> bytes:
 
 
 def one_line(text: str) -> str:
-    """Text for a header, a title or a comment: without control characters, line ends and lone surrogates."""
+    """Clean text for a header, a title or a comment: no control characters, line ends or lone surrogates."""
     bare = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in text)
     return " ".join(bare.split())

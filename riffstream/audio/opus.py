@@ -14,20 +14,20 @@ RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 
 class OpusEncoder(FrameEncoder):
-    """Opus packets, one a frame, joinable at any packet.
+    """Live Opus encoder: one packet a frame, joinable at any packet.
 
-    Decoders settle within 80 ms (``preroll``); the first packet that a listener gets already sounds right.
+    A decoder converges within 80 ms (``preroll``); its output is audible from the first packet on.
 
     Args:
         sample_rate: 8000, 12000, 16000, 24000 or 48000 Hz.
         channels: 1 or 2.
         bit_rate: mean bits a second (variable rate), 6000 to 510000.
         frame_ms: 2.5, 5, 10, 20, 40 or 60.
-        complexity: 0 to 10; 5 costs four fifths of 10 in CPU.
+        complexity: 0 to 10; 5 takes four fifths of the CPU of 10.
         start: sample clock at the first input sample.
 
     Attributes:
-        header: the ``OpusHead`` record. WebCodecs and Ogg want it; bare packets decode without it.
+        header: the ``OpusHead`` record. WebCodecs and Ogg need it; bare packets decode without it.
     """
 
     content_type = "audio/opus"
@@ -61,7 +61,7 @@ class OpusEncoder(FrameEncoder):
         self._codec = LibavCodec("libopus", "flt", sample_rate, channels, bit_rate, options)
         self.header = self._codec.extradata
         self.frame_samples = self._codec.frame_samples
-        self.pre_skip = int.from_bytes(self.header[10:12], "little")  # at 48 kHz, whatever the rate
+        self.pre_skip = int.from_bytes(self.header[10:12], "little")  # at 48 kHz for any input rate
         self.priming = self.pre_skip * sample_rate // 48_000
         self.preroll = sample_rate * 80 // 1000
 

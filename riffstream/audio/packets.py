@@ -1,4 +1,4 @@
-"""What every live encoder has in common: it cuts the stream into codec frames and knows where each packet lies."""
+"""Base classes of the live encoders: division into codec frames, and the sample position of each packet."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Encoder", "FrameEncoder", "LibavCodec", "Packet", "check_bit_rate"]
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A piece of encoded audio that can be sent as it is.
+    """One packet of encoded audio.
 
     Attributes:
-        data: one codec frame or run of PCM.
-        sample_pos: the input sample that the first decoded sample of this packet reproduces, on the clock given by
-            the encoder's ``start``. A codec's first packets lie before ``start`` by its ``priming``.
-        n_samples: decoded samples in the packet; the last packet of a closed encoder counts those of the input only.
+        data: one codec frame, or a run of PCM.
+        sample_pos: position of the first decoded sample on the input's clock (the encoder's ``start``). The first
+            packets are ``priming`` samples before ``start``.
+        n_samples: decoded samples. The last packet of a closed encoder counts only samples of the input.
     """
 
     data: bytes
@@ -34,14 +34,14 @@ class Packet:
 
 
 class Encoder(ABC):
-    """A live encoder: one continuous stream in, packets out. It never flushes between blocks, so nothing clicks.
+    """A live encoder: one continuous stream in, packets out. It never flushes between blocks, which would click.
 
     Attributes:
         content_type: MIME type of ``header`` followed by packets.
-        header: bytes that every listener needs first, whenever it joins; empty for most codecs.
-        priming: samples by which the codec delays the sound; ``sample_pos`` accounts for it.
-        preroll: samples that a decoder joining in mid-stream needs before its output is exact. What it plays of them is
-            quieter or dull, not noise.
+        header: bytes that every listener needs first, at any time of joining; empty for most codecs.
+        priming: delay of the codec in samples; ``sample_pos`` accounts for it.
+        preroll: samples until the output of a decoder that joins mid-stream is exact. Until then it is quieter or dull,
+            not noisy.
         frame_samples: samples in one codec frame.
     """
 
@@ -53,18 +53,19 @@ class Encoder(ABC):
 
     @abstractmethod
     def push(self, pcm: ArrayLike) -> list[Packet]:
-        """Take [n, channels]; return the packets completed by it."""
+        """Encode [n, channels]; return the packets that are complete."""
 
     @abstractmethod
     def close(self) -> list[Packet]:
-        """End the stream: the packets that cover the rest of the input. A second call returns nothing."""
+        """End the stream and return the packets of the remaining input. A second call returns none."""
 
 
 class FrameEncoder(Encoder):
-    """Base of the codecs with frames of a fixed length.
+    """Base class of encoders with frames of a fixed length.
 
     Args:
-        sample_rate, channels: of the input.
+        sample_rate: Hz of the input.
+        channels: number in the input.
         start: position of the first input sample on the caller's clock.
     """
 
@@ -78,7 +79,7 @@ class FrameEncoder(Encoder):
 
     @abstractmethod
     def _encode(self, frame: Pcm) -> Sequence[bytes]:
-        """Encode [frame_samples, channels]; return the packets that came out, in order."""
+        """Encode [frame_samples, channels]; return the packets that are ready, in order."""
 
     def push(self, pcm: ArrayLike) -> list[Packet]:
         if self._closed:
@@ -115,12 +116,15 @@ class FrameEncoder(Encoder):
 
 
 class LibavCodec:
-    """One of libav's audio encoders, fed with frames of exactly its own length.
+    """An audio encoder of libav that takes frames of its own fixed length.
 
     Args:
         name: libav's name of the encoder.
-        sample_format: "flt" (interleaved) or "fltp" (planar), as the encoder takes it.
-        options: the encoder's private options.
+        sample_format: "flt" (interleaved) or "fltp" (planar), the encoder's input format.
+        sample_rate: Hz.
+        channels: 1 or 2.
+        bit_rate: bits a second.
+        options: private options of the encoder.
     """
 
     def __init__(
@@ -147,12 +151,12 @@ class LibavCodec:
 
     @property
     def frame_samples(self) -> int:
-        """Samples that ``encode`` takes at a time."""
+        """Samples per call of ``encode``."""
         return int(self._context.frame_size)
 
     @property
     def extradata(self) -> bytes:
-        """The codec's out-of-band header."""
+        """Out-of-band header of the codec."""
         return bytes(self._context.extradata or b"")
 
     def encode(self, frame: Pcm) -> list[bytes]:

@@ -16,13 +16,14 @@ __all__ = ["PcmEncoder", "WavEncoder", "wav_header"]
 
 
 class PcmEncoder(Encoder):
-    """Interleaved s16le, one packet for each block pushed, joinable anywhere, without delay.
+    """Live encoder of interleaved s16le: one packet for each block, joinable anywhere, without delay.
 
     Args:
-        sample_rate, channels: of input and output.
-        dither: "none" rounds to the nearest step (an error at -98 dBFS, under any music this station plays);
-            "tpdf" adds triangular noise of one step, which keeps fades and silence free of distortion.
-        start: sample clock at the first input sample. The dither depends on nothing else, and not on the blocks.
+        sample_rate: Hz.
+        channels: 1 to 64.
+        dither: "none" rounds to the nearest step (an error at -98 dBFS, inaudible under music). "tpdf" adds triangular
+            noise of one step, which keeps fades and silence free of distortion.
+        start: sample clock at the first input sample. The dither depends on the sample clock only.
     """
 
     content_type = "audio/L16"
@@ -63,7 +64,7 @@ class PcmEncoder(Encoder):
 
 
 class WavEncoder(PcmEncoder):
-    """:class:`PcmEncoder` whose ``header`` makes the stream a WAV file without an end, for ``/stream.wav``."""
+    """:class:`PcmEncoder` with the header of an endless WAV file, for ``/stream.wav``."""
 
     content_type = "audio/wav"
 
@@ -80,11 +81,13 @@ class WavEncoder(PcmEncoder):
 
 
 def wav_header(sample_rate: int, channels: int, n_samples: int | None = None) -> bytes:
-    """The 44 bytes before the samples of a 16-bit WAV file.
+    """Header of a 16-bit WAV file, 44 bytes.
 
     Args:
-        n_samples: length of the file; None writes the largest length that the format knows, which players take for
-            "until the connection ends".
+        sample_rate: Hz.
+        channels: number of channels.
+        n_samples: length of the file; None writes the largest possible length, and players then play until the
+            connection ends.
 
     Raises:
         ParameterError: more than 4 GiB.

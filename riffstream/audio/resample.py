@@ -1,4 +1,4 @@
-"""Resampling a stream: one persistent soxr resampler, because a fresh one per block clicks at every seam."""
+"""Resampling of a stream with one persistent soxr resampler. A new resampler for each block would click."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Quality = Literal["QQ", "LQ", "MQ", "HQ", "VHQ"]
 
 
 class StreamResampler:
-    """Change the sample rate of an endless stream.
+    """Sample rate conversion of an endless stream.
 
-    The output has no delay: sample j lies at ``j * in_rate / out_rate`` of the input, and ``push`` holds back what
-    later input still decides. After ``flush`` there are ``round(n * out_rate / in_rate)`` samples. Equal rates pass
-    through untouched.
+    Output sample j is at position ``j * in_rate / out_rate`` of the input, without delay; ``push`` holds back samples
+    that still depend on later input. After ``flush`` there are ``round(n * out_rate / in_rate)`` samples. Equal rates
+    leave the samples unchanged.
 
     Args:
         in_rate, out_rate: Hz, 1000 to 768000.
         channels: 1 to 64.
-        quality: soxr's recipe; HQ is transparent at 16 bits, VHQ at 24.
+        quality: soxr's quality: HQ is transparent at 16 bits, VHQ at 24.
     """
 
     def __init__(self, in_rate: int, out_rate: int, channels: int = 2, quality: Quality = "HQ") -> None:
@@ -36,7 +36,7 @@ class StreamResampler:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next block starts a new stream."""
+        """Return to the initial state: the next block starts a new stream."""
         self._soxr = (
             None
             if self.in_rate == self.out_rate
@@ -61,7 +61,7 @@ class StreamResampler:
 
 
 def resample(pcm: ArrayLike, in_rate: int, out_rate: int, quality: Quality = "HQ") -> Pcm:
-    """Resample a whole signal [n, channels]; the same samples as :class:`StreamResampler` gives in pieces."""
+    """Resample a whole signal [n, channels]; the result equals that of :class:`StreamResampler`."""
     block = np.asarray(pcm)
     stream = StreamResampler(in_rate, out_rate, block.shape[1] if block.ndim == 2 else 1, quality)
     return np.concatenate([stream.push(block), stream.flush()])

@@ -1,4 +1,4 @@
-"""Pictures of sound for people: low notes at the bottom, even in octaves. Not to be turned back into sound."""
+"""Spectrum pictures for display, with a logarithmic frequency axis. They cannot be converted back to audio."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ def loudness_picture(mono: NDArray[np.float32], width: int, height: int, *, rate
 
     Args:
         mono: [N] float32, N >= 1.
-        width, height: of the picture.
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+        rate: samples a second.
 
     Returns:
-        [height, width] float32, the highest notes first: 1 where loudest, 0 from 70 dB below that on.
+        [height, width] float32, the highest frequency first: 1 at the loudest point, 0 at 70 dB below it or less.
     """
     padded = np.pad(mono, WINDOW // 2)
     at = (np.arange(width) * len(mono) / width).astype(int)

@@ -1,4 +1,4 @@
-"""Splicing on the beat: where a change may enter, and the join itself."""
+"""Splicing on the beat: the entry points of a change, and the crossfade."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ At = Literal["asap", "beat", "bar", "clip"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeatGrid:
-    """Where the beats of one tempo fall on the sample clock: beat k sits at ``origin + round(k * samples_per_beat)``.
+    """Beats of one tempo on the sample clock: beat k is at ``origin + round(k * samples_per_beat)``.
 
     Attributes:
         origin: sample of beat 0, the start of a clip.
-        samples_per_beat: fractional; the rounding never accumulates.
-        beats_per_bar, beats_per_clip: beats, 1 or more.
+        samples_per_beat: fractional, 1 or more; rounding errors do not accumulate.
+        beats_per_bar: 1 or more.
+        beats_per_clip: 1 or more.
+
+    Raises:
+        ParameterError: a value outside its range.
     """
 
     origin: int
@@ -40,13 +44,13 @@ class BeatGrid:
 
     @classmethod
     def at_bpm(cls, bpm: float, sample_rate: int, *, origin: int = 0, bar: int = 4, clip: int = 8) -> BeatGrid:
-        """The grid of a tempo in beats a minute."""
+        """Make the grid of a tempo: ``bpm`` beats a minute, 1 to 1000."""
         if not 1 <= bpm <= 1000:
             raise ParameterError("bpm", bpm, "1 to 1000")
         return cls(origin=origin, samples_per_beat=60 * sample_rate / bpm, beats_per_bar=bar, beats_per_clip=clip)
 
     def position(self, beat: int) -> int:
-        """Sample at which beat number ``beat`` starts."""
+        """Start of beat number ``beat`` in samples."""
         return self.origin + round(beat * self.samples_per_beat)
 
     def beat(self, sample: int) -> float:
@@ -54,9 +58,9 @@ class BeatGrid:
         return (sample - self.origin) / self.samples_per_beat
 
     def next(self, sample: int, at: At = "beat") -> int:
-        """The first sample at or after ``sample`` where a change may enter.
+        """First entry point of a change at or after ``sample``, in samples.
 
-        "asap" is ``sample`` itself; the others are the next beat, bar line or clip start.
+        "asap" is ``sample`` itself; "beat", "bar" and "clip" are the next beat, bar line and clip start.
         """
         if at == "asap":
             return sample
@@ -64,7 +68,7 @@ class BeatGrid:
         if at not in steps:
             raise ParameterError("at", at, "asap, beat, bar or clip")
         step = steps[at]
-        # One step early, because the rounded grid may lie up to half a sample after the exact one.
+        # One step early, because the rounded grid may be up to half a sample later than the exact one.
         unit = int(np.floor(self.beat(sample) / step)) - 1
         while self.position(unit * step) < sample:
             unit += 1
@@ -72,20 +76,26 @@ class BeatGrid:
 
 
 def splice(old: Pcm, new: Pcm, at: int, fade: int, curve: Curve = "auto") -> Pcm:
-    """Change from one running sound to another that shares its clock.
+    """Crossfade from one running sound to another on the same clock.
 
-    Both blocks [n, channels] start at the same sample and are in time with each other; the result is ``old`` up to
-    ``at``, a crossfade of ``fade`` samples from there, then ``new``. To hear a drum hit on the beat whole, end the
-    fade there: ``at = beat - fade``.
+    The result is ``old`` up to ``at``, a crossfade of ``fade`` samples, then ``new``. To keep a drum hit on the beat
+    whole, end the fade on the beat: ``at = beat - fade``.
+
+    Args:
+        old: [n, channels].
+        new: [m, channels], starting at the same sample as ``old``.
+        at: start of the fade in samples.
+        fade: length of the fade in samples.
+        curve: see :class:`Crossfade`.
 
     Returns:
         float32 [len(new), channels].
 
     Raises:
-        ParameterError: when ``old`` ends before the fade does, or ``new`` is shorter than it.
+        ParameterError: the fade does not lie inside both blocks.
     """
     if at < 0 or fade < 0 or at + fade > min(len(old), len(new)):
-        raise ParameterError("at", at, f"a place whose fade of {fade} samples lies inside both blocks")
+        raise ParameterError("at", at, f"a position whose fade of {fade} samples lies inside both blocks")
     if fade == 0:
         return np.concatenate([old[:at], new[at:]])
     head, tail = old[at : at + fade], new[at : at + fade]

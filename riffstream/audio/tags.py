@@ -33,7 +33,7 @@ def write_tags(file: BinaryIO, format: str, tags: Mapping[str, str]) -> None:  #
     Raises:
         mutagen.MutagenError: the file is not what ``format`` says.
     """
-    tags = {key: readable(value) for key, value in tags.items()}  # a title may come from a file name that is no text
+    tags = {key: readable(value) for key, value in tags.items()}  # a title may come from an undecodable file name
     if format in ("mp3", "wav"):
         _write_id3(file, format, tags)
         return

@@ -1,4 +1,4 @@
-"""The tempo of a recording, and where its first beat is."""
+"""Tempo of a recording and position of its first beat."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ __all__ = ["find_tempo", "first_onset", "rise_of_loudness", "tempo_of"]
 
 STEP_S = 0.01
 LOW_BPM, HIGH_BPM = 70.0, 170.0
-TAPPED_BPM, TAPPED_OCTAVES = 110.0, 0.7  # people tap near 110 a minute; a log-normal prior settles the octave
+TAPPED_BPM, TAPPED_OCTAVES = 110.0, 0.7  # log-normal prior that decides the octave: people tap near 110 bpm
 STRONG = 0.35  # of the strongest rise
-EARLY_S = 0.035  # a beat that lies so little before the recording begins is its first
+EARLY_S = 0.035  # a beat at most this long before the recording counts as its first
 
 
 def rise_of_loudness(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
-    """How much louder each 10 ms are than those before, [N / (rate / 100)], 0 where they are not.
+    """Rise of loudness from each 10 ms to the next, 0 where it falls: an onset curve.
 
     Args:
         wave: [channels, N], in [-1, 1].
         rate: samples a second, 100 or more.
+
+    Returns:
+        float64 [N / (rate / 100)], >= 0.
     """
     step = rate // 100
     mono = wave.mean(0)[: wave.shape[1] // step * step]
     energy = np.log1p(30 * np.sqrt((mono.reshape(-1, step).astype(np.float64) ** 2).mean(1)))
     rise: NDArray[np.float64] = np.maximum(np.diff(energy, prepend=0.0), 0.0)
-    # A recording may begin in the middle of a sound. That is a beginning too, but not the strongest of all.
+    # A recording may begin in the middle of a sound. This is an onset too, but not the strongest one.
     rise[:1] = np.minimum(rise[:1], rise[1:].max(initial=0.0))
     return rise
 
 
 def first_onset(rise: NDArray[np.float64]) -> int:
-    """Index of the first strong rise: where the music begins, after silence or a fade in; 0 where nothing rises."""
+    """Index of the first strong rise: the start of the music after silence or a fade-in; 0 without any rise."""
     return int(np.argmax(rise >= STRONG * rise.max())) if rise.any() else 0
 
 
@@ -43,15 +46,22 @@ def find_tempo(
     low: float = LOW_BPM,
     high: float = HIGH_BPM,
 ) -> tuple[float, int]:
-    """Tempo in beats a minute and the sample of the first beat that is played, of [channels, N] audio.
+    """Find the tempo and the first beat of a recording.
 
-    The rise of loudness in 10 ms steps is compared with itself: of all tempos from ``low`` to ``high`` in steps of 0.1
-    the one whose beat (three votes), two, four and eight beats agree best wins, then, within 0.1 of it in steps of
-    0.01, the one with the most onsets on its beats: a tenth is a fifth of a beat after four minutes. Of a tempo, its
-    half and its double, the one nearest to 110 is taken, as most people would tap.
+    The onset curve in 10 ms steps is autocorrelated. Of all tempos from ``low`` to ``high`` in steps of 0.1 bpm, the
+    one with the best agreement at one beat (three votes), two, four and eight beats wins. A second search within
+    0.1 bpm, in steps of 0.01, maximises the onsets on the beats: 0.1 bpm is a fifth of a beat after four minutes. Of a
+    tempo, its half and its double, the one nearest to 110 bpm is chosen, as most people would tap.
 
     Args:
-        bpm: the tempo, where it is known; then only the first beat is looked for.
+        wave: [channels, N], in [-1, 1].
+        rate: samples a second, 100 or more.
+        bpm: a known tempo; then only the first beat is searched.
+        low: lowest tempo, bpm.
+        high: highest tempo, bpm.
+
+    Returns:
+        The tempo in beats a minute, and the position of the first beat in samples.
     """
     rise = rise_of_loudness(wave, rate)
     if bpm is not None:
@@ -68,7 +78,7 @@ def find_tempo(
 
 
 def _first_beat(rise: NDArray[np.float64], bpm: float) -> tuple[float, int]:
-    """The mean rise on the beats of a tempo at its best phase, and that phase in steps of 10 ms."""
+    """Mean rise on the beats of a tempo at its best phase, and that phase in steps of 10 ms."""
     lag = 60 / bpm / STEP_S
     beats = np.arange(int(len(rise) / lag) - 1)
     if not len(beats):
@@ -82,7 +92,7 @@ def _first_beat(rise: NDArray[np.float64], bpm: float) -> tuple[float, int]:
 def tempo_of(
     rise: NDArray[np.float64], step_s: float = STEP_S, *, low: float = LOW_BPM, high: float = HIGH_BPM
 ) -> float:
-    """The tempo alone, of rises that are ``step_s`` apart. 110 where nothing repeats."""
+    """Tempo in bpm of an onset curve with steps of ``step_s`` seconds; 110 if nothing repeats."""
     if len(rise) < 2 or not rise.any():
         return TAPPED_BPM
     rise = rise - rise.mean()

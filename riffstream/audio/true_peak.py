@@ -1,5 +1,4 @@
-"""True peaks: what a converter's reconstruction filter makes of the samples, estimated by 4x oversampling (BS.1770-4
-annex 2)."""
+"""True peaks: the peaks of the reconstructed waveform, estimated by 4x oversampling (BS.1770-4, annex 2)."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from riffstream.audio.checks import Pcm, as_block, check_format
 
 __all__ = ["HALF", "STEP", "TruePeakMeter", "step_peaks"]
 
-STEP = 16  # samples over which one peak is taken
-HALF = 8  # taps on either side of the point that is interpolated
+STEP = 16  # samples per peak value
+HALF = 8  # taps on either side of the interpolated point
 
 
 def _interpolators() -> NDArray[np.float64]:
@@ -39,7 +38,7 @@ def _toeplitz() -> NDArray[np.float64]:
     return matrix.reshape(len(matrix), -1)
 
 
-# In double precision, so that the order in which a matrix product sums cannot show in the float32 result.
+# In double precision, so that the float32 result does not depend on the order of summation in the matrix product.
 POINTS = _toeplitz()
 # No interpolated point can exceed the largest sample under the filter by more than this factor.
 BOUND = float(np.abs(POINTS).sum(axis=0).max())
@@ -50,8 +49,8 @@ def step_peaks(padded: Pcm, threshold: float) -> NDArray[np.float32]:
 
     Args:
         padded: [HALF - 1 + k * STEP + HALF, channels]: the k steps with their neighbours on both sides.
-        threshold: peaks that cannot reach this value need not be exact; they come out as the sample peak. It saves
-            most of the work, because few passages are loud.
+        threshold: peaks below this value need not be exact: the sample peak is returned. This saves most of the work,
+            because few passages are loud.
 
     Returns:
         float32 [k], >= 0. Peaks of ``threshold`` or more depend only on their own step and its neighbours.
@@ -80,10 +79,10 @@ def step_peaks(padded: Pcm, threshold: float) -> NDArray[np.float32]:
 
 
 class TruePeakMeter:
-    """The largest true peak of a stream so far.
+    """Meter of the largest true peak of a stream so far.
 
     Attributes:
-        peak: linear, >= 0; 1.0 is full scale (0 dBTP). Points between the last ``HALF`` samples count once later
+        peak: linear, >= 0; 1.0 is full scale (0 dBTP). Points between the last ``HALF`` samples count when later
             samples arrive.
     """
 

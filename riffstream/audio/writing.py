@@ -1,4 +1,4 @@
-"""Writing audio files: streamed to disk, tagged, and never half-written under their own name."""
+"""Writing of audio files: streamed to disk, tagged, and complete as soon as they have their final name."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ BLOCK = 65_536
 
 
 class AudioFileWriter:
-    """Write [n, channels] blocks to a WAV, FLAC, Ogg (Vorbis or Opus) or MP3 file.
+    """Writer of [n, channels] blocks to a WAV, FLAC, Ogg (Vorbis or Opus) or MP3 file.
 
-    The samples stream to a temporary file beside the target, which takes the target's name in ``close``: whoever
-    opens that name sees the old file or the whole new one. Leaving a ``with`` block by an exception discards it.
+    The samples stream to a temporary file beside the target. ``close`` renames it to the target, so that other programs
+    see either the old file or the complete new one. An exception inside a ``with`` block discards it.
 
     Args:
-        target: a path, or a binary file open for writing (it needs not be seekable, gets everything in ``close``,
-            and stays open).
+        target: a path, or a binary file open for writing. A binary file need not be seekable, receives everything in
+            ``close`` and stays open.
         sample_rate: Hz. MP3 takes 8 to 48 kHz, Opus 8, 12, 16, 24 and 48 kHz.
         channels: 1 to 64 (WAV), 8 (FLAC, Ogg) or 2 (MP3).
         tags: "title", "artist", "album", "date", "genre", "bpm", "key", "copyright"; others are kept under their own
@@ -59,8 +59,8 @@ class AudioFileWriter:
         bits: 16 or 24, for WAV and FLAC. Samples outside [-1, 1] are clipped.
 
     Raises:
-        ParameterError: an unknown format, or a rate or a number of channels that the format has not.
-        MediaError: the disk is full, the folder is missing or not writable.
+        ParameterError: an unknown format, or a rate or a number of channels that the format does not support.
+        MediaError: the disk is full, or the folder is missing or not writable.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class AudioFileWriter:
         self._path = Path(target) if isinstance(target, (str, os.PathLike)) else None
         self._target = None if isinstance(target, (str, os.PathLike)) else target
         if format is None and self._path is None:
-            raise ParameterError("format", None, f"{', '.join(FORMATS)} where the target has no name")
+            raise ParameterError("format", None, f"{', '.join(FORMATS)} (required, because the target has no name)")
         self.format = file_format(str(self._path) if format is None else f".{format}")
         container, subtype, rates = FORMATS[self.format]
         check_format(sample_rate, channels, MOST_CHANNELS[self.format])
@@ -100,7 +100,7 @@ class AudioFileWriter:
 
     @property
     def name(self) -> str:
-        """What messages call the target."""
+        """Name of the target in messages."""
         return str(self._path) if self._path is not None else str(getattr(self._target, "name", "the audio file"))
 
     def write(self, pcm: ArrayLike) -> None:
@@ -109,13 +109,13 @@ class AudioFileWriter:
         if self._sink.file.closed:
             raise ValueError("the writer is closed")
         if self.format == "wav" and (self.n_samples + len(block)) * self._bytes_per_sample > WAV_BYTES:
-            raise MediaError(f"{self.name} would pass 4 GiB, the most that a WAV file holds; write FLAC instead")
+            raise MediaError(f"{self.name} would exceed 4 GiB, the limit of a WAV file; write FLAC instead")
         for at in range(0, len(block), BLOCK):
             self._try(partial(self._file.write, np.ascontiguousarray(block[at : at + BLOCK])))
         self.n_samples += len(block)
 
     def close(self) -> None:
-        """Finish the file, tag it and give it its name. A second call does nothing."""
+        """Finish the file, tag it and rename it to the target. A second call does nothing."""
         if self._sink.file.closed:
             return
         self._try(self._file.close)
@@ -123,7 +123,7 @@ class AudioFileWriter:
         self._sink.file.close()
 
     def discard(self) -> None:
-        """Give up: nothing of what was written remains. After ``close`` it does nothing."""
+        """Delete everything written so far. After ``close`` it does nothing."""
         if not self._sink.file.closed:
             self._sink.mute()
             self._file.close()
@@ -165,7 +165,7 @@ class AudioFileWriter:
 
 
 class _Sink:
-    """The file under libsndfile. An exception cannot cross the C library, so it is kept for the caller."""
+    """File object for libsndfile. It keeps exceptions for the caller, because they cannot pass through C code."""
 
     def __init__(self, file: BinaryIO, path: Path | None) -> None:
         self.file, self.path = file, path
@@ -183,16 +183,16 @@ class _Sink:
             return 0
 
     def flush(self) -> None:
-        """soundfile calls it; the file is flushed once, in the end."""
+        """Do nothing: soundfile calls it, but the file is flushed once at the end."""
 
     def mute(self) -> None:
-        """Swallow what is still to come."""
+        """Ignore all further data."""
         self._muted = True
 
     def discard(self) -> None:
         try:
             self.file.close()
-        except OSError as error:  # its buffer found no room either
+        except OSError as error:  # no space for its buffer either
             self.error = self.error or error
         if self.path is not None:
             self.path.unlink(missing_ok=True)
@@ -201,11 +201,11 @@ class _Sink:
 def _temporary_for(path: Path | None) -> tuple[BinaryIO, Path | None]:
     if path is None:
         return cast(BinaryIO, tempfile.TemporaryFile()), None
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")  # the target's name may be as long as names can be
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")  # the target's name may have the maximum length
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        # Not from the tempfile module, whose files only their owner may read.
+        # Not from the tempfile module: only the owner may read its files.
         return open(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b"), temporary
     except OSError as error:
         raise MediaError(f"cannot write {path}: {_reason(error)}") from None
@@ -216,10 +216,10 @@ def _reason(error: Exception) -> str:
 
 
 def file_format(name: str) -> str:
-    """The format that a file name's extension asks for.
+    """Format of a file name's extension.
 
     Raises:
-        ParameterError: none of :data:`FORMATS`.
+        ParameterError: an extension that is not in :data:`FORMATS`.
     """
     extension = Path(name).suffix.lower().removeprefix(".") or Path(name).name.lower().removeprefix(".")
     if extension not in FORMATS:
