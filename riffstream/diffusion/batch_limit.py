@@ -1,4 +1,4 @@
-"""How many rows fit into the device's memory at once, found out by running out of it.
+"""Batch size limit by the device's memory, found by running out of memory.
 
 Threading model
   One thread makes every call (the engine's).
@@ -16,22 +16,22 @@ from riffstream.errors import out_of_memory
 
 __all__ = ["BUCKETS", "RECOVERY", "BatchLimit", "free_memory"]
 
-BUCKETS = (1, 2, 4, 8, 16)  # batch sizes that compiled graphs are made for
-RECOVERY = 200  # ticks without trouble after which a batch that memory had lowered is doubled again
+BUCKETS = (1, 2, 4, 8, 16)  # batch sizes of the compiled graphs
+RECOVERY = 200  # ticks without a memory error until a lowered limit is doubled again
 
 T = TypeVar("T")
 
 
 class BatchLimit:
-    """Rows of a batch: halved when memory runs out, doubled again after a long calm.
+    """Limit on the rows of a batch: halved when memory runs out, doubled after a long time without errors.
 
     Args:
-        most: rows at the beginning, and never more.
-        device: whose memory it is.
-        stats: told how often it ran out.
+        most: initial and highest limit.
+        device: the device.
+        stats: counter of memory errors.
 
     Attributes:
-        rows: at present.
+        rows: current limit.
     """
 
     def __init__(self, most: int, device: torch.device, stats: Stats) -> None:
@@ -46,10 +46,10 @@ class BatchLimit:
         return (*(size for size in BUCKETS if size < self.rows), self.rows)
 
     def fit(self, run: Callable[[int], T]) -> T:
-        """Run with as many rows as fit: each time memory runs out, the limit is halved and the run repeated.
+        """Call ``run`` with the limit. Each time memory runs out, halve the limit and repeat.
 
         Raises:
-            Exception: not even one row fits (see ``errors.out_of_memory``), or what else ``run`` raises.
+            Exception: one row does not fit (see ``errors.out_of_memory``), or another exception of ``run``.
         """
         while True:
             try:
@@ -61,12 +61,12 @@ class BatchLimit:
                 self._calm = 0
                 if self.rows == 1:
                     raise
-            # Outside the handler: there the traceback would keep the failed run's tensors alive.
+            # Outside the handler, where the traceback would keep the failed run's tensors alive.
             self.rows = max(1, self.rows // 2)
             free_memory(self._device)
 
     def settle(self) -> None:
-        """A tick has ended: widen the batch again after a long calm."""
+        """Count a tick; double the limit after a long time without memory errors."""
         self._calm += 1
         if self._calm >= RECOVERY and self.rows < self._most:
             self.rows = min(self._most, 2 * self.rows)
@@ -74,6 +74,6 @@ class BatchLimit:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what the allocator keeps for later, so that a smaller batch finds room in one piece."""
+    """Release the allocator's cached memory, so that a smaller batch finds contiguous memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

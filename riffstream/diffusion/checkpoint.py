@@ -1,4 +1,4 @@
-"""One call that turns a name, a folder or a file into a model: ``Checkpoint.load``."""
+"""``Checkpoint.load``: a model from a name, a folder or a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 class Checkpoint:
-    """Where models come from. There is nothing to instantiate: see :meth:`load`."""
+    """Namespace of :meth:`load`, which loads a model. It is not instantiated."""
 
     @staticmethod
     def load(
@@ -35,28 +35,28 @@ class Checkpoint:
         progress: bool = True,
         options: Any = None,
     ) -> Family:
-        """Load a model. Safety checkers are not loaded: a spectrogram tells them nothing.
+        """Load a model. Safety checkers are not loaded, because they are not made for spectrograms.
 
         Args:
             source: ``mini`` (the embedded model), a folder in the diffusers layout, a ``.safetensors`` file that holds
                 a whole Stable Diffusion 1.x model, or the id of a checkpoint on the Hugging Face hub (``owner/name``).
             revision: branch, tag or commit, for hub ids.
             device: ``auto`` (CUDA, else MPS, else CPU) or a torch device.
-            dtype: ``auto`` (bfloat16 or float16 where the device is fast at it, else float32), or one of them.
+            dtype: ``auto`` (bfloat16 or float16 on devices that compute it fast, else float32), or one of them.
             lora: LoRA files to merge: paths, ``(path, scale)`` pairs or ``"path:scale"``. Stable Diffusion only.
-            progress: bars on stderr, where it is a terminal.
+            progress: show progress bars if stderr is a terminal.
             options: ``sd.SdOptions``, for Stable Diffusion.
 
         Returns:
             The model, ready to use; ``family.params`` are the checkpoint's spectrogram parameters.
 
         Raises:
-            CheckpointError: nothing there, not reachable, pickled weights, or a part that is missing or of the wrong
+            CheckpointError: not found, not reachable, pickled weights, or a part that is missing or has the wrong
                 shape; the message names the part.
             ParameterError: an unknown device or dtype, or an option that this kind of model does not have.
         """
         where = pick_device(device)
-        path = Path(os.path.expanduser(source))  # pathlib's raises for a user without a home
+        path = Path(os.path.expanduser(source))  # pathlib's version raises for a user without a home
         if str(source) == "mini":
             path = Path(str(importlib.resources.files("riffstream.models") / "mini"))
         elif not path.exists() and isinstance(source, str) and is_hub_id(source) and path.suffix != ".safetensors":
@@ -89,7 +89,7 @@ def _load_mini(folder: Path, device: torch.device, dtype: Any, lora: tuple[Any, 
 
 
 def _is_mini(folder: Path) -> bool:
-    """The family of a folder, from ``model_index.json``; CheckpointError when it is neither of the two."""
+    """Whether a folder holds a mini model, by ``model_index.json``; CheckpointError for an unknown model."""
     if not (folder / "model_index.json").is_file():
         single = sorted(folder.glob("*.safetensors"))
         hint = f"; to load the single file in it, give {single[0]}" if single else ""

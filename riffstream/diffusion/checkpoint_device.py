@@ -1,4 +1,4 @@
-"""Where a model computes, and in what precision."""
+"""Selection of a model's device and precision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DTYPES = {
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """The device for ``auto`` (CUDA, else MPS, else CPU) or the one that is named.
+    """Device by name; ``auto`` is CUDA, else MPS, else the CPU.
 
     Raises:
         ParameterError: an unknown name, or a device that this machine or this build of torch does not have.
@@ -39,10 +39,10 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The precision for ``auto``, or the one that is named.
+    """Precision by name, or ``auto``.
 
-    ``auto`` takes bfloat16 where the device multiplies it natively (CUDA from Ampere on, CPUs with AVX512-BF16 or AMX),
-    float16 on other GPUs, and float32 on other CPUs, which would emulate bfloat16 slower than float32.
+    ``auto`` is bfloat16 on devices with native bfloat16 products (CUDA from Ampere on, CPUs with AVX512-BF16 or AMX),
+    float16 on other GPUs, and float32 on other CPUs, where emulated bfloat16 is slower than float32.
 
     Raises:
         ParameterError: an unknown name.
@@ -60,7 +60,7 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if ampere else torch.float16
     if device.type == "mps":
         return torch.float16
-    # Releases of torch before 2.9 do not tell; they get float32.
+    # Releases of torch before 2.9 do not report it and get float32.
     features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     fast = features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16")
     return torch.bfloat16 if fast else torch.float32

@@ -1,4 +1,4 @@
-"""What goes into the engine and what comes out. Importing this needs no torch."""
+"""Input and output of the engine: ``ClipRequest`` and ``Clip``. Importing this needs no torch."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ __all__ = ["Clip", "ClipRequest"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipRequest:
-    """One clip to render.
+    """Request to render one clip.
 
     Attributes:
-        spec: prompts, seeds, guidance, denoising and seed images, with the place between two keyframes.
+        spec: prompts, seeds, guidance, denoising and seed images, with the position between two keyframes.
         steps: denoising steps of the full schedule, 1 to 1000; None: the engine's.
         sampler: a name in ``samplers.SAMPLERS``; None: the engine's.
-        previous: [C, h, w] latents of the clip before this one (``Clip.latents``), for continuation.
-        seed_image: what img2img starts from, in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
+        previous: [C, h, w] latents of the previous clip (``Clip.latents``), for continuation.
+        seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
             spectrogram image (an array uint8 [H, W, 3]), the bytes or the path of an image or audio file, or a name in
             the seed library.
-        mask: which part is repainted: a name (see ``masks.py``), an array or tensor [H, W] of 0 to 1 or of uint8, or
-            the bytes or the path of an image; 1 or white is repainted, 0 or black keeps the seed image.
+        mask: region to repaint: a name (see ``masks.py``), an array or tensor [H, W] of 0 to 1 or of uint8, or the
+            bytes or the path of an image. 1 or white is repainted, 0 or black keeps the seed image.
         frames: T of the clip; None: the model's own.
-        conditions: what each column of the model's tokens should play, [columns, conditions of the model] (see
-            ``conditions.py``), in place of what the keyframes say.
-        key: semitones by which the sound will be transposed, for chords that keyframes name; None: the keyframes' key.
-        deadline: when the clip is needed, in any clock that only has to be the same for all requests; inf: whenever.
-        guided: False leaves guidance out and so halves the work: what a station does when it falls behind.
-        speculative: insurance that gives way to every request that is not.
-        rev: the station's revision, carried through.
-        station: the station's name, carried through.
+        conditions: [columns, conditions of the model], in place of the keyframes' (see ``conditions.py``).
+        key: later transposition of the audio in semitones, needed for chords; None: the keyframes' key.
+        deadline: time at which the clip is needed, in any clock common to all requests; inf: no deadline.
+        guided: False omits guidance and so halves the work. A station does this when it falls behind.
+        speculative: True for a clip that may not be needed; all other requests come first.
+        rev: the station's revision, passed through.
+        station: the station's name, passed through.
 
     Raises:
         ParameterError: naming the field and its range.
@@ -72,13 +71,13 @@ class Clip:
     """One rendered clip.
 
     Attributes:
-        request: what was asked.
+        request: the request.
         mel: [A, M, T] float32 mel amplitudes, >= 0, on the CPU.
-        latents: [C, h, w] clean latents on the model's device: ``previous`` of the next clip.
-        seconds: engine time spent on this clip, its share of each batch it was in.
-        evaluations: rows of the denoiser that it took (a guided step takes two).
+        latents: [C, h, w] clean latents on the model's device, for ``previous`` of the next clip.
+        seconds: engine time of this clip: its share of each of its batches.
+        evaluations: number of denoiser rows used (a guided step takes two).
         overlap_frames: leading frames of ``mel`` that repeat the end of ``request.previous``; the renderer drops or
-            crossfades them. 0 for families that continue by themselves.
+            crossfades them. 0 for families with native continuation.
     """
 
     request: ClipRequest

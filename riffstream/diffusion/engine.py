@@ -1,8 +1,8 @@
 """The engine: many clips in progress, one evaluation of the network at a time.
 
 Threading model
-  One thread (the generator's, or the caller's) makes every call. Between two ticks anything may be submitted or
-  cancelled; a tick is one evaluation of a batch, so nothing waits longer than that.
+  One thread (the generator's, or the caller's) makes every call. Requests may be submitted or cancelled between two
+  ticks. A tick is one evaluation of a batch, the longest time that a call has to wait.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """Renders clips of one model, many at once.
+    """Renderer of many clips of one model at once.
 
-    A clip depends on its request alone: neither the clips it shares batches with nor the order of submission change it
-    by more than the rounding of the network's batched arithmetic (in float32 about 1e-5 of the latent, see
-    docs/engine.md), and with one batch size by nothing at all.
+    A clip depends on its request only. Other clips in its batches and the order of submission change it by no more than
+    the rounding of batched arithmetic (in float32 about 1e-5 of the latent, see docs/engine.md), and not at all with a
+    constant batch size.
 
     Args:
         family: the model.
         max_batch: rows of a batch, 1 to 256. A clip with guidance takes two rows.
-        sampler, steps: for requests that name none; None: the family's.
+        sampler, steps: defaults for requests without them; None: the family's.
         seeds: the seed library.
-        files: whether seed images and masks may be paths of this machine.
-        guidance_interval: the part of the way, from noise (0) to music (1), on which guidance is on (Kynkäänniemi et
-            al. 2024, arXiv:2404.07724): (0.1, 0.8) saves 30 % of the second rows.
-        overlap: for families that do not continue by themselves, the part of a clip, 0 to 0.75, that repeats the end of
+        files: True allows paths of this machine as seed images and masks.
+        guidance_interval: part of the way from noise (0) to music (1) with guidance (Kynkäänniemi et al. 2024,
+            arXiv:2404.07724): (0.1, 0.8) saves 30 % of the second rows.
+        overlap: for families without native continuation, the part of a clip, 0 to 0.75, that repeats the end of
             ``previous``.
-        curve: how text embeddings move between two keyframes, ``lerp`` or ``slerp`` (see ``PromptEncoder.between``).
-        pad: fill batches up to the sizes of ``batch_limit.BUCKETS``; None: on CUDA, where few shapes are fast shapes.
+        curve: interpolation of text embeddings between keyframes, ``lerp`` or ``slerp`` (see
+            ``PromptEncoder.between``).
+        pad: True pads batches to the sizes of ``batch_limit.BUCKETS``; None: only on CUDA, where a small set of shapes
+            is fast.
 
     Raises:
         ParameterError: an unknown sampler, or a value outside its range.
@@ -100,19 +102,19 @@ class Engine:
 
     @property
     def pending(self) -> int:
-        """Clips submitted and not yet returned, cancelled or failed."""
+        """Number of clips in progress: submitted and not yet returned, cancelled or failed."""
         return len(self._slots)
 
     @property
     def batch_limit(self) -> int:
-        """Rows of a batch at present: ``max_batch``, or less after the device ran out of memory."""
+        """Current limit on the rows of a batch: ``max_batch``, or less after the device ran out of memory."""
         return self._limit.rows
 
     def submit(self, request: ClipRequest) -> Ticket:
-        """Take a request: encode its text and seed image (or find them encoded) and queue it.
+        """Queue a request after encoding its text and seed image, or finding them in the cache.
 
         Raises:
-            RiffstreamError: a parameter out of range, an unknown name, an unreadable file; nothing is queued then.
+            RiffstreamError: a parameter out of range, an unknown name or an unreadable file. The request is not queued.
         """
         begin = time.perf_counter()
         ticket = Ticket(self._count, request)
@@ -131,17 +133,17 @@ class Engine:
         return ticket
 
     def cancel(self, ticket: Ticket) -> bool:
-        """Give up a clip between two of its steps. True if it was in progress."""
+        """Cancel a clip between two of its steps. True if it was in progress."""
         slot = self._slots.pop(ticket.number, None)
         ticket.cancelled = slot is not None or ticket.cancelled
         return slot is not None
 
     @torch.no_grad()
     def tick(self) -> list[Clip]:
-        """One evaluation of the network over a batch, and the clips that it finished, decoded.
+        """Evaluate the network once for a batch; return the finished clips, decoded.
 
-        A clip that fails (no memory even for it alone, numbers that are not finite, any exception) is dropped with its
-        ticket's ``error`` set; the others go on.
+        A clip that fails (not enough memory for it alone, values that are not finite, any exception) is dropped and its
+        ticket's ``error`` is set. The other clips continue.
 
         Raises:
             Exception: the device no longer works (see ``errors.device_lost``).
@@ -155,10 +157,10 @@ class Engine:
         return self._collect()
 
     def render(self, request: ClipRequest) -> Clip:
-        """Submit one clip and tick until it is there; whatever else is pending moves on as well.
+        """Submit one clip and tick until it is finished; other pending clips advance too.
 
         Raises:
-            RiffstreamError: what ``submit`` raises, or why the clip failed.
+            RiffstreamError: from ``submit``, or the reason of the clip's failure.
         """
         ticket = self.submit(request)
         while not ticket.done:
@@ -168,15 +170,14 @@ class Engine:
         return ticket.clip
 
     def warm_up(self) -> None:
-        """Run the model once, and the network at each batch size that will be used, so that no clip waits for a
-        compiler."""
+        """Run the model once, and the network once at each batch size, so that no clip waits for compilation."""
         self.family.warm_up()
         if self._pad:
             with torch.no_grad():
                 self._stepper.warm_up(self.encoder.encode(""))
 
     def _step(self, slots: Sequence[Slot]) -> None:
-        """One step of each; where the batch fails, of each by itself, so that only the clip at fault is lost."""
+        """Step all slots. If the batch fails, step them one by one, so that only the faulty clip is lost."""
         positions = [slot.position for slot in slots]
         try:
             self._stepper.step(slots)
@@ -188,16 +189,16 @@ class Engine:
                 raise
         else:
             return
-        # Outside the handler: there the traceback would keep the failed batch's tensors alive.
+        # Outside the handler, where the traceback would keep the failed batch's tensors alive.
         free_memory(self.family.device)
         for slot, position in zip(slots, positions, strict=True):
             if slot.position == position:
                 self._step([slot])
 
     def _settle(self, slots: Sequence[Slot], begin: float) -> None:
-        """Account for the tick's time, and widen the batch again after a long calm."""
+        """Record the tick's time, and raise the batch limit after a long time without memory errors."""
         if self.family.device.type == "cuda":
-            torch.cuda.synchronize(self.family.device)  # else ticks would run ahead of the device and delay a cancel
+            torch.cuda.synchronize(self.family.device)  # otherwise ticks run ahead of the device and delay a cancel
         elapsed = time.perf_counter() - begin
         self.stats.ticks += 1
         self.stats.denoise_s += elapsed
@@ -206,10 +207,10 @@ class Engine:
         self._limit.settle()
 
     def _collect(self) -> list[Clip]:
-        """Decode what is finished, first come first."""
+        """Decode the finished clips in order of submission."""
         finished = [slot for slot in self._slots.values() if slot.finished]
         clips: list[Clip] = []
-        single = False  # after a group failed: find the clip at fault
+        single = False  # True after a group failed: decode one by one to find the faulty clip
         while finished:
             limit = 1 if single else self._decode_limit
             group = [slot for slot in finished if slot.joined.shape == finished[0].joined.shape][:limit]
@@ -250,7 +251,7 @@ class Engine:
         return ticket.clip
 
     def _fail_for(self, slots: Sequence[Slot], error: Exception, what: str) -> None:
-        """Drop clips because of an exception; raises it where the device is lost."""
+        """Drop clips because of an exception; raise it if the device is lost."""
         if out_of_memory(error):
             self._fail(slots, f"{self.family.device} has no memory left {what}")
         elif device_lost(error):

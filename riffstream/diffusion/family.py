@@ -1,8 +1,7 @@
-"""The one interface behind which every checkpoint family stands.
+"""The common interface of all model families.
 
-The sampler, the engine and the station know a model only through :class:`Family`: text encoder, denoiser, latent codec,
-training schedule and spectrogram parameters. Stable Diffusion (``sd.py``) and the embedded model (``mini.py``)
-implement it.
+Samplers, engine and station use a model only through :class:`Family`: text encoder, denoiser, latent codec, training
+schedule and spectrogram parameters. Stable Diffusion (``sd/``) and the embedded model (``mini/``) implement it.
 
 Threading model
   One thread (the generator's, or the caller's) makes every call; a family holds no locks.
@@ -29,12 +28,12 @@ __all__ = ["Defaults", "Family", "TextEmbedding", "TrainingSchedule"]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSchedule:
-    """What the denoiser was trained to predict, and along which noise schedule.
+    """Training target and noise schedule of a denoiser.
 
     ``kind="ddpm"``: betas as in diffusers' ``scheduler_config.json``. ``kind="flow"``: rectified flow,
     ``x_t = (1 - t) x_0 + t noise`` with t in [0, 1] and the prediction ``noise - x_0`` (Liu et al. 2022,
-    arXiv:2209.03003). ``shift``, of a flow: how much more of the way is spent near noise, where a clip's structure is
-    decided (Esser et al. 2024, arXiv:2403.03206, section 5.3.2); 1: steps are even in t.
+    arXiv:2209.03003). ``shift`` of a flow above 1 places more steps near noise, which decides the structure of a clip
+    (Esser et al. 2024, arXiv:2403.03206, section 5.3.2); 1 spaces steps evenly in t.
     """
 
     kind: Literal["ddpm", "flow"]
@@ -50,7 +49,7 @@ class TrainingSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """How this model sounds best when the caller does not say."""
+    """A model's recommended parameters."""
 
     sampler: str
     steps: int
@@ -63,13 +62,13 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class TextEmbedding:
-    """Encoded prompts.
+    """Embeddings of a batch of prompts.
 
     Attributes:
         tokens: [B, S, D] float, one vector a token.
-        mask: [B, S] float32 >= 0, how much a token counts: 0 not at all, 1 fully, and other values in prompt mixes and
-            for emphasis. Attention multiplies the exponentiated scores by it (adds ``log(mask)`` to the scores), a
-            pooled embedding is the mean weighted by it. None: all count fully (Stable Diffusion).
+        mask: [B, S] float32 >= 0, weight of each token: 0 ignores it, 1 is normal, other values occur in prompt mixes
+            and for emphasis. Attention multiplies the exponentiated scores by it (adds ``log(mask)`` to the scores). A
+            pooled embedding is the mean weighted by it. None: all weights are 1 (Stable Diffusion).
     """
 
     tokens: Tensor
@@ -81,13 +80,13 @@ class TextEmbedding:
 
     @property
     def bias(self) -> Tensor | None:
-        """[B, 1, S] float32 to add to attention scores: ``log(mask)``, -10000 where a token does not count."""
+        """Addend of the attention scores, [B, 1, S] float32: ``log(mask)``, or -10000 for ignored tokens."""
         if self.mask is None:
             return None
         return self.mask.clamp_min(1e-30).log().masked_fill(self.mask <= 0, -1e4).unsqueeze(1)
 
     def pooled(self) -> Tensor:
-        """The mean of the tokens weighted by the mask, [B, D]."""
+        """Mean of the tokens weighted by the mask, [B, D]."""
         if self.mask is None:
             return self.tokens.mean(1)
         return (self.tokens * self.mask[..., None]).sum(1) / self.mask.sum(1, keepdim=True).clamp_min(1e-6)
@@ -96,14 +95,14 @@ class TextEmbedding:
         return self.tokens.shape[0]
 
     def row(self, index: int) -> TextEmbedding:
-        """The embedding of one clip of the batch, [1, S, D]."""
+        """Embedding of one row of the batch, [1, S, D]."""
         return TextEmbedding(
             self.tokens[index : index + 1], None if self.mask is None else self.mask[index : index + 1]
         )
 
     @staticmethod
     def stack(rows: Sequence[TextEmbedding]) -> TextEmbedding:
-        """Join embeddings along the batch; shorter ones are padded with tokens that do not count."""
+        """Join embeddings along the batch; shorter ones are padded with ignored tokens."""
         if not rows:
             raise ValueError("stack needs at least one embedding")
         length = max(row.tokens.shape[1] for row in rows)
@@ -116,7 +115,7 @@ class TextEmbedding:
 
 
 class Family(ABC):
-    """A loaded model.
+    """A loaded model: the base class of all families.
 
     Shape letters: B clips, C latent channels, h x w latent grid, A audio channels, M mel bins, T frames.
     """
@@ -129,37 +128,37 @@ class Family(ABC):
     dtype: torch.dtype
     frames: int  # T of a clip at the model's own size
     beats: int | None  # beats in a clip; None where a clip has no fixed musical length
-    continues: bool  # whether ``denoise`` accepts ``previous``
+    continues: bool  # True if ``denoise`` accepts ``previous``
     text_length: int  # S of one chunk of text, start and end marks included
-    noise_limit: float | None = None  # deviations at which noise is cut (see ``NoiseStream``)
-    context: int = 0  # latent columns before a clip that decide, with its own, how its beginning decodes
-    low_first: bool = False  # whether the first latent row holds the lowest notes (in pictures it holds the highest)
-    conditions: int = 0  # numbers that ``denoise`` takes for each column of tokens; 0: it takes no conditions
+    noise_limit: float | None = None  # standard deviations at which noise is clipped (see ``NoiseStream``)
+    context: int = 0  # latent columns of the previous clip that influence the decoding of a clip's beginning
+    low_first: bool = False  # True if the first latent row holds the lowest notes (in pictures it holds the highest)
+    conditions: int = 0  # number of conditions for each column of tokens; 0: none
     condition_columns: int = 0  # columns of tokens in a clip of the model's own size
     bars: int = 2  # in a clip
-    text_chunks: int = 1  # the most chunks that ``encode_weighted`` and ``denoise`` take
+    text_chunks: int = 1  # maximum chunks of ``encode_weighted`` and ``denoise``
 
     @abstractmethod
     def latent_shape(self, frames: int | None = None) -> tuple[int, int, int]:
-        """(C, h, w) of a clip of ``frames`` frames (the model's own size by default)."""
+        """Latent shape (C, h, w) of a clip of ``frames`` frames (the model's own size by default)."""
 
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> TextEmbedding:
         """Encode prompts without weights, each in one chunk; longer text is cut with a warning."""
 
     def count_chunks(self, prompt: Sequence[WeightedText]) -> int:
-        """How many chunks of ``text_length`` tokens a prompt fills, 1 to ``text_chunks``."""
+        """Number of chunks of ``text_length`` tokens that a prompt fills, 1 to ``text_chunks``."""
         return 1
 
     def encode_weighted(self, prompt: Sequence[WeightedText], chunks: int = 1) -> TextEmbedding:
-        """Encode one prompt with weights inside it, in so many chunks.
+        """Encode one prompt with its weights in ``chunks`` chunks.
 
-        This is what ``text.PromptEncoder`` calls. Families whose text encoder shows its tokens override it and
-        ``count_chunks`` (``tokens.py`` has the chunking); here weights inside a prompt have no effect.
+        ``text.PromptEncoder`` calls it. Families with access to the tokens of their text encoder override it and
+        ``count_chunks`` (``tokens.py`` has the chunking). This default ignores weights inside a prompt.
 
         Args:
-            prompt: the stretches from ``prompts.parse_weights``.
-            chunks: 1 to ``text_chunks``; padded when the text is shorter, cut with a warning when it is longer.
+            prompt: the parts from ``prompts.parse_weights``.
+            chunks: 1 to ``text_chunks``; shorter text is padded, longer text is cut with a warning.
 
         Returns:
             [1, S, D]; S = chunks * text_length for families without a mask.
@@ -183,30 +182,30 @@ class Family(ABC):
             x: [B, C, h, w] noisy latents.
             t: [B] timesteps: the training index (ddpm) or t in [0, 1] (flow). Each clip may have its own.
             text: B embeddings.
-            previous: [B, C, h, w] clean latents of the clips before, for continuation.
-            previous_mask: [B] bool, False where a clip has none before it (its row of ``previous`` is ignored).
-            conditions: [B, columns of tokens, ``conditions``], zeros for a clip that has none; only for families that
-                take them.
+            previous: [B, C, h, w] clean latents of the previous clips, for continuation.
+            previous_mask: [B] bool, False for a clip without a previous one (its row of ``previous`` is ignored).
+            conditions: [B, columns of tokens, ``conditions``], zeros for a clip without; only for families with
+                conditions.
 
         Returns:
-            [B, C, h, w] float32 prediction, of the kind that ``schedule.prediction`` names.
+            [B, C, h, w] float32 prediction of the kind ``schedule.prediction``.
         """
 
     @abstractmethod
     def encode_mel(self, mel: Tensor, *, noise: Tensor | None = None) -> Tensor:
-        """Mel amplitudes [B, A, M, T] to latents [B, C, h, w]; ``noise`` samples the posterior where there is one."""
+        """Encode mel amplitudes [B, A, M, T] to latents [B, C, h, w]; ``noise`` samples the posterior, if any."""
 
     @abstractmethod
     def encode_image(self, image: np.ndarray, *, noise: Tensor | None = None) -> Tensor:
-        """Spectrogram image, uint8 [H, W, 3], to latents [1, C, h, w]."""
+        """Encode a spectrogram image, uint8 [H, W, 3], to latents [1, C, h, w]."""
 
     @abstractmethod
     def decode_mel(self, latents: Tensor) -> Tensor:
-        """Latents [B, C, h, w] to mel amplitudes [B, A, M, T], float32, >= 0."""
+        """Decode latents [B, C, h, w] to mel amplitudes [B, A, M, T], float32, >= 0."""
 
     @abstractmethod
     def decode_image(self, latents: Tensor) -> np.ndarray:
-        """Latents [B, C, h, w] to spectrogram images, uint8 [B, H, W, 3]."""
+        """Decode latents [B, C, h, w] to spectrogram images, uint8 [B, H, W, 3]."""
 
     def warm_up(self) -> None:  # noqa: B027  (optional: most families need none)
-        """Run everything once, so that the first clip is as fast as the rest."""
+        """Run each part once, so that the first clip is as fast as later ones."""

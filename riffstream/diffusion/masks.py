@@ -1,4 +1,4 @@
-"""Masks: which part of a clip is made anew (1) and which part of the seed image stays (0), on the latent grid."""
+"""Inpainting masks on the latent grid: 1 repaints a cell, 0 keeps the seed image."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ NAMES: tuple[str, ...] = (
     "gradient_dark",
     "beat_lines",
 )
-LINE = 1 / 8  # of a beat: how much around each beat a beat line keeps
+LINE = 1 / 8  # width of a beat line in beats
 
 
 def named_mask(name: str, size: tuple[int, int], *, low_first: bool = False, beats: float = 8) -> Tensor:
-    """A mask by name, each with an optional strength in percent (``top_third_75``), as Riffusion's ``mask_...`` images.
+    """Mask by name with an optional strength in percent (``top_third_75``), like Riffusion's ``mask_...`` images.
 
-    ``top_half`` (``third``, ``quarter``, ``fifth``; ``bottom_``, ``left_``, ``right_``) makes that part anew: the top
-    is the treble, left is the beginning. ``gradient_top`` fades from all anew at the top to all kept at the bottom
-    (``gradient_top_fifth``: kept from there on). ``gradient_dark`` goes from kept at the beginning to half anew at the
-    end. ``beat_lines`` keeps a line around each beat and makes the rest anew, so that the rhythm stays.
+    ``top_half`` (``third``, ``quarter``, ``fifth``; ``bottom_``, ``left_``, ``right_``) repaints that part: the top is
+    the treble, the left is the beginning. ``gradient_top`` fades from repainted at the top to kept at the bottom
+    (``gradient_top_fifth``: kept below the top fifth). ``gradient_dark`` goes from kept at the beginning to half
+    repainted at the end. ``beat_lines`` keeps a line around each beat and repaints the rest, so that the rhythm stays.
 
     Args:
         name: see above; a leading ``mask_`` is ignored.
         size: (h, w) of the latent grid.
-        low_first: whether row 0 holds the lowest notes.
-        beats: in the clip.
+        low_first: True if row 0 holds the lowest notes.
+        beats: number of beats in the clip.
 
     Returns:
-        [h, w] float32, 0 to 1. A cell that an edge crosses gets the share that is covered.
+        [h, w] float32, 0 to 1. A cell on an edge has its covered share.
 
     Raises:
         ParameterError: an unknown name (naming the nearest) or a strength above 100.
@@ -84,16 +84,16 @@ def latent_mask(
     beats: float = 8,
     files: bool = False,
 ) -> Tensor:
-    """Any mask on the latent grid.
+    """Mask of any kind on the latent grid.
 
     Args:
         mask: a name; an array or tensor [H, W] (0 to 1, or uint8); the bytes of an image file; a path, or with
-            ``files`` a string that is not a name. White and transparent parts are made anew.
-            Pictures have the treble at the top.
+            ``files`` a string that is not a name. White and transparent parts are repainted. Pictures have the treble
+            at the top.
         size: (h, w) of the latent grid; pictures are averaged over its cells.
-        low_first: whether row 0 of the grid holds the lowest notes.
-        beats: in the clip, for ``beat_lines``.
-        files: whether strings may name files of this machine.
+        low_first: True if row 0 of the grid holds the lowest notes.
+        beats: number of beats in the clip, for ``beat_lines``.
+        files: True allows paths of this machine as strings.
 
     Returns:
         [h, w] float32, 0 to 1.
@@ -117,8 +117,7 @@ def latent_mask(
 
 
 def overlap_mask(width: int, columns: int) -> Tensor:
-    """[w] float32: keeps the first ``columns`` columns, the last of them only half, so that new music grows out of
-    them without an edge."""
+    """Mask that keeps the first ``columns`` columns, the last one by half for a soft edge: [w] float32."""
     mask = torch.ones(width)
     mask[:columns] = 0.0
     if columns > 1:
@@ -131,7 +130,7 @@ def _centres(count: int) -> Tensor:
 
 
 def _lines(width: int, beats: float) -> Tensor:
-    """[w] the share of each column that lies on a beat line: half a line before each beat, half after it."""
+    """Share of each column on a beat line, [w]. A line is centred on its beat."""
     fine = 16
     place = (torch.arange(width * fine) + 0.5) / (width * fine) * beats
     on = ((place + LINE / 2) % 1 < LINE).float()

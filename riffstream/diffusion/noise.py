@@ -1,4 +1,4 @@
-"""Noise latents from seeds, and the way between two of them."""
+"""Noise latents from seeds, and interpolation between two seeds."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import Tensor
 
 __all__ = ["NoiseStream", "gaussian", "slerp"]
 
-PARALLEL = 0.9995  # |cosine| from which the great circle is numerically a straight line (Riffusion's value)
+PARALLEL = 0.9995  # |cosine| above which the great circle is numerically a straight line (Riffusion's value)
 
 
 def gaussian(seed: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise of a seed, float32 on the CPU: the same numbers whatever device the model is on."""
+    """Standard normal noise of a seed, float32 on the CPU, so that the values do not depend on the device."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def slerp(alpha: float, start: Tensor, end: Tensor) -> Tensor:
     """Spherical interpolation of two noise latents as whole vectors (Shoemake 1985), float32.
 
-    Gaussian noise lives on a shell: along the great circle its variance stays 1, where a straight line would dip to
-    1/2 half way. Nearly parallel (or opposite) vectors are interpolated on the straight line.
+    On the great circle the variance of Gaussian noise stays 1; on a straight line it would fall to 1/2 half way. Nearly
+    parallel (or opposite) vectors are interpolated linearly.
 
     Args:
         alpha: 0 (start) to 1 (end).
-        start, end: any equal shapes.
+        start, end: tensors of equal shape.
     """
     if alpha == 0 or start is end:
         return start
@@ -40,16 +40,18 @@ def slerp(alpha: float, start: Tensor, end: Tensor) -> Tensor:
 
 
 class NoiseStream:
-    """The noise of one clip: draw after draw, each on the great circle between the two seeds' draws.
+    """Sequence of noise draws for one clip, each interpolated on the great circle between those of two seeds.
 
-    A clip owns its stream, so what it draws does not depend on the clips it shares a batch with; and since every draw
-    moves smoothly with alpha, stochastic samplers keep a journey as continuous as deterministic ones do.
+    Each clip has its own stream, so that its noise does not depend on the other clips of a batch. Every draw changes
+    smoothly with alpha: journeys are as continuous with stochastic samplers as with deterministic ones.
 
     Args:
-        start, end: seeds; alpha: 0 (start) to 1 (end).
-        shape: of a draw.
-        limit: deviations at which numbers are cut, all then scaled to variance 1; None: not at all. A few steps of a
-            small network do not smooth out what lies far off, and a clip that continues another carries it on.
+        start: first seed.
+        end: second seed.
+        alpha: 0 (start) to 1 (end).
+        shape: shape of a draw.
+        limit: clip values at this many standard deviations, then scale to variance 1; None: no limit. A small network
+            with few steps does not smooth out large values, and continued clips carry them on.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class NoiseStream:
         self._end = None if end == start or alpha == 0 else torch.Generator().manual_seed(end)
 
     def draw(self) -> Tensor:
-        """The next noise, float32 on the CPU; the first is the clip's initial noise."""
+        """Next draw, float32 on the CPU; the first draw is the clip's initial noise."""
         drawn = torch.randn(self._shape, generator=self._start)
         if self._end is not None:
             drawn = slerp(self._alpha, drawn, torch.randn(self._shape, generator=self._end))
@@ -70,7 +72,7 @@ class NoiseStream:
 
 
 def _spread(limit: float) -> float:
-    """Standard deviation of a normal variable that is cut at +-limit."""
+    """Standard deviation of a normal variable clipped at +-limit."""
     beyond = math.erfc(limit / math.sqrt(2))
     density = math.exp(-(limit**2) / 2) / math.sqrt(2 * math.pi)
     return math.sqrt(1 - beyond - 2 * limit * density + limit**2 * beyond)

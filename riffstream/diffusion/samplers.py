@@ -31,15 +31,16 @@ __all__ = ["SAMPLERS", "Sampler", "Schedule", "build", "find", "step"]
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """A sampler.
+    """An entry in the table of samplers.
 
     Attributes:
-        name: as users write it.
-        title: for tables.
-        memory: K, how many latents it remembers between evaluations.
-        rows: from a path to the matrices of its evaluations.
-        ddpm, flow: for which networks it is made.
-        draws: whether it adds noise on the way.
+        name: name for users.
+        title: name in tables.
+        memory: K, number of latents kept between evaluations.
+        rows: function from a path to the matrices of the evaluations.
+        ddpm: True if it supports ddpm networks.
+        flow: True if it supports rectified flow.
+        draws: True if it adds noise during sampling.
     """
 
     name: str
@@ -67,10 +68,10 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 def find(name: str, training: TrainingSchedule) -> Sampler:
-    """The sampler of a name, if it suits the network.
+    """Sampler by name, if the network supports it.
 
     Raises:
-        ParameterError: naming the samplers that do, and the nearest.
+        ParameterError: naming the supported samplers and the nearest name.
     """
     suited = [key for key, sampler in SAMPLERS.items() if getattr(sampler, training.kind)]
     if name not in suited:
@@ -80,12 +81,12 @@ def find(name: str, training: TrainingSchedule) -> Sampler:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Schedule:
-    """Everything about one clip's way from noise to music that does not depend on its content.
+    """Denoising schedule of one clip, independent of its content.
 
     Attributes:
-        sampler: which one.
-        rows: the evaluations in order; empty where there is nothing to denoise.
-        start: the noise level before the first.
+        sampler: the sampler.
+        rows: the evaluations in order; empty without anything to denoise.
+        start: noise level before the first evaluation.
     """
 
     sampler: Sampler
@@ -97,11 +98,11 @@ class Schedule:
 def build(
     training: TrainingSchedule, sampler: str, steps: int, denoising: float = 1.0, spacing: Spacing = "linspace"
 ) -> Schedule:
-    """The schedule for ``steps`` steps, of which the last ``denoising`` part is done.
+    """Build the schedule for the last ``denoising`` part of ``steps`` steps.
 
-    The number of steps done is ``steps * denoising`` rounded (of a shifted flow: its part of the way), at least 1 where
-    denoising is above 0. A rectified flow and LCM begin exactly at ``denoising``; the other samplers begin at the point
-    of the full schedule that leaves this many, so that denoising moves in steps of ``1 / steps``.
+    The number of steps is ``steps * denoising`` rounded (for a shifted flow, the same part of its way), at least 1 for
+    denoising above 0. A rectified flow and LCM begin exactly at ``denoising``. The other samplers begin at a point of
+    the full schedule, so that denoising has a resolution of ``1 / steps``.
 
     Args:
         training: what the network was trained for.
@@ -136,16 +137,16 @@ def build(
 def step(
     x: Tensor, prediction: Tensor, rows: Sequence[Row], memory: Tensor, noise: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Advance a batch of clips by one evaluation, each by its own row: a pure function.
+    """Advance a batch of clips by one evaluation, each with its own row. A pure function.
 
-    A clip's result is the same bit by bit whatever the other rows of the batch hold.
+    The result of a clip is bit for bit independent of the other clips in the batch.
 
     Args:
         x: [B, C, h, w] latents at their own noise levels, float32.
-        prediction: [B, C, h, w] of the network for ``x``, float32.
-        rows: B rows; they may belong to different samplers and different steps.
-        memory: [B, K, C, h, w], K at least what each row's sampler remembers; zeros at first.
-        noise: [B, C, h, w] standard normal; needed where a row ``draws``.
+        prediction: [B, C, h, w] output of the network for ``x``, float32.
+        rows: B rows, also of different samplers and different steps.
+        memory: [B, K, C, h, w], K the largest memory of the samplers; zeros at first.
+        noise: [B, C, h, w] standard normal; required if a row ``draws``.
 
     Returns:
         ``x`` and ``memory`` after the step.

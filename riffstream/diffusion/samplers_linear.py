@@ -1,11 +1,11 @@
 """Samplers as matrices.
 
-Every sampler here is linear in what it reads: the latent, the network's prediction, fresh noise, and what it remembers
-of earlier steps. So one evaluation of any of them is a small matrix of numbers that depend on the schedule alone:
+Every sampler here is linear in its inputs: the latent, the network's prediction, fresh noise, and its memory of earlier
+steps. So one evaluation is a small matrix that depends on the schedule only:
 
     (x', memory') = matrix @ (x, prediction, noise, memory)
 
-The matrices are made once, in float64; a batch may then hold clips at different times and under different samplers.
+The matrices are computed once in float64. A batch may then hold clips at different times and with different samplers.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ X, PREDICTION, NOISE, MEMORY = 0, 1, 2, 3  # columns; memory takes the rest
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One evaluation of the network, and what to do with its prediction.
+    """One evaluation of the network and the matrix applied to its prediction.
 
     Attributes:
-        time: what the network is told.
+        time: time input of the network.
         matrix: [1 + K, 3 + K] float64; rows x', memory' and columns x, prediction, noise, memory.
         level: the noise level of x'.
     """
@@ -39,12 +39,12 @@ class Row:
 
     @property
     def draws(self) -> bool:
-        """Whether it needs fresh noise."""
+        """Whether the step needs fresh noise."""
         return bool(self.matrix[:, NOISE].any())
 
 
 def clean_from(level: Level, training: TrainingSchedule) -> tuple[float, float]:
-    """(a, b) such that x_0 = a x + b prediction."""
+    """Coefficients (a, b) of the clean latent: x_0 = a x + b prediction."""
     alpha, sigma = level
     if training.prediction == "epsilon":
         return 1 / alpha, -sigma / alpha
@@ -56,7 +56,7 @@ def clean_from(level: Level, training: TrainingSchedule) -> tuple[float, float]:
 
 
 def noise_from(level: Level, training: TrainingSchedule) -> tuple[float, float]:
-    """(a, b) such that the noise in x is a x + b prediction."""
+    """Coefficients (a, b) of the noise in x: noise = a x + b prediction."""
     alpha, sigma = level
     if training.prediction == "epsilon":
         return 0.0, 1.0
@@ -107,7 +107,7 @@ def ancestral(path: Path) -> list[Row]:
 
 
 def consistency(path: Path) -> list[Row]:
-    """A jump to the clean latent, and fresh noise up to the next level (Luo et al. 2023, arXiv:2310.04378, alg. 3).
+    """A step to the clean latent, then fresh noise up to the next level (Luo et al. 2023, arXiv:2310.04378, alg. 3).
 
     For rectified flow the jump is along the predicted straight line.
     """

@@ -1,9 +1,8 @@
 """Noise levels, and the times at which a sampler evaluates the network.
 
-At noise level (alpha, sigma) a latent is ``x = alpha * x_0 + sigma * noise``. Every latent in the engine has
-this form, whatever the sampler: for networks trained with betas ``alpha^2 + sigma^2 = 1``, and latents of samplers that
-are usually written in units of ``sigma / alpha`` (Euler, Heun) are only scaled by alpha; for rectified flow
-``alpha + sigma = 1``.
+At noise level (alpha, sigma) a latent is ``x = alpha * x_0 + sigma * noise``. All latents in the engine have this form
+with every sampler. For networks trained with betas ``alpha^2 + sigma^2 = 1``; latents in the usual units of Euler and
+Heun, ``sigma / alpha``, differ by the factor alpha. For rectified flow ``alpha + sigma = 1``.
 """
 
 from __future__ import annotations
@@ -61,12 +60,12 @@ CLEAN = Level(1.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The way from noise to music.
+    """Evaluation points from noise to music.
 
     Attributes:
-        times: what the network is told at each point, descending: training indices, or t in [0, 1].
-        levels: noise levels of the points, and the one where the path ends (one more than ``times``).
-        training: what the network predicts.
+        times: time input of the network at each point, descending: training indices, or t in [0, 1].
+        levels: noise levels of the points and of the end (one more than ``times``).
+        training: training schedule of the network.
         stride: training steps from one point to the next (samplers of the training grid only).
     """
 
@@ -80,13 +79,13 @@ class Path:
         return zip(self.times, self.levels[:-1], self.levels[1:], strict=True)
 
     def last(self, count: int) -> Path:
-        """The last ``count`` points: what remains to do from a partly noisy start."""
+        """The last ``count`` points, for a partly noisy start."""
         return Path(self.times[-count:], self.levels[-count - 1 :], self.training, self.stride)
 
 
 @lru_cache(maxsize=16)
 def alphas_cumprod(training: TrainingSchedule) -> Floats:
-    """[train_steps] float64: alpha^2 at each training index. Summed up in float32, as the networks were trained."""
+    """alpha^2 at each training index, [train_steps] float64. The product is in float32, as in training."""
     n = training.train_steps
     if training.beta_schedule == "linear":
         betas = torch.linspace(training.beta_start, training.beta_end, n, dtype=torch.float32)
@@ -99,7 +98,7 @@ def alphas_cumprod(training: TrainingSchedule) -> Floats:
 
 
 def level_at(training: TrainingSchedule, index: int) -> Level:
-    """The level of a training index; below 0 the end of the training grid."""
+    """Noise level of a training index; the end of the training grid for a negative index."""
     square = 1.0 if index < 0 and training.set_alpha_to_one else float(alphas_cumprod(training)[max(index, 0)])
     return Level(math.sqrt(square), math.sqrt(1 - square))
 
@@ -117,7 +116,7 @@ def sigma_path(training: TrainingSchedule, steps: int, spacing: Spacing, *, whol
     """Points spread over the training grid, ending clean (Euler, Heun, DPM-Solver++, UniPC).
 
     Args:
-        steps: how many points; fewer come back where rounding would repeat one.
+        steps: number of points; the result has fewer if rounding would repeat one.
         spacing: as in Lin et al. 2023, arXiv:2305.08891, table 2. ``linspace`` and ``trailing`` begin at the noisiest
             level, ``leading`` a step below it.
         whole: rounded training indices, and ``steps + 1`` intervals for ``linspace`` and ``leading`` (the multistep
@@ -160,7 +159,7 @@ def lcm_path(training: TrainingSchedule, steps: int, denoising: float = 1.0, gri
 
 
 def shifted(place: Place, shift: float) -> Place:
-    """The time of a rectified flow at ``place`` of the way, 0 (music) to 1 (noise): a number or a tensor."""
+    """Time of a rectified flow at ``place``, 0 (music) to 1 (noise): a number or a tensor."""
     return shift * place / (1 + (shift - 1) * place)
 
 
@@ -170,8 +169,7 @@ def unshifted(t: float, shift: float) -> float:
 
 
 def flow_path(training: TrainingSchedule, steps: int, denoising: float = 1.0) -> Path:
-    """``steps`` intervals from t = ``denoising`` to 0 (rectified flow), of equal size on the way that ``shift``
-    stretches."""
+    """Path of a rectified flow: ``steps`` intervals from t = ``denoising`` to 0, equal before the ``shift``."""
     begin = unshifted(denoising, training.shift)
     times = [shifted(begin * (steps - k) / steps, training.shift) for k in range(steps)]
     return Path(tuple(times), (*(Level(1 - t, t) for t in times), CLEAN), training)

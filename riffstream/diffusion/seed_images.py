@@ -1,4 +1,4 @@
-"""Seed images, from wherever they come, as latents: encoded once, then kept."""
+"""Seed images of any source as latents, encoded once and cached."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from riffstream.spectrogram.pictures import is_picture, open_picture
 
 __all__ = ["Seed", "SeedImages", "SeedSearch", "SeedSource"]
 
-NEAR = 0.04  # cosine by which a loop may be less like the prompts than the most like one, and still be chosen
-COLUMNS = 32  # of a picture that every family encodes whole
-MOST = 4  # loops to choose from
+NEAR = 0.04  # loops within this cosine distance of the best match are candidates
+COLUMNS = 32  # of a picture; every family encodes multiples of it
+MOST = 4  # maximum number of candidates
 
 Seed = Tensor | np.ndarray | bytes | Path | str
 
@@ -31,7 +31,7 @@ class SeedSource(Protocol):
     """A seed library as the engine sees it."""
 
     def load(self, name: str, family: Family) -> Tensor | np.ndarray | bytes | Path | None:
-        """A named seed image: latents [C, h, w] of this family, a picture uint8 [H, W, 3], or a file; None: unknown."""
+        """Load a seed image: latents [C, h, w] of this family, a picture uint8 [H, W, 3], or a file; None: unknown."""
 
 
 @runtime_checkable
@@ -39,18 +39,21 @@ class SeedSearch(SeedSource, Protocol):
     """A seed library that can be searched."""
 
     def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
-        """Names of loops that last ``beats``, with the cosine in [-1, 1] of their sentence vector and ``vector`` [D],
-        best first; none where ``family`` has other sentence vectors."""
+        """Search for loops of ``beats`` beats by the sentence vector ``vector`` [D].
+
+        Returns:
+            Names with their cosine similarity in [-1, 1], best first; none if ``family`` has other sentence vectors.
+        """
 
 
 class SeedImages:
-    """Turns seed images into latents of one family's clips.
+    """Encoder of seed images to latents of one family, with a cache.
 
     Args:
         family: the model.
-        source: the seed library; None: names are unknown.
-        files: whether strings may name files of this machine. Leave it off where strings come from a network.
-        cache: how many encoded seed images to keep.
+        source: the seed library; None: there are no names.
+        files: True allows paths of this machine as strings. Keep it False for strings from a network.
+        cache: number of encoded seed images to keep.
     """
 
     def __init__(
@@ -63,20 +66,20 @@ class SeedImages:
         self._cache: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
 
     def latents(self, seed: Seed, *, frames: int | None = None, bpm: float | None = None) -> Tensor:
-        """The latents of a seed image, float32 on the family's device.
+        """Latents of a seed image, float32 on the family's device.
 
         Args:
             seed: latents [C, h, w]; a picture, uint8 [H, W, 3]; the bytes of an image or audio file, or its path; a
                 name in the library.
-            frames: T of the clip. A seed that is longer is cut, a shorter one is repeated: seeds are loops.
-            bpm: tempo at which audio is laid on the beat grid, for families with one.
+            frames: T of the clip. A longer seed is cut, a shorter one is repeated, because seeds are loops.
+            bpm: tempo of audio on the beat grid, for families with one.
 
         Returns:
             [C, h, w] of ``family.latent_shape(frames)``.
 
         Raises:
             ParameterError: an unknown name, or latents of another model.
-            MediaError: a file that is neither picture nor audio.
+            MediaError: a file that is neither a picture nor audio.
         """
         key = (self._identity(seed), frames, bpm)
         if key in self._cache:
@@ -90,16 +93,16 @@ class SeedImages:
         return latents
 
     def nearest(self, vector: Tensor, pick: int, *, beats: float) -> str | None:
-        """The loop that suits a prompt, so that music starts from music.
+        """Find a loop similar to a prompt.
 
         Args:
-            vector: [D] the prompt's sentence vector.
-            pick: which of the loops that are about equally like it, counted round: it follows from a keyframe's noise
+            vector: [D], sentence vector of the prompt.
+            pick: index of the loop among similar candidates, modulo their number. It follows from the keyframe's noise
                 seed, so that the same seed gives the same clip.
-            beats: of the clip.
+            beats: length of the clip in beats.
 
         Returns:
-            A name, or None where there is no library to search.
+            A name, or None without a searchable library.
         """
         if not isinstance(self.source, SeedSearch):
             return None
@@ -109,7 +112,7 @@ class SeedImages:
 
     @staticmethod
     def _identity(seed: Seed) -> object:
-        """What to remember a seed under; None where it needs no encoding."""
+        """Cache key of a seed; None if it needs no encoding."""
         if isinstance(seed, Tensor):
             return None
         if isinstance(seed, np.ndarray):
@@ -144,8 +147,10 @@ class SeedImages:
             raise MediaError(f"seed image {name}: {reason}") from None
 
     def _encode_picture(self, picture: np.ndarray, rescale: bool) -> Tensor:
-        """``rescale``: bring a picture from the library, perhaps of another model, to this one's height. Its rhythm
-        carries over, and with denoising its sound becomes this model's."""
+        """Encode a picture; ``rescale`` adapts the height of a library picture made for another model.
+
+        The rhythm of a rescaled picture is kept, and denoising adapts its sound to this model.
+        """
         rows = self.family.params.num_frequencies
         if rescale and picture.shape[0] != rows:
             picture = np.array(Image.fromarray(picture).resize((picture.shape[1], rows), Image.Resampling.LANCZOS))
@@ -155,7 +160,7 @@ class SeedImages:
         return self.family.encode_image(self._whole_latents(picture))[0]
 
     def _whole_latents(self, picture: np.ndarray) -> np.ndarray:
-        """The columns of a picture that make whole latents; for families with a beat, one clip at most."""
+        """Columns of a picture that fill whole latents; at most one clip for families with a beat."""
         step, width = min(COLUMNS, self.family.frames), picture.shape[1]
         if self.family.beats is not None:
             width = min(width, self.family.frames)
@@ -171,7 +176,7 @@ class SeedImages:
         return found
 
     def _encode_audio(self, data: bytes, bpm: float | None) -> Tensor:
-        """The beginning of a recording, as much as one clip holds."""
+        """Encode the beginning of a recording, at most one clip."""
         from riffstream.audio.files import read_audio
 
         params, frames = self.family.params, self.family.frames

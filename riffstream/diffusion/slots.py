@@ -1,4 +1,4 @@
-"""Slots: clips in progress, how they are prepared, and which of them go into the next batch."""
+"""Slots (clips in progress): their preparation, and the choice of the next batch."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from riffstream.journey.keyframe import AUTO, CONDITIONED, NONE, Keyframe
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
 
-HELD = 4  # noise seeds that share a loop of the library, so that a stream does not hop among loops from clip to clip
+HELD = 4  # number of consecutive noise seeds with the same library loop, so that the loop does not change every clip
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request's receipt.
+    """State of a submitted request.
 
     Attributes:
-        number: counts up; of two requests with one deadline the earlier goes first.
-        request: what was asked.
-        clip: the result, once it is there.
-        error: why there will be none.
-        cancelled: whether ``Engine.cancel`` took it back.
+        number: sequence number; among equal deadlines the lower number goes first.
+        request: the request.
+        clip: the result, when finished.
+        error: reason of a failure.
+        cancelled: True after ``Engine.cancel``.
     """
 
     number: int
@@ -46,25 +46,26 @@ class Ticket:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the request is finished, failed or cancelled."""
         return self.clip is not None or self.error is not None or self.cancelled
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A clip in progress: all that makes it independent of the clips it shares batches with.
+    """A clip in progress, with all of its own state.
 
     Attributes:
-        x: [C, h, w] float32, the latent at the noise level reached.
-        memory: [K, C, h, w] float32, what its sampler remembers.
-        noise: [C, h, w] its initial noise, with which kept regions are brought to each step's level.
-        cond, uncond: text embeddings [1, S, D]; no ``uncond`` where guidance is off.
-        context: columns of ``previous`` that are decoded with the clip.
-        conditions: [columns, conditions] of its tokens' columns, of the branch with the text alone.
+        x: [C, h, w] float32, latent at the current noise level.
+        memory: [K, C, h, w] float32, memory of its sampler.
+        noise: [C, h, w], initial noise, also added to kept regions at each step's level.
+        cond: text embedding [1, S, D].
+        uncond: negative text embedding [1, S, D]; None without guidance.
+        context: number of columns of ``previous`` that are decoded with the clip.
+        conditions: [columns, conditions], for the conditional branch only.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
-        mask: [h, w] or [1, w], 1 where the clip is made anew.
-        position: index into the schedule's rows.
-        drawn: noise for the next step, where a batch failed after it was drawn.
+        mask: [h, w] or [1, w], 1 for repainted cells.
+        position: index of the next row in the schedule.
+        drawn: noise of the next step, kept if a batch fails after the draw.
     """
 
     ticket: Ticket
@@ -94,7 +95,7 @@ class Slot:
         self.order = (request.speculative, request.deadline, self.ticket.number)
 
     def draw(self) -> Tensor:
-        """The noise of the next step; the same one until the step is taken."""
+        """Noise of the next step; repeated calls return the same noise until the step is done."""
         if self.drawn is None:
             self.drawn = self.stream.draw()
         return self.drawn
@@ -106,30 +107,30 @@ class Slot:
 
     @property
     def joined(self) -> Tensor:
-        """[C, h, context + w] what is decoded: the end of the clip before, and the clip."""
+        """Latents to decode, [C, h, context + w]: the end of the previous clip, and the clip."""
         if self.previous is None or not self.context:
             return self.x
         return torch.cat([self.previous[..., -self.context :], self.x], -1)
 
     @property
     def guided(self) -> bool:
-        """Whether the next evaluation is guided: two rows of a batch in place of one."""
+        """Whether the next evaluation is guided (two rows of a batch)."""
         progress = self.position / max(1, len(self.schedule.rows))
         return self.uncond is not None and self.interval[0] <= progress < self.interval[1]
 
     @property
     def rows(self) -> int:
-        """Rows that the next evaluation takes."""
+        """Number of batch rows of the next evaluation."""
         return 2 if self.guided else 1
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """Slots of one kind fit into one batch. Embeddings with a mask can be padded to each other's length."""
+        """Key of slots that fit into one batch. Embeddings with a mask can be padded to a common length."""
         length = self.cond.tokens.shape[1] if self.cond.mask is None else None
         return (*self.x.shape, length)
 
     def keep(self, level: Level, last: bool) -> None:
-        """Put the seed image back into the kept region, at the noise level that ``x`` has just reached."""
+        """Restore the seed image in the kept region at the current noise level of ``x``."""
         if self.mask is None or self.kept is None:
             return
         alpha, sigma = CLEAN if last else level
@@ -137,14 +138,15 @@ class Slot:
 
 
 def choose(slots: Iterable[Slot], limit: int, *, fill: bool = False, buckets: tuple[int, ...] = ()) -> list[Slot]:
-    """The slots for the next batch: earliest deadline first, all of the first one's kind.
+    """Choose the slots of the next batch: earliest deadline first, all of the first slot's kind.
 
-    Speculative slots wait while any other slot is there; with ``fill`` they may take the rows that padding to the next
-    bucket would waste.
+    Speculative slots wait for all other slots; with ``fill`` they may use the padding rows up to the next bucket.
 
     Args:
-        slots: unfinished ones.
-        limit: rows of a batch. The first slot is taken whatever its rows are.
+        slots: unfinished slots.
+        limit: maximum rows of a batch; the first slot is chosen in any case.
+        fill: True lets speculative slots replace padding.
+        buckets: batch sizes that padding leads to.
     """
     waiting = sorted(slots, key=lambda slot: slot.order)
     if not waiting:
@@ -162,15 +164,16 @@ def choose(slots: Iterable[Slot], limit: int, *, fill: bool = False, buckets: tu
 
 
 class Preparer:
-    """Makes slots from requests: text, noise, seed image, mask, schedule.
+    """Preparation of slots from requests: text, noise, seed image, mask, schedule.
 
     Args:
         family: the model.
-        encoder, seeds: with their caches.
-        sampler, steps: for requests that name none; None: the family's.
-        interval: the part of the way, from noise (0) to music (1), on which guidance is on.
-        overlap: for families that do not continue by themselves, the part of a clip that repeats the clip before.
-        curve: of the text embeddings between two keyframes.
+        encoder: prompt encoder with its cache.
+        seeds: seed image encoder with its cache.
+        sampler, steps: defaults for requests without them; None: the family's.
+        interval: part of the way from noise (0) to music (1) with guidance.
+        overlap: for families without native continuation, the part of a clip that repeats the previous clip.
+        curve: interpolation of text embeddings between keyframes.
     """
 
     def __init__(
@@ -234,8 +237,7 @@ class Preparer:
         return slot
 
     def _seed_latents(self, request: ClipRequest) -> Tensor | None:
-        """[C, h, w] of the seed image at alpha: between two seed images the latents are mixed, which the ear takes for
-        a crossfade of two loops in one tempo."""
+        """Seed image latents at alpha, [C, h, w]. Mixed latents sound like a crossfade of two loops at one tempo."""
         spec = request.spec
 
         def encode(seed: object) -> Tensor:
@@ -252,7 +254,7 @@ class Preparer:
         return encode(names[-1] if spec.alpha == 1 else names[0])
 
     def _seed_name(self, keyframe: Keyframe, beats: float) -> str | None:
-        """What a keyframe starts from, ``auto`` resolved; None: noise alone."""
+        """Name of a keyframe's seed image with ``auto`` resolved; None: noise only."""
         name = keyframe.seed_image or self.family.defaults.seed_image
         if name == AUTO:
             vector = F.normalize(self.encoder.encode(keyframe.prompts).pooled()[0], dim=-1)
@@ -272,7 +274,7 @@ class Preparer:
         slot.keep(slot.schedule.start, last=slot.finished)
 
     def _conditions(self, request: ClipRequest) -> Tensor | None:
-        """What the request, or else its keyframes, ask of each column of tokens."""
+        """Conditions of each column of tokens, from the request or else from its keyframes."""
         family, spec = self.family, request.spec
         plans = spec.bars(family.bars, spec.key if request.key is None else request.key)
         if request.conditions is None and plans is None:
@@ -299,10 +301,10 @@ class Preparer:
         return 8.0 if bpm is None else frames * params.hop() / params.sample_rate * bpm / 60
 
     def _continue(self, slot: Slot, request: ClipRequest, clean: Tensor | None) -> None:
-        """Condition the clip on the one before it: through the network where it can, else by outpainting.
+        """Continue the previous clip: through the network if it supports this, else by outpainting.
 
-        Outpainting: the end of the clip before becomes the beginning of this one and is kept; the rest grows out of it.
-        A seed image is turned by as much, so that its beat goes on where the clip before has left it.
+        In outpainting the end of the previous clip becomes the kept beginning of this one. A seed image is rotated by
+        the same length, so that its beat stays in phase.
         """
         before = request.previous
         if before is None:

@@ -1,4 +1,4 @@
-"""Figures of an engine."""
+"""Counters and times of an engine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ __all__ = ["Stats"]
 
 @dataclass(slots=True)
 class Stats:
-    """What the engine has done since it was made: counts, and seconds of the text and other preparation, the network,
-    and the decoder."""
+    """Counters and times of an engine since its start.
+
+    ``prepare_s``, ``denoise_s`` and ``decode_s`` are seconds spent in preparation (text and seed images), the network,
+    and the decoder.
+    """
 
     ticks: int = 0
     rows: int = 0

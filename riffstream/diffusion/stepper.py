@@ -1,9 +1,9 @@
-"""One evaluation of the network for a batch of slots, and the step of its own sampler that each slot takes with it.
+"""One evaluation of the network for a batch of slots, followed by each slot's own sampler step.
 
-A slot with guidance has two rows in the batch, with its text and without; the others one.
+A slot with guidance has two rows in the batch, with and without its text; other slots have one.
 
 Threading model
-  One thread makes every call (the engine's). Nothing is remembered from step to step: that is in the slots.
+  One thread makes every call (the engine's). All state between steps is in the slots.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["Stepper"]
 
 
 class Stepper:
-    """Moves slots on.
+    """Executor of denoising steps for batches of slots.
 
     Args:
         family: the model.
-        limit: rows of a batch; lowered where memory runs out.
-        stats: told of the rows.
-        pad: fill batches up to the limit's buckets.
+        limit: limit on the rows of a batch, lowered when memory runs out.
+        stats: counters of rows.
+        pad: True pads batches to the limit's buckets.
     """
 
     def __init__(self, family: Family, limit: BatchLimit, stats: Stats, *, pad: bool) -> None:
@@ -40,17 +40,17 @@ class Stepper:
 
     @torch.no_grad()
     def warm_up(self, text: TextEmbedding) -> None:
-        """Run the network at each batch size that will be used; ``text``: any one prompt.
+        """Run the network once at each batch size, with any one prompt ``text``.
 
         Raises:
-            Exception: not even one row fits into memory (see ``errors.out_of_memory``).
+            Exception: one row does not fit into memory (see ``errors.out_of_memory``).
         """
         x = torch.zeros(1, *self._family.latent_shape(), device=self._family.device)
         t = torch.ones(1, device=self._family.device)
         warm: set[int] = set()
 
         def run(rows: int) -> None:
-            for size in reversed(self._limit.buckets()):  # where the largest fits, the others do
+            for size in reversed(self._limit.buckets()):  # if the largest fits, the others do too
                 if size not in warm:
                     self._family.denoise(x.expand(size, -1, -1, -1), t.expand(size), TextEmbedding.stack([text] * size))
                     warm.add(size)
@@ -59,10 +59,10 @@ class Stepper:
 
     @torch.no_grad()
     def step(self, slots: Sequence[Slot]) -> None:
-        """One step of each slot; all are of one kind.
+        """Advance each slot by one step; all slots are of one kind.
 
         Raises:
-            Exception: not even one row fits into memory (see ``errors.out_of_memory``).
+            Exception: one row does not fit into memory (see ``errors.out_of_memory``).
         """
         rows = [slot.schedule.rows[slot.position] for slot in slots]
         times = torch.tensor([row.time for row in rows], dtype=torch.float32, device=self._family.device)
@@ -120,7 +120,7 @@ class Stepper:
                 extra["previous_mask"] = torch.tensor([p is not None for p in given], device=x.device)
             asked = [slots[k].conditions if row < len(slots) else None for row, k in zip(rows, members, strict=True)]
             if (like := next((each for each in asked if each is not None), None)) is not None:
-                # The second row of a guided clip has neither words nor conditions.
+                # The second row of a guided clip has neither text nor conditions.
                 extra["conditions"] = torch.stack([torch.zeros_like(like) if c is None else c for c in asked])
             parts.append(self._family.denoise(x[index], times[index], text, **extra)[:count])
             self._stats.rows += count

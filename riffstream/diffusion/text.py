@@ -1,4 +1,4 @@
-"""From prompts to embeddings: weights inside prompts, long prompts, mixes, negative prompts, and a cache.
+"""Text embeddings of prompts: weights inside prompts, long prompts, mixes, negative prompts, and a cache.
 
 Threading model
   One thread (the generator's, or the caller's) makes every call, like the family's.
@@ -25,21 +25,21 @@ Curve = Literal["lerp", "slerp"]
 
 
 class Conditioning(NamedTuple):
-    """What a guided step needs: two embeddings [1, S, D] with the same S where the family has no mask."""
+    """Text embeddings of a guided step, [1, S, D]; both have the same S for families without a mask."""
 
     cond: TextEmbedding
     uncond: TextEmbedding
 
 
 class PromptEncoder:
-    """Encodes mixes of prompts with one family.
+    """Encoder of prompt mixes for one family, with a cache.
 
-    The embeddings that it returns are shared with its cache: do not modify them in place.
+    The returned embeddings are shared with the cache: do not modify them in place.
 
     Args:
         family: the model.
-        cache: how many encoded prompts to keep, 1 or more; the least recently used goes first. One prompt of Stable
-            Diffusion 1.5 takes 118 kB in half precision.
+        cache: number of encoded prompts to keep (least recently used), 1 or more. One prompt of Stable Diffusion 1.5
+            takes 118 kB in half precision.
     """
 
     def __init__(self, family: Family, *, cache: int = 256) -> None:
@@ -50,7 +50,7 @@ class PromptEncoder:
         self._cache: OrderedDict[tuple[str, int], TextEmbedding] = OrderedDict()
 
     def chunks(self, *mixes: Mix) -> int:
-        """How many chunks all prompts of all mixes need, so that padded alike any two of them interpolate."""
+        """Number of chunks for all prompts of all mixes. With equal padding any two of them can be interpolated."""
         texts = {part.text for mix in mixes for part in normalise_mix(mix)}
         return max((self.family.count_chunks(parse_weights(text)) for text in texts), default=1)
 
@@ -59,7 +59,7 @@ class PromptEncoder:
 
         Args:
             mix: a prompt, or parts with weights (see ``prompts.normalise_mix``).
-            chunks: pad to so many chunks; as many as the mix needs by default.
+            chunks: number of chunks after padding; by default as many as the mix needs.
 
         Returns:
             [1, S, D]. Without a mask (Stable Diffusion) S is ``chunks * text_length`` and a mix is the weighted mean of
@@ -74,18 +74,21 @@ class PromptEncoder:
         return mix_embeddings(rows, [part.weight for part in parts], length=self.family.text_length)
 
     def pair(self, mix: Mix, negative: Mix = "") -> Conditioning:
-        """A mix, and what guidance steers away from: the negative prompt, or the empty one."""
+        """Encode a mix and its negative prompt (or the empty prompt) for guidance."""
         count = self.chunks(mix, negative)
         return Conditioning(self.encode(mix, chunks=count), self.encode(negative, chunks=count))
 
     def between(
         self, start: Mix, end: Mix, alpha: float, negatives: tuple[Mix, Mix] = ("", ""), *, curve: Curve = "lerp"
     ) -> Conditioning:
-        """The embeddings at ``alpha`` in [0, 1] between two mixes.
+        """Embeddings at ``alpha`` in [0, 1] between two mixes.
 
         Args:
-            curve: ``lerp`` moves the shares of the prompts linearly. ``slerp`` turns each token's vector along a great
-                circle (Shoemake 1985), which keeps its length in the middle; families with a mask always use ``lerp``.
+            start, end: the mixes.
+            alpha: 0 (start) to 1 (end).
+            negatives: negative prompts at start and end.
+            curve: ``lerp`` interpolates the shares of the prompts linearly. ``slerp`` moves each token's vector along a
+                great circle (Shoemake 1985), which keeps its length. Families with a mask always use ``lerp``.
         """
         count = self.chunks(start, end, *negatives)
         uncond = self.encode(blend_mixes(*negatives, alpha), chunks=count)
@@ -109,20 +112,20 @@ class PromptEncoder:
 
 
 def mix_embeddings(rows: Sequence[TextEmbedding], weights: Sequence[float], *, length: int = 8) -> TextEmbedding:
-    """One embedding for several prompts.
+    """Mix the embeddings of several prompts into one.
 
-    Without masks it is the weighted mean, token by token. With masks the prompts' tokens stand side by side and the
-    masks carry the weights: attention over them is then the mixture of the attentions over each prompt, which a mean of
-    unrelated tokens is not. Each prompt's tokens share a mass in proportion to its weight, however long it is, so the
-    pooled mean is the weighted mean of the prompts' own; at weight 1 a prompt is left exactly as it was.
+    Without masks the result is the weighted mean, token by token. With masks the tokens of all prompts are
+    concatenated, and the masks carry the weights. Attention over them is then the mixture of the attentions over each
+    prompt; a mean of unrelated tokens would not be. The total mass of a prompt is proportional to its weight at any
+    length, so the pooled mean is the weighted mean of the prompts' means. A single prompt is unchanged.
 
     Args:
         rows: embeddings [1, S, D] of the prompts.
-        weights: their shares, > 0, with a sum of 1.
+        weights: their shares, > 0, with sum 1.
         length: pad to a multiple of this many tokens (embeddings with masks only).
 
     Returns:
-        [1, S, D]; with masks S is the number of tokens that count, rounded up to a multiple of ``length``.
+        [1, S, D]; with masks S is the number of tokens with weight, rounded up to a multiple of ``length``.
     """
     if len(rows) == 1:
         return rows[0]
@@ -146,7 +149,7 @@ def mix_embeddings(rows: Sequence[TextEmbedding], weights: Sequence[float], *, l
 
 
 def _slerp(first: Tensor, last: Tensor, alpha: float) -> Tensor:
-    """Per token, along the great circle; straight where two vectors are nearly parallel (or opposite)."""
+    """Spherical interpolation per token; linear for vectors that are nearly parallel (or opposite)."""
     a, b = first.float(), last.float()
     cosine = F.cosine_similarity(a, b, dim=-1, eps=1e-12).unsqueeze(-1)
     angle = cosine.clamp(-1, 1).acos()

@@ -1,4 +1,4 @@
-"""Tokens of weighted prompts, cut into chunks that a text encoder of fixed length can take."""
+"""Tokens of weighted prompts, in chunks for text encoders of fixed length."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["apply_weights", "chunk_count", "chunk_tokens", "weigh_tokens"]
 def weigh_tokens(tokenize: Callable[[str], list[int]], prompt: Sequence[WeightedText]) -> tuple[list[int], list[float]]:
     """Token ids of a prompt, without start and end marks, and the weight of each.
 
-    Each stretch is tokenised by itself, so a weight never changes how its neighbours are read.
+    Each part is tokenised separately, so that a weight does not change the tokens of its neighbours.
     """
     ids: list[int] = []
     weights: list[float] = []
@@ -27,17 +27,17 @@ def weigh_tokens(tokenize: Callable[[str], list[int]], prompt: Sequence[Weighted
 
 
 def chunk_count(tokens: int, length: int, limit: int) -> int:
-    """Chunks of ``length`` (two marks included) that hold ``tokens``: at least 1, at most ``limit``."""
+    """Number of chunks of ``length`` (with two marks) for ``tokens`` tokens: at least 1, at most ``limit``."""
     return min(max(1, -(-tokens // (length - 2))), limit)
 
 
 def chunk_tokens(
     ids: Sequence[int], weights: Sequence[float], *, chunks: int, length: int, start: int, end: int, pad: int
 ) -> tuple[Tensor, Tensor]:
-    """Lay tokens out in chunks, each ``start, length - 2 tokens, end`` with ``pad`` behind the last one's ``end``.
+    """Split tokens into chunks of ``start, length - 2 tokens, end``, with ``pad`` after the last ``end``.
 
     Args:
-        ids: n tokens; what does not fit into the chunks is left out.
+        ids: n tokens; tokens that do not fit are dropped.
         weights: n weights; marks and padding weigh 1.
 
     Returns:
@@ -56,13 +56,13 @@ def chunk_tokens(
 
 
 def apply_weights(embedding: Tensor, weights: Tensor, *, guard: bool = True) -> Tensor:
-    """Scale each token's embedding by its weight, then everything so that the overall mean stays what it was.
+    """Scale each token's embedding by its weight, then rescale all tokens to keep the overall mean.
 
     Args:
         embedding: [1, S, D].
         weights: [S], any sign.
-        guard: leave the correction out where the weighted mean is so close to 0 that it would exceed a factor of 8
-            either way, or turn the sign: it would drown the prompt. Riffusion has no such guard.
+        guard: True omits the rescaling if its factor would be negative, above 8 or below 1/8, as with a mean near 0.
+            Riffusion has no such guard.
 
     Returns:
         [1, S, D] in the embedding's dtype.

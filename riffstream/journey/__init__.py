@@ -1,1 +1,1 @@
-"""The path from keyframe to keyframe: what each clip is asked for. No torch, no asyncio."""
+"""Journeys: the path from keyframe to keyframe, and the request for each clip. No torch, no asyncio."""

@@ -1,4 +1,4 @@
-"""Chord symbols: reading one, and reading a row of bars. No torch here."""
+"""Parser of chord symbols and of chord progressions. No torch here."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Chord:
 
     @classmethod
     def parse(cls, symbol: str) -> Chord:
-        """Read a chord symbol.
+        """Parse a chord symbol.
 
         >>> Chord.parse("Am7").classes
         (9, 0, 4, 7)
@@ -55,7 +55,7 @@ class Chord:
         2
 
         Raises:
-            ParameterError: it is none.
+            ParameterError: not a chord symbol.
         """
         plain = symbol.replace("♭", "b").replace("♯", "#").replace("(", "").replace(")", "")
         match = _SYMBOL.fullmatch(plain)
@@ -78,7 +78,7 @@ class Chord:
         return 3 in self.tones
 
     def moved(self, semitones: int) -> Chord:
-        """The same chord so many semitones higher; the symbol stays as it was written."""
+        """The chord transposed up by ``semitones``; ``symbol`` stays as written."""
         return replace(self, root=(self.root + semitones) % 12, bass=(self.bass + semitones) % 12)
 
 
@@ -87,16 +87,16 @@ def _pitch_class(name: str) -> int:
 
 
 def parse_bars(text: str) -> tuple[tuple[Chord | None, ...], ...]:
-    """Read a row of chords: one a bar, or two or four in a bar with ``/`` between them.
+    """Parse a chord progression: one chord a bar, or two or four in a bar separated by ``/``.
 
-    A bare note name after a slash without spaces is the bass note, as musicians write it: ``F/C`` is F over C, one bar.
-    ``F / C`` and ``Am/Dm7`` are two chords in one bar. ``N.C.`` leaves a place free. Bar lines ``|`` may be written.
+    A note name directly after a slash is the bass note: ``F/C`` is F over C, one bar. ``F / C`` and ``Am/Dm7`` are two
+    chords in one bar. ``N.C.`` means no chord. Bar lines ``|`` are optional.
 
     >>> [[chord.symbol for chord in bar] for bar in parse_bars("Am F / G C/E")]
     [['Am'], ['F', 'G'], ['C/E']]
 
     Raises:
-        ParameterError: of the field ``chords``, naming what is not understood.
+        ParameterError: field ``chords``, with the part that cannot be parsed.
     """
     if not isinstance(text, str):
         raise ParameterError("chords", text, "chord symbols, one a bar: 'Am F C G'")
@@ -125,7 +125,7 @@ def parse_bars(text: str) -> tuple[tuple[Chord | None, ...], ...]:
 
 
 def _bar(word: str) -> list[Chord | None]:
-    """The chords of one word: itself, or what its slashes separate."""
+    """Chords of one word: one, or several separated by slashes."""
     if word in _NONE:
         return [None]
     try:

@@ -1,8 +1,8 @@
-"""Conditions: what a clip should play besides what its words say. No torch here.
+"""Conditions: musical controls of a clip beside its prompt. No torch here.
 
 A clip's conditions are numbers for each column of the model's tokens (half a beat), float32 [columns, SIZE]: the chord,
-the parts that play, density, energy, brightness, and the place in the form. Every group has flags that say whether it
-is given: zero is a value ("no drums"), not given is none ("drums as the words have it").
+the levels of the parts, density, energy, brightness, and the position in the form. Each group has "given" flags,
+because 0 is a value ("no drums") and an absent value leaves the choice to the prompt.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 PARTS = ("drums", "bass", "chords", "pad", "arp", "lead")
 
-# Places in a column's numbers. A slice ends with its flag: "given", 0 or 1.
+# Layout of a column. Each slice ends with its "given" flag, 0 or 1.
 CHORD = slice(0, 25)  # pitch classes 12, bass 12, given
 PARTS_LEVEL, PARTS_GIVEN = slice(25, 31), slice(31, 37)  # each part has a flag of its own
 DENSITY, ENERGY, BRIGHTNESS = slice(37, 39), slice(39, 41), slice(41, 43)
@@ -42,16 +42,18 @@ GROUPS = (CHORD, slice(PARTS_LEVEL.start, PARTS_GIVEN.stop), DENSITY, ENERGY, BR
 
 @dataclass(frozen=True, slots=True)
 class BarPlan:
-    """What one bar should play; what is None, or missing among ``parts``, is left to the words.
+    """Musical controls of one bar. The prompt decides all values that are None or missing.
 
     Attributes:
-        chords: one chord, or two or four of equal length; a place that is None is left free. Empty: none given. Their
-            pitches are the model's: C major and A minor.
-        parts: level of each part of :data:`PARTS` that is given, 0 (silent) to 1 (among the loudest).
-        density, energy, brightness: 0 to 1, as a share of the music that the model knows: at 0.5 half of it has fewer
-            notes, is softer, is darker.
-        starts, ends, fill: a section starts with this bar, ends with it, the drums lead over its last beat; None:
-            not given.
+        chords: none, one, or two or four of equal length; None in place of a chord leaves it to the prompt. The pitches
+            are in the model's key (C major and A minor).
+        parts: levels by name in :data:`PARTS`, 0 (silent) to 1 (among the loudest).
+        density: number of notes as a quantile of the training data, 0 to 1.
+        energy: loudness and drive as a quantile of the training data, 0 to 1.
+        brightness: as a quantile of the training data, 0 to 1.
+        starts: True if a section starts with this bar.
+        ends: True if a section ends with this bar.
+        fill: True if the drums play a fill over the last beat.
     """
 
     chords: Sequence[Chord | None] = ()
@@ -64,7 +66,7 @@ class BarPlan:
     fill: bool | None = None
 
     def numbers(self, columns: int, beats: int) -> np.ndarray:
-        """The bar as float32 [columns, SIZE]; ``beats`` in the bar say how many columns its last beat has."""
+        """The bar as float32 [columns, SIZE]; ``beats`` is the number of beats in the bar."""
         out = np.zeros((columns, SIZE), np.float32)
         for k, chord in enumerate(self.chords):
             if chord is None:
@@ -91,12 +93,12 @@ class BarPlan:
 
 
 def lay_out(bars: Sequence[BarPlan], columns: int, beats: int) -> np.ndarray:
-    """A clip's conditions, float32 [columns, SIZE].
+    """Lay out the conditions of a clip, float32 [columns, SIZE].
 
     Args:
-        bars: of the clip; ``columns`` is divided among them equally.
-        columns: of the clip's tokens.
-        beats: in a bar.
+        bars: bars of the clip; each takes an equal share of the columns.
+        columns: number of token columns in the clip.
+        beats: beats in a bar.
     """
     each = columns // len(bars)
     return np.concatenate([bar.numbers(each, beats) for bar in bars])

@@ -1,8 +1,9 @@
-"""Journeys: the path through prompts and seeds that a station takes, as a pure function of the clip's number.
+"""Journeys: a station's path through prompts and seeds, as a pure function of the clip number.
 
-A journey is a list of stops. At a stop the music *stays* for some clips, while the noise walks from seed to seed + 1
-(Riffusion's way of never repeating); then it *travels* over some clips to the next stop. A clip's place between two
-keyframes is its alpha. Nothing here needs torch: the server process plans journeys, the generator process renders them.
+A journey is a list of stops. At a stop the music *stays* for some clips while the noise moves from seed to seed + 1, as
+in Riffusion, so that no clip repeats. Then it *travels* over some clips to the next stop. The position of a clip
+between two keyframes is its alpha. No torch here: the server process plans journeys, the generator process renders
+them.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ __all__ = ["DRIFT", "ClipSpec", "Ending", "Journey", "Keyframe", "PromptPart", "
 
 Ending = Literal["loop", "evolve", "stay"]
 
-DRIFT = 4  # Riffusion's: a clip every quarter of the way from seed to seed
+DRIFT = 4  # clips from seed to seed, as in Riffusion
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A keyframe on a journey.
+    """A keyframe of a journey with its durations.
 
     Attributes:
-        keyframe: where the music is.
-        stay: clips spent here, while the noise walks from seed to seed; the walk ends on a whole seed.
-        travel: clips on the way to the next stop; 0 is a cut.
+        keyframe: the music at this stop.
+        stay: number of clips at this stop, while the noise moves from seed to seed; it ends on a whole seed.
+        travel: number of clips on the way to the next stop; 0 is a cut.
     """
 
     keyframe: Keyframe
@@ -47,11 +48,11 @@ class Stop:
             raise ParameterError("stay", 0, "at least 1 clip of stay and travel together")
 
     def seeds(self, drift: int) -> int:
-        """How many seeds the noise walks during the stay, at about ``drift`` clips each."""
+        """Number of seeds passed during the stay, at about ``drift`` clips each."""
         return max(1, round(self.stay / drift)) if self.stay and drift else 0
 
     def ends(self, drift: int) -> int:
-        """The seed that the walk ends on."""
+        """Seed at the end of the stay."""
         return (self.keyframe.seed + self.seeds(drift)) % SEEDS
 
 
@@ -61,11 +62,11 @@ class Journey:
 
     Attributes:
         stops: one or more.
-        ending: what follows the last stop. ``stay``: remain there for ever, the noise walking on. ``loop``: travel to
-            the first stop, and repeat exactly. ``evolve``: travel to the first stop and go round with ever new seeds.
-        drift: clips from one seed to the next while staying; 0 keeps the seed, so that a stay repeats one clip. None:
-            as it suits the model (:meth:`paced`), and 4 where there is none to ask.
-        name: for display.
+        ending: continuation after the last stop. ``stay``: remain there while the noise moves on. ``loop``: travel to
+            the first stop and repeat exactly. ``evolve``: travel to the first stop and continue with new seeds.
+        drift: clips from one seed to the next during a stay; 0 keeps the seed, so that a stay repeats one clip. None:
+            the model's value (:meth:`paced`), or 4 without a model.
+        name: display name.
     """
 
     stops: tuple[Stop, ...]
@@ -89,7 +90,7 @@ class Journey:
 
     @classmethod
     def single(cls, prompt: str | Sequence[PromptPart] | Keyframe, *, drift: int | None = None, **rest: Any) -> Journey:
-        """One prompt for ever, walking from seed to seed + 1; ``rest`` are keyframe fields (``seed=42``)."""
+        """Journey that stays at one prompt and moves from seed to seed; ``rest`` are keyframe fields (``seed=42``)."""
         keyframe = replace(prompt, **rest) if isinstance(prompt, Keyframe) else Keyframe.of(prompt, **rest)
         return cls((Stop(keyframe),), drift=drift)
 
@@ -104,16 +105,16 @@ class Journey:
         ending: Ending = "evolve",
         **rest: Any,
     ) -> Journey:
-        """Several prompts in turn, round and round.
+        """Journey through several prompts in a cycle.
 
-        At a prompt the seed walks; between prompts the seed is fixed and only the prompt moves.
+        At a prompt the seed changes; between prompts the seed is fixed and only the prompt changes.
 
         Args:
             prompts: one or more prompts or mixes.
-            clips_each: clips at each.
-            transition_clips: clips from one to the next.
+            clips_each: clips at each prompt.
+            transition_clips: clips from one prompt to the next.
             drift, ending: as in :class:`Journey`.
-            rest: keyframe fields shared by all (``guidance=5``); ``seed`` is the first one's.
+            rest: keyframe fields for all prompts (``guidance=5``); ``seed`` applies to the first.
         """
         keyframes = [Keyframe.of(prompt, **rest) for prompt in prompts]
         return cls.along(keyframes, stay=clips_each, travel=transition_clips, drift=drift, ending=ending)
@@ -128,7 +129,15 @@ class Journey:
         drift: int | None = None,
         ending: Ending = "evolve",
     ) -> Journey:
-        """Keyframes in turn; each seed is replaced by where the walk before it ends, so that travel keeps the seed."""
+        """Journey through keyframes with a constant seed between stops.
+
+        The seed of each keyframe but the first is replaced by the last seed of the previous stop.
+
+        Args:
+            keyframes: one or more; the seed of the first is kept.
+            stay, travel: clips at each stop and between stops.
+            drift, ending: as in :class:`Journey`.
+        """
         stops: list[Stop] = []
         for keyframe in keyframes:
             seed = stops[-1].ends(DRIFT if drift is None else drift) if stops else keyframe.seed
@@ -137,7 +146,7 @@ class Journey:
 
     @classmethod
     def steered(cls, start: Keyframe, end: Keyframe, *, transition_clips: int = 4, drift: int | None = None) -> Journey:
-        """From where the music is now to a new keyframe, and then staying there."""
+        """Journey from the current keyframe to a new one, where it stays."""
         if transition_clips == 0:
             return cls((Stop(end),), drift=drift)
         return cls((Stop(start, 0, transition_clips), Stop(end)), drift=drift)
@@ -147,8 +156,8 @@ class Journey:
         """A journey from TOML or JSON values.
 
         Keys: ``name``, ``ending``, ``drift``, ``defaults`` (keyframe fields for all), and ``keyframe``: a list of
-        tables with the fields of :class:`Keyframe` plus ``stay`` and ``travel``. A keyframe without a seed goes on
-        with the seed that the one before it ends on.
+        tables with the fields of :class:`Keyframe` plus ``stay`` and ``travel``. A keyframe without a seed continues
+        with the last seed of the previous one.
 
         Raises:
             ParameterError: naming the key, the value and the range.
@@ -203,7 +212,7 @@ class Journey:
         return {"name": self.name, "ending": self.ending, "drift": self.drift, "keyframe": tables}
 
     def paced(self, drift: int) -> Journey:
-        """The same with ``drift`` where it has none of its own; seeds that went on from the stop before still do."""
+        """The journey with ``drift`` in place of None; seeds that continue from the previous stop are updated."""
         if self.drift is not None:
             return self
         stops: list[Stop] = []
@@ -220,11 +229,11 @@ class Journey:
 
     @property
     def length(self) -> int:
-        """Clips in one round."""
+        """Number of clips in one cycle."""
         return self._begins[-1]
 
     def clip(self, index: int) -> ClipSpec:
-        """The clip at ``index`` (any whole number from 0): the same answer every time, in any order."""
+        """Request of the clip at ``index`` (0 or more). It depends on the index only, not on earlier calls."""
         index = check("index", index)
         last = self._begins[-2]
         if self.ending == "stay" and index >= last:
@@ -244,13 +253,13 @@ class Journey:
 
     @property
     def _advance(self) -> int:
-        """Seeds by which a round of an evolving journey moves on: where its last walk ends, or at least 1."""
+        """Seed offset from one cycle of an evolving journey to the next, at least 1."""
         first, last = self.stops[0].keyframe.seed, self.stops[-1]
         return max(1, (last.ends(self.pace) - first) % SEEDS)
 
     @staticmethod
     def _walk(keyframe: Keyframe, clip: int, seeds: int, over: int, index: int) -> ClipSpec:
-        """``clip`` clips into a walk of ``seeds`` seeds over ``over`` clips (0: standing still)."""
+        """Clip number ``clip`` of a move over ``seeds`` seeds in ``over`` clips (0: no move)."""
         if over == 0:
             return ClipSpec(keyframe, keyframe, 0.0, index)
         whole, part = divmod(clip * seeds, over)

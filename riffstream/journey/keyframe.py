@@ -14,32 +14,32 @@ from riffstream.journey.ranges import SEEDS, check, reject_unknown
 
 __all__ = ["AUTO", "CONDITIONED", "NONE", "ClipSpec", "Keyframe"]
 
-AUTO, NONE = "auto", "none"  # seed images that are no names
-CONDITIONED = ("chords", "parts", "energy", "density", "brightness")  # fields of a keyframe that words cannot stand for
+AUTO, NONE = "auto", "none"  # reserved names of seed images
+CONDITIONED = ("chords", "parts", "energy", "density", "brightness")  # fields that need a model with conditions
 
-MAX_PARTS = 8  # of one keyframe: half of what one embedding mixes, since a clip between two keyframes mixes both
+MAX_PARTS = 8  # of one keyframe: half the limit of an embedding, because a clip between two keyframes mixes both
 
 
 @dataclass(frozen=True, slots=True)
 class Keyframe:
-    """A point in the space of music.
+    """All musical parameters at one point of a journey.
 
     Attributes:
-        prompts: the prompt mix: 1 to 8 parts, weights 0 to 10, one at least above 0.
-        negative: what to steer away from.
-        seed: of the noise, 0 to 2**32 - 1.
-        denoising: 0 (the seed image as it is) to 1 (nothing of it remains); None: the model's default.
-        guidance: 0 to 30, 1 and less turns guidance off; None: the model's default.
-        seed_image: a name in the seed library (or a path, where the caller may read files); ``"auto"``: the library's
-            loop that is most like the prompts, among near ones chosen by ``seed``; ``"none"``: from noise alone; None:
-            the model's default.
+        prompts: the prompt mix: 1 to 8 parts with weights 0 to 10, at least one above 0.
+        negative: negative prompt.
+        seed: noise seed, 0 to 2**32 - 1.
+        denoising: 0 (keep the seed image) to 1 (replace it); None: the model's default.
+        guidance: 0 to 30; 1 or less turns guidance off. None: the model's default.
+        seed_image: a name in the seed library, or a path if the caller may read files. ``"auto"``: a loop of the
+            library close to the prompts, chosen among similar ones by ``seed``. ``"none"``: noise only. None: the
+            model's default.
         bpm: tempo, 40 to 240; None: the clip's own.
         key: transposition in semitones, -6 to 6.
-        chords: one symbol a bar in the sounding key, round and round ("Am F C G"; see ``chords.parse_bars``).
-        parts: level of single parts, 0 (silent) to 1: a mapping of names in ``conditions.PARTS``; kept as pairs.
+        chords: repeated progression in the sounding key, one symbol a bar ("Am F C G"; see ``chords.parse_bars``).
+        parts: levels of parts by name in ``conditions.PARTS``, 0 (silent) to 1; stored as pairs.
         energy, density, brightness: 0 to 1 (see ``conditions.BarPlan``).
 
-    What is None, and a part without a level, is left to the prompts; models that take no conditions refuse the rest.
+    The prompts decide all conditions that are None. Models without conditions accept only None.
 
     Raises:
         ParameterError: naming the field and its range.
@@ -79,7 +79,7 @@ class Keyframe:
 
     @classmethod
     def of(cls, prompt: str | Sequence[PromptPart], **rest: Any) -> Keyframe:
-        """A keyframe from one prompt, or from a mix."""
+        """Make a keyframe from one prompt or a mix; ``rest`` are further fields."""
         return cls((PromptPart(prompt),) if isinstance(prompt, str) else tuple(prompt), **rest)
 
     @classmethod
@@ -101,7 +101,7 @@ class Keyframe:
             raise ParameterError(f"{where}.{error.field}", error.value, error.allowed) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """The inverse of :meth:`from_dict`; fields that are None are left out."""
+        """Inverse of :meth:`from_dict`; fields that are None are omitted."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "prompts"}
         parts = [{"text": part.text, "weight": part.weight} for part in self.prompts]
         if self.parts is not None:
@@ -109,15 +109,21 @@ class Keyframe:
         return {"prompts": parts, **{key: value for key, value in plain.items() if value is not None}}
 
     def shifted(self, seeds: int) -> Keyframe:
-        """The same point with ``seeds`` added to its seed (modulo 2**32)."""
+        """The keyframe with ``seeds`` added to its seed (modulo 2**32)."""
         return replace(self, seed=(self.seed + seeds) % SEEDS) if seeds % SEEDS else self
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
-    """What one clip should be: ``alpha`` of the way from ``start`` to ``end``.
+    """Parameters of one clip: an interpolation between two keyframes.
 
-    Text embeddings and noise are interpolated by the engine; guidance, denoising and tempo are linear in alpha.
+    The engine interpolates text embeddings and noise. Guidance, denoising and tempo are linear in alpha.
+
+    Attributes:
+        start: keyframe at alpha 0.
+        end: keyframe at alpha 1.
+        alpha: 0 to 1.
+        index: number of the clip in its journey.
     """
 
     start: Keyframe
@@ -130,16 +136,16 @@ class ClipSpec:
         object.__setattr__(self, "index", check("index", self.index))
 
     def guidance(self, default: float) -> float:
-        """Guidance at alpha; ``default`` stands for a keyframe that names none."""
+        """Guidance at alpha; ``default`` replaces None in a keyframe."""
         return self._between(_or(self.start.guidance, default), _or(self.end.guidance, default))
 
     def denoising(self, default: float, *, seeded: bool = False, seed_image: str | None = None) -> float:
-        """Denoising at alpha. A keyframe without a seed image counts as 1: its music comes from noise alone.
+        """Denoising at alpha. A keyframe without a seed image has 1, because its music starts from noise.
 
         Args:
-            default: stands for a keyframe that names none.
-            seeded: the clip has a seed image of its own, whatever the keyframes name.
-            seed_image: the model's default, for keyframes that name none.
+            default: value for keyframes without denoising.
+            seeded: True if the clip has its own seed image in place of the keyframes'.
+            seed_image: the model's default for keyframes without one.
         """
         names = [k.seed_image or seed_image or NONE for k in (self.start, self.end)]
         a, b = (
@@ -150,7 +156,7 @@ class ClipSpec:
 
     @property
     def bpm(self) -> float | None:
-        """Tempo at alpha; where only one keyframe names a tempo, that one."""
+        """Tempo at alpha in bpm. If only one keyframe has a tempo, it applies to the whole way; None without any."""
         a, b = self.start.bpm, self.end.bpm
         if a is None or b is None:
             return b if a is None else a
@@ -158,17 +164,18 @@ class ClipSpec:
 
     @property
     def key(self) -> float:
-        """Transposition at alpha, semitones: a modulation half way, since keys in between would be out of tune."""
+        """Transposition at alpha in semitones. It changes at once half way, because keys in between are out of tune."""
         return self.start.key if self.alpha < 0.5 else self.end.key
 
     def bars(self, count: int, key: float) -> list[BarPlan] | None:
-        """What the clip's ``count`` bars should play, in the model's own key; None where nothing is asked.
+        """Controls of the clip's bars in the model's own key; None if the keyframes have none.
 
-        Chords come from the nearer keyframe, and their row goes on from clip to clip; levels are linear in alpha where
-        both keyframes have one, and the nearer keyframe's otherwise.
+        Chords come from the nearer keyframe, and the progression continues from clip to clip. Levels are linear in
+        alpha if both keyframes have one; otherwise the nearer keyframe decides.
 
         Args:
-            key: semitones by which the music will be transposed; chords are meant as they sound.
+            count: number of bars in the clip.
+            key: later transposition of the audio in semitones; chords are given as they sound.
         """
         near = self.start if self.alpha < 0.5 else self.end
         start, end = dict(self.start.parts or ()), dict(self.end.parts or ())
@@ -194,7 +201,7 @@ class ClipSpec:
 
     @property
     def prompts(self) -> tuple[PromptPart, ...]:
-        """The mix as a listener would describe it: both ends' prompts, weighted by alpha, parts below 1 % left out."""
+        """Prompt mix at alpha for display: the prompts of both keyframes, without parts below 1 %."""
         mix: dict[str, float] = {}
         for end, share in ((self.start, 1 - self.alpha), (self.end, self.alpha)):
             whole = sum(part.weight for part in end.prompts)

@@ -42,7 +42,7 @@ class PromptPart:
 
 @dataclass(frozen=True, slots=True)
 class WeightedText:
-    """A stretch of a prompt and the factor on its tokens; 1 is neutral, a negative factor turns them round."""
+    """A part of a prompt and the factor on its tokens: 1 is neutral, a negative factor inverts them."""
 
     text: str
     weight: float = 1.0
@@ -58,16 +58,16 @@ def parse_weights(prompt: str) -> list[WeightedText]:
     """Split a prompt at its weights.
 
     Args:
-        prompt: any text; nothing in it is an error.
+        prompt: any text; no text is an error.
 
     Returns:
-        Stretches in order, neighbours of equal weight joined; ``[WeightedText("", 1.0)]`` for a prompt without text.
+        Parts in order, with adjacent parts of equal weight joined; ``[WeightedText("", 1.0)]`` for an empty prompt.
 
     >>> [(run.text, run.weight) for run in parse_weights("a (loud:2) [drum]")]
     [('a ', 1.0), ('loud', 2.0), (' ', 1.0), ('drum', 0.9090909090909091)]
     """
     runs: list[_Run] = []
-    open_round: list[int] = []  # for each open bracket, the run where its reach begins
+    open_round: list[int] = []  # index of the first run inside each open bracket
     open_square: list[int] = []
 
     def scale_from(start: int, factor: float) -> None:
@@ -130,14 +130,14 @@ def _join(runs: Sequence[_Run]) -> list[WeightedText]:
 def normalise_mix(mix: str | Iterable[PromptPart]) -> tuple[PromptPart, ...]:
     """Check a mix and scale its weights to a sum of 1.
 
-    Equal texts are added up and parts of weight 0 are dropped, so mixes that mean the same compare equal.
+    Parts with equal text are added and parts of weight 0 are dropped, so that equivalent mixes compare equal.
 
     Args:
         mix: one prompt, or 1 to 16 parts.
 
     Raises:
-        ParameterError: no part, too many parts, a weight that is negative or not finite, or all weights 0. What should
-            be avoided belongs into the negative prompt, not into a negative weight.
+        ParameterError: no part, too many parts, a weight that is negative or not finite, or all weights 0. Use the
+            negative prompt in place of negative weights.
     """
     parts = [PromptPart(mix)] if isinstance(mix, str) else list(mix)
     if not 1 <= len(parts) <= MAX_PARTS:
@@ -162,7 +162,7 @@ def normalise_mix(mix: str | Iterable[PromptPart]) -> tuple[PromptPart, ...]:
 def blend_mixes(
     start: str | Iterable[PromptPart], end: str | Iterable[PromptPart], alpha: float
 ) -> tuple[PromptPart, ...]:
-    """The mix at ``alpha`` in [0, 1] between two mixes: a part's share moves linearly from the one to the other.
+    """Interpolate two mixes at ``alpha`` in [0, 1]: each part's share is linear in alpha.
 
     >>> blend_mixes("jazz", "techno", 0.25)
     (PromptPart(text='jazz', weight=0.75), PromptPart(text='techno', weight=0.25))

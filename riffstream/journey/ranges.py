@@ -1,5 +1,7 @@
-"""The range of every musical parameter, in one place: journeys, the protocol, the configuration and the command line
-check against this table. No torch here: the server process imports it."""
+"""The table of ranges of all musical parameters, for journeys, protocol, configuration and command line.
+
+No torch here: the server process imports it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ class Range:
 
     @property
     def words(self) -> str:
-        """The range as a user reads it: ``0 to 1``, ``40 to 240 beats per minute``."""
+        """Text of the range for messages: ``0 to 1``, ``40 to 240 beats per minute``."""
         kind = "a whole number from " if self.integer else ""
         unit = f" {self.unit}" if self.unit else ""
         return f"{kind}{self.low:.10g} to {self.high:.10g}{unit}"
@@ -59,8 +61,8 @@ def check(name: str, value: Any, *, field: str | None = None) -> Any:
 
     Args:
         name: a key of :data:`RANGES`.
-        value: what the user gave. Numbers only: strings and booleans are refused.
-        field: the name for the message, where it differs (``keyframe[2].denoising``).
+        value: the user's value. Only numbers: strings and booleans are refused.
+        field: name in the message, if it differs (``keyframe[2].denoising``).
 
     Raises:
         ParameterError: naming the field, the value and the range.
@@ -73,7 +75,7 @@ def check(name: str, value: Any, *, field: str | None = None) -> Any:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` where a choice resembles ``name``, else an empty string."""
+    """``"; did you mean 'x'?"`` if a choice resembles ``name``, else an empty string."""
     close = difflib.get_close_matches(name, list(choices), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 

@@ -1,7 +1,7 @@
-"""The journey a station takes by itself: a seeded walk over moods, so that an hour stays interesting unattended.
+"""The default journey: a seeded random walk over moods, so that an unattended station keeps changing.
 
-Neighbouring moods are musically close, so every transition makes sense; tempo follows the mood; every stop colours its
-style with another instrument; and the seeds never repeat. No torch here.
+Only musically close moods follow each other, the tempo follows the mood, each stop adds another instrument to its
+style, and seeds do not repeat. No torch here.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from riffstream.journey.ranges import check
 
 __all__ = ["MOODS", "Mood", "wander"]
 
-STOPS = 48  # 48 stops of 14 clips of about 5 s: 55 minutes before a prompt order repeats (with other seeds)
+STOPS = 48  # of 14 clips of about 5 s: 55 minutes until the order of prompts repeats (with other seeds)
 
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """Styles that go together.
+    """A group of related styles.
 
     Attributes:
-        bpm: the span of tempos, beats per minute.
-        styles: prompts, each fit to stand alone.
-        colours: instruments that suit all of them.
+        bpm: lowest and highest tempo, beats per minute.
+        styles: complete prompts.
+        colours: instruments that suit all styles.
         near: names of the moods that may follow.
     """
 
@@ -99,13 +99,13 @@ MOODS: dict[str, Mood] = {
 
 
 def wander(seed: int = 0, *, stay: int = 10, travel: int = 4, stops: int = STOPS) -> Journey:
-    """A walk over :data:`MOODS`, decided by ``seed``; it evolves for ever.
+    """Endless journey over :data:`MOODS`, determined by ``seed``.
 
     Args:
-        seed: 0 to 2**32 - 1, of the walk and of the first noise.
+        seed: seed of the walk and of the first noise, 0 to 2**32 - 1.
         stay: clips at each stop.
-        travel: clips from one to the next.
-        stops: how many before the walk returns to its first.
+        travel: clips from one stop to the next.
+        stops: number of stops until the walk returns to the first.
     """
     draw = random.Random(check("seed", seed))
     mood = draw.choice(sorted(MOODS))
