@@ -152,7 +152,7 @@ def _noise_server(pipe: Connection, core: int | None) -> None:
 
 def _bare_server(pipe: Connection, core: int | None, *, frame_bytes: int) -> None:
     from riffstream.server.app import loop_factory, raise_file_limit
-    from riffstream.server.frames import websocket_frame
+    from riffstream.server.fanout import websocket_frame
     from riffstream.server.loop_lag import LagMeter
 
     _pin(core)

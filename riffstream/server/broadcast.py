@@ -18,11 +18,9 @@ from riffstream import protocol
 from riffstream.config import Config
 from riffstream.errors import RiffstreamError
 from riffstream.server.cached import Cached
-from riffstream.server.fanout import Fanout, FanoutStats
+from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, websocket_frame
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
-from riffstream.server.frames import websocket_frame
 from riffstream.server.interfaces import Station
-from riffstream.server.listener import DropPolicy, Listener
 from riffstream.server.sessions import SESSION_S, Sessions
 
 __all__ = ["Member", "Place", "Room", "StationEndedError"]

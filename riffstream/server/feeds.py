@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 from riffstream.audio.ogg import PageBody, page_bodies
 from riffstream.protocol import AudioFrame, Codec, Flags, pack_frame, split_packets
-from riffstream.server.fanout import Fanout
-from riffstream.server.frames import Frame, websocket_frame
+from riffstream.server.fanout import Fanout, Frame, websocket_frame
 from riffstream.station.outlet import Chunk, Outlet
 
 __all__ = ["WIRES", "Feed", "OggPackets", "Wire"]

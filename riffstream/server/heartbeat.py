@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import WSMessage, WSMsgType, web
 
-from riffstream.server.frames import websocket_frame
-from riffstream.server.listener import Listener
+from riffstream.server.fanout import Listener, websocket_frame
 
 __all__ = ["Heartbeat", "watch_peers"]
 

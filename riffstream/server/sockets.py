@@ -15,11 +15,9 @@ from riffstream.server import logs
 from riffstream.server.access import Role
 from riffstream.server.broadcast import Member, Place, Room, StationEndedError
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context, narrow_send_buffer
-from riffstream.server.fanout import Fanout
+from riffstream.server.fanout import Fanout, Listener, websocket_frame
 from riffstream.server.feeds import Feed
-from riffstream.server.frames import websocket_frame
 from riffstream.server.limits import TokenBucket
-from riffstream.server.listener import Listener
 from riffstream.server.steering import SteerGate
 from riffstream.station.outlet import EncoderError
 

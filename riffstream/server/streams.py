@@ -14,10 +14,10 @@ from riffstream import __version__, protocol
 from riffstream.audio.ogg import one_line
 from riffstream.server.broadcast import Member, Place, Room, StationEndedError
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
+from riffstream.server.fanout import DropPolicy, Listener
 from riffstream.server.feeds import Feed
 from riffstream.server.icy import IcyInserter
 from riffstream.server.interfaces import Station
-from riffstream.server.listener import DropPolicy, Listener
 from riffstream.server.ranges import ByteRange, parse_range
 from riffstream.server.stream_body import Body
 

@@ -15,9 +15,7 @@ from websockets.frames import Opcode
 
 from riffstream.protocol import Flags
 from riffstream.server import fanout
-from riffstream.server.fanout import Fanout
-from riffstream.server.frames import Frame, websocket_frame
-from riffstream.server.listener import DropPolicy, Listener
+from riffstream.server.fanout import DropPolicy, Fanout, Frame, Listener, websocket_frame
 
 SKIP_BYTES = DropPolicy().skip_bytes
 

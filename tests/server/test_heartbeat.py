@@ -23,10 +23,9 @@ from aiohttp import ClientSession
 from riffstream.bench.sinks import client_frame, run_sinks
 from riffstream.config import Config, Limits
 from riffstream.errors import ParameterError
-from riffstream.server.frames import websocket_frame
+from riffstream.server.fanout import Listener, websocket_frame
 from riffstream.server.header_timeout import DOORMAN
 from riffstream.server.heartbeat import Heartbeat
-from riffstream.server.listener import Listener
 from tests.server.conftest import Running, open_socket, running
 from tests.server.test_registry import until
 from tests.server.test_sockets import HELLO, joined

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from riffstream.bench.sinks import client_frame
-from riffstream.server.listener import DropPolicy
+from riffstream.server.fanout import DropPolicy
 from tests.server.conftest import Running, open_socket, running
 from tests.server.test_sockets import Client, joined
 
