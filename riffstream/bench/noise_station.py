@@ -13,7 +13,7 @@ from riffstream.audio.checks import Pcm
 from riffstream.config import StationConfig
 from riffstream.server.interfaces import Reply
 from riffstream.station.block import Block
-from riffstream.station.outlet import Outlet
+from riffstream.station.outlet import SHARED, Outlet
 
 __all__ = ["NoiseHub", "NoiseStation"]
 
@@ -62,8 +62,9 @@ class NoiseStation:
         return 0, self._noise[: round(seconds * 48_000)]
 
     def outlet(self, codec: str) -> Outlet:
+        codec = SHARED.get(codec, codec)
         if codec not in self._outlets:
-            rate = None if codec in ("pcm_s16", "wav") else 128_000
+            rate = None if codec == "pcm_s16" else 128_000
             self._outlets[codec] = Outlet(codec, self._recent, bit_rate=rate)
         return self._outlets[codec]
 

@@ -16,27 +16,20 @@ import msgspec
 
 from riffstream import protocol
 from riffstream.config import Config
-from riffstream.errors import RiffstreamError
 from riffstream.server.cached import Cached
 from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, websocket_frame
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
 from riffstream.server.interfaces import Station
 from riffstream.server.sessions import SESSION_S, Sessions
+from riffstream.station.outlet import Outlet, StationEndedError
 
-__all__ = ["Member", "Place", "Room", "StationEndedError"]
+__all__ = ["Member", "Place", "Room"]
 
 FEED_IDLE_S = 60.0  # as long as a listener who dropped out may come back without a gap
 RING_S = 30.0
 LISTENERS_EVERY_S = 2.0
 LEAVE_S = 5.0
 CARD_FRESH_S = 60.0
-
-
-class StationEndedError(RiffstreamError):
-    """The station ended while a connection was joining it."""
-
-    def __init__(self) -> None:
-        super().__init__("this station has ended")
 
 
 class Member:
@@ -155,18 +148,21 @@ class Room:
 
     async def hold(self, codec: str) -> Feed:
         """The running feed of a codec, with a burst in it. It runs until ``release()``, and ``FEED_IDLE_S`` longer.
+        Codecs that share an encoder share a feed.
 
         Raises:
             StationEndedError: the station ends.
             EncoderError: there is no encoder for it.
         """
+        source = self.station.outlet(codec)
+        name = source.codec
         while not self.ending:
-            if (feed := self.feeds.get(codec)) is not None:
+            if (feed := self.feeds.get(name)) is not None:
                 feed.hold()
                 return feed
-            if (opening := self._opening.get(codec)) is None:
-                opening = self._opening[codec] = asyncio.create_task(self._open(codec), name=f"open-{codec}")
-                opening.add_done_callback(lambda done: self._opened(codec, done))
+            if (opening := self._opening.get(name)) is None:
+                opening = self._opening[name] = asyncio.create_task(self._open(source), name=f"open-{name}")
+                opening.add_done_callback(lambda done: self._opened(name, done))
             await asyncio.wait([opening])  # one that stops waiting must not stop the others' feed
             if not opening.cancelled() and (error := opening.exception()) is not None:
                 raise error
@@ -181,15 +177,14 @@ class Room:
         finally:
             feed.release()
 
-    async def _open(self, codec: str) -> Feed:
-        feed = await Feed.open(self.station.outlet(codec), RING_S, lambda feed: self._feed_ended(codec, feed))
-        self.feeds[codec] = feed
+    async def _open(self, source: Outlet) -> Feed:
+        feed = self.feeds[source.codec] = await Feed.open(source, RING_S, self._feed_ended)
         return feed
 
     def _opened(self, codec: str, task: asyncio.Task[Feed]) -> None:
         self._opening.pop(codec, None)
         if not task.cancelled():
-            task.exception()  # told to those who wait; nobody may be left
+            task.exception()  # raised to those who wait; nobody may be left
 
     def frame_ms(self, codec: str, *, steering: bool) -> int:
         """Length of a listener's frames. Longer ones for passive listeners cost a fifth of the CPU; PCM keeps to
@@ -305,7 +300,7 @@ class Room:
             self._announced = self.listeners
             self.broadcast(protocol.Event(kind="listeners", listeners=self.listeners))
 
-    def _feed_ended(self, codec: str, feed: Feed) -> None:
+    def _feed_ended(self, feed: Feed) -> None:
         """The station is gone, or the encoder cannot run. Listeners were told by :meth:`close`, or find the connection
         closed: those that come again learn the reason."""
         gone = feed.source.closed
@@ -313,8 +308,8 @@ class Room:
         for fanout in feed.fanouts.values():
             for listener in tuple(fanout.listeners):
                 listener.close("station ended" if gone else "encoder failed")
-        if self.feeds.get(codec) is feed:
-            self._retire(codec)
+        if self.feeds.get(feed.source.codec) is feed:
+            self._retire(feed.source.codec)
 
     def sweep(self) -> None:
         """Stop encoders that nobody has listened to for a while, and forget old sessions."""

@@ -1,7 +1,7 @@
-"""One pre-built frame, written as it is to every listener's transport.
+"""One frame of bytes, written as it is to every listener's transport.
 
-A frame's bytes (WebSocket header, audio header and payload, or the bare payload) are built once per codec and cadence.
-Delivery is then one ``transport.write`` per listener: no task, no queue and no copy for each of them.
+A frame's bytes (WebSocket header, audio header and payload, or the bare payload) are built once per codec, wire format
+and frame length. Delivery is then one ``transport.write`` per listener: no task, no queue and no copy for each of them.
 
 Why the transport and not ``WebSocketResponse.send_bytes``: that call builds a header and joins it to the payload anew
 for every listener, inside a coroutine (35-43 us of CPU per listener-second at two frames a second, against 27-29 for
@@ -48,33 +48,46 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """A stretch of encoded audio, as the transports take it.
+    """A stretch of encoded audio, as the transports take it. Its bytes are built when first needed, then shared.
 
     Attributes:
         sample_pos: the station's sample clock at its first sample.
         n_samples: samples per channel.
-        rev: the station's revision that is heard at its end.
-        wire: the bytes to write.
-        flags_at: where the flags byte lies in ``wire``; None in formats that have none.
+        rev: the station's revision at its end.
+        build: makes the bytes to write, and the place of the flags byte in them (None in formats that have none).
     """
 
     sample_pos: int
     n_samples: int
     rev: int
-    wire: bytes
-    flags_at: int | None = None
+    build: Callable[[], tuple[bytes, int | None]]
+    _built: tuple[bytes, int | None] | None = None
     _after_gap: bytes | None = None
 
     @property
+    def wire(self) -> bytes:
+        """The bytes to write."""
+        if self._built is None:
+            self._built = self.build()
+        return self._built[0]
+
+    @property
     def wire_after_gap(self) -> bytes:
-        """``wire`` with the discontinuity flag, made when first needed and then shared."""
-        if self.flags_at is None:
-            return self.wire
+        """``wire`` with the discontinuity flag."""
         if self._after_gap is None:
-            flagged = bytearray(self.wire)
-            flagged[self.flags_at] |= DISCONTINUITY
+            wire = self.wire
+            assert self._built is not None
+            flags_at = self._built[1]
+            if flags_at is None:
+                return wire
+            flagged = bytearray(wire)
+            flagged[flags_at] |= DISCONTINUITY
             self._after_gap = bytes(flagged)
         return self._after_gap
+
+    def forget(self) -> None:
+        """Free the bytes; who still needs them has them built again."""
+        self._built = self._after_gap = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +197,8 @@ class Fanout:
 
     Args:
         capacity: frames kept for bursts and resumption.
+        fresh: how many of them keep their bytes after they were sent; None: all. Older ones are needed for long bursts
+            and resumption only.
         label: what metrics and logs call it.
 
     Attributes:
@@ -192,12 +207,13 @@ class Fanout:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, *, capacity: int, label: str = "") -> None:
+    def __init__(self, *, capacity: int, fresh: int | None = None, label: str = "") -> None:
         self.label = label
         self.number = next(self._numbers)
         self.stats = FanoutStats()
         self.listeners: dict[Listener, None] = {}  # in the order of joining, which is that of memory
         self._frames: deque[Frame] = deque(maxlen=max(1, capacity))
+        self._fresh = capacity if fresh is None else fresh
         self._next = 0
         self._round: list[Listener] = []
         self._round_handle: asyncio.Handle | None = None
@@ -259,10 +275,13 @@ class Fanout:
         self._frames.append(frame)
         self._next += 1
         self.stats.frames += 1
+        if len(self._frames) > self._fresh:
+            self._frames[-1 - self._fresh].forget()
         if self._round_handle is not None:
             self._again = True  # cursors carry the running round on; a second one picks up who is already past
             return
-        self._start_round()
+        if self.listeners:
+            self._start_round()
 
     def broadcast(self, data: bytes) -> None:
         """A control message to every listener."""

@@ -1,7 +1,8 @@
-"""A station's encoded audio as the frames of each wire format.
+"""A station's audio in one codec: the only ring of what the encoder made, and the frames of each wire format.
 
-The station encodes each codec once (``riffstream.station.outlet``); a feed packs its chunks into frames, once for each
-wire format (WebSocket v1, bare WebSocket, raw bytes, packets of Ogg pages) and frame length, and fans them out.
+The station encodes each codec once (``riffstream.station.outlet``); a feed keeps the chunks, gathers them into frames,
+once for each wire format (WebSocket v1, bare WebSocket, raw bytes, packets of Ogg pages) and frame length, and fans
+them out. A frame holds its chunks, and its bytes only while it is new.
 
 Threading model: everything runs on the event loop.
 """
@@ -9,17 +10,20 @@ Threading model: everything runs on the event loop.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from riffstream.audio.ogg import PageBody, page_bodies
-from riffstream.protocol import AudioFrame, Codec, Flags, pack_frame, split_packets
+from riffstream.protocol import SAMPLE_RATE, AudioFrame, Codec, Flags, pack_frame, split_packets
 from riffstream.server.fanout import Fanout, Frame, websocket_frame
 from riffstream.station.outlet import Chunk, Outlet
 
 __all__ = ["WIRES", "Feed", "OggPackets", "Wire"]
 
-SAMPLES_PER_MS = 48
+SAMPLES_PER_MS = SAMPLE_RATE // 1000
+FRESH_S = 2.0  # frames keep their bytes so long: the bursts of most listeners
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +111,16 @@ class _Packager:
     def _emit(self) -> None:
         chunks, samples = self._held, self._samples
         self._held, self._samples = [], 0
-        wire, flags_at = self.wire.build(self.fanout.next_seq, chunks)
-        self.fanout.push(Frame(chunks[0].sample_pos, samples, chunks[-1].rev, wire, flags_at))
+        build = partial(self.wire.build, self.fanout.next_seq, chunks)
+        self.fanout.push(Frame(chunks[0].sample_pos, samples, chunks[-1].rev, build))
 
 
 class Feed:
     """A station's audio in one codec. Made by :meth:`open`.
 
     Args:
-        source: the station's outlet.
-        ring_s: seconds of frames kept for bursts and resumption.
+        source: the station's outlet; its only taker is this feed.
+        ring_s: seconds of encoded audio kept for bursts and resumption.
         ended: called with this feed when its outlet ends: the station is gone, or the encoder cannot run.
     """
 
@@ -124,27 +128,31 @@ class Feed:
         self.source = source
         self.ring_s = ring_s
         self.fanouts: dict[tuple[str, int], Fanout] = {}
+        self._ring: deque[Chunk] = deque()
         self._holders = 0
         self._left_at = time.monotonic()
         self._packagers: list[_Packager] = []
         self._ended = ended
-        self._detach = source.attach(self._take)
 
     @classmethod
     async def open(cls, source: Outlet, ring_s: float, ended: Callable[[Feed], None]) -> Feed:
-        """A feed whose outlet runs and holds a burst."""
-        await source.started()
-        return cls(source, ring_s, ended)
+        """A feed whose encoder runs, with the recent past in its ring. Raises EncoderError, StationEndedError."""
+        feed = cls(source, ring_s, ended)
+        await source.start(feed._take)
+        feed._left_at = time.monotonic()
+        return feed
 
     def fanout(self, wire: str, frame_ms: int) -> Fanout:
-        """The fan-out with this wire format and frame length, filled with what the outlet's ring holds."""
+        """The fan-out with this wire format and frame length, filled from the ring."""
         key = (wire, frame_ms)
         if key not in self.fanouts:
-            frame_samples = frame_ms * SAMPLES_PER_MS
-            capacity = -(-int(self.ring_s * 1000 * SAMPLES_PER_MS) // frame_samples)
-            fanout = Fanout(capacity=capacity, label=f"{self.source.codec}/{wire}/{frame_ms}ms")
-            packager = _Packager(WIRES[wire], frame_samples, fanout)
-            for chunk in self.source.burst(self.ring_s):
+            fanout = Fanout(
+                capacity=-(-round(self.ring_s * 1000) // frame_ms),
+                fresh=-(-round(FRESH_S * 1000) // frame_ms),
+                label=f"{self.source.codec}/{wire}/{frame_ms}ms",
+            )
+            packager = _Packager(WIRES[wire], frame_ms * SAMPLES_PER_MS, fanout)
+            for chunk in self._ring:
                 packager.push(chunk)
             self.fanouts[key] = fanout
             self._packagers.append(packager)
@@ -165,8 +173,10 @@ class Feed:
         return None if self._holders else self._left_at
 
     def close(self) -> None:
-        """Let the outlet go and forget the listeners."""
-        self._detach()
+        """Stop the encoder, and forget the audio and the listeners."""
+        self.source.stop()
+        self._ring.clear()
+        self._packagers.clear()
         for fanout in self.fanouts.values():
             fanout.close()
 
@@ -174,5 +184,8 @@ class Feed:
         if chunk is None:
             self._ended(self)
             return
+        self._ring.append(chunk)
+        while self._ring[0].sample_pos < chunk.sample_pos - self.ring_s * SAMPLE_RATE:
+            self._ring.popleft()
         for packager in self._packagers:
             packager.push(chunk)

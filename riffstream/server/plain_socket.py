@@ -9,13 +9,13 @@ from __future__ import annotations
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from riffstream import protocol
-from riffstream.server.broadcast import Member, Place, Room, StationEndedError
+from riffstream.server.broadcast import Member, Place, Room
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.fanout import Listener, websocket_frame
 from riffstream.server.limits import TokenBucket
 from riffstream.server.sockets import CLOSE_S, MESSAGE_BURST, MESSAGE_INTERVAL_S
 from riffstream.server.steering import SteerGate
-from riffstream.station.outlet import EncoderError
+from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["plain_handler"]
 

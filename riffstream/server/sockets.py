@@ -13,13 +13,13 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from riffstream import protocol
 from riffstream.server import logs
 from riffstream.server.access import Role
-from riffstream.server.broadcast import Member, Place, Room, StationEndedError
+from riffstream.server.broadcast import Member, Place, Room
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context, narrow_send_buffer
 from riffstream.server.fanout import Fanout, Listener, websocket_frame
 from riffstream.server.feeds import Feed
 from riffstream.server.limits import TokenBucket
 from riffstream.server.steering import SteerGate
-from riffstream.station.outlet import EncoderError
+from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["RESTARTING", "bye_frame", "socket_handler"]
 

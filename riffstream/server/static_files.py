@@ -12,11 +12,10 @@ from pathlib import Path
 from aiohttp import web
 
 from riffstream.server import cors, logs
-from riffstream.server.broadcast import StationEndedError
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.header_timeout import DOORMAN
 from riffstream.server.link_preview import with_link_tags
-from riffstream.station.outlet import EncoderError
+from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["client_folder", "embed_handler", "file_handler", "middleware", "prefix_handler"]
 

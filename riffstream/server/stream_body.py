@@ -5,7 +5,9 @@ Threading model: everything runs on the event loop.
 
 from __future__ import annotations
 
+from riffstream import protocol
 from riffstream.audio.ogg import OggOpusLinks
+from riffstream.audio.pcm import wav_header
 from riffstream.server.feeds import OggPackets
 from riffstream.server.icy import IcyInserter
 from riffstream.server.ranges import ByteRange
@@ -67,6 +69,8 @@ class Body:
         if self._codec == "ogg":
             self._links = OggOpusLinks(header)
             header = self._links.begin(self._tags(self._title))
+        elif self._codec == "wav":
+            header = wav_header(protocol.SAMPLE_RATE, protocol.CHANNELS)
         first = 0 if self._asked is None else self._asked.first
         behind = max(0, first - len(header))
         self._skip = min(first, len(header)) + (behind % _WAV_FRAME if self._codec == "wav" else 0)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from riffstream import __version__, protocol
 from riffstream.audio.ogg import one_line
-from riffstream.server.broadcast import Member, Place, Room, StationEndedError
+from riffstream.server.broadcast import Member, Place, Room
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.fanout import DropPolicy, Listener
 from riffstream.server.feeds import Feed
@@ -20,6 +20,7 @@ from riffstream.server.icy import IcyInserter
 from riffstream.server.interfaces import Station
 from riffstream.server.ranges import ByteRange, parse_range
 from riffstream.server.stream_body import Body
+from riffstream.station.outlet import StationEndedError
 
 __all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "title_of"]
 

@@ -1,4 +1,4 @@
-"""What leaves a station: the last minutes of committed audio, and one outlet for each codec that was asked for.
+"""What leaves a station: the last minutes of committed audio, and an outlet for each encoder that was asked for.
 
 Threading model
   Event loop   makes every call but one. Encoders run in threads of their own (``outlet.py``).
@@ -16,13 +16,13 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Pcm
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.block import Block
-from riffstream.station.outlet import CODECS, Outlet
+from riffstream.station.outlet import CODECS, SHARED, Outlet
 from riffstream.station.ring import PcmRing
 
 __all__ = ["Output"]
 
 SLACK_S: Final = 2.0  # the oldest samples, which may be overwritten while a thread reads a recording
-BURST_S: Final = 5.0  # encoded for a new outlet, so that its first listener need not wait
+BURST_S: Final = 5.0  # encoded when an outlet starts, so that its first listener need not wait
 
 
 class Output:
@@ -48,9 +48,9 @@ class Output:
         }
 
     @property
-    def sinks(self) -> dict[str, int]:
-        """Running outlets, by codec, and how many they feed."""
-        return {codec: outlet.sinks for codec, outlet in self._outlets.items() if outlet.running}
+    def running(self) -> list[str]:
+        """Codecs whose encoder runs."""
+        return [codec for codec, outlet in self._outlets.items() if outlet.running]
 
     def push(self, block: Block) -> None:
         """The next block that was committed."""
@@ -65,13 +65,16 @@ class Output:
         return end - len(pcm), pcm
 
     def outlet(self, codec: str) -> Outlet:
-        """The outlet of a codec, made where there is none yet.
+        """The outlet of a codec, made where there is none yet. Ogg has that of Opus unless their bit rates differ, WAV
+        that of PCM.
 
         Raises:
             ParameterError: there is no such codec.
         """
         if codec not in CODECS:
             raise ParameterError("codec", codec, ", ".join(CODECS))
+        if codec != "ogg" or self._kbps["ogg"] == self._kbps["opus"]:
+            codec = SHARED.get(codec, codec)
         if codec not in self._outlets:
             kbps = self._kbps.get(codec)
             self._outlets[codec] = Outlet(codec, self._recent, bit_rate=None if kbps is None else kbps * 1000)

@@ -164,7 +164,7 @@ class Station:
             "asleep": self._pacer.asleep,
             "clock_jumps": self._pacer.clock_jumps,
             "faults": self._pacer.faults,
-            "outlets": self._output.sinks,
+            "outlets": self._output.running,
             "committed_s": round(self.committed / SAMPLE_RATE, 3),
         }
         if timeline is not None:
@@ -242,7 +242,7 @@ class Station:
         return self._audience.subscribe(sink)
 
     def outlet(self, codec: str) -> Outlet:
-        """The outlet of a codec: opus, pcm_s16, mp3, aac, ogg or wav. It encodes while someone listens."""
+        """The encoder for a codec: opus, pcm_s16, mp3, aac, ogg or wav. Codecs may share one."""
         return self._output.outlet(codec)
 
     def _out(self, block: Block) -> None:

@@ -18,7 +18,7 @@ from riffstream.generator.messages import Info
 from riffstream.server.interfaces import Reply
 from riffstream.station.block import Block
 from riffstream.station.hub import CapReached, UnknownStation
-from riffstream.station.outlet import Outlet
+from riffstream.station.outlet import SHARED, Outlet
 
 BLOCK = 4800
 
@@ -96,8 +96,9 @@ class FakeStation:
         return start, self.read(start, self.committed)
 
     def outlet(self, codec: str) -> Outlet:
+        codec = SHARED.get(codec, codec)
         if codec not in self.outlets:
-            self.outlets[codec] = Outlet(codec, self.recent, bit_rate=None if codec in ("pcm_s16", "wav") else 128_000)
+            self.outlets[codec] = Outlet(codec, self.recent, bit_rate=None if codec == "pcm_s16" else 128_000)
             if self.closed:
                 self.outlets[codec].close()
         return self.outlets[codec]
@@ -186,7 +187,7 @@ class FakeStation:
         self.task = asyncio.get_running_loop().create_task(run())
 
     def stats(self) -> dict[str, Any]:
-        return {"underruns": 0, "asleep": False, "outlets": {}}
+        return {"underruns": 0, "asleep": False, "outlets": []}
 
     async def close(self) -> None:
         if self.task is not None:

@@ -16,9 +16,9 @@ from aiohttp import ClientSession
 from riffstream import protocol
 from riffstream.config import Config
 from riffstream.server import broadcast as module
-from riffstream.server.broadcast import Member, Place, Room, StationEndedError
+from riffstream.server.broadcast import Member, Place, Room
 from riffstream.server.fanout import Fanout
-from riffstream.station.outlet import Outlet
+from riffstream.station.outlet import Chunk, Outlet, StationEndedError
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeStation
 from tests.server.test_registry import until
@@ -81,8 +81,7 @@ async def test_a_listener_that_leaves_while_its_feed_opens_leaves_no_encoder(
     await asyncio.sleep(0.15)
     room.sweep()
     assert not room.feeds
-    outlet._linger_s = 0.0
-    assert outlet.sinks == 0
+    assert not outlet.running
 
 
 async def test_who_stops_waiting_for_a_feed_does_not_stop_the_others(room: Room) -> None:
@@ -112,12 +111,12 @@ async def test_a_feed_that_is_held_is_not_swept(room: Room, monkeypatch: pytest.
 async def test_an_encoder_that_fails_is_told_to_all_and_tried_again(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def failing(self: Outlet) -> None:
+    async def failing(self: Outlet, take: object) -> None:
         await asyncio.sleep(0)
         raise RuntimeError("no such encoder")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Outlet, "started", failing)
+        patch.setattr(Outlet, "start", failing)
         found = await asyncio.gather(*(room.hold("aac") for _ in range(3)), return_exceptions=True)
         assert [str(each) for each in found] == ["no such encoder"] * 3
     (await room.hold("aac")).release()
@@ -231,20 +230,20 @@ async def test_listeners_that_come_and_go_500_times_leave_no_memory(monkeypatch:
     room = Room(station, Config())
 
     async def visit() -> int:
-        station.outlet("pcm_s16")._linger_s = 0.0
         with taken(room) as place, room.joined(Member(stay)):
-            fanout = (await place.feed("pcm_s16")).fanout("v1-pcm_s16", 100)
+            feed = await place.feed("pcm_s16")
+            fanout = feed.fanout("v1-pcm_s16", 100)
             room.sessions.leave(room.sessions.open(fanout.number, place.give_back))
-            held = sum(len(frame.wire) for frame in fanout._frames)
+            held = sum(len(chunk.payload) for chunk in feed._ring)
         room.sweep()
-        while station.outlet("pcm_s16").running:
-            await asyncio.sleep(0)
+        assert not station.outlet("pcm_s16").running
         return held
 
     def alive() -> int:
         gc.collect()
-        fanouts = [each for each in gc.get_objects() if type(each) is Fanout]  # isinstance wakes lazy modules
-        return sum(len(frame.wire) for each in fanouts for frame in each._frames) + 1000 * len(fanouts)
+        objects = gc.get_objects()  # isinstance wakes lazy modules
+        chunks = [each for each in objects if type(each) is Chunk]
+        return sum(len(each.payload) for each in chunks) + 1000 * sum(type(each) is Fanout for each in objects)
 
     assert await visit() > 900_000
     before = alive()

@@ -23,7 +23,7 @@ SKIP_BYTES = DropPolicy().skip_bytes
 def frame(index: int, size: int = 1000) -> Frame:
     """Frame ``index`` of 4,800 samples: its number in the first four bytes, then the flags byte."""
     body = index.to_bytes(4, "little")
-    return Frame(index * 4800, 4800, 0, body + b"\0" * (size - 4), flags_at=4)
+    return Frame(index * 4800, 4800, 0, lambda: (body + b"\0" * (size - 4), 4))
 
 
 @asynccontextmanager
@@ -192,6 +192,35 @@ async def test_a_detached_listener_gets_nothing_more() -> None:
         assert await frames_of(reader, 1) == [(0, False)]
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.readexactly(1), 0.05)
+
+
+async def test_bytes_are_built_once_while_new_and_again_for_who_comes_back_late() -> None:
+    built: list[int] = []
+
+    def counted(index: int) -> Frame:
+        made = frame(index)
+        whole = made.build
+        made.build = lambda: built.append(index) or whole()  # type: ignore[func-returns-value]
+        return made
+
+    fanned = Fanout(capacity=10, fresh=2)
+    for index in range(3):
+        fanned.push(counted(index))
+    assert built == []  # nobody listens
+    async with wire() as (one, one_end), wire() as (two, two_end):
+        listener = Listener(one)
+        for each in (listener, Listener(two)):
+            fanned.attach(each)
+        for index in range(3, 8):
+            fanned.push(counted(index))
+        for end in (one_end, two_end):
+            assert await frames_of(end, 5) == [(i, False) for i in range(3, 8)]
+        assert built == [3, 4, 5, 6, 7]
+        assert [index for index in range(8) if fanned.frame(index)._built is not None] == [6, 7]
+        fanned.detach(listener)
+        assert fanned.resume(listener, 3)
+        assert await frames_of(one_end, 4) == [(i, False) for i in range(4, 8)]
+        assert built == [3, 4, 5, 6, 7, 4, 5]
 
 
 async def test_a_frame_out_of_the_ring_is_an_index_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import AsyncIterator
 
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from riffstream import protocol
 from riffstream.protocol import Flags
 from riffstream.server.fanout import Fanout
-from riffstream.server.feeds import WIRES, Feed, _Packager
-from riffstream.station.outlet import Chunk
+from riffstream.server.feeds import WIRES, Feed, OggPackets, _Packager
+from riffstream.station.outlet import Chunk, StationEndedError
 from tests.server.fakes import FakeStation
 from tests.server.test_registry import until
 
@@ -79,6 +80,40 @@ async def test_a_new_wire_format_begins_with_what_was_played(station: FakeStatio
         short.frame(59)
 
 
+async def test_every_wire_format_shares_one_ring_however_late_it_is_asked_for(station: FakeStation) -> None:
+    """One station's sockets and streams in Opus share an encoder and its audio; so do PCM and WAV."""
+    feed = await Feed.open(station.outlet("opus"), 2.0, lambda feed: None)
+    fanouts = [feed.fanout("v1-opus", 100), feed.fanout("ogg", 500)]
+    station.advance(4 * 48_000)
+    late = feed.fanout("v1-opus", 500)
+    await until(lambda: late.frame(late.next_seq - 1).sample_pos > station.committed - 48_000)
+    assert station.outlet("ogg") is feed.source
+    kept = [chunk for chunk in gc.get_objects() if type(chunk) is Chunk]
+    assert {id(chunk) for chunk in kept} == {id(chunk) for chunk in feed._ring}
+    assert sum(chunk.n_samples for chunk in kept) <= 2.1 * 48_000
+    assert not any(frame._built for fanout in (*fanouts, late) for frame in fanout._frames)  # nobody listens
+    feed.close()
+    del kept
+    assert not [chunk for chunk in gc.get_objects() if type(chunk) is Chunk]
+    assert not station.outlet("opus").running
+
+
+async def test_frames_of_one_second_hold_the_same_packets_in_every_wire_format(station: FakeStation) -> None:
+    feed = await Feed.open(station.outlet("opus"), 30.0, lambda feed: None)
+    socket, ogg = feed.fanout("v1-opus", 500), feed.fanout("ogg", 500)
+    for seq in range(socket.next_seq):
+        frame = socket.frame(seq)
+        body = protocol.unpack_frame(frame.wire[4:])
+        packets = protocol.split_packets(body.payload)
+        wire = ogg.frame(seq).wire
+        assert isinstance(wire, OggPackets)
+        assert [packet for body in wire.bodies for packet in body.packets] == packets
+        assert (body.sample_pos, body.n_samples) == (ogg.frame(seq).sample_pos, ogg.frame(seq).n_samples)
+        assert frame.wire is frame.wire
+    assert socket.next_seq >= 9
+    feed.close()
+
+
 async def test_a_feed_is_idle_from_its_opening_on_until_it_is_held(station: FakeStation) -> None:
     feed = await Feed.open(station.outlet("mp3"), 30.0, lambda feed: None)
     assert feed.idle_since is not None
@@ -95,9 +130,8 @@ async def test_a_feed_tells_that_its_station_ended(station: FakeStation) -> None
     ended: list[Feed] = []
     feed = await Feed.open(station.outlet("mp3"), 30.0, ended.append)
     station.outlet("mp3").close()
-    await until(lambda: ended)
-    late = await Feed.open(station.outlet("mp3"), 30.0, ended.append)
-    await until(lambda: len(ended) == 2)
-    assert ended == [feed, late]
+    assert ended == [feed]
+    with pytest.raises(StationEndedError):
+        await Feed.open(station.outlet("mp3"), 30.0, ended.append)
+    assert ended == [feed]
     feed.close()
-    late.close()

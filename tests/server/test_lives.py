@@ -121,10 +121,7 @@ class World:
     def encoders(self) -> str:
         """What they wait for, to read where one is left."""
         outlets = [each for each in gc.get_objects() if type(each) is outlet.Outlet and each.running]
-        states = [
-            f"{each.codec}: {each.sinks} sinks, {each._awaited} awaited, linger {each._linger}, closed {each.closed}"
-            for each in outlets
-        ]
+        states = [f"{each.codec}: taker {each._take}, closed {each.closed}" for each in outlets]
         frames = sys._current_frames()
         stacks = [
             f"{thread.name}:\n" + "".join(traceback.format_stack(frames[thread.ident]))
@@ -352,7 +349,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(sockets, "HELLO_S", 0.5)
     monkeypatch.setattr(sockets, "CLOSE_S", 0.2)
     monkeypatch.setattr(plain, "CLOSE_S", 0.2)
-    monkeypatch.setitem(outlet.Outlet.__init__.__kwdefaults__, "linger_s", 0.05)
     made: list[World] = []
 
     def breakable(codec: str, **more: Any) -> Encoder:

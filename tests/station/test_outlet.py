@@ -16,7 +16,7 @@ from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.protocol import SAMPLE_RATE, Flags
 from riffstream.station import outlet as module
 from riffstream.station.block import Block
-from riffstream.station.outlet import BEHIND_S, Chunk, EncoderError, Outlet
+from riffstream.station.outlet import BEHIND_S, Chunk, EncoderError, Outlet, StationEndedError
 
 SIZE = 4800
 
@@ -49,6 +49,14 @@ class Broken:
         return encoder
 
 
+class Heard(list[Chunk | None]):
+    """What a taker got; the last is None where the outlet ended by itself."""
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        return [chunk for chunk in self if chunk is not None]
+
+
 async def until(check: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not check():
@@ -62,17 +70,14 @@ async def test_an_encoder_that_cannot_be_made_is_an_error_and_one_line(
     monkeypatch.setattr(module, "make_encoder", broken)
     outlet = Outlet("mp3", lambda: [block(n) for n in range(50)])
     with pytest.raises(EncoderError, match="encoder for mp3 does not run") as caught:
-        await asyncio.wait_for(outlet.started(), 5)
+        await asyncio.wait_for(outlet.start(Heard().append), 5)
     assert 0 < caught.value.retry_s <= module.RETRY_S
     for number in range(50):
         outlet.push(block(number))
     for _ in range(10):  # those who come meanwhile are answered without another try
         with pytest.raises(EncoderError):
-            await outlet.started()
-    ended: list[Chunk | None] = []
-    outlet.attach(ended.append)
-    await until(lambda: bool(ended))
-    assert (ended, outlet.running, broken.asked) == ([None], False, 1)
+            await outlet.start(Heard().append)
+    assert (outlet.running, broken.asked) == (False, 1)
     (record,) = caplog.records
     assert record.getMessage() == "encoder mp3 cannot run, next try in 1 s at the earliest: OSError: no encoder for mp3"
     outlet.close()
@@ -89,7 +94,7 @@ async def test_waits_double_and_end_with_the_first_sound(
     waits = []
     for _ in range(4):
         with pytest.raises(EncoderError) as caught:
-            await outlet.started()
+            await outlet.start(Heard().append)
         waits.append(caught.value.retry_s)
         await asyncio.sleep(0.06)
     assert broken.asked == len(caplog.records) == 4
@@ -97,8 +102,9 @@ async def test_waits_double_and_end_with_the_first_sound(
     assert "0.04 s" in caplog.messages[1]
     assert "0.05 s" in caplog.messages[3]
     broken.good = 1
-    await outlet.started()
-    assert len(outlet.burst(1)) == 3
+    heard = Heard()
+    await outlet.start(heard.append)
+    assert len(heard.chunks) == 3
     assert outlet.running
     outlet.close()
 
@@ -108,31 +114,29 @@ async def test_a_block_that_fails_costs_one_encoder_and_no_listener(
 ) -> None:
     monkeypatch.setattr(module, "make_encoder", Broken(good=2))
     outlet = Outlet("pcm_s16", lambda: [block(0)])
-    await outlet.started()
-    heard: list[Chunk | None] = []
-    outlet.attach(heard.append)
+    heard = Heard()
+    await outlet.start(heard.append)
     poison = Block(SIZE, np.full((SIZE, 2), np.nan, np.float32), 0, False)
     for each in (poison, block(2), block(3)):
         outlet.push(each)
-    await until(lambda: len(heard) == 2)
-    assert [chunk.sample_pos for chunk in heard if chunk is not None] == [2 * SIZE, 3 * SIZE]
-    assert [bool(chunk.flags & Flags.DISCONTINUITY) for chunk in heard if chunk is not None] == [True, False]
+    await until(lambda: len(heard) == 3)
+    assert [chunk.sample_pos for chunk in heard.chunks] == [0, 2 * SIZE, 3 * SIZE]
+    assert [bool(chunk.flags & Flags.DISCONTINUITY) for chunk in heard.chunks] == [False, True, False]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == "encoder pcm_s16 failed, a new one takes over: ValueError: not finite"
     outlet.close()
 
 
-async def test_listeners_of_an_encoder_that_is_lost_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_taker_of_an_encoder_that_is_lost_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "make_encoder", Broken(good=1))
     outlet = Outlet("pcm_s16", lambda: [block(0)])
-    await outlet.started()
-    heard: list[Chunk | None] = []
-    outlet.attach(heard.append)
+    heard = Heard()
+    await outlet.start(heard.append)
     for each in (Block(SIZE, np.full((SIZE, 2), np.nan, np.float32), 0, False), block(2)):
         outlet.push(each)
-    await until(lambda: heard == [None])
-    assert (outlet.sinks, outlet.running, outlet.closed) == (0, False, False)
+    await until(lambda: heard[1:] == [None])
+    assert (outlet.running, outlet.closed) == (False, False)
     outlet.close()
 
 
@@ -153,9 +157,8 @@ async def test_an_encoder_that_is_behind_loses_the_oldest_audio_and_says_so(monk
 
     monkeypatch.setattr(module, "make_encoder", slow)
     outlet = Outlet("pcm_s16", list)
-    await asyncio.wait_for(outlet.started(), 5)
-    heard: list[Chunk | None] = []
-    outlet.attach(heard.append)
+    heard = Heard()
+    await asyncio.wait_for(outlet.start(heard.append), 5)
     outlet.push(block(0))
     await until(held.is_set)
     for number in range(1, 500):  # 50 s
@@ -163,8 +166,8 @@ async def test_an_encoder_that_is_behind_loses_the_oldest_audio_and_says_so(monk
     assert outlet._queue is not None
     assert outlet._queue.qsize() * SIZE <= (BEHIND_S + 0.2) * SAMPLE_RATE
     go.set()
-    await until(lambda: bool(heard) and heard[-1] is not None and heard[-1].sample_pos == 499 * SIZE)
-    chunks = [chunk for chunk in heard if chunk is not None]
+    await until(lambda: bool(heard) and heard.chunks[-1].sample_pos == 499 * SIZE)
+    chunks = heard.chunks
     assert sum(chunk.n_samples for chunk in chunks) < (BEHIND_S + 1) * SAMPLE_RATE
     assert [bool(chunk.flags & Flags.DISCONTINUITY) for chunk in chunks[:3]] == [False, True, False]
     outlet.close()
@@ -180,35 +183,88 @@ async def test_a_thread_that_cannot_be_started_is_tried_again_later(monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refused)
         with pytest.raises(EncoderError):
-            await outlet.started()
+            await outlet.start(Heard().append)
     assert not outlet.running
     await asyncio.sleep(0.06)
-    await asyncio.wait_for(outlet.started(), 5)
-    assert outlet.burst(1.0)
+    heard = Heard()
+    await asyncio.wait_for(outlet.start(heard.append), 5)
+    assert heard
     outlet.close()
 
 
-async def test_closing_tells_everybody_once() -> None:
-    outlet = Outlet("pcm_s16", list)
-    told: list[Chunk | None] = []
-    outlet.attach(told.append)
-    waiting = asyncio.create_task(outlet.started())
+async def test_closing_tells_the_taker_once_and_ends_a_start_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    outlet, opening = Outlet("pcm_s16", list), Outlet("pcm_s16", lambda: [block(0)])
+    heard = Heard()
+    await asyncio.wait_for(outlet.start(heard.append), 5)
+    waiting = asyncio.create_task(opening.start(Heard().append))
     await asyncio.sleep(0)
-    outlet.close()
-    outlet.close()
-    await asyncio.wait_for(waiting, 5)
-    assert told == [None]
-    outlet.attach(told.append)
+    for each in (outlet, opening):
+        each.close()
+        each.close()
+        each.push(block(0))
+        assert (each.running, each.closed) == (False, True)
+    assert heard == [None]
+    for ended in (waiting, outlet.start(heard.append)):
+        with pytest.raises(StationEndedError):
+            await asyncio.wait_for(ended, 5)
+    assert heard == [None]
+
+
+async def test_a_start_that_is_given_up_leaves_no_encoder() -> None:
+    outlet = Outlet("pcm_s16", lambda: [block(n) for n in range(50)])
+    given_up = Heard()
+    waiting = asyncio.create_task(outlet.start(given_up.append))
     await asyncio.sleep(0)
-    assert told == [None, None]
-    outlet.push(block(0))
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
     assert not outlet.running
+    heard = Heard()
+    await asyncio.wait_for(outlet.start(heard.append), 5)
+    assert (given_up, len(heard)) == ([], 50)
+    outlet.close()
+
+
+async def test_each_run_begins_with_the_recent_past_and_ends_when_stopped() -> None:
+    recent = [block(0), block(1)]
+    outlet = Outlet("pcm_s16", lambda: recent)
+    one, two = Heard(), Heard()
+    await outlet.start(one.append)
+    with pytest.raises(RuntimeError, match="the encoder for pcm_s16 runs already"):
+        await outlet.start(two.append)
+    outlet.push(block(2))
+    outlet.stop()
+    outlet.stop()
+    outlet.push(block(3))
+    recent = [block(n) for n in range(2, 6)]
+    await outlet.start(two.append)
+    assert [chunk.sample_pos // SIZE for chunk in one.chunks] in ([0, 1], [0, 1, 2])
+    assert [chunk.sample_pos // SIZE for chunk in two.chunks] == [2, 3, 4, 5]
+    assert not any(chunk.flags & Flags.DISCONTINUITY for chunk in (*one.chunks, *two.chunks))
+    outlet.close()
+    assert (None in one, two[-1]) == (False, None)
+
+
+async def test_a_taker_that_fails_stops_neither_the_encoder_nor_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    outlet = Outlet("pcm_s16", lambda: [block(0)])
+    heard = Heard()
+
+    def broken(chunk: Chunk | None) -> None:
+        heard.append(chunk)
+        raise RuntimeError("a fault")
+
+    await outlet.start(broken)
+    outlet.push(block(1))
+    await until(lambda: len(heard) == 2)
+    outlet.close()
+    assert heard[-1] is None
+    assert caplog.messages == ["the taker of pcm_s16 failed"] * 3
 
 
 async def test_opus_that_begins_with_the_station_lies_where_its_place_says() -> None:
     outlet = Outlet("opus", lambda: [block(number) for number in range(5)])
-    await outlet.started()
-    chunks = outlet.burst(1.0)
+    heard = Heard()
+    await outlet.start(heard.append)
+    chunks = heard.chunks
     assert chunks[0].sample_pos >= 0
     for before, after in itertools.pairwise(chunks):
         assert after.sample_pos == before.sample_pos + before.n_samples

@@ -1,4 +1,4 @@
-"""What leaves a station: one outlet a codec, the ring behind all of them."""
+"""What leaves a station: one outlet an encoder, the ring behind all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from riffstream.config import Config, Encoders, Timeline
 from riffstream.errors import ParameterError
 from riffstream.station.block import Block
-from riffstream.station.outlet import CODECS, Chunk
+from riffstream.station.outlet import CODECS, Chunk, StationEndedError
 from riffstream.station.output import Output
 
 FRAME = 4800
@@ -25,10 +25,15 @@ def filled(blocks: int) -> Output:
     return output
 
 
-async def test_each_codec_has_one_outlet() -> None:
+async def test_each_encoder_has_one_outlet_whatever_its_audio_is_packed_in() -> None:
     output = filled(0)
     outlets = {codec: output.outlet(codec) for codec in CODECS}
     assert all(output.outlet(codec) is outlet for codec, outlet in outlets.items())
+    assert len(set(outlets.values())) == 5
+    assert outlets["wav"] is outlets["pcm_s16"]
+    assert outlets["ogg"].codec == "ogg"  # its bit rate is another
+    same = Output(Config(encoders=Encoders(opus_kbps=96, ogg_kbps=96)), lambda pos: 0)
+    assert same.outlet("ogg") is same.outlet("opus")
     with pytest.raises(ParameterError, match="codec is 'vinyl'"):
         output.outlet("vinyl")
 
@@ -36,19 +41,20 @@ async def test_each_codec_has_one_outlet() -> None:
 async def test_a_new_outlet_begins_with_the_newest_audio_and_its_revisions() -> None:
     output = filled(70)
     outlet = output.outlet("pcm_s16")
-    detach = outlet.attach(lambda chunk: None)
-    await outlet.started()
-    chunks = outlet.burst(1.0)
-    assert [chunk.rev for chunk in chunks] == list(range(60, 70))
-    assert [chunk.sample_pos for chunk in chunks] == [number * FRAME for number in range(60, 70)]
-    assert output.sinks == {"pcm_s16": 1}
-    detach()
+    heard: list[Chunk | None] = []
+    assert output.running == []
+    await outlet.start(heard.append)
+    chunks = [chunk for chunk in heard if chunk is not None]
+    assert [chunk.rev for chunk in chunks] == list(range(20, 70))
+    assert [chunk.sample_pos for chunk in chunks] == [number * FRAME for number in range(20, 70)]
+    assert output.running == ["pcm_s16"]
+    outlet.stop()
+    assert output.running == []
     output.close()
 
 
 async def test_recordings_are_the_newest_audio() -> None:
     output = filled(70)
-    assert output.sinks == {}
     start, pcm = output.recording(0.15)
     assert (start, len(pcm)) == (70 * FRAME - 7200, 7200)
     assert pcm[[0, -1], 0] == pytest.approx([0.68, 0.69], abs=1e-4)
@@ -70,24 +76,8 @@ async def test_an_outlet_of_a_station_that_is_gone_is_closed() -> None:
     before = output.outlet("mp3")
     output.close()
     late = output.outlet("pcm_s16")
-    told: list[Chunk | None] = []
     for outlet in (before, late):
-        await asyncio.wait_for(outlet.started(), 10)
-        outlet.attach(told.append)
+        with pytest.raises(StationEndedError):
+            await asyncio.wait_for(outlet.start(lambda chunk: None), 10)
         assert outlet.closed
         assert not outlet.running
-    await asyncio.sleep(0)
-    assert told == [None, None]
-
-
-async def test_an_encoder_that_was_asked_for_twice_and_never_used_stops() -> None:
-    output = filled(10)
-    outlet = output.outlet("pcm_s16")
-    outlet._linger_s = 0.1
-    await outlet.started()
-    await asyncio.sleep(0.05)
-    await outlet.started()  # of a listener that then goes away
-    async with asyncio.timeout(5):
-        while outlet.running:
-            await asyncio.sleep(0.01)
-    output.close()
