@@ -84,6 +84,7 @@ RANGES: Final[dict[str, tuple[float, float]]] = {
     "ramp_s": (0, 120),
 }
 _ALLOWED: Final[dict[str, str]] = {name: f"{low:g} to {high:.12g}" for name, (low, high) in RANGES.items()} | {
+    "bpm": "40 to 240, or auto",
     "prompts": "1 to 8 prompts",
     "text": f"1 to {PROMPT_CHARS} characters",
     "negative": f"up to {PROMPT_CHARS} characters",
@@ -119,7 +120,7 @@ Weight = Annotated[float, Meta(ge=0, le=10)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Guidance = Annotated[float, Meta(ge=0, le=30)]
-Bpm = Annotated[float, Meta(ge=40, le=240)]
+Bpm = Annotated[float, Meta(ge=40, le=240)] | Literal["auto"]
 Key = Annotated[float, Meta(ge=-6, le=6)]
 RampS = Annotated[float, Meta(ge=0, le=120)]
 SeedImage = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -175,7 +176,8 @@ class Prompt(Struct, frozen=True, kw_only=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """The music of a station. Every field is always present; null is the model's default."""
+    """The music of a station. Every field is always present; null is the model's default. ``bpm_reason``: the words
+    that chose the tempo, for a person; null for a number that somebody set."""
 
     prompts: tuple[Prompt, ...]
     negative: str = ""
@@ -184,6 +186,7 @@ class State(Struct, frozen=True, kw_only=True):
     denoising: float | None = None
     guidance: float | None = None
     bpm: float | None = None
+    bpm_reason: str | None = None
     key: float = 0.0
     paused: bool = False
     steered: bool = False  # False: on the station's default journey
@@ -239,7 +242,8 @@ class Hello(_Message, frozen=True, tag="hello"):
 
 
 class Steer(_Message, frozen=True, tag="steer"):
-    """Change the music. An absent field keeps its value; null restores the station's default."""
+    """Change the music. An absent field keeps its value; null restores the station's default. The default of ``bpm`` is
+    "auto": the words of the prompts choose the tempo."""
 
     id: Id
     prompts: Annotated[tuple[Prompt, ...], Meta(min_length=1, max_length=PROMPTS)] | UnsetType | None = UNSET
@@ -298,12 +302,15 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
 
 
 class Scheduled(_Message, frozen=True, tag="scheduled"):
-    """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice."""
+    """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice. ``bpm``: the tempo
+    after the change. ``bpm_reason``: the words that chose it; null for a number that somebody set."""
 
     id: str
     rev: int
     audible_at: SamplePos
     audible_in_ms: float
+    bpm: float | None = None
+    bpm_reason: str | None = None
 
 
 class Applied(_Message, frozen=True, tag="applied"):

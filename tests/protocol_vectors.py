@@ -32,6 +32,7 @@ CLIENT: list[protocol.ClientMessage] = [
     protocol.Hello(v=1, token="secret", resume=protocol.Resume(session="s1", last_seq=4294967295)),
     protocol.Steer(id="1", prompts=(protocol.Prompt(text="jazz"), protocol.Prompt(text="café", weight=0.5)), at="bar"),
     protocol.Steer(id="2", bpm=90.0, key=3.0, ramp_s=8.0, if_rev=7),
+    protocol.Steer(id="5", bpm="auto"),
     protocol.Steer(id="3", bpm=None, seed_image=None, prompts=None),
     protocol.Transport(id="4", op="skip"),
     protocol.Clock(t0=123456.75),
@@ -56,6 +57,9 @@ SERVER: list[protocol.ServerMessage] = [
         caps=protocol.Caps(model="mini", beats_per_clip=8.0, bpm=110.0, denoising=0.875, guidance=1.0),
     ),
     protocol.Scheduled(id="1", rev=4, audible_at=1000000, audible_in_ms=812.5),
+    protocol.Scheduled(
+        id="2", rev=5, audible_at=1000000, audible_in_ms=812.5, bpm=134.8, bpm_reason="techno: 128 to 142 bpm"
+    ),
     protocol.Applied(id="1", rev=4, audible_at=999360),
     protocol.Superseded(id="1", by="2"),
     protocol.Rejected(id="9", code="bad_request", message="bpm: no", field="bpm"),

@@ -34,7 +34,8 @@ export const FLAG_SILENCE = 2;
  * @property {string|null} [seed_image]
  * @property {number} denoising
  * @property {number} guidance
- * @property {number} bpm
+ * @property {number|"auto"|null} bpm
+ * @property {string|null} [bpm_reason] why the tempo is what it is; null where somebody set a number
  * @property {number} key
  *
  * @typedef {Partial<StationState> & {at?: When, ramp_s?: number, if_rev?: number}} Steer

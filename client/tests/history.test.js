@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { sameLine } from "../src/ui/history.js";
+import { sameLine, snapshot } from "../src/ui/history.js";
 
 const at = (rev, text, seed, more = {}) => ({ rev, state: { prompts: [{ text, weight: 1 }], seed, steered: true, bpm: 100, ...more } });
 
@@ -21,4 +21,9 @@ test("a journey is one line for each of its prompts", () => {
   assert.ok(sameLine(journey(0, "piano", 1), journey(0, "piano", 900000)));
   assert.ok(!sameLine(journey(0, "piano", 1), journey(0, "flute", 1)));
   assert.ok(!sameLine(journey(3, "piano", 1), at(3, "piano", 1)));
+});
+
+test("a tempo that the words chose is chosen again when it is asked back", () => {
+  assert.equal(snapshot(at(1, "techno", 0).state).bpm, 100);
+  assert.equal(snapshot(at(1, "techno", 0, { bpm_reason: "techno: 128 to 142 bpm" }).state).bpm, null);
 });

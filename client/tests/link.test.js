@@ -23,6 +23,11 @@ test("a link holds the whole state and gives it back", () => {
   assert.deepEqual(link.change, given);
 });
 
+test("a tempo that the words chose stays out of the link", () => {
+  const link = readLink({ search: "?" + linkQuery("main", { ...state, bpm_reason: "techno: 128 to 142 bpm" }) });
+  assert.equal("bpm" in link.change, false);
+});
+
 test("nonsense in a link is left out", () => {
   const link = readLink({ search: "?p=&w=x&seed=abc&bpm=&key=2&denoising=NaN" });
   assert.deepEqual(link, { station: undefined, change: { key: 2 } });

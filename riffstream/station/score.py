@@ -6,7 +6,7 @@ Pure; no clock, no audio. Positions are beats of the station.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.generator.messages import Info
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
+from riffstream.journey.pace import Pace, blend, read_pace
 from riffstream.station.beats import Ramp
 
 __all__ = ["Change", "Here", "Score"]
@@ -110,7 +111,24 @@ class Score:
         """Beats per minute at ``beat``; None: the model's own, unknown."""
         if self.bpm is not None:
             return self.bpm.at(beat)
-        return self.fixed_bpm or spec.bpm or self.info.bpm
+        return self.fixed_bpm or spec.bpm or self.pace(spec).bpm or self.info.bpm
+
+    def pace(self, spec: ClipSpec) -> Pace:
+        """Tempo and metre that the words of a clip's prompts ask for."""
+        return _pace(spec.prompts)
+
+    def tempo_reason(self, spec: ClipSpec) -> str | None:
+        """Why the tempo is what it is, for people; None: somebody set a number."""
+        if self.bpm is not None or self.fixed_bpm or spec.bpm:
+            return None
+        return self.pace(spec).because or "the model's own"
+
+    def goal(self, index: int) -> ClipSpec:
+        """The clip that a steer leads to: behind its transition, or clip ``index`` of the default journey."""
+        if self.path is self.home:
+            return self.path.clip(index)
+        last = self.path.stops[-1].keyframe
+        return ClipSpec(last, last, 0.0)
 
     def transposition(self, spec: ClipSpec) -> float:
         """Key in semitones."""
@@ -138,6 +156,7 @@ class Score:
             denoising=None if spec.start.denoising is None else round(self._denoising(spec), 4),
             guidance=None if spec.start.guidance is None else round(spec.guidance(self.info.guidance), 4),
             bpm=_rounded(self.tempo(spec, math.floor(beat + 1e-6))),  # a ramp is told beat by beat
+            bpm_reason=self.tempo_reason(spec),
             key=self.transposition(spec),
             paused=paused,
             steered=self.steered,
@@ -184,7 +203,8 @@ class Score:
         if steer.guidance is not UNSET:
             score = replace(score, guidance=ramp(spec.guidance(self.info.guidance), steer.guidance))
         if steer.bpm is not UNSET:
-            score = replace(score, bpm=ramp(self.tempo(spec, beat) or 120.0, steer.bpm))
+            goal = None if steer.bpm == "auto" else steer.bpm
+            score = replace(score, bpm=ramp(self.tempo(spec, beat) or 120.0, goal))
         if steer.key is not UNSET:
             score = replace(score, key=steer.key)
         if steer.prompts is None:
@@ -202,8 +222,9 @@ class Score:
             prompts = tuple(PromptPart(part.text, part.weight) for part in steer.prompts)
         seed = steer.seed if isinstance(steer.seed, int) else spec.start.seed
         target = replace(spec.start, prompts=prompts, seed=seed, bpm=None, key=0.0)
-        # The tempo and the key that a journey chose stay when its prompts are replaced.
-        bpm = self.bpm or (Ramp.constant(spec.bpm) if spec.bpm is not None else None)
+        # What a journey chose stays when its prompts are replaced, unless the new words ask for a tempo.
+        spoken = _pace(prompts).bpm is not None
+        bpm = self.bpm or (Ramp.constant(spec.bpm) if spec.bpm is not None and not spoken else None)
         score = replace(self, bpm=bpm, key=self.transposition(spec) or self.key)
         clips = round(steer.ramp_s / here.clip_s)
         if clips >= 2:
@@ -213,6 +234,10 @@ class Score:
         change = replace(score, path=Journey.single(target, drift=self.info.drift))
         moving_tempo = steer.bpm is not UNSET and steer.ramp_s > 0
         return Change(change, "clip", 0, 0.0 if moving_tempo else steer.ramp_s)
+
+
+def _pace(prompts: Sequence[PromptPart]) -> Pace:
+    return blend([(read_pace(part.text), part.weight) for part in prompts])
 
 
 def _kind(old: Score, new: Score) -> Kind:

@@ -193,7 +193,16 @@ class Timeline(Program):
     def _scheduled(self, ident: str, rev: int, pos: int) -> protocol.Scheduled:
         lead_ms = self.settings.send_lead_ms + self.settings.client_buffer_ms
         ms = (pos - self.committed) / SAMPLE_RATE * 1000 + lead_ms
-        return protocol.Scheduled(id=ident, rev=rev, audible_at=pos, audible_in_ms=round(max(0.0, ms), 1))
+        goal = self.score.goal(self._index())
+        tempo = self.score.tempo(goal, math.inf)
+        return protocol.Scheduled(
+            id=ident,
+            rev=rev,
+            audible_at=pos,
+            audible_in_ms=round(max(0.0, ms), 1),
+            bpm=None if tempo is None else round(tempo, 3),
+            bpm_reason=self.score.tempo_reason(goal),
+        )
 
     def _open(
         self,

@@ -73,9 +73,35 @@ def test_prompts_leave_the_journey_and_reset_comes_back() -> None:
 def test_tempo_and_key_of_the_journey_stay_when_prompts_are_steered() -> None:
     journey = Journey.single("calm", bpm=84.0, key=-2.0)
     first = score(journey)
-    steered = first.steer(Steer(id="1", prompts=(Prompt(text="jazz"),)), here(first)).score
+    steered = first.steer(Steer(id="1", prompts=(Prompt(text="blue glass"),)), here(first)).score
     state = steered.state(steered.spec(0, 0.0), 0.0)
-    assert (state.bpm, state.key) == (84.0, -2.0)
+    assert (state.bpm, state.bpm_reason, state.key) == (84.0, None, -2.0)
+
+
+def test_words_choose_the_tempo_until_somebody_sets_a_number() -> None:
+    first = score(Journey.single("calm", bpm=84.0))
+    techno = first.steer(Steer(id="1", prompts=(Prompt(text="techno"),)), here(first)).score
+    state = techno.state(techno.spec(0, 0.0), 0.0)
+    assert 128 <= (state.bpm or 0) <= 142
+    assert state.bpm_reason == "techno: 128 to 142 bpm"
+    numbered = techno.steer(Steer(id="2", bpm=100.0), here(techno))
+    assert numbered.kind == "vocoder"
+    state = numbered.score.state(numbered.score.spec(0, 0.0), 0.0)
+    assert (state.bpm, state.bpm_reason) == (100.0, None)
+    jazz = numbered.score.steer(Steer(id="3", prompts=(Prompt(text="slow jazz"),)), here(numbered.score)).score
+    assert jazz.tempo(jazz.spec(0, 0.0), 0.0) == 100.0
+    for back in ("auto", None):
+        again = jazz.steer(Steer(id="4", bpm=back), here(jazz)).score
+        tempo = again.tempo(again.spec(0, 0.0), 0.0)
+        assert 55 <= (tempo or 0) <= 75
+
+
+def test_a_mix_of_prompts_mixes_their_tempos() -> None:
+    first = score()
+    mix = (Prompt(text="dubstep"), Prompt(text="a slow waltz", weight=1.0), Prompt(text="blue glass", weight=3.0))
+    mixed = first.steer(Steer(id="1", prompts=mix), here(first)).score
+    tempo = mixed.tempo(mixed.spec(0, 0.0), 0.0)
+    assert tempo == pytest.approx((140.9 * 69.3) ** 0.5, abs=0.1)
 
 
 def test_a_long_ramp_of_prompts_passes_through_mixes() -> None:

@@ -9,7 +9,8 @@ const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image
 
 /** @param {any} state @returns {any} what a steer needs to come back to it */
 export function snapshot(state) {
-  return Object.fromEntries(FIELDS.map((field) => [field, state[field] ?? null]));
+  const fields = Object.fromEntries(FIELDS.map((field) => [field, state[field] ?? null]));
+  return { ...fields, bpm: state.bpm_reason ? null : fields.bpm }; // a tempo that the words chose is chosen again
 }
 
 /** How far a seed may walk by itself from clip to clip; a seed that somebody set is farther away. */

@@ -15,6 +15,7 @@ export function linkQuery(station, state) {
     if (state.prompts.length > 1) query.append("w", String(weight));
   }
   for (const name of ["seed", "seed_image", "denoising", "guidance", "bpm", "key"]) {
+    if (name === "bpm" && state.bpm_reason) continue; // the words choose it again
     if (state[name] !== null && state[name] !== undefined) query.set(name, String(state[name]));
   }
   return query.toString();

@@ -57,6 +57,8 @@ export function mountSound(app, panel) {
   ];
   for (const fader of faders) {
     const output = make("output", { for: fader.name });
+    const help = make("small", { textContent: fader.help });
+    const own = fader.name === "bpm" ? "the tempo of the words" : "the model's own";
     const input = make("input", {
       type: "range", id: fader.name, className: "steers", min: fader.min, max: fader.max, step: fader.step,
       oninput: () => {
@@ -74,8 +76,8 @@ export function mountSound(app, panel) {
       input.setAttribute("aria-valuetext", output.textContent);
     };
     const auto = make("button", {
-      type: "button", className: "plain steers", textContent: "auto", title: "Back to the model's own", hidden: true,
-      "aria-label": `${fader.label}: back to the model's own`,
+      type: "button", className: "plain steers", textContent: "auto", title: `Back to ${own}`, hidden: true,
+      "aria-label": `${fader.label}: back to ${own}`,
       onclick: () => app.steer({ [fader.name]: null }, `${fader.label.toLowerCase()} on its own`),
     });
     app.onChange(() => {
@@ -87,14 +89,16 @@ export function mountSound(app, panel) {
       const value = app.state()?.[fader.name] ?? null;
       slide(input, value ?? player.welcome?.caps?.[fader.name] ?? fader.usual);
       show();
-      auto.hidden = value === null || fader.name === "bpm" || fader.name === "key";
+      const reason = fader.name === "bpm" ? app.state()?.bpm_reason ?? null : null;
+      auto.hidden = value === null || fader.name === "key" || (fader.name === "bpm" && (reason !== null || !app.state()));
+      if (fader.name === "bpm") help.textContent = reason ?? fader.help;
       if (value === null && app.state()) {
         output.textContent = "auto";
         output.className = "auto";
         input.setAttribute("aria-valuetext", "the model's own");
       }
     });
-    grid.append(control(fader.name, fader.label, input, [auto, output], fader.help));
+    grid.append(control(fader.name, fader.label, input, [auto, output], help));
   }
 
   const seed = make("input", { type: "number", id: "seed", className: "steers", min: "0", max: "4294967295", step: "1" });
@@ -110,7 +114,8 @@ export function mountSound(app, panel) {
       applySeed();
     },
   });
-  grid.append(control("seed", "Seed", make("div", { className: "row" }, seed, dice), [], "the same seed gives the same noise"));
+  const help = make("small", { textContent: "the same seed gives the same noise" });
+  grid.append(control("seed", "Seed", make("div", { className: "row" }, seed, dice), [], help));
 
   const operate = (/** @type {"skip"|"reset"|"pause"|"resume"} */ op) => player.operate(op).catch(() => {});
   const pause = make("button", { type: "button", className: "ghost steers", onclick: () => operate(app.state()?.paused ? "resume" : "pause") });
@@ -132,11 +137,11 @@ export function mountSound(app, panel) {
  * @param {string} label
  * @param {HTMLElement} input
  * @param {HTMLElement[]} beside the label
- * @param {string} help
+ * @param {HTMLElement} help
  */
 function control(id, label, input, beside, help) {
   return make("div", { className: "control" },
     make("div", { className: "top" }, make("label", { for: id, textContent: label }), ...beside),
     input,
-    make("small", { textContent: help }));
+    help);
 }

@@ -1,0 +1,228 @@
+"""Tempo and metre from the words of a prompt: numbers, genres, scenes and words of pace.
+
+The table ``paces.toml`` holds the tempo spans of some 1,200 genres, instruments and uses. Pure; no model is asked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Final
+
+__all__ = ["Pace", "blend", "read_pace"]
+
+LOWEST, HIGHEST = 40.0, 240.0  # beats per minute, as everywhere in the protocol
+PLAIN_SPAN: Final = (72.0, 148.0)  # what "slow" and "fast" mean where no genre is named
+_NUMBER: Final = r"(\d{2,3}(?:[.,]\d+)?)"
+_BPM: Final = re.compile(
+    rf"(?:{_NUMBER}\s*(?:-|–|to)\s*)?{_NUMBER}\s*-?\s*(?:bpm\b|beats?\s*(?:per|a|/)\s*min(?:ute)?)"
+    rf"|(?:\b(?:bpm|tempo)|♩)\s*(?:is|of|at|[:=~])?\s*{_NUMBER}(?!\d|\s*/)",
+    re.IGNORECASE,
+)
+_METER: Final = re.compile(r"(?<![\d/])(\d{1,2})\s*/\s*(4|8)(?![\d/])")
+_WORD: Final = re.compile(r"[a-z0-9]+")
+_BREAK: Final = re.compile(
+    r"\b(?:with|featuring|feat|over|plus|for|while|at|in|on|under|during|about|from|like|by|of)\b|[,;:.()|/]"
+)
+_NEGATION: Final = frozenset({"not", "no", "without", "never", "non", "isn", "less"})
+_DEGREES: Final = frozenset({"too", "so", "very", "that", "a", "an", "the", "any", "t"})
+_THREE: Final = ("triple time", "three four", "three quarter time", "in three", "in 3", "waltz time", "3 4 time")
+_LONGEST: Final = 4  # words of a name
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a text says about tempo and metre.
+
+    Attributes:
+        bpm: beats per minute, 40 to 240; None: the text says nothing.
+        beats: beats of a bar, 3 or 4; None: the text says nothing.
+        because: the words and the span that decided, for people; "" where nothing did.
+    """
+
+    bpm: float | None = None
+    beats: int | None = None
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """An entry of the table: ``rank`` 2 for genres, 1 for scenes; ``lean`` is set for modifiers only."""
+
+    low: float = 0.0
+    high: float = 0.0
+    beats: int | None = None
+    rank: int = 0
+    lean: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A name in a text: ``at`` is its first word, ``clause`` the part of the sentence."""
+
+    words: str
+    at: int
+    size: int
+    clause: int
+    name: _Name
+
+
+@lru_cache(maxsize=512)
+def read_pace(text: str) -> Pace:
+    """Tempo and metre that a prompt asks for.
+
+    A number of beats per minute wins ("at 138 bpm"; numbers out of range are halved or doubled). Without one, the
+    genre decides: the longest name, and of several the last of the main clause ("ambient techno" is techno, "techno
+    with ambient pads" as well). Scenes and instruments count where no genre is named. Words of pace move the tempo to
+    an end of the span.
+
+    Args:
+        text: any text of any length.
+    """
+    flat = _flat(text)
+    found = [each for clause, part in enumerate(_BREAK.split(flat)) for each in _search(part, clause)]
+    beats = _beats(flat, found)
+    if (number := _number(flat)) is not None:
+        return Pace(number, beats, f"the text says {number:g} bpm")
+    head = _head(found)
+    lean, words = _lean([each for each in found if each is not head])
+    if head is None:
+        if not words:
+            return Pace(None, beats, "")
+        low, high = PLAIN_SPAN
+        return Pace(_between(low, high, lean), beats, " ".join(words))
+    low, high = head.name.low, head.name.high
+    because = f"{head.words}: {low:g} to {high:g} bpm"
+    return Pace(_between(low, high, lean), beats, ", ".join([*words, because]))
+
+
+def blend(paces: Sequence[tuple[Pace, float]]) -> Pace:
+    """The tempo of a mix of prompts: the weighted geometric mean, and the metre of the heaviest.
+
+    Args:
+        paces: of the prompts, with their weights (0 or more). Those that say nothing do not count.
+    """
+    timed = [(pace, weight) for pace, weight in paces if pace.bpm is not None and weight > 0]
+    metres = [(weight, -place, pace.beats) for place, (pace, weight) in enumerate(paces) if pace.beats and weight > 0]
+    beats = max(metres)[2] if metres else None
+    if not timed:
+        return Pace(None, beats, "")
+    total = sum(weight for _, weight in timed)
+    bpm = math.exp(sum(weight * math.log(pace.bpm or 1.0) for pace, weight in timed) / total)
+    return Pace(round(bpm, 1), beats, "; ".join(dict.fromkeys(pace.because for pace, _ in timed)))
+
+
+def _flat(text: str) -> str:
+    """Lower case without accents and with plain joints: "Drum'n'Bass" and "drum & bass" become "drum n bass"."""
+    decomposed = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    bare = "".join(char for char in decomposed if not unicodedata.combining(char)).lower()
+    bare = re.sub(r"\s*['’`]\s*n\s*['’`]\s*", " n ", bare)
+    return bare.replace("&", " n ").replace("_", " ").replace("r'n'b", "rnb")
+
+
+def _number(flat: str) -> float | None:
+    match = _BPM.search(flat)
+    if match is None:
+        return None
+    low, high, after = (None if part is None else float(part.replace(",", ".")) for part in match.groups())
+    number = after or high or 0.0
+    if low is not None and 0 < low < number:
+        number = (low + number) / 2
+    if not number:
+        return None
+    while number > HIGHEST:
+        number /= 2
+    while number < LOWEST:
+        number *= 2
+    return round(number, 3)
+
+
+def _beats(flat: str, found: Sequence[_Found]) -> int | None:
+    """Beats of a bar: a written metre, a word for it, or a dance in three."""
+    if match := _METER.search(flat):
+        upper, lower = int(match[1]), int(match[2])
+        if (upper, lower) in ((3, 4), (6, 8), (3, 8), (9, 8), (6, 4)):
+            return 3
+        if (upper, lower) in ((4, 4), (2, 4), (12, 8), (8, 8)):
+            return 4
+    words = " ".join(_WORD.findall(flat))
+    if any(re.search(rf"\b{name}\b", words) for name in _THREE):
+        return 3
+    head = _head(found)
+    return head.name.beats if head else None
+
+
+def _search(part: str, clause: int) -> list[_Found]:
+    """Names in a clause from left to right, the longest first; what is negated is left out."""
+    table, words = _table(), _WORD.findall(part)
+    found: list[_Found] = []
+    at = 0
+    while at < len(words):
+        for size in range(min(_LONGEST, len(words) - at), 0, -1):
+            name = _entry(table, words[at : at + size])
+            if name is not None:
+                if not _negated(words[:at]):
+                    found.append(_Found(" ".join(words[at : at + size]), at, size, clause, name))
+                at += size
+                break
+        else:
+            at += 1
+    return found
+
+
+def _negated(before: Sequence[str]) -> bool:
+    """Whether the words before a name turn it around: "not slow", "not too slow", "no drums"."""
+    while before and before[-1] in _DEGREES:
+        before = before[:-1]
+    return bool(before) and before[-1] in _NEGATION
+
+
+def _entry(table: dict[str, _Name], words: Sequence[str]) -> _Name | None:
+    name = " ".join(words)
+    return table.get(name) or (table.get(name[:-1]) if name.endswith("s") else None)
+
+
+def _head(found: Sequence[_Found]) -> _Found | None:
+    """The name that decides: a genre before a scene, the first clause before others, there the longest, else last."""
+    names = [each for each in found if each.name.rank]
+    return max(names, key=lambda each: (each.name.rank, -each.clause, each.size, each.at), default=None)
+
+
+def _lean(found: Sequence[_Found]) -> tuple[float, list[str]]:
+    """Sum of the modifiers, -1.6 to 1.6, and their words."""
+    leans = [(each.name.lean, each.words) for each in found if each.name.lean is not None]
+    total = sum(lean for lean, _ in leans)
+    return max(-1.6, min(1.6, total)), [words for _, words in leans]
+
+
+def _between(low: float, high: float, lean: float) -> float:
+    """A tempo of the span: its geometric middle, its ends at a lean of -1 and 1, and a little beyond."""
+    bpm = low * (high / low) ** ((lean + 1) / 2)
+    return float(round(max(LOWEST, min(HIGHEST, bpm)), 1))
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, _Name]:
+    """Names of the data file, as :func:`_search` looks them up."""
+    data = tomllib.loads(resources.files(__package__).joinpath("paces.toml").read_text("utf-8"))
+    table: dict[str, _Name] = {}
+    for lean, names in data["modifiers"].items():
+        table |= {_plain(name): _Name(lean=float(lean)) for name in names}
+    for rank, group in ((1, "scenes"), (2, "genres")):
+        for span, names in data[group].items():
+            tempo, _, beats = span.partition("/")
+            low, high = map(float, tempo.split("-"))
+            for name in names:
+                entry = _Name(low, high, int(beats) if beats else None, rank, table.get(_plain(name), _Name()).lean)
+                table[_plain(name)] = entry
+    return table
+
+
+def _plain(name: str) -> str:
+    return " ".join(_WORD.findall(_flat(name)))
