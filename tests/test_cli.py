@@ -60,6 +60,7 @@ def test_every_option_of_every_command_is_explained(name: str) -> None:
     parser = argparse.ArgumentParser()
     importlib.import_module(cli.COMMANDS[name][0]).add_arguments(parser)
     pending = [parser]
+    assert len(parser._actions) > 1, "more than --help"
     while pending:
         for action in pending.pop()._actions:
             assert action.help, f"{action.option_strings or action.dest} has no help"

@@ -96,6 +96,7 @@ def test_errors_name_the_field_the_range_and_the_request(text: str, says: str) -
 
 def test_ranges_in_the_messages_are_the_ranges_in_the_schema() -> None:
     defs = json_schema()["$defs"]
+    assert {"weight", "seed", "denoising", "guidance", "bpm", "key"} <= set(protocol.RANGES)
     for name, (low, high) in protocol.RANGES.items():
         owner = defs["Prompt"] if name == "weight" else defs["Steer"]
         rule = owner["properties"][name]
@@ -113,7 +114,9 @@ def test_ranges_agree_with_those_of_journeys() -> None:
 
 def test_the_schema_covers_every_message_and_is_json() -> None:
     schema = json.loads(json.dumps(json_schema()))
-    for kind in (*get_args(protocol.ClientMessage), *get_args(protocol.ServerMessage)):
+    clients, servers = get_args(protocol.ClientMessage), get_args(protocol.ServerMessage)
+    assert min(len(clients), len(servers)) > 4
+    for kind in (*clients, *servers):
         assert kind.__name__ in schema["$defs"]
         assert schema["$defs"][kind.__name__]["properties"]["type"]["enum"] == [kind.__struct_config__.tag]
 

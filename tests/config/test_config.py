@@ -132,6 +132,7 @@ def test_files_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(presets()))
 def test_every_preset_is_valid_and_its_journeys_play(name: str) -> None:
     config = load_config(name, environment={}, check_secrets=False)
+    assert config.stations
     for station in config.stations.values():
         journey = station.plan()
         assert journey.clip(0).prompts

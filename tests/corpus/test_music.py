@@ -43,6 +43,7 @@ def test_every_style_names_things_that_exist() -> None:
 
 
 def test_patterns_fit_their_bar() -> None:
+    assert len(PATTERNS) > 20
     for name, voices in PATTERNS.items():
         lengths = {len(row) for rows in voices.values() for row in rows}
         assert lengths in ({16}, {12}), name
@@ -51,10 +52,13 @@ def test_patterns_fit_their_bar() -> None:
 
 
 def test_three_four_styles_use_twelve_step_drums() -> None:
+    used: set[int] = set()
     for style in own_styles():
         for pattern in style.drums:
             steps = len(next(iter(PATTERNS[pattern].values()))[0])
             assert steps == 4 * style.beats, (style.name, pattern)
+            used.add(steps)
+    assert used == {12, 16}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,6 +78,7 @@ def test_composed_notes_lie_on_the_white_keys() -> None:
         for voice in song.voices:
             for note in voice.notes:
                 weight[note.pitch % 12 in MAJOR] += 1
+        assert weight.total() > 0, style.name
         assert weight[True] >= 0.8 * weight.total(), style.name
 
 
@@ -87,7 +92,9 @@ def test_the_same_song_twice_and_another_seed() -> None:
 
 def test_no_patch_sounds_without_a_soundfont_for_missing_kits() -> None:
     for style in own_styles():
-        for voice in compose(style, 1, soundfont=False).voices:
+        voices = compose(style, 1, soundfont=False).voices
+        assert voices, style.name
+        for voice in voices:
             assert voice.kit in KITS or voice.instrument != "drums", style.name
 
 
@@ -116,6 +123,7 @@ def test_no_window_is_left_silent() -> None:
     style = next(style for style in own_styles() if style.name == "indian")
     for index in range(12):
         song = compose(style, index)
+        assert song.bars >= 2
         for window in range(song.bars // 2):
             first, last = window * 2 * style.beats, (window + 1) * 2 * style.beats
             notes = [n for v in song.voices for n in v.notes if n.start < last and n.start + n.length > first]

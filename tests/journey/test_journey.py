@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -90,16 +91,32 @@ def test_clip_is_pure_and_survives_its_own_serialisation(journey: Journey, index
     assert Journey.from_dict(json.loads(json.dumps(journey.to_dict()))).clip(index) == spec
 
 
+def step(journey: Journey, index: int) -> float:
+    """How far the clip after ``index`` may lie from it, in spans of two keyframes."""
+    steps: list[float] = []
+    for stop in journey.stops:
+        steps += [stop.seeds(journey.pace) / max(1, stop.stay)] * stop.stay + [1 / stop.travel] * stop.travel
+    last = journey.length - journey.stops[-1].stay - journey.stops[-1].travel
+    if journey.ending == "stay" and index >= last:
+        return 1 / journey.pace if journey.pace else 0.0
+    return steps[index % journey.length]
+
+
+def distance(one: ClipSpec, other: ClipSpec) -> float:
+    """Between the clips' mixtures of keyframes: 0 where they are the same, 1 where they share nothing."""
+    difference: Counter[Keyframe] = Counter()
+    for clip, sign in ((one, 1), (other, -1)):
+        difference[clip.start] += sign * (1 - clip.alpha)  # type: ignore[assignment]
+        difference[clip.end] += sign * clip.alpha  # type: ignore[assignment]
+    return sum(map(abs, difference.values())) / 2
+
+
 @given(journeys(), st.integers(0, 200))
-def test_the_path_has_no_jump(journey: Journey, index: int) -> None:
-    """With travel of at least one clip, each clip is at most one keyframe span from the one before it: where the spans
-    differ, the earlier span ends where the later one begins."""
-    before, after = journey.clip(index), journey.clip(index + 1)
-    if (before.start, before.end) != (after.start, after.end):
-        assert after.alpha < 1
-        assert before.end == after.start or (before.start == before.end == after.start)
-    else:
-        assert after.alpha > before.alpha or before.start == before.end or journey.length == 1
+def test_the_path_has_no_jump_and_no_halt(journey: Journey, index: int) -> None:
+    before, after, most = journey.clip(index), journey.clip(index + 1), step(journey, index)
+    assert 0 <= before.alpha < 1
+    assert distance(before, after) <= most + 1e-9
+    assert distance(before, after) > most / 2 - 1e-9 or before.start == before.end
 
 
 def test_interpolated_numbers_are_linear_and_defaults_stand_in() -> None:
@@ -208,6 +225,7 @@ def test_moods_lead_only_to_moods() -> None:
 
 
 def test_every_range_refuses_what_lies_outside() -> None:
+    assert {"weight", "seed", "denoising", "guidance", "bpm", "key"} <= set(RANGES)
     for name, rule in RANGES.items():
         assert check(name, rule.low) == rule.low
         assert check(name, rule.high) == rule.high

@@ -165,7 +165,18 @@ def test_half_precision_stays_close(tiny_sd: StableDiffusion, tiny_sd_folder: Pa
 
 
 def test_warm_up_runs_every_part(tiny_sd: StableDiffusion) -> None:
+    """The denoiser for one clip and for two: the first call of each batch size is slow."""
+    ran: list[tuple[str, int]] = []
+    parts = {"text": tiny_sd.text_encoder, "denoiser": tiny_sd.unet, "decoder": tiny_sd.vae.decoder}
+    hooks = [
+        part.register_forward_hook(lambda *call, name=name: ran.append((name, len(call[2][0]))))
+        for name, part in parts.items()
+    ]
     tiny_sd.warm_up()
+    for hook in hooks:
+        hook.remove()
+    assert {name for name, _ in ran} == set(parts)
+    assert {rows for name, rows in ran if name == "denoiser"} == {1, 2}
 
 
 def test_the_engine_renders_a_clip(tiny_sd: StableDiffusion) -> None:
