@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -150,23 +151,27 @@ def test_music_comes_back_after_a_crash(start_server: Start, open_page: Open) ->
     expect(page.locator("#status")).to_have_text("the server is restarting")
 
 
+def browsers() -> set[psutil.Process]:
+    """The processes of every browser that this test run started."""
+    found: set[psutil.Process] = set()
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "chrom" in process.name():
+                found.add(process)
+    return found
+
+
 def test_music_comes_back_after_a_sleep(start_server: Start, browser: Browser, need_tool: Callable[[str], str]) -> None:
     """A phone in a pocket, a closed lid: every process of the browser stands still for longer than the server waits."""
     served = start_server(limits_silence_s=3)
-    before = {process.pid for process in psutil.process_iter()}
+    before = browsers()
     sleeper = browser.browser_type.launch(executable_path=need_tool("chromium"), args=["--no-sandbox", "--disable-gpu"])
     try:
-        processes = [
-            process
-            for process in psutil.process_iter(["name"])
-            if process.pid not in before and "chrom" in (process.info["name"] or "")
-        ]
         with opened(sleeper) as open_page:
             page = open_page(served.url)
             listening.play(page)
-            processes += [
-                child for process in processes for child in process.children(recursive=True) if child not in processes
-            ]
+            processes = browsers() - before
+            assert processes
             for process in processes:
                 process.suspend()
             try:

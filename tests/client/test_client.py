@@ -110,7 +110,7 @@ async def test_messages_tell_what_plays(radio: Running) -> None:
         await asyncio.sleep(0)
         await station.steer("wind")
         kinds = [type(await first)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while protocol.Now not in kinds:
                 kinds.append(type(await anext(messages)))
         assert protocol.Applied in kinds
@@ -179,7 +179,7 @@ async def test_a_dropped_line_is_mended_without_a_gap(radio: Running) -> None:
         got = [await anext(station) for _ in range(5)]
         assert station._socket is not None
         station._socket.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while station.reconnects == 0:
                 got.append(await anext(station))
             got += [await anext(station) for _ in range(10)]
@@ -299,7 +299,7 @@ async def test_a_gap_in_the_numbers_is_a_discontinuity() -> None:
     async with (
         scripted(welcome(), *frames) as (url, _),
         riffstream.connect(url, codec="pcm_s16") as station,
-        asyncio.timeout(5),
+        asyncio.timeout(20),
     ):
         got = [(await anext(station)).discontinuity for _ in frames]
     assert got == [False, False, False, True]
@@ -309,7 +309,7 @@ async def test_a_farewell_for_good_ends_the_iteration() -> None:
     async with (
         scripted(welcome(), '{"type":"bye","reason":"this station has ended"}') as (url, _),
         riffstream.connect(url) as station,
-        asyncio.timeout(5),
+        asyncio.timeout(20),
     ):
         assert station._socket is not None
         await station._socket.close()
@@ -318,7 +318,7 @@ async def test_a_farewell_for_good_ends_the_iteration() -> None:
 
 async def test_stats_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("riffstream.client.radio.STATS_S", 0.02)
-    async with scripted(welcome()) as (url, heard), riffstream.connect(url), asyncio.timeout(5):
+    async with scripted(welcome()) as (url, heard), riffstream.connect(url), asyncio.timeout(20):
         while len(heard) < 3:
             await asyncio.sleep(0.01)
     assert heard[1]["type"] == "stats"
@@ -455,7 +455,7 @@ async def test_leaving_blocks_early_frees_everything(radio: Running) -> None:
         return {thread.name for thread in threading.enumerate()}
 
     assert "riffstream-client" not in await asyncio.to_thread(leave)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while radio.server.context.rooms["main"].members:
             await asyncio.sleep(0.02)
 

@@ -15,7 +15,7 @@ HELLO = protocol.Hello(v=protocol.VERSION, codecs=("opus",))
 
 
 async def greeted(url: str) -> protocol.Welcome:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         socket, message = await greet(url.replace("http", "ws", 1), HELLO, 5.0)
     await socket.close()
     return message

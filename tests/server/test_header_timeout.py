@@ -46,7 +46,7 @@ async def test_slow_headers_are_cut_off() -> None:
             (b"GET / HTTP/1.1\r\nHost: x\r\n", *(b"X-%d: y\r\n" % n for n in range(100))),
             tuple(bytes([each]) for each in b"GET / HTTP/1.1\r\nHost: example"),
         ):
-            assert 0.4 < await seconds_until_closed(served, *parts) < 2.0
+            assert 0.4 < await seconds_until_closed(served, *parts) < 4.0
         assert served.server.context.connections.open == 0
         async with ClientSession() as session, session.get(f"{served.url}/metrics") as response:
             assert "riffstream_turned_away_total 4\n" in await response.text()
@@ -64,7 +64,7 @@ async def test_who_has_asked_may_stay() -> None:
 async def test_a_second_request_has_the_keep_alive_time() -> None:
     async with running(limits={"header_s": 0.2, "keepalive_s": 0.6}) as served:
         request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-        assert 0.5 < await seconds_until_closed(served, request + b"\r\n", request) < 2.0
+        assert 0.5 < await seconds_until_closed(served, request + b"\r\n", request) < 4.0
 
 
 async def test_a_crowd_at_the_door_does_not_lock_it() -> None:

@@ -295,7 +295,7 @@ async def test_readers_of_events_stay_while_there_is_place() -> None:
         async with joined(served, codecs=[]) as client:
             await client.message("welcome")
         served.station.tell(served.station.now())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await response.content.readline())[:5] != b"data:":
                 pass
 

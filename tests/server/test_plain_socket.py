@@ -24,7 +24,7 @@ class Plain:
 
     async def line(self, start: str) -> str:
         """The next line that begins with this."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while True:
                 data = await self.socket.recv()
                 if isinstance(data, bytes):
@@ -36,7 +36,7 @@ class Plain:
 
     async def more(self, size: int) -> None:
         """Until so many bytes of audio are there."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(self.audio) < size:
                 data = await self.socket.recv()
                 if isinstance(data, bytes):
@@ -111,7 +111,7 @@ async def test_quick_prompts_are_coalesced(live: Running) -> None:
         for n in range(8):
             await socket.send(f"prompt {n}")
         assert await plain.line("superseded") == "superseded by a later prompt"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while live.station.state.prompts[0].text != "prompt 7":
                 await asyncio.sleep(0.05)
     assert len(live.station.steers) == 4

@@ -19,7 +19,7 @@ from tests.server.test_sockets import joined
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -40,7 +40,7 @@ async def tended(rooms: Rooms) -> AsyncIterator[None]:
 
 
 async def test_private_stations_end_when_everyone_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PRIVATE_IDLE_S", 0.4)
+    monkeypatch.setattr(module, "PRIVATE_IDLE_S", 0.8)
     async with running("private-a", "private-b", "private-c") as served:
         stations = served.hub.stations
         async with joined(served, "private-b"):

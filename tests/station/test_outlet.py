@@ -58,7 +58,7 @@ class Heard(list[Chunk | None]):
 
 
 async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not check():
             await asyncio.sleep(0.005)
 
