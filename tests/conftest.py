@@ -9,8 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no fault: hypothesis would take an example of 200 ms for one, and slow making of examples.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 # A shell ignores SIGINT in background jobs, and nohup ignores SIGHUP; processes under test would inherit that.
 for _name in ("SIGINT", "SIGHUP", "SIGQUIT"):

@@ -54,9 +54,9 @@ class Served:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment}, cwd=ROOT
             )
-        self.url = str(self._wait(self._listening, 60))
+        self.url = str(self._wait(self._listening, 120))
         self.port = int(self.url.rsplit(":", 1)[1])
-        self._wait(self._ready, 90)
+        self._wait(self._ready, 180)
 
     def _wait(self, probe: Callable[[], str | None], seconds: float) -> str:
         deadline = time.monotonic() + seconds
@@ -76,14 +76,14 @@ class Served:
 
     def _ready(self) -> str | None:
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=20) as answer:
                 return "ready" if answer.status == 200 else None
         except OSError:
             return None
 
     def get(self, path: str) -> Any:
         """A JSON answer of the API."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
             return json.load(answer)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -118,34 +118,57 @@ def heard(encoded: str) -> NDArray[np.float32]:
     """What was captured, from the tone's begin to its end."""
     wave = np.frombuffer(base64.b64decode(encoded), np.float32)
     sound = np.flatnonzero(np.abs(wave) > 0.05)
-    return wave[sound[0] : sound[-1] + 1]
+    return wave[sound[0] : sound[-1] + 1] if len(sound) else wave[:0]
 
 
 SOUND_S = 6 - 0.08  # a pre-skip is not played
 
 
+def length_fault(wave: NDArray[np.float32]) -> str:
+    return "" if abs(len(wave) - SOUND_S * RATE) <= 200 else f"{len(wave)} samples, not {SOUND_S * RATE:.0f}"
+
+
+def fault_of(capture: Callable[[], NDArray[np.float32]], fault: Callable[[NDArray[np.float32]], str]) -> str:
+    """What is wrong with a capture; the last of three where each has a fault.
+
+    The capture runs on the page's main thread, which loses blocks when no core is free for a third of a second. What
+    the stream or the browser does to a link is there every time.
+    """
+    found = ""
+    for _ in range(3):
+        wave = capture()
+        if not (found := length_fault(wave) or fault(wave)):
+            break
+    return found
+
+
 def test_a_new_title_in_ogg_is_not_heard_in_chromium(served: Served, open_page: Open) -> None:
-    with chained() as url:
+    def capture() -> NDArray[np.float32]:
         page = open_page(served.url)
         page.mouse.click(2, 2)
         page.evaluate(CAPTURE, url)
         page.wait_for_function("audio.ended", timeout=30_000)
         page.wait_for_timeout(500)
-        wave = heard(page.evaluate(CAPTURED))
-    assert len(wave) == pytest.approx(SOUND_S * RATE, abs=200)
-    assert broken(wave, SOUND_S) == ""
+        return heard(page.evaluate(CAPTURED))
+
+    with chained() as url:
+        assert fault_of(capture, lambda wave: broken(wave, SOUND_S)) == ""
 
 
 def test_a_new_title_in_ogg_costs_firefox_one_packet_at_most(served: Served, fox: Firefox) -> None:
     """Firefox plays 20 ms of silence for the last packet of every link but the first (seen in version 153)."""
-    with chained() as url:
+
+    def capture() -> NDArray[np.float32]:
         tab = fox.open(served.url)
         tab.click("document.querySelector('#prompt')")
         tab.evaluate(CAPTURE, url)
         tab.wait_for("() => audio.ended")
         tab.wait_for_timeout(500)
-        wave = heard(tab.evaluate(CAPTURED))
-    assert len(wave) == pytest.approx(SOUND_S * RATE, abs=200)
-    second = round((225 * 0.02 - 0.08) * RATE)
-    assert broken(wave[: second - 961], (second - 961) / RATE) == ""
-    assert broken(wave[second:], (len(wave) - second) / RATE) == ""
+        return heard(tab.evaluate(CAPTURED))
+
+    def fault(wave: NDArray[np.float32]) -> str:
+        second = round((225 * 0.02 - 0.08) * RATE)
+        return broken(wave[: second - 961], (second - 961) / RATE) or broken(wave[second:], (len(wave) - second) / RATE)
+
+    with chained() as url:
+        assert fault_of(capture, fault) == ""
