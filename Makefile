@@ -1,5 +1,6 @@
 # make run    set everything up and play: http://127.0.0.1:8080
-# make test   set everything up and run every test
+# make test   set everything up and run every test, in WORKERS processes
+# make coverage  the same in one process, with the lines and branches that no test reaches
 # make lint   ruff, mypy, and the type check of the player
 # make bench  measure this machine and print the tables
 
@@ -8,11 +9,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Extra words for pip, for example PIP_ARGS="--index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple"
 PIP_ARGS ?=
+# Processes that share the tests out, file by file; most files wait more than they compute.
+WORKERS ?= 3
 # Extra words for `riffstream serve`, for example SERVE_ARGS="--port 9000"
 SERVE_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test test-fast test-js lint format bench mini-smoke clean FORCE
+.PHONY: help run test coverage test-fast test-js lint format bench mini-smoke clean FORCE
 .DEFAULT_GOAL := help
 
 help:
@@ -42,8 +45,13 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev $(VENV)/axe
 	@sh .ci/system-packages
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n $(WORKERS)
 	@$(MAKE) --no-print-directory test-js
+
+# Coverage doubles the time of what is computed in Python.
+coverage: $(VENV)/.dev $(VENV)/axe
+	@sh .ci/system-packages
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 # What most changes need while working: no browser, nothing over ten seconds.
 test-fast: $(VENV)/.dev

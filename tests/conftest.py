@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.workers import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+
+__all__ = ["ROOT", "need_tool", "parity_folder", "pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine is no fault: hypothesis would take an example of 200 ms for one, and slow making of examples.
