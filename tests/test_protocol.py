@@ -106,7 +106,7 @@ def test_ranges_in_the_messages_are_the_ranges_in_the_schema() -> None:
 
 
 def test_ranges_agree_with_those_of_journeys() -> None:
-    from riffstream.journey.ranges import RANGES
+    from riffstream.ranges import RANGES
 
     for name in ("weight", "seed", "denoising", "guidance", "bpm", "key"):
         assert protocol.RANGES[name] == (RANGES[name].low, RANGES[name].high), name

@@ -12,7 +12,7 @@ from riffstream.bench.common import environment, markdown_table, to_json
 from riffstream.bench.common import report as page
 from riffstream.bench.first_clip import first_clip
 from riffstream.errors import ParameterError
-from riffstream.journey.ranges import check
+from riffstream.ranges import check
 
 if TYPE_CHECKING:
     from riffstream.diffusion.family import Family

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from riffstream.config import load_config, presets, to_toml
+from riffstream.config import json_schema, load_config, presets, to_toml
 from riffstream.errors import ParameterError
 
 EXAMPLES = """examples:
@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   riffstream config my.toml --json           a file, as JSON
   RIFFSTREAM_SERVER_PORT=9000 riffstream config mini
   riffstream config --presets                list the presets
+  riffstream config --schema                 the JSON Schema of a file, for editors
 
 precedence: default < file < environment (RIFFSTREAM_<SECTION>_<KEY>) < flag of 'riffstream serve'"""
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", metavar="FILE|PRESET", help="a TOML file or the name of a preset")
     parser.add_argument("--config", dest="option", metavar="FILE|PRESET", help="the same, as 'riffstream serve' has it")
     parser.add_argument("--presets", action="store_true", help="list the presets and exit")
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a file, for editors, and exit")
     parser.add_argument("--show-tokens", action="store_true", help="print tokens instead of ***")
     parser.add_argument("--json", action="store_true", help="JSON instead of TOML")
     parser.add_argument("--quiet", action="store_true", help="only check: print nothing, exit 2 on an error")
@@ -34,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
         for name, path in presets().items():
             if not args.quiet:
                 print(json.dumps({"name": name, "path": str(path)}) if args.json else f"{name:<16} {path}")
+        return 0
+    if args.schema:
+        print(json.dumps(json_schema(), indent=2))
         return 0
     if args.config and args.option:
         raise ParameterError("--config", args.option, f"one configuration; {args.config} is given as well")

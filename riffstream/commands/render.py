@@ -20,8 +20,8 @@ from riffstream.generator.renderer import Renderer, ToneRenderer
 from riffstream.journey.conditions import PARTS
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.keyframe import CONDITIONED
-from riffstream.journey.ranges import check
 from riffstream.protocol import SAMPLE_RATE
+from riffstream.ranges import check
 from riffstream.text_files import readable
 
 EXAMPLES = """examples:
@@ -210,7 +210,7 @@ def _renderer(args: argparse.Namespace) -> Renderer:
         lora=tuple(args.lora),
         sampler=args.sampler,
     )
-    options = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+    options = {name: getattr(settings, name) for name in settings.__struct_fields__}
 
     def progress(what: str) -> None:
         if not args.quiet:

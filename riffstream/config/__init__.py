@@ -1,4 +1,4 @@
-"""Configuration: frozen dataclasses from a TOML file, the environment and flags.
+"""Configuration: checked structures from a TOML file, the environment and flags.
 
 Precedence: default < file < environment (``RIFFSTREAM_SERVER_PORT=9000``) < flag. Unknown keys are errors that name
 the nearest known one. ``riffstream config`` prints the resolved result; every key is explained at its class in
@@ -13,12 +13,14 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import Struct, field
+
 from riffstream.config.environment import injected_variables
-from riffstream.config.rules import OFF, parse
+from riffstream.config.rules import OFF, Section, keys, parse
 from riffstream.config.sections import (
     Access,
     Encoders,
@@ -30,7 +32,7 @@ from riffstream.config.sections import (
     Timeline,
 )
 from riffstream.errors import MediaError, ParameterError
-from riffstream.journey.ranges import reject_unknown
+from riffstream.ranges import reject_unknown
 from riffstream.text_files import parse_toml, read_text
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "StationConfig",
     "Timeline",
     "injected_variables",
+    "json_schema",
     "load_config",
     "presets",
     "similar_variables",
@@ -58,8 +61,7 @@ PLACEHOLDER = "change-me"  # what presets have for tokens
 HIDDEN = "***"  # what is printed for a token
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything. The sections are explained at their classes."""
 
     server: Server = field(default_factory=Server)
@@ -69,7 +71,7 @@ class Config:
     timeline: Timeline = field(default_factory=Timeline)
     encoders: Encoders = field(default_factory=Encoders)
     log: Log = field(default_factory=Log)
-    stations: Mapping[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
+    stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
 
     def __post_init__(self) -> None:
         asked, kept = self.limits.recording_s, self.timeline.ring_s
@@ -102,20 +104,19 @@ class Config:
 
     @classmethod
     def _built(cls, given: Mapping[str, Any], folder: Path | None) -> Config:
-        sections = {each.name: each for each in fields(cls)}
-        reject_unknown(given, sections, where="section")
+        reject_unknown(given, cls.__struct_fields__, where="section")
         built: dict[str, Any] = {}
         for name, values in given.items():
             if name == "stations":
                 built[name] = _stations(values, folder)
             else:
-                built[name] = _section(_SECTIONS[name], values, name)
+                built[name] = _SECTIONS[name].from_table(values, name)
         return cls(**built)
 
     def to_dict(self) -> dict[str, Any]:
         """The inverse of :meth:`from_dict`, complete."""
-        plain = {each.name: asdict(getattr(self, each.name)) for each in fields(self) if each.name != "stations"}
-        return plain | {"stations": {name: asdict(station) for name, station in self.stations.items()}}
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
 
     def public_dict(self) -> dict[str, Any]:
         """:meth:`to_dict` with tokens hidden, fit for printing and for logs."""
@@ -124,15 +125,7 @@ class Config:
         return plain
 
 
-_SECTIONS: dict[str, type] = {
-    "server": Server,
-    "access": Access,
-    "limits": Limits,
-    "generator": Generator,
-    "timeline": Timeline,
-    "encoders": Encoders,
-    "log": Log,
-}
+_SECTIONS: dict[str, type[Section]] = {each.name: each.type for each in keys(Config) if each.name != "stations"}
 
 
 # Keys that older versions had. A configuration that still has one works on, with a warning.
@@ -167,25 +160,15 @@ def _renewed(given: Mapping[str, Any], error: ParameterError) -> dict[str, Any]:
     return {**given, section: {name: value for name, value in given[section].items() if name != key}}
 
 
-def _section(kind: type, values: Any, name: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ParameterError(name, values, f"a table: [{name}]")
-    reject_unknown(values, [each.name for each in fields(kind)], where=f"[{name}]")
-    try:
-        return kind(**values)
-    except ParameterError as error:
-        raise ParameterError(f"{name}.{error.field.rsplit('.', 1)[-1]}", error.value, error.allowed) from None
-
-
 def _stations(values: Any, folder: Path | None) -> dict[str, StationConfig]:
     if not isinstance(values, Mapping) or not values:
         raise ParameterError("stations", values, "one or more tables [stations.NAME]")
     stations = {}
     for name, table in values.items():
         check_station_name(name)
-        station: StationConfig = _section(StationConfig, table, f"stations.{name}")
+        station = StationConfig.from_table(table, f"stations.{name}")
         if folder is not None and station.journey != "wander" and not Path(station.journey).is_absolute():
-            station = _section(StationConfig, {**table, "journey": str(folder / station.journey)}, f"stations.{name}")
+            station = msgspec.structs.replace(station, journey=str(folder / station.journey))
         stations[name] = station
     return stations
 
@@ -195,6 +178,19 @@ def check_station_name(name: str) -> str:
     if not STATION_NAME.fullmatch(name):
         raise ParameterError("station", name, "1 to 40 of a-z, 0-9, - and _, starting with a letter or a digit")
     return name
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a configuration file, for editors that check and complete TOML."""
+    schema = msgspec.json.schema(Config)
+    for kind in schema["$defs"].values():
+        for key in kind["properties"].values():
+            if {"type": "null"} in key.get("anyOf", []):  # TOML has no null
+                off = [] if key["default"] is None else [{"const": OFF}]
+                key["anyOf"] = [each for each in key["anyOf"] if each != {"type": "null"}] + off
+                if not off:
+                    del key["default"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
 
 
 def presets() -> dict[str, Path]:
@@ -246,11 +242,11 @@ def load_config(
             section, key = name.split(".", 1)
             given.setdefault(section, {})[key] = value
     config = Config.from_dict(given, folder=folder)
-    for each in fields(config.access) if check_secrets else ():
-        token = getattr(config.access, each.name)
+    for name in Access.__struct_fields__ if check_secrets else ():
+        token = getattr(config.access, name)
         if token in (PLACEHOLDER, HIDDEN):
-            variable = f"{_ENVIRONMENT}ACCESS_{each.name.upper()}"
-            raise ParameterError(f"access.{each.name}", token, f"a secret of your own; set {variable}")
+            variable = f"{_ENVIRONMENT}ACCESS_{name.upper()}"
+            raise ParameterError(f"access.{name}", token, f"a secret of your own; set {variable}")
     return config
 
 
@@ -265,9 +261,9 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str
             continue
         if _is_removed(f"{section}.{key}", variable):
             continue
-        known = {each.name: each for each in fields(_SECTIONS[section])}
+        known = {each.name: each for each in keys(_SECTIONS[section])}
         reject_unknown([key], known, where=f"environment {variable}")
-        yield section, key, parse(_SECTIONS[section], known[key], text, variable)
+        yield section, key, parse(known[key], text, variable)
 
 
 def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -279,7 +275,7 @@ def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str,
         environment: ``os.environ`` by default.
     """
     environment = os.environ if environment is None else environment
-    settings = [f"{section}_{each.name}" for section, kind in _SECTIONS.items() for each in fields(kind)]
+    settings = [f"{section}_{each.name}" for section, kind in _SECTIONS.items() for each in keys(kind)]
     found = {}
     for variable in sorted(environment.keys() - injected_variables(environment)):
         name = variable.removeprefix(_ENVIRONMENT).lower()
@@ -309,7 +305,7 @@ def to_toml(values: Mapping[str, Any]) -> str:
 def _line(section: str, key: str, value: Any) -> str:
     if value is None:
         kind = _SECTIONS.get(section, StationConfig)
-        switched = next((each.default for each in fields(kind) if each.name == key), None) is not None
+        switched = any(each.name == key and each.default is not None for each in keys(kind))
         return f'{key} = "{OFF}"' if switched else f"# {key} ="
     return f"{key} = {_literal(value)}"
 

@@ -1,89 +1,87 @@
-"""Rules of configuration fields: kind, range and choices, and what is said where a value breaks them."""
+"""What every section of the configuration obeys: values are checked against the types of their keys."""
 
 from __future__ import annotations
 
 import functools
-import types
-import typing
-from collections.abc import Iterable
-from dataclasses import Field, field, fields
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
+
+import msgspec
+from msgspec import Struct, inspect
+from msgspec.structs import FieldInfo, fields, force_setattr
 
 from riffstream.errors import ParameterError
+from riffstream.ranges import allowed, reject_unknown
 
-__all__ = ["OFF", "Checked", "parse", "ruled"]
+__all__ = ["OFF", "Section", "keys", "parse"]
 
-OFF = "off"  # TOML has no null: what turns off a key whose default is a value
-
-
-def ruled(
-    default: Any, low: float | None = None, high: float | None = None, *, choices: Iterable[str] = (), unit: str = ""
-) -> Any:
-    """A field with a default and its rule."""
-    return field(default=default, metadata={"low": low, "high": high, "choices": tuple(choices), "unit": unit})
+OFF = "off"  # TOML has no null: this value turns off a key whose default is a number
 
 
-class Checked:
-    """Checks every field against its rule when the object is made, however it is made."""
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the configuration. Every value is checked whenever a section is made.
+
+    Raises:
+        ParameterError: a value of a wrong type or out of its range; ``field`` is the key.
+    """
 
     def __post_init__(self) -> None:
-        for each in fields(typing.cast(Any, self)):
-            object.__setattr__(self, each.name, _checked(type(self), each, getattr(self, each.name)))
+        for each in keys(type(self)):
+            value = getattr(self, each.name)
+            if value == OFF and _can_be_off(each):
+                value = None
+            try:
+                force_setattr(self, each.name, msgspec.convert(value, each.type))
+            except msgspec.ValidationError:
+                raise ParameterError(each.name, value, allowed(inspect.type_info(each.type))) from None
 
+    @classmethod
+    def from_table(cls, values: Any, name: str) -> Self:
+        """A section from the table ``[name]``.
 
-def parse(kind: type, rule: Field[Any], text: str, variable: str) -> Any:
-    """An environment variable as the value of a field of ``kind``; lists are comma-separated. Raises ParameterError."""
-    kinds = _kinds(kind, rule)
-    if type(None) in kinds and text == "":
-        return None
-    try:
-        if tuple in kinds:
-            return tuple(part.strip() for part in text.split(",") if part.strip())
-        if bool in kinds:
-            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
-        if int in kinds:
-            return int(text)
-        return float(text) if float in kinds else text
-    except (ValueError, KeyError):
-        raise ParameterError(variable, text, _words(kind, rule)) from None
+        Raises:
+            ParameterError: ``field`` is ``name.key``. For an unknown key, the nearest known one is suggested.
+        """
+        if not isinstance(values, Mapping):
+            raise ParameterError(name, values, f"a table: [{name}]")
+        reject_unknown(values, cls.__struct_fields__, where=f"[{name}]")
+        try:
+            return cls(**values)
+        except ParameterError as error:
+            raise ParameterError(f"{name}.{error.field}", error.value, error.allowed) from None
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def keys(kind: type[Struct]) -> tuple[FieldInfo, ...]:
+    """The keys of a section, with their types and defaults."""
+    return fields(kind)
 
 
-def _kinds(kind: type, rule: Field[Any]) -> set[type]:
-    hint = _hints(kind)[rule.name]
-    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return {typing.get_origin(part) or part for part in parts}
-
-
-def _words(kind: type, rule: Field[Any]) -> str:
-    low, high = rule.metadata.get("low"), rule.metadata.get("high")
-    kinds = _kinds(kind, rule)
-    if choices := rule.metadata.get("choices"):
-        return ", ".join(choices)
-    if tuple in kinds:
-        return "a list of strings"
-    if bool in kinds:
-        return "true or false"
-    if low is None:
-        return "a string" if str in kinds else "a number"
-    unit = f" {rule.metadata['unit']}" if rule.metadata["unit"] else ""
-    return f"{'a whole number from ' if int in kinds else ''}{low:.12g} to {high:.12g}{unit}"
-
-
-def _checked(kind: type, rule: Field[Any], value: Any) -> Any:
-    kinds = _kinds(kind, rule)
-    if type(None) in kinds and (value is None or (value == OFF and rule.default is not None)):
+def parse(key: FieldInfo, text: str, variable: str) -> Any:
+    """An environment variable as the value of a key; lists are comma-separated. Raises ParameterError."""
+    kind = inspect.type_info(key.type)
+    kinds = {type(each) for each in _alternatives(kind)}
+    if inspect.NoneType in kinds and (text == "" or (text == OFF and _can_be_off(key))):
         return None
-    if tuple in kinds and isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
-        return tuple(value)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    wrong = not any(type(value) is kind for kind in kinds)
-    choices, low, high = (rule.metadata.get(key) for key in ("choices", "low", "high"))
-    if wrong or (choices and value not in choices) or (low is not None and not low <= value <= high):
-        raise ParameterError(rule.name, value, _words(kind, rule))
-    return value
+    try:
+        if inspect.VarTupleType in kinds:
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        if inspect.BoolType in kinds:
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
+        if inspect.IntType in kinds:
+            return int(text)
+        return float(text) if inspect.FloatType in kinds else text
+    except (ValueError, KeyError):
+        raise ParameterError(variable, text, allowed(kind)) from None
+
+
+def _can_be_off(key: FieldInfo) -> bool:
+    return key.default is not None and any(
+        isinstance(each, inspect.NoneType) for each in _alternatives(inspect.type_info(key.type))
+    )
+
+
+def _alternatives(kind: inspect.Type) -> list[inspect.Type]:
+    """The types that a union joins, without their constraints."""
+    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    return [each.type if isinstance(each, inspect.Metadata) else each for each in kinds]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from riffstream.config.rules import Checked, ruled
+from msgspec.structs import force_setattr
+
+from riffstream.config.rules import Section
 from riffstream.errors import ParameterError
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
-from riffstream.journey.ranges import check
 from riffstream.journey.wander import wander
 from riffstream.protocol import MAX_MESSAGE_BYTES, PROMPT_CHARS, PROMPTS, ProtocolError, clean_text
+from riffstream.ranges import RANGES, between
 
 __all__ = ["Access", "Encoders", "Generator", "Limits", "Log", "Server", "StationConfig", "Timeline"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server(Checked):
+class Server(Section, frozen=True, kw_only=True):
     """``[server]``: where it listens and who may reach it.
 
     Attributes:
@@ -32,15 +33,15 @@ class Server(Checked):
     """
 
     host: str = "localhost"
-    port: int = ruled(8080, 0, 65535)
+    port: Annotated[int, between(0, 65535)] = 8080
     public_url: str = ""
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
-    drain_s: float = ruled(5.0, 0, 600, unit="s")
+    drain_s: Annotated[float, between(0, 600, "s")] = 5.0
     state_dir: str = ""
 
     def __post_init__(self) -> None:
-        super(Server, self).__post_init__()  # slots=True makes a new class; bare super() has the old
+        super().__post_init__()
         if self.public_url and _origin(self.public_url) is None:
             raise ParameterError("public_url", self.public_url, "an address like https://radio.example")
         for given in self.allowed_origins:
@@ -65,8 +66,7 @@ def _origin(url: str) -> str | None:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access(Checked):
+class Access(Section, frozen=True, kw_only=True):
     """``[access]``: tokens. Without a DJ token, whoever can connect may steer; without a listen token, anyone listens.
 
     Attributes:
@@ -78,8 +78,7 @@ class Access(Checked):
     listen_token: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits(Checked):
+class Limits(Section, frozen=True, kw_only=True):
     """``[limits]``: what one client, and all together, may ask of the server.
 
     Attributes:
@@ -100,35 +99,35 @@ class Limits(Checked):
         recording_s: longest recording that can be fetched; None: all that ``timeline.ring_s`` keeps.
     """
 
-    prompt_chars: int = ruled(300, 1, 300)
-    message_bytes: int = ruled(MAX_MESSAGE_BYTES, 1024, 262_144, unit="bytes")
-    steer_interval_s: float = ruled(2.0, 0, 3600, unit="s")
-    steer_burst: int = ruled(3, 1, 1000)
-    connections: int = ruled(4000, 1, 1_000_000)
-    connections_per_address: int = ruled(20, 1, 1_000_000)
-    stations: int = ruled(8, 1, 1000)
-    listeners_per_station: int = ruled(4000, 1, 1_000_000)
-    keepalive_s: float = ruled(15.0, 0, 3600, unit="s")
-    body_timeout_s: float = ruled(10.0, 0.1, 3600, unit="s")
-    header_s: float = ruled(10.0, 0.1, 3600, unit="s")
-    silence_s: float = ruled(55.0, 1, 3600, unit="s")
-    send_buffer_bytes: int = ruled(65536, 4096, 16_777_216, unit="bytes")
-    skip_bytes: int = ruled(65536, 4096, 16_777_216, unit="bytes")
-    close_bytes: int = ruled(262144, 4096, 67_108_864, unit="bytes")
-    close_s: float = ruled(10.0, 0.1, 3600, unit="s")
-    upload_mb: float = ruled(20.0, 0.01, 1000, unit="MB")
-    upload_s: float = ruled(10.0, 0.1, 600, unit="s")
-    upload_mpixels: float = ruled(16.0, 0.01, 1000, unit="megapixels")
-    upload_length_s: float = ruled(900.0, 1, 36000, unit="s")
-    upload_memory_mb: float = ruled(1024.0, 300, 65536, unit="MB")
-    upload_interval_s: float = ruled(10.0, 0, 3600, unit="s")
-    upload_burst: int = ruled(5, 1, 1000)
-    uploads: int = ruled(64, 0, 10_000)
-    uploads_mb: float = ruled(256.0, 1, 1_000_000, unit="MB")
-    recording_s: float | None = ruled(None, 0, 3600, unit="s")
+    prompt_chars: Annotated[int, between(1, 300)] = 300
+    message_bytes: Annotated[int, between(1024, 262_144, "bytes")] = MAX_MESSAGE_BYTES
+    steer_interval_s: Annotated[float, between(0, 3600, "s")] = 2.0
+    steer_burst: Annotated[int, between(1, 1000)] = 3
+    connections: Annotated[int, between(1, 1_000_000)] = 4000
+    connections_per_address: Annotated[int, between(1, 1_000_000)] = 20
+    stations: Annotated[int, between(1, 1000)] = 8
+    listeners_per_station: Annotated[int, between(1, 1_000_000)] = 4000
+    keepalive_s: Annotated[float, between(0, 3600, "s")] = 15.0
+    body_timeout_s: Annotated[float, between(0.1, 3600, "s")] = 10.0
+    header_s: Annotated[float, between(0.1, 3600, "s")] = 10.0
+    silence_s: Annotated[float, between(1, 3600, "s")] = 55.0
+    send_buffer_bytes: Annotated[int, between(4096, 16_777_216, "bytes")] = 65536
+    skip_bytes: Annotated[int, between(4096, 16_777_216, "bytes")] = 65536
+    close_bytes: Annotated[int, between(4096, 67_108_864, "bytes")] = 262144
+    close_s: Annotated[float, between(0.1, 3600, "s")] = 10.0
+    upload_mb: Annotated[float, between(0.01, 1000, "MB")] = 20.0
+    upload_s: Annotated[float, between(0.1, 600, "s")] = 10.0
+    upload_mpixels: Annotated[float, between(0.01, 1000, "megapixels")] = 16.0
+    upload_length_s: Annotated[float, between(1, 36000, "s")] = 900.0
+    upload_memory_mb: Annotated[float, between(300, 65536, "MB")] = 1024.0
+    upload_interval_s: Annotated[float, between(0, 3600, "s")] = 10.0
+    upload_burst: Annotated[int, between(1, 1000)] = 5
+    uploads: Annotated[int, between(0, 10_000)] = 64
+    uploads_mb: Annotated[float, between(1, 1_000_000, "MB")] = 256.0
+    recording_s: Annotated[float, between(0, 3600, "s")] | None = None
 
     def __post_init__(self) -> None:
-        super(Limits, self).__post_init__()  # slots=True makes a new class; bare super() has the old
+        super().__post_init__()
         # A character has up to 4 bytes in UTF-8; the prompts and a negative one, and 2 kB for the other fields.
         least = (PROMPTS + 1) * 4 * self.prompt_chars + 2048
         if self.message_bytes < least:
@@ -136,8 +135,7 @@ class Limits(Checked):
             raise ParameterError("message_bytes", self.message_bytes, allowed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generator(Checked):
+class Generator(Section, frozen=True, kw_only=True):
     """``[generator]``: the model and the process that runs it.
 
     Attributes:
@@ -158,25 +156,24 @@ class Generator(Checked):
     model: str = "mini"
     revision: str = ""
     lora: tuple[str, ...] = ()
-    device: str = ruled("auto", choices=("auto", "cpu", "cuda", "mps"))
-    dtype: str = ruled("auto", choices=("auto", "float32", "bfloat16", "float16"))
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     sampler: str | None = None
-    steps: int | None = ruled(None, 1, 1000)
-    guidance: float | None = ruled(None, 0, 30)
-    denoising: float | None = ruled(None, 0, 1)
+    steps: Annotated[int, RANGES["steps"].meta] | None = None
+    guidance: Annotated[float, RANGES["guidance"].meta] | None = None
+    denoising: Annotated[float, RANGES["denoising"].meta] | None = None
     seed_image: str | None = None
-    max_batch: int = ruled(16, 1, 256)
-    threads: int = ruled(0, 0, 1024)
-    vocoder: str = ruled("pghi", choices=("pghi", "griffin-lim"))
-    vocoder_iterations: int | None = ruled(None, 0, 1000)
-    stall_s: float = ruled(30.0, 0.2, 3600, unit="s")
-    load_s: float = ruled(900.0, 1, 86400, unit="s")
-    backoff_s: float = ruled(0.25, 0.01, 60, unit="s")
-    backoff_max_s: float = ruled(30.0, 0.01, 3600, unit="s")
+    max_batch: Annotated[int, between(1, 256)] = 16
+    threads: Annotated[int, between(0, 1024)] = 0
+    vocoder: Literal["pghi", "griffin-lim"] = "pghi"
+    vocoder_iterations: Annotated[int, between(0, 1000)] | None = None
+    stall_s: Annotated[float, between(0.2, 3600, "s")] = 30.0
+    load_s: Annotated[float, between(1, 86400, "s")] = 900.0
+    backoff_s: Annotated[float, between(0.01, 60, "s")] = 0.25
+    backoff_max_s: Annotated[float, between(0.01, 3600, "s")] = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeline(Checked):
+class Timeline(Section, frozen=True, kw_only=True):
     """``[timeline]``: how far ahead audio is made, committed and sent.
 
     Attributes:
@@ -193,42 +190,35 @@ class Timeline(Checked):
         loudness_lufs: target of the slow gain; ``"off"``: as the model has it. true_peak_dbtp: ceiling of the limiter.
     """
 
-    frame_ms: int = ruled(100, 20, 1000, unit="ms")
-    send_lead_ms: int = ruled(250, 20, 5000, unit="ms")
-    client_buffer_ms: int = ruled(200, 0, 10000, unit="ms")
-    crossfade_ms: float = ruled(30.0, 1, 1000, unit="ms")
-    ahead_s: float = ruled(6.0, 1, 120, unit="s")
-    haste_s: float = ruled(0.8, 0, 3600, unit="s")
-    repeats: int = ruled(4, 0, 1000)
-    idle_s: float = ruled(30.0, 0, 86400, unit="s")
-    burst_ms: int = ruled(1500, 100, 10000, unit="ms")
-    passive_frame_ms: int = ruled(500, 20, 2000, unit="ms")
-    ring_s: float = ruled(120.0, 5, 3600, unit="s")
-    loudness_lufs: float | None = ruled(-16.0, -40, -8, unit="LUFS")
-    true_peak_dbtp: float = ruled(-1.0, -20, 0, unit="dBTP")
-
-    def __post_init__(self) -> None:
-        super(Timeline, self).__post_init__()  # slots=True makes a new class; bare super() has the old
-        if self.frame_ms % 20:
-            raise ParameterError("timeline.frame_ms", self.frame_ms, "a multiple of 20")
+    frame_ms: Annotated[int, between(20, 1000, "ms", multiple_of=20)] = 100
+    send_lead_ms: Annotated[int, between(20, 5000, "ms")] = 250
+    client_buffer_ms: Annotated[int, between(0, 10000, "ms")] = 200
+    crossfade_ms: Annotated[float, between(1, 1000, "ms")] = 30.0
+    ahead_s: Annotated[float, between(1, 120, "s")] = 6.0
+    haste_s: Annotated[float, between(0, 3600, "s")] = 0.8
+    repeats: Annotated[int, between(0, 1000)] = 4
+    idle_s: Annotated[float, between(0, 86400, "s")] = 30.0
+    burst_ms: Annotated[int, between(100, 10000, "ms")] = 1500
+    passive_frame_ms: Annotated[int, between(20, 2000, "ms")] = 500
+    ring_s: Annotated[float, between(5, 3600, "s")] = 120.0
+    loudness_lufs: Annotated[float, between(-40, -8, "LUFS")] | None = -16.0
+    true_peak_dbtp: Annotated[float, between(-20, 0, "dBTP")] = -1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoders(Checked):
+class Encoders(Section, frozen=True, kw_only=True):
     """``[encoders]``: bit rates in kbit/s."""
 
-    opus_kbps: int = ruled(128, 16, 510, unit="kbit/s")
-    mp3_kbps: int = ruled(128, 32, 320, unit="kbit/s")
-    aac_kbps: int = ruled(128, 32, 320, unit="kbit/s")
-    ogg_kbps: int = ruled(128, 16, 510, unit="kbit/s")
+    opus_kbps: Annotated[int, between(16, 510, "kbit/s")] = 128
+    mp3_kbps: Annotated[int, between(32, 320, "kbit/s")] = 128
+    aac_kbps: Annotated[int, between(32, 320, "kbit/s")] = 128
+    ogg_kbps: Annotated[int, between(16, 510, "kbit/s")] = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log(Checked):
+class Log(Section, frozen=True, kw_only=True):
     """``[log]``: level, and one JSON object or one line of text per record."""
 
-    level: str = ruled("info", choices=("debug", "info", "warning", "error"))
-    format: str = ruled("text", choices=("text", "json"))
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
 
 
 TITLE_CHARS, DESCRIPTION_CHARS, SEED_IMAGE_CHARS = 120, 1000, 200
@@ -245,8 +235,7 @@ def _text(field: str, text: str, most: int, least: int = 0) -> str:
     return clean
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StationConfig(Checked):
+class StationConfig(Section, frozen=True, kw_only=True):
     """``[stations.NAME]``: one stream and what it plays by itself.
 
     Attributes:
@@ -267,26 +256,26 @@ class StationConfig(Checked):
     description: str = ""
     journey: str = "wander"
     prompts: tuple[str, ...] = ()
-    stay: int = ruled(8, 0, 1_000_000)
-    travel: int = ruled(4, 0, 1_000_000)
-    seed: int = ruled(0, 0, 2**32 - 1)
+    stay: Annotated[int, RANGES["stay"].meta] = 8
+    travel: Annotated[int, RANGES["travel"].meta] = 4
+    seed: Annotated[int, RANGES["seed"].meta] = 0
     negative: str = ""
-    denoising: float | None = ruled(None, 0, 1)
-    guidance: float | None = ruled(None, 0, 30)
+    denoising: Annotated[float, RANGES["denoising"].meta] | None = None
+    guidance: Annotated[float, RANGES["guidance"].meta] | None = None
     seed_image: str | None = None
-    bpm: float | None = ruled(None, 40, 240)
-    key: float | None = ruled(None, -6, 6)
-    beats_per_bar: int = ruled(4, 3, 4)
-    steps: int | None = ruled(None, 1, 1000)
+    bpm: Annotated[float, RANGES["bpm"].meta] | None = None
+    key: Annotated[float, RANGES["key"].meta] | None = None
+    beats_per_bar: Annotated[int, between(3, 4)] = 4
+    steps: Annotated[int, RANGES["steps"].meta] | None = None
     steer: bool = True
     save_log: str = ""
 
     def __post_init__(self) -> None:
-        super(StationConfig, self).__post_init__()  # slots=True makes a new class; bare super() has the old
+        super().__post_init__()
         prompts = [_text(f"prompts[{n}]", text, PROMPT_CHARS, 1) for n, text in enumerate(self.prompts)]
-        object.__setattr__(self, "prompts", tuple(prompts))
+        force_setattr(self, "prompts", tuple(prompts))
         for name, most in (("title", TITLE_CHARS), ("description", DESCRIPTION_CHARS), ("negative", PROMPT_CHARS)):
-            object.__setattr__(self, name, _text(name, getattr(self, name), most))
+            force_setattr(self, name, _text(name, getattr(self, name), most))
         image = self.seed_image
         if image is not None and not (1 <= len(image) <= SEED_IMAGE_CHARS and image.isprintable()):
             raise ParameterError("seed_image", image, f"a name of 1 to {SEED_IMAGE_CHARS} characters")
@@ -297,7 +286,7 @@ class StationConfig(Checked):
             keyframe = Keyframe(
                 (PromptPart(self.prompts[0]),),
                 negative=self.negative,
-                seed=check("seed", self.seed),
+                seed=self.seed,
                 denoising=self.denoising,
                 guidance=self.guidance,
                 seed_image=self.seed_image,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from riffstream.journey.journey import ClipSpec
-from riffstream.journey.ranges import check
+from riffstream.ranges import check
 
 if TYPE_CHECKING:
     from pathlib import Path

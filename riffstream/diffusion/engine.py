@@ -23,7 +23,7 @@ from riffstream.diffusion.stats import Stats
 from riffstream.diffusion.stepper import Stepper
 from riffstream.diffusion.text import Curve, PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError, device_lost, out_of_memory
-from riffstream.journey.ranges import check
+from riffstream.ranges import check
 
 __all__ = ["Engine"]
 

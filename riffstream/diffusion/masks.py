@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from riffstream.errors import MediaError, ParameterError
-from riffstream.journey.ranges import nearest
+from riffstream.ranges import nearest
 from riffstream.spectrogram.pictures import as_rgb
 
 __all__ = ["NAMES", "latent_mask", "named_mask", "overlap_mask"]

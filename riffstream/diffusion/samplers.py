@@ -24,7 +24,7 @@ from riffstream.diffusion.schedules import (
     unshifted,
 )
 from riffstream.errors import ParameterError
-from riffstream.journey.ranges import check, nearest
+from riffstream.ranges import check, nearest
 
 __all__ = ["SAMPLERS", "Sampler", "Schedule", "build", "find", "step"]
 

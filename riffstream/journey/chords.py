@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from riffstream.errors import ParameterError
-from riffstream.journey.ranges import nearest
+from riffstream.ranges import nearest
 
 __all__ = ["MAX_BARS", "QUALITIES", "Chord", "parse_bars"]
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from riffstream.errors import MediaError, ParameterError
 from riffstream.journey.keyframe import ClipSpec, Keyframe
 from riffstream.journey.prompts import PromptPart
-from riffstream.journey.ranges import SEEDS, check, reject_unknown
+from riffstream.ranges import SEEDS, check, reject_unknown
 from riffstream.text_files import parse_json, parse_toml, read_text
 
 __all__ = ["DRIFT", "ClipSpec", "Ending", "Journey", "Keyframe", "PromptPart", "Stop"]

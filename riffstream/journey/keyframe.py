@@ -10,7 +10,7 @@ from riffstream.errors import ParameterError
 from riffstream.journey.chords import parse_bars
 from riffstream.journey.conditions import PARTS, BarPlan
 from riffstream.journey.prompts import PromptPart
-from riffstream.journey.ranges import SEEDS, check, reject_unknown
+from riffstream.ranges import SEEDS, check, reject_unknown
 
 __all__ = ["AUTO", "CONDITIONED", "NONE", "ClipSpec", "Keyframe"]
 

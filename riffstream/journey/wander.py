@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
-from riffstream.journey.ranges import check
+from riffstream.ranges import check
 
 __all__ = ["MOODS", "Mood", "wander"]
 

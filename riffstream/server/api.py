@@ -8,7 +8,6 @@ import json
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -32,7 +31,7 @@ __all__ = ["routes", "summary"]
 routes = web.RouteTableDef()
 
 # What a station made over HTTP may be told. Not: files of this machine (journey, save_log).
-OPEN_FIELDS = sorted({each.name for each in fields(StationConfig)} - {"journey", "save_log"})
+OPEN_FIELDS = sorted(set(StationConfig.__struct_fields__) - {"journey", "save_log"})
 RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav"}
 RECORDINGS_WAITING = 4
 

@@ -23,7 +23,7 @@ from riffstream.audio.tempo import find_tempo
 from riffstream.corpus.mels import encode_song
 from riffstream.diffusion.mini.family import MODEL_FOLDER
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.journey.ranges import check
+from riffstream.ranges import check
 from riffstream.text_files import read_notes, readable
 from riffstream.training.checkpoints import resume_model
 from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser

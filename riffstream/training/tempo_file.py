@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from riffstream.errors import ParameterError
-from riffstream.journey.ranges import RANGES, check, nearest
+from riffstream.ranges import RANGES, check, nearest
 from riffstream.text_files import read_notes, readable
 
 __all__ = ["read_tempos"]

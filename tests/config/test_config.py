@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from riffstream.cli import main
 from riffstream.config import (
@@ -20,6 +20,7 @@ from riffstream.config import (
     StationConfig,
     Timeline,
     check_station_name,
+    json_schema,
     load_config,
     presets,
     similar_variables,
@@ -273,3 +274,50 @@ def test_the_stars_that_are_printed_for_a_token_are_no_token(tmp_path: Path) -> 
     printed = to_toml(Config.from_dict({"access": {"dj_token": "s3cret"}}).public_dict())
     with pytest.raises(ParameterError, match="RIFFSTREAM_ACCESS_DJ_TOKEN"):
         load_config(write(tmp_path, printed), environment={})
+
+
+def test_a_variable_out_of_its_range_is_named_with_it() -> None:
+    with pytest.raises(ParameterError, match=r"server\.port is 70000; allowed: a whole number from 0 to 65535"):
+        load_config(environment={"RIFFSTREAM_SERVER_PORT": "70000"})
+    with pytest.raises(ParameterError, match=r"RIFFSTREAM_TIMELINE_AHEAD_S is 'long'; allowed: 1 to 120 s"):
+        load_config(environment={"RIFFSTREAM_TIMELINE_AHEAD_S": "long"})
+
+
+@pytest.mark.parametrize("text", ["", "off"])
+def test_loudness_can_be_off_in_the_environment_too(text: str) -> None:
+    assert load_config(environment={"RIFFSTREAM_TIMELINE_LOUDNESS_LUFS": text}).timeline.loudness_lufs is None
+    with pytest.raises(ParameterError, match="SERVER_PORT"):
+        load_config(environment={"RIFFSTREAM_SERVER_PORT": "off"})
+
+
+def test_a_section_is_checked_however_it_is_made() -> None:
+    for values, allowed in (
+        ({"port": 70_000}, "a whole number from 0 to 65535"),
+        ({"port": 1.5}, "a whole number from 0 to 65535"),
+        ({"host": 1}, "a string"),
+        ({"trusted_proxies": [1]}, "a list of strings"),
+    ):
+        with pytest.raises(ParameterError) as caught:
+            Server(**values)
+        assert (caught.value.field, caught.value.allowed) == (next(iter(values)), allowed)
+    with pytest.raises(ParameterError, match="a multiple of 20"):
+        Timeline(frame_ms=50)
+
+
+def test_editors_get_a_schema_of_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema == json.loads(json.dumps(json_schema()))
+    assert '"null"' not in json.dumps(schema)  # TOML has none
+    kinds = schema["$defs"]
+    for name, table in Config().to_dict().items():
+        described = kinds["StationConfig"] if name == "stations" else kinds[type(getattr(Config(), name)).__name__]
+        assert described["additionalProperties"] is False
+        assert described["properties"].keys() == (table["main"] if name == "stations" else table).keys()
+    assert kinds["Server"]["properties"]["port"] == {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 65535,
+        "default": 8080,
+    }
+    assert {"const": "off"} in kinds["Timeline"]["properties"]["loudness_lufs"]["anyOf"]

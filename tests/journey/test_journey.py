@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from riffstream.errors import MediaError, ParameterError
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart, Stop
-from riffstream.journey.ranges import RANGES, check
 from riffstream.journey.wander import MOODS, wander
 
 
@@ -224,22 +223,9 @@ def test_moods_lead_only_to_moods() -> None:
     assert all(set(mood.near) <= set(MOODS) for mood in MOODS.values())
 
 
-def test_every_range_refuses_what_lies_outside() -> None:
-    assert {"weight", "seed", "denoising", "guidance", "bpm", "key"} <= set(RANGES)
-    for name, rule in RANGES.items():
-        assert check(name, rule.low) == rule.low
-        assert check(name, rule.high) == rule.high
-        for bad in (rule.low - 1, rule.high * 2 + 1, float("nan"), float("inf"), 10**400, "1", None, True):
-            with pytest.raises(ParameterError, match=name):
-                check(name, bad)
-        if rule.integer:
-            with pytest.raises(ParameterError, match="whole number"):
-                check(name, rule.low + 0.5)
-
-
 def test_planning_needs_no_torch() -> None:
     code = (
-        "import sys; from riffstream.diffusion import clip; from riffstream.journey import journey, ranges, wander; "
+        "import sys; from riffstream.diffusion import clip; from riffstream.journey import journey, wander; "
         "wander.wander().clip(3); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,6 +1,8 @@
-"""The table of ranges of all musical parameters, for journeys, protocol, configuration and command line.
+"""The table of ranges of all musical parameters, and the wording of allowed values.
 
-No torch here: the server process imports it.
+Journeys, protocol, configuration and command line check against this table. A range is also a constraint of msgspec:
+messages and settings are checked by their types, and their errors share one wording. No torch here: the server process
+imports it.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Meta, inspect
+
 from riffstream.errors import ParameterError
 
-__all__ = ["RANGES", "SEEDS", "Range", "check", "nearest", "reject_unknown"]
+__all__ = ["RANGES", "SEEDS", "Range", "allowed", "between", "check", "nearest", "reject_unknown"]
 
 SEEDS = 2**32  # noise seeds are taken modulo this
 
@@ -31,7 +35,44 @@ class Range:
         """Text of the range for messages: ``0 to 1``, ``40 to 240 beats per minute``."""
         kind = "a whole number from " if self.integer else ""
         unit = f" {self.unit}" if self.unit else ""
-        return f"{kind}{self.low:.10g} to {self.high:.10g}{unit}"
+        return f"{kind}{self.low:.12g} to {self.high:.12g}{unit}"
+
+    @property
+    def meta(self) -> Meta:
+        """The range as a constraint: ``Annotated[float, RANGES["bpm"].meta]``."""
+        return between(self.low, self.high, self.unit)
+
+
+def between(low: float, high: float, unit: str = "", *, multiple_of: int | None = None) -> Meta:
+    """The constraint of a number from ``low`` to ``high``, both included."""
+    return Meta(ge=low, le=high, multiple_of=multiple_of, extra={"unit": unit})
+
+
+def allowed(kind: inspect.Type, unit: str = "") -> str:
+    """The values that a type allows, in words; null is not mentioned.
+
+    Args:
+        kind: from ``msgspec.inspect.type_info``.
+        unit: of a number, as :func:`between` has it.
+    """
+    match kind:
+        case inspect.Metadata():
+            return allowed(kind.type, (kind.extra or {}).get("unit", unit))
+        case inspect.UnionType():
+            return " or ".join(allowed(each) for each in kind.types if not isinstance(each, inspect.NoneType))
+        case inspect.LiteralType():
+            return ", ".join(str(value) for value in kind.values)
+        case inspect.IntType() | inspect.FloatType() if kind.ge is not None and kind.le is not None:
+            words = Range(kind.ge, kind.le, isinstance(kind, inspect.IntType), unit).words
+            return f"{words}, a multiple of {kind.multiple_of}" if kind.multiple_of else words
+        case inspect.IntType() | inspect.FloatType():
+            return "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+        case inspect.VarTupleType():
+            return "a list of strings"
+        case inspect.BoolType():
+            return "true or false"
+        case _:
+            return "a string"
 
 
 RANGES: Mapping[str, Range] = {
@@ -48,6 +89,7 @@ RANGES: Mapping[str, Range] = {
     "index": Range(0, 2**53, integer=True),
     "key": Range(-6, 6, unit="semitones"),
     "part": Range(0, 1),
+    "ramp_s": Range(0, 120, unit="s"),
     "seed": Range(0, SEEDS - 1, integer=True),
     "stay": Range(0, 1_000_000, integer=True, unit="clips"),
     "steps": Range(1, 1000, integer=True),
