@@ -132,7 +132,7 @@ def _noise_server(pipe: Connection, core: int | None) -> None:
         url = await server.start()
 
         def figures() -> dict[str, Any]:
-            stats = server.context.room("main").stats()
+            stats = server.context.broadcast("main").stats()
             lag = server.context.lag
             return {
                 "bytes": stats.bytes,

@@ -20,7 +20,7 @@ from riffstream.config import Config, StationConfig
 from riffstream.errors import ParameterError
 from riffstream.journey.wander import MOODS
 from riffstream.server.access import Role
-from riffstream.server.broadcast import Member, Room
+from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
 from riffstream.server.streams import title_of
@@ -36,19 +36,19 @@ RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/og
 RECORDINGS_WAITING = 4
 
 
-def summary(room: Room, root: str = "../") -> dict[str, Any]:
+def summary(broadcast: Broadcast, root: str = "../") -> dict[str, Any]:
     """A station as the API shows it.
 
     Args:
-        room: the station's.
+        broadcast: the station's.
         root: from the answer's address to the server's; links are relative, so that they hold behind a path prefix.
     """
-    station = room.station
+    station = broadcast.station
     return {
         "id": station.name,
         "title": station.title,
         "description": station.description,
-        "listeners": room.listeners,
+        "listeners": broadcast.listeners,
         "rev": station.rev,
         "sample_pos": station.sample_pos,
         "playing": title_of(station.state),
@@ -82,16 +82,16 @@ def _listener(request: web.Request) -> Context:
 async def list_stations(request: web.Request) -> web.Response:
     """Every station but the private ones, in brief."""
     context = _listener(request)
-    return web.json_response({"stations": [summary(context.room(name)) for name in context.listed_stations()]})
+    return web.json_response({"stations": [summary(context.broadcast(name)) for name in context.listed_stations()]})
 
 
 @routes.get("/api/stations/{station}")
 async def show_station(request: web.Request) -> web.Response:
     """One station and what plays on it now."""
-    room = _listener(request).room(request.match_info["station"])
-    shown = summary(room, "../../")
-    shown["now"] = msgspec.to_builtins(room.station.now())
-    shown["caps"] = msgspec.to_builtins(room.station.caps())
+    broadcast = _listener(request).broadcast(request.match_info["station"])
+    shown = summary(broadcast, "../../")
+    shown["now"] = msgspec.to_builtins(broadcast.station.now())
+    shown["caps"] = msgspec.to_builtins(broadcast.station.caps())
     return web.json_response(shown)
 
 
@@ -125,7 +125,7 @@ async def create_station(request: web.Request) -> web.Response:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
     except (ParameterError, Unplayable) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
-    return web.json_response(summary(context.room(name)), status=201, headers={"Location": f"stations/{name}"})
+    return web.json_response(summary(context.broadcast(name)), status=201, headers={"Location": f"stations/{name}"})
 
 
 @routes.delete("/api/stations/{station}")
@@ -133,10 +133,10 @@ async def delete_station(request: web.Request) -> web.Response:
     """End a station; its listeners are told."""
     context = _owner(request)
     name = request.match_info["station"]
-    context.room(name)
-    if len(context.rooms) == 1:
+    context.broadcast(name)
+    if len(context.broadcasts) == 1:
         raise refuse(web.HTTPConflict, "bad_request", "the last station stays")
-    await context.rooms.end(name, "this station has ended")
+    await context.broadcasts.end(name, "this station has ended")
     return web.Response(status=204)
 
 
@@ -144,7 +144,7 @@ async def delete_station(request: web.Request) -> web.Response:
 async def station_events(request: web.Request) -> web.StreamResponse:
     """Server-sent events: ``now`` and ``event`` messages as they happen."""
     context = _listener(request)
-    room = context.room(request.match_info["station"])
+    broadcast = context.broadcast(request.match_info["station"])
     queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(256)
 
     def told(message: protocol.ServerMessage) -> None:
@@ -168,9 +168,9 @@ async def station_events(request: web.Request) -> web.StreamResponse:
         if request.transport is not None:
             request.transport.abort()
 
-    with context.admitted(request, give_way), room.joined(member):
+    with context.admitted(request, give_way), broadcast.joined(member):
         await response.prepare(request)
-        told(room.station.now())
+        told(broadcast.station.now())
         while True:
             try:
                 async with asyncio.timeout(15):
@@ -189,7 +189,7 @@ async def station_events(request: web.Request) -> web.StreamResponse:
 async def recording(request: web.Request) -> web.Response:
     """The last ``seconds`` of the station as a file (``format``: flac, mp3, ogg, wav), named and tagged by prompt."""
     context = _listener(request)
-    room = context.room(request.match_info["station"])
+    broadcast = context.broadcast(request.match_info["station"])
     kind = request.query.get("format", "flac")
     most = context.config.recording_s
     asked = request.query.get("seconds", f"{min(60.0, most):g}")
@@ -207,9 +207,9 @@ async def recording(request: web.Request) -> web.Response:
         raise refuse(web.HTTPServiceUnavailable, "busy", "other recordings are being made", retry_after_s=10)
     context.recordings += 1
     try:
-        title = title_of(room.station.state)
-        tags = {"title": title, "artist": f"riffstream {room.station.title or room.station.name}"}
-        record = partial(_record, room.station, seconds, tags, kind)
+        title = title_of(broadcast.station.state)
+        tags = {"title": title, "artist": f"riffstream {broadcast.station.title or broadcast.station.name}"}
+        record = partial(_record, broadcast.station, seconds, tags, kind)
         data = await asyncio.get_running_loop().run_in_executor(context.jobs, record)
     finally:
         context.recordings -= 1
@@ -217,7 +217,7 @@ async def recording(request: web.Request) -> web.Response:
         raise refuse(web.HTTPServiceUnavailable, "busy", "nothing has been played yet", retry_after_s=2)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in title.replace(" ", "-"))[:60]
-    name = f"{room.station.name}-{plain.strip('-') or 'recording'}-{stamp}.{kind}"
+    name = f"{broadcast.station.name}-{plain.strip('-') or 'recording'}-{stamp}.{kind}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return web.Response(body=data, content_type=RECORDING_FORMATS[kind], headers=headers)
 

@@ -122,7 +122,7 @@ class Server:
         self.url = f"http://{shown_address(sockets[0])}"
         await self.hub.start()
         self._tasks = [
-            asyncio.create_task(self.context.rooms.tend(), name="tend-rooms"),
+            asyncio.create_task(self.context.broadcasts.tend(), name="tend-broadcasts"),
             asyncio.create_task(self.context.heartbeat.run(), name="heartbeat"),
         ]
         if is_public_address(server.host) and self.context.access.steering_is_open:
@@ -171,10 +171,12 @@ class Server:
         context = self.context
         context.draining = True
         self.hub.drain()
-        leaving = sum(len(room.members) for room in context.rooms.values())
+        leaving = sum(len(broadcast.members) for broadcast in context.broadcasts.values())
         if leaving:
             logs.event("leaving", connections=leaving)
-        await self._unless_hurried(asyncio.ensure_future(context.rooms.close(RESTARTING, self.config.server.drain_s)))
+        await self._unless_hurried(
+            asyncio.ensure_future(context.broadcasts.close(RESTARTING, self.config.server.drain_s))
+        )
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A station as the server serves it: its feeds, its listeners, and what they are told.
+"""A station's broadcast: its feeds, its listeners, and the messages to them.
 
 Threading model: everything runs on the event loop.
 """
@@ -23,7 +23,7 @@ from riffstream.server.interfaces import Station
 from riffstream.server.sessions import SESSION_S, Sessions
 from riffstream.station.outlet import Outlet, StationEndedError
 
-__all__ = ["Member", "Place", "Room"]
+__all__ = ["Broadcast", "Member", "Place"]
 
 FEED_IDLE_S = 60.0  # as long as a listener who dropped out may come back without a gap
 RING_S = 30.0
@@ -63,12 +63,12 @@ class Member:
 
 
 class Place:
-    """A listener's place in a room, made by :meth:`Room.reserve`. It is given back at the end of its ``with``, however
-    the connection ends; until then it counts for the cap, and its feed is not retired."""
+    """A listener's place in a broadcast, made by :meth:`Broadcast.reserve`. The end of its ``with`` gives it back,
+    however the connection ends. Until then it counts for the cap, and its feed is not retired."""
 
-    def __init__(self, room: Room, kind: str) -> None:
-        self._room: Room | None = room
-        self._lease = room.station.join(kind)
+    def __init__(self, broadcast: Broadcast, kind: str) -> None:
+        self._broadcast: Broadcast | None = broadcast
+        self._lease = broadcast.station.join(kind)
         self._feed: Feed | None = None
         self._attached: tuple[Fanout, Listener] | None = None
 
@@ -80,10 +80,10 @@ class Place:
 
     async def feed(self, codec: str) -> Feed:
         """The feed of a codec, held open for this listener. Raises StationEndedError, EncoderError."""
-        if self._room is None:
+        if self._broadcast is None:
             raise StationEndedError
-        feed = await self._room.hold(codec)
-        if self._room is None or self._feed is not None:  # given back meanwhile
+        feed = await self._broadcast.hold(codec)
+        if self._broadcast is None or self._feed is not None:  # given back meanwhile
             feed.release()
             raise StationEndedError
         self._feed = feed
@@ -91,7 +91,7 @@ class Place:
 
     def attach(self, fanout: Fanout, listener: Listener, *, burst_samples: int = 0, after: int | None = None) -> None:
         """Start delivery: a burst and then live; ``after`` goes on behind this frame, which must still be kept."""
-        if self._room is None:
+        if self._broadcast is None:
             raise StationEndedError
         self._attached = (fanout, listener)
         if after is None:
@@ -101,8 +101,8 @@ class Place:
 
     def give_back(self) -> None:
         """Stop delivery and free the place. Harmless when repeated."""
-        room, self._room = self._room, None
-        if room is None:
+        broadcast, self._broadcast = self._broadcast, None
+        if broadcast is None:
             return
         if self._attached is not None:
             fanout, listener = self._attached
@@ -110,12 +110,12 @@ class Place:
         if self._feed is not None:
             self._feed.release()
         self._lease.close()
-        room.give_back()
+        broadcast.give_back()
 
 
-class Room:
+class Broadcast:
     """One station's feeds, listeners, members and sessions: their only owner. It has no task of its own but those that
-    open feeds; ``rooms.Rooms`` (``registry.py``) opens, sweeps and ends rooms.
+    open feeds; :class:`~riffstream.server.registry.Broadcasts` opens, sweeps and ends broadcasts.
 
     Attributes:
         listeners: places that are taken.
@@ -142,7 +142,7 @@ class Room:
         self.ending = self._closed = False
         self.empty_since: float | None = time.monotonic()
         self._opening: dict[str, asyncio.Task[Feed]] = {}
-        self._unsubscribe = station.subscribe(self.broadcast)
+        self._unsubscribe = station.subscribe(self.tell)
         self._announced = 0
         self._announce_handle: asyncio.TimerHandle | None = None
 
@@ -252,7 +252,7 @@ class Room:
         else:
             self.station.transport(unique, reply, by=str(member.number))
 
-    def broadcast(self, message: protocol.ServerMessage) -> None:
+    def tell(self, message: protocol.ServerMessage) -> None:
         """Tell every member; the frame is built once."""
         frame = websocket_frame(1, protocol.encode(message).encode())
         for member in tuple(self.members):
@@ -298,7 +298,7 @@ class Room:
         self._announce_handle = None
         if self.listeners != self._announced:
             self._announced = self.listeners
-            self.broadcast(protocol.Event(kind="listeners", listeners=self.listeners))
+            self.tell(protocol.Event(kind="listeners", listeners=self.listeners))
 
     def _feed_ended(self, feed: Feed) -> None:
         """The station is gone, or the encoder cannot run. Listeners were told by :meth:`close`, or find the connection
@@ -326,7 +326,7 @@ class Room:
             feed.close()
 
     def stats(self) -> FanoutStats:
-        """Deliveries and drops since the room opened."""
+        """Deliveries and drops since the broadcast opened."""
         total = FanoutStats()
         total.add(self.retired)
         for feed in self.feeds.values():

@@ -17,13 +17,13 @@ from aiohttp import web
 from riffstream.config import Config
 from riffstream.server import logs
 from riffstream.server.access import Access, Role, authorization_token, shown_origin
-from riffstream.server.broadcast import Place, Room
+from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.heartbeat import Heartbeat
 from riffstream.server.interfaces import Hub, Station
 from riffstream.server.limits import ConnectionCounter
 from riffstream.server.loop_lag import LagMeter
 from riffstream.server.proxies import Asked, Proxies
-from riffstream.server.registry import PRIVATE, Rooms
+from riffstream.server.registry import PRIVATE, Broadcasts
 
 __all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
 
@@ -55,7 +55,7 @@ class Context:
         self.proxies = Proxies(config.server.trusted_proxies)
         self.prefix = urlsplit(config.server.public_url).path.rstrip("/")
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
-        self.rooms = Rooms(config, hub)
+        self.broadcasts = Broadcasts(config, hub)
         self.heartbeat = Heartbeat(config.limits.silence_s)
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
         self.lag = LagMeter()
@@ -67,16 +67,16 @@ class Context:
         self._quiet: dict[object, tuple[str, float, Callable[[], None]]] = {}  # the oldest first
         self._unknown_origins: set[str] = set()
 
-    def room(self, name: str) -> Room:
-        """The room of a station. Raises 404."""
-        room = self.rooms.get(name)
-        if room is None:
+    def broadcast(self, name: str) -> Broadcast:
+        """The broadcast of a station. Raises 404."""
+        broadcast = self.broadcasts.get(name)
+        if broadcast is None:
             raise refuse(web.HTTPNotFound, "not_found", f"no station {name!r}; /api/stations lists them")
-        return room
+        return broadcast
 
     def listed_stations(self) -> list[str]:
         """The stations that everybody is told of; who made a private one knows its name."""
-        return [name for name in self.rooms if not name.startswith(PRIVATE)]
+        return [name for name in self.broadcasts if not name.startswith(PRIVATE)]
 
     def own_path(self, request: web.Request) -> str:
         """The path of a request below the server's address, whether or not a proxy has taken the prefix away."""
@@ -158,9 +158,9 @@ class Context:
         return reason
 
     @contextlib.contextmanager
-    def reserved(self, room: Room, kind: str) -> Iterator[Place]:
+    def reserved(self, broadcast: Broadcast, kind: str) -> Iterator[Place]:
         """A listener's place, meanwhile. Raises 503 with Retry-After where the station is full."""
-        place = room.reserve(kind)
+        place = broadcast.reserve(kind)
         if place is None:
             self.counters["refused"] += 1
             raise refuse(web.HTTPServiceUnavailable, "busy", "this station is full", retry_after_s=MIN_RETRY_S)

@@ -229,11 +229,6 @@ class Fanout:
         """Sequence number of the oldest frame still kept."""
         return self._next - len(self._frames)
 
-    @property
-    def lag_frames(self) -> int:
-        """How far the slowest listener's cursor is behind."""
-        return max((self._next - listener.cursor for listener in self.listeners), default=0)
-
     def frame(self, seq: int) -> Frame:
         """The kept frame ``seq``; IndexError outside ``first_seq <= seq < next_seq``."""
         index = seq - self.first_seq
@@ -282,11 +277,6 @@ class Fanout:
             return
         if self.listeners:
             self._start_round()
-
-    def broadcast(self, data: bytes) -> None:
-        """A control message to every listener."""
-        for listener in tuple(self.listeners):
-            listener.send_control(data)
 
     def close(self) -> None:
         """Forget the listeners, whose connections belong to their handlers, and the frames."""

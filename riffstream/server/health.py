@@ -90,16 +90,18 @@ def _lines(app: web.Application) -> Iterator[str]:
     listed = context.listed_stations()
     private = len(context.hub.stations) - len(listed)
     yield from _metric("private_stations", {"": private}, "Private stations; no other figure has them.")
-    rooms = {name: room for name, room in context.rooms.items() if name in listed}
-    labels = {name: f'station="{name}"' for name in rooms}
-    yield from _metric("listeners", {labels[name]: room.listeners for name, room in rooms.items()}, "Listeners now.")
-    yield from _metric("joined_total", {labels[name]: room.joined_total for name, room in rooms.items()})
-    stats = {name: room.stats() for name, room in rooms.items()}
+    broadcasts = {name: broadcast for name, broadcast in context.broadcasts.items() if name in listed}
+    labels = {name: f'station="{name}"' for name in broadcasts}
+    yield from _metric(
+        "listeners", {labels[name]: broadcast.listeners for name, broadcast in broadcasts.items()}, "Listeners now."
+    )
+    yield from _metric("joined_total", {labels[name]: broadcast.joined_total for name, broadcast in broadcasts.items()})
+    stats = {name: broadcast.stats() for name, broadcast in broadcasts.items()}
     for key in ("frames", "deliveries", "bytes", "skips", "skipped_frames", "closed_slow"):
-        yield from _metric(f"{key}_total", {labels[name]: getattr(stats[name], key) for name in rooms})
+        yield from _metric(f"{key}_total", {labels[name]: getattr(stats[name], key) for name in broadcasts})
     values: dict[str, dict[str, float]] = {}
-    for name, room in rooms.items():
-        for key, value in _numbers(room.station.stats()).items():
+    for name, broadcast in broadcasts.items():
+        for key, value in _numbers(broadcast.station.stats()).items():
             values.setdefault(key, {})[labels[name]] = value
     for key in sorted(values):
         yield from _figure(f"station_{key}", values[key])

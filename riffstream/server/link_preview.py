@@ -153,7 +153,7 @@ async def oembed(request: web.Request) -> web.Response:
     name = path.removeprefix("/embed/") if path.startswith("/embed/") else dict(pairs).get("station")
     if asked.netloc.lower() != urlsplit(own).netloc.lower():
         raise refuse(web.HTTPNotFound, "not_found", "url is not an address of this server")
-    station = context.room(name or next(iter(context.listed_stations()), "main")).station
+    station = context.broadcast(name or next(iter(context.listed_stations()), "main")).station
     link = read_link(pairs)
     width, height = (_size(request.query.get(f"max{side}"), most) for side, most in (("width", 640), ("height", 360)))
     shown = station.title or station.name
@@ -188,9 +188,9 @@ def _size(given: str | None, most: int) -> int:
 async def card(request: web.Request) -> web.Response:
     """The spectrogram of a station's last seconds as a picture for links; a new one at most once a minute."""
     context = request.app[CONTEXT]
-    room = context.room(request.match_info["station"])
+    broadcast = context.broadcast(request.match_info["station"])
     heard = context.access.listening_is_open
-    made = await room.card.get(partial(_draw, room.station if heard else None))
+    made = await broadcast.card.get(partial(_draw, broadcast.station if heard else None))
     return web.Response(body=made, content_type="image/png", headers={"Cache-Control": "public, max-age=60"})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from riffstream import protocol
-from riffstream.server.broadcast import Member, Place, Room
+from riffstream.server.broadcast import Broadcast, Member, Place
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.fanout import Listener, websocket_frame
 from riffstream.server.limits import TokenBucket
@@ -26,14 +26,14 @@ DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 async def plain_handler(request: web.Request) -> web.StreamResponse:
     """One plain connection."""
     context = request.app[CONTEXT]
-    room = context.room(request.match_info["station"])
+    broadcast = context.broadcast(request.match_info["station"])
     name = request.query.get("codec", "pcm")
     if name not in CODECS:
         raise refuse(web.HTTPBadRequest, "bad_request", f"codec is {name[:20]!r}; allowed: pcm or mp3")
     role = context.grant(request)
     if role is None:
         raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
-    with context.admitted(request), context.reserved(room, "plain") as place:
+    with context.admitted(request), context.reserved(broadcast, "plain") as place:
         narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
         socket = web.WebSocketResponse(
             compress=False,
@@ -43,9 +43,9 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
         )
         await socket.prepare(request)
         assert request.transport is not None
-        refusal = context.refusal(request, role, room.station)
-        listener = Listener(request.transport, policy=room.policy)
-        await _Plain(context, room, refusal, socket, listener, place).run(CODECS[name])
+        refusal = context.refusal(request, role, broadcast.station)
+        listener = Listener(request.transport, policy=broadcast.policy)
+        await _Plain(context, broadcast, refusal, socket, listener, place).run(CODECS[name])
         return socket
 
 
@@ -55,13 +55,13 @@ class _Plain:
     def __init__(
         self,
         context: Context,
-        room: Room,
+        broadcast: Broadcast,
         refusal: str | None,
         socket: web.WebSocketResponse,
         listener: Listener,
         place: Place,
     ) -> None:
-        self.context, self.room, self.socket = context, room, socket
+        self.context, self.broadcast, self.socket = context, broadcast, socket
         self.listener, self.place = listener, place
         listener.on_closed = self._lost
         self.member = Member(self.leave, told=self._told)
@@ -70,19 +70,19 @@ class _Plain:
         limits = context.config.limits
         self.gate = SteerGate(
             TokenBucket(limits.steer_interval_s, limits.steer_burst),
-            lambda message: room.change(self.member, message),
+            lambda message: broadcast.change(self.member, message),
             self._told,
         )
         self.gate.refusal = refusal
 
     async def run(self, codec: str) -> None:
         """Audio until the client leaves; each text is a prompt."""
-        room, heartbeat = self.room, self.context.heartbeat
+        broadcast, heartbeat = self.broadcast, self.context.heartbeat
         try:
-            with heartbeat.watching(self.listener), room.joined(self.member):
-                fanout = (await self.place.feed(codec)).fanout("socket", room.config.timeline.frame_ms)
-                self._told(room.station.now())
-                self.place.attach(fanout, self.listener, burst_samples=room.burst_samples(steering=True))
+            with heartbeat.watching(self.listener), broadcast.joined(self.member):
+                fanout = (await self.place.feed(codec)).fanout("socket", broadcast.config.timeline.frame_ms)
+                self._told(broadcast.station.now())
+                self.place.attach(fanout, self.listener, burst_samples=broadcast.burst_samples(steering=True))
                 while (message := await heartbeat.receive(self.socket, self.listener)).type in DATA:
                     if not self.bucket.take():
                         self._line("error rate_limited: too many messages")
@@ -103,7 +103,7 @@ class _Plain:
     async def leave(self, reason: str) -> None:
         """Say goodbye and close."""
         self._line(f"bye {reason}")
-        self.room.members.discard(self.member)
+        self.broadcast.members.discard(self.member)
         self.place.give_back()
         await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
 

@@ -13,7 +13,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from riffstream import protocol
 from riffstream.server import logs
 from riffstream.server.access import Role
-from riffstream.server.broadcast import Member, Place, Room
+from riffstream.server.broadcast import Broadcast, Member, Place
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context, narrow_send_buffer
 from riffstream.server.fanout import Fanout, Listener, websocket_frame
 from riffstream.server.feeds import Feed
@@ -41,7 +41,7 @@ def bye_frame(reason: str, *, spread_ms: int = 4000) -> bytes:
 async def socket_handler(request: web.Request) -> web.StreamResponse:
     """One connection, from hello to bye."""
     context = request.app[CONTEXT]
-    room = context.room(request.match_info["station"])
+    broadcast = context.broadcast(request.match_info["station"])
     with context.admitted(request):
         narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
         socket = web.WebSocketResponse(
@@ -53,7 +53,7 @@ async def socket_handler(request: web.Request) -> web.StreamResponse:
         )
         await socket.prepare(request)
         assert request.transport is not None
-        connection = _Connection(context, room, request, socket, request.transport)
+        connection = _Connection(context, broadcast, request, socket, request.transport)
         await connection.run()
         return socket
 
@@ -64,16 +64,16 @@ class _Connection:
     def __init__(
         self,
         context: Context,
-        room: Room,
+        broadcast: Broadcast,
         request: web.Request,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport,
     ) -> None:
         self.context = context
-        self.room = room
+        self.broadcast = broadcast
         self.request = request
         self.socket = socket
-        self.listener = Listener(transport, policy=room.policy, on_closed=self._lost)
+        self.listener = Listener(transport, policy=broadcast.policy, on_closed=self._lost)
         self.member = Member(self.leave, send=self.listener.send_control)
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
         self.role = Role.LISTENER
@@ -99,8 +99,8 @@ class _Connection:
             return
         if codecs:
             if hello.resume is not None:
-                self.room.sessions.take_over(hello.resume.session)
-            if (place := self.room.reserve("ws")) is None:
+                self.broadcast.sessions.take_over(hello.resume.session)
+            if (place := self.broadcast.reserve("ws")) is None:
                 self.context.counters["refused"] += 1
                 busy = protocol.ProtocolError("busy", "this station is full", retry_after_ms=MIN_RETRY_S * 1000)
                 await self._refuse(busy, protocol.Bye(reason="full", reconnect_ms=MIN_RETRY_S * 1000))
@@ -108,7 +108,7 @@ class _Connection:
             self.place = held.enter_context(place)
         started = time.monotonic()
         try:
-            with self.room.joined(self.member):
+            with self.broadcast.joined(self.member):
                 if self.place is None:
                     self._welcome(hello, None, None)
                     await self._messages()
@@ -125,7 +125,7 @@ class _Connection:
             logs.event(
                 "socket closed",
                 level=logging.DEBUG,
-                station=self.room.station.name,
+                station=self.broadcast.station.name,
                 seconds=round(time.monotonic() - started, 1),
                 skips=self.listener.skips,
             )
@@ -143,27 +143,27 @@ class _Connection:
         raise first
 
     async def _stream(self, hello: protocol.Hello, codecs: list[protocol.CodecName], place: Place) -> None:
-        room = self.room
+        broadcast = self.broadcast
         codec, feed = await self._feed(codecs, place)
-        frame_ms = room.frame_ms(codec, steering=hello.steer)
+        frame_ms = broadcast.frame_ms(codec, steering=hello.steer)
         fanout = feed.fanout(f"v1-{codec}", frame_ms)
-        session = room.sessions.open(fanout.number, self._resumed_elsewhere)
+        session = broadcast.sessions.open(fanout.number, self._resumed_elsewhere)
         try:
             resume = hello.resume
             after = (
                 resume.last_seq
                 if resume is not None
-                and room.sessions.resume(resume.session, fanout.number)
+                and broadcast.sessions.resume(resume.session, fanout.number)
                 and fanout.first_seq - 1 <= resume.last_seq < fanout.next_seq
                 else None
             )
             self._welcome(hello, codec, fanout, session=session, frame_ms=frame_ms, resumed=after is not None)
             self.listener.gap = resume is not None and after is None
-            burst = room.burst_samples(steering=hello.steer)
+            burst = broadcast.burst_samples(steering=hello.steer)
             place.attach(fanout, self.listener, burst_samples=burst, after=after)
             await self._messages()
         finally:
-            room.sessions.leave(session)
+            broadcast.sessions.leave(session)
 
     def _resumed_elsewhere(self) -> None:
         if self.place is not None:
@@ -205,7 +205,7 @@ class _Connection:
             await self._refuse(error)
             return None
         self.role = role
-        self.gate.refusal = self.context.refusal(self.request, role, self.room.station)
+        self.gate.refusal = self.context.refusal(self.request, role, self.broadcast.station)
         return hello
 
     def _welcome(
@@ -218,7 +218,7 @@ class _Connection:
         frame_ms: int = 0,
         resumed: bool = False,
     ) -> None:
-        station = self.room.station
+        station = self.broadcast.station
         pos = station.sample_pos
         if fanout is not None and fanout.next_seq > fanout.first_seq:
             pos = fanout.frame(fanout.next_seq - 1).sample_pos
@@ -263,7 +263,7 @@ class _Connection:
     async def leave(self, reason: str) -> None:
         """Say goodbye and close. The handler's ``receive`` then ends."""
         self.listener.send_control(bye_frame(reason))
-        self.room.members.discard(self.member)
+        self.broadcast.members.discard(self.member)
         if self.place is not None:
             self.place.give_back()
         await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
@@ -282,7 +282,7 @@ class _Connection:
                         t0=message.t0,
                         t1=received * 1000,
                         t2=time.monotonic() * 1000,
-                        sample_pos=self.room.station.sample_pos,
+                        sample_pos=self.broadcast.station.sample_pos,
                     )
                     self.member.tell(reply)
                 case protocol.Stats():
@@ -303,7 +303,7 @@ class _Connection:
 
     def _apply(self, message: protocol.Steer | protocol.Transport) -> None:
         self.context.counters["steers"] += 1
-        self.room.change(self.member, message)
+        self.broadcast.change(self.member, message)
 
     async def _refuse(self, error: protocol.ProtocolError, bye: protocol.Bye | None = None) -> None:
         self.context.counters["rejected"] += 1

@@ -73,7 +73,7 @@ async def prefix_handler(request: web.Request) -> web.Response:
 async def embed_handler(request: web.Request) -> web.StreamResponse:
     """The player for frames on other sites. The page reads the station from its address."""
     name = request.match_info["station"]
-    request.app[CONTEXT].room(name)
+    request.app[CONTEXT].broadcast(name)
     return await _page(request, name)
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from riffstream import __version__, protocol
 from riffstream.audio.ogg import one_line
-from riffstream.server.broadcast import Member, Place, Room
+from riffstream.server.broadcast import Broadcast, Member, Place
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
 from riffstream.server.fanout import DropPolicy, Listener
 from riffstream.server.feeds import Feed
@@ -44,11 +44,11 @@ def base_url(context: Context, request: web.Request) -> str:
 async def stream_handler(request: web.Request) -> web.StreamResponse:
     """An endless body: burst first, then live. A range with both ends gets exactly as many bytes."""
     context = request.app[CONTEXT]
-    room, codec = context.room(request.match_info["station"]), request.match_info["codec"]
+    broadcast, codec = context.broadcast(request.match_info["station"]), request.match_info["codec"]
     if context.grant(request) is None:
         raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN, or Basic with it")
     icy = IcyInserter() if request.headers.get("Icy-MetaData", "").strip() == "1" else None
-    headers = _headers(context, room.station, codec, icy)
+    headers = _headers(context, broadcast.station, codec, icy)
     if request.method == "HEAD":  # ranges are defined for GET alone
         return _Bare(headers=headers)
     asked = parse_range(request.headers.getall("Range", ()), conditional="If-Range" in request.headers)
@@ -56,10 +56,10 @@ async def stream_handler(request: web.Request) -> web.StreamResponse:
         headers["Content-Range"] = asked.content_range
     with context.admitted(request):
         narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
-        streaming = _Streaming(context, room, request, icy, asked, codec)
+        streaming = _Streaming(context, broadcast, request, icy, asked, codec)
         if asked is not None and asked.length <= PROBE_BYTES:
             return web.Response(status=206, body=await streaming.first_bytes(codec), headers=headers)
-        with context.reserved(room, "http") as place:
+        with context.reserved(broadcast, "http") as place:
             feed = await place.feed(codec)
             response = _Bare(status=200 if asked is None else 206, headers=headers)
             if asked is not None:
@@ -94,19 +94,19 @@ class _Streaming:
     def __init__(
         self,
         context: Context,
-        room: Room,
+        broadcast: Broadcast,
         request: web.Request,
         icy: IcyInserter | None,
         asked: ByteRange | None,
         codec: str,
     ) -> None:
         assert request.transport is not None
-        self.context, self.room = context, room
+        self.context, self.broadcast = context, broadcast
         self.wire = "ogg" if codec == "ogg" else "raw"
-        self.body = Body(codec, icy, asked, artist=room.station.title or room.station.name)
+        self.body = Body(codec, icy, asked, artist=broadcast.station.title or broadcast.station.name)
         self.send = request.transport.write
-        self.frame_ms = room.frame_ms(codec, steering=False)
-        self.listener = Listener(request.transport, policy=_policy(room, codec), on_closed=self._lost)
+        self.frame_ms = broadcast.frame_ms(codec, steering=False)
+        self.listener = Listener(request.transport, policy=_policy(broadcast, codec), on_closed=self._lost)
         if not self.body.is_plain:
             self.listener.write = self._write
         self.member = Member(self._leave, told=self._told)
@@ -115,24 +115,24 @@ class _Streaming:
 
     async def run(self, feed: Feed, place: Place) -> None:
         """Until the player leaves (the handler is cancelled), has its range, is too slow, or the station ends."""
-        room, self.place = self.room, place
+        broadcast, self.place = self.broadcast, place
         fanout = feed.fanout(self.wire, self.frame_ms)
-        with contextlib.suppress(StationEndedError), room.joined(self.member):
-            self._told(room.station.now())
+        with contextlib.suppress(StationEndedError), broadcast.joined(self.member):
+            self._told(broadcast.station.now())
             self.send(self.body.begin(feed.source.header))
-            place.attach(fanout, self.listener, burst_samples=room.burst_samples(steering=False))
+            place.attach(fanout, self.listener, burst_samples=broadcast.burst_samples(steering=False))
             await self.done.wait()
 
     async def first_bytes(self, codec: str) -> bytes:
         """The whole answer to a short range: what a new listener would get. Raises 503 where no sound comes."""
-        self._told(self.room.station.now())
-        async with self.room.holding(codec) as feed:
+        self._told(self.broadcast.station.now())
+        async with self.broadcast.holding(codec) as feed:
             return await self._first_bytes(feed)
 
     async def _first_bytes(self, feed: Feed) -> bytes:
         fanout = feed.fanout(self.wire, self.frame_ms)
         found = self.body.begin(feed.source.header)
-        seq, burst = fanout.next_seq, self.room.burst_samples(steering=False)
+        seq, burst = fanout.next_seq, self.broadcast.burst_samples(steering=False)
         while seq > fanout.first_seq and burst > 0:
             seq -= 1
             burst -= fanout.frame(seq).n_samples
@@ -169,14 +169,14 @@ class _Streaming:
         self.done.set()
 
 
-def _policy(room: Room, codec: str) -> DropPolicy:
+def _policy(broadcast: Broadcast, codec: str) -> DropPolicy:
     """When this player loses audio: never for taking its burst no faster than it plays."""
-    encoders, policy = room.config.encoders, room.policy
+    encoders, policy = broadcast.config.encoders, broadcast.policy
     rate = WAV_BYTES_S if codec == "wav" else getattr(encoders, f"{codec}_kbps") * 125
-    room_for_bursts = 2 * rate * room.burst_samples(steering=False) // protocol.SAMPLE_RATE
-    if room_for_bursts <= policy.skip_bytes:
+    burst_bytes = 2 * rate * broadcast.burst_samples(steering=False) // protocol.SAMPLE_RATE
+    if burst_bytes <= policy.skip_bytes:
         return policy
-    return replace(policy, skip_bytes=room_for_bursts, close_bytes=max(policy.close_bytes, 2 * room_for_bursts))
+    return replace(policy, skip_bytes=burst_bytes, close_bytes=max(policy.close_bytes, 2 * burst_bytes))
 
 
 def _headers(context: Context, station: Station, codec: str, icy: IcyInserter | None) -> dict[str, str]:
@@ -203,7 +203,7 @@ def _headers(context: Context, station: Station, codec: str, icy: IcyInserter | 
 async def playlist_handler(request: web.Request) -> web.Response:
     """``/listen/{station}.m3u`` and ``.pls``: a file that opens in the player of one's choice."""
     context = request.app[CONTEXT]
-    station: Station = context.room(request.match_info["station"]).station
+    station: Station = context.broadcast(request.match_info["station"]).station
     url = f"{base_url(context, request)}/stream/{station.name}.mp3"
     title = " ".join((station.title or f"riffstream {station.name}").split())
     if request.match_info["kind"] == "m3u":
@@ -221,18 +221,18 @@ async def icecast_status(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     sources: list[dict[str, Any]] = []
     for name in context.listed_stations():
-        room = context.room(name)
+        broadcast = context.broadcast(name)
         sources.append(
             {
                 "listenurl": f"{base_url(context, request)}/stream/{name}.mp3",
-                "server_name": room.station.title or name,
-                "server_description": room.station.description,
+                "server_name": broadcast.station.title or name,
+                "server_description": broadcast.station.description,
                 "server_type": "audio/mpeg",
                 "bitrate": context.config.encoders.mp3_kbps,
                 "samplerate": protocol.SAMPLE_RATE,
                 "channels": protocol.CHANNELS,
-                "listeners": room.listeners,
-                "title": title_of(room.station.state),
+                "listeners": broadcast.listeners,
+                "title": title_of(broadcast.station.state),
             }
         )
     stats = {"server_id": f"riffstream {__version__}", "host": context.asked(request).host, "source": sources}

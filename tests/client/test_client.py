@@ -456,7 +456,7 @@ async def test_leaving_blocks_early_frees_everything(radio: Running) -> None:
 
     assert "riffstream-client" not in await asyncio.to_thread(leave)
     async with asyncio.timeout(20):
-        while radio.server.context.rooms["main"].members:
+        while radio.server.context.broadcasts["main"].members:
             await asyncio.sleep(0.02)
 
 

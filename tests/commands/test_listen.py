@@ -91,7 +91,7 @@ async def test_a_station_that_ends_early_leaves_what_was_heard(radio: Running, t
     listening = asyncio.create_task(listen(radio.url, "-o", str(target), "--seconds", "3600", "--codec", "pcm_s16"))
     while not any(path.stat().st_size > 10_000 for path in tmp_path.iterdir()):
         await asyncio.sleep(0.05)
-    await radio.server.context.rooms.end("main", "this station has ended")
+    await radio.server.context.broadcasts.end("main", "this station has ended")
     code, _, err = await listening
     assert code == 2
     assert "ended after" in err

@@ -1,4 +1,4 @@
-"""One room: places, feeds and members come back to where they were, however a listener leaves."""
+"""One broadcast: places, feeds and members come back to where they were, however a listener leaves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiohttp import ClientSession
 from riffstream import protocol
 from riffstream.config import Config
 from riffstream.server import broadcast as module
-from riffstream.server.broadcast import Member, Place, Room
+from riffstream.server.broadcast import Broadcast, Member, Place
 from riffstream.server.fanout import Fanout
 from riffstream.station.outlet import Chunk, Outlet, StationEndedError
 from tests.server.conftest import Running, running
@@ -28,17 +28,17 @@ CAP = 3
 
 
 @pytest.fixture
-async def room() -> AsyncIterator[Room]:
+async def broadcast() -> AsyncIterator[Broadcast]:
     station = FakeStation()
     station.advance(6 * 48_000)
-    made = Room(station, Config.from_dict({"limits": {"listeners_per_station": CAP}}))
+    made = Broadcast(station, Config.from_dict({"limits": {"listeners_per_station": CAP}}))
     yield made
     await made.close("bye")
     await station.close()
 
 
-def taken(room: Room) -> Place:
-    place = room.reserve("ws")
+def taken(broadcast: Broadcast) -> Place:
+    place = broadcast.reserve("ws")
     assert place is not None
     return place
 
@@ -47,27 +47,27 @@ async def stay(reason: str) -> None:
     """Of a member that does nothing on leaving."""
 
 
-async def test_a_place_is_taken_where_the_cap_is_checked(room: Room) -> None:
-    places = [room.reserve("ws") for _ in range(5)]
+async def test_a_place_is_taken_where_the_cap_is_checked(broadcast: Broadcast) -> None:
+    places = [broadcast.reserve("ws") for _ in range(5)]
     assert [place is not None for place in places] == [True, True, True, False, False]
-    assert room.listeners == room.station.attached == CAP  # type: ignore[attr-defined]
+    assert broadcast.listeners == broadcast.station.attached == CAP  # type: ignore[attr-defined]
     for place in places[:CAP]:
         assert place is not None
         place.give_back()
         place.give_back()
-    assert room.listeners == room.station.attached == 0  # type: ignore[attr-defined]
+    assert broadcast.listeners == broadcast.station.attached == 0  # type: ignore[attr-defined]
     with pytest.raises(StationEndedError):
         await places[0].feed("mp3")  # type: ignore[union-attr]
 
 
 async def test_a_listener_that_leaves_while_its_feed_opens_leaves_no_encoder(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FEED_IDLE_S", 0.1)
-    outlet = room.station.outlet("mp3")
+    outlet = broadcast.station.outlet("mp3")
 
     async def visit() -> None:
-        with taken(room) as place:
+        with taken(broadcast) as place:
             await place.feed("mp3")
 
     visits = [asyncio.create_task(visit()) for _ in range(2)]
@@ -76,40 +76,40 @@ async def test_a_listener_that_leaves_while_its_feed_opens_leaves_no_encoder(
     for task in visits:
         task.cancel()
     await asyncio.gather(*visits, return_exceptions=True)
-    assert room.listeners == 0
-    await until(lambda: "mp3" in room.feeds)
+    assert broadcast.listeners == 0
+    await until(lambda: "mp3" in broadcast.feeds)
     await asyncio.sleep(0.15)
-    room.sweep()
-    assert not room.feeds
+    broadcast.sweep()
+    assert not broadcast.feeds
     assert not outlet.running
 
 
-async def test_who_stops_waiting_for_a_feed_does_not_stop_the_others(room: Room) -> None:
-    one, two = (asyncio.create_task(room.hold("mp3")) for _ in range(2))
+async def test_who_stops_waiting_for_a_feed_does_not_stop_the_others(broadcast: Broadcast) -> None:
+    one, two = (asyncio.create_task(broadcast.hold("mp3")) for _ in range(2))
     await asyncio.sleep(0)
     one.cancel()
     feed = await two
-    assert room.feeds["mp3"] is feed
+    assert broadcast.feeds["mp3"] is feed
     assert feed.idle_since is None
     feed.release()
     assert feed.idle_since is not None
 
 
-async def test_a_feed_that_is_held_is_not_swept(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_feed_that_is_held_is_not_swept(broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the check and the first frame a listener awaits its headers, as long as its network takes."""
     monkeypatch.setattr(module, "FEED_IDLE_S", 0.0)
-    with taken(room) as place:
+    with taken(broadcast) as place:
         feed = await place.feed("pcm_s16")
         await asyncio.sleep(0.01)
-        room.sweep()
-        assert room.feeds["pcm_s16"] is feed
+        broadcast.sweep()
+        assert broadcast.feeds["pcm_s16"] is feed
     await asyncio.sleep(0.01)
-    room.sweep()
-    assert not room.feeds
+    broadcast.sweep()
+    assert not broadcast.feeds
 
 
 async def test_an_encoder_that_fails_is_told_to_all_and_tried_again(
-    room: Room, monkeypatch: pytest.MonkeyPatch
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def failing(self: Outlet, take: object) -> None:
         await asyncio.sleep(0)
@@ -117,26 +117,26 @@ async def test_an_encoder_that_fails_is_told_to_all_and_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Outlet, "start", failing)
-        found = await asyncio.gather(*(room.hold("aac") for _ in range(3)), return_exceptions=True)
+        found = await asyncio.gather(*(broadcast.hold("aac") for _ in range(3)), return_exceptions=True)
         assert [str(each) for each in found] == ["no such encoder"] * 3
-    (await room.hold("aac")).release()
+    (await broadcast.hold("aac")).release()
 
 
-async def test_a_room_that_closes_turns_away_who_waits_and_forgets_its_audio(room: Room) -> None:
-    feed = await room.hold("pcm_s16")
+async def test_a_room_that_closes_turns_away_who_waits_and_forgets_its_audio(broadcast: Broadcast) -> None:
+    feed = await broadcast.hold("pcm_s16")
     fanout = feed.fanout("v1-pcm_s16", 100)
     assert fanout.next_seq > fanout.first_seq
-    waiting = asyncio.create_task(room.hold("mp3"))
+    waiting = asyncio.create_task(broadcast.hold("mp3"))
     await asyncio.sleep(0)
-    await room.close("bye")
+    await broadcast.close("bye")
     with pytest.raises(StationEndedError):
         await waiting
     assert fanout.next_seq == fanout.first_seq
-    assert not room.feeds
-    assert not room._opening
+    assert not broadcast.feeds
+    assert not broadcast._opening
 
 
-async def test_a_member_that_hangs_does_not_hold_up_the_end(room: Room) -> None:
+async def test_a_member_that_hangs_does_not_hold_up_the_end(broadcast: Broadcast) -> None:
     left: list[str] = []
 
     async def hang(reason: str) -> None:
@@ -149,27 +149,27 @@ async def test_a_member_that_hangs_does_not_hold_up_the_end(room: Room) -> None:
         left.append(reason)
 
     began = time.monotonic()
-    with room.joined(Member(hang)), room.joined(Member(fail)), room.joined(Member(leave)):
-        await room.close("bye", leave_s=0.1)
+    with broadcast.joined(Member(hang)), broadcast.joined(Member(fail)), broadcast.joined(Member(leave)):
+        await broadcast.close("bye", leave_s=0.1)
     assert left == ["bye"]
     assert time.monotonic() - began < 3
 
 
-async def test_a_room_knows_since_when_it_is_empty(room: Room) -> None:
-    assert room.empty_since is not None
-    with taken(room), room.joined(Member(stay)):
-        assert room.empty_since is None
-    assert room.empty_since is not None
+async def test_a_room_knows_since_when_it_is_empty(broadcast: Broadcast) -> None:
+    assert broadcast.empty_since is not None
+    with taken(broadcast), broadcast.joined(Member(stay)):
+        assert broadcast.empty_since is None
+    assert broadcast.empty_since is not None
 
 
-async def test_replies_carry_the_ids_that_members_chose(room: Room) -> None:
+async def test_replies_carry_the_ids_that_members_chose(broadcast: Broadcast) -> None:
     """Two connections that choose the same id do not meet each other's answers."""
     heard: dict[str, list[protocol.ServerMessage]] = {"one": [], "two": []}
     one, two = Member(stay, told=heard["one"].append), Member(stay, told=heard["two"].append)
-    with room.joined(one), room.joined(two):
-        room.change(one, protocol.Steer(id="a", bpm=100.0))
-        room.change(two, protocol.Steer(id="a", bpm=120.0))
-        room.change(two, protocol.Steer(id="b", bpm=130.0))
+    with broadcast.joined(one), broadcast.joined(two):
+        broadcast.change(one, protocol.Steer(id="a", bpm=100.0))
+        broadcast.change(two, protocol.Steer(id="a", bpm=120.0))
+        broadcast.change(two, protocol.Steer(id="b", bpm=130.0))
     assert [type(each).__name__ for each in heard["one"]] == ["Scheduled", "Superseded"]
     assert heard["one"][1] == protocol.Superseded(id="a", by="other")
     assert heard["two"][1:2] == [protocol.Scheduled(id="b", rev=3, audible_at=297_600, audible_in_ms=350.0)]
@@ -213,11 +213,11 @@ async def test_a_rush_does_not_pass_the_cap_and_places_come_back(joining: Any) -
             found = await asyncio.gather(*(joining(session, served) for _ in range(40)))
             inside = [each for each in found if each is not None]
             assert len(inside) == CAP
-            assert served.server.context.rooms["main"].listeners == CAP
+            assert served.server.context.broadcasts["main"].listeners == CAP
             for each in inside:
                 each.close() if isinstance(each, aiohttp.ClientResponse) else await each.close()
             await until(lambda: served.server.context.connections.open == 0)
-            assert served.server.context.rooms["main"].listeners == served.station.attached == 0
+            assert served.server.context.broadcasts["main"].listeners == served.station.attached == 0
 
 
 async def test_listeners_that_come_and_go_500_times_leave_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,15 +227,15 @@ async def test_listeners_that_come_and_go_500_times_leave_no_memory(monkeypatch:
     station.advance(6 * 48_000)
     blocks = station.recent()
     monkeypatch.setattr(station, "recent", lambda: blocks)
-    room = Room(station, Config())
+    broadcast = Broadcast(station, Config())
 
     async def visit() -> int:
-        with taken(room) as place, room.joined(Member(stay)):
+        with taken(broadcast) as place, broadcast.joined(Member(stay)):
             feed = await place.feed("pcm_s16")
             fanout = feed.fanout("v1-pcm_s16", 100)
-            room.sessions.leave(room.sessions.open(fanout.number, place.give_back))
+            broadcast.sessions.leave(broadcast.sessions.open(fanout.number, place.give_back))
             held = sum(len(chunk.payload) for chunk in feed._ring)
-        room.sweep()
+        broadcast.sweep()
         assert not station.outlet("pcm_s16").running
         return held
 
@@ -250,10 +250,10 @@ async def test_listeners_that_come_and_go_500_times_leave_no_memory(monkeypatch:
     for _ in range(500):
         await visit()
     assert alive() <= before + 2000
-    assert len(room.sessions) == 501
-    monkeypatch.setattr(room.sessions, "kept_s", 0.0)
-    room.sweep()
-    assert len(room.sessions) == 0
-    assert room.listeners == station.attached == 0
-    await room.close("bye")
+    assert len(broadcast.sessions) == 501
+    monkeypatch.setattr(broadcast.sessions, "kept_s", 0.0)
+    broadcast.sweep()
+    assert len(broadcast.sessions) == 0
+    assert broadcast.listeners == station.attached == 0
+    await broadcast.close("bye")
     await station.close()

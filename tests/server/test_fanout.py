@@ -172,10 +172,10 @@ async def test_control_messages_pass_a_full_buffer_until_the_hard_limit() -> Non
         for index in range(60):
             fanned.push(frame(index, 10_000))
         before = transport.get_write_buffer_size()
-        fanned.broadcast(b"c" * 1000)
+        listener.send_control(b"c" * 1000)
         assert transport.get_write_buffer_size() == before + 1000
         for _ in range(400):
-            fanned.broadcast(b"c" * 1000)
+            listener.send_control(b"c" * 1000)
         assert reasons == ["slow"]
         assert not listener.send_control(b"late")
 

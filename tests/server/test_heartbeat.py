@@ -236,8 +236,8 @@ async def gone(served: Running) -> None:
     async with asyncio.timeout(40):
         while context.connections.open or door._waiting:
             await asyncio.sleep(0.05)
-    await until(lambda: not context.rooms["main"].members)
-    assert context.rooms["main"].listeners == served.station.attached == 0
+    await until(lambda: not context.broadcasts["main"].members)
+    assert context.broadcasts["main"].listeners == served.station.attached == 0
     assert len(context.heartbeat) == 0
 
 
@@ -282,7 +282,7 @@ async def test_a_frozen_reader_of_events_gives_way_to_who_comes() -> None:
                 session.get(f"{served.url}/stream/main.mp3") as two,
             ):
                 assert (one.status, two.status, context.connections.open) == (200, 200, 3)
-        await until(lambda: context.connections.open == len(context.rooms["main"].members) == 1)
+        await until(lambda: context.connections.open == len(context.broadcasts["main"].members) == 1)
 
 
 async def test_readers_of_events_stay_while_there_is_place() -> None:
@@ -348,14 +348,14 @@ async def test_a_slow_reader_that_answers_late_stays() -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         writer.write(SHAKE + client_frame(json.dumps(HELLO)))
         await reader.readuntil(b"\r\n\r\n")
-        room = served.server.context.rooms["main"]
+        broadcast = served.server.context.broadcasts["main"]
         ends = time.monotonic() + 3 * SILENCE_S
         while time.monotonic() < ends:
             assert await reader.read(6400)
             await asyncio.sleep(0.1)  # PCM comes at 19,200 bytes in that time
-        assert room.stats().skips > 2
+        assert broadcast.stats().skips > 2
         assert served.server.context.heartbeat.closed == 0
-        assert room.listeners == 1
+        assert broadcast.listeners == 1
         writer.close()
 
 
@@ -384,7 +384,7 @@ async def test_who_comes_back_before_it_is_missed_takes_its_own_place() -> None:
             assert (await back.message("welcome"))["resumed"]
             assert (await back.audio(1))[0].seq == last + 1
             await until(lambda: served.server.context.connections.open == 1)
-            assert served.server.context.rooms["main"].listeners == 1
+            assert served.server.context.broadcasts["main"].listeners == 1
 
 
 async def until_gone(served: Running) -> None:

@@ -130,7 +130,7 @@ async def test_slow_and_dead_listeners_cost_the_good_ones_nothing() -> None:
             heard = await asyncio.gather(*(listen() for _ in range(10)))
             for seqs in heard:
                 assert seqs == list(range(seqs[0], seqs[0] + 150))
-            stats = served.server.context.room("main").stats()
+            stats = served.server.context.broadcast("main").stats()
             assert stats.closed_slow == 40
             async with asyncio.timeout(20):
                 while served.server.context.connections.open:
@@ -167,11 +167,11 @@ async def test_reconnect_storms_leave_nothing_behind(live: Running) -> None:
     async with asyncio.timeout(10):
         while live.server.context.connections.open or live.station.attached:
             await asyncio.sleep(0.05)
-    room = live.server.context.room("main")
-    assert not room.members
-    assert room.listeners == 0
+    broadcast = live.server.context.broadcast("main")
+    assert not broadcast.members
+    assert broadcast.listeners == 0
     assert len(live.server.context.heartbeat) == 0
-    assert sum(len(fanout.listeners) for feed in room.feeds.values() for fanout in feed.fanouts.values()) == 0
+    assert sum(len(fanout.listeners) for feed in broadcast.feeds.values() for fanout in feed.fanouts.values()) == 0
     async with joined(live) as client:
         assert len(await client.audio(5)) == 5
 

@@ -146,7 +146,7 @@ async def test_the_picture_is_what_was_played_and_made_once_a_minute(live: Runni
     tone = np.geomspace(16_000, 40, 630)[int(bright.argmax())]
     assert tone == pytest.approx(300, rel=0.1)  # the test tone
     assert await picture(live) == first
-    live.server.context.rooms["main"].card.fresh_s = -1.0
+    live.server.context.broadcasts["main"].card.fresh_s = -1.0
     live.station.title = "x"
     assert len(await picture(live)) > 1000
     async with ClientSession() as session, session.get(f"{live.url}/card/none.png") as response:

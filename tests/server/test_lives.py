@@ -1,5 +1,5 @@
-"""Listeners' lives in any order: they come, stall, come back, hang up; stations begin and end, encoders fail, rooms are
-swept, the server leaves. Whatever happened, after all have left everything is back where it was.
+"""Listeners' lives in any order: they come, stall, come back, hang up; stations begin and end, encoders fail, the
+server leaves. Whatever happened, after all have left everything is back where it was.
 
 A minute of it runs with the other tests. Longer, and on a real generator process:
 
@@ -28,7 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.config import Config
-from riffstream.server import broadcast as rooms
+from riffstream.server import broadcast as module
 from riffstream.server import plain_socket as plain
 from riffstream.server import registry, sockets
 from riffstream.server.app import Server, loop_factory
@@ -100,7 +100,7 @@ class World:
         """What a listener could leave behind, by kind."""
         context, door = self.server.context, self.server.app[DOORMAN]
         gc.collect()
-        everyone = list(context.rooms._rooms.values())
+        everyone = list(context.broadcasts._broadcasts.values())
         fanouts = [each for each in gc.get_objects() if type(each) is Fanout]  # isinstance wakes lazy modules
         return {
             **self.run(self._own()),
@@ -109,12 +109,12 @@ class World:
             "quiet": len(context._quiet),
             "watched": len(context.heartbeat),
             "at the door": len(door._waiting),
-            "members": sum(len(room.members) for room in everyone),
-            "places": sum(room.listeners for room in everyone),
-            "feeds": sum(len(room.feeds) + len(room._opening) for room in everyone),
-            "sessions": sum(len(room.sessions) for room in everyone),
+            "members": sum(len(broadcast.members) for broadcast in everyone),
+            "places": sum(broadcast.listeners for broadcast in everyone),
+            "feeds": sum(len(broadcast.feeds) + len(broadcast._opening) for broadcast in everyone),
+            "sessions": sum(len(broadcast.sessions) for broadcast in everyone),
             "frames": sum(len(fanout._frames) for fanout in fanouts),
-            "ends": len(context.rooms._ends),
+            "ends": len(context.broadcasts._ends),
             "leases": sum(self._leases(station) for station in self.hub.stations.values()),
         }
 
@@ -145,7 +145,7 @@ class World:
 
     async def settle(self) -> None:
         """Until idle times have passed."""
-        await asyncio.sleep(3 * (registry.PRIVATE_IDLE_S + rooms.FEED_IDLE_S + rooms.SESSION_S))
+        await asyncio.sleep(3 * (registry.PRIVATE_IDLE_S + module.FEED_IDLE_S + module.SESSION_S))
 
     def assert_at_rest(self) -> None:
         now = self.held()
@@ -295,7 +295,7 @@ class Lives(RuleBasedStateMachine):
     def the_server_leaves(self, restarts: int) -> None:
         if restarts == 0 and HUB == "fake":  # a generator takes seconds to start
             self.go(self.world.server.stop())
-            assert self.world.server.context.rooms._rooms == {}
+            assert self.world.server.context.broadcasts._broadcasts == {}
             self.go(self._everyone_leaves())
             self.world.renew()
 
@@ -323,9 +323,12 @@ class Lives(RuleBasedStateMachine):
     def the_caps_hold(self) -> None:
         context = self.world.server.context
         assert context.connections.open <= CONNECTIONS
-        for room in context.rooms._rooms.values():
-            assert 0 <= room.listeners <= CAP
-            assert sum(len(fanout.listeners) for feed in room.feeds.values() for fanout in feed.fanouts.values()) <= CAP
+        for broadcast in context.broadcasts._broadcasts.values():
+            assert 0 <= broadcast.listeners <= CAP
+            assert (
+                sum(len(fanout.listeners) for feed in broadcast.feeds.values() for fanout in feed.fanouts.values())
+                <= CAP
+            )
 
     async def _everyone_leaves(self) -> None:
         await asyncio.gather(*(visitor.go(abort=False) for visitor in self.visitors))
@@ -341,9 +344,9 @@ class Lives(RuleBasedStateMachine):
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """With short times, and encoders that fail when they are told to."""
-    monkeypatch.setattr(rooms, "FEED_IDLE_S", 0.1)
-    monkeypatch.setattr(rooms, "SESSION_S", 0.2)
-    monkeypatch.setattr(rooms, "LISTENERS_EVERY_S", 0.05)
+    monkeypatch.setattr(module, "FEED_IDLE_S", 0.1)
+    monkeypatch.setattr(module, "SESSION_S", 0.2)
+    monkeypatch.setattr(module, "LISTENERS_EVERY_S", 0.05)
     monkeypatch.setattr(registry, "FEED_IDLE_S", 0.1)
     monkeypatch.setattr(registry, "PRIVATE_IDLE_S", 0.3)
     monkeypatch.setattr(sockets, "HELLO_S", 0.5)

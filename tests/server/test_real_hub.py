@@ -114,8 +114,8 @@ async def test_whoever_drops_out_resumes_without_a_gap(real: Running) -> None:
 
 
 async def test_every_way_to_listen_counts_and_is_counted_out(real: Running) -> None:
-    station, room = real.hub.stations["main"], real.server.context.rooms["main"]
-    await until(lambda: room.listeners == 0)
+    station, broadcast = real.hub.stations["main"], real.server.context.broadcasts["main"]
+    await until(lambda: broadcast.listeners == 0)
     async with ClientSession() as session, joined(real) as client:
         await client.message("welcome")
         plain = await session.ws_connect(f"{real.url}/ws/main/plain")
@@ -123,11 +123,11 @@ async def test_every_way_to_listen_counts_and_is_counted_out(real: Running) -> N
         assert len(await stream.content.readexactly(8000)) == 8000
         while (await plain.receive()).type is not WSMsgType.BINARY:
             pass
-        assert room.listeners == station.listeners == 3  # type: ignore[attr-defined]
+        assert broadcast.listeners == station.listeners == 3  # type: ignore[attr-defined]
         assert station.stats()["listeners_by_kind"] == {"ws": 1, "plain": 1, "http": 1}
         await plain.close()
         stream.close()
-    await until(lambda: room.listeners == station.listeners == 0)  # type: ignore[attr-defined]
+    await until(lambda: broadcast.listeners == station.listeners == 0)  # type: ignore[attr-defined]
 
 
 async def test_a_private_station_is_made_played_and_ended(real: Running) -> None:

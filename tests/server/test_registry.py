@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 from riffstream.config import Config
 from riffstream.server import registry as module
 from riffstream.server.broadcast import Member, StationEndedError
-from riffstream.server.registry import Rooms
+from riffstream.server.registry import Broadcasts
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub
 from tests.server.test_sockets import joined
@@ -32,8 +32,8 @@ async def hub() -> AsyncIterator[FakeHub]:
     await made.close()
 
 
-async def tended(rooms: Rooms) -> AsyncIterator[None]:
-    task = asyncio.create_task(rooms.tend())
+async def tended(broadcasts: Broadcasts) -> AsyncIterator[None]:
+    task = asyncio.create_task(broadcasts.tend())
     yield
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -51,88 +51,88 @@ async def test_private_stations_end_when_everyone_has_left(monkeypatch: pytest.M
             await asyncio.sleep(0.1)
             assert set(stations) == {"private-b", "private-c"}
         await until(lambda: not stations)
-        assert not served.server.context.rooms
+        assert not served.server.context.broadcasts
 
 
 async def test_a_station_deleted_while_it_expires_does_not_stop_the_expiry(
     hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PRIVATE_IDLE_S", 0.1)
-    rooms = Rooms(Config(), hub)
+    broadcasts = Broadcasts(Config(), hub)
 
     async def slow(reason: str) -> None:
         await hub.delete("private-a")  # its owner, between the farewell and the end
 
-    room = rooms["private-a"]
-    room.members.add(Member(slow))
-    room.empty_since = 0.0
-    async for _ in tended(rooms):
+    broadcast = broadcasts["private-a"]
+    broadcast.members.add(Member(slow))
+    broadcast.empty_since = 0.0
+    async for _ in tended(broadcasts):
         await until(lambda: not {"private-a", "private-b"} & hub.stations.keys())
-    await rooms.close("bye", 1.0)
+    await broadcasts.close("bye", 1.0)
 
 
 async def test_one_rooms_fault_does_not_stop_the_others_care(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PRIVATE_IDLE_S", 0.1)
-    rooms = Rooms(Config(), hub)
+    broadcasts = Broadcasts(Config(), hub)
 
     def broken() -> None:
         raise RuntimeError("a fault")
 
-    monkeypatch.setattr(rooms["main"], "sweep", broken)
-    async for _ in tended(rooms):
+    monkeypatch.setattr(broadcasts["main"], "sweep", broken)
+    async for _ in tended(broadcasts):
         await until(lambda: set(hub.stations) == {"main"})
-    await rooms.close("bye", 1.0)
+    await broadcasts.close("bye", 1.0)
 
 
 async def test_a_room_asked_for_while_its_station_ends_is_not_made(hub: FakeHub) -> None:
-    rooms = Rooms(Config(), hub)
+    broadcasts = Broadcasts(Config(), hub)
     asked: list[str] = []
 
     async def curious(reason: str) -> None:
         for _ in range(5):
-            asked.extend(rooms)
-            assert rooms.get("private-a") is None
+            asked.extend(broadcasts)
+            assert broadcasts.get("private-a") is None
             await asyncio.sleep(0)
 
-    room, station = rooms["private-a"], hub.stations["private-a"]
-    with room.joined(Member(curious)):
-        await rooms.end("private-a", "this station has ended")
+    broadcast, station = broadcasts["private-a"], hub.stations["private-a"]
+    with broadcast.joined(Member(curious)):
+        await broadcasts.end("private-a", "this station has ended")
     assert "private-a" not in asked
     assert "private-a" not in hub.stations
     assert not station.sinks
-    assert "private-a" not in rooms._rooms
-    with pytest.raises(StationEndedError), room.joined(Member(curious)):
+    assert "private-a" not in broadcasts._broadcasts
+    with pytest.raises(StationEndedError), broadcast.joined(Member(curious)):
         pass
     with pytest.raises(StationEndedError):
-        await room.hold("mp3")
-    await rooms.close("bye", 1.0)
+        await broadcast.hold("mp3")
+    await broadcasts.close("bye", 1.0)
     assert not any(each.sinks for each in hub.stations.values())
 
 
 async def test_the_room_of_a_station_that_was_replaced_is_closed(hub: FakeHub) -> None:
-    rooms = Rooms(Config(), hub)
-    room, station = rooms["main"], hub.stations["main"]
+    broadcasts = Broadcasts(Config(), hub)
+    broadcast, station = broadcasts["main"], hub.stations["main"]
     farewells: list[str] = []
 
     async def leave(reason: str) -> None:
         farewells.append(reason)
 
-    room.members.add(Member(leave))
+    broadcast.members.add(Member(leave))
     await hub.delete("main")
     await hub.create("main")
-    assert rooms["main"] is not room
-    await until(lambda: not rooms._ends)
+    assert broadcasts["main"] is not broadcast
+    await until(lambda: not broadcasts._ends)
     assert farewells == ["this station has ended"]
     assert not station.sinks
     assert "main" in hub.stations  # the new one
-    await rooms.close("bye", 1.0)
+    await broadcasts.close("bye", 1.0)
 
 
 async def test_a_delete_whose_client_hangs_up_is_finished() -> None:
     async with running("main", "other") as served:
         async with joined(served, "other", codecs=[]) as client:
             await client.message("welcome")
-            task = asyncio.create_task(served.server.context.rooms.end("other", "this station has ended"))
+            task = asyncio.create_task(served.server.context.broadcasts.end("other", "this station has ended"))
             await asyncio.sleep(0)
             task.cancel()
             await client.message("bye", reason="this station has ended")

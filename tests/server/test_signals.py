@@ -62,7 +62,7 @@ async def test_a_second_signal_does_not_wait_for_listeners(hurried: bool) -> Non
 
     async with running(server={"drain_s": 20.0}) as served:
         server = served.server
-        server.context.room("main").members.add(Member(never))
+        server.context.broadcast("main").members.add(Member(never))
         leaving = asyncio.create_task(server.run())
         await asyncio.sleep(0)
         os.kill(os.getpid(), signal.SIGTERM)

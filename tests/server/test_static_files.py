@@ -39,15 +39,15 @@ async def test_a_client_that_hangs_up_is_no_fault(
     """Its handler meets the closed connection; neither the log nor the count of errors fills."""
     monkeypatch.setattr(logging.getLogger("riffstream"), "propagate", True)
     async with running(speed=2.0) as served:
-        room = served.server.context.rooms["main"]
+        broadcast = served.server.context.broadcasts["main"]
         port = int(served.url.rsplit(":", 1)[1])
         for path in ("/stream/main.mp3", "/api/stations/main/events"):
             sock = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
             sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            await until(lambda: len(room.members) == 1)
+            await until(lambda: len(broadcast.members) == 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # leave by a reset
             sock.close()
-            await until(lambda: not room.members)
+            await until(lambda: not broadcast.members)
         assert served.server.context.counters["errors"] == 0
         assert served.server.context.connections.open == 0
     assert "request failed" not in caplog.text

@@ -213,7 +213,7 @@ async def test_safari_plays_on_behind_its_probe(live: Running) -> None:
             assert answer.headers["icy-br"] == "128"
             total = int(answer.headers["Content-Range"].rpartition("/")[2])
         assert live.station.attached == 0
-        assert live.server.context.rooms["main"].joined_total == 0
+        assert live.server.context.broadcasts["main"].joined_total == 0
         for last in (total - 1, 1_073_741_822, 2**40):
             async with session.get(url, headers={"Range": f"bytes=0-{last}"}) as answer:
                 assert answer.status == 206
@@ -284,7 +284,7 @@ async def test_a_player_of_wav_may_be_busy_for_as_long_as_one_of_mp3() -> None:
                 await asyncio.sleep(2)
                 while len(data) < 900_000:
                     data += await loop.sock_recv(sock, 65536)
-        assert served.server.context.rooms["main"].stats().skips == 0
+        assert served.server.context.broadcasts["main"].stats().skips == 0
     sound = data.partition(b"\r\n\r\n")[2][44:]
     left = np.frombuffer(sound[: len(sound) // 4 * 4], "<i2")[::2] / 32768
     assert np.abs(np.diff(left)).max() < 0.02  # 300 Hz at a level of 0.3; a gap is a jump
