@@ -1,4 +1,4 @@
-"""Feed a station to ffmpeg, which can send it anywhere: python examples/pipe_to_ffmpeg.py station.m4a"""
+"""Send a station to ffmpeg, for a file or another server: python examples/pipe_to_ffmpeg.py station.m4a"""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Print every beat as it comes, for lights or games: python examples/react_to_beats.py"""
+"""Print every beat at its time, for lights or games: python examples/react_to_beats.py"""
 
 import asyncio
 
@@ -9,7 +9,7 @@ async def main() -> None:
     async with riffstream.connect("http://localhost:8080") as radio:
         last = None
         async for block in radio:
-            now = radio.now  # the musical position, sent with every clip and every change
+            now = radio.now  # musical position; the server sends it at every clip and every change
             if now is None or not now.state.bpm:
                 continue
             beat = int(now.beat + (block.sample_pos - now.sample_pos) * now.state.bpm / 60 / 48_000)

@@ -1,4 +1,4 @@
-"""Wander between moods, a new one every half minute: python examples/steering_bot.py"""
+"""Steer a station to a new mood every half minute: python examples/steering_bot.py"""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ async def main() -> None:
     async with riffstream.connect("http://localhost:8080", codec="none") as radio:
         while True:
             applied = await radio.steer(random.choice(MOODS), bpm=random.randint(80, 125), at="bar", ramp_s=4)
-            print(f"revision {applied.rev} is heard from sample {applied.audible_at}")
+            print(f"revision {applied.rev} is audible from sample {applied.audible_at}")
             await asyncio.sleep(30)
 
 

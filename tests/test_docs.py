@@ -1,4 +1,4 @@
-"""The pages of the documentation: links, paths and names exist, each page says what it is for."""
+"""The pages of the documentation: links, paths and names exist, each page says what it is for, lines are short."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+
+COLUMNS = 130
 
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 # File names in the text that belong to the reader, not to the repository.
@@ -106,6 +108,13 @@ def test_a_page_begins_with_its_purpose(page: Path) -> None:
     assert title.startswith("# ")
     assert blank == ""
     assert re.match(r"[A-Za-z`]", first), f"a paragraph follows the title, not {first!r}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_lines_are_short(page: Path) -> None:
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if not line.startswith("|")]
+    long = [line for line in lines if len(line) > COLUMNS and not re.search(r"\S{100}", line)]
+    assert long == []
 
 
 def test_the_readme_lists_every_page() -> None:

@@ -29,7 +29,7 @@ routes = web.RouteTableDef()
 
 TITLE_CHARS, PROMPTS = 120, 8
 NUMBERS = ("seed", "denoising", "guidance", "bpm", "key")
-ABOUT = "An endless, steerable music stream. Type a prompt and hear it turn."
+ABOUT = "An endless, steerable music stream. Type a prompt, and the music follows."
 OURS = re.compile(r'[ \t]*<(?:meta (?:property="og:|name="twitter:|name="description")|link rel="alternate")[^>]*>\n?')
 SEED_NAME = re.compile(r"[\w-]{1,200}", re.ASCII)
 CARD_SIZE = (1200, 630)

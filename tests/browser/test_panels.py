@@ -163,7 +163,7 @@ def test_volume_and_mute(page: Page) -> None:
 def test_debug_panel_shows_clips_and_copies(page: Page) -> None:
     page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press("d")
-    panel = page.get_by_role("region", name="Numbers", exact=True)
+    panel = page.get_by_role("region", name="Debug", exact=True)
     expect(panel.locator("dt", has_text="buffer ms")).to_be_visible()
     # The first clip that began and ended while we listened has its picture: 10 ms a column.
     page.evaluate("() => riffstream.player.steer({bpm: 160})")

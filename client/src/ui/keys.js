@@ -5,17 +5,17 @@ import { byId, make, slide } from "./dom.js";
 const KEYS = [
   ["space", "play or pause"],
   ["/", "type a prompt"],
-  ["r", "random prompt, which enter plays"],
+  ["r", "random prompt; enter plays it"],
   ["u", "undo the last change"],
   ["m", "mute"],
-  ["+ −", "tempo up or down (shift ↑ ↓ as well)"],
+  ["+ −", "tempo up or down (also shift ↑ ↓)"],
   ["shift ← →", "key down or up"],
-  ["1 2 3 4", "changes come now, on the beat, the bar, the clip"],
+  ["1 2 3 4", "change now, on the beat, bar or clip"],
   ["v", "2D or 3D"],
   ["t", "light or dark"],
   ["f", "full screen"],
   ["s", "share"],
-  ["d", "numbers"],
+  ["d", "debug"],
   ["?", "this list"],
 ];
 
