@@ -1,8 +1,8 @@
-"""How a process that runs for weeks gets its memory: glibc's allocator with fixed thresholds.
+"""Fixed thresholds for glibc's allocator, so that a process that runs for weeks does not grow.
 
-By default glibc raises the size from which a buffer gets pages of its own each time such a buffer is freed, up to
-32 MB. Audio and spectrograms then share one heap with everything small, and one small survivor behind a large buffer
-keeps the room of all of it: a server with 60 MB of live data grew to 120 MB of heap within three minutes.
+By default glibc raises its mmap threshold each time a large buffer is freed, up to 32 MB. Audio and spectrograms then
+share one heap with small objects, and one small object behind a large buffer keeps all of its memory: a server with
+60 MB of live data grew to 120 MB of heap within three minutes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _ARENA_MAX: Final = -8
 
 
 def fix_thresholds(*, own_pages_kb: int, keep_kb: int) -> None:
-    """Fix what glibc would adapt; nothing happens with another C library. Call it before the memory is used.
+    """Fix the thresholds that glibc adapts by default. It has no effect with another C library. Call it at the start.
 
     Args:
-        own_pages_kb: a buffer from this size on gets pages of its own, which go back to the system when it is freed.
-            Each costs a page fault for every 4 kB: too low a value slows networks down.
-        keep_kb: so much free memory at the heap's end is kept rather than given back.
+        own_pages_kb: buffers of this size or more are mapped separately and returned to the system when freed. Each
+            costs a page fault for every 4 kB: too low a value slows networks down.
+        keep_kb: free memory at the end of the heap that is not returned to the system.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,9 +1,8 @@
 """Make torchaudio importable beside a torch without CUDA. Import this before torchaudio, transformers or diffusers.
 
-torchaudio's only wheels link their compiled extension against CUDA, so next to a CPU build of torch ``import
-torchaudio`` raises OSError, and with it every import of transformers, which imports torchaudio wherever it is
-installed. Its Python parts need no extension. So where, and only where, loading fails, the module that loads the
-extension is replaced by one that says it is absent.
+torchaudio's wheels link their compiled extension against CUDA. Beside a CPU build of torch, ``import torchaudio``
+raises OSError, and so does every import of transformers, which imports an installed torchaudio. The Python parts need
+no extension. If loading fails, and only then, the loader module is replaced by one that reports an absent extension.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def _extension() -> ModuleType:
 
 
 def ensure_importable() -> bool:
-    """Import torchaudio, without its extension where that does not load; False where torchaudio is not installed."""
+    """Import torchaudio, without its extension if that does not load. False if torchaudio is not installed."""
     try:
         importlib.import_module("torchaudio")
     except ModuleNotFoundError:

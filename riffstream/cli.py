@@ -1,5 +1,8 @@
-"""The ``riffstream`` command. Each subcommand lives in ``riffstream/commands`` and is loaded only when it runs,
-so that ``riffstream --help`` and shell completion never wait for torch."""
+"""The ``riffstream`` command.
+
+Each subcommand is a module of ``riffstream/commands`` that is loaded only when it runs, so that ``riffstream --help``
+and shell completion do not wait for torch.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ _PATH_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirec
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports bad usage as one line (argparse prints the usage block first)."""
+    """Argument parser that reports bad usage in one line (argparse prints the usage first)."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
@@ -57,7 +60,7 @@ def _overview() -> _Parser:
     parser.add_argument("--version", action="version", version=f"riffstream {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
     rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    rest.required = False  # or a missing COMMAND is reported together with it
+    rest.required = False  # otherwise the error for a missing COMMAND names it too
     return parser
 
 
@@ -65,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: arguments without the program's name; the process's own by default.
+        argv: arguments without the program's name; ``sys.argv[1:]`` by default.
 
     Returns:
-        The exit code: 0 on success, 2 on bad input (one line on stderr says what and the allowed range), 1 when the
-        output could not be written, 130 when interrupted.
+        The exit code: 0 success, 1 the output could not be written, 2 bad input (one line on stderr names it and the
+        allowed range), 130 interrupted.
     """
     console.prepare()
     try:
@@ -100,11 +103,11 @@ def _run(argv: Sequence[str] | None) -> int:
         return 130
     except OSError as error:
         if isinstance(error, _PATH_ERRORS) and error.filename is not None:
-            # A path that the user chose, in a place where no better message was made of it.
+            # A path from the user without a more specific message.
             print(f"riffstream {chosen.command}: {error.filename}: {error.strerror}", file=sys.stderr)
             return 2
         if isinstance(error, BrokenPipeError) and console.reader_left(error):
-            return 0  # of ``riffstream seeds | head``, say
+            return 0  # as in ``riffstream seeds | head``
         if error.errno == errno.ENOSPC and error.filename is None:
             print(f"riffstream {chosen.command}: {error.strerror}", file=sys.stderr)
             return 1
@@ -113,7 +116,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 @contextlib.contextmanager
 def _remarks(prog: str, *, quiet: bool) -> Iterator[None]:
-    """Print each MediaWarning as one line on stderr, as errors are."""
+    """Print each MediaWarning as one line on stderr, like errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore" if quiet else "always", MediaWarning)
         usual = warnings.showwarning

@@ -1,4 +1,4 @@
-"""Standard streams on which printing cannot fail: narrow consoles, names that are no text, closed and full outputs."""
+"""Standard streams that never fail to print: limited encodings, undecodable names, closed and full outputs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FULL: Final = (errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", e
 
 
 def prepare() -> None:
-    """Make the standard streams ready; called once, before anything is printed.
+    """Prepare the standard streams. Call it once, before anything is printed.
 
-    - A character that the console cannot show, or half of one from a file name, is printed as an escape (``\\xe9``).
-    - A stream that the caller closed leads nowhere. A file opened later would else take its number, and get what
-      libraries and child processes print.
-    - A message on stderr that nobody can read is lost, and the work goes on.
+    - A character that the console cannot encode is printed as an escape (``\\xe9``).
+    - A closed stream is replaced by the null device. Otherwise the next opened file would get its number and receive
+      the output of libraries and child processes.
+    - If stderr cannot be written, messages are dropped and the program continues.
     """
     for number in range(3):
         try:
@@ -40,7 +40,7 @@ def prepare() -> None:
 
 
 class _Unfailing:
-    """A stream whose writes never raise OSError."""
+    """Wrapper of a stream whose writes never raise OSError."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -59,14 +59,14 @@ class _Unfailing:
 
 
 def finish(code: int) -> int:
-    """Print what is still buffered.
+    """Flush standard output.
 
     Args:
         code: exit code so far.
 
     Returns:
-        ``code``; 1 in place of 0 where the output could not be written (a full disk), which is said on stderr. A
-        reader that has left (``riffstream seeds | head``) is no fault.
+        ``code``, or 1 in place of 0 if the output could not be written (full disk); stderr then has a message. A closed
+        pipe (``riffstream seeds | head``) is not an error.
     """
     try:
         sys.stdout.flush()
@@ -80,8 +80,10 @@ def finish(code: int) -> int:
 
 
 def reader_left(error: OSError | None = None) -> bool:
-    """Whether the reader of our standard output has closed it; ``error``: what was raised, for systems that only say
-    so there."""
+    """Whether the reader has closed our standard output.
+
+    ``error`` is the exception raised by a write, the only sign of it on some systems.
+    """
     if isinstance(error, BrokenPipeError) and not hasattr(select, "poll"):
         return True
     try:
@@ -93,13 +95,13 @@ def reader_left(error: OSError | None = None) -> bool:
         sys.stdout.flush()
     except OSError as failed:
         return failed.errno not in _FULL
-    except ValueError:  # closed, or no file
+    except ValueError:  # closed, or not a file
         return True
     return False
 
 
 def _silence() -> None:
-    """Lead standard output nowhere, so that the interpreter does not report the same at its end."""
+    """Redirect standard output to the null device, so that the interpreter reports no second error at exit."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Exceptions that reach a user: each says what was given, what is allowed, and what to do next."""
+"""Exceptions for users: the message names the value, the allowed range, and the remedy."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = [
     "out_of_memory",
 ]
 
-# What torch's allocators say: CUDA's, the CPU's on Linux and on Windows, and the libraries that have their own.
+# Messages of torch's allocators (CUDA, CPU on Linux, CPU on Windows) and of libraries with their own allocator.
 _NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
 class RiffstreamError(Exception):
-    """Base of every error that a user may see. ``str()`` is one line, fit for a terminal or a socket."""
+    """Base class of all errors for users. ``str()`` is one line for a terminal or a socket."""
 
 
 class ParameterError(RiffstreamError, ValueError):
     """A parameter outside its range.
 
     Attributes:
-        field: the parameter's public name, as the user wrote it.
-        value: what was given.
-        allowed: the range or the choices, in words ("0 to 1").
+        field: public name of the parameter.
+        value: the given value.
+        allowed: the range or the choices as text ("0 to 1").
     """
 
     def __init__(self, field: str, value: Any, allowed: str) -> None:
@@ -46,21 +46,21 @@ class ParameterError(RiffstreamError, ValueError):
 
 
 class MediaError(RiffstreamError, ValueError):
-    """A file that could not be read as audio or as an image. The message names the file and the reason."""
+    """A file that cannot be read or written as audio, image or text. The message names the file and the reason."""
 
 
 class MediaWarning(UserWarning):
-    """A file that was read in part only, or with parameters that had to be guessed. The message names the file."""
+    """A file that was read only in part, or with assumed parameters. The message names the file."""
 
 
 class CheckpointError(RiffstreamError, ValueError):
-    """A checkpoint with a missing, mis-shaped or unsupported part. The message names the part."""
+    """A checkpoint with a part that is missing, unsupported or of the wrong shape. The message names the part."""
 
 
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether an exception, or what caused it, says that memory ran out, on the CPU or on a device.
+    """Whether an exception or its cause means that memory ran out, on the CPU or on a device.
 
-    Torch has several classes for it and this process may not import torch, so names and messages decide.
+    The class name and the message decide, because torch has several classes for it and may not be imported here.
     """
     while error is not None:
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -74,7 +74,7 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def device_lost(error: BaseException) -> bool:
-    """Whether a device no longer works in this process: after such an error every later call fails as well."""
+    """Whether an exception means that a device no longer works in this process: every later call fails too."""
     return type(error).__name__ == "AcceleratorError" or (
         isinstance(error, RuntimeError) and "cuda error" in str(error).lower()
     )

@@ -1,7 +1,7 @@
 """The wire protocol ``riffstream.v1``: every message, the binary audio frame, and the schema of both.
 
-This file is the one source. The JSON Schema (:func:`json_schema`), docs/protocol.md and the golden vectors that the
-Python and the JavaScript clients are tested against are made from it. It imports nothing of ours but the error type.
+This file is the only definition. The JSON Schema (:func:`json_schema`), docs/protocol.md and the golden test vectors of
+the Python and JavaScript clients are generated from it. It imports only the error type from this package.
 
 Text frames are JSON objects ``{"type": ..., ...}``. Unknown types are answered with ``rejected``; unknown fields are
 ignored, so that either side may be newer. Binary frames are audio: a 24-byte little-endian header, then the payload.
@@ -73,7 +73,7 @@ MAX_MESSAGE_BYTES: Final = 36_864
 SAMPLE_RATE: Final = 48_000
 CHANNELS: Final = 2
 
-# Inclusive ranges of the numbers that a steer carries; ``welcome.limits`` tells them to clients.
+# Inclusive ranges of the numbers in a steer; ``welcome.limits`` sends them to clients.
 RANGES: Final[dict[str, tuple[float, float]]] = {
     "weight": (0, 10),
     "seed": (0, 2**32 - 1),
@@ -131,10 +131,10 @@ class ProtocolError(RiffstreamError):
 
     Attributes:
         code: one of :data:`Code`.
-        message: one line for a person.
-        field: the path of the field at fault (``prompts[0].weight``), or None.
-        id: the request's id where it could be read, or "".
-        retry_after_ms: when a repeat may succeed, or None.
+        message: one line for users.
+        field: path of the invalid field (``prompts[0].weight``), or None.
+        id: id of the request, or "" if it could not be read.
+        retry_after_ms: delay after which a repeat may succeed, or None.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class ProtocolError(RiffstreamError):
         self.retry_after_ms = retry_after_ms
 
     def reply(self, id: str | None = None) -> Rejected:  # noqa: A002  (the wire's name)
-        """The ``rejected`` message that tells the other side."""
+        """The ``rejected`` message for the sender."""
         return Rejected(
             id=self.id if id is None else id,
             code=self.code,
@@ -165,11 +165,11 @@ class ProtocolError(RiffstreamError):
 
 
 class _Message(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """Base of every message: optional fields at their defaults stay off the wire."""
+    """Base class of all messages; optional fields with their default value are not sent."""
 
 
 class Prompt(Struct, frozen=True, kw_only=True):
-    """One part of a prompt mix: ``text`` and its ``weight`` relative to the others."""
+    """One part of a prompt mix: ``text``, and its ``weight`` relative to the other parts."""
 
     text: Annotated[str, Meta(min_length=1, max_length=4096)]
     weight: Weight = 1.0
@@ -397,7 +397,7 @@ _from_server = msgspec.json.Decoder(ServerMessage)
 
 
 class _Envelope(Struct):
-    """The least that can be read of a message that failed, so that its sender learns which one it was."""
+    """Minimal decoder of an invalid message: its id for the reply."""
 
     id: Any = ""
 
@@ -407,29 +407,30 @@ _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTA
 
 
 def encode(message: ClientMessage | ServerMessage) -> str:
-    """A message as the text of a WebSocket frame."""
+    """Encode a message as the text of a WebSocket frame."""
     return _encoder.encode(message).decode()
 
 
 def decode_client(
     data: str | bytes, *, message_bytes: int = MAX_MESSAGE_BYTES, prompt_chars: int = PROMPT_CHARS
 ) -> ClientMessage:
-    """Read a client's message; its texts come out cleaned (:func:`clean_text`).
+    """Decode a client's message and clean its texts (:func:`clean_text`).
 
     Args:
         data: the text frame.
-        message_bytes, prompt_chars: what ``welcome.limits`` says.
+        message_bytes: largest size in bytes, as in ``welcome.limits``.
+        prompt_chars: longest prompt in characters, as in ``welcome.limits``.
 
     Raises:
-        ProtocolError: malformed, too large, of an unknown type, or out of range; ``field`` and ``message`` say where
-            and what is allowed.
+        ProtocolError: malformed, too large, of an unknown type, or out of range. ``field`` and ``message`` name the
+            field and the allowed values.
     """
     message: ClientMessage = _decode(data, _from_client, message_bytes)
     return _cleaned(message, prompt_chars) if isinstance(message, Steer) else message
 
 
 def decode_server(data: str | bytes) -> ServerMessage:
-    """Read a server's message (any length). Raises :class:`ProtocolError`; clients skip types they do not know."""
+    """Decode a server's message of any size. Raises :class:`ProtocolError`; clients skip unknown types."""
     message: ServerMessage = _decode(data, _from_server, None)
     return message
 
@@ -438,7 +439,7 @@ def _decode(data: str | bytes, decoder: Any, limit: int | None) -> Any:
     try:
         raw = data.encode() if isinstance(data, str) else data
     except UnicodeEncodeError:
-        raise ProtocolError("bad_request", "the message is no valid Unicode") from None
+        raise ProtocolError("bad_request", "the message is not valid Unicode") from None
     if limit is not None and len(raw) > limit:
         raise ProtocolError("bad_request", f"the message has {len(raw)} bytes; allowed: up to {limit}")
     try:
@@ -460,10 +461,11 @@ def _explain(error: msgspec.ValidationError, raw: bytes) -> ProtocolError:
 
 
 def explained(error: msgspec.ValidationError, sender: str = "") -> ProtocolError:
-    """What is wrong with a message, in words that name the field and, where it has one, the range.
+    """Error message that names the invalid field and its range, if any.
 
     Args:
-        error: of msgspec. sender: id of the request.
+        error: the error from msgspec.
+        sender: id of the request.
     """
     match = _PLACE.match(str(error))
     what, path = (match["what"], match["path"]) if match else (str(error), None)
@@ -476,15 +478,15 @@ def explained(error: msgspec.ValidationError, sender: str = "") -> ProtocolError
     return ProtocolError("bad_request", f"{field or 'message'}: {what}{allowed}", field=field, id=sender)
 
 
-# Invisible characters that may stay: the joiners that scripts and emoji need.
+# Allowed invisible characters: the joiners of scripts and emoji.
 _JOINERS = frozenset("‌‍")
 
 
 def clean_text(text: str, *, limit: int = PROMPT_CHARS, field: str = "text") -> str:
-    """NFC, without control, format, private and unassigned characters, white space collapsed.
+    """Normalise a text: NFC, no control, format, private or unassigned characters, white space collapsed.
 
     Raises:
-        ProtocolError: ``prompt_rejected`` when more than ``limit`` characters are left.
+        ProtocolError: ``prompt_rejected`` if more than ``limit`` characters remain.
     """
     normal = unicodedata.normalize("NFC", " ".join(text.split()))
     kept = "".join(c for c in normal if c in _JOINERS or not unicodedata.category(c).startswith("C"))
@@ -520,10 +522,10 @@ def _clean_prompt(prompt: Prompt, limit: int, field: str) -> Prompt:
 
 
 def negotiate(v: int) -> int:
-    """The version to speak with a client that offers ``v``: the newest that both know.
+    """Protocol version for a client that offers ``v``: the newest version that both support.
 
     Raises:
-        ProtocolError: ``unsupported_version`` when the client is older than this server supports.
+        ProtocolError: ``unsupported_version`` if the client is too old for this server.
     """
     if v < OLDEST_VERSION:
         raise ProtocolError("unsupported_version", f"v is {v}; allowed: {OLDEST_VERSION} to {VERSION}", field="v")
@@ -531,7 +533,7 @@ def negotiate(v: int) -> int:
 
 
 class Kind(enum.IntEnum):
-    """What a binary frame carries."""
+    """Content of a binary frame."""
 
     AUDIO = 1
 
@@ -557,13 +559,13 @@ HEADER_BYTES: Final = _HEADER.size  # 24
 
 @dataclass(frozen=True, slots=True)
 class AudioFrame:
-    """A binary frame.
+    """A binary frame with audio.
 
     Attributes:
-        seq: number of the frame, modulo 2**32; one more than the frame's before.
+        seq: number of the frame, modulo 2**32; one more than that of the previous frame.
         sample_pos: sample clock of its first sample.
         n_samples: samples per channel.
-        rev: the station's revision that is heard at its end.
+        rev: the station's revision at the end of the frame.
         payload: packets or samples, see :class:`Codec`.
     """
 
@@ -578,7 +580,7 @@ class AudioFrame:
 
 
 def pack_frame(frame: AudioFrame) -> bytes:
-    """A frame as bytes. ``seq`` and ``rev`` wrap at 32 bits."""
+    """Encode a frame. ``seq`` and ``rev`` wrap at 32 bits."""
     return (
         _HEADER.pack(
             VERSION,
@@ -595,7 +597,7 @@ def pack_frame(frame: AudioFrame) -> bytes:
 
 
 def unpack_frame(data: bytes) -> AudioFrame:
-    """Bytes as a frame; unknown flags are ignored.
+    """Decode a frame; unknown flags are ignored.
 
     Raises:
         ProtocolError: too short, or of an unknown version, kind or codec.
@@ -621,7 +623,7 @@ def unpack_frame(data: bytes) -> AudioFrame:
 
 
 def join_packets(packets: Sequence[bytes]) -> bytes:
-    """Opus packets as a payload: each after its length (u16, little-endian). Raises ValueError past 65,535 bytes."""
+    """Join Opus packets, each after its length (u16, little-endian). Raises ValueError above 65,535 bytes."""
     for packet in packets:
         if len(packet) > 0xFFFF:
             raise ValueError(f"a packet has {len(packet)} bytes; allowed: up to 65535")

@@ -95,7 +95,7 @@ _CODES: dict[str, str] = {
 
 
 def page() -> str:
-    """The page as Markdown."""
+    """Text of the page in Markdown."""
     parts = [
         _INTRODUCTION.format(
             subprotocol=protocol.SUBPROTOCOL,

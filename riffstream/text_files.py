@@ -1,7 +1,7 @@
-"""Text files from anywhere: one way to read them, whatever system or spreadsheet wrote them.
+"""Reading of text files from any system, editor or spreadsheet program.
 
-Settings and free text differ in one point. A byte that is not UTF-8 is an error in settings, since a wrong guess would
-change what they mean. In free text (captions, tempos) the file is read as Windows-1252, with a note.
+Settings and free text differ in one point. In settings a byte that is not UTF-8 is an error, because a wrong guess
+would change their meaning. Free text (captions, tempos) is then read as Windows-1252, with a note.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _SPACES: Final = re.compile("[\u00a0\u1680\u2000-\u200d\u202f\u205f\u2060\u3000\
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a settings file; lines end with ``\\n``, and there is no byte order mark.
+    """Read a settings file: lines end with ``\\n``, without a byte order mark.
 
-    UTF-8, UTF-16 and UTF-32 are read; a ``Ctrl-Z`` or NUL bytes at the end are dropped.
+    UTF-8, UTF-16 and UTF-32 are supported; a ``Ctrl-Z`` or NUL bytes at the end are dropped.
 
     Raises:
         OSError: the file cannot be read.
-        MediaError: it is no such text; the message names the line and the remedy, but not the file.
+        MediaError: not such a text; the message names the line and the remedy, but not the file.
     """
     return decode_text(Path(path).read_bytes())
 
 
 def read_notes(path: str | Path) -> tuple[str, str | None]:
-    """The text of a file for people, and a remark where its bytes had to be guessed. Raises OSError.
+    """Read free text; the second value is a remark if the encoding was guessed, else None. Raises OSError.
 
-    What is not UTF-8 is read as Windows-1252, which holds Latin-1; NUL bytes are left out.
+    Text that is not UTF-8 is read as Windows-1252, a superset of Latin-1. NUL bytes are dropped.
     """
     data = Path(path).read_bytes()
     try:
@@ -67,7 +67,7 @@ def _encoding(data: bytes) -> str:
 
 
 def decode_text(data: bytes) -> str:
-    """As :func:`read_text`, from the bytes of a file."""
+    """Decode the bytes of a settings file as :func:`read_text` does. Raises MediaError."""
     encoding = _encoding(data)
     try:
         text = data.decode(encoding)
@@ -83,14 +83,16 @@ def decode_text(data: bytes) -> str:
     text = _tidy(text)
     if "\0" in text:
         raise MediaError(
-            f"line {_line(text[: text.index(chr(0))])}: a NUL byte; this is no text file, or a damaged one"
+            f"line {_line(text[: text.index(chr(0))])}: a NUL byte; this is not a text file, or it is damaged"
         )
     return text
 
 
 def _unmarked(data: bytes) -> str:
-    """UTF-16 without a mark has a NUL in nearly every second byte, since settings are mostly ASCII. Of UTF-32's four
-    bytes one is always NUL, and a second one nearly so."""
+    """Encoding of text without a byte order mark, by its NUL bytes, because settings are mostly ASCII.
+
+    In UTF-16 nearly every second byte is NUL; in UTF-32 one of four bytes always is, and a second one nearly always.
+    """
     for highest, second, name in ((3, 2, "utf-32-le"), (0, 1, "utf-32-be")):
         upper = data[second : 2**16 : 4]
         if len(upper) >= 4 and not any(data[highest : 2**16 : 4]) and upper.count(0) > 0.8 * len(upper):
@@ -103,7 +105,7 @@ def _unmarked(data: bytes) -> str:
 
 
 def _windows(data: bytes) -> str:
-    """Windows-1252; the five bytes that it leaves open are read as Latin-1."""
+    """Decode Windows-1252; its five undefined bytes are read as Latin-1."""
     return data.decode("cp1252", errors="riffstream-latin-1")
 
 
@@ -125,7 +127,7 @@ def _line(before: str) -> int:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """TOML to a table. Raises MediaError; it names the line, and the remedy for frequent slips."""
+    """Parse TOML. Raises MediaError with the line, and with the remedy for common mistakes."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -137,7 +139,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def parse_json(text: str) -> Any:
-    """JSON to plain values. Raises MediaError; it names the line, and the remedy for frequent slips."""
+    """Parse JSON. Raises MediaError with the line, and with the remedy for common mistakes."""
     try:
         value = json.loads(text)
         json.dumps(value, ensure_ascii=False).encode()
@@ -153,7 +155,7 @@ def parse_json(text: str) -> Any:
 
 
 def _odd(line: str) -> str:
-    """A remark about characters that only look like those of the grammar."""
+    """Hint about characters that look like those of the grammar but are others."""
     quote = next((char for char in line if char in _QUOTES), None)
     if quote is not None:
         return f'; {quote} is a typographic quote: write a straight one (")'
@@ -184,8 +186,11 @@ def _hint(line: str, error: str) -> str:
 
 
 def readable(name: str) -> str:
-    """A file name as text that every encoder takes: bytes that are not UTF-8 (lone surrogates in ``name``) are read as
-    Windows-1252, and letters are composed (NFC), as macOS takes them apart."""
+    """Convert a file name to text that can be encoded.
+
+    Bytes that are not UTF-8 (lone surrogates in ``name``) are read as Windows-1252. Letters are composed (NFC), because
+    macOS decomposes them.
+    """
     if any("\ud800" <= char <= "\udfff" for char in name):
         try:
             name = _windows(os.fsencode(name))

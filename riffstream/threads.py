@@ -1,7 +1,7 @@
-"""CPU threads: how many cores this process may use, and how its threads wait for each other.
+"""CPU threads: the number of usable cores, and the way threads wait for each other.
 
-Torch-free. The settings are environment variables. The OpenMP runtime reads them when torch is loaded, so they are set
-before that. Child processes inherit them.
+No torch here. The settings are environment variables. The OpenMP runtime reads them when torch is loaded, so they are
+set before. Child processes inherit them.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from pathlib import Path
 
 __all__ = ["WAITING", "limit_threads", "usable_cores", "wait_passively"]
 
-# Any of these in the environment is the user's own choice of how threads wait (OpenMP's standard, GNU's, LLVM's).
+# Any of these in the environment is the user's own choice (OpenMP's standard, GNU's, LLVM's).
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 
 
 def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have OpenMP threads sleep at barriers, unless the user chose otherwise.
+    """Make OpenMP threads sleep at barriers, unless the user chose otherwise.
 
-    By default they spin. Beside another busy process, a thread then spins for a core that the other process holds, and
-    one image takes seconds in place of a quarter of one (docs/performance.md). ``riffstream`` calls this when it is
-    imported; it has no effect where torch was loaded before.
+    By default they spin. Beside another busy process a thread then spins while it waits for a core, and one image takes
+    seconds instead of a quarter of a second (docs/performance.md). ``import riffstream`` calls this; it has no effect
+    if torch was loaded before.
     """
     if not any(name in environment for name in WAITING):
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def usable_cores() -> int:
-    """Cores this process may use, at least 1: its CPU affinity, and a container's CPU quota rounded up."""
+    """Number of cores for this process, at least 1: its CPU affinity, limited by the CPU quota rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
 def limit_threads(threads: int = 0) -> None:
-    """Set how many CPU threads torch will use; call it before torch is imported.
+    """Set the number of CPU threads for torch. Call it before torch is imported.
 
-    By default all cores but one, unless ``OMP_NUM_THREADS`` is set: the threads of one product wait for each other, so
-    a server, an encoder or a browser on the last core delays them all, while a second thread saves little on a network
-    as small as the embedded one (docs/performance.md).
+    The default is all cores but one, unless ``OMP_NUM_THREADS`` is set. The threads of one matrix product wait for each
+    other, so a server, an encoder or a browser on the last core delays them all, and one more thread gains little on a
+    small network (docs/performance.md).
 
     Args:
         threads: 1 or more; 0: the default.
@@ -53,7 +53,7 @@ def limit_threads(threads: int = 0) -> None:
 
 
 def _quota() -> float | None:
-    """Cores that the control group of this process grants; None without a limit."""
+    """CPU quota of this process's control group in cores; None without a limit."""
     try:
         granted, period = _CGROUP_V2.read_text(encoding="ascii").split()
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""The command line, one module for each command, loaded when it runs."""
+"""The commands of the command line, one module each, loaded on use."""

@@ -1,4 +1,4 @@
-"""Running one job over a folder of audio files, in several processes: what fails is reported, the rest is done."""
+"""Batch processing of a folder of audio files in several processes. Files that fail are reported."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from riffstream.threads import usable_cores
 __all__ = ["add_batch_options", "find_audio", "output_stems", "run_batch"]
 
 Job = Callable[[Path], list[Path]]
-Outcome = tuple[Path, list[Path], str | None, list[str]]  # file, what was written, error, remarks on the file
+Outcome = tuple[Path, list[Path], str | None, list[str]]  # file, files written, error, remarks
 
-MOST_NAMED = 20  # failed files in the last line
+MOST_NAMED = 20  # failed files listed in the last line
 
 
 def add_batch_options(parser: argparse.ArgumentParser) -> None:
-    """Folder, processes and limit."""
+    """Add the options of a batch: folders, pattern, limit and processes."""
     add = parser.add_argument
     add("--audio-dir", type=Path, required=True, metavar="DIR", help="folder of audio files")
     add("--output-dir", type=Path, required=True, metavar="DIR", help="folder for the results")
-    text = "which files: '*.mp3', '**/*.mp3' for subfolders too (default: all sound files, subfolders included)"
+    text = "files to process: '*.mp3', '**/*.mp3' with subfolders (default: all audio files, with subfolders)"
     add("--glob", default=None, metavar="PATTERN", help=text)
     add(
         "--limit",
         type=int,
         default=-1,
         metavar="N",
-        help="take the first N files by name (default -1: all)",
+        help="process only the first N files by name (default -1: all)",
     )
     add(
         "--num-threads",
@@ -49,12 +49,12 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=None,
         metavar="N",
-        help="processes (default: one a core)",
+        help="number of processes (default: one a core)",
     )
 
 
 def find_audio(args: argparse.Namespace) -> list[Path]:
-    """The files that the options name, in natural order."""
+    """Files selected by the options, in natural order."""
     folder: Path = args.audio_dir
     if not folder.is_dir():
         raise ParameterError("--audio-dir", str(folder), "an existing folder")
@@ -78,8 +78,8 @@ def find_audio(args: argparse.Namespace) -> list[Path]:
 
 
 def _any_case(pattern: str) -> str:
-    """A pattern that takes ``SONG.MP3`` for ``*.mp3``, as people mean it."""
-    pieces = re.split(r"(\[[^\]]*\])", pattern)  # sets stay as they are
+    """Case-insensitive form of a glob pattern: ``*.mp3`` also matches ``SONG.MP3``."""
+    pieces = re.split(r"(\[[^\]]*\])", pattern)  # sets are kept
     both = [
         "".join(f"[{c.lower()}{c.upper()}]" if c.isascii() and c.isalpha() else c for c in piece) for piece in pieces
     ]
@@ -87,8 +87,10 @@ def _any_case(pattern: str) -> str:
 
 
 def output_stems(files: Sequence[Path]) -> dict[Path, str]:
-    """A name without extension for each file's result. Files that share a stem keep their folder's name, those that
-    share a folder too keep their extension."""
+    """Unique output name without extension for each file.
+
+    Equal stems get the folder's name as a prefix; equal stems in one folder get the extension as a suffix.
+    """
     same: dict[str, list[Path]] = {}
     for path in files:
         same.setdefault(path.stem.lower(), []).append(path)
@@ -113,10 +115,12 @@ def run_batch(args: argparse.Namespace, job: Job, files: Sequence[Path]) -> int:
     """Run ``job`` on every file and report.
 
     Args:
-        job: picklable; gets a file, returns what it wrote.
+        args: parsed batch options.
+        job: picklable function of one file that returns the files written.
+        files: the files to process.
 
     Returns:
-        exit code: 0 when every file was done, 1 when some failed.
+        The exit code: 0 if all files succeeded, 1 if some failed.
     """
     processes = min(args.processes or usable_cores(), len(files))
     if args.processes is not None and args.processes < 1:
@@ -158,7 +162,7 @@ def _outputs(job: Job, path: Path) -> tuple[list[Path], str | None]:
         return job(path), None
     except RiffstreamError as error:
         return [], str(error)
-    except Exception as error:  # one odd file must not end the batch
+    except Exception as error:  # one bad file must not end the batch
         return [], f"{path}: {type(error).__name__}: {error}"
 
 
@@ -178,8 +182,8 @@ def _in_processes(job: Job, files: Sequence[Path], processes: int) -> Iterator[O
                 pool.shutdown(cancel_futures=True)
                 raise
         if lost:
-            # A process died (out of memory, a crash in a decoder) and took its neighbours' work along. The first of
-            # them alone will tell whether it is to blame.
+            # A process died (out of memory, a crash in a decoder), and the other processes' files were lost too.
+            # Running the first of them alone shows whether it is the cause.
             first = min(lost)
             yield _alone(job, first)
             lost.remove(first)
@@ -195,7 +199,7 @@ def _alone(job: Job, path: Path) -> Outcome:
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
-    # Spawned, because a forked copy of a process with threads (torch, libav) may hang.
+    # Spawned, because a fork of a process with threads (torch, libav) may hang.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(processes, mp_context=context, initializer=_one_thread)
 

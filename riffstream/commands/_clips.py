@@ -1,4 +1,4 @@
-"""Cutting random clips from an audio file, for ``sample-clips`` and its batch."""
+"""Random clips from an audio file, for ``sample-clips`` and its batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXTENSIONS = ("wav", "flac", "ogg", "opus", "mp3")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipOptions:
-    """What to cut, and how to keep it."""
+    """Options of clips: duration, channels, file format and seed."""
 
     duration_ms: int
     mono: bool
@@ -30,28 +30,28 @@ class ClipOptions:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> ClipOptions:
-        """From parsed arguments, checked."""
+        """Check and collect the parsed arguments. Raises ParameterError."""
         if not 1 <= args.duration_ms <= 3_600_000:
             raise ParameterError("--duration-ms", args.duration_ms, "1 to 3600000")
         extension = args.extension.lower().removeprefix(".")
         if extension not in EXTENSIONS:
             raise ParameterError("--extension", args.extension, ", ".join(EXTENSIONS))
         if args.seed < -1:
-            raise ParameterError("--seed", args.seed, "0 or more, or -1 for a different draw each time")
+            raise ParameterError("--seed", args.seed, "0 or more, or -1 for other clips each time")
         return cls(duration_ms=args.duration_ms, mono=args.mono, extension=extension, seed=args.seed)
 
 
 def add_clip_options(parser: argparse.ArgumentParser, extension: str) -> None:
-    """Length, channels, format and seed."""
+    """Add the options of clips: length, channels, format and seed."""
     add = parser.add_argument
     add("--duration-ms", type=int, default=5120, metavar="MS", help="length of a clip (default 5120)")
     add("--mono", action="store_true", help="mix to one channel")
     add("--extension", default=extension, metavar="X", help=f"{', '.join(EXTENSIONS)} (default {extension})")
-    add("--seed", type=int, default=-1, metavar="N", help="the same seed cuts the same clips (default -1: any)")
+    add("--seed", type=int, default=-1, metavar="N", help="equal seeds cut equal clips (default -1: random)")
 
 
 def generator(*seed: int) -> np.random.Generator:
-    """A random generator; a negative first number draws a fresh seed from the system."""
+    """Make a random generator; a negative first number takes a seed from the system."""
     import numpy as np
 
     return np.random.default_rng(None if seed[0] < 0 else seed)
@@ -60,10 +60,17 @@ def generator(*seed: int) -> np.random.Generator:
 def cut_clips(
     audio: Path, count: int, options: ClipOptions, random: np.random.Generator, name: Callable[[int, int], Path]
 ) -> list[Path]:
-    """Cut ``count`` clips at random places, in whole milliseconds. Formats that allow it are decoded there alone.
+    """Cut ``count`` clips at random positions in whole milliseconds. If the format allows it, only they are decoded.
 
     Args:
-        name: path of clip i that starts at a millisecond.
+        audio: the file.
+        count: number of clips.
+        options: see :class:`ClipOptions`.
+        random: source of the positions.
+        name: function from the index and the start in ms to the path of a clip.
+
+    Returns:
+        The files written.
 
     Raises:
         MediaError: the file is shorter than a clip, or cannot be read.
@@ -96,20 +103,22 @@ def cut_clips(
 
 
 def _seconds(audio: Path, rate: int) -> float:
-    """The length of a file that does not state it reliably: all of it is decoded."""
+    """Length in seconds of a file without a reliable stated length, by decoding all of it."""
     from riffstream.audio.files import audio_blocks
     from riffstream.errors import MediaWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MediaWarning)  # the clips are read next, and say the same
+        warnings.simplefilter("ignore", MediaWarning)  # the clips are read next and give the same warning
         return sum(len(block) for block in audio_blocks(audio, sample_rate=rate, channels=1)) / rate
 
 
 def _clips_in_order(
     audio: Path, starts: list[int], duration_ms: int, rate: int, channels: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Index and samples of each clip, in the order of their places: the file is decoded once, since a jump into these
-    formats lands somewhere near."""
+    """Yield the index and the samples of each clip by position.
+
+    The file is decoded once, because seeking is not exact in these formats.
+    """
     import numpy as np
 
     from riffstream.audio.files import audio_blocks
@@ -117,7 +126,7 @@ def _clips_in_order(
     size = round(duration_ms / 1000 * rate)
     waiting = sorted((round(start_ms / 1000 * rate), index) for index, start_ms in enumerate(starts))
     kept: list[np.ndarray] = []
-    begin = end = 0  # samples of the file that ``kept`` holds
+    begin = end = 0  # range of samples in ``kept``
     for block in audio_blocks(audio, sample_rate=rate, channels=channels):
         kept.append(block)
         end += len(block)
@@ -133,4 +142,4 @@ def _clips_in_order(
             return
         kept = [held]
     held = np.concatenate(kept) if kept else np.zeros((0, channels), np.float32)
-    yield from ((index, held[start - begin :]) for start, index in waiting)  # rounding may lack a sample
+    yield from ((index, held[start - begin :]) for start, index in waiting)  # one sample may be missing by rounding

@@ -1,4 +1,4 @@
-"""What the file commands share: common options, atomic images, and how they report what they wrote."""
+"""Common parts of the file commands: options, atomic writing of images, and reports."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ IMAGE_EXTENSIONS = ("png", "jpg", "jpeg", "webp")
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:
-    """``--quiet`` and ``--json``; messages carry the command's name, so it is kept with the arguments."""
+    """Add ``--quiet`` and ``--json``, and keep the command's name for messages."""
     parser.set_defaults(prog=parser.prog)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
 
 
 def note(args: argparse.Namespace, text: str) -> None:
-    """A remark for the user, on stderr."""
+    """Print a remark for the user on stderr."""
     if not args.quiet:
         print(f"{args.prog}: {text}", file=sys.stderr)
 
 
 def report(args: argparse.Namespace, written: Sequence[Path], **more: Any) -> None:
-    """Say on stdout which files were written; with ``--json`` also whatever else is known."""
+    """Print the files written on stdout; ``more`` values appear with ``--json`` only."""
     if args.json:
         print(json.dumps({"written": [str(path) for path in written], **more}))
     elif not args.quiet:
@@ -52,13 +52,13 @@ def report(args: argparse.Namespace, written: Sequence[Path], **more: Any) -> No
 
 
 def check_image_name(path: Path) -> None:
-    """Raise ParameterError unless the name ends in an extension that can be written."""
+    """Raise ParameterError unless the extension is a supported image format."""
     if path.suffix.lower().removeprefix(".") not in IMAGE_EXTENSIONS:
         raise ParameterError("--image", path.name, "a name that ends in .png, .jpg, .jpeg or .webp")
 
 
 def save_image(image: Image, path: Path) -> None:
-    """Write a spectrogram image with its EXIF; the name appears once the file is complete."""
+    """Write a spectrogram image with its EXIF to a temporary file, then rename it."""
     from riffstream.spectrogram import image as codec
 
     temporary = path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")

@@ -1,4 +1,4 @@
-"""Spectrogram options of the command line, and the conversion that ``audio-to-image`` and its batch share."""
+"""Spectrogram options of the command line, and the conversion for ``audio-to-image`` and its batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageOptions:
-    """How a sound becomes an image; ``sample_rate`` None keeps the file's."""
+    """Options of the conversion from audio to an image; ``sample_rate`` None keeps the file's."""
 
     step_size_ms: float
     num_frequencies: int
@@ -43,12 +43,12 @@ class ImageOptions:
 
     @classmethod
     def of(cls, args: argparse.Namespace, *, stereo: bool) -> ImageOptions:
-        """From parsed arguments."""
+        """Collect the parsed arguments."""
         names = (name for name in cls.__slots__ if name != "stereo")
         return cls(stereo=stereo, **{name: getattr(args, name) for name in names})
 
     def params(self, sample_rate: int) -> SpectrogramParams:
-        """Spectrogram parameters at a rate."""
+        """Spectrogram parameters for a sample rate in Hz. Raises ParameterError."""
         from riffstream.spectrogram.params import SpectrogramParams
 
         return SpectrogramParams(
@@ -65,7 +65,7 @@ class ImageOptions:
 
 
 def add_image_options(parser: argparse.ArgumentParser, *, sample_rate: int | None) -> None:
-    """The spectrogram's parameters, with Riffusion's defaults."""
+    """Add the options of the spectrogram's parameters, with Riffusion's defaults."""
     add = parser.add_argument
     add("--step-size-ms", type=float, default=10, metavar="MS", help="time from column to column (default 10)")
     add("--num-frequencies", type=int, default=512, metavar="N", help="rows of the image (default 512)")
@@ -76,11 +76,11 @@ def add_image_options(parser: argparse.ArgumentParser, *, sample_rate: int | Non
     add("--power-for-image", type=float, default=0.25, metavar="X", help="companding exponent (default 0.25)")
     default = "the file's" if sample_rate is None else str(sample_rate)
     add("--sample-rate", type=int, default=sample_rate, metavar="HZ", help=f"resample first (default {default})")
-    add("--max-seconds", type=float, default=600, metavar="S", help="refuse longer files (default 600)")
+    add("--max-seconds", type=float, default=600, metavar="S", help="longest audio file (default 600)")
     add_device_option(parser)
 
 
-# Parameters of an image that options may replace: name, type, unit, what it is.
+# Options that replace parameters of an image: name, type, unit, description.
 _PARAMS = (
     ("sample_rate", int, "HZ", "sample rate"),
     ("step_size_ms", float, "MS", "time from column to column"),
@@ -93,14 +93,14 @@ _PARAMS = (
 
 
 def add_param_options(parser: argparse.ArgumentParser) -> None:
-    """The spectrogram's parameters in place of those of an image's EXIF."""
+    """Add options that replace the spectrogram parameters of an image's EXIF."""
     for name, kind, unit, what in _PARAMS:
-        option, text = f"--{name.replace('_', '-')}", f"{what} (default: the EXIF's, else Riffusion's)"
+        option, text = f"--{name.replace('_', '-')}", f"{what} (default: from the EXIF, else Riffusion's)"
         parser.add_argument(option, type=kind, default=None, metavar=unit, help=text)
 
 
 def given_params(args: argparse.Namespace, params: SpectrogramParams) -> SpectrogramParams:
-    """``params`` with what the options replace."""
+    """``params`` with the replacements from the options."""
     given = {name: getattr(args, name) for name, *_ in _PARAMS}
     return params.replace(**{name: value for name, value in given.items() if value is not None})
 
@@ -111,7 +111,7 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 
 def check_device(name: str) -> str:
-    """The torch device that ``--device`` means on this machine."""
+    """Torch device of ``--device`` on this machine. Raises ParameterError."""
     import torch
 
     available = ["cpu"]
@@ -127,14 +127,14 @@ def check_device(name: str) -> str:
 
 
 def spectrogram_of(path: Path, options: ImageOptions) -> Image:
-    """The spectrogram image of an audio file, its parameters in the EXIF."""
+    """Spectrogram image of an audio file, with the parameters in the EXIF."""
     from riffstream.audio.files import audio_info, read_audio
 
     info = audio_info(path)
     rate = info.sample_rate if options.sample_rate is None else options.sample_rate
     if options.sample_rate is None and rate < 2 * options.max_frequency:
-        rate = 44_100  # the mel range reaches beyond what the file's own rate can hold
-    params = options.params(rate)  # a bad parameter is named before the file is decoded
+        rate = 44_100  # the mel range exceeds half the file's own rate
+    params = options.params(rate)  # checked before the file is decoded
     channels = None if info.channels <= 2 else 2
     device = check_device(options.device)
     audio = read_audio(path, sample_rate=rate, channels=channels, max_seconds=options.max_seconds)

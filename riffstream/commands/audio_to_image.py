@@ -1,5 +1,4 @@
-"""Turn an audio file into a spectrogram image. The parameters go into the image's EXIF, where image-to-audio finds
-them."""
+"""Convert an audio file to a spectrogram image. The EXIF of the image holds the parameters for image-to-audio."""
 
 from __future__ import annotations
 

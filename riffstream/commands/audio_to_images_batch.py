@@ -1,5 +1,4 @@
-"""Turn every audio file in a folder into a spectrogram image. A file that fails is reported and the rest is done; the
-exit code is then 1."""
+"""Convert all audio files in a folder to spectrogram images. Files that fail are reported; the exit code is then 1."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if extension not in IMAGE_EXTENSIONS:
         raise ParameterError("--image-extension", args.image_extension, ", ".join(IMAGE_EXTENSIONS))
     options = ImageOptions.of(args, stereo=not args.mono)
-    options.params(args.sample_rate)  # bad options are the user's error, not one of every file
+    options.params(args.sample_rate)  # bad options are reported once, not for every file
     files = find_audio(args)
     check_device(args.device)
     make_folder(args.output_dir)

@@ -1,4 +1,4 @@
-"""Measure this machine and print the tables: dsp (mel inversion and vocoder), model (sampling), stream (server)."""
+"""Run the benchmarks on this machine and print their tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 BENCHMARKS = {
-    "dsp": "image to audio: speed and quality beside Griffin-Lim and the original",
-    "model": "seconds a clip, clips a second against the number of stations",
-    "seams": "joins between clips, and drift over many of them",
+    "dsp": "image to audio: speed and quality compared with Griffin-Lim and Riffusion",
+    "model": "seconds a clip, and clips a second by number of stations",
+    "seams": "joins between clips, and drift over many clips",
     "stream": "cost of a listener, delays, underruns",
-    "threads": "times beside other busy processes, by threads",
+    "threads": "times beside busy processes, by number of threads",
 }
 EXAMPLES = """benchmarks:
 {}
@@ -34,7 +34,7 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The benchmark's name; the rest belongs to the benchmark."""
+    """Declare the benchmark's name; each benchmark parses its own options."""
     parser.add_argument("benchmark", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     parser.set_defaults(parser_class=type(parser))
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _orderly_end() -> Iterator[None]:
-    """SIGTERM is taken as Ctrl-C is: a benchmark must not leave the servers behind that it has started."""
+    """Handle SIGTERM like Ctrl-C, so that a benchmark always ends the servers that it started."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # not SIGINT itself: a shell's "&" ignores that
     try:
         yield

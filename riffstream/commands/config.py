@@ -1,4 +1,4 @@
-"""Print the configuration that a server would run with: defaults, then a file or preset, then the environment."""
+"""Print the resolved configuration of a server: defaults, then a file or preset, then the environment."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ precedence: default < file < environment (RIFFSTREAM_<SECTION>_<KEY>) < flag of 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("config", nargs="?", metavar="FILE|PRESET", help="a TOML file or the name of a preset")
-    parser.add_argument("--config", dest="option", metavar="FILE|PRESET", help="the same, as 'riffstream serve' has it")
+    parser.add_argument("--config", dest="option", metavar="FILE|PRESET", help="same, as in 'riffstream serve'")
     parser.add_argument("--presets", action="store_true", help="list the presets and exit")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a file, for editors, and exit")
     parser.add_argument("--show-tokens", action="store_true", help="print tokens instead of ***")
     parser.add_argument("--json", action="store_true", help="JSON instead of TOML")
-    parser.add_argument("--quiet", action="store_true", help="only check: print nothing, exit 2 on an error")
+    parser.add_argument("--quiet", action="store_true", help="check only: print nothing, exit with 2 on an error")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,5 +1,5 @@
-"""Turn a spectrogram image into audio. The image's EXIF tells the parameters; without it Riffusion's defaults are
-taken, and the planes tell whether it is stereo. Options replace single parameters."""
+"""Convert a spectrogram image to audio. The parameters come from the image's EXIF, or else are Riffusion's defaults
+(stereo by the colour planes). Options replace single parameters."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--stereo", True, "green is left, blue is right"),
         ("--mono", False, "red alone is read"),
     ):
-        text = f"{what} (default: as the EXIF or the colours say)"
+        text = f"{what} (default: by the EXIF or the colours)"
         channels.add_argument(name, dest="stereo", action="store_const", const=value, default=None, help=text)
     add_param_options(parser)
     add("--key", type=float, default=0.0, metavar="K", help="transpose by semitones, -6 to 6 (default 0)")
-    add("--bpm", type=float, default=None, metavar="B", help="tempo, for images whose columns follow the beat")
+    add("--bpm", type=float, default=None, metavar="B", help="tempo of images whose columns follow the beat")
     add(
         "--method",
         choices=("pghi", "griffin-lim", "parity"),
         default="pghi",
-        help="how phases are found; parity takes Riffusion's own steps, slowly (default pghi)",
+        help="phase reconstruction; parity repeats Riffusion's own steps, slowly (default pghi)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="of the parity method's random start (default 0)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the parity method's random start (default 0)")
     add_device_option(parser)
     add_report_options(parser)
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from riffstream.audio.files import file_format, write_audio
     from riffstream.errors import ParameterError
 
-    file_format(str(args.audio))  # a bad name is known before any work
+    file_format(str(args.audio))  # checked before any work
     if not -6 <= args.key <= 6:
         raise ParameterError("--key", args.key, "-6 to 6 semitones")
 

@@ -1,4 +1,4 @@
-"""Listen to a station from the terminal: play it, record it, steer it. Ctrl-C ends a recording in good order."""
+"""Play, record or steer a station from the terminal. Ctrl-C completes a recording before the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXAMPLES = """examples:
   riffstream listen http://localhost:8080 -o - | sox -t f32 -r 48000 -c 2 - out.wav    (raw float32 on stdout)
   riffstream listen ws://radio.example/ws/jazz --token "$TOKEN" --steer "bossa nova"
 
-The token may also come from RIFFSTREAM_TOKEN, where other users of this machine cannot see it."""
+RIFFSTREAM_TOKEN may hold the token, hidden from other users of this machine."""
 
 # Programs that play raw 32-bit float samples from their standard input.
 _PLAYERS = {
@@ -51,26 +51,26 @@ class _Sink(Protocol):
 
 
 class _PlayerLeftError(Exception):
-    """Whoever listens closed the player."""
+    """The user closed the player."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's options."""
+    """Declare the command's options."""
     parser.add_argument("url", metavar="URL", help="any address of the server, such as http://localhost:8080")
     parser.add_argument("-o", "--output", metavar="FILE", help="record to .wav, .flac, .ogg or .mp3; - is stdout")
-    parser.add_argument("--seconds", type=float, metavar="N", help="stop after so much audio (default: at Ctrl-C)")
+    parser.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds of audio (default: at Ctrl-C)")
     parser.add_argument(
         "--steer",
         type=readable,
         action="append",
         default=[],
         metavar="P",
-        help="steer to this prompt; repeat it for several in turn",
+        help="steer to this prompt; repeat the option for several prompts in turn",
     )
     parser.add_argument(
-        "--station", type=readable, default="main", metavar="NAME", help="where URL names none (default: main)"
+        "--station", type=readable, default="main", metavar="NAME", help="default: that of URL, else main"
     )
-    parser.add_argument("--token", type=readable, default=None, metavar="T", help="where the server asks for one")
+    parser.add_argument("--token", type=readable, default=None, metavar="T", help="access token")
     parser.add_argument("--codec", choices=("opus", "pcm_s16"), default="opus", help="(default: opus)")
     parser.add_argument("--quiet", action="store_true", help="no progress, no messages")
     parser.add_argument("--json", action="store_true", help="report as JSON at the end")
@@ -102,7 +102,7 @@ class _Pipe:
 
 
 class _Player:
-    """A program that plays, as a sink of float32 samples."""
+    """A player program as a sink of float32 samples."""
 
     def __init__(self, command: list[str]) -> None:
         self._name = Path(command[0]).name
@@ -111,7 +111,7 @@ class _Player:
         self._pipe = _Pipe(self._process.stdin)
 
     def write(self, block: NDArray[Any]) -> None:
-        """Raises _PlayerLeftError where it was closed, RiffstreamError where it failed."""
+        """Play a block. Raises _PlayerLeftError if the player was closed, RiffstreamError if it failed."""
         try:
             self._pipe.write(block)
         except OSError:  # Windows has no BrokenPipeError for pipes
@@ -121,7 +121,7 @@ class _Player:
             raise RiffstreamError(f"{self._name} cannot play here: it ended with code {code}; -o records") from None
 
     def close(self) -> None:
-        """Let it play what it has."""
+        """Wait until the player has played its buffer."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
@@ -136,7 +136,7 @@ def _sink(args: argparse.Namespace, stack: ExitStack) -> _Sink:
     if args.output is not None:
         tags = {"title": ", ".join(args.steer)} if args.steer else {}
         file = AudioFileWriter(Path(args.output), 48_000, 2, tags)
-        # Whatever ends the recording, what was heard until then cannot be heard again: it is kept.
+        # A live stream cannot be recorded again: the recording is kept after any error.
         stack.callback(lambda: file.close() if file.n_samples else file.discard())
         return file
     for name, arguments in _PLAYERS.items():
@@ -144,11 +144,11 @@ def _sink(args: argparse.Namespace, stack: ExitStack) -> _Sink:
             player = _Player([path, *arguments.split()])
             stack.callback(player.close)
             return player
-    raise ParameterError("-o", None, f"a file, or install a player ({', '.join(_PLAYERS)}) to hear it")
+    raise ParameterError("-o", None, f"a file name; or install a player ({', '.join(_PLAYERS)})")
 
 
 async def _listen(args: argparse.Namespace) -> tuple[dict[str, Any], int | None]:
-    """The report, and the signal that ended it."""
+    """Listen; return the report, and the signal that ended it or None."""
     from tqdm import tqdm
 
     from riffstream.audio.writing import file_format
@@ -213,8 +213,10 @@ async def _listen(args: argparse.Namespace) -> tuple[dict[str, Any], int | None]
 
 @contextlib.contextmanager
 def _ending(radio: Radio) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM end the stream as if the station had; the list then holds the signal's number. A second one
-    ends the process as ever."""
+    """Let SIGINT and SIGTERM end the stream in good order; the list then holds the signal's number.
+
+    A second signal has its default effect.
+    """
     loop = asyncio.get_running_loop()
     came: list[int] = []
     leaving: list[asyncio.Task[None]] = []

@@ -1,4 +1,4 @@
-"""Print the spectrogram parameters that an image carries in its EXIF."""
+"""Print the spectrogram parameters in an image's EXIF."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--image", type=Path, required=True, metavar="FILE", help="spectrogram image to read")
-    parser.add_argument("--quiet", action="store_true", help="print errors only; the exit code tells")
+    parser.add_argument("--quiet", action="store_true", help="print only errors; the exit code is the result")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

@@ -1,4 +1,4 @@
-"""Render prompts to an audio file. Several prompts are visited in turn; the same arguments give the same samples."""
+"""Render prompts to an audio file. Several prompts follow each other; equal arguments give equal samples."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     what = parser.add_argument_group("what to play")
     what.add_argument(
-        "--prompt", type=readable, action="append", default=[], metavar="P", help="a prompt; repeat it for a journey"
+        "--prompt", type=readable, action="append", default=[], metavar="P", help="a prompt; repeat for a journey"
     )
     what.add_argument("--journey", metavar="FILE", help="a journey file (TOML or JSON) instead of prompts")
-    what.add_argument("--replay", metavar="LOG", help="the samples that a station played, from its steering log")
-    what.add_argument("--negative", type=readable, default="", metavar="P", help="what to steer away from")
-    what.add_argument("--seconds", type=float, metavar="N", help="length (30; with --replay, the log's own)")
-    what.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise, 0 to 4294967295 (0)")
+    what.add_argument("--replay", metavar="LOG", help="a station's steering log: render the same samples again")
+    what.add_argument("--negative", type=readable, default="", metavar="P", help="negative prompt")
+    what.add_argument("--seconds", type=float, metavar="N", help="duration (30; with --replay, that of the log)")
+    what.add_argument("--seed", type=int, default=0, metavar="N", help="noise seed, 0 to 4294967295 (0)")
     what.add_argument(
         "--seed-image",
         metavar="NAME|FILE",
-        help="start from a loop, a spectrogram or a sound; auto: the nearest loop, none: noise",
+        help="start from a loop, a spectrogram image or an audio file; auto: a similar loop, none: noise",
     )
-    what.add_argument("--denoising", type=float, metavar="X", help="how far from the seed image: 0 to 1 (the model's)")
-    what.add_argument("--guidance", type=float, metavar="X", help="how literally the prompt is taken: 0 to 30")
+    what.add_argument("--denoising", type=float, metavar="X", help="distance from the seed image, 0 to 1 (the model's)")
+    what.add_argument("--guidance", type=float, metavar="X", help="strength of the prompt, 0 to 30 (the model's)")
     what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240")
     what.add_argument("--key", type=float, metavar="X", help="transposition in semitones, -6 to 6")
     what.add_argument("--beats-per-bar", type=int, default=4, metavar="N", help="4, or 3 for waltzes (4)")
-    asked = parser.add_argument_group("what it should play, for models that take it (see docs/mini.md)")
+    asked = parser.add_argument_group("musical conditions, for models that support them (see docs/mini.md)")
     asked.add_argument(
         "--chords",
         metavar="ROW",
-        help='one chord a bar in the sounding key, round and round: "Am F C G"; " / " halves a bar',
+        help='repeated progression in the sounding key, one chord a bar: "Am F C G"; " / " halves a bar',
     )
     asked.add_argument(
         "--parts",
@@ -74,9 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         asked.add_argument(f"--{name}", type=float, metavar="X", help=f"{words}: 0 to 1")
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="mini", metavar="M", help="mini, a folder, a file, or a hub id (mini)")
-    how.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (default: auto)"
-    )
+    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="device (default: auto)")
     how.add_argument(
         "--dtype",
         default="auto",
@@ -89,15 +87,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--lufs", type=float, default=-16.0, metavar="X", help="target loudness, -40 to -8 (-16)")
     out = parser.add_argument_group("output")
     out.add_argument("-o", "--output", required=True, metavar="FILE", help="wav, flac, ogg, opus or mp3")
-    out.add_argument("--save-log", metavar="LOG", help="write the log that --replay takes")
+    out.add_argument("--save-log", metavar="LOG", help="write a log for --replay")
     out.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     out.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. Everything that can be checked is checked before the model is loaded."""
+    """Run the command. All arguments are checked before the model is loaded, as far as possible."""
     if Path(args.output).is_dir():
-        raise ParameterError("--output", args.output, "the name of a file, not of a folder: music.flac, say")
+        raise ParameterError("--output", args.output, "the name of a file, not of a folder, such as music.flac")
     file_format(args.output)
     if args.replay:
         return _replay(args)
@@ -110,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     station = StationConfig(bpm=args.bpm, key=args.key, beats_per_bar=args.beats_per_bar)
     steps = None if args.steps is None else check("steps", args.steps)
     began = time.monotonic()
-    with AudioFileWriter(args.output, SAMPLE_RATE, 2) as file:  # where it cannot be written is known at once
+    with AudioFileWriter(args.output, SAMPLE_RATE, 2) as file:  # a file that cannot be written is an error at once
         renderer = _renderer(args)
         from riffstream.station.offline import run as play
         from riffstream.station.score import Score
@@ -136,7 +134,7 @@ def _length(seconds: float) -> int:
 
 
 def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
-    """The path through the prompts, as long as the file."""
+    """Journey through the prompts, as long as the file."""
     if args.journey:
         if args.prompt:
             raise ParameterError("prompt", args.prompt[0], "nothing together with --journey")
@@ -175,7 +173,7 @@ def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
 
 
 def _parts(given: list[str]) -> dict[str, float] | None:
-    """``drums=0 pad=0.5``, also with commas between them."""
+    """Parse part levels such as ``drums=0 pad=0.5``, also separated by commas."""
     levels: dict[str, float] = {}
     for text in (part for word in given for part in word.split(",") if part):
         name, sign, level = text.partition("=")
@@ -189,7 +187,7 @@ def _parts(given: list[str]) -> dict[str, float] | None:
 
 
 def _check_asked(journey: Journey, info: Info) -> None:
-    """Refuse at once what the model would refuse when it comes to it."""
+    """Raise ParameterError for conditions that the model does not support."""
     if info.conditions:
         return
     for stop in journey.stops:
@@ -242,7 +240,7 @@ def _write(
     info: Info,
     began: float,
 ) -> None:
-    """Stream blocks to disk, with progress and a summary."""
+    """Write blocks to the file, with progress and a summary."""
     from tqdm import tqdm
 
     total = None if n_samples is None else round(n_samples / SAMPLE_RATE, 1)

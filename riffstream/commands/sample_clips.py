@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--audio", type=Path, required=True, metavar="FILE", help="audio file to read")
     parser.add_argument("--output-dir", type=Path, required=True, metavar="DIR", help="folder for the clips")
-    parser.add_argument("--num-clips", type=int, default=1, metavar="N", help="how many (default 1)")
+    parser.add_argument("--num-clips", type=int, default=1, metavar="N", help="number of clips (default 1)")
     add_clip_options(parser, "wav")
     add_report_options(parser)
 

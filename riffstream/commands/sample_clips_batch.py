@@ -1,5 +1,5 @@
-"""Cut random clips from every audio file in a folder. A file that fails is reported and the rest is done; the exit
-code is then 1. With --seed a file's clips depend on its name and the seed only."""
+"""Cut random clips from all audio files in a folder. Files that fail are reported; the exit code is then 1. With --seed
+the clips of a file depend only on its name and the seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from riffstream.commands._clips import add_clip_options
 
     add_batch_options(parser)
-    parser.add_argument("--num-clips-per-file", type=int, default=1, metavar="N", help="clips of each (default 1)")
+    parser.add_argument("--num-clips-per-file", type=int, default=1, metavar="N", help="clips per file (default 1)")
     add_clip_options(parser, "mp3")
     add_report_options(parser)
 

@@ -1,4 +1,4 @@
-"""List, search and export the seed library: named loops that a station can start from."""
+"""List, search and export the seed library: named loops as the start of a station's music."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "text", type=readable, nargs="?", default="", help="search: a prompt; export: a seed's name; list: a filter"
     )
-    parser.add_argument("--folder", type=Path, default=None, help="another library than the embedded model's")
-    parser.add_argument("--count", type=int, default=5, help="search: how many to show (default 5)")
+    parser.add_argument("--folder", type=Path, default=None, help="library (default: the embedded model's)")
+    parser.add_argument("--count", type=int, default=5, help="search: number of results (default 5)")
     parser.add_argument("--out", "-o", type=Path, default=None, help="export: .png (default NAME.png) or .safetensors")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")

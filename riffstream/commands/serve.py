@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   riffstream serve                                       then open http://localhost:8080 and press play
-  riffstream serve --port 0                              on a free port; the address is printed
-  riffstream serve --host 0.0.0.0 --config public-radio  in public: a token is needed to steer
+  riffstream serve --port 0                              on a free port, printed at the start
+  riffstream serve --host 0.0.0.0 --config public-radio  for the public; only token holders may steer
   riffstream serve --model riffusion/riffusion-model-v1 --device cuda
   RIFFSTREAM_ACCESS_DJ_TOKEN=secret riffstream serve --host 0.0.0.0
 
 Any player: http://HOST:PORT/stream/main.mp3. Scripts: ws://HOST:PORT/ws/main/plain. 'riffstream config' prints
-every setting; SIGTERM ends the server in good order."""
+every setting. SIGTERM ends the server cleanly."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's options."""
+    """Declare the command's options."""
     parser.add_argument(
         "--host",
-        help="address to listen on (default: localhost; 0.0.0.0 lets others in, :: over IPv6 as well)",
+        help="address to listen on (default: localhost; 0.0.0.0 is all IPv4 interfaces, :: adds IPv6)",
     )
     parser.add_argument("--port", type=int, help="port (default: 8080; 0 picks a free one)")
     parser.add_argument("--config", metavar="F", help="a TOML file, or the name of a preset")
@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     )
     with contextlib.ExitStack() as ending:
         process = None
-        with contextlib.suppress(OSError):  # no file or no memory left for it: the supervisor tries again
-            process = ending.enter_context(start_process(config.generator))  # the slower one to load: first
+        with contextlib.suppress(OSError):  # a limit of files or memory: the supervisor tries again
+            process = ending.enter_context(start_process(config.generator))  # loads slowest: first
             ending.callback(process.kill)
         from riffstream.server.app import loop_factory
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _end_when_asked_early() -> None:
-    """Heed SIGTERM before the server does, as process 1 of a container: the kernel drops what 1 has no handler for."""
+    """Handle SIGTERM before the server starts: the kernel drops unhandled signals of process 1 in a container."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
@@ -98,7 +98,7 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
     uploads = Uploads(config)
     hub = Hub(config, uploads=uploads.folder if uploads.open else None, process=process)
     server = Server(config, hub, uploads)
-    server.catch_signals()  # whoever reads the address may end us at once
+    server.catch_signals()  # before the address is printed: its reader may send SIGTERM at once
     try:
         url = await server.start()
         _say(url, config, quiet=quiet, as_json=as_json)
@@ -122,7 +122,7 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
 def _say(url: str, config: Config, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         record: dict[str, Any] = {"event": "listening", "url": url, "stations": list(config.stations)}
-        with contextlib.suppress(OSError):  # nobody reads it: no reason to stop
+        with contextlib.suppress(OSError):  # a closed stdout is no reason to stop
             print(json.dumps(record), flush=True)
     elif not quiet:
         print(f"riffstream is warming up; open {url}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Build the corpus, train and evaluate the embedded model. docs/corpus.md and docs/mini.md have the whole recipe."""
+"""Build the corpus, train and evaluate the embedded model. See docs/corpus.md and docs/mini.md for the full recipe."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ STAGES: dict[str, tuple[str, str]] = {
     "corpus": ("riffstream.corpus.command", "render the training corpus"),
     "codec": ("riffstream.training.codec", "train the latent codec"),
     "denoiser": ("riffstream.training.denoiser", "train the denoiser"),
-    "distil": ("riffstream.training.distil", "distil it to few steps without guidance"),
+    "distil": ("riffstream.training.distil", "distil the denoiser to few steps without guidance"),
     "export": ("riffstream.training.export", "write a checkpoint folder"),
     "seeds": ("riffstream.training.seed_library", "make the seed library of a model"),
-    "finetune": ("riffstream.training.finetune", "go on training with your own music"),
+    "finetune": ("riffstream.training.finetune", "fine-tune a model with your own music"),
     "evaluate": ("riffstream.evaluation.evaluate", "measure a model against held-out music"),
-    "conduct": ("riffstream.evaluation.conduct", "measure how far a model plays the chords and parts it is asked for"),
-    "gallery": ("riffstream.evaluation.gallery", "render ten prompts, with pictures and what is recognised in them"),
+    "conduct": ("riffstream.evaluation.conduct", "measure how well a model follows chords and parts"),
+    "gallery": ("riffstream.evaluation.gallery", "render ten prompts, with pictures and recognised styles"),
     "smoke": ("riffstream.training.smoke", "run the whole recipe at a toy size"),
 }
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command: the stage's module is loaded only now, and reads its own options."""
+    """Run the command. The stage's module is loaded here and parses its own options."""
     module = importlib.import_module(STAGES[args.stage][0])
     parser: argparse.ArgumentParser = args.parser_class(
         prog=f"riffstream train {args.stage}",

@@ -1,1 +1,1 @@
-"""The generator: a process of its own that renders jobs, and the messages to and from it."""
+"""The generator: a separate process that renders jobs, and the messages to and from it."""

@@ -1,7 +1,7 @@
-"""Messages over a pair of byte pipes: each a u32 little-endian length and as many bytes.
+"""Messages over a pair of pipes: a u32 little-endian length, followed by that many bytes.
 
-The generator talks over its standard input and output, so that any script may start one without guarding its main
-module, on every system.
+The generator uses its standard input and output. So any script on any system can start one without guarding its main
+module.
 
 Threading model
   One thread may receive and another one send at the same time.
@@ -16,29 +16,30 @@ from typing import BinaryIO, Final
 __all__ = ["Channel"]
 
 _LENGTH: Final = struct.Struct("<I")
-LONGEST: Final = 64 * 2**20  # bytes; a longer length means that something else wrote into the pipe
+LONGEST: Final = 64 * 2**20  # bytes; a larger value means that other output was written into the pipe
 
 
 class Channel:
-    """Whole messages over two pipes.
+    """A two-way channel of whole messages over two pipes.
 
     Args:
-        reader, writer: unbuffered or buffered binary files.
+        reader: binary file to receive from, buffered or unbuffered.
+        writer: binary file to send to, buffered or unbuffered.
     """
 
     def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
         self._reader, self._writer = reader, writer
 
     def send(self, data: bytes) -> None:
-        """Send a message; waits while the pipe is full. Raises OSError or ValueError when the other end is gone."""
+        """Send a message; block while the pipe is full. Raises OSError or ValueError if the other end is closed."""
         self._writer.write(_LENGTH.pack(len(data)) + data)
         self._writer.flush()
 
     def receive(self) -> bytes:
-        """The next message. Raises EOFError at the end."""
+        """Receive the next message. Raises EOFError at the end."""
         (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
         if length > LONGEST:
-            raise EOFError(f"a message of {length} bytes; something else wrote into the pipe")
+            raise EOFError(f"a message of {length} bytes: other output was written into the pipe")
         return self._exactly(length)
 
     def _exactly(self, n: int) -> bytes:
@@ -46,17 +47,17 @@ class Channel:
         while n:
             part = self._reader.read(n)
             if not part:
-                raise EOFError("the other end is gone")
+                raise EOFError("the other end is closed")
             parts.append(part)
             n -= len(part)
         return b"".join(parts)
 
     def close(self) -> None:
-        """Close the sending end; the reader is the receiving thread's."""
+        """Close the sending end. The receiving thread closes the other one."""
         with contextlib.suppress(OSError, ValueError):
             self._writer.close()
 
     def close_reader(self) -> None:
-        """Close the receiving end (by the thread that receives)."""
+        """Close the receiving end. Only the receiving thread may call it."""
         with contextlib.suppress(OSError, ValueError):
             self._reader.close()

@@ -1,8 +1,8 @@
-"""A renderer whose jobs fail one at a time: an exception ends the job that raised it, and nothing else.
+"""Isolation of failures: an exception ends only the job that raised it.
 
-An exception that names no job is tracked down: the jobs that have no audio yet are taken back and tried one at a time.
-The same is done with the jobs that a generator worked on when it ended (``Job.suspect``), so that the one that ends it
-again is known for certain.
+If an exception does not identify its job, all jobs without audio are withdrawn and tried one at a time. The same is
+done with the jobs in progress when a generator process ended (``Job.suspect``), so that a job that ends the process
+again is identified with certainty.
 
 Threading model
   One thread makes every call (the generator's main thread).
@@ -22,21 +22,21 @@ from riffstream.generator.renderer import Renderer, Report
 
 __all__ = ["BrokenRendererError", "Isolation", "failure"]
 
-BROKEN: Final = 8  # jobs in a row that fail with an exception: then the process is at fault, and is replaced
-REMEMBERED: Final = 256  # places of exceptions whose traceback was reported already
+BROKEN: Final = 8  # consecutive failed jobs after which the process is replaced
+REMEMBERED: Final = 256  # code locations whose traceback was reported already
 
 _Key = tuple[str, int, int]  # station, take, number
 
 
 class BrokenRendererError(RiffstreamError):
-    """Every job fails: another process is needed."""
+    """Every job fails: the process must be replaced."""
 
 
 class Isolation:
-    """A renderer around another one; it raises only what ends the whole process.
+    """Wrapper of a renderer that raises only exceptions that end the whole process.
 
     Args:
-        renderer: does the work.
+        renderer: the wrapped renderer.
 
     Raises (from ``step``, ``cancel``, ``drop`` and ``forget``):
         Exception: memory ran out or the device is lost (see ``errors``).
@@ -45,12 +45,12 @@ class Isolation:
 
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._jobs: dict[_Key, Job] = {}  # given to the renderer, oldest first
-        self._sounding: set[_Key] = set()  # those of them with audio
-        self._held: deque[Job] = deque()  # not given to it yet
-        self._announced: _Key | None = None  # the suspect whose trial was reported
-        self._alone = False  # a suspect is tried: nothing else is given to the renderer
-        self._samples: dict[tuple[str, int], int] = {}  # of a take, reported so far
+        self._jobs: dict[_Key, Job] = {}  # in the renderer, oldest first
+        self._sounding: set[_Key] = set()  # jobs of them with audio
+        self._held: deque[Job] = deque()  # not submitted to the renderer yet
+        self._announced: _Key | None = None  # suspect whose trial was reported
+        self._alone = False  # True during a trial: no other job is submitted to the renderer
+        self._samples: dict[tuple[str, int], int] = {}  # samples of each take reported so far
         self._failures = 0
         self._seen: deque[str] = deque(maxlen=REMEMBERED)
 
@@ -65,11 +65,11 @@ class Isolation:
         return len(self._jobs) + len(self._held)
 
     def submit(self, job: Job) -> None:
-        """Take a job; the next steps give it to the renderer."""
+        """Accept a job; a later step submits it to the renderer."""
         self._held.append(job)
 
     def cancel(self, station: str, take: int, number: int) -> list[Report]:
-        """Drop a job whose audio has not begun; reports :class:`Cancelled` if it did."""
+        """Drop a job without audio so far; returns :class:`Cancelled` if it was dropped."""
         key = (station, take, number)
         for job in self._held:
             if _key(job) == key:
@@ -78,7 +78,7 @@ class Isolation:
         return self._follow(self._renderer.cancel(*key))
 
     def drop(self, station: str, take: int) -> None:
-        """Forget a take and its jobs."""
+        """Discard a take and its jobs."""
         self._held = deque(job for job in self._held if (job.station, job.take) != (station, take))
         self._leave([key for key in self._jobs if key[:2] == (station, take)])
         self._samples.pop((station, take), None)
@@ -92,7 +92,7 @@ class Isolation:
         self._renderer.forget(station)
 
     def step(self) -> list[Report]:
-        """Do a piece of work. Where this only announces a trial, no work was done: report it first."""
+        """Do a piece of work. A step that announces a trial does nothing else, so that the report is sent first."""
         if self._failures >= BROKEN:
             raise BrokenRendererError(f"{self._failures} clips in a row failed")
         reports = self._admit()
@@ -106,7 +106,7 @@ class Isolation:
         return self._follow(made)
 
     def _admit(self) -> list[Report]:
-        """Give held jobs to the renderer, in their order: suspects one at a time, after their trial was reported."""
+        """Submit held jobs to the renderer in order: suspects one at a time, after the report of their trial."""
         reports: list[Report] = []
         while self._held and not reports:
             if self._alone and self._jobs:
@@ -130,7 +130,7 @@ class Isolation:
         return reports
 
     def _track_down(self, error: Exception) -> list[Report]:
-        """Any of the jobs may have raised: take back those without audio to try them alone, or fail the only one."""
+        """Find the job that raised: withdraw all jobs without audio for trials, or fail the only candidate."""
         silent = [job for key, job in self._jobs.items() if key not in self._sounding]
         if not silent or len(self._jobs) == 1:
             return self._fail(next(reversed(self._jobs.values())), error)
@@ -154,7 +154,7 @@ class Isolation:
         return [(self._once(failed), None)]
 
     def _follow(self, reports: list[Report]) -> list[Report]:
-        """Keep account of what the renderer reports, and say where in its take each piece begins."""
+        """Record the renderer's reports, and add to each piece its position in its take."""
         followed: list[Report] = []
         for message, pcm in reports:
             if isinstance(message, Piece):
@@ -175,7 +175,7 @@ class Isolation:
         return followed
 
     def _once(self, failed: Failed) -> Failed:
-        """The same without its traceback, where one from the same place was reported before."""
+        """The report without its traceback, if one from the same code location was sent before."""
         if failed.detail:
             place = next((line for line in reversed(failed.detail.splitlines()) if line.startswith("  File ")), "")
             if place in self._seen:
@@ -190,7 +190,7 @@ class Isolation:
 
 
 def failure(job: Job, error: BaseException) -> Failed:
-    """The report of a job that raised; ``detail`` is the traceback of what nobody foresaw."""
+    """Report of a job that raised; ``detail`` is the traceback of an unexpected exception."""
     key = _key(job)
     if isinstance(error, ParameterError):
         return Failed(*key, "parameter", str(error))

@@ -1,9 +1,9 @@
-"""Where one clip ends and the next begins: the frames whose analysis windows reach across.
+"""Joins between clips: completion of the last frames, whose analysis windows extend into the next clip.
 
-Inside a clip an attack shows in the spectrogram before it is heard, since the windows of the frames before it reach
-into it: on a bar line the level rises evenly, in decibels, over half a window. A clip is made without knowing how the
-next one begins, so its last frames lack that, and the attack on every join was a step where others are slopes (spectral
-flux 1.2 to 2 times that of the bar lines inside). So the last frames wait for the next clip and are completed with it.
+Inside a clip an attack is visible in the spectrogram before its onset, because the windows of earlier frames extend
+over it: at a bar line the level rises evenly in decibels over half a window. A clip is generated without its successor,
+so its last frames lack this rise, and an attack at the join would be a step in place of a slope (spectral flux 1.2 to 2
+times that of the bar lines inside). So the last frames wait for the next clip and are completed with it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ QUIET = 10**-1.5  # amplitude below which bins are silence: the embedded model's
 
 
 def reach(window: int, hop: float) -> int:
-    """How many frames before a place have windows that reach across it."""
+    """Number of frames before a position whose windows extend over it; ``window`` and ``hop`` in samples."""
     return max(0, int(window / 2 / hop))
 
 
 def complete(tail: Tensor, head: Tensor) -> Tensor:
-    """The last frames of a clip, leading to the first frame of the next.
+    """Complete the last frames of a clip with a slope to the first frame of the next.
 
     Args:
-        tail: [A, M, 1 + n] amplitudes: a frame that stays as it is, and the ``n`` frames that reach across.
-        head: [A, M, 1] the next clip's first frame.
+        tail: [A, M, 1 + n] amplitudes: one unchanged frame, and the ``n`` frames to complete.
+        head: [A, M, 1], first frame of the next clip.
 
     Returns:
-        [A, M, n]: each bin on its way from ``tail[..., 0]`` to ``head``, evenly in decibels, unless it is further on
-        that way already.
+        [A, M, n] amplitudes: each bin interpolated from ``tail[..., 0]`` to ``head`` in decibels, unless it is already
+        closer to ``head``.
     """
     n = tail.shape[-1] - 1
     begin, end = tail[..., :1].clamp_min(QUIET).log(), head.clamp_min(QUIET).log()

@@ -1,12 +1,12 @@
 """The server's end of the pipe to the generator.
 
 Threading model
-  Event loop      send(), close(); gets every report.
+  Event loop      send(), close(); receives every report.
   Reader thread   receives; hands over with call_soon_threadsafe.
   Writer thread   sends, so that a generator that does not read never blocks the loop.
-  Hand-over       to the writer: a queue of ``MOST`` small commands. Full: the generator has not read for long, and is
-                  taken for lost. To the loop: what the pipe carried; the reader waits for nothing.
-  Exceptions      of the threads end the link, which is reported as its end.
+  Hand-over       to the writer: a queue of ``MOST`` small commands. Full: the generator has not read for a long time
+                  and counts as lost. To the loop: everything received, without waiting.
+  Exceptions      of the threads end the link and are reported as its end.
   close()         idempotent; the threads end by themselves.
 """
 
@@ -30,12 +30,12 @@ MOST: Final = 4096  # a station sends a few commands a second
 
 
 class Link:
-    """See the module.
+    """Connection from the event loop to one generator process, with a reader and a writer thread.
 
     Args:
-        channel: our end of the pipes.
+        channel: the server's end of the pipes.
         on_report: called on the event loop with every message and its audio.
-        on_end: called once on the event loop when the other end is gone; not after :meth:`close`.
+        on_end: called once on the event loop when the other end is closed; not after :meth:`close`.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Link:
         try:
             writer.start()
             reader.start()
-        except RuntimeError:  # no thread left
+        except RuntimeError:  # the limit of threads is reached
             self.close()
             raise
 
     def send(self, messages: Iterable[ToGenerator]) -> None:
-        """Send in order; silently dropped once the link is gone.
+        """Send messages in order. They are dropped without an error after the link has ended.
 
         Raises:
             Exception: a message that cannot be packed.
@@ -75,7 +75,7 @@ class Link:
             self._queue.put(pack(message))
 
     def close(self) -> None:
-        """Stop; no callback comes any more."""
+        """Close the link. No callback is called afterwards."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -87,7 +87,7 @@ class Link:
                 self._post(self._report, message, pcm)
         except (EOFError, OSError):
             pass
-        except Exception as error:  # whatever came, what follows makes no sense
+        except Exception as error:  # the rest of the stream cannot be interpreted
             if not self._closed:
                 log.error("an unreadable message from the generator: %s", error)
         finally:
@@ -98,7 +98,7 @@ class Link:
         try:
             while (data := self._queue.get()) is not None:
                 self._channel.send(data)
-        except (OSError, ValueError):  # the other end is gone, and the reader hears of it
+        except (OSError, ValueError):  # the other end is closed; the reader reports it
             pass
         finally:
             self._channel.close()

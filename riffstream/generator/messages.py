@@ -1,7 +1,7 @@
-"""What the server's process and the generator's say to each other over their pipe.
+"""Messages between the server process and the generator process.
 
-A message is one of ``channel.py``'s: u32 little-endian length of the MessagePack header, the header, then raw
-bytes (float32 interleaved PCM, for :class:`Piece`; nothing otherwise). Nothing is pickled.
+A message of ``channel.py`` contains the u32 little-endian length of the MessagePack header, the header, then raw bytes
+(float32 interleaved PCM for :class:`Piece`, otherwise nothing). Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LENGTH: Final = struct.Struct("<I")
 
 
 class Configure(Struct, frozen=True, tag=True):
-    """First message: how to make the renderer. ``factory`` is ``module:function``, called with ``options``."""
+    """First message: the factory of the renderer, ``module:function``, which is called with ``options``."""
 
     factory: str
     options: dict[str, Any]
@@ -60,22 +60,23 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     """Render one clip of a take.
 
     Attributes:
-        station, take: which stream of sound it belongs to; jobs of a take arrive in order and their audio is adjacent.
-        number: of the clip within its take, from 0.
-        clip: identity of the clip within its station. A clip made before under this number is not sampled again, only
-            turned into audio again (tempo and key changes).
-        spec: what to play.
-        frames: of the clip, where they are not as many as the model has by itself.
+        station: name of the station.
+        take: number of the take, one continuous audio stream; its jobs arrive in order and their audio is adjacent.
+        number: index of the clip in its take, from 0.
+        clip: identity of the clip in its station. A known clip is not sampled again but only converted to audio again
+            (tempo and key changes).
+        spec: musical parameters.
+        frames: number of frames; None: the model's own.
         previous: the clip that this one continues, or None.
-        steps: of the sampler; None: the renderer's own.
-        hops: samples (48 kHz, fractional) from frame to frame, one for each beat of the clip.
-        key: semitones.
-        start_frame: first frame turned into audio; not 0 only where number is 0.
-        final: nothing follows in this take: include what the vocoder holds back.
+        steps: sampler steps; None: the renderer's own.
+        hops: samples (48 kHz, fractional) from frame to frame, one value for each beat of the clip.
+        key: transposition in semitones.
+        start_frame: first frame to convert to audio; not 0 only if number is 0.
+        final: True for the last job of a take: include the samples held back by the vocoder.
         deadline: monotonic time at which its first sample is needed.
-        speculative: insurance, gives way to everything else.
+        speculative: True for a clip that may not be needed; all other jobs come first.
         rev: the station's revision.
-        suspect: the generator ended while it worked on this before: it is worked on alone, after a :class:`Trial`.
+        suspect: True if a generator process ended during this job: it runs alone, after a :class:`Trial`.
     """
 
     station: str
@@ -97,7 +98,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Cancel(Struct, frozen=True, tag=True):
-    """Drop a job whose audio has not begun; answered with :class:`Cancelled` unless it comes too late."""
+    """Drop a job without audio so far; answered with :class:`Cancelled` unless it is too late."""
 
     station: str
     take: int
@@ -105,14 +106,14 @@ class Cancel(Struct, frozen=True, tag=True):
 
 
 class DropTake(Struct, frozen=True, tag=True):
-    """A take will not be continued: forget its stream and its jobs."""
+    """Discard a take: its stream and its jobs."""
 
     station: str
     take: int
 
 
 class Forget(Struct, frozen=True, tag=True):
-    """A station is gone: forget everything about it."""
+    """Discard everything about a deleted station."""
 
     station: str
 
@@ -122,24 +123,27 @@ class Shutdown(Struct, frozen=True, tag=True):
 
 
 class Loading(Struct, frozen=True, tag=True):
-    """The generator is alive and still loading; ``what`` is for people."""
+    """The generator is alive and still loading; ``what`` is the current activity for display."""
 
     what: str
 
 
 class Info(Struct, frozen=True, kw_only=True):
-    """What a renderer makes.
+    """Properties of a renderer and its model.
 
     Attributes:
-        model: its name.
-        frames, beats: of a clip. Where a model's clips have no musical length, ``beats`` divides them evenly.
-        beats_per_bar: of the meter that these are for. meters: beats of a bar -> frames and beats of a clip (two bars).
-        hop: samples at 48 kHz from frame to frame where the tempo is not set.
-        bpm: the model's tempo where none is set; None: unknown.
-        continues: clips may continue one another.
+        model: name of the model.
+        frames: frames of a clip.
+        beats: beats of a clip; clips without a musical length are divided evenly.
+        beats_per_bar: meter of ``frames`` and ``beats``.
+        meters: beats per bar -> frames and beats of a clip (two bars).
+        hop: samples at 48 kHz from frame to frame without a set tempo.
+        bpm: tempo of the model without a set tempo; None: unknown.
+        continues: True if a clip can continue the previous one.
         steps, guidance, denoising, seed_image, drift: the model's defaults.
-        conditions: whether keyframes may name chords, parts, energy, density and brightness.
-        weights: a fingerprint of the parameters, for logs; "" where there are none.
+        device: torch device of the model.
+        conditions: True if keyframes may set chords, parts, energy, density and brightness.
+        weights: fingerprint of the parameters for logs; "" without parameters.
     """
 
     model: str
@@ -160,7 +164,7 @@ class Info(Struct, frozen=True, kw_only=True):
     weights: str = ""
 
     def in_meter(self, beats_per_bar: int) -> Info:
-        """The same for a station that plays so many beats to the bar. Raises ParameterError: the model cannot."""
+        """The properties for another meter. Raises ParameterError if the model does not support it."""
         if beats_per_bar not in self.meters:
             allowed = f"with the model {self.model}: {', '.join(map(str, self.meters))}"
             raise ParameterError("beats_per_bar", beats_per_bar, allowed)
@@ -169,14 +173,20 @@ class Info(Struct, frozen=True, kw_only=True):
 
 
 class Ready(Struct, frozen=True, tag=True):
-    """Warm: jobs may be sent."""
+    """The generator is warmed up: jobs may be sent. ``seconds``: its loading time."""
 
     info: Info
     seconds: float
 
 
 class Heartbeat(Struct, frozen=True, tag=True):
-    """The generator's main loop turns. ``pending``: jobs in hand; ``step_s``: its slowest step since the last one."""
+    """Sign of life from the generator's main loop.
+
+    Attributes:
+        pending: number of jobs in progress.
+        rss_mb: resident memory, MB.
+        step_s: slowest step since the last heartbeat, seconds.
+    """
 
     pending: int
     rss_mb: float = 0.0
@@ -184,9 +194,9 @@ class Heartbeat(Struct, frozen=True, tag=True):
 
 
 class Piece(Struct, frozen=True, tag=True):
-    """Some audio of a take: the samples that follow those of the piece before.
+    """Audio of a take, adjacent to the previous piece.
 
-    ``at``: how many samples of the take came before; None: the sender keeps no account.
+    ``at``: number of samples of the take before this piece; None if the sender does not count them.
     """
 
     station: str
@@ -196,7 +206,7 @@ class Piece(Struct, frozen=True, tag=True):
 
 
 class Trial(Struct, frozen=True, tag=True):
-    """Work on a suspect begins now, and on nothing else: if the generator ends before the job does, it is at fault."""
+    """A suspect job now runs alone. If the generator ends before the job does, the job is the cause."""
 
     station: str
     take: int
@@ -204,7 +214,13 @@ class Trial(Struct, frozen=True, tag=True):
 
 
 class Done(Struct, frozen=True, tag=True):
-    """All audio of a job was sent. ``sampling_s``, ``vocoder_s``: what it cost; ``evaluations``: 0 for a known clip."""
+    """All audio of a job was sent.
+
+    Attributes:
+        sampling_s: seconds of sampling.
+        vocoder_s: seconds of the vocoder.
+        evaluations: denoiser rows used; 0 for a known clip.
+    """
 
     station: str
     take: int
@@ -215,7 +231,7 @@ class Done(Struct, frozen=True, tag=True):
 
 
 class Cancelled(Struct, frozen=True, tag=True):
-    """A job was dropped before any of its audio was made."""
+    """A job was dropped before it had any audio."""
 
     station: str
     take: int
@@ -227,8 +243,8 @@ class Failed(Struct, frozen=True, tag=True):
 
     Attributes:
         kind: parameter, memory or internal.
-        message: one line, for people.
-        detail: a traceback for the log; "" where there is none or it was sent before.
+        message: one line for users.
+        detail: traceback for the log; "" if there is none or it was sent before.
     """
 
     station: str
@@ -249,7 +265,7 @@ NO_PCM: Final = np.zeros((0, 2), np.float32)
 
 
 def pack(message: ToGenerator | FromGenerator, pcm: Pcm | None = None) -> bytes:
-    """A message, with its audio [n, 2] float32, as bytes."""
+    """Encode a message with its audio [n, 2] float32."""
     header = _encoder.encode(message)
     body = b"" if pcm is None else np.ascontiguousarray(pcm, np.float32).tobytes()
     return _LENGTH.pack(len(header)) + header + body
@@ -262,13 +278,13 @@ def _split(data: bytes) -> tuple[memoryview, memoryview]:
 
 
 def unpack_command(data: bytes) -> ToGenerator:
-    """Bytes as a message to the generator. Raises msgspec.ValidationError."""
+    """Decode a message to the generator. Raises msgspec.ValidationError."""
     command: ToGenerator = _commands.decode(_split(data)[0])
     return command
 
 
 def unpack_report(data: bytes) -> tuple[FromGenerator, Pcm]:
-    """Bytes as a message from the generator and its audio [n, 2] (a view). Raises msgspec.ValidationError."""
+    """Decode a message from the generator and its audio [n, 2] (a view). Raises msgspec.ValidationError."""
     header, body = _split(data)
     pcm = np.frombuffer(body, np.float32).reshape(-1, 2) if len(body) else NO_PCM
     return _reports.decode(header), pcm

@@ -1,6 +1,6 @@
-"""What the server is told of a model: its clips, meters and tempo, its defaults, and a fingerprint of its weights.
+"""Description of a model for the server: clips, meters, tempo, defaults, and a fingerprint of its weights.
 
-This module imports torch. Pure.
+This module imports torch. It has no state.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["describe"]
 
-NOMINAL_BEATS: Final = 8  # where a model's clips have no musical length
+NOMINAL_BEATS: Final = 8  # for models whose clips have no musical length
 
 
 def describe(family: Family, frames: int) -> Info:
-    """What the server is told of a model of which a clip gives ``frames`` frames of new music."""
+    """Describe a model to the server; ``frames`` is the number of new frames in a clip."""
     defaults, params = family.defaults, family.params
     bpm = (defaults.bpm or 120.0) if params.frames_per_beat is not None else None
     return Info(
@@ -43,7 +43,7 @@ def describe(family: Family, frames: int) -> Info:
 
 
 def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
-    """Beats of a bar -> frames and beats of a clip: two bars."""
+    """Supported meters: beats per bar -> frames and beats of a clip (two bars)."""
     if family.beats is None:
         return {4: (frames, NOMINAL_BEATS), 3: (frames, 6)}
     per_beat = frames // family.beats
@@ -51,7 +51,7 @@ def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
 
 
 def _fingerprint(family: Family) -> str:
-    """Tells models apart by a sample of every parameter: logs of one must not be replayed with another."""
+    """Fingerprint of a model from a sample of every parameter, because a log replays only with its own model."""
     digest = hashlib.blake2b(digest_size=8)
     for _, module in sorted(vars(family).items(), key=lambda item: item[0]):
         if isinstance(module, torch.nn.Module):

@@ -1,6 +1,6 @@
-"""The model behind a station: the engine makes clips, and each take has a stream that turns them into audio.
+"""The renderer with a model: the engine generates clips, and a stream for each take converts them to audio.
 
-Runs in the generator process, or in the caller's offline. This module imports torch.
+It runs in the generator process, or offline in the caller's process. This module imports torch.
 
 Threading model
   One thread makes every call.
@@ -39,8 +39,8 @@ from riffstream.spectrogram.vocoder import Vocoder
 
 __all__ = ["ModelRenderer", "make_renderer"]
 
-KEPT_CLIPS: Final = 12  # of a station: those ahead, and those that tempo and key changes go back to
-OVERLAP: Final = 0.25  # of a clip, repeated from the clip before, where the model cannot continue by itself
+KEPT_CLIPS: Final = 12  # per station: clips ahead, and recent clips for tempo and key changes
+OVERLAP: Final = 0.25  # part of a clip that repeats the previous one, for models without native continuation
 
 _Take = tuple[str, int]
 
@@ -68,7 +68,7 @@ class _Work:
 
 @dataclass(slots=True)
 class _Memory:
-    """What a station may go back to: clip -> (mel, latents)."""
+    """Recent clips of a station: clip -> (mel, latents)."""
 
     clips: OrderedDict[int, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
 
@@ -79,12 +79,12 @@ class _Memory:
 
 
 class ModelRenderer:
-    """See the module.
+    """Renderer that samples clips with an engine and converts them to audio with a vocoder.
 
     Args:
-        engine: of the model.
-        vocoder: with the model's spectrogram parameters.
-        clock: for the cost of work.
+        engine: engine of the model.
+        vocoder: vocoder with the model's spectrogram parameters.
+        clock: clock for measuring the cost of work, seconds.
     """
 
     def __init__(self, engine: Engine, vocoder: Vocoder, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -103,7 +103,7 @@ class ModelRenderer:
         return len(self._works)
 
     def submit(self, job: Job) -> None:
-        """Take a job; its clip is sampled unless it is known."""
+        """Accept a job; its clip is sampled unless it is known."""
         work = _Work(job)
         known = self._clips(job.station).get(job.clip)
         if known is not None:
@@ -111,7 +111,7 @@ class ModelRenderer:
         self._works.append(work)
 
     def cancel(self, station: str, take: int, number: int) -> list[Report]:
-        """Drop a job whose audio has not begun."""
+        """Drop a job without audio so far."""
         for work in self._works:
             if work.take == (station, take) and work.job.number == number and work.beat == 0:
                 self._remove(work)
@@ -119,7 +119,7 @@ class ModelRenderer:
         return []
 
     def drop(self, station: str, take: int) -> None:
-        """Forget a take and its jobs."""
+        """Discard a take and its jobs."""
         for work in [work for work in self._works if work.take == (station, take)]:
             self._remove(work)
         self._streams.pop((station, take), None)
@@ -132,7 +132,7 @@ class ModelRenderer:
         self._memory.pop(station, None)
 
     def step(self) -> list[Report]:
-        """One evaluation of the network, or one beat of audio, whichever is needed first."""
+        """Do one evaluation of the network or one beat of audio, by the earlier deadline."""
         reports = self._start()
         sounding = [work for work in self._works if work.mel is not None]
         sampling = [work for work in self._works if work.ticket is not None and work.mel is None]
@@ -153,7 +153,7 @@ class ModelRenderer:
     # -- sampling -------------------------------------------------------------------------------------------------
 
     def _start(self) -> list[Report]:
-        """Give the engine what is ready for it: a clip that continues another waits until that one is there."""
+        """Submit the clips that are ready to the engine. A continuation waits for its previous clip."""
         reports: list[Report] = []
         under_way = {(work.job.station, work.job.clip) for work in self._works}
         for work in list(self._works):
@@ -176,7 +176,7 @@ class ModelRenderer:
             )
             try:
                 work.ticket = self._engine.submit(request)
-            except Exception as error:  # of this clip's own text, seed image or mask: the others go on
+            except Exception as error:  # of this clip's text, seed image or mask; other clips continue
                 if not isinstance(error, RiffstreamError) and (out_of_memory(error) or device_lost(error)):
                     raise
                 reports.append(self._fail(work, error))
@@ -248,7 +248,7 @@ class ModelRenderer:
 
 
 def _overlap_frames(family: Family) -> int:
-    """Frames at the beginning of a clip that repeat the one before (as ``slots.py`` lays them out)."""
+    """Number of frames at the beginning of a clip that repeat the previous one (see ``slots.py``)."""
     width = family.latent_shape()[2]
     columns = min(max(1, round(OVERLAP * width)), width - 1)
     return round(columns * family.frames / width)
@@ -258,9 +258,9 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     """Load a model and warm it up.
 
     Args:
-        options: the fields of ``config.Generator``; ``uploads``: the folder of uploaded seed images, if there is one.
-        progress: told what is being done.
-        files: whether seed images may be files of this machine.
+        options: the fields of the configuration's ``generator`` section; ``uploads``: folder of uploaded seed images.
+        progress: called with a description of each activity.
+        files: True allows files of this machine as seed images.
 
     Raises:
         RiffstreamError: the checkpoint cannot be loaded, or an option is not allowed.
@@ -302,6 +302,6 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
 
 def _seeds(model: str, uploads: str | None = None) -> SeedSources:
     sources: list[SeedLibrary | UploadedSeeds] = [] if uploads is None else [UploadedSeeds(Path(uploads))]
-    with contextlib.suppress(CheckpointError):  # a build without the library still plays prompts
+    with contextlib.suppress(CheckpointError):  # prompts also play without the seed library
         sources.append(SeedLibrary.of(model))
     return SeedSources(*sources)

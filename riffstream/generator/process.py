@@ -1,10 +1,10 @@
 """The generator process: owns the model and the torch device, and serves every station.
 
 Threading model
-  Main thread     loads, renders, and is the only one that sends.
-  Reader thread   receives commands into a queue of ``COMMANDS`` (full: the pipe waits); when the pipe ends, the server
-                  is gone and the process leaves.
-  Signals         of a whole process group (Ctrl-C, SIGTERM, SIGHUP) are ignored: the server decides when it ends.
+  Main thread     loads, renders, and is the only thread that sends.
+  Reader thread   receives commands into a queue of ``COMMANDS`` (full: the pipe blocks). The end of the pipe means that
+                  the server has ended, and the process exits.
+  Signals         of the process group (Ctrl-C, SIGTERM, SIGHUP) are ignored: the server decides when it ends.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from riffstream.threads import limit_threads
 
 __all__ = ["main", "serve"]
 
-COMMANDS: Final = 4096  # read ahead; then the pipe fills, and the server takes this process for lost
-BEAT_S: Final = 0.25  # between heartbeats; a long step of the model stretches it
+COMMANDS: Final = 4096  # read ahead; beyond this the pipe fills, and the server considers this process lost
+BEAT_S: Final = 0.25  # between heartbeats, or longer during a long step of the model
 EXIT_FAILED: Final = 3  # could not load
 EXIT_MEMORY: Final = 4  # out of memory
 Commands = queue.Queue[ToGenerator]
@@ -56,9 +56,9 @@ Commands = queue.Queue[ToGenerator]
 
 def main() -> None:
     """Entry point of the process (``python -m riffstream.generator.process``): configure, load, serve."""
-    # The network works on tensors below 1 MB, which cost no page faults; the larger ones leave no holes behind.
+    # The network's tensors are below 1 MB and cost no page faults. Larger ones do not fragment the heap.
     fix_thresholds(own_pages_kb=1024, keep_kb=65536)
-    # Ctrl-C, systemd's SIGTERM and a closed terminal reach the whole group; the server decides, and its end ends us.
+    # Ctrl-C, systemd's SIGTERM and a closed terminal signal the whole group. This process ends with the server's pipe.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -80,7 +80,7 @@ def main() -> None:
 
 def _run(commands: Commands, send: Callable[..., None]) -> None:
     began = time.monotonic()
-    if len(sys.argv) == 3:  # the server is not ready to say more, but this will be needed, and takes longest
+    if len(sys.argv) == 3:  # import the slowest libraries before the server sends the configuration
         limit_threads(int(sys.argv[2]))
         importlib.import_module(sys.argv[1])
     configure = commands.get()
@@ -92,7 +92,7 @@ def _run(commands: Commands, send: Callable[..., None]) -> None:
 
 
 def _ending(error: Exception) -> Failed:
-    """Why the process is about to end."""
+    """Report of the exception that ends the process."""
     if out_of_memory(error):
         return Failed("", 0, 0, "memory", " ".join(str(error).split()) or "out of memory")
     if isinstance(error, RiffstreamError):
@@ -103,7 +103,7 @@ def _ending(error: Exception) -> Failed:
 
 
 def _channel() -> Channel:
-    """The pipes, moved away from the standard descriptors: whatever a library prints goes to the error stream."""
+    """Channel over the pipes, moved away from the standard descriptors. Output of libraries goes to stderr."""
     reader, writer = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -131,7 +131,7 @@ def serve(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Render until :class:`Shutdown`: commands first, then one step, and a heartbeat now and then."""
+    """Render until :class:`Shutdown`: in each turn the commands, one step, and a heartbeat when due."""
     beat, slowest = -math.inf, 0.0
     while True:
         try:
@@ -170,7 +170,7 @@ def _read(channel: Channel, commands: Commands) -> None:
         while True:
             commands.put(unpack_command(channel.receive()))
     finally:
-        os._exit(0)  # the server is gone or cannot be understood; there is nobody left to play for
+        os._exit(0)  # the server has ended, or its data cannot be decoded
 
 
 def _resident_mb() -> float:

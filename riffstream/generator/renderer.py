@@ -1,6 +1,6 @@
-"""What the station expects of a renderer, and the test signal that needs no model.
+"""The interface of renderers, and a test tone that needs no model.
 
-``renderer.py`` has the real one (torch); this module is torch-free.
+``model_renderer.py`` has the renderer with a model (torch). This module does not import torch.
 
 Threading model
   One thread (the generator's main thread; the caller's own offline) makes every call of a renderer.
@@ -25,7 +25,7 @@ Report = tuple[FromGenerator, Pcm | None]
 
 
 class Renderer(Protocol):
-    """Turns jobs into audio, a bounded piece of work at a time."""
+    """Interface of a renderer: it converts jobs to audio in bounded pieces of work."""
 
     @property
     def info(self) -> Info:
@@ -36,19 +36,19 @@ class Renderer(Protocol):
         """Jobs in hand."""
 
     def submit(self, job: Job) -> None:
-        """Take a job. Jobs of a take come in order."""
+        """Accept a job. Jobs of a take must come in order."""
 
     def cancel(self, station: str, take: int, number: int) -> list[Report]:
-        """Drop a job whose audio has not begun; reports :class:`Cancelled` if it did."""
+        """Drop a job without audio so far; returns :class:`Cancelled` if it was dropped."""
 
     def drop(self, station: str, take: int) -> None:
-        """Forget a take and its jobs."""
+        """Discard a take and its jobs."""
 
     def forget(self, station: str) -> None:
         """Forget a station."""
 
     def step(self) -> list[Report]:
-        """Do a piece of the most urgent work; pieces of a job come in order, then :class:`Done`."""
+        """Do a piece of the most urgent work. A job's pieces come in order, followed by :class:`Done`."""
 
 
 @dataclass(slots=True)
@@ -59,17 +59,17 @@ class _Tone:
 
 
 class ToneRenderer:
-    """A metronome on a tone whose pitch follows from the prompts: exact, instant, the same on every machine.
+    """Test renderer: a tone with a pitch derived from the prompts and a metronome, identical on every machine.
 
-    For tests of timing and for load tests of the server (``generator.model = "tone"``). A take is one unbroken tone;
-    every beat carries a click of 5 ms, the first of a bar an octave higher.
+    For timing tests and for load tests of the server (``generator.model = "tone"``). A take is one continuous tone.
+    Every beat has a click of 5 ms, an octave higher on the first beat of a bar.
 
     Args:
-        waits: steps that a clip takes before its first audio.
-        step_s: seconds that a step sleeps, to stand for work.
-        sleep: replaceable in tests.
-        clicks: whether beats are marked.
-        level: amplitude of the tone.
+        waits: number of steps before the first audio of a clip.
+        step_s: sleep per step in seconds, to simulate work.
+        sleep: sleep function, replaced in tests.
+        clicks: True adds the clicks.
+        level: amplitude of the tone, 0 to 1.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ToneRenderer:
         self._waits, self._step_s, self._sleep, self._clicks = waits, step_s, sleep, clicks
         self._level = level
         self._jobs: deque[_Tone] = deque()
-        self._ends: dict[tuple[str, int], float] = {}  # exact local sample at which a take's audio ends
+        self._ends: dict[tuple[str, int], float] = {}  # exact end of each take's audio in samples of the take
         self._known: set[tuple[str, int]] = set()
 
     @property
@@ -135,7 +135,7 @@ class ToneRenderer:
         return reports
 
     def _piece(self, tone: _Tone) -> Pcm | None:
-        """One beat of a job's audio; None where it lies before the job's first frame."""
+        """One beat of a job's audio; None before the job's first frame."""
         job = tone.job
         per_beat = self.info.frames // self.info.beats
         skip = max(0, job.start_frame - tone.beat * per_beat)
@@ -157,13 +157,13 @@ class ToneRenderer:
 
 
 def pitch_of(job: Job) -> float:
-    """The tone for a job's prompts: 200 to 800 Hz, interpolated as the prompts are."""
+    """Pitch of a job's tone in Hz, 200 to 800, interpolated like the prompts."""
     total = sum(part.weight for part in job.spec.prompts)
     mean = sum((zlib.crc32(part.text.encode()) % 601) * part.weight for part in job.spec.prompts) / total
     return 200.0 + mean
 
 
 def make_tone(options: dict[str, Any], progress: Callable[[str], None]) -> ToneRenderer:
-    """Factory for the generator process; ``options``: the arguments of :class:`ToneRenderer`."""
+    """Factory of :class:`ToneRenderer` for the generator process; ``options`` are its arguments."""
     progress("tone")
     return ToneRenderer(**options)

@@ -1,10 +1,10 @@
-"""Keeps one generator process alive: starts it, watches its heartbeat, and starts another when it crashes or stalls.
+"""Supervision of the generator process: start, heartbeat, and restart after a crash or a stall.
 
 Threading model
-  Event loop   makes every call and gets every callback. The pipe's threads are ``link.py``'s.
-  Exceptions   of callbacks are logged. Whatever fails, one of these holds: the process is watched, a timer will start
+  Event loop   makes every call and receives every callback. ``link.py`` owns the threads of the pipe.
+  Exceptions   of callbacks are logged. After any failure one of these holds: the process is watched, a timer will start
                another, or the state is failed or stopped.
-  close()      idempotent; asks the process to leave, kills it after ``LEAVE_S``.
+  close()      idempotent; asks the process to exit, kills it after ``LEAVE_S``.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ log = logging.getLogger(__name__)
 
 RENDERER: Final = "riffstream.generator.model_renderer:make_renderer"
 LEAVE_S: Final = 3.0
-PATIENCE: Final = 6.0  # times the slowest step lately: a machine that is busy or small is slow, not stalled
-HEALTHY_S: Final = 20.0  # a generator that made clips for so long worked: the next restart is immediate again
-STARTS: Final = 5  # that never get ready, then the model cannot be used at all (batches of 16, 8, 4, 2 and 1 are tried)
-REAP_S: Final = 0.05  # from the end of the pipe until the exit code is there
+PATIENCE: Final = 6.0  # times the slowest recent step: a busy or small machine is slow, not stalled
+HEALTHY_S: Final = 20.0  # after this time with finished clips, the next restart is immediate
+STARTS: Final = 5  # attempts without getting ready until the model is given up (batches of 16, 8, 4, 2 and 1)
+REAP_S: Final = 0.05  # delay from the end of the pipe until the exit code is available
 State = Literal["stopped", "loading", "ready", "waiting", "failed"]
 
 
 class GeneratorError(RiffstreamError):
-    """The generator cannot load at all; the message says why."""
+    """The generator cannot load; the message gives the reason."""
 
 
 def configuration(settings: Settings, uploads: Path | None = None) -> Configure:
-    """What the process is told first; ``uploads``: the folder of uploaded seed images."""
+    """First message to the process; ``uploads``: folder of uploaded seed images."""
     if settings.model == "tone":
         return Configure("riffstream.generator.renderer:make_tone", {})
     options = msgspec.to_builtins(settings) | {"uploads": None if uploads is None else str(uploads)}
@@ -69,13 +69,14 @@ def configuration(settings: Settings, uploads: Path | None = None) -> Configure:
 
 
 def start_process(settings: Settings, *, preload: bool = True) -> subprocess.Popen[bytes]:
-    """A generator process that is on its way: it loads its libraries and waits to be told what to be.
+    """Start a generator process, which loads its libraries and waits for its configuration.
 
-    It leaves by itself when its standard input ends. The server starts it before it loads its own libraries, so that
-    both load at the same time.
+    It exits when its standard input ends. The server starts it before loading its own libraries, so that both load at
+    the same time.
 
     Args:
-        preload: whether it will need the model's libraries.
+        settings: the generator's settings.
+        preload: True loads the model's libraries at once.
     """
     early = [RENDERER.partition(":")[0], str(settings.threads)] if preload and settings.model != "tone" else []
     return subprocess.Popen(
@@ -88,18 +89,25 @@ def start_process(settings: Settings, *, preload: bool = True) -> subprocess.Pop
 
 
 class Supervisor:
-    """See the module.
+    """Owner of the generator process: starts it, watches its heartbeat, and replaces it after a crash or a stall.
 
     Args:
-        settings: times and the model.
-        on_ready: a generator is warm. on_lost: it is gone (why). on_report: a message about a station.
-        configure: what the process is told; by default from ``settings``.
-        clock: monotonic seconds.
-        process: of :func:`start_process`, to be used first.
+        settings: the model and the time limits.
+        on_ready: called when a generator is warmed up.
+        on_lost: called with the reason when a generator has ended.
+        on_report: called with each message about a station and its audio.
+        configure: first message to the process; by default from ``settings``.
+        clock: monotonic clock, seconds.
+        process: a process from :func:`start_process` to use first.
 
     Attributes:
-        state: stopped, loading, ready, waiting (for a restart) or failed (for good). restarts: so far.
-        reason: why the last one ended. pid: of the process. rss_mb, pending: of its last heartbeat.
+        state: stopped, loading, ready, waiting (for a restart) or failed (permanently).
+        restarts: number of restarts so far.
+        reason: reason of the last end.
+        loading: current activity while loading.
+        load_s: loading time of the last generator, seconds.
+        rss_mb: resident memory at the last heartbeat, MB.
+        pending: number of jobs at the last heartbeat.
     """
 
     def __init__(
@@ -127,13 +135,13 @@ class Supervisor:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._process: subprocess.Popen[bytes] | None = None
-        self._dying: list[subprocess.Popen[bytes]] = []  # killed, and to be collected
+        self._dying: list[subprocess.Popen[bytes]] = []  # killed, exit code not read yet
         self._link: Link | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._heard = 0.0
         self._ready_at = 0.0
-        self._faults = 0  # since a generator worked
-        self._made = False  # whether this one made a clip
+        self._faults = 0  # failures since the last working generator
+        self._made = False  # True once this generator has finished a clip
         self._step_s = 0.0
         self._never_ready = True
         self._closed = self._draining = False
@@ -141,29 +149,29 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
-        """Of the running process."""
+        """Process id of the generator; None if it does not run."""
         return self._process.pid if self._process is not None else None
 
     async def wait_settled(self) -> None:
-        """Until the first generator is ready. Raises GeneratorError where none will ever be."""
+        """Wait until the first generator is ready. Raises GeneratorError if it cannot load."""
         await self._settled.wait()
         if self.state == "failed":
             raise GeneratorError(self.reason)
 
     def start(self) -> None:
-        """Start the process; :meth:`wait_settled` or ``on_ready`` tell when it is warm."""
+        """Start the process; ``on_ready`` and :meth:`wait_settled` report when it is warmed up."""
         self._closed = False
         self._spawn()
 
     def drain(self) -> None:
-        """The server is about to leave: a generator that ends from now on is not replaced."""
+        """Stop replacing the generator, because the server is about to exit."""
         self._draining = True
         if self.state == "waiting":
             self._end_process()
             self.state = "stopped"
 
     def send(self, messages: Iterable[ToGenerator]) -> None:
-        """Send to the generator; dropped while there is none. A job that cannot be sent is reported as failed."""
+        """Send messages; they are dropped without a generator. A job that cannot be sent is reported as failed."""
         for message in messages:
             if self._link is None or self.state != "ready":
                 return
@@ -189,7 +197,7 @@ class Supervisor:
             self._process = process
             self._link = self._make_link(process)
             self._link.send([self._configure])
-        except Exception as error:  # no file, no memory or no thread left for it; it may be there the next time
+        except Exception as error:  # a limit of files, memory or threads; the next attempt may succeed
             for pipe in (process.stdin, process.stdout) if process is not None else ():
                 if pipe is not None:
                     with contextlib.suppress(OSError, ValueError):
@@ -233,11 +241,11 @@ class Supervisor:
     def _call(callback: Callable[..., None], *args: object) -> None:
         try:
             callback(*args)
-        except Exception:  # of one station; the others and the process go on
+        except Exception:  # of one station; the others continue
             log.exception("a report of the generator could not be handled")
 
     def _fatal(self, message: Failed) -> None:
-        """The process reported why it is about to end."""
+        """Handle the process's report of a fatal error."""
         if message.detail:
             log.error("the generator failed:\n%s", message.detail.rstrip())
         if message.kind == "memory":
@@ -257,7 +265,7 @@ class Supervisor:
         self._settled.set()
 
     def _ended(self, process: subprocess.Popen[bytes]) -> None:
-        """The pipe ended; the exit code follows in a moment."""
+        """Handle the end of the pipe; the exit code follows shortly."""
         if process is not self._process:
             return
         if process.poll() is None:
@@ -298,7 +306,7 @@ class Supervisor:
 
     @property
     def _limit_s(self) -> float:
-        """How long the generator may be silent."""
+        """Longest allowed time without a message from the generator, seconds."""
         if self.state != "ready":
             return self.settings.load_s
         return max(self.settings.stall_s, PATIENCE * self._step_s)
@@ -320,7 +328,7 @@ class Supervisor:
         self._schedule_watch()
 
     def _end_process(self) -> None:
-        """Cut the link and see the process off."""
+        """Close the link and end the process."""
         if self._watch is not None:
             self._watch.cancel()
         if self._link is not None:
@@ -332,7 +340,7 @@ class Supervisor:
             self._dying = [each for each in (*self._dying, process) if each.poll() is None]
 
     def health(self) -> dict[str, Any]:
-        """Figures for people and metrics; plain JSON values."""
+        """State and counters for the health page and metrics, as JSON values."""
         return {
             "state": self.state,
             "reason": self.reason,
@@ -374,7 +382,7 @@ class Supervisor:
 
 
 def _ending(code: int | None) -> str:
-    """An exit code in words."""
+    """Description of an exit code."""
     if code is None:
         return "it closed its pipe"
     if code >= 0:

@@ -1,4 +1,4 @@
-"""A take's sound: one vocoder and one resampler from its first sample to its last, so that its clips are one stream.
+"""Audio of a take: one vocoder and one resampler for all clips, so that they form one continuous stream.
 
 This module imports torch.
 
@@ -21,15 +21,15 @@ from riffstream.spectrogram.vocoder import Vocoder
 
 __all__ = ["TakeStream"]
 
-INT16: Final = 32768.0  # spectrogram images count amplitudes in int16 units
+INT16: Final = 32768.0  # amplitudes of spectrogram images are in int16 units
 
 
 class TakeStream:
-    """Frames in, samples at 48 kHz out.
+    """Conversion of a take's frames to samples at 48 kHz, as a stream.
 
     Args:
-        vocoder: with the model's spectrogram parameters.
-        channels: A, of the frames.
+        vocoder: vocoder with the model's spectrogram parameters.
+        channels: A, number of channels in the frames.
     """
 
     def __init__(self, vocoder: Vocoder, channels: int) -> None:
@@ -37,17 +37,20 @@ class TakeStream:
         self._vocoder = vocoder.stream(channels)
         self._resampler = StreamResampler(params.sample_rate, SAMPLE_RATE, 2)
         self._scale = np.float32(1.0 if params.frames_per_beat is not None else 1 / INT16)
-        self._tail: Tensor | None = None  # [A, M, 1 + n] the last clip's frames from the last one voiced on ...
-        self._hop = self._key = 0.0  # ... and how they are to be voiced
+        self._tail: Tensor | None = None  # [A, M, 1 + n] last frame synthesised and held frames of the last clip
+        self._hop = self._key = 0.0  # hop and key of the held frames
 
     def push(self, mel: Tensor, hop: float, key: float, hold: int) -> Pcm:
-        """Voice frames [A, M, t], all but the last ``hold``; first those that waited for them.
+        """Synthesise the held frames of the last clip, then these frames without the last ``hold``.
 
         Args:
-            hop: samples a frame at the model's rate. key: semitones.
+            mel: [A, M, t] amplitudes.
+            hop: samples a frame at the model's rate.
+            key: transposition in semitones.
+            hold: number of frames to hold until the next clip.
 
         Returns:
-            [n, 2] float32, fewer or more than the frames last: vocoder and resampler hold some back.
+            [n, 2] float32 at 48 kHz. The number varies, because vocoder and resampler hold samples back.
         """
         parts = []
         if self._tail is not None:
@@ -60,7 +63,7 @@ class TakeStream:
         return np.concatenate([*parts, self._voice(mel, hop, key)])
 
     def flush(self) -> Pcm:
-        """The rest, at the end of the take."""
+        """End the take and return the remaining samples, [n, 2]."""
         parts = []
         if self._tail is not None:
             parts.append(self._voice(self._tail[..., 1:], self._hop, self._key))
@@ -71,7 +74,7 @@ class TakeStream:
         return self._pcm(self._vocoder.push(mel, hop=hop, key=key))
 
     def _pcm(self, samples: Tensor) -> Pcm:
-        """[A, n] of the model to [n, 2] at 48 kHz."""
+        """Convert [A, n] at the model's rate to [n, 2] at 48 kHz."""
         pcm = samples.detach().float().cpu().numpy().T * self._scale
         if pcm.shape[1] == 1:
             pcm = np.repeat(pcm, 2, axis=1)

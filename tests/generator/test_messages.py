@@ -111,5 +111,5 @@ def test_messages_keep_their_borders_on_the_way() -> None:
 
 
 def test_a_length_that_cannot_be_is_refused() -> None:
-    with pytest.raises(EOFError, match="something else wrote"):
+    with pytest.raises(EOFError, match="other output was written"):
         Channel(io.BytesIO(b"\xff\xff\xff\xff" + b"x" * 10), io.BytesIO()).receive()
