@@ -83,12 +83,15 @@ async def test_of_two_steers_at_once_the_later_supersedes_the_earlier(real: Runn
     async with joined(real) as one, joined(real) as two:
         await one.message("welcome")
         await two.message("welcome")
+        await one.send(type="transport", id="p", op="pause")  # so that neither is applied before the other comes
+        await one.message("applied", id="p")
         await one.send(type="steer", id="same", prompts=[{"text": "rain"}])
         await one.message("scheduled", id="same")
         await two.send(type="steer", id="same", prompts=[{"text": "sun"}])
         assert (await two.message("scheduled", id="same"))["id"] == "same"
         answer = await one.message("superseded", id="same")
         assert answer["by"] == "other"
+        await one.send(type="transport", id="r", op="resume")
         await two.message("applied", id="same")
 
 
