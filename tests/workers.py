@@ -15,9 +15,16 @@ import pytest
 IN_TIME = {"bench", "browser", "client", "generator", "server", "station"}
 """Rooms whose tests start processes that must keep up with a clock."""
 
+SIMULATED = {f"tests/station/test_{name}.py" for name in ("any_faults", "replay", "timeline")}
+"""Long files of those rooms whose clock is simulated."""
+
 
 def room(nodeid: str) -> str:
     return nodeid.split("/")[1] if "/" in nodeid else ""
+
+
+def in_time(nodeid: str) -> bool:
+    return room(nodeid) in IN_TIME and nodeid.partition("::")[0] not in SIMULATED
 
 
 def computes(worker: str, count: int) -> bool:
@@ -36,7 +43,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
         def _assign_work_unit(self, node: Any) -> None:
             if computes(node.gateway.id, self.numnodes):
-                file = next((file for file in self.workqueue if room(file) not in IN_TIME), None)
+                file = next((file for file in self.workqueue if not in_time(file)), None)
                 if file is None:
                     node.shutdown()
                     return
@@ -56,6 +63,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if computes(worker["workerid"], worker["workercount"]) and hasattr(os, "nice"):
         os.nice(5)
     long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(
-        key=lambda item: (room(item.nodeid) != "browser", room(item.nodeid) not in IN_TIME, item.path not in long)
-    )
+    items.sort(key=lambda item: (room(item.nodeid) != "browser", not in_time(item.nodeid), item.path not in long))
