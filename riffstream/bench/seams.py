@@ -112,7 +112,7 @@ def _style(corpus: Any, style: str, clips: int) -> seams.SeamReport | None:
 
 
 def _measure(renderer: Any, prompt: str, clips: int, seed: int, pace: int | None) -> dict[str, Any]:
-    from riffstream.config import StationConfig, Timeline
+    from riffstream.config import StationConfig, TimelineSettings
     from riffstream.journey.journey import Journey
     from riffstream.station.offline import run as play
     from riffstream.station.score import Score
@@ -121,7 +121,7 @@ def _measure(renderer: Any, prompt: str, clips: int, seed: int, pace: int | None
     info = renderer.info
     clip = info.hop * info.frames
     score = Score.of(StationConfig(), info, Journey.single(prompt, seed=seed, drift=pace))
-    settings = Timeline(loudness_lufs=None, ahead_s=1.0)
+    settings = TimelineSettings(loudness_lufs=None, ahead_s=1.0)
     pcm = np.concatenate(list(play(score, renderer, round(clip * clips), settings)))
     joins = [round(clip * n) for n in range(1, clips)]
     inside = [round(clip * (n + 0.5)) for n in range(1, clips - 1)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from riffstream.audio.files import AudioFileWriter, file_format
-from riffstream.config import Generator, StationConfig, Timeline
+from riffstream.config import GeneratorSettings, StationConfig, TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info, Pcm
 from riffstream.generator.renderer import Renderer, ToneRenderer
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         return _replay(args)
     n_samples = _length(30.0 if args.seconds is None else args.seconds)
     try:
-        settings = Timeline(loudness_lufs=args.lufs, ahead_s=1.0)
+        settings = TimelineSettings(loudness_lufs=args.lufs, ahead_s=1.0)
     except ParameterError as error:
         raise ParameterError("lufs", error.value, error.allowed) from None
     _journey(args, Info(model="check"), n_samples)
@@ -201,7 +201,7 @@ def _renderer(args: argparse.Namespace) -> Renderer:
         return ToneRenderer()
     from riffstream.generator.model_renderer import make_renderer
 
-    settings = Generator(
+    settings = GeneratorSettings(
         model=args.model,
         device=args.device,
         dtype=args.dtype,

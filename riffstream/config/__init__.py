@@ -22,29 +22,29 @@ from msgspec import Struct, field
 from riffstream.config.environment import injected_variables
 from riffstream.config.rules import OFF, Section, keys, parse
 from riffstream.config.sections import (
-    Access,
-    Encoders,
-    Generator,
-    Limits,
-    Log,
-    Server,
+    AccessSettings,
+    EncodersSettings,
+    GeneratorSettings,
+    LimitsSettings,
+    LogSettings,
+    ServerSettings,
     StationConfig,
-    Timeline,
+    TimelineSettings,
 )
 from riffstream.errors import MediaError, ParameterError
 from riffstream.ranges import reject_unknown
 from riffstream.text_files import parse_toml, read_text
 
 __all__ = [
-    "Access",
+    "AccessSettings",
     "Config",
-    "Encoders",
-    "Generator",
-    "Limits",
-    "Log",
-    "Server",
+    "EncodersSettings",
+    "GeneratorSettings",
+    "LimitsSettings",
+    "LogSettings",
+    "ServerSettings",
     "StationConfig",
-    "Timeline",
+    "TimelineSettings",
     "injected_variables",
     "json_schema",
     "load_config",
@@ -64,13 +64,13 @@ HIDDEN = "***"  # what is printed for a token
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything. The sections are explained at their classes."""
 
-    server: Server = field(default_factory=Server)
-    access: Access = field(default_factory=Access)
-    limits: Limits = field(default_factory=Limits)
-    generator: Generator = field(default_factory=Generator)
-    timeline: Timeline = field(default_factory=Timeline)
-    encoders: Encoders = field(default_factory=Encoders)
-    log: Log = field(default_factory=Log)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+    limits: LimitsSettings = field(default_factory=LimitsSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    timeline: TimelineSettings = field(default_factory=TimelineSettings)
+    encoders: EncodersSettings = field(default_factory=EncodersSettings)
+    log: LogSettings = field(default_factory=LogSettings)
     stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
 
     def __post_init__(self) -> None:
@@ -242,7 +242,7 @@ def load_config(
             section, key = name.split(".", 1)
             given.setdefault(section, {})[key] = value
     config = Config.from_dict(given, folder=folder)
-    for name in Access.__struct_fields__ if check_secrets else ():
+    for name in AccessSettings.__struct_fields__ if check_secrets else ():
         token = getattr(config.access, name)
         if token in (PLACEHOLDER, HIDDEN):
             variable = f"{_ENVIRONMENT}ACCESS_{name.upper()}"

@@ -15,10 +15,19 @@ from riffstream.journey.wander import wander
 from riffstream.protocol import MAX_MESSAGE_BYTES, PROMPT_CHARS, PROMPTS, ProtocolError, clean_text
 from riffstream.ranges import RANGES, between
 
-__all__ = ["Access", "Encoders", "Generator", "Limits", "Log", "Server", "StationConfig", "Timeline"]
+__all__ = [
+    "AccessSettings",
+    "EncodersSettings",
+    "GeneratorSettings",
+    "LimitsSettings",
+    "LogSettings",
+    "ServerSettings",
+    "StationConfig",
+    "TimelineSettings",
+]
 
 
-class Server(Section, frozen=True, kw_only=True):
+class ServerSettings(Section, frozen=True, kw_only=True):
     """``[server]``: where it listens and who may reach it.
 
     Attributes:
@@ -66,7 +75,7 @@ def _origin(url: str) -> str | None:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
-class Access(Section, frozen=True, kw_only=True):
+class AccessSettings(Section, frozen=True, kw_only=True):
     """``[access]``: tokens. Without a DJ token, whoever can connect may steer; without a listen token, anyone listens.
 
     Attributes:
@@ -78,7 +87,7 @@ class Access(Section, frozen=True, kw_only=True):
     listen_token: str = ""
 
 
-class Limits(Section, frozen=True, kw_only=True):
+class LimitsSettings(Section, frozen=True, kw_only=True):
     """``[limits]``: what one client, and all together, may ask of the server.
 
     Attributes:
@@ -135,7 +144,7 @@ class Limits(Section, frozen=True, kw_only=True):
             raise ParameterError("message_bytes", self.message_bytes, allowed)
 
 
-class Generator(Section, frozen=True, kw_only=True):
+class GeneratorSettings(Section, frozen=True, kw_only=True):
     """``[generator]``: the model and the process that runs it.
 
     Attributes:
@@ -173,7 +182,7 @@ class Generator(Section, frozen=True, kw_only=True):
     backoff_max_s: Annotated[float, between(0.01, 3600, "s")] = 30.0
 
 
-class Timeline(Section, frozen=True, kw_only=True):
+class TimelineSettings(Section, frozen=True, kw_only=True):
     """``[timeline]``: how far ahead audio is made, committed and sent.
 
     Attributes:
@@ -205,7 +214,7 @@ class Timeline(Section, frozen=True, kw_only=True):
     true_peak_dbtp: Annotated[float, between(-20, 0, "dBTP")] = -1.0
 
 
-class Encoders(Section, frozen=True, kw_only=True):
+class EncodersSettings(Section, frozen=True, kw_only=True):
     """``[encoders]``: bit rates in kbit/s."""
 
     opus_kbps: Annotated[int, between(16, 510, "kbit/s")] = 128
@@ -214,7 +223,7 @@ class Encoders(Section, frozen=True, kw_only=True):
     ogg_kbps: Annotated[int, between(16, 510, "kbit/s")] = 128
 
 
-class Log(Section, frozen=True, kw_only=True):
+class LogSettings(Section, frozen=True, kw_only=True):
     """``[log]``: level, and one JSON object or one line of text per record."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Final, Literal, cast
 
 import msgspec
 
-from riffstream.config import Generator as Settings
+from riffstream.config import GeneratorSettings
 from riffstream.errors import RiffstreamError
 from riffstream.generator.channel import Channel
 from riffstream.generator.link import Link
@@ -60,7 +60,7 @@ class GeneratorError(RiffstreamError):
     """The generator cannot load; the message gives the reason."""
 
 
-def configuration(settings: Settings, uploads: Path | None = None) -> Configure:
+def configuration(settings: GeneratorSettings, uploads: Path | None = None) -> Configure:
     """First message to the process; ``uploads``: folder of uploaded seed images."""
     if settings.model == "tone":
         return Configure("riffstream.generator.renderer:make_tone", {})
@@ -68,7 +68,7 @@ def configuration(settings: Settings, uploads: Path | None = None) -> Configure:
     return Configure(RENDERER, options, settings.threads)
 
 
-def start_process(settings: Settings, *, preload: bool = True) -> subprocess.Popen[bytes]:
+def start_process(settings: GeneratorSettings, *, preload: bool = True) -> subprocess.Popen[bytes]:
     """Start a generator process, which loads its libraries and waits for its configuration.
 
     It exits when its standard input ends. The server starts it before loading its own libraries, so that both load at
@@ -112,7 +112,7 @@ class Supervisor:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: GeneratorSettings,
         *,
         on_ready: Callable[[Info], None],
         on_lost: Callable[[str], None],

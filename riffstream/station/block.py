@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from riffstream.audio.loudness import LoudnessLeveller
-from riffstream.config import Timeline as Settings
+from riffstream.config import TimelineSettings
 from riffstream.generator.messages import Pcm
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.mixer import Cue, Mixer
@@ -41,7 +41,7 @@ class Levelled:
         played: samples that came from the mixer; its position, unless it failed in the middle of a block.
     """
 
-    def __init__(self, mixer: Mixer, settings: Settings) -> None:
+    def __init__(self, mixer: Mixer, settings: TimelineSettings) -> None:
         self.mixer = mixer
         self._ready: deque[Pcm] = deque()
         self._have = 0

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from riffstream import __version__
-from riffstream.config import Timeline as Settings
+from riffstream.config import TimelineSettings
 from riffstream.errors import MediaError, RiffstreamError
 from riffstream.generator.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Pcm, Piece, ToGenerator
 from riffstream.generator.renderer import Renderer, Report
@@ -37,7 +37,7 @@ def run(
     score: Score,
     renderer: Renderer,
     n_samples: int,
-    settings: Settings,
+    settings: TimelineSettings,
     *,
     log: SteeringLog | None = None,
     model: str = "",
@@ -124,7 +124,8 @@ def replay(path: str | Path, renderer: Renderer, n_samples: int | None = None) -
             f"steering log {path}: made with other weights of {info['model']}; it would not sound the same"
         )
     try:
-        settings = msgspec.convert(header["timeline"], Settings)
+        known = {key: value for key, value in header["timeline"].items() if key in TimelineSettings.__struct_fields__}
+        settings = msgspec.convert(known, TimelineSettings)  # without keys of other versions
         jobs = [msgspec.convert(entry["job"], Job) for entry in entries if entry["entry"] == "job"]
     except (msgspec.ValidationError, KeyError) as error:
         raise MediaError(f"steering log {path}: {error}") from None
@@ -138,7 +139,7 @@ class _Replay:
     """Runs the jobs of a log as far as its cues need them."""
 
     def __init__(
-        self, settings: Settings, jobs: Sequence[Job], cues: Sequence[dict[str, Any]], renderer: Renderer
+        self, settings: TimelineSettings, jobs: Sequence[Job], cues: Sequence[dict[str, Any]], renderer: Renderer
     ) -> None:
         self._fade = round(settings.crossfade_ms * SAMPLE_RATE / 1000)
         self._jobs = deque(jobs)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from riffstream.config import Timeline as Settings
+from riffstream.config import TimelineSettings
 from riffstream.generator.messages import ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event
 from riffstream.station.audience import Audience
@@ -53,7 +53,7 @@ class Pacer:
     def __init__(
         self,
         name: str,
-        settings: Settings,
+        settings: TimelineSettings,
         audience: Audience,
         clock: Callable[[], float],
         *,

@@ -13,7 +13,7 @@ import math
 from dataclasses import replace
 from typing import Any, Final
 
-from riffstream.config import Timeline as Settings
+from riffstream.config import TimelineSettings
 from riffstream.protocol import SAMPLE_RATE, Event
 from riffstream.station.block import Block, Levelled
 from riffstream.station.bridges import SILENCE_FADE, Bridges
@@ -41,7 +41,7 @@ class Program:
         underruns, repeats, splices: counts.
     """
 
-    def __init__(self, settings: Settings, log: SteeringLog) -> None:
+    def __init__(self, settings: TimelineSettings, log: SteeringLog) -> None:
         self.settings = settings
         self.log = log
         self.events: list[Event] = []

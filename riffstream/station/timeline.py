@@ -15,7 +15,7 @@ import math
 from typing import Final
 
 from riffstream import protocol
-from riffstream.config import Timeline as Settings
+from riffstream.config import TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Done, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
@@ -56,7 +56,7 @@ class Timeline(Program):
         self,
         station: str,
         score: Score,
-        settings: Settings,
+        settings: TimelineSettings,
         log: SteeringLog | None = None,
         *,
         steps: int | None = None,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from riffstream.bench import seam_measures as seams
-from riffstream.config import Timeline
+from riffstream.config import TimelineSettings
 from riffstream.errors import ParameterError
 from tests.station.sim import Sim
 
@@ -60,7 +60,7 @@ def test_the_detector_says_what_it_needs() -> None:
 
 
 def test_clips_of_a_take_join_without_a_seam() -> None:
-    sim = Sim(clicks=False, settings=Timeline(loudness_lufs=None))
+    sim = Sim(clicks=False, settings=TimelineSettings(loudness_lufs=None))
     sim.run(110)
     pcm = sim.pcm + 0.001 * np.random.default_rng(0).standard_normal(len(sim.pcm)).astype(np.float32)
     clip = 4 * RATE

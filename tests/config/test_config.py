@@ -13,12 +13,12 @@ from msgspec.structs import fields
 
 from riffstream.cli import main
 from riffstream.config import (
-    Access,
+    AccessSettings,
     Config,
-    Generator,
-    Server,
+    GeneratorSettings,
+    ServerSettings,
     StationConfig,
-    Timeline,
+    TimelineSettings,
     check_station_name,
     json_schema,
     load_config,
@@ -184,10 +184,12 @@ def test_prompts_are_visited_in_turn() -> None:
 @given(
     st.builds(
         Config,
-        server=st.builds(Server, host=st.text(max_size=20), port=st.integers(0, 65535)),
-        access=st.builds(Access, dj_token=st.text(max_size=20)),
-        generator=st.builds(Generator, steps=st.none() | st.integers(1, 1000), lora=st.tuples(st.text(max_size=5))),
-        timeline=st.builds(Timeline, ahead_s=st.floats(1, 120), loudness_lufs=st.none() | st.floats(-40, -8)),
+        server=st.builds(ServerSettings, host=st.text(max_size=20), port=st.integers(0, 65535)),
+        access=st.builds(AccessSettings, dj_token=st.text(max_size=20)),
+        generator=st.builds(
+            GeneratorSettings, steps=st.none() | st.integers(1, 1000), lora=st.tuples(st.text(max_size=5))
+        ),
+        timeline=st.builds(TimelineSettings, ahead_s=st.floats(1, 120), loudness_lufs=st.none() | st.floats(-40, -8)),
         stations=st.dictionaries(
             st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,9}\Z"),
             st.builds(StationConfig, title=st.text(max_size=20), bpm=st.none() | st.floats(40, 240)),
@@ -298,10 +300,10 @@ def test_a_section_is_checked_however_it_is_made() -> None:
         ({"trusted_proxies": [1]}, "a list of strings"),
     ):
         with pytest.raises(ParameterError) as caught:
-            Server(**values)
+            ServerSettings(**values)
         assert (caught.value.field, caught.value.allowed) == (next(iter(values)), allowed)
     with pytest.raises(ParameterError, match="a multiple of 20"):
-        Timeline(frame_ms=50)
+        TimelineSettings(frame_ms=50)
 
 
 def test_editors_get_a_schema_of_every_key(capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,10 +316,10 @@ def test_editors_get_a_schema_of_every_key(capsys: pytest.CaptureFixture[str]) -
         described = kinds["StationConfig"] if name == "stations" else kinds[type(getattr(Config(), name)).__name__]
         assert described["additionalProperties"] is False
         assert described["properties"].keys() == (table["main"] if name == "stations" else table).keys()
-    assert kinds["Server"]["properties"]["port"] == {
+    assert kinds["ServerSettings"]["properties"]["port"] == {
         "type": "integer",
         "minimum": 0,
         "maximum": 65535,
         "default": 8080,
     }
-    assert {"const": "off"} in kinds["Timeline"]["properties"]["loudness_lufs"]["anyOf"]
+    assert {"const": "off"} in kinds["TimelineSettings"]["properties"]["loudness_lufs"]["anyOf"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from riffstream.config import StationConfig, Timeline
+from riffstream.config import StationConfig, TimelineSettings
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.generator.joins import complete
@@ -205,7 +205,7 @@ def test_memory_of_clips_is_bounded(renderer: ModelRenderer) -> None:
 
 
 def test_the_model_plays_through_the_timeline(renderer: ModelRenderer) -> None:
-    sim = Sim(renderer=renderer, settings=Timeline())
+    sim = Sim(renderer=renderer, settings=TimelineSettings())
     sim.run(6)
     sim.steer("a", bpm=150.0)
     sim.run(2)
@@ -218,6 +218,6 @@ def test_the_model_plays_through_the_timeline(renderer: ModelRenderer) -> None:
 
 def test_rendering_offline_gives_the_length_that_was_asked_for(renderer: ModelRenderer) -> None:
     score = Score.of(StationConfig(bpm=140.0), renderer.info, Journey.single("jazz"))
-    pcm = np.concatenate(list(run(score, renderer, 4 * 48_000 + 17, Timeline(ahead_s=1.0))))
+    pcm = np.concatenate(list(run(score, renderer, 4 * 48_000 + 17, TimelineSettings(ahead_s=1.0))))
     assert pcm.shape == (4 * 48_000 + 17, 2)
     assert pcm.any()

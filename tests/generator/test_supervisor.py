@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from riffstream.config import Generator
+from riffstream.config import GeneratorSettings
 from riffstream.generator import supervisor as module
 from riffstream.generator.link import Link
 from riffstream.generator.messages import NO_PCM, Cancel, Configure, Done, Failed, FromGenerator, Info, Job
 from riffstream.generator.supervisor import HEALTHY_S, STARTS, GeneratorError, Supervisor
 from riffstream.journey.journey import Journey
 
-QUICK = Generator(model="tone", backoff_s=0.02, backoff_max_s=0.1, stall_s=3.0)
+QUICK = GeneratorSettings(model="tone", backoff_s=0.02, backoff_max_s=0.1, stall_s=3.0)
 SPEC = Journey.single("x").clip(0)
 
 
@@ -34,7 +34,7 @@ def job(**fields: Any) -> Job:
 class Watched(Supervisor):
     """A supervisor that keeps what it is told."""
 
-    def __init__(self, settings: Generator = QUICK, **more: Any) -> None:
+    def __init__(self, settings: GeneratorSettings = QUICK, **more: Any) -> None:
         self.ready: list[Info] = []
         self.lost: list[str] = []
         self.reports: list[FromGenerator] = []
@@ -47,7 +47,7 @@ class Watched(Supervisor):
 
 
 @asynccontextmanager
-async def started(settings: Generator = QUICK, **more: Any) -> AsyncIterator[Watched]:
+async def started(settings: GeneratorSettings = QUICK, **more: Any) -> AsyncIterator[Watched]:
     made = Watched(settings, **more)
     made.start()
     try:
@@ -187,7 +187,7 @@ async def test_waits_double_up_to_the_longest_and_begin_anew_after_a_generator_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     time = 0.0
-    settings = Generator(model="tone", backoff_s=1.0, backoff_max_s=5.0)
+    settings = GeneratorSettings(model="tone", backoff_s=1.0, backoff_max_s=5.0)
     async with started(settings, clock=lambda: time) as supervisor:
         waits = []
         await supervisor.wait_settled()
@@ -222,7 +222,7 @@ async def test_a_server_that_leaves_starts_no_generator() -> None:
 
 
 async def test_a_server_that_leaves_forgets_the_restart_that_was_coming() -> None:
-    async with started(Generator(model="tone", backoff_s=0.1, backoff_max_s=0.1)) as supervisor:
+    async with started(GeneratorSettings(model="tone", backoff_s=0.1, backoff_max_s=0.1)) as supervisor:
         await supervisor.wait_settled()
         supervisor._lost("on purpose")
         assert supervisor.state == "waiting"
@@ -259,7 +259,7 @@ async def test_a_job_that_cannot_be_sent_fails_and_the_rest_is_sent() -> None:
 
 async def test_a_generator_that_does_not_read_is_taken_for_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("riffstream.generator.link.MOST", 50)
-    settings = Generator(model="tone", backoff_s=0.02, backoff_max_s=0.1, stall_s=600)
+    settings = GeneratorSettings(model="tone", backoff_s=0.02, backoff_max_s=0.1, stall_s=600)
     async with started(settings) as supervisor:
         await supervisor.wait_settled()
         os.kill(supervisor.pid or 0, signal.SIGSTOP)

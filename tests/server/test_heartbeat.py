@@ -21,7 +21,7 @@ import pytest
 from aiohttp import ClientSession
 
 from riffstream.bench.sinks import client_frame, run_sinks
-from riffstream.config import Config, Limits
+from riffstream.config import Config, LimitsSettings
 from riffstream.errors import ParameterError
 from riffstream.server.fanout import Listener, websocket_frame
 from riffstream.server.header_timeout import DOORMAN
@@ -207,7 +207,7 @@ async def test_many_are_visited_in_slices() -> None:
 
 @pytest.mark.parametrize("value", [0, 0.5, 4000, float("nan"), "x"])
 def test_the_time_has_a_range(value: Any) -> None:
-    assert Limits().silence_s <= 60
+    assert LimitsSettings().silence_s <= 60
     with pytest.raises(ParameterError, match="silence_s"):
         Config.from_dict({"limits": {"silence_s": value}})
 

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from riffstream import protocol
-from riffstream.config import Timeline as Settings
+from riffstream.config import TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.generator.isolation import BrokenRendererError, Isolation
 from riffstream.generator.messages import Cancelled, Done, Failed, Job, Piece
@@ -117,14 +117,14 @@ class World(Sim):
         done: how often each thing was done.
     """
 
-    def __init__(self, journey: Journey | None = None, timeline: Settings | None = None) -> None:
+    def __init__(self, journey: Journey | None = None, timeline: TimelineSettings | None = None) -> None:
         self.meaning: dict[str, str] = {}
         self.poisoned = Poisoned(self.meaning)
         self.line = Line()
         self.home = journey or Journey.single(HOME)
         super().__init__(
             renderer=Isolation(self.poisoned),
-            settings=timeline or Settings(loudness_lufs=None, repeats=2),
+            settings=timeline or TimelineSettings(loudness_lufs=None, repeats=2),
             journey=self.home,
         )
         self.done: Counter[str] = Counter()
@@ -464,7 +464,7 @@ def hours(count: float, first: int, *, every: int = 60) -> dict[str, Any]:
     """One station for so many simulated hours, with a fault every minute that lasts for half a minute; memory is
     measured and printed to stderr ``every`` minutes."""
     draw = random.Random(first)
-    world = World(timeline=Settings(repeats=2))
+    world = World(timeline=TimelineSettings(repeats=2))
     memory: list[dict[str, float]] = []
     silent = 0.0
     for minute in range(round(60 * count)):

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riffstream import protocol
-from riffstream.config import StationConfig
-from riffstream.config import Timeline as Settings
+from riffstream.config import StationConfig, TimelineSettings
 from riffstream.generator.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Piece, Trial
 from riffstream.generator.renderer import Renderer, Report, ToneRenderer
 from riffstream.journey.journey import Journey
@@ -32,12 +31,12 @@ class Sim:
         waits: int = 3,
         clicks: bool = False,
         renderer: Renderer | None = None,
-        settings: Settings | None = None,
+        settings: TimelineSettings | None = None,
         journey: Journey | None = None,
         station: StationConfig | None = None,
     ) -> None:
         self.renderer: Renderer = renderer or ToneRenderer(waits=waits, clicks=clicks, level=0.0 if clicks else 0.1)
-        self.settings = settings or Settings(loudness_lufs=None)
+        self.settings = settings or TimelineSettings(loudness_lufs=None)
         journey = journey or Journey.single("first")
         score = Score.of(station or StationConfig(), self.renderer.info, journey)
         self.timeline = Timeline("main", score, self.settings)

@@ -18,7 +18,7 @@ import pytest
 
 from riffstream import protocol
 from riffstream.audio.encoders import make_encoder
-from riffstream.config import Config, Generator, Limits, StationConfig, Timeline
+from riffstream.config import Config, GeneratorSettings, LimitsSettings, StationConfig, TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Configure
 from riffstream.protocol import Event, Now, Prompt, Steer, Transport
@@ -28,23 +28,23 @@ from riffstream.station.outlet import Chunk, Outlet
 from riffstream.station.ring import PcmRing
 from riffstream.station.station import Station
 
-FAST = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, ring_s=5.0)
+FAST = TimelineSettings(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, ring_s=5.0)
 
 
 @asynccontextmanager
 async def playing(
     *,
-    timeline: Timeline = FAST,
+    timeline: TimelineSettings = FAST,
     stations: dict[str, StationConfig] | None = None,
-    limits: Limits | None = None,
+    limits: LimitsSettings | None = None,
     configure: Configure | None = None,
-    generator: Generator | None = None,
+    generator: GeneratorSettings | None = None,
     clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[Hub]:
     config = Config(
-        generator=generator or Generator(model="tone", backoff_s=0.05, stall_s=1.0),
+        generator=generator or GeneratorSettings(model="tone", backoff_s=0.05, stall_s=1.0),
         timeline=timeline,
-        limits=limits or Limits(),
+        limits=limits or LimitsSettings(),
         stations=stations or {"main": StationConfig(prompts=("first",), bpm=120.0)},
     )
     more = {} if clock is None else {"clock": clock}
@@ -89,7 +89,7 @@ class HandClock:
             await self.go(station, self.STEP)
 
 
-PATIENT = Generator(model="tone", stall_s=3600, load_s=86400)  # it watches the same clock
+PATIENT = GeneratorSettings(model="tone", stall_s=3600, load_s=86400)  # it watches the same clock
 
 
 def hostile(how: str, tmp_path: Path, **more: object) -> Configure:
@@ -188,7 +188,7 @@ async def test_a_model_that_cannot_be_loaded_is_reported() -> None:
 
 async def test_a_load_that_never_ends_is_restarted() -> None:
     hub = Hub(
-        Config(generator=Generator(model="tone", load_s=1.0, backoff_s=0.05)),
+        Config(generator=GeneratorSettings(model="tone", load_s=1.0, backoff_s=0.05)),
         configure=Configure("tests.station.factories:slow_to_load", {}),
     )
     await hub.start()
@@ -203,7 +203,7 @@ async def test_a_load_that_never_ends_is_restarted() -> None:
 
 
 async def test_stations_are_created_and_deleted_up_to_the_cap() -> None:
-    async with playing(limits=Limits(stations=2)) as hub:
+    async with playing(limits=LimitsSettings(stations=2)) as hub:
         station = await hub.create("second", StationConfig(prompts=("x",)))
         await asyncio.wait_for(station.wait_ready(), 10)
         ended: list[Chunk | None] = []
@@ -229,7 +229,7 @@ async def test_stations_are_created_and_deleted_up_to_the_cap() -> None:
 
 async def test_nobody_listening_pauses_and_a_listener_resumes_at_once() -> None:
     clock = HandClock()
-    timeline = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3)
+    timeline = TimelineSettings(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3)
     async with playing(timeline=timeline, clock=clock, generator=PATIENT) as hub:
         station = hub.get("main")
         await clock.until(station, lambda: bool(station.stats()["asleep"]))
@@ -245,7 +245,7 @@ async def test_nobody_listening_pauses_and_a_listener_resumes_at_once() -> None:
 @pytest.mark.parametrize("at", ["asap", "bar"])
 async def test_a_steer_wakes_a_station_until_it_would_be_heard(at: protocol.At) -> None:
     clock = HandClock()
-    timeline = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3, burst_ms=400)
+    timeline = TimelineSettings(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3, burst_ms=400)
     async with playing(timeline=timeline, clock=clock, generator=PATIENT) as hub:
         station = hub.get("main")
         await clock.until(station, lambda: bool(station.stats()["asleep"]))
@@ -268,7 +268,7 @@ async def test_a_steer_wakes_a_station_until_it_would_be_heard(at: protocol.At) 
 
 async def test_a_pause_in_sleep_is_shown_and_sleep_goes_on() -> None:
     clock = HandClock()
-    timeline = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3)
+    timeline = TimelineSettings(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, idle_s=0.3)
     async with playing(timeline=timeline, clock=clock, generator=PATIENT) as hub:
         station = hub.get("main")
         await clock.until(station, lambda: bool(station.stats()["asleep"]))
@@ -492,7 +492,7 @@ async def test_a_station_that_cannot_begin_does_not_keep_the_others_from_it(
 
     monkeypatch.setattr(Station, "connect", connect)
     stations = {name: StationConfig(prompts=(name,)) for name in ("first", "second")}
-    hub = Hub(Config(generator=Generator(model="tone"), timeline=FAST, stations=stations))
+    hub = Hub(Config(generator=GeneratorSettings(model="tone"), timeline=FAST, stations=stations))
     await hub.start()
     try:
         with pytest.raises(Unplayable, match=f"station first: .*{error}"):

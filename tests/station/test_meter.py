@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from riffstream.config import Config, StationConfig, Timeline
+from riffstream.config import Config, StationConfig, TimelineSettings
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import ParameterError
@@ -77,7 +77,7 @@ def test_the_model_makes_clips_of_three() -> None:
     torch.set_num_threads(1)
     family = MiniFamily.random(seed=1)
     renderer = ModelRenderer(Engine(family, steps=2), Vocoder(family.params))
-    sim = Sim(renderer=renderer, station=WALTZ, journey=Journey.single("waltz"), settings=Timeline())
+    sim = Sim(renderer=renderer, station=WALTZ, journey=Journey.single("waltz"), settings=TimelineSettings())
     sim.run(8)
     sim.steer("a", "slow waltz", at="bar")
     sim.run(4)

@@ -7,14 +7,14 @@ import asyncio
 import numpy as np
 import pytest
 
-from riffstream.config import Config, Encoders, Timeline
+from riffstream.config import Config, EncodersSettings, TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.station.block import Block
 from riffstream.station.outlet import CODECS, Chunk, StationEndedError
 from riffstream.station.output import Output
 
 FRAME = 4800
-CONFIG = Config(timeline=Timeline(ring_s=10.0), encoders=Encoders(opus_kbps=96, mp3_kbps=160))
+CONFIG = Config(timeline=TimelineSettings(ring_s=10.0), encoders=EncodersSettings(opus_kbps=96, mp3_kbps=160))
 
 
 def filled(blocks: int) -> Output:
@@ -32,7 +32,7 @@ async def test_each_encoder_has_one_outlet_whatever_its_audio_is_packed_in() -> 
     assert len(set(outlets.values())) == 5
     assert outlets["wav"] is outlets["pcm_s16"]
     assert outlets["ogg"].codec == "ogg"  # its bit rate is another
-    same = Output(Config(encoders=Encoders(opus_kbps=96, ogg_kbps=96)), lambda pos: 0)
+    same = Output(Config(encoders=EncodersSettings(opus_kbps=96, ogg_kbps=96)), lambda pos: 0)
     assert same.outlet("ogg") is same.outlet("opus")
     with pytest.raises(ParameterError, match="codec is 'vinyl'"):
         output.outlet("vinyl")

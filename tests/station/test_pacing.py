@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from riffstream import protocol
-from riffstream.config import StationConfig
-from riffstream.config import Timeline as Settings
+from riffstream.config import StationConfig, TimelineSettings
 from riffstream.generator.messages import Done, Job, Piece, ToGenerator
 from riffstream.generator.renderer import ToneRenderer
 from riffstream.journey.journey import Journey
@@ -17,7 +16,7 @@ from riffstream.station.pacing import FAULTS, SETTLE_S, Pacer
 from riffstream.station.score import Score
 from riffstream.station.timeline import Timeline
 
-SETTINGS = Settings(loudness_lufs=None, frame_ms=100, send_lead_ms=300, client_buffer_ms=200, idle_s=10.0)
+SETTINGS = TimelineSettings(loudness_lufs=None, frame_ms=100, send_lead_ms=300, client_buffer_ms=200, idle_s=10.0)
 LEAD = 24_000  # send_lead_ms + client_buffer_ms
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from riffstream import protocol
-from riffstream.config import Config, Generator, StationConfig, Timeline
+from riffstream.config import Config, GeneratorSettings, StationConfig, TimelineSettings
 from riffstream.generator import supervisor as module
 from riffstream.generator.messages import Configure
 from riffstream.protocol import Event, Now, Prompt, Steer
 from riffstream.station.hub import Hub
 
-TIMES = Timeline(frame_ms=40, send_lead_ms=60, client_buffer_ms=40)
+TIMES = TimelineSettings(frame_ms=40, send_lead_ms=60, client_buffer_ms=40)
 FINAL = (protocol.Applied, protocol.Rejected, protocol.Superseded)
 
 
@@ -34,7 +34,7 @@ class Pair:
     """Two stations of one hub, with everything that they answer and announce."""
 
     def __init__(self) -> None:
-        generator = Generator(model="tone", backoff_s=0.05, backoff_max_s=0.5, stall_s=3.0)
+        generator = GeneratorSettings(model="tone", backoff_s=0.05, backoff_max_s=0.5, stall_s=3.0)
         stations = {name: StationConfig(prompts=(f"home of {name}",)) for name in "ab"}
         config = Config(generator=generator, timeline=TIMES, stations=stations)
         self.hub = Hub(config, configure=Configure("tests.station.factories:poisoned", {"max_batch": 16}))

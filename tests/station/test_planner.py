@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 
-from riffstream.config import StationConfig
-from riffstream.config import Timeline as Settings
+from riffstream.config import StationConfig, TimelineSettings
 from riffstream.generator.messages import Cancel, Done, DropTake, Failed, Job, Pcm, ToGenerator
 from riffstream.generator.renderer import ToneRenderer
 from riffstream.journey.journey import Journey
@@ -39,7 +38,7 @@ def only_job(messages: list[ToGenerator]) -> Job:
 
 
 def make() -> tuple[Program, Planner]:
-    program = Program(Settings(loudness_lufs=None, ahead_s=6.0), SteeringLog("s"))
+    program = Program(TimelineSettings(loudness_lufs=None, ahead_s=6.0), SteeringLog("s"))
     return program, Planner("s", program, Effort(), steps=None)
 
 

@@ -11,8 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from riffstream.config import StationConfig
-from riffstream.config import Timeline as Settings
+from riffstream.config import StationConfig, TimelineSettings
 from riffstream.generator.renderer import ToneRenderer
 from riffstream.journey.journey import Journey
 from riffstream.station.bridges import SILENCE_FADE, Bridges
@@ -56,7 +55,7 @@ def cues(program: Program) -> list[tuple[str, int, int]]:
 
 def spliced(first: int, pos: int, fade: int, *, repeats: int = 4, before: int = 0) -> Program:
     """A take with ``first`` samples that plays, and another to which a crossfade of ``fade`` is scheduled."""
-    program = Program(Settings(loudness_lufs=None, repeats=repeats), SteeringLog("x"))
+    program = Program(TimelineSettings(loudness_lufs=None, repeats=repeats), SteeringLog("x"))
     program._bridges = Counted(program.mixer, program._takes, fade=program.fade, repeats=repeats)
     program.cut_to(take(1, 0.1, first), pos=0, local=0, fade=SILENCE_FADE)
     heard(program, before)

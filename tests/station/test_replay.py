@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from riffstream.config import Timeline as Settings
+from riffstream.config import TimelineSettings
 from riffstream.errors import MediaError
 from riffstream.generator.messages import Info
 from riffstream.generator.renderer import ToneRenderer
@@ -39,7 +39,7 @@ STORY = st.lists(st.tuples(ACTIONS, st.floats(0.1, 6)), min_size=1, max_size=12)
 
 def live(story: list[tuple[tuple[str, object], float]], waits: int, loudness: float | None = None) -> Sim:
     """A station to which all this happens; its invariants are checked on the way."""
-    sim = Sim(waits=waits, settings=Settings(loudness_lufs=loudness))
+    sim = Sim(waits=waits, settings=TimelineSettings(loudness_lufs=loudness))
     connected = True
     sim.run(2)
     for number, ((kind, what), seconds) in enumerate(story):
@@ -136,7 +136,7 @@ def test_a_log_written_while_playing_is_the_log(tmp_path: Path) -> None:
     from riffstream.config import StationConfig
 
     score = Score.of(StationConfig(), info, Journey.single("a"))
-    blocks = list(run(score, ToneRenderer(), 5 * 48_000, Settings(), log=log))
+    blocks = list(run(score, ToneRenderer(), 5 * 48_000, TimelineSettings(), log=log))
     log.close(5 * 48_000)
     assert np.array_equal(np.concatenate(list(replay(tmp_path / "live.jsonl", ToneRenderer()))), np.concatenate(blocks))
     assert list(log.lines(5 * 48_000)) == (tmp_path / "live.jsonl").read_text().splitlines()
@@ -183,4 +183,17 @@ def test_a_log_of_another_model_is_refused(tmp_path: Path) -> None:
         path.read_text().replace('"model":"mini"', '"model":"tone"').replace('"weights":""', '"weights":"x"')
     )
     with pytest.raises(MediaError, match="other weights of tone"):
+        replay(path, ToneRenderer())
+
+
+def test_a_log_of_another_version_is_read_without_its_own_keys(tmp_path: Path) -> None:
+    sim = Sim()
+    sim.run(2)
+    path = tmp_path / "log.jsonl"
+    sim.timeline.log.save(path)
+    path.write_text(path.read_text().replace('"timeline":{', '"timeline":{"from_the_future":1,', 1))
+    assert "from_the_future" in path.read_text()
+    assert replay(path, ToneRenderer())
+    path.write_text(path.read_text().replace('"frame_ms":100', '"frame_ms":55'))
+    with pytest.raises(MediaError, match="multiple"):
         replay(path, ToneRenderer())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from riffstream.config import StationConfig
-from riffstream.config import Timeline as Settings
+from riffstream.config import StationConfig, TimelineSettings
 from riffstream.generator.messages import Job
 from riffstream.generator.renderer import ToneRenderer
 from riffstream.journey.journey import Journey
@@ -34,7 +33,7 @@ def clip_of(made: Take, clip: int) -> Job:
 
 def playing() -> Program:
     """Ten beats into a take of two clips: 0 to 8 and 8 to 16."""
-    program = Program(Settings(loudness_lufs=None), SteeringLog("s"))
+    program = Program(TimelineSettings(loudness_lufs=None), SteeringLog("s"))
     lead = Take.open(0, 0, SCORE, beat=0.0, clip_beat=0.0, index=0)
     for clip in range(2):
         lead.send(clip_of(lead, clip), 0.0, 0)
@@ -72,7 +71,7 @@ def test_new_clips_begin_inside_the_bar_and_known_ones_with_the_clip() -> None:
 
 
 def test_a_station_begins_when_there_is_enough_to_find_its_loudness() -> None:
-    program = Program(Settings(loudness_lufs=None), SteeringLog("s"))
+    program = Program(TimelineSettings(loudness_lufs=None), SteeringLog("s"))
     assert find(program, take(0, 0.0, PRIMER - 1), "asap", 0.0) is None
     assert find(program, take(0, 0.0, PRIMER), "asap", 0.0) == Splice(0, 0, SILENCE_FADE, 0)
 

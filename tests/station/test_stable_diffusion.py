@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from riffstream import protocol
-from riffstream.config import Config, Generator, StationConfig, Timeline
+from riffstream.config import Config, GeneratorSettings, StationConfig, TimelineSettings
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.engine import Engine
 from riffstream.generator.model_renderer import OVERLAP, ModelRenderer
@@ -39,7 +39,7 @@ def test_clips_last_as_long_as_their_frames_and_follow_one_another(renderer: Mod
     renderer.forget("main")
     assert renderer.info.bpm is None
     assert renderer.info.hop == pytest.approx(FRAME)
-    sim = Sim(renderer=renderer, journey=Journey.single("jazz"), settings=Timeline())
+    sim = Sim(renderer=renderer, journey=Journey.single("jazz"), settings=TimelineSettings())
     sim.run(6)
     clip = renderer.info.frames * FRAME
     assert sim.timeline.underruns == 0
@@ -52,7 +52,9 @@ def test_clips_last_as_long_as_their_frames_and_follow_one_another(renderer: Mod
 
 def test_tempo_stretches_time(renderer: ModelRenderer) -> None:
     renderer.forget("main")
-    sim = Sim(renderer=renderer, journey=Journey.single("jazz"), station=StationConfig(bpm=240.0), settings=Timeline())
+    sim = Sim(
+        renderer=renderer, journey=Journey.single("jazz"), station=StationConfig(bpm=240.0), settings=TimelineSettings()
+    )
     sim.run(4)
     clip = renderer.info.frames * FRAME // 2  # 120 is as it is
     assert [sim.timeline.now(clip * n + 1200).clip for n in range(4)] == [0, 1, 2, 3]
@@ -62,7 +64,7 @@ def test_the_same_log_gives_the_same_clips(renderer: ModelRenderer) -> None:
     played = []
     for _ in range(2):
         renderer.forget("main")
-        sim = Sim(renderer=renderer, journey=Journey.single("jazz"), settings=Timeline())
+        sim = Sim(renderer=renderer, journey=Journey.single("jazz"), settings=TimelineSettings())
         sim.run(3)
         played.append(sim.pcm)
     assert np.array_equal(*played)
@@ -70,8 +72,10 @@ def test_the_same_log_gives_the_same_clips(renderer: ModelRenderer) -> None:
 
 async def test_a_station_plays_it_from_its_own_process(folder: Path) -> None:
     config = Config(
-        generator=Generator(model=str(folder), device="cpu", dtype="float32", steps=2, backoff_s=0.05, threads=1),
-        timeline=Timeline(frame_ms=40, ring_s=10.0),
+        generator=GeneratorSettings(
+            model=str(folder), device="cpu", dtype="float32", steps=2, backoff_s=0.05, threads=1
+        ),
+        timeline=TimelineSettings(frame_ms=40, ring_s=10.0),
         stations={"main": StationConfig(prompts=("jazz",))},
     )
     hub = Hub(config)

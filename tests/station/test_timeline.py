@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from riffstream import protocol
-from riffstream.config import StationConfig
-from riffstream.config import Timeline as Settings
+from riffstream.config import StationConfig, TimelineSettings
 from riffstream.generator.messages import Failed, Job
 from riffstream.generator.renderer import pitch_of
 from riffstream.journey.journey import Journey
@@ -306,7 +305,7 @@ def test_a_slow_generator_is_asked_for_less() -> None:
 
 
 def test_a_steer_on_a_slow_machine_is_made_in_fewer_steps() -> None:
-    sim = Sim(waits=22, settings=Settings(loudness_lufs=None, haste_s=0.8))
+    sim = Sim(waits=22, settings=TimelineSettings(loudness_lufs=None, haste_s=0.8))
     sim.steps = 2  # 1.1 s to a clip's first audio, 1.5 s in all: enough to keep up, too slow to wait for
     sim.run(30)
     sim.steer("a", "second")
@@ -319,7 +318,7 @@ def test_a_steer_on_a_slow_machine_is_made_in_fewer_steps() -> None:
 
 
 def test_when_nothing_comes_the_last_clip_is_repeated_in_time_and_then_silence() -> None:
-    sim = Sim(clicks=True, settings=Settings(loudness_lufs=None, repeats=2))
+    sim = Sim(clicks=True, settings=TimelineSettings(loudness_lufs=None, repeats=2))
     sim.run(10)
     sim.alive = False
     sim.run(40)
@@ -348,7 +347,7 @@ def test_it_comes_back_from_silence_and_from_repeats() -> None:
 
 
 def test_no_history_means_silence_not_a_crash() -> None:
-    sim = Sim(settings=Settings(loudness_lufs=None, repeats=0))
+    sim = Sim(settings=TimelineSettings(loudness_lufs=None, repeats=0))
     sim.run(3)
     sim.alive = False
     sim.run(30)
@@ -499,7 +498,7 @@ def test_reset_and_skip() -> None:
 def test_loudness_is_levelled_to_the_target() -> None:
     from riffstream.audio.loudness import LoudnessMeter
 
-    sim = Sim(settings=Settings(loudness_lufs=-20.0))
+    sim = Sim(settings=TimelineSettings(loudness_lufs=-20.0))
     sim.run(20)
     meter = LoudnessMeter(48_000, 2)
     meter.push(np.concatenate([block.pcm for block in sim.blocks[50:]]))

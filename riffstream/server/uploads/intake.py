@@ -27,7 +27,7 @@ import msgspec
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.config.sections import Limits
+from riffstream.config.sections import LimitsSettings
 from riffstream.errors import ParameterError
 from riffstream.models.uploads import ABOUT, Upload, read_upload
 from riffstream.server import logs
@@ -303,7 +303,7 @@ def _hold_folder(state_dir: str) -> HeldFolder | None:
         raise ParameterError("server.state_dir", state_dir, allowed) from None
 
 
-def _without_result(code: int | None, limits: Limits) -> Result:
+def _without_result(code: int | None, limits: LimitsSettings) -> Result:
     """Why a process ended before it could say so."""
     if code == -getattr(signal, "SIGXCPU", 24):
         return Result(status=413, message=f"file takes too long to read; allowed: up to {limits.upload_s:g} s")
