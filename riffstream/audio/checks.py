@@ -11,7 +11,7 @@ from riffstream.errors import ParameterError
 
 __all__ = ["Pcm", "as_block", "check_format"]
 
-Pcm = NDArray[np.float32]
+Pcm = NDArray[np.float32]  # [n, channels], interleaved in memory, in [-1, 1]
 
 
 def as_block(pcm: ArrayLike, channels: int) -> Pcm:

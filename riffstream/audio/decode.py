@@ -20,7 +20,7 @@ from riffstream.audio.checks import Pcm
 from riffstream.audio.joined import Part, Section, parts_of
 from riffstream.errors import MediaError
 
-__all__ = ["Block", "Source", "downmix", "open_source"]
+__all__ = ["Decoded", "Source", "downmix", "open_source"]
 
 BLOCK = 65_536
 FORMATS = (
@@ -42,7 +42,7 @@ ROOT_HALF = 0.7071067811865476
 _FAILURES = (av.FFmpegError, soundfile.SoundFileError, OSError, ValueError, IndexError, RuntimeError, TypeError)
 
 
-class Block(NamedTuple):
+class Decoded(NamedTuple):
     """Decoded audio.
 
     Attributes:
@@ -55,7 +55,7 @@ class Block(NamedTuple):
     sample_rate: int
     speakers: tuple[str, ...] | None = None
 
-    def part(self, start: int, stop: int | None) -> Block:
+    def part(self, start: int, stop: int | None) -> Decoded:
         """The block's samples from ``start`` to ``stop``."""
         return self._replace(samples=self.samples[start:stop])
 
@@ -77,7 +77,7 @@ class Source(Protocol):
     exact: bool
     notes: list[str]
 
-    def blocks(self, start_s: float) -> Iterator[Block]:
+    def blocks(self, start_s: float) -> Iterator[Decoded]:
         """Yield the audio from ``start_s`` seconds on, as far as it can be decoded."""
 
     def close(self) -> None:
@@ -93,12 +93,12 @@ class _Libsndfile:
         self.exact = False  # some of these formats seek to a wrong position
         self.notes: list[str] = []
 
-    def blocks(self, start_s: float) -> Iterator[Block]:
+    def blocks(self, start_s: float) -> Iterator[Decoded]:
         skip = round(start_s * self.sample_rate)
         with contextlib.suppress(soundfile.LibsndfileError):
             while len(samples := self._file.read(BLOCK, dtype="float32", always_2d=True)):
                 if skip < len(samples):
-                    yield Block(samples[skip:], self.sample_rate)
+                    yield Decoded(samples[skip:], self.sample_rate)
                 skip = max(0, skip - len(samples))
 
     def close(self) -> None:
@@ -148,13 +148,13 @@ class _Libav:
             return float(duration * base) - skipped / self.sample_rate
         return self._container.duration / 1e6 if self._container.duration else None
 
-    def blocks(self, start_s: float) -> Iterator[Block]:
+    def blocks(self, start_s: float) -> Iterator[Decoded]:
         origin = (self._stream.start_time or 0) * (self._stream.time_base or 0)
         seeks = bool(start_s) and self.exact
         if seeks:
             self._container.seek(int(max(0.0, start_s - PREROLL_S + float(origin)) * 1e6))
         at_s: float | None = None if seeks else 0.0
-        padding: list[Block] = []
+        padding: list[Decoded] = []
         for block, pts_s in self._plain():
             if at_s is None:
                 at_s = 0.0 if pts_s is None else pts_s - float(origin)
@@ -186,7 +186,7 @@ class _Libav:
         elif self._gaps_s > self._lost_s + SHORTFALL_S:
             self.notes.append(f"its clock leaves out {self._gaps_s:.2f} s; the sound before and after was joined")
 
-    def _plain(self) -> Iterator[tuple[Block, float | None]]:
+    def _plain(self) -> Iterator[tuple[Decoded, float | None]]:
         """Decoded frames, some tens of thousands of samples at a time, with the time stamp of the first."""
         waiting: list[Pcm] = []
         kind: tuple[Any, ...] = ()
@@ -201,13 +201,13 @@ class _Libav:
                     self._gaps_s += pts_s - expected_s
                 expected_s = pts_s + frame.samples / frame.sample_rate
             if waiting and (now != kind or sum(map(len, waiting)) >= BLOCK):
-                yield Block(np.concatenate(waiting), kind[0], _speakers(kind[1])), first_s
+                yield Decoded(np.concatenate(waiting), kind[0], _speakers(kind[1])), first_s
                 waiting = []
             if not waiting:
                 kind, first_s = now, pts_s
             waiting.append(_as_float(frame))
         if waiting:
-            yield Block(np.concatenate(waiting), kind[0], _speakers(kind[1])), first_s
+            yield Decoded(np.concatenate(waiting), kind[0], _speakers(kind[1])), first_s
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         stuck = 0
@@ -282,7 +282,7 @@ class _Joined:
         known = [length for length in lengths if length is not None]
         return sum(known) if len(known) == len(lengths) else None
 
-    def blocks(self, start_s: float) -> Iterator[Block]:
+    def blocks(self, start_s: float) -> Iterator[Decoded]:
         left_s = start_s
         for number, part in enumerate(self._parts, start=1):
             try:

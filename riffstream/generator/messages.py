@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from msgspec import Struct, field
-from numpy.typing import NDArray
 
+from riffstream.audio.checks import Pcm
 from riffstream.errors import ParameterError
 from riffstream.journey.journey import DRIFT, ClipSpec
 
@@ -43,7 +43,6 @@ __all__ = [
     "unpack_report",
 ]
 
-Pcm = NDArray[np.float32]  # [n, 2], interleaved in memory, in [-1, 1]
 
 _LENGTH: Final = struct.Struct("<I")
 

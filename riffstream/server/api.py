@@ -24,7 +24,7 @@ from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
 from riffstream.server.streams import title_of
-from riffstream.station.hub import CapReached, Unplayable
+from riffstream.station.hub import TooManyStationsError, UnplayableError
 
 __all__ = ["routes", "summary"]
 
@@ -121,9 +121,9 @@ async def create_station(request: web.Request) -> web.Response:
         await context.hub.create(name, config)
     except TimeoutError:
         raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
-    except CapReached as error:
+    except TooManyStationsError as error:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
-    except (ParameterError, Unplayable) as error:
+    except (ParameterError, UnplayableError) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
     return web.json_response(summary(context.broadcast(name)), status=201, headers={"Location": f"stations/{name}"})
 

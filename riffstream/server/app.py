@@ -18,9 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.server import api, health, logs
-from riffstream.server import link_preview as sharing
-from riffstream.server import static_files as pages
+from riffstream.server import api, health, link_preview, logs, responses, static_files
 from riffstream.server.access import is_public_address
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context
@@ -40,11 +38,11 @@ BODY_BYTES = 64 * 1024  # of requests that are no uploads
 
 def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
     """The application; its context is ``app[CONTEXT]``."""
-    app = web.Application(middlewares=[pages.middleware], client_max_size=BODY_BYTES)
+    app = web.Application(middlewares=[responses.middleware], client_max_size=BODY_BYTES)
     context = app[CONTEXT] = Context(config, hub)
     app[UPLOADS] = uploads
     app[DOORMAN] = Doorman(config.limits.header_s, config.limits.connections)
-    app.on_response_prepare.append(pages.add_headers)
+    app.on_response_prepare.append(responses.add_headers)
     station = "{station:[a-z0-9][a-z0-9_-]*}"
     routes: list[web.RouteDef] = [
         web.get(f"/ws/{station}", socket_handler),
@@ -52,12 +50,12 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         web.get(f"/stream/{station}.{{codec:mp3|aac|ogg|wav}}", stream_handler),
         web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
         web.get("/status-json.xsl", icecast_status),
-        web.get(f"/embed/{station}", pages.embed_handler),
-        *_defined(health.routes, api.routes, seeds.routes, sharing.routes),
-        web.get("/{path:.*}", pages.file_handler),
+        web.get(f"/embed/{station}", static_files.embed_handler),
+        *_defined(health.routes, api.routes, seeds.routes, link_preview.routes),
+        web.get("/{path:.*}", static_files.file_handler),
     ]
     if prefix := context.prefix:  # for proxies that leave it in place
-        app.add_routes([web.get(prefix, pages.prefix_handler)])
+        app.add_routes([web.get(prefix, static_files.prefix_handler)])
         app.add_routes([web.RouteDef(each.method, prefix + each.path, each.handler, each.kwargs) for each in routes])
     app.add_routes(routes)
     return app

@@ -22,22 +22,22 @@ from riffstream.generator.messages import Configure, Failed, FromGenerator, Hear
 from riffstream.generator.supervisor import GeneratorError, Supervisor, configuration
 from riffstream.station.station import Station
 
-__all__ = ["CapReached", "GeneratorError", "Hub", "UnknownStation", "Unplayable"]
+__all__ = ["GeneratorError", "Hub", "TooManyStationsError", "UnknownStationError", "UnplayableError"]
 
 log = logging.getLogger(__name__)
 
 CREATE_S = 10.0  # how long a new station is waited for; one that takes longer may still come
 
 
-class UnknownStation(ParameterError):  # noqa: N818  (as the errors of the other rooms: named for the fact)
+class UnknownStationError(ParameterError):
     """There is no station of this name."""
 
 
-class CapReached(RiffstreamError):  # noqa: N818
+class TooManyStationsError(RiffstreamError):
     """As many stations as the configuration allows."""
 
 
-class Unplayable(RiffstreamError):  # noqa: N818
+class UnplayableError(RiffstreamError):
     """The model cannot play what a station begins with, such as a seed image that does not exist."""
 
 
@@ -119,7 +119,7 @@ class Hub:
 
         Raises:
             GeneratorError: the model cannot be loaded.
-            Unplayable: the model cannot play what a station begins with.
+            UnplayableError: the model cannot play what a station begins with.
             TimeoutError: not within ``timeout_s``.
         """
         async with asyncio.timeout(timeout_s):
@@ -127,7 +127,7 @@ class Hub:
             await asyncio.gather(*(self._sound_of(name) for name in self._stations))
 
     async def _sound_of(self, name: str) -> None:
-        """Until a station has sound, or is closed. Raises Unplayable where it never will."""
+        """Until a station has sound, or is closed. Raises UnplayableError where it never will."""
         refusal = self._refusals[name]
         sound = asyncio.ensure_future(self._stations[name].wait_ready())
         try:
@@ -136,12 +136,12 @@ class Hub:
         finally:
             sound.cancel()
         if refusal.done():
-            raise Unplayable(f"station {name}: {refusal.result()}")
+            raise UnplayableError(f"station {name}: {refusal.result()}")
 
     def get(self, name: str) -> Station:
-        """A station. Raises UnknownStation."""
+        """A station. Raises UnknownStationError."""
         if name not in self._stations:
-            raise UnknownStation("station", name, ", ".join(self._stations) or "none: there are no stations")
+            raise UnknownStationError("station", name, ", ".join(self._stations) or "none: there are no stations")
         return self._stations[name]
 
     async def create(self, name: str, station: StationConfig | None = None) -> Station:
@@ -149,15 +149,15 @@ class Hub:
 
         Raises:
             ParameterError: a bad name or one that is taken, or a journey that is not allowed.
-            Unplayable: the model cannot play what it begins with; there is no such station then.
-            CapReached: there are ``limits.stations`` already.
+            UnplayableError: the model cannot play what it begins with; there is no such station then.
+            TooManyStationsError: there are ``limits.stations`` already.
             CancelledError: cancelled meanwhile; there is no such station then.
         """
         check_station_name(name)
         if name in self._stations:
             raise ParameterError("station", name, "a name that is not taken")
         if len(self._stations) >= self.config.limits.stations:
-            raise CapReached(
+            raise TooManyStationsError(
                 f"there are {len(self._stations)} stations already; allowed: {self.config.limits.stations}"
             )
         opened = self._open(name, station or StationConfig())
@@ -167,14 +167,14 @@ class Hub:
                     await self._sound_of(name)
             except TimeoutError:
                 pass
-            except (Unplayable, asyncio.CancelledError):  # cancelled: nobody would know of it
+            except (UnplayableError, asyncio.CancelledError):  # cancelled: nobody would know of it
                 if self._stations.get(name) is opened:
                     await self.delete(name)
                 raise
         return opened
 
     async def delete(self, name: str) -> None:
-        """Close a station; its listeners are told. Raises UnknownStation."""
+        """Close a station; its listeners are told. Raises UnknownStationError."""
         self.get(name)
         self._refusals.pop(name)
         self._stations.pop(name).close()

@@ -17,7 +17,7 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info
 from riffstream.server.interfaces import Reply
 from riffstream.station.block import Block
-from riffstream.station.hub import CapReached, UnknownStation
+from riffstream.station.hub import TooManyStationsError, UnknownStationError
 from riffstream.station.outlet import SHARED, Outlet
 
 BLOCK = 4800
@@ -221,7 +221,7 @@ class FakeHub:
         if name in self.stations:
             raise ParameterError("station", name, "a name that is not taken")
         if len(self.stations) >= 3:
-            raise CapReached("there are 3 stations already; allowed: 3")
+            raise TooManyStationsError("there are 3 stations already; allowed: 3")
         made = self.stations[name] = FakeStation(name, station)
         made.advance(self.preroll)
         if self.speed is not None:
@@ -230,7 +230,7 @@ class FakeHub:
 
     async def delete(self, name: str) -> None:
         if name not in self.stations:
-            raise UnknownStation("station", name, ", ".join(self.stations))
+            raise UnknownStationError("station", name, ", ".join(self.stations))
         await self.stations.pop(name).close()
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ import soundfile
 from aiohttp import ClientSession, FormData
 
 from riffstream.protocol import json_schema
-from riffstream.server import static_files as pages
+from riffstream.server import static_files
 from tests.server.conftest import Running, running
 from tests.server.fakes import pitch
 
@@ -285,7 +285,7 @@ def player(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     (folder / "notes.md").write_text("secret")
     (tmp_path / "secret.js").write_text("secret")
     (folder / "link.js").symlink_to(tmp_path / "secret.js")
-    monkeypatch.setattr(pages, "client_folder", lambda: folder)
+    monkeypatch.setattr(static_files, "client_folder", lambda: folder)
     return folder
 
 

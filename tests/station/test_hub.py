@@ -23,7 +23,7 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Configure
 from riffstream.protocol import Event, Now, Prompt, Steer, Transport
 from riffstream.station.block import Block
-from riffstream.station.hub import CapReached, GeneratorError, Hub, UnknownStation, Unplayable
+from riffstream.station.hub import GeneratorError, Hub, TooManyStationsError, UnknownStationError, UnplayableError
 from riffstream.station.outlet import Chunk, Outlet
 from riffstream.station.ring import PcmRing
 from riffstream.station.station import Station
@@ -212,16 +212,16 @@ async def test_stations_are_created_and_deleted_up_to_the_cap() -> None:
         station.subscribe(told.append)
         with pytest.raises(ParameterError, match="a name that is not taken"):
             await hub.create("second")
-        with pytest.raises(CapReached, match="2 stations already; allowed: 2"):
+        with pytest.raises(TooManyStationsError, match="2 stations already; allowed: 2"):
             await hub.create("third")
         with pytest.raises(ParameterError, match="1 to 40 of"):
             await hub.create("No Good")
         await hub.delete("second")
         assert ended[-1] is None
         assert told[-1].kind == "closed"  # type: ignore[union-attr]
-        with pytest.raises(UnknownStation, match="allowed: main"):
+        with pytest.raises(UnknownStationError, match="allowed: main"):
             hub.get("second")
-        with pytest.raises(UnknownStation):
+        with pytest.raises(UnknownStationError):
             await hub.delete("second")
         await hub.create("third")
         assert set(hub.stations) == {"main", "third"}
@@ -433,14 +433,14 @@ CHOOSY = Configure("tests.station.factories:choosy", {})
 
 async def test_a_station_that_the_model_cannot_begin_is_not_made() -> None:
     async with playing(configure=CHOOSY) as hub:
-        with pytest.raises(Unplayable, match="station odd: seed_image is 'unknown'"):
+        with pytest.raises(UnplayableError, match="station odd: seed_image is 'unknown'"):
             await hub.create("odd", StationConfig(prompts=("x",), seed_image="unknown"))
         assert list(hub.stations) == ["main"]
         assert (await hub.create("odd", StationConfig(prompts=("x",), seed_image="known"))).ready
 
 
 async def test_a_configured_station_that_the_model_cannot_begin_ends_the_wait() -> None:
-    with pytest.raises(Unplayable, match="station main: seed_image is 'unknown'"):
+    with pytest.raises(UnplayableError, match="station main: seed_image is 'unknown'"):
         async with playing(configure=CHOOSY, stations={"main": StationConfig(prompts=("x",), seed_image="unknown")}):
             pass
 
@@ -495,7 +495,7 @@ async def test_a_station_that_cannot_begin_does_not_keep_the_others_from_it(
     hub = Hub(Config(generator=GeneratorSettings(model="tone"), timeline=FAST, stations=stations))
     await hub.start()
     try:
-        with pytest.raises(Unplayable, match=f"station first: .*{error}"):
+        with pytest.raises(UnplayableError, match=f"station first: .*{error}"):
             await hub.wait_ready(30)
         await until(lambda: hub.get("second").ready)
     finally:

@@ -33,10 +33,10 @@ from riffstream.models.uploads import ABOUT, Upload, read_upload
 from riffstream.server import logs
 from riffstream.server.context import refuse
 from riffstream.server.limits import TokenBucket
-from riffstream.server.uploads.locked_folder import HeldFolder, Taken
+from riffstream.server.uploads.locked_folder import FolderTakenError, HeldFolder
 from riffstream.server.uploads.worker import Result, Rules
 
-__all__ = ["UPLOADS", "TooLarge", "Uploads"]
+__all__ = ["UPLOADS", "TooLargeError", "Uploads"]
 
 AT_ONCE = 2  # files being decoded; as many more wait
 ADDRESSES = 10_000
@@ -44,7 +44,7 @@ RESULT_BYTES = 64 * 1024
 WORKER = (sys.executable, "-m", "riffstream.server.uploads.worker")
 
 
-class TooLarge(web.HTTPClientError):
+class TooLargeError(web.HTTPClientError):
     """413; aiohttp's own wants to word the message."""
 
     status_code = 413
@@ -164,7 +164,7 @@ class Uploads:
         async with self._turns:
             result = await self._decode(source, made, bpm, key, stereo)
         if result.status != 201:
-            kind = {413: TooLarge, 415: web.HTTPUnsupportedMediaType}.get(result.status, web.HTTPBadRequest)
+            kind = {413: TooLargeError, 415: web.HTTPUnsupportedMediaType}.get(result.status, web.HTTPBadRequest)
             raise refuse(kind, "bad_request", result.message[:300])
         entry = Upload(
             name=f"upload-{result.digest}",
@@ -296,7 +296,7 @@ def _hold_folder(state_dir: str) -> HeldFolder | None:
             return None
     try:
         return HeldFolder.lasting(Path(state_dir).expanduser().resolve() / "seeds")
-    except Taken:
+    except FolderTakenError:
         raise ParameterError("server.state_dir", state_dir, "a folder that no other running server uses") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: "~" of a user that has no home
         allowed = f"a folder that can be written to ({getattr(error, 'strerror', error)})"

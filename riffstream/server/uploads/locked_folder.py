@@ -24,10 +24,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["HeldFolder", "Taken"]
+__all__ = ["FolderTakenError", "HeldFolder"]
 
 
-class Taken(Exception):  # noqa: N818  (named for the fact, as the errors of the other rooms)
+class FolderTakenError(Exception):
     """Another running server holds the folder."""
 
 
@@ -59,11 +59,11 @@ class HeldFolder:
 
     @classmethod
     def lasting(cls, path: Path) -> HeldFolder:
-        """A folder that stays; made where it is missing. Raises OSError; :class:`Taken`."""
+        """A folder that stays; made where it is missing. Raises OSError; :class:`FolderTakenError`."""
         path.mkdir(parents=True, exist_ok=True)
         lock = _hold(path, wait=False)
         if lock is None and fcntl is not None:
-            raise Taken
+            raise FolderTakenError
         return cls(path, lock, lasting=True)
 
     def close(self) -> None:

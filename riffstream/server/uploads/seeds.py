@@ -20,7 +20,7 @@ from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import BEATS, Upload
 from riffstream.server import logs
 from riffstream.server.context import CONTEXT, refuse
-from riffstream.server.uploads.intake import UPLOADS, TooLarge
+from riffstream.server.uploads.intake import UPLOADS, TooLargeError
 
 __all__ = ["routes"]
 
@@ -117,7 +117,7 @@ async def upload(request: web.Request) -> web.Response:
     most = uploads.public_limits()["bytes"]
     if request.content_length is not None and request.content_length > most + FIELDS * FIELD_BYTES:
         given = request.content_length / 1e6
-        raise refuse(TooLarge, "bad_request", f"file is {given:.1f} MB; allowed: up to {most / 1e6:g} MB")
+        raise refuse(TooLargeError, "bad_request", f"file is {given:.1f} MB; allowed: up to {most / 1e6:g} MB")
     with context.admitted(request):
         uploads.take_turn(context.asked(request).address)
         with uploads.workplace() as place:
@@ -211,7 +211,7 @@ class _Body:
                 return
             self.received += len(chunk)
             if self.received > self.most:
-                raise refuse(TooLarge, "bad_request", f"file is too large; allowed: 1 to {self.most:.0f} bytes")
+                raise refuse(TooLargeError, "bad_request", f"file is too large; allowed: 1 to {self.most:.0f} bytes")
             if time.monotonic() - self.began > self.patience_s + self.received / SLOWEST_BYTES_S:
                 raise TimeoutError
             yield chunk

@@ -60,7 +60,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-class Refused(Exception):  # noqa: N818  (named for the fact, as the errors of the other rooms)
+class UploadError(Exception):
     """The file cannot be a seed image."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -92,7 +92,7 @@ def prepare(source: Path, folder: Path, rules: Rules) -> Result:
     """Write a loop and its preview into ``folder``.
 
     Raises:
-        Refused: with the status and a message that names the field and the range.
+        UploadError: with the status and a message that names the field and the range.
     """
     from riffstream.spectrogram.pictures import is_picture
 
@@ -122,20 +122,20 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
         kinds = "wav, flac, mp3, ogg, opus, m4a, or a spectrogram as png, jpg or webp"
-        raise Refused(415, f"file is neither sound nor a picture that can be read; allowed: {kinds}") from None
+        raise UploadError(415, f"file is neither sound nor a picture that can be read; allowed: {kinds}") from None
     if info.seconds is not None and info.seconds > rules.length_s:
-        raise Refused(413, f"file is {info.seconds:.0f} s long; allowed: up to {rules.length_s:g} s")
+        raise UploadError(413, f"file is {info.seconds:.0f} s long; allowed: up to {rules.length_s:g} s")
     try:
         wave = read_audio(source, sample_rate=RATE, channels=2, max_seconds=ANALYSED_S, cut=True).samples.T
     except MediaError as error:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
-        raise Refused(400, f"file: {str(error).replace(str(source), 'it')}") from None
+        raise UploadError(400, f"file: {str(error).replace(str(source), 'it')}") from None
     if wave.shape[1] < SHORTEST_S * RATE:
         allowed = f"{SHORTEST_S:g} to {rules.length_s:g} s"
-        raise Refused(400, f"file has {wave.shape[1] / RATE:.2f} s of sound; allowed: {allowed}")
+        raise UploadError(400, f"file has {wave.shape[1] / RATE:.2f} s of sound; allowed: {allowed}")
     if np.abs(wave).max() < SILENCE:
-        raise Refused(400, "file is silent; allowed: sound above -60 dBFS")
+        raise UploadError(400, "file is silent; allowed: sound above -60 dBFS")
     start = first_onset(rise_of_loudness(wave, RATE)) * RATE // 100
     wave = wave[:, start:]
     bpm = rules.bpm or find_tempo(wave, RATE)[0]
@@ -182,7 +182,7 @@ def _picture(source: Path, folder: Path, rules: Rules) -> Result:
     except MediaError as error:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
-        raise Refused(413 if "at most" in str(error) else 400, f"file: {error}") from None
+        raise UploadError(413 if "at most" in str(error) else 400, f"file: {error}") from None
     width, height = picture.size
     exif = dict(picture.getexif())
     told = [tag for tag in ExifTag if tag in exif]
@@ -198,18 +198,20 @@ def _picture(source: Path, folder: Path, rules: Rules) -> Result:
             decibels = -np.asarray(picture)[::-1, :, 1:].transpose(2, 0, 1).astype(np.float32) / 255 * MODEL_DB
             amplitudes = np.where(decibels > -MODEL_DB, 10 ** (decibels / 20), 0).astype(np.float32)
         elif told and missing:
-            raise Refused(400, f"file: its EXIF lacks {', '.join(missing)}; allowed: all parameters, or none")
+            raise UploadError(400, f"file: its EXIF lacks {', '.join(missing)}; allowed: all parameters, or none")
         else:
             params = image_params(picture, name="it", stereo=rules.stereo)
             amplitudes = amplitudes_from_image(picture, power=params.power_for_image, stereo=params.stereo)
     except ParameterError as error:
-        raise Refused(400, f"file: its EXIF says: {error}") from None
+        raise UploadError(400, f"file: its EXIF says: {error}") from None
     except MediaError as error:
-        raise Refused(400, f"file: {str(error).replace('--stereo, --mono', 'field stereo: 1 or 0')}") from None
+        raise UploadError(400, f"file: {str(error).replace('--stereo, --mono', 'field stereo: 1 or 0')}") from None
     if height != params.num_frequencies or height < 16:
-        raise Refused(400, f"file is {height} pixels high; its EXIF says {params.num_frequencies}; allowed: 16 to 4096")
+        raise UploadError(
+            400, f"file is {height} pixels high; its EXIF says {params.num_frequencies}; allowed: 16 to 4096"
+        )
     if not amplitudes.any():
-        raise Refused(400, "file is an empty picture; allowed: one with sound in it")
+        raise UploadError(400, "file is an empty picture; allowed: one with sound in it")
     level = np.log1p(1e3 * amplitudes.mean((0, 1)) / amplitudes.max())
     rise = np.maximum(np.diff(level, prepend=0.0), 0.0)
     start = first_onset(rise)
@@ -243,7 +245,7 @@ def _digest(loop: NDArray[Any], bpm: float, key: float) -> str:
 def _outcome(source: Path, folder: Path, rules: Rules) -> Result:
     try:
         return prepare(source, folder, rules)
-    except Refused as refused:
+    except UploadError as refused:
         return Result(status=refused.status, message=str(refused))
     except MemoryError:
         return Result(status=413, message=f"file needs more memory than the {rules.memory_mb:g} MB allowed")

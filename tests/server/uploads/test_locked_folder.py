@@ -17,7 +17,7 @@ from riffstream.config import Config
 from riffstream.errors import ParameterError
 from riffstream.server.uploads import locked_folder as held_folder
 from riffstream.server.uploads.intake import Uploads
-from riffstream.server.uploads.locked_folder import HeldFolder, Taken
+from riffstream.server.uploads.locked_folder import FolderTakenError, HeldFolder
 
 PREFIX = "riffstream-test-"
 HOLD = """
@@ -137,7 +137,7 @@ def test_a_lasting_folder_is_one_servers_alone_and_stays(tmp_path: Path) -> None
     config = Config.from_dict({"server": {"state_dir": str(tmp_path)}})
     first = HeldFolder.lasting(tmp_path / "seeds")
     (first.path / "kept").write_text("x")
-    with pytest.raises(Taken):
+    with pytest.raises(FolderTakenError):
         HeldFolder.lasting(tmp_path / "seeds")
     with pytest.raises(ParameterError, match=r"state_dir is .*; allowed: a folder that no other running server uses"):
         Uploads(config)

@@ -1,0 +1,74 @@
+"""What every answer has in common: security headers, CORS headers, errors as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from riffstream.server import cors, logs
+from riffstream.server.context import CONTEXT, refuse
+from riffstream.server.header_timeout import DOORMAN
+from riffstream.station.outlet import EncoderError, StationEndedError
+
+__all__ = ["add_headers", "middleware"]
+
+# The player fetches from its own origin, or from another riffstream server that it was pointed at; it runs no script
+# that is not its own. Audio worklets and workers may come from blobs, artwork from data.
+_POLICY = (
+    "default-src 'self'; script-src 'self'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob: http: https:; connect-src 'self' ws: wss: http: https:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors {frames}"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Permissions-Policy": "autoplay=*, fullscreen=*, camera=(), microphone=(), geolocation=()",
+}
+
+
+@web.middleware
+async def middleware(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Errors as ``{code, message}``; nothing internal leaves the server."""
+    request.app[DOORMAN].let_in(request)
+    if (answer := cors.preflight(request)) is not None:
+        return answer
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status >= 400 and error.content_type != "application/json":
+            error.text = json.dumps({"code": "bad_request", "message": error.reason})
+            error.content_type = "application/json"
+        raise
+    except StationEndedError as error:
+        raise refuse(web.HTTPNotFound, "not_found", str(error)) from None
+    except EncoderError as error:
+        raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=error.retry_s) from None
+    except Exception as error:  # whatever the fault is, the client gets JSON without internals and the log the rest
+        if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
+            return web.Response(status=499)  # the client has gone: nobody reads this, and it is no fault of ours
+        request.app[CONTEXT].counters["errors"] += 1
+        logs.event("request failed", level=logging.ERROR, path=request.path, exc_info=True)
+        raise refuse(web.HTTPInternalServerError, "internal", "something went wrong; the log says what") from None
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Security headers and, for what any site may use, CORS. A signal, so that streams have them as well."""
+    if response.status == 101:
+        return
+    path = request.app[CONTEXT].own_path(request)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = "riffstream"  # versions are nobody's business but /healthz's
+    if response.content_type == "application/json":
+        response.headers.setdefault("Cache-Control", "no-store")  # what plays is old in a second
+    if response.content_type == "text/html":
+        frames = "*" if path.startswith("/embed/") else "'self'"
+        response.headers["Content-Security-Policy"] = _POLICY.format(frames=frames)
+        if frames != "*":
+            response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    cors.allow(request, response)
