@@ -61,6 +61,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if worker is None:
         return
     if computes(worker["workerid"], worker["workercount"]) and hasattr(os, "nice"):
-        os.nice(5)
+        os.nice(3)
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (room(item.nodeid) != "browser", not in_time(item.nodeid), item.path not in long))

@@ -397,9 +397,13 @@ def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
+LAN = f"10.231.{os.getpid() % 250}"
+"""The first numbers of a network of this test run's own; two runs at once would be in each other's way."""
+
+
 @pytest.fixture
 def far() -> Iterator[str]:
-    """The name of a network namespace that sees this machine as 10.231.77.1."""
+    """The name of a network namespace that sees this machine as number 1 of :data:`LAN`."""
     name = f"riffstream-{os.getpid()}"
     if shutil.which("ip") is None:
         pytest.skip("ip (iproute2) is not installed")
@@ -410,9 +414,9 @@ def far() -> Iterator[str]:
     ours, theirs = f"rs{os.getpid()}", f"rp{os.getpid()}"
     try:
         _ip("link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", name)
-        _ip("address", "add", "10.231.77.1/30", "dev", ours)
+        _ip("address", "add", f"{LAN}.1/30", "dev", ours)
         _ip("link", "set", ours, "up")
-        _ip("-n", name, "address", "add", "10.231.77.2/30", "dev", theirs)
+        _ip("-n", name, "address", "add", f"{LAN}.2/30", "dev", theirs)
         _ip("-n", name, "link", "set", theirs, "up")
         yield name
     finally:
@@ -425,7 +429,7 @@ async def test_clients_whose_network_is_gone_are_gone(far: str) -> None:
     kinds = ("control", "opus", "plain", "stream", "events", "request", "handshake")
     async with contextlib.AsyncExitStack() as stack:
         served = [
-            await stack.enter_async_context(running(speed=1.0, server={"host": "10.231.77.1"}, limits=LIMITS))
+            await stack.enter_async_context(running(speed=1.0, server={"host": f"{LAN}.1"}, limits=LIMITS))
             for _ in kinds
         ]
         for kind, each in zip(kinds, served, strict=True):
