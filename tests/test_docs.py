@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import pkgutil
 import re
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from riffstream.config import load_config
 from tests.conftest import ROOT
 
 COLUMNS = 130
@@ -129,3 +132,37 @@ def test_what_is_broken_is_found(tmp_path: Path) -> None:
     )
     assert list(broken_links(page)) == ["gone.md", "#no"]
     assert list(missing_paths(page, {"app.py"})) == ["server/gone.py", "gone.py"]
+
+
+def test_the_figures_of_older_models_are_those_of_the_data() -> None:
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8").partition("## Models before it")[2]
+    rows = [
+        [cell.split("(")[0].strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    with (ROOT / "docs" / "data" / "evaluation.csv").open(encoding="utf-8") as file:
+        data = [row for row in csv.DictReader(file) if row["material"].startswith("generated")]
+    columns = ["frechet_distance", "style_first", "style_first_five", "instruments"]
+    known = {(row["model"], *(float(row[column]) for column in columns)) for row in data}
+    shown = [(row[0].split(",")[0], *map(float, row[3:])) for row in rows[2:]]
+    assert [row[0] for row in shown] == list("7654321")
+    assert set(shown) <= known
+
+
+def test_each_line_of_the_training_log_says_what_it_belongs_to() -> None:
+    lines = (ROOT / "docs" / "data" / "training-log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 200
+    for line in lines:
+        row = json.loads(line)
+        assert row["stage"] in ("codec", "denoiser", "distil"), line
+        assert row["model"] in ("1-3", "4", "5", "6", "7"), line
+        assert row["time"].startswith("2026-11-2"), line
+
+
+def test_the_configuration_in_the_readme_loads(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    (tmp_path / "radio.toml").write_text(shown)
+    config = load_config(tmp_path / "radio.toml", environment={})
+    assert config.server.port == 9000
+    assert list(config.stations["main"].prompts) == ["deep house", "ambient pads"]
