@@ -166,3 +166,11 @@ def test_the_configuration_in_the_readme_loads(tmp_path: Path) -> None:
     config = load_config(tmp_path / "radio.toml", environment={})
     assert config.server.port == 9000
     assert list(config.stations["main"].prompts) == ["deep house", "ambient pads"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_rows_of_a_table_have_its_columns(page: Path) -> None:
+    text = re.sub(r"`[^`\n]*`", lambda span: span[0].replace("|", "/"), prose(page)).replace("\\|", "/")
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        header, *rows = table.splitlines()
+        assert [row for row in rows if row.count("|") != header.count("|")] == [], header
