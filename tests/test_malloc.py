@@ -46,7 +46,7 @@ def test_a_prompt_that_plays_for_hours_keeps_no_more_than_a_few_clips_of_sound()
     sizes = []
     for _ in range(3):
         sim.run(60)
-        lead = sim.timeline.lead
+        lead = sim.timeline.playout.lead
         assert isinstance(lead, Take)
         sizes.append(lead.tape.end - lead.tape.begin)
     assert max(sizes) < 20 * 48_000
@@ -61,7 +61,7 @@ def test_what_was_heard_is_remembered_without_its_sound() -> None:
         sim.run(3)
     pos = sim.applied("a") + 4800
     assert sim.timeline.now(pos).state.prompts[0].text == "a"
-    _, take = sim.timeline.heard(pos)
+    _, take = sim.timeline.playout.heard(pos)
     assert take is not None
     assert take.tape.begin == take.tape.end
 

@@ -60,12 +60,12 @@ def run(
     )
     timeline = Timeline("render", score, settings, log, steps=steps)
     timeline.effort.adaptive = False
-    while timeline.committed < n_samples:
+    while timeline.playout.committed < n_samples:
         _obey(renderer, timeline)
         for report in renderer.step():
             _deliver(timeline, report)
-        while timeline.committed < n_samples and timeline.covered(BLOCK):
-            block = timeline.commit(min(BLOCK, n_samples - timeline.committed))
+        while timeline.playout.committed < n_samples and timeline.playout.covered(BLOCK):
+            block = timeline.commit(min(BLOCK, n_samples - timeline.playout.committed))
             if block is not None:
                 yield block.pcm
 

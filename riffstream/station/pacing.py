@@ -81,7 +81,7 @@ class Pacer:
     @property
     def committed(self) -> int:
         """Sample before which audio is committed."""
-        return self.timeline.committed if self.timeline is not None else 0
+        return self.timeline.playout.committed if self.timeline is not None else 0
 
     @property
     def sample_pos(self) -> int:
@@ -145,19 +145,19 @@ class Pacer:
     def _advance(self, timeline: Timeline) -> float:
         """One step; the seconds until the next."""
         self._send(timeline.plan(self._clock()))
-        if timeline.lead is not None and not self.asleep:
+        if timeline.playout.lead is not None and not self.asleep:
             self._samples.start()
             self._commit(timeline)
             self._send(timeline.plan(self._clock()))
             self._doze(timeline)
         self._announce(timeline)
-        return self._samples.wait_s(timeline.committed, self._frame) if self._samples.running else 0.25
+        return self._samples.wait_s(timeline.playout.committed, self._frame) if self._samples.running else 0.25
 
     def _commit(self, timeline: Timeline) -> None:
-        due = self._samples.due(timeline.committed)
+        due = self._samples.due(timeline.playout.committed)
         if self._samples.jumps != self._jumps:
             self._jumps = self._samples.jumps
-            timeline.events.append(Event(kind="clock_jump", sample_pos=timeline.committed))
+            timeline.playout.events.append(Event(kind="clock_jump", sample_pos=timeline.playout.committed))
         while due >= self._frame:
             block = timeline.commit(self._frame)
             if block is None:
@@ -182,11 +182,11 @@ class Pacer:
         """Whether a change is on its way to be heard, or was heard less than a burst ago: whoever tunes in then hears
         nothing from before it."""
         burst = self._settings.burst_ms * SAMPLE_RATE // 1000
-        return timeline.changing or self.sample_pos < timeline.mixer.current.pos + burst
+        return timeline.changing or self.sample_pos < timeline.playout.mixer.current.pos + burst
 
     def _announce(self, timeline: Timeline) -> None:
-        events, timeline.events = timeline.events, []
+        events, timeline.playout.events = timeline.playout.events, []
         for event in events:
             self._audience.tell(event)
-        if self._audience.subscribers and timeline.lead is not None:
+        if self._audience.subscribers and timeline.playout.lead is not None:
             self._audience.show(timeline.now(self.sample_pos))

@@ -16,7 +16,7 @@ import msgspec
 from riffstream.generator.messages import Cancel, Done, DropTake, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event
 from riffstream.station.effort import Effort
-from riffstream.station.playout import Program
+from riffstream.station.playout import Playout
 from riffstream.station.score import Score
 from riffstream.station.splices import Opening
 from riffstream.station.take import Take
@@ -33,7 +33,7 @@ class Planner:
 
     Args:
         station: its name.
-        program: what plays; its lead is rendered ahead. Events go to it.
+        playout: what plays; its lead is rendered ahead. Events go to it.
         effort: how long rendering takes; kept up with every answer.
         steps: of the sampler; None: the model's own.
 
@@ -42,13 +42,13 @@ class Planner:
         connected: whether there is a generator.
     """
 
-    def __init__(self, station: str, program: Program, effort: Effort, *, steps: int | None) -> None:
+    def __init__(self, station: str, playout: Playout, effort: Effort, *, steps: int | None) -> None:
         self.station = station
         self.takes: dict[int, Take] = {}
         self.effort = effort
         self.connected = True
-        self._program = program
-        self._settings = program.settings
+        self._playout = playout
+        self._settings = playout.settings
         self._steps = steps
         self._outbox: list[ToGenerator] = []
         self._next_take = self._next_clip = 0
@@ -103,9 +103,9 @@ class Planner:
         return messages
 
     def _plan_pending(self, take: Take, now: float) -> None:
-        lead = self._program.lead
+        lead = self._playout.lead
         if lead is not None and take.number == 0 and take.outstanding is None:
-            given_up = lead.outstanding is not None and not lead.sounding and self._program.horizon_s > self._reserve_s
+            given_up = lead.outstanding is not None and not lead.sounding and self._playout.horizon_s > self._reserve_s
             if given_up and lead.outstanding is not None:
                 self._outbox.append(Cancel(self.station, lead.ident, lead.outstanding.number))
         ahead = take.planned_end / SAMPLE_RATE
@@ -119,24 +119,24 @@ class Planner:
 
     def _plan_playing(self, now: float, *, hurry: bool) -> None:
         """The next clips of what is scheduled: the lead's, and those of a take that plays until the lead begins."""
-        program = self._program
-        cues = [cue for cue in (program.mixer.current, *program.mixer.coming) if cue.kind == "take"]
+        playout = self._playout
+        cues = [cue for cue in (playout.mixer.current, *playout.mixer.coming) if cue.kind == "take"]
         for cue, following in itertools.pairwise(cues):
             take = self.takes.get(cue.take or 0)
-            until = following.pos + following.fade + program.fade
+            until = following.pos + following.fade + playout.fade
             if take is not None and take.outstanding is None and take.planned_end - cue.offset < until:
                 self._send(take, now, deadline=now, speculative=False)
-        lead = program.lead
+        lead = playout.lead
         if lead is None or lead.over or lead.outstanding is not None:
             return
-        ahead = (lead.planned_end - program.offset - program.mixer.position) / SAMPLE_RATE
+        ahead = (lead.planned_end - playout.offset - playout.mixer.position) / SAMPLE_RATE
         if ahead > (self._reserve_s if hurry else self._settings.ahead_s):
             return
-        margin = program.horizon_s
+        margin = playout.horizon_s
         level = self.effort.level
         if self.effort.assess(margin) > level:
             reason = ("", "fewer steps", "no guidance")[self.effort.level]
-            program.events.append(Event(kind="late", sample_pos=program.committed, reason=reason))
+            playout.events.append(Event(kind="late", sample_pos=playout.committed, reason=reason))
         lead_s = (self._settings.send_lead_ms + self._settings.client_buffer_ms) / 1000
         self._send(lead, now, deadline=now + margin + lead_s, speculative=margin > self._reserve_s)
 
@@ -145,7 +145,7 @@ class Planner:
         level = 0
         if job.clip == self._next_clip:
             self._next_clip += 1
-            lead = self._program.lead
+            lead = self._playout.lead
             waited_for = lead is not None and take is not lead and take.number == 0
             level = self.effort.hasty(self._settings.haste_s) if waited_for else self.effort.level
             job = self.effort.eased(job, take.score.info, level)
@@ -181,7 +181,7 @@ class Planner:
         job = take.outstanding
         if not take.sounding:
             # Without wall time: a deadline decides when audio comes, not what it is.
-            self._program.log.add(
+            self._playout.log.add(
                 "job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False, suspect=False)}
             )
             self.effort.first(now - take.sent_at, reused=bool(take.reuse), level=take.level)
@@ -239,4 +239,4 @@ class Planner:
         return True
 
     def _tell(self, reason: str) -> None:
-        self._program.events.append(Event(kind="generator", sample_pos=self._program.committed, reason=reason))
+        self._playout.events.append(Event(kind="generator", sample_pos=self._playout.committed, reason=reason))

@@ -1,6 +1,6 @@
-"""What is heard: the mixer with its cues, the take in the lead, pauses, loudness, and committing.
+"""Playout of a station: the mixer with its cues, the take in the lead, pauses, loudness, and committing.
 
-The part of the timeline that does not know where audio comes from. Everything it commits is a pure function of the
+It does not know where audio comes from. Everything it commits is a pure function of the
 takes' audio and of the cues, which are logged; ``offline.py`` runs the same mixer and leveller over a log.
 
 Threading model
@@ -10,6 +10,7 @@ Threading model
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,17 +21,22 @@ from riffstream.station.bridges import SILENCE_FADE, Bridges
 from riffstream.station.history import Heard
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.steering_log import SteeringLog
-from riffstream.station.take import Take
+from riffstream.station.take import Entry, Take
 from riffstream.station.tape import Loop, Silence
 
-__all__ = ["Program"]
+__all__ = ["Playout"]
 
 SAFETY: Final = SAMPLE_RATE // 10  # audio there must be beyond a splice before it is trusted to go on
 PRIMER: Final = SAMPLE_RATE  # audio from which the first gain is found, and without which a station does not begin
 
 
-class Program:
-    """See the module.
+class Playout:
+    """The committed sound of one station.
+
+    Args:
+        settings: crossfade, frames, repeats and loudness.
+        log: gets every cue.
+        begun: called with each cue when its first sample is rendered.
 
     Attributes:
         committed: samples committed so far.
@@ -41,9 +47,12 @@ class Program:
         underruns, repeats, splices: counts.
     """
 
-    def __init__(self, settings: TimelineSettings, log: SteeringLog) -> None:
+    def __init__(
+        self, settings: TimelineSettings, log: SteeringLog, *, begun: Callable[[Cue], None] = lambda cue: None
+    ) -> None:
         self.settings = settings
         self.log = log
+        self._begun = begun
         self.events: list[Event] = []
         self.committed = 0
         self.underruns = self.repeats = self.splices = 0
@@ -80,6 +89,10 @@ class Program:
         elif at == "clip" and self.lead is not None:
             step, phase = float(self.lead.score.info.beats), self.lead.clip_beat
         return phase + math.ceil((beat - phase) / step - 1e-6) * step
+
+    def entry(self, pos: int) -> Entry | None:
+        """The clip of the lead at a sample; None before the first take."""
+        return None if self.lead is None else self.lead.entry(pos + self.offset)
 
     @property
     def _bar(self) -> int:
@@ -238,26 +251,13 @@ class Program:
             self._bridges.secure(missing)
             for cue in self._out.play(missing):
                 self._begin(cue)
-        return self._block(n)
-
-    def drain(self, n: int) -> Block | None:
-        """At the end of a finite stream: up to ``n`` of the samples that are left; None when there are none."""
-        left = self.mixer.end - self.mixer.position
-        while (missing := min(left, self._out.missing(n))) > 0:
-            for cue in self._out.play(missing):
-                self._begin(cue)
-            left -= missing
-        have = n - self._out.missing(n) if left else min(n, self._out.flush())
-        return self._block(have) if have else None
-
-    def _block(self, n: int) -> Block:
         pcm = self._out.take(n)
         block = Block(self.committed, pcm, self._heard.rev(self.committed + n), not pcm.any())
         self.committed += n
         return block
 
     def _begin(self, cue: Cue) -> None:
-        """A cue has begun to be played."""
+        """Record that a cue has begun."""
         if cue.rev < self._heard.newest_rev:  # music from before a pause goes on after it
             cue = replace(cue, rev=self._heard.newest_rev)
         take = self._takes.get(cue.take) if cue.take is not None else None
@@ -284,6 +284,7 @@ class Program:
             self.events.append(Event(kind="splice", sample_pos=cue.pos, rev=cue.rev))
             for ident in [ident for ident in self._takes if ident < (cue.take or 0)]:
                 del self._takes[ident]
+        self._begun(cue)
 
     def trim(self) -> None:
         """Forget audio that can neither be heard nor repeated any more; when it was heard stays known for a while."""

@@ -1,6 +1,6 @@
 """Where a change is spliced: where its take has to begin, and where both takes can meet on the beat.
 
-Pure: functions of a program, its lead and a take. Nothing is scheduled here.
+Pure: functions of a playout, its lead and a take. Nothing is scheduled here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.bridges import SILENCE_FADE
-from riffstream.station.playout import PRIMER, Program
+from riffstream.station.playout import PRIMER, Playout
 from riffstream.station.score import Change
 from riffstream.station.take import Entry, Take
 
@@ -37,25 +37,25 @@ class Splice:
     late: int
 
 
-def aim(program: Program, at: str, wait_s: float) -> int:
+def aim(playout: Playout, at: str, wait_s: float) -> int:
     """The sample where a change that takes ``wait_s`` to render is expected to begin."""
-    soonest = program.mixer.earliest + round(wait_s * SAMPLE_RATE)
-    lead = program.lead
-    if lead is None or at == "asap" or program.frozen is not None:
+    soonest = playout.mixer.earliest + round(wait_s * SAMPLE_RATE)
+    lead = playout.lead
+    if lead is None or at == "asap" or playout.frozen is not None:
         return soonest
     if at == "end":
-        return max(soonest, lead.tape.end - program.offset - program.need)
-    return round(program.where(program.grid(at, program.beat(soonest + program.fade)))) - program.fade
+        return max(soonest, lead.tape.end - playout.offset - playout.need)
+    return round(playout.where(playout.grid(at, playout.beat(soonest + playout.fade)))) - playout.fade
 
 
-def opening(program: Program, change: Change, pos: int) -> Opening:
+def opening(playout: Playout, change: Change, pos: int) -> Opening:
     """How the take of a change begins that is to be heard from station sample ``pos`` on.
 
     It goes on with the clip of the journey that plays then, unless the change names another; where only tempo or key
     change, with the very clips that are there.
     """
-    info, lead = change.score.info, program.lead
-    beat = program.beat(pos)
+    info, lead = change.score.info, playout.lead
+    beat = playout.beat(pos)
     clip_beat = float(math.floor(beat / info.beats_per_bar + 1e-6) * info.beats_per_bar)
     index = change.index
     reuse: list[Entry] = []
@@ -69,29 +69,29 @@ def opening(program: Program, change: Change, pos: int) -> Opening:
     return Opening(beat, clip_beat, index or 0, reuse)
 
 
-def find(program: Program, take: Take, at: str, fade_s: float) -> Splice | None:
+def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:
     """The earliest splice from the lead to a take that its audio allows; None while there is too little of it.
 
     Args:
         at: asap, beat, bar, clip, or end.
         fade_s: wish for a long crossfade; 0: the usual one.
     """
-    lead = program.lead
+    lead = playout.lead
     if lead is None:
-        if take.tape.end < max(PRIMER, program.need):
+        if take.tape.end < max(PRIMER, playout.need):
             return None
-        return Splice(program.mixer.earliest, 0, SILENCE_FADE, 0)
-    fade = program.fade
-    pos = program.mixer.earliest
+        return Splice(playout.mixer.earliest, 0, SILENCE_FADE, 0)
+    fade = playout.fade
+    pos = playout.mixer.earliest
     if at in ("beat", "bar", "clip"):
-        beat = program.grid(at, max(program.beat(pos + fade), take.beats.beat(take.lead_in + fade)))
-        pos = round(program.where(beat)) - fade
-    elif at == "end" and not program.bridging:
-        pos = max(pos, lead.tape.end - program.offset - 2 * fade)
+        beat = playout.grid(at, max(playout.beat(pos + fade), take.beats.beat(take.lead_in + fade)))
+        pos = round(playout.where(beat)) - fade
+    elif at == "end" and not playout.bridging:
+        pos = max(pos, lead.tape.end - playout.offset - 2 * fade)
     # Where it begins later than it could be heard, its own beginning decides.
-    pos = max(pos, math.ceil(program.where(take.beats.beat(take.lead_in + fade))) - fade + 1)
-    if fade_s * SAMPLE_RATE > fade and not program.bridging:
-        left = lead.tape.end - program.offset - pos - 2 * fade
+    pos = max(pos, math.ceil(playout.where(take.beats.beat(take.lead_in + fade))) - fade + 1)
+    if fade_s * SAMPLE_RATE > fade and not playout.bridging:
+        left = lead.tape.end - playout.offset - pos - 2 * fade
         fade = max(fade, min(round(fade_s * SAMPLE_RATE), left))
-    place = program.fit(take, pos, program.fade, program.need + fade, take.lead_in)
+    place = playout.fit(take, pos, playout.fade, playout.need + fade, take.lead_in)
     return None if place is None else Splice(pos, place[0], fade, place[1])

@@ -170,12 +170,12 @@ class Station:
         if timeline is not None:
             figures |= {
                 "rev": timeline.rev,
-                "underruns": timeline.underruns,
-                "repeats": timeline.repeats,
-                "splices": timeline.splices,
+                "underruns": timeline.playout.underruns,
+                "repeats": timeline.playout.repeats,
+                "splices": timeline.playout.splices,
                 "late": timeline.effort.late,
                 "effort_level": timeline.effort.level,
-                "horizon_s": round(timeline.horizon_s, 3),
+                "horizon_s": round(timeline.playout.horizon_s, 3),
                 "first_audio_s": round(timeline.effort.first_s, 4),
                 "clip_s": round(timeline.effort.done_s, 4),
             }
@@ -250,7 +250,7 @@ class Station:
         self._has_sound.set()
 
     def _revision(self, pos: int) -> int:
-        cue = self._timeline.heard(pos)[0] if self._timeline is not None else None
+        cue = self._timeline.playout.heard(pos)[0] if self._timeline is not None else None
         return cue.rev if cue is not None else 0
 
     # -- the generator --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The timeline of a station: speculate far, commit late.
 
 It takes steers and answers whoever asked (``changes.py``), has clips rendered ahead of time (``planner.py``), splices
-(``splices.py``), and commits block after block, always (``program.py``): when generation is late it asks for less, then
+(``splices.py``), and commits block after block, always (``playout.py``): when generation is late it asks for less, then
 repeats the last bars, then fades to silence (``bridges.py``).
 
 Threading model
@@ -26,7 +26,7 @@ from riffstream.station.fallback import Fallback
 from riffstream.station.history import announced
 from riffstream.station.mixer import Cue
 from riffstream.station.planner import Planner
-from riffstream.station.playout import Program
+from riffstream.station.playout import Playout
 from riffstream.station.score import Change, Here, Score
 from riffstream.station.splices import aim, find, opening
 from riffstream.station.steering_log import SteeringLog
@@ -38,8 +38,8 @@ DEATHS: Final = 2  # generators that end while they work on one clip: then it is
 STARVING_S: Final = 2.0  # steers that keep coming may put off being heard for so long
 
 
-class Timeline(Program):
-    """See the module.
+class Timeline:
+    """What one station plays and will play.
 
     Args:
         station, score: its name, and what to play.
@@ -48,6 +48,7 @@ class Timeline(Program):
         steps: of the sampler; None: the model's own.
 
     Attributes:
+        playout: the committed sound, and what it is mixed from.
         rev: of the newest accepted change. effort: how long rendering takes, and how much of it there is time for.
         paused: by transport.
     """
@@ -61,13 +62,15 @@ class Timeline(Program):
         *,
         steps: int | None = None,
     ) -> None:
-        super().__init__(settings, log if log is not None else SteeringLog(station))
         self.station = station
+        self.settings = settings
+        self.log = log if log is not None else SteeringLog(station)
+        self.playout = Playout(settings, self.log, begun=self._begun)
         self.rev = 0
         self.paused = False
         self.score = score
         self.effort = Effort()
-        self._planner = Planner(station, self, self.effort, steps=steps)
+        self._planner = Planner(station, self.playout, self.effort, steps=steps)
         self._waiting: dict[int, Requests] = {}  # take -> who waits for its cue to begin
         self._wish: Wish | None = None
         self._fallback = Fallback()
@@ -79,16 +82,16 @@ class Timeline(Program):
 
     def now(self, pos: int) -> protocol.Now:
         """What is heard at a sample (one that was committed)."""
-        cue, take = self.heard(pos)
+        cue, take = self.playout.heard(pos)
         if take is None or cue is None:
             spec = self.score.spec(0, 0.0)
             state = self.score.state(spec, 0.0, paused=self.paused)
             return protocol.Now(rev=self.rev, sample_pos=max(0, pos), state=state, alpha=spec.alpha, clip=0)
-        return announced(cue, take, pos, pos + cue.offset if cue.kind != "pause" else round(self.frozen or 0))
+        return announced(cue, take, pos, pos + cue.offset if cue.kind != "pause" else round(self.playout.frozen or 0))
 
     def target(self) -> protocol.State:
         """What plays, or is about to: the newest accepted change."""
-        here = self._here(self.mixer.position)
+        here = self._here(self.playout.mixer.position)
         spec = self.score.spec(self._index(), here.beat)
         return self.score.state(spec, here.beat, paused=self.paused)
 
@@ -96,7 +99,8 @@ class Timeline(Program):
     def changing(self) -> bool:
         """Whether a change was accepted that is not in the committed audio yet, and can get there."""
         rendering = self._wish is not None or (self._pending is not None and bool(self._pending.requests))
-        return bool(self.mixer.coming) or (rendering and self._planner.connected and self.frozen is None)
+        awake = self._planner.connected and self.playout.frozen is None
+        return bool(self.playout.mixer.coming) or (rendering and awake)
 
     def _index(self) -> int:
         """Where in the path the newest accepted change is."""
@@ -104,16 +108,15 @@ class Timeline(Program):
             return self._wish.change.index
         if self._pending is not None:
             return self._pending.take.entries[0].index if self._pending.take.entries else self._pending.take.index
-        entry = self.lead.entry(self.mixer.position + self.offset) if self.lead is not None else None
+        entry = self.playout.entry(self.playout.mixer.position)
         return entry.index if entry else 0
 
     def _here(self, pos: int) -> Here:
-        beat = self.beat(pos)
-        entry = None
+        beat = self.playout.beat(pos)
         if self._pending is not None:
             entry = self._pending.take.entry(self._pending.take.beats.sample(beat))
-        if entry is None and self._pending is None and self.lead is not None:
-            entry = self.lead.entry(pos + self.offset)
+        else:
+            entry = self.playout.entry(pos)
         spec = entry.spec if entry else self.score.spec(self._index(), beat)
         clip_s = self.score.samples_per_beat(spec, beat) * self.score.info.beats / SAMPLE_RATE
         return Here(spec, beat, clip_s, self.score.info.beats)
@@ -126,7 +129,7 @@ class Timeline(Program):
             if steer.if_rev is not None and steer.if_rev != self.rev:
                 what = f"if_rev is {steer.if_rev}; the station is at rev {self.rev}"
                 raise ProtocolError("stale_rev", what, field="if_rev")
-            change = self.score.steer(steer, self._here(self.mixer.earliest))
+            change = self.score.steer(steer, self._here(self.playout.mixer.earliest))
             change.score.spec(change.index or 0, 0.0)
         except ProtocolError as error:
             reply(error.reply(steer.id))
@@ -134,25 +137,25 @@ class Timeline(Program):
         except ParameterError as error:
             reply(ProtocolError("bad_request", str(error), field=error.field).reply(steer.id))
             return
-        self.log.add("steer", {"rev": self.rev + 1, "sample_pos": self.committed, "steer": steer})
+        self.log.add("steer", {"rev": self.rev + 1, "sample_pos": self.playout.committed, "steer": steer})
         self._accept(steer.id, change, steer.at, reply, now)
 
     def transport(self, message: protocol.Transport, reply: Reply, now: float) -> None:
         """Pause, resume, reset or skip; replies as :meth:`steer`."""
-        self.log.add("transport", {"rev": self.rev + 1, "sample_pos": self.committed, "op": message.op})
+        self.log.add("transport", {"rev": self.rev + 1, "sample_pos": self.playout.committed, "op": message.op})
         if message.op in ("pause", "resume"):
-            pos = self.mixer.earliest
+            pos = self.playout.mixer.earliest
             if self.paused != (message.op == "pause"):
                 self.paused = message.op == "pause"
                 self.rev += 1
-                pos = self.pause(self.rev) if self.paused else self.resume(self.rev)
+                pos = self.playout.pause(self.rev) if self.paused else self.playout.resume(self.rev)
                 if not self.paused:
                     self._advance()
             reply(self._scheduled(message.id, self.rev, pos))
             reply(protocol.Applied(id=message.id, rev=self.rev, audible_at=pos))
             return
         if message.op == "skip":
-            change = self.score.skip(self._index(), self._here(self.mixer.earliest))
+            change = self.score.skip(self._index(), self._here(self.playout.mixer.earliest))
         else:
             change = self.score.reset()
         self._accept(message.id, change, "bar", reply, now)
@@ -162,7 +165,7 @@ class Timeline(Program):
         pending, wish = self._pending, self._wish
         waiting = wish.requests if wish else pending.requests if pending else Requests()
         if change.kind == "none":
-            pos = self.mixer.earliest
+            pos = self.playout.mixer.earliest
             reply(self._scheduled(ident, self.rev, pos))
             if pending is None:  # what is asked for plays already
                 reply(protocol.Applied(id=ident, rev=self.rev, audible_at=pos))
@@ -171,14 +174,14 @@ class Timeline(Program):
             return
         self.rev += 1
         self._planner.try_now()
-        starving = pending is not None and self.lead is not None and now - pending.since > STARVING_S
+        starving = pending is not None and self.playout.lead is not None and now - pending.since > STARVING_S
         if wish is not None or (starving and pending is not None and not self.paused):
             if wish is not None:
                 wish.requests.superseded(ident)
             both = merged(change, wish.change if wish else pending.change if pending else change)
             self._wish = Wish(both, at, self.rev, now)
             self._wish.requests.add(ident, self.rev, reply)
-            reply(self._scheduled(ident, self.rev, aim(self, at, self.effort.first_s * 2)))
+            reply(self._scheduled(ident, self.rev, aim(self.playout, at, self.effort.first_s * 2)))
             return
         waiting.superseded(ident)
         since = now
@@ -188,11 +191,11 @@ class Timeline(Program):
         self._pending = self._open(change, at=at, rev=self.rev, since=since)
         self._pending.requests.add(ident, self.rev, reply)
         wait = self.effort.vocoder_s if change.kind == "vocoder" else self.effort.first_s
-        reply(self._scheduled(ident, self.rev, aim(self, at, wait)))
+        reply(self._scheduled(ident, self.rev, aim(self.playout, at, wait)))
 
     def _scheduled(self, ident: str, rev: int, pos: int) -> protocol.Scheduled:
         lead_ms = self.settings.send_lead_ms + self.settings.client_buffer_ms
-        ms = (pos - self.committed) / SAMPLE_RATE * 1000 + lead_ms
+        ms = (pos - self.playout.committed) / SAMPLE_RATE * 1000 + lead_ms
         goal = self.score.goal(self._index())
         tempo = self.score.tempo(goal, math.inf)
         return protocol.Scheduled(
@@ -219,7 +222,7 @@ class Timeline(Program):
         # A take that begins too early is heard from one of its later bars; one that begins too late has to be waited
         # for, and after one answer that was late by half a minute that would be long.
         wait = min(wait, self.settings.ahead_s)
-        take = self._planner.open(rev, change.score, opening(self, change, aim(self, at, wait)))
+        take = self._planner.open(rev, change.score, opening(self.playout, change, aim(self.playout, at, wait)))
         waiting = requests if requests is not None else Requests()
         take.suspect = deaths > 0 or (not waiting and self._deaths > 0)
         return Pending(take, change, at, since, waiting, deaths)
@@ -255,7 +258,7 @@ class Timeline(Program):
         self._fallback.made(take.score, take.entries[-1].index)
         if self._pending is not None and take is self._pending.take:
             self._pending.deaths = 0
-        if take is self.lead or not (self._pending is not None and self._pending.requests):
+        if take is self.playout.lead or not (self._pending is not None and self._pending.requests):
             self._deaths = 0
         self._advance()
 
@@ -289,7 +292,7 @@ class Timeline(Program):
             else:
                 self._pending = None
                 self._leave_out(take)
-        elif take is self.lead:
+        elif take is self.playout.lead:
             self._leave_out(take)
 
     def _reject(self, pending: Pending, code: protocol.Code, message: str) -> None:
@@ -300,8 +303,8 @@ class Timeline(Program):
             self.score = self._wish.change.score
         elif self._resume is not None:
             self.score = self._resume[0]
-        elif self.lead is not None:
-            self.score = self.lead.score
+        elif self.playout.lead is not None:
+            self.score = self.playout.lead.score
         else:
             self.score = self.score.reset().score
         self.rev += 1
@@ -322,13 +325,13 @@ class Timeline(Program):
             if self._wish is None and self._pending is None:
                 self.score = other[0]
             self._planner.try_now()
-            self.log.add("fallback", {"rev": self.rev, "sample_pos": self.committed})
+            self.log.add("fallback", {"rev": self.rev, "sample_pos": self.playout.committed})
             self._tell("fallback", self.rev, "clip after clip cannot be made; back to what worked before")
         if self._pending is None:
             self._grant_wish()
 
     def _tell(self, kind: str, rev: int, reason: str) -> None:
-        self.events.append(Event(kind=kind, sample_pos=self.committed, rev=rev, reason=reason))
+        self.playout.events.append(Event(kind=kind, sample_pos=self.playout.committed, rev=rev, reason=reason))
 
     def disconnect(self, reason: str) -> None:
         """The generator is gone: what was rendered goes on, then the bridges. What ended it twice is given up."""
@@ -337,7 +340,7 @@ class Timeline(Program):
         pending = self._pending
         if pending is not None and pending.requests:
             pending.deaths += self._planner.at_fault(pending.take)
-        guilty = self.lead
+        guilty = self.playout.lead
         if pending is not None and not pending.requests:
             guilty = pending.take
         self._deaths += guilty is not None and self._planner.at_fault(guilty)
@@ -359,7 +362,7 @@ class Timeline(Program):
         """Whatever failed before: open a take anew where nothing else would ask for what plays next."""
         if self._planner.rests(now):
             return
-        pending, lead = self._pending, self.lead
+        pending, lead = self._pending, self.playout.lead
         if pending is not None:
             old = pending.take
             if old.ident not in self._planner.takes:
@@ -382,7 +385,7 @@ class Timeline(Program):
 
     def start_over(self) -> None:
         """The last resort after faults of ours: forget every take and begin anew with what was asked for last."""
-        super().start_over()
+        self.playout.start_over()
         for take in list(self._planner.takes.values()):
             self._planner.abandon(take)
         requests = [*self._waiting.values()]
@@ -399,17 +402,17 @@ class Timeline(Program):
 
     def _advance(self) -> None:
         """New audio has come: splice, or come back from a bridge, where that is possible now."""
-        if self._pending is not None and self.frozen is None:
+        if self._pending is not None and self.playout.frozen is None:
             self._try_splice(self._pending)
-        self.rejoin()
+        self.playout.rejoin()
 
     def _try_splice(self, pending: Pending) -> None:
-        splice = find(self, pending.take, pending.at, pending.change.fade_s)
+        splice = find(self.playout, pending.take, pending.at, pending.change.fade_s)
         if splice is None:
             return
         take = pending.take
         take.shift(splice.late)
-        for dropped in self.cut_to(take, pos=splice.pos, local=splice.local, fade=splice.fade):
+        for dropped in self.playout.cut_to(take, pos=splice.pos, local=splice.local, fade=splice.fade):
             if dropped.kind == "take" and dropped.take is not None:
                 if (waiting := self._waiting.pop(dropped.take, None)) is not None:
                     waiting.superseded(by=pending.requests.newest)
@@ -427,15 +430,15 @@ class Timeline(Program):
 
     def commit(self, n: int) -> Block | None:
         """The next ``n`` samples; None before there is anything to play. Never waits: it bridges what is missing."""
-        block = super().commit(n)
-        cue = self.mixer.current
+        block = self.playout.commit(n)
+        cue = self.playout.mixer.current
         if cue.take is not None and cue.kind == "take":
             self._planner.abandon_before(cue.take)
-        self.trim()
+        self.playout.trim()
         return block
 
-    def _begin(self, cue: Cue) -> None:
-        super()._begin(cue)
+    def _begun(self, cue: Cue) -> None:
+        """Tell those who wait for a take that it is audible."""
         if cue.kind == "take" and cue.take is not None:
             # Earlier takes that were scheduled too lost their place to a pause; what they were to play is in this one.
             for ident in [ident for ident in self._waiting if ident <= cue.take]:

@@ -212,7 +212,7 @@ def test_the_model_plays_through_the_timeline(renderer: ModelRenderer) -> None:
     sim.steer("b", "rain")
     sim.run(3)
     assert [sim.answers(ident)[-1] for ident in "ab"] == ["Applied", "Applied"]
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     assert np.abs(sim.pcm).max() <= 1
 
 

@@ -157,7 +157,7 @@ class World(Sim):
                 assert block.pos == self._position, "the sample clock jumps"
                 assert len(block.pcm) == FRAME
                 self._position += FRAME
-                if not block.silent and self.timeline.mixer.current.kind == "take":
+                if not block.silent and self.timeline.playout.mixer.current.kind == "take":
                     self.last_sound = self.time
             self.time += 0.1
             self._check()
@@ -197,18 +197,18 @@ class World(Sim):
 
     def _check(self) -> None:
         timeline = self.timeline
-        timeline.events.clear()
+        timeline.playout.events.clear()
         planner = timeline._planner
         assert len(planner.takes) <= 8
         assert len(timeline._waiting) <= 8
-        assert len(timeline.mixer.coming) <= 12
-        if timeline.lead is not None and timeline.frozen is None:
-            assert timeline.mixer.last.kind != "pause", "it stays paused"
+        assert len(timeline.playout.mixer.coming) <= 12
+        if timeline.playout.lead is not None and timeline.playout.frozen is None:
+            assert timeline.playout.mixer.last.kind != "pause", "it stays paused"
         for take in planner.takes.values():
             whole = take.beats.sample(take.next_beat) + 1 if take.number else 0
             assert take.tape.end <= whole, "more audio than its clips have"
-        held = {id(take): take.tape for take in (*planner.takes.values(), *timeline._takes.values())}
-        held |= {id(take): take.tape for take in timeline._heard.takes}
+        held = {id(take): take.tape for take in (*planner.takes.values(), *timeline.playout._takes.values())}
+        held |= {id(take): take.tape for take in timeline.playout._heard.takes}
         assert sum(tape.end - tape.begin for tape in held.values()) < TAPE_S * 48_000
 
     def kill(self, down: float | None = None) -> None:
@@ -281,7 +281,7 @@ class World(Sim):
         self.meaning[word] = meaning
 
     def _do_spoil_playing(self, meaning: str) -> None:
-        lead = self.timeline.lead
+        lead = self.timeline.playout.lead
         if lead is not None and lead.entries:
             for part in lead.entries[-1].spec.prompts:
                 self.meaning[part.text] = meaning
@@ -345,7 +345,7 @@ class World(Sim):
         assert self.time - self.last_sound < 1.0, f"silent for {self.time - self.last_sound:.1f} s"
         self.run(20.0)
         quiet = self.time - self.last_job
-        assert quiet < 10.0 + self.timeline.horizon_s, f"nothing was asked for in {quiet:.1f} s"
+        assert quiet < 10.0 + self.timeline.playout.horizon_s, f"nothing was asked for in {quiet:.1f} s"
         assert self.time - self.last_sound < 0.15
         scheduled = [reply for reply in self.replies if isinstance(reply, protocol.Scheduled)]
         assert len({reply.id for reply in scheduled}) == len(scheduled), "scheduled once"
@@ -353,7 +353,9 @@ class World(Sim):
         self.forget_answers()
         assert self.finals == Counter(self.idents), "one final answer each"
         for _ in range(300):  # clips that were made in a hurry show that they have no guidance
-            if (shown := self.timeline.now(self.timeline.committed - 1).state) == (target := self.timeline.target()):
+            if (shown := self.timeline.now(self.timeline.playout.committed - 1).state) == (
+                target := self.timeline.target()
+            ):
                 break
             self.run(0.1)
         assert shown == target
@@ -485,8 +487,8 @@ def hours(count: float, first: int, *, every: int = 60) -> dict[str, Any]:
     return {
         "simulated_hours": round(world.time / 3600, 2),
         "longest_without_music_after_20_s": round(silent, 1),
-        "underruns": timeline.underruns,
-        "repeats": timeline.repeats,
+        "underruns": timeline.playout.underruns,
+        "repeats": timeline.playout.repeats,
         "revs": timeline.rev,
         "done": dict(world.done.most_common()),
         "memory": memory,

@@ -129,7 +129,7 @@ class Sim:
 
     def events(self) -> list[str]:
         """Kinds of events since the last call."""
-        events, self.timeline.events = self.timeline.events, []
+        events, self.timeline.playout.events = self.timeline.playout.events, []
         return [event.kind for event in events]
 
 

@@ -41,9 +41,9 @@ class Failing(ToneRenderer):
 def outstanding(sim: Sim) -> Job:
     """The lead's next job, in hand and without audio; the renderer stands still."""
     sim.steps = 0
-    lead = sim.timeline.lead
+    lead = sim.timeline.playout.lead
     assert lead is not None
-    while lead.outstanding is None or sim.timeline.horizon_s > 1.0:
+    while lead.outstanding is None or sim.timeline.playout.horizon_s > 1.0:
         sim.run(0.1)
     assert not lead.sounding
     return lead.outstanding
@@ -67,7 +67,7 @@ def test_a_clip_of_what_plays_and_a_steers_clip_that_fail_together_leave_a_stati
     assert sim.answers("a") == ["Scheduled", "Rejected"]
     assert len(sim.jobs) > asked + 10
     assert sim.pcm[-2 * SECOND :].any()
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     assert {job.spec.prompts[0].text for job in sim.jobs[asked:]} == {"first"}
     sim.steer("b", "third")
     sim.run(5)
@@ -85,7 +85,7 @@ def test_a_steer_whose_music_fails_after_it_was_applied_is_gone_back_on() -> Non
     sim.events()
     renderer.words.add("second")
     sim.run(30)
-    state = sim.timeline.now(sim.timeline.committed).state
+    state = sim.timeline.now(sim.timeline.playout.committed).state
     assert (state.prompts[0].text, state.bpm) == ("first", 120.0)
     assert state == sim.timeline.target()
     kinds = [kind for kind in sim.events() if kind in ("skipped", "fallback", "underrun")]
@@ -120,13 +120,13 @@ def test_an_older_take_that_fails_does_not_bring_its_state_back() -> None:
     old = outstanding(sim)
     sim.steps = 12
     sim.steer("a", "second", at="clip")
-    while sim.timeline.lead is not None and sim.timeline.lead.ident == old.take:
+    while sim.timeline.playout.lead is not None and sim.timeline.playout.lead.ident == old.take:
         sim.run(0.1)
     sim.timeline.failed(Failed("main", old.take, old.number, "internal", "x"), sim.time)
     sim.run(20)
     assert sim.answers("a") == ["Scheduled", "Applied"]
     assert sim.timeline.target().prompts[0].text == "second"
-    assert sim.timeline.now(sim.timeline.committed).state.prompts[0].text == "second"
+    assert sim.timeline.now(sim.timeline.playout.committed).state.prompts[0].text == "second"
 
 
 # -- a generator that dies of one clip ------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_a_change_that_ends_the_generator_twice_is_rejected() -> None:
     refusal = next(reply for reply in sim.replies if isinstance(reply, protocol.Rejected))
     assert refusal.code == "internal"
     assert "ended 2 times" in refusal.message
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     assert sim.timeline.target().prompts[0].text == "first"
     sim.steer("b", "third")
     sim.run(5)
@@ -298,7 +298,7 @@ def test_a_message_that_is_lost_costs_a_clip_and_no_more(lost: type) -> None:
         if not sim.renderer.pending:
             sim.timeline.idle(sim.time)
     assert dropped
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     assert sim.pcm[-2 * SECOND :].any()
     assert len(sim.jobs) > 15
 
@@ -306,7 +306,7 @@ def test_a_message_that_is_lost_costs_a_clip_and_no_more(lost: type) -> None:
 def test_a_job_that_never_arrives_is_asked_for_again() -> None:
     sim = Sim()
     sim.run(20)
-    lead = sim.timeline.lead
+    lead = sim.timeline.playout.lead
     assert lead is not None
     sim.steps = 0
     while (job := lead.outstanding) is None:
@@ -327,7 +327,7 @@ def test_a_job_that_never_arrives_is_asked_for_again() -> None:
 def test_answers_to_earlier_jobs_of_a_take_are_ignored() -> None:
     sim = Sim()
     sim.run(20)
-    lead = sim.timeline.lead
+    lead = sim.timeline.playout.lead
     assert lead is not None
     asked = len(sim.jobs)
     for kind, number in itertools.product(("internal", "parameter"), range(lead.number)):
@@ -335,5 +335,5 @@ def test_answers_to_earlier_jobs_of_a_take_are_ignored() -> None:
         sim.timeline.cancelled(lead.ident, number)
         sim.timeline.done(Done("main", lead.ident, number), sim.time)
     sim.run(20)
-    assert sim.timeline.lead is lead
+    assert sim.timeline.playout.lead is lead
     assert len(sim.jobs) > asked

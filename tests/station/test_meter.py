@@ -47,7 +47,7 @@ def test_splices_fall_on_the_lines_of_three(at: str, step: int) -> None:
     for number in range(4):
         sim.steer(f"s{number}", f"prompt {number}", at=at)
         sim.run(5)
-        end = sim.applied(f"s{number}") + sim.timeline.fade
+        end = sim.applied(f"s{number}") + sim.timeline.playout.fade
         assert end % (step * BEAT) == pytest.approx(0, abs=2) or (step * BEAT) - end % (step * BEAT) <= 2
 
 
@@ -82,7 +82,7 @@ def test_the_model_makes_clips_of_three() -> None:
     sim.steer("a", "slow waltz", at="bar")
     sim.run(4)
     assert sim.answers("a") == ["Scheduled", "Applied"]
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     assert all(mel.shape[-1] == 384 for mel, _ in renderer._clips("main").values())
 
 

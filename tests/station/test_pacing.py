@@ -148,7 +148,7 @@ async def test_a_timeline_that_is_broken_for_good_starts_over() -> None:
             protocol.Steer(id="a", prompts=(protocol.Prompt(text="b"),), at="clip"), replies.append, paced.time
         )
         paced.pacer.changed()
-        lead = timeline.heard(timeline.committed - 1)[1]
+        lead = timeline.playout.heard(timeline.playout.committed - 1)[1]
         assert lead is not None
         lead.tape._blocks.clear()  # nothing of what plays can be read any more
         before = len(paced.blocks)

@@ -13,7 +13,7 @@ from riffstream.journey.journey import Journey
 from riffstream.station.bridges import SILENCE_FADE
 from riffstream.station.effort import Effort
 from riffstream.station.planner import RETRY_MOST_S, RETRY_S, Planner
-from riffstream.station.playout import Program
+from riffstream.station.playout import Playout
 from riffstream.station.score import Score
 from riffstream.station.splices import Opening
 from riffstream.station.steering_log import SteeringLog
@@ -37,20 +37,20 @@ def only_job(messages: list[ToGenerator]) -> Job:
     return messages[0]
 
 
-def make() -> tuple[Program, Planner]:
-    program = Program(TimelineSettings(loudness_lufs=None, ahead_s=6.0), SteeringLog("s"))
-    return program, Planner("s", program, Effort(), steps=None)
+def make() -> tuple[Playout, Planner]:
+    playout = Playout(TimelineSettings(loudness_lufs=None, ahead_s=6.0), SteeringLog("s"))
+    return playout, Planner("s", playout, Effort(), steps=None)
 
 
-def playing() -> tuple[Program, Planner, Take]:
+def playing() -> tuple[Playout, Planner, Take]:
     """A lead with one whole clip of four seconds, nothing of it played yet."""
-    program, planner = make()
+    playout, planner = make()
     lead = opened(planner)
     job = only_job(planner.plan(0.0, lead, paused=False))
     assert planner.receive(lead.ident, job.number, sound(8), 0.1)
     assert planner.done(Done("s", lead.ident, job.number, 0.1, 0.1, 4), 0.2)
-    program.cut_to(lead, pos=0, local=0, fade=SILENCE_FADE)
-    return program, planner, lead
+    playout.cut_to(lead, pos=0, local=0, fade=SILENCE_FADE)
+    return playout, planner, lead
 
 
 def test_takes_and_clips_are_numbered_in_a_row() -> None:
@@ -84,8 +84,8 @@ def test_a_change_goes_before_what_is_ahead() -> None:
 
 
 def test_the_first_sound_of_a_job_is_logged_without_wall_time() -> None:
-    program, _, _ = playing()
-    entries = [json.loads(line) for line in program.log.lines()]
+    playout, _, _ = playing()
+    entries = [json.loads(line) for line in playout.log.lines()]
     jobs = [entry["job"] for entry in entries if entry["entry"] == "job"]
     assert [job["clip"] for job in jobs] == [0]
     assert not jobs[0].get("deadline")
@@ -144,8 +144,8 @@ def test_failures_in_a_row_are_asked_for_less_and_less_until_something_else_is_w
 
 
 def test_without_a_generator_nothing_is_asked_and_its_successor_knows_nothing() -> None:
-    program, planner, lead = playing()
-    program.events.clear()
+    playout, planner, lead = playing()
+    playout.events.clear()
     planner.disconnect("killed")
     planner.disconnect("killed again")
     assert lead.over
@@ -153,13 +153,13 @@ def test_without_a_generator_nothing_is_asked_and_its_successor_knows_nothing() 
     assert planner.connect()
     assert not planner.connect()
     assert planner.takes == {}
-    assert [(event.kind, event.reason) for event in program.events] == [("generator", "killed"), ("generator", "ready")]
+    assert [(event.kind, event.reason) for event in playout.events] == [("generator", "killed"), ("generator", "ready")]
 
 
 def test_late_clips_get_less_effort_and_are_told() -> None:
-    program, planner, _ = playing()
+    playout, planner, _ = playing()
     planner.effort.done_s = 4.5  # there are four seconds
     job = only_job(planner.plan(1.0, None, paused=False))
     assert job.steps == max(2, -(-SCORE.info.steps * 6 // 10))
     assert planner.effort.late == 1
-    assert [(event.kind, event.reason) for event in program.events] == [("late", "fewer steps")]
+    assert [(event.kind, event.reason) for event in playout.events] == [("late", "fewer steps")]

@@ -55,10 +55,17 @@ def live(story: list[tuple[tuple[str, object], float]], waits: int, loudness: fl
             connected = True
         elif what in ("stall", "go") and connected:
             sim.alive = what == "go"
-        before = sim.timeline.committed
+        before = sim.timeline.playout.committed
         sim.run(seconds)
-        assert before <= sim.timeline.committed <= sim.timeline.mixer.position <= sim.timeline.mixer.end
-        assert sim.timeline.mixer.position - sim.timeline.committed < 4800  # what the limiter looks ahead
+        assert (
+            before
+            <= sim.timeline.playout.committed
+            <= sim.timeline.playout.mixer.position
+            <= sim.timeline.playout.mixer.end
+        )
+        assert (
+            sim.timeline.playout.mixer.position - sim.timeline.playout.committed < 4800
+        )  # what the limiter looks ahead
     if not connected:
         sim.restart()
     sim.alive = True
@@ -67,7 +74,7 @@ def live(story: list[tuple[tuple[str, object], float]], waits: int, loudness: fl
 
 
 def assert_replays(sim: Sim, path: Path) -> None:
-    sim.timeline.log.save(path, sim.timeline.committed)
+    sim.timeline.log.save(path, sim.timeline.playout.committed)
     again = np.concatenate(list(replay(path, ToneRenderer(waits=1, clicks=False))))
     played = np.concatenate([block.pcm for block in sim.blocks])
     assert np.array_equal(again, played)

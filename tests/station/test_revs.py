@@ -31,7 +31,7 @@ def test_music_that_goes_on_after_a_pause_keeps_the_pauses_revision(then: str) -
         sim.steps = 12
     sim.run(5)
     assert [rev for rev, _ in itertools.groupby(block.rev for block in sim.blocks)] == [0, 1, 2]
-    assert sim.timeline.now(sim.timeline.committed - 1).rev == sim.timeline.rev == 2
+    assert sim.timeline.now(sim.timeline.playout.committed - 1).rev == sim.timeline.rev == 2
 
 
 async def test_a_new_encoder_begins_with_the_revisions_that_were_heard() -> None:

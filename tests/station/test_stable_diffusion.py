@@ -42,7 +42,7 @@ def test_clips_last_as_long_as_their_frames_and_follow_one_another(renderer: Mod
     sim = Sim(renderer=renderer, journey=Journey.single("jazz"), settings=TimelineSettings())
     sim.run(6)
     clip = renderer.info.frames * FRAME
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     assert [sim.timeline.now(clip * n + 2400).clip for n in range(3)] == [0, 1, 2]
     assert [job.previous for job in sim.jobs[:3]] == [None, 0, 1]
     assert all(mel.shape[-1] == renderer.info.frames for mel, _ in renderer._clips("main").values())

@@ -33,13 +33,13 @@ def test_a_station_begins_with_sound_and_goes_on_for_ever() -> None:
     assert sim.events() == ["splice"]
     assert pitch(sim.pcm[SECOND : 9 * SECOND]) == pytest.approx(tone("first"), abs=0.5)
     assert largest_step(sim.pcm) < SMOOTH
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
 
 
 def test_asap_is_heard_as_soon_as_its_first_audio_is_there() -> None:
     sim = Sim(waits=3)
     sim.run(10)
-    before = sim.timeline.committed
+    before = sim.timeline.playout.committed
     sim.steer("a", "second")
     sim.run(3)
     assert sim.answers("a") == ["Scheduled", "Applied"]
@@ -157,7 +157,7 @@ def test_a_later_steer_takes_the_place_of_one_that_was_not_heard() -> None:
     superseded = next(reply for reply in sim.replies if isinstance(reply, protocol.Superseded))
     assert superseded.by == "b"
     # What the first asked for is merged into the second.
-    state = sim.timeline.now(sim.timeline.committed).state
+    state = sim.timeline.now(sim.timeline.playout.committed).state
     assert ([prompt.text for prompt in state.prompts], state.bpm) == (["second"], 100.0)
     assert pitch(sim.pcm[-2 * SECOND :]) == pytest.approx(tone("second"), abs=1)
 
@@ -174,7 +174,7 @@ def test_steers_that_never_end_are_still_heard() -> None:
     applied = [number for number in range(60) if "Applied" in sim.answers(str(number))]
     assert len(applied) >= 3
     assert 59 in applied
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
 
 
 def test_a_thousand_steers_in_a_row_leave_the_sound_continuous_and_the_state_right() -> None:
@@ -198,10 +198,10 @@ def test_a_thousand_steers_in_a_row_leave_the_sound_continuous_and_the_state_rig
     kinds = [sim.answers(str(number)) for number in range(1000)]
     assert all(kind[0] == "Scheduled" and kind[-1] in ("Applied", "Superseded") for kind in kinds)
     assert all(len(kind) == 2 for kind in kinds)
-    state = sim.timeline.now(sim.timeline.committed).state
+    state = sim.timeline.now(sim.timeline.playout.committed).state
     assert state == sim.timeline.target()
     assert state.prompts[0].text == "prompt 996"
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     assert largest_step(sim.pcm) < 2 * SMOOTH  # transposed up by as much as six semitones
     assert len(sim.timeline._planner.takes) < 5
     assert len(sim.timeline._waiting) < 5
@@ -245,7 +245,7 @@ def test_what_cannot_be_rendered_is_rejected_and_the_music_goes_on() -> None:
     assert sim.answers("a") == ["Scheduled", "Rejected"]
     assert sim.timeline.target().seed_image is None
     assert [prompt.text for prompt in sim.timeline.target().prompts] == ["first"]
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     sim.steer("b", "third")
     sim.run(5)
     assert sim.answers("b") == ["Scheduled", "Applied"]
@@ -267,7 +267,7 @@ def test_a_change_that_waited_for_one_that_fails_is_what_the_next_builds_on() ->
     assert [sim.answers(ident)[-1] for ident in "ab"] == ["Rejected", "Applied"]
     sim.steer("c", bpm=100.0)
     sim.run(20)
-    state = sim.timeline.now(sim.timeline.committed).state
+    state = sim.timeline.now(sim.timeline.playout.committed).state
     assert ([prompt.text for prompt in state.prompts], state.bpm) == (["third"], 100.0)
     assert pitch(sim.pcm[-2 * SECOND :]) == pytest.approx(tone("third"), abs=1)
 
@@ -275,7 +275,7 @@ def test_a_change_that_waited_for_one_that_fails_is_what_the_next_builds_on() ->
 def test_a_clip_of_the_journey_that_fails_is_stepped_over() -> None:
     sim = Sim()
     sim.run(3)
-    lead = sim.timeline.lead
+    lead = sim.timeline.playout.lead
     assert lead is not None
     sim.run(1)
     while lead.outstanding is None:
@@ -286,8 +286,8 @@ def test_a_clip_of_the_journey_that_fails_is_stepped_over() -> None:
     sim.timeline.failed(Failed("main", job.take, job.number, "internal", "not finite"), sim.time)
     sim.steps = 12
     sim.run(20)
-    assert sim.timeline.underruns == 0
-    assert sim.timeline.lead is not lead
+    assert sim.timeline.playout.underruns == 0
+    assert sim.timeline.playout.lead is not lead
 
 
 # -- the ladder -----------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_a_steer_on_a_slow_machine_is_made_in_fewer_steps() -> None:
     assert steered[0].steps == 3  # of 4
     assert all(job.steps is None for job in steered[-3:])
     assert sim.answers("a") == ["Scheduled", "Applied"]
-    assert sim.timeline.underruns == sim.timeline.repeats == 0
+    assert sim.timeline.playout.underruns == sim.timeline.playout.repeats == 0
 
 
 def test_when_nothing_comes_the_last_clip_is_repeated_in_time_and_then_silence() -> None:
@@ -351,8 +351,8 @@ def test_no_history_means_silence_not_a_crash() -> None:
     sim.run(3)
     sim.alive = False
     sim.run(30)
-    assert sim.timeline.underruns == 1
-    assert sim.timeline.repeats == 0
+    assert sim.timeline.playout.underruns == 1
+    assert sim.timeline.playout.repeats == 0
 
 
 def test_a_killed_generator_is_bridged_and_its_successor_taken_up() -> None:
@@ -362,7 +362,7 @@ def test_a_killed_generator_is_bridged_and_its_successor_taken_up() -> None:
     sim.run(3)
     sim.restart()
     sim.run(20)
-    assert sim.timeline.underruns == 0
+    assert sim.timeline.playout.underruns == 0
     assert largest_step(sim.pcm) < SMOOTH
     assert sim.events() == ["splice", "generator", "generator", "splice"]
 
@@ -388,15 +388,15 @@ def test_pause_is_silence_and_resume_goes_on_where_it_stopped() -> None:
     sim.run(7.3)
     sim.transport("pause", "p")
     at = sim.applied("p")
-    beat = sim.timeline.beat(at)
+    beat = sim.timeline.playout.beat(at)
     sim.run(5)
     assert not sim.pcm[-4 * SECOND :].any()
-    assert sim.timeline.now(sim.timeline.committed - 1).state.paused
+    assert sim.timeline.now(sim.timeline.playout.committed - 1).state.paused
     sim.transport("resume", "r")
-    assert sim.timeline.beat(sim.applied("r")) == pytest.approx(beat, abs=1e-3)
+    assert sim.timeline.playout.beat(sim.applied("r")) == pytest.approx(beat, abs=1e-3)
     sim.run(5)
     assert sim.pcm[-SECOND:].any()
-    assert not sim.timeline.now(sim.timeline.committed - 1).state.paused
+    assert not sim.timeline.now(sim.timeline.playout.committed - 1).state.paused
     assert [event for event in sim.events() if event in ("paused", "resumed")] == ["paused", "resumed"]
 
 
@@ -409,7 +409,7 @@ def test_a_pause_before_two_scheduled_takes_leaves_nobody_without_an_answer() ->
     sim.kill()
     sim.restart()
     sim.run(0.1)
-    assert len([cue for cue in sim.timeline.mixer.coming if cue.kind == "take"]) == 2
+    assert len([cue for cue in sim.timeline.playout.mixer.coming if cue.kind == "take"]) == 2
     sim.transport("pause")
     sim.run(1)
     sim.transport("resume")
@@ -427,12 +427,12 @@ def test_audio_that_comes_right_after_a_resume_is_heard() -> None:
     sim.transport("pause")
     sim.run(2)
     sim.transport("resume", "r")
-    assert sim.timeline.bridging
+    assert sim.timeline.playout.bridging
     sim.render(200)  # everything at once, before another block is due
     sim.alive = True
     sim.run(20)
     assert sim.pcm[-4 * SECOND :].any()
-    assert sim.timeline.mixer.current.kind == "take"
+    assert sim.timeline.playout.mixer.current.kind == "take"
     assert sim.blocks[-1].rev == sim.timeline.rev
 
 
@@ -488,7 +488,7 @@ def test_reset_and_skip() -> None:
     sim.run(3)
     sim.transport("reset", "r")
     sim.run(6)
-    state = sim.timeline.now(sim.timeline.committed).state
+    state = sim.timeline.now(sim.timeline.playout.committed).state
     assert (state.prompts[0].text, state.bpm, state.steered) == ("first", 120.0, False)
 
 
@@ -529,7 +529,7 @@ def test_a_steer_is_more_urgent_than_what_is_ahead() -> None:
 def test_the_station_can_fix_tempo_and_key() -> None:
     sim = Sim(journey=Journey.single("first", bpm=90.0, key=2.0), station=StationConfig(bpm=140.0, key=-1.0))
     sim.run(2)
-    state = sim.timeline.now(sim.timeline.committed).state
+    state = sim.timeline.now(sim.timeline.playout.committed).state
     assert (state.bpm, state.key) == (140.0, -1.0)
 
 
