@@ -13,14 +13,19 @@ TOLERANCE = 0.08  # of an edge of the span
 
 HEAD = """# Tempo from words
 
-For listeners who steer and authors of prompts. A prompt chooses its tempo until somebody sets a number (`bpm` of a
-[steer](protocol.md); `null` or `"auto"` returns to the words). A number in the text wins ("at 138 bpm"). Without one
-the genre decides, then scenes, uses and instruments. Words of pace ("slow", "very fast") move the tempo to an end of
-the genre's span. A mix of prompts has the weighted geometric mean of their tempos. A text without any of these
-words plays at the model's own tempo. `bpm_reason` of the [state](protocol.md) says what decided.
+This page is for listeners who steer and for authors of prompts. A prompt sets the tempo until a listener sets a number
+(`bpm` of a [steer](protocol.md#steer); `null` or `"auto"` returns to the words). The first of these rules decides:
 
-The table has prompts of styles that the corpus does not name. *Expected* is what people count, written before the rules
-saw the prompt. {right} of {all} tempos lie within 8 % of that span. Made by `python -m tests.journey.tempo_table`.
+1. A number in the text ("at 138 bpm").
+2. The genre.
+3. Scenes, uses and instruments.
+4. The model's own tempo.
+
+Words of pace ("slow", "very fast") move the tempo to an end of the genre's range. A mix of prompts has the weighted
+geometric mean of their tempos. `bpm_reason` of the [state](protocol.md#state) gives the reason.
+
+The table has prompts of styles without a name in the corpus. *Expected* is the usual range, written before the rules
+saw the prompt. {right} of {all} tempos are within 8 % of it. `python -m tests.journey.tempo_table` prints this page.
 
 | prompt | expected | chosen | reason |
 | --- | --- | --- | --- |
