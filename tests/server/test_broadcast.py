@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -175,6 +176,65 @@ async def test_replies_carry_the_ids_that_members_chose(broadcast: Broadcast) ->
     assert heard["two"][1:2] == [protocol.Scheduled(id="b", rev=3, audible_at=297_600, audible_in_ms=350.0)]
     assert protocol.Superseded(id="a", by="b") in heard["two"]
     assert [each.id for each in heard["two"]] == ["a", "b", "a"]  # type: ignore[union-attr]
+
+
+async def test_a_rush_of_listeners_is_announced_once_and_a_number_that_stays_is_not(
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LISTENERS_EVERY_S", 0.02)
+    heard: list[protocol.ServerMessage] = []
+    with broadcast.joined(Member(stay, told=heard.append)):
+        places = [taken(broadcast) for _ in range(CAP)]
+        await until(lambda: heard)
+        assert heard == [protocol.Event(kind="listeners", listeners=CAP)]
+        places.pop().give_back()
+        places.append(taken(broadcast))
+        await asyncio.sleep(0.06)
+        assert len(heard) == 1
+        for place in places:
+            place.give_back()
+        await until(lambda: len(heard) > 1)
+        assert heard[1:] == [protocol.Event(kind="listeners", listeners=0)]
+
+
+async def test_every_member_gets_a_message_and_who_left_gets_none(broadcast: Broadcast) -> None:
+    sent: list[bytes] = []
+    told: list[protocol.ServerMessage] = []
+    event = protocol.Event(kind="skipped", sample_pos=7)
+    with broadcast.joined(Member(stay, told=told.append)):
+        with broadcast.joined(Member(stay, send=sent.append)), broadcast.joined(Member(stay, send=sent.append)):
+            broadcast.tell(event)
+        broadcast.tell(event)
+    broadcast.tell(event)
+    assert told == [event, event]
+    assert len(sent) == 2
+    assert sent[0] is sent[1]
+    assert sent[0].endswith(protocol.encode(event).encode())
+
+
+async def test_a_feed_that_stops_leaves_its_counts(broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FEED_IDLE_S", 0.0)
+    for _ in range(2):
+        async with broadcast.holding("pcm_s16") as feed:
+            feed.fanout("v1-pcm_s16", 100)
+        frames = broadcast.stats().frames
+        await asyncio.sleep(0.01)
+        broadcast.sweep()
+        assert not broadcast.feeds
+        assert broadcast.stats().frames == frames
+    assert frames == 2 * 50
+
+
+async def test_codecs_that_share_an_encoder_share_a_feed(broadcast: Broadcast) -> None:
+    async with broadcast.holding("opus") as opus, broadcast.holding("ogg") as ogg, broadcast.holding("mp3") as mp3:
+        assert opus is ogg
+        assert opus is not mp3
+        assert set(broadcast.feeds) == {"opus", "mp3"}
+
+        def encoders() -> list[str]:
+            return sorted(each.name for each in threading.enumerate() if each.name.startswith("encoder-"))
+
+        await until(lambda: encoders() == ["encoder-mp3", "encoder-opus"])  # those of other tests have ended
 
 
 # -- through real connections -----------------------------------------------------------------------------------------

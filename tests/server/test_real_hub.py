@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,9 +15,24 @@ from riffstream.config import Config
 from riffstream.protocol import Flags
 from riffstream.server.app import Server
 from riffstream.station.hub import Hub
-from tests.server.conftest import Running
+from tests.server.conftest import Running, open_socket
+from tests.server.test_plain_socket import (  # noqa: F401  (they run here once more)
+    Plain,
+    test_an_unknown_codec_is_refused,
+    test_mp3_comes_as_frames,
+)
 from tests.server.test_registry import until
-from tests.server.test_sockets import joined, samples
+from tests.server.test_sockets import (  # noqa: F401  (they run here once more)
+    joined,
+    samples,
+    test_an_unknown_session_starts_afresh_with_a_discontinuity,
+    test_an_unknown_station_is_404,
+    test_bye_and_hello_again,
+    test_clock_tells_both_times_and_the_audible_sample,
+    test_listeners_who_do_not_steer_get_long_opus_frames,
+    test_resume_goes_on_without_a_gap,
+    test_two_listeners_get_the_same_bytes,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,6 +55,12 @@ async def real() -> AsyncIterator[Running]:
         yield Running(server, hub)  # type: ignore[arg-type]
     finally:
         await server.stop()
+
+
+@pytest.fixture
+def live(real: Running) -> Running:
+    """The server of the imported tests."""
+    return real
 
 
 async def test_frames_follow_each_other_and_sound(real: Running) -> None:
@@ -69,14 +91,35 @@ async def test_a_steer_is_scheduled_applied_and_heard_where_it_said(real: Runnin
         assert first.sample_pos <= applied["audible_at"] <= first.sample_pos + first.n_samples
 
 
-async def test_a_station_that_is_not_to_be_steered_is_not(real: Running) -> None:
+async def test_not_even_the_owner_steers_a_station_that_is_not_to_be_steered(real: Running) -> None:
     async with joined(real, "fixed") as client:
-        await client.message("welcome")
+        welcome = await client.message("welcome")
+        assert (welcome["role"], welcome["reason"]) == ("owner", "station fixed cannot be steered")
         await client.send(type="steer", id="a", bpm=100)
         assert (await client.message("rejected", id="a"))["code"] == "forbidden"
         await client.send(type="transport", id="p", op="pause")
         assert (await client.message("rejected", id="p"))["code"] == "forbidden"
         assert len(await client.audio(3)) == 3
+    async with open_socket(real.ws("fixed/plain")) as socket:
+        plain = Plain(socket)
+        await socket.send("rain")
+        assert "forbidden" in await plain.line("error")
+        await plain.more(40_000)
+    assert real.hub.stations["fixed"].rev == 0
+
+
+async def test_steers_that_wait_are_answered_once_each_and_end_where_the_last_one_says(real: Running) -> None:
+    """Three go to the station at once, which schedules one and keeps the newest; the server merges the others."""
+    async with joined(real, codecs=[]) as client:
+        await client.message("welcome")
+        for n in range(6):
+            await client.send(type="steer", id=f"w{n}", **({"bpm": 100 + n} if n != 4 else {"key": 3}))
+        await client.message("applied", id="w5")
+        state = real.hub.stations["main"].state
+    final = Counter(each["id"] for each in client.messages if each["type"] in ("applied", "superseded", "rejected"))
+    assert final == {f"w{n}": 1 for n in range(6)}
+    assert [each["type"] for each in client.messages if each.get("id") == "w4"] == ["superseded"]
+    assert (state.bpm, state.key) == (105, 3)
 
 
 async def test_of_two_steers_at_once_the_later_supersedes_the_earlier(real: Running) -> None:

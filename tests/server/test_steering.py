@@ -56,6 +56,56 @@ async def test_what_waits_takes_in_what_it_is_overtaken_by_and_arrives_once() ->
     assert gate.applied[1:] == [Steer(id="c", bpm=110.0, seed=5)]
 
 
+class Turns(TokenBucket):
+    """Lets through as many as the test says."""
+
+    def __init__(self, free: int) -> None:
+        super().__init__(1.0, 1)
+        self.free = free
+
+    def take(self) -> bool:
+        self.free -= 1
+        return self.free >= 0
+
+    def wait_s(self) -> float:
+        return 0.01
+
+
+async def test_a_steer_whose_turn_was_taken_waits_for_the_next() -> None:
+    gate, turns = Gate(1.0, 1), Turns(0)
+    gate.gate._bucket = turns
+    gate.gate.steer(Steer(id="a", bpm=90.0))
+    await asyncio.sleep(0.05)
+    assert gate.applied == []
+    turns.free = 1
+    gate.gate.transport(Transport(id="p", op="pause"))
+    assert gate.applied == [Transport(id="p", op="pause")]
+    await asyncio.sleep(0.05)
+    assert len(gate.applied) == 1
+    gate.gate.steer(Steer(id="b", seed=7))
+    turns.free = 1
+    await asyncio.sleep(0.1)
+    assert gate.applied[1:] == [Steer(id="b", bpm=90.0, seed=7)]
+    assert gate.told == [protocol.Superseded(id="a", by="b")]
+    gate.gate.close()
+
+
+async def test_a_connection_that_may_not_steer_gets_the_reason_and_takes_no_turn() -> None:
+    gate, turns = Gate(1.0, 1), Turns(1)
+    gate.gate._bucket = turns
+    gate.gate.refusal = "listeners do not steer here"
+    for send in (
+        lambda: gate.gate.steer(Steer(id="a", bpm=90.0)),
+        lambda: gate.gate.transport(Transport(id="a", op="pause")),
+    ):
+        with pytest.raises(protocol.ProtocolError, match="listeners do not steer here") as refused:
+            send()
+        reply = refused.value.reply()
+        assert isinstance(reply, protocol.Rejected)
+        assert (reply.id, reply.code) == ("a", "forbidden")
+    assert (gate.applied, gate.told, turns.free) == ([], [], 1)
+
+
 async def test_a_transport_message_is_not_held_but_counts() -> None:
     gate = Gate(0.5, 1)
     gate.gate.steer(Steer(id="a", bpm=90.0))
