@@ -6,15 +6,13 @@ replies are single lines of text that begin with ``now``, ``scheduled``, ``appli
 
 from __future__ import annotations
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from riffstream import protocol
-from riffstream.server.broadcast import Broadcast, Member, Place
-from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
-from riffstream.server.fanout import Listener, websocket_frame
-from riffstream.server.limits import TokenBucket
-from riffstream.server.sockets import CLOSE_S, MESSAGE_BURST, MESSAGE_INTERVAL_S
-from riffstream.server.steering import SteerGate
+from riffstream.server.broadcast import Broadcast, Place
+from riffstream.server.connection import SocketConnection, open_socket
+from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.fanout import websocket_frame
 from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["plain_handler"]
@@ -34,56 +32,31 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
     if role is None:
         raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
     with context.admitted(request), context.reserved(broadcast, "plain") as place:
-        narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
-        socket = web.WebSocketResponse(
-            compress=False,
-            max_msg_size=context.config.limits.message_bytes + 1,
-            timeout=CLOSE_S,
-            autoping=False,  # Heartbeat.receive answers
-        )
-        await socket.prepare(request)
-        assert request.transport is not None
-        refusal = context.refusal(request, role, broadcast.station)
-        listener = Listener(request.transport, policy=broadcast.policy)
-        await _Plain(context, broadcast, refusal, socket, listener, place).run(CODECS[name])
+        socket = await open_socket(request, context)
+        connection = _Plain(context, broadcast, request, socket)
+        connection.gate.refusal = context.refusal(request, role, broadcast.station)
+        await connection.run(CODECS[name], place)
         return socket
 
 
-class _Plain:
+class _Plain(SocketConnection):
     """The life of one plain socket."""
 
     def __init__(
-        self,
-        context: Context,
-        broadcast: Broadcast,
-        refusal: str | None,
-        socket: web.WebSocketResponse,
-        listener: Listener,
-        place: Place,
+        self, context: Context, broadcast: Broadcast, request: web.Request, socket: web.WebSocketResponse
     ) -> None:
-        self.context, self.broadcast, self.socket = context, broadcast, socket
-        self.listener, self.place = listener, place
-        listener.on_closed = self._lost
-        self.member = Member(self.leave, told=self._told)
-        self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
+        super().__init__(context, broadcast, request, socket, told=self._told)
         self.steers = 0
-        limits = context.config.limits
-        self.gate = SteerGate(
-            TokenBucket(limits.steer_interval_s, limits.steer_burst),
-            lambda message: broadcast.change(self.member, message),
-            self._told,
-        )
-        self.gate.refusal = refusal
 
-    async def run(self, codec: str) -> None:
+    async def run(self, codec: str, place: Place) -> None:
         """Audio until the client leaves; each text is a prompt."""
-        broadcast, heartbeat = self.broadcast, self.context.heartbeat
+        broadcast, self.place = self.broadcast, place
         try:
-            with heartbeat.watching(self.listener), broadcast.joined(self.member):
-                fanout = (await self.place.feed(codec)).fanout("socket", broadcast.config.timeline.frame_ms)
+            with self.context.heartbeat.watching(self.listener), broadcast.joined(self.member):
+                fanout = (await place.feed(codec)).fanout("socket", broadcast.config.timeline.frame_ms)
                 self._told(broadcast.station.now())
-                self.place.attach(fanout, self.listener, burst_samples=broadcast.burst_samples(steering=True))
-                while (message := await heartbeat.receive(self.socket, self.listener)).type in DATA:
+                place.attach(fanout, self.listener, burst_samples=broadcast.burst_samples(steering=True))
+                while (message := await self.receive()).type in DATA:
                     if not self.bucket.take():
                         self._line("error rate_limited: too many messages")
                         break
@@ -100,12 +73,8 @@ class _Plain:
             self.gate.close()
         await self.socket.close()
 
-    async def leave(self, reason: str) -> None:
-        """Say goodbye and close."""
+    def say_goodbye(self, reason: str) -> None:
         self._line(f"bye {reason}")
-        self.broadcast.members.discard(self.member)
-        self.place.give_back()
-        await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
 
     def _prompt(self, text: str) -> None:
         try:
@@ -115,6 +84,7 @@ class _Plain:
             self.steers += 1
             self.gate.steer(protocol.Steer(id=str(self.steers), prompts=(protocol.Prompt(text=prompt),)))
         except protocol.ProtocolError as error:
+            self.context.counters["rejected"] += 1
             self._told(error.reply())
 
     def _told(self, message: protocol.ServerMessage) -> None:
@@ -131,9 +101,6 @@ class _Plain:
                 self._line(f"error {message.code}: {message.message}")
             case _:
                 pass
-
-    def _lost(self, reason: str) -> None:
-        self.context.disconnected[reason] += 1
 
     def _line(self, text: str) -> None:
         self.listener.send_control(websocket_frame(1, " ".join(text.split()).encode()))

@@ -8,25 +8,21 @@ import logging
 import random
 import time
 
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from riffstream import protocol
 from riffstream.server import logs
 from riffstream.server.access import Role
-from riffstream.server.broadcast import Broadcast, Member, Place
-from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context, narrow_send_buffer
-from riffstream.server.fanout import Fanout, Listener, websocket_frame
+from riffstream.server.broadcast import Broadcast, Place
+from riffstream.server.connection import SocketConnection, open_socket
+from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context
+from riffstream.server.fanout import Fanout, websocket_frame
 from riffstream.server.feeds import Feed
-from riffstream.server.limits import TokenBucket
-from riffstream.server.steering import SteerGate
 from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["RESTARTING", "bye_frame", "socket_handler"]
 
 HELLO_S = 10.0
-CLOSE_S = 2.0
-# Far above any client's needs: what a flood costs is bounded, and honest bursts pass.
-MESSAGE_INTERVAL_S, MESSAGE_BURST = 1 / 30, 100
 RESTARTING = "restarting"
 CODECS: dict[str, protocol.CodecName] = {"opus": "opus", "pcm_s16": "pcm_s16"}
 
@@ -43,43 +39,20 @@ async def socket_handler(request: web.Request) -> web.StreamResponse:
     context = request.app[CONTEXT]
     broadcast = context.broadcast(request.match_info["station"])
     with context.admitted(request):
-        narrow_send_buffer(request, context.config.limits.send_buffer_bytes)
-        socket = web.WebSocketResponse(
-            protocols=(protocol.SUBPROTOCOL,),
-            compress=False,
-            max_msg_size=context.config.limits.message_bytes + 1,
-            timeout=CLOSE_S,
-            autoping=False,  # Heartbeat.receive answers
-        )
-        await socket.prepare(request)
-        assert request.transport is not None
-        connection = _Connection(context, broadcast, request, socket, request.transport)
-        await connection.run()
+        socket = await open_socket(request, context, protocol.SUBPROTOCOL)
+        await _Connection(context, broadcast, request, socket).run()
         return socket
 
 
-class _Connection:
+class _Connection(SocketConnection):
     """The life of one socket."""
 
     def __init__(
-        self,
-        context: Context,
-        broadcast: Broadcast,
-        request: web.Request,
-        socket: web.WebSocketResponse,
-        transport: asyncio.Transport,
+        self, context: Context, broadcast: Broadcast, request: web.Request, socket: web.WebSocketResponse
     ) -> None:
-        self.context = context
-        self.broadcast = broadcast
+        super().__init__(context, broadcast, request, socket)
         self.request = request
-        self.socket = socket
-        self.listener = Listener(transport, policy=broadcast.policy, on_closed=self._lost)
-        self.member = Member(self.leave, send=self.listener.send_control)
-        self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
         self.role = Role.LISTENER
-        limits = context.config.limits
-        self.gate = SteerGate(TokenBucket(limits.steer_interval_s, limits.steer_burst), self._apply, self.member.tell)
-        self.place: Place | None = None
         self.underruns = 0
 
     async def run(self) -> None:
@@ -170,9 +143,6 @@ class _Connection:
             self.place.give_back()
         self.listener.close("resumed")
 
-    async def _receive(self) -> WSMessage:
-        return await self.context.heartbeat.receive(self.socket, self.listener)
-
     async def _hello(self) -> protocol.Hello | None:
         """The client's greeting; None where there was none that could be accepted (the socket is then closed)."""
         offered = self.request.headers.get("Sec-WebSocket-Protocol")
@@ -185,7 +155,7 @@ class _Connection:
             return None
         try:
             async with asyncio.timeout(HELLO_S):
-                message = await self._receive()
+                message = await self.receive()
         except TimeoutError:
             await self._refuse(protocol.ProtocolError("bad_request", f"no hello within {HELLO_S:g} s"))
             return None
@@ -246,7 +216,7 @@ class _Connection:
     async def _messages(self) -> None:
         """Read until the client leaves, misbehaves, or is told to go."""
         while True:
-            message = await self._receive()
+            message = await self.receive()
             received = time.monotonic()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return
@@ -260,13 +230,8 @@ class _Connection:
             elif not self._handle(message.data, received):
                 return
 
-    async def leave(self, reason: str) -> None:
-        """Say goodbye and close. The handler's ``receive`` then ends."""
+    def say_goodbye(self, reason: str) -> None:
         self.listener.send_control(bye_frame(reason))
-        self.broadcast.members.discard(self.member)
-        if self.place is not None:
-            self.place.give_back()
-        await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
 
     def _handle(self, data: str, received: float) -> bool:
         """Answer one message; False where it was a farewell."""
@@ -301,15 +266,8 @@ class _Connection:
         limits = self.context.config.limits
         return protocol.decode_client(data, message_bytes=limits.message_bytes, prompt_chars=limits.prompt_chars)
 
-    def _apply(self, message: protocol.Steer | protocol.Transport) -> None:
-        self.context.counters["steers"] += 1
-        self.broadcast.change(self.member, message)
-
     async def _refuse(self, error: protocol.ProtocolError, bye: protocol.Bye | None = None) -> None:
         self.context.counters["rejected"] += 1
         self.member.tell(error.reply())
         self.member.tell(bye or protocol.Bye(reason=error.message, reconnect_ms=None))
         await self.socket.close(code=WSCloseCode.POLICY_VIOLATION)
-
-    def _lost(self, reason: str) -> None:
-        self.context.disconnected[reason] += 1

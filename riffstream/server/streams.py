@@ -12,9 +12,10 @@ from aiohttp import web
 
 from riffstream import __version__, protocol
 from riffstream.audio.ogg import one_line
-from riffstream.server.broadcast import Broadcast, Member, Place
+from riffstream.server.broadcast import Broadcast, Place
+from riffstream.server.connection import Connection
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
-from riffstream.server.fanout import DropPolicy, Listener
+from riffstream.server.fanout import DropPolicy
 from riffstream.server.feeds import Feed
 from riffstream.server.icy import IcyInserter
 from riffstream.server.interfaces import Station
@@ -83,7 +84,7 @@ class _Bare(web.StreamResponse):
         self.force_close()
 
 
-class _Streaming:
+class _Streaming(Connection):
     """One player.
 
     Args:
@@ -101,16 +102,13 @@ class _Streaming:
         codec: str,
     ) -> None:
         assert request.transport is not None
-        self.context, self.broadcast = context, broadcast
+        super().__init__(context, broadcast, request.transport, told=self._told, policy=_policy(broadcast, codec))
         self.wire = "ogg" if codec == "ogg" else "raw"
         self.body = Body(codec, icy, asked, artist=broadcast.station.title or broadcast.station.name)
         self.send = request.transport.write
         self.frame_ms = broadcast.frame_ms(codec, steering=False)
-        self.listener = Listener(request.transport, policy=_policy(broadcast, codec), on_closed=self._lost)
         if not self.body.is_plain:
             self.listener.write = self._write
-        self.member = Member(self._leave, told=self._told)
-        self.place: Place | None = None
         self.done = asyncio.Event()
 
     async def run(self, feed: Feed, place: Place) -> None:
@@ -154,18 +152,15 @@ class _Streaming:
         if self.body.is_complete:
             self.done.set()
 
-    async def _leave(self, reason: str) -> None:
-        """End the body."""
-        if self.place is not None:
-            self.place.give_back()
+    async def hang_up(self) -> None:
         self.done.set()
 
     def _told(self, message: protocol.ServerMessage) -> None:
         if isinstance(message, protocol.Now):
             self.body.set_title(title_of(message.state))
 
-    def _lost(self, reason: str) -> None:
-        self.context.disconnected[reason] += 1
+    def lost(self, reason: str) -> None:
+        super().lost(reason)
         self.done.set()
 
 

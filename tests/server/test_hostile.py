@@ -48,7 +48,7 @@ def nonsense(rng: random.Random) -> str | bytes:
 
 
 async def test_no_message_breaks_the_server_or_goes_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffstream.server.sockets.MESSAGE_BURST", 10**9)
+    monkeypatch.setattr("riffstream.server.connection.MESSAGE_BURST", 10**9)
     rng = random.Random(5)
     async with running(speed=2.0, limits={"steer_interval_s": 0.0}) as served, joined(served) as listener:
         await listener.message("welcome")

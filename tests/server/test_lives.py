@@ -29,8 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.config import Config
 from riffstream.server import broadcast as module
-from riffstream.server import plain_socket as plain
-from riffstream.server import registry, sockets
+from riffstream.server import connection, registry, sockets
 from riffstream.server.app import Server, loop_factory
 from riffstream.server.fanout import Fanout
 from riffstream.server.header_timeout import DOORMAN
@@ -350,8 +349,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(registry, "FEED_IDLE_S", 0.1)
     monkeypatch.setattr(registry, "PRIVATE_IDLE_S", 0.3)
     monkeypatch.setattr(sockets, "HELLO_S", 0.5)
-    monkeypatch.setattr(sockets, "CLOSE_S", 0.2)
-    monkeypatch.setattr(plain, "CLOSE_S", 0.2)
+    monkeypatch.setattr(connection, "CLOSE_S", 0.2)
     made: list[World] = []
 
     def breakable(codec: str, **more: Any) -> Encoder:

@@ -81,6 +81,8 @@ async def test_mistakes_are_told_in_a_line(live: Running) -> None:
         await socket.send("fine")
         await plain.line("applied")
     assert len(live.station.steers) == 1
+    counters = live.server.context.counters
+    assert (counters["steers"], counters["rejected"]) == (1, 1)  # as those of the other socket
 
 
 async def test_an_unknown_codec_is_refused(live: Running) -> None:

@@ -1,0 +1,125 @@
+"""A connection that listens: its place in a broadcast, and how it ends. Sockets also steer.
+
+Threading model: everything runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from aiohttp import WSCloseCode, WSMessage, web
+
+from riffstream import protocol
+from riffstream.server.broadcast import Broadcast, Member, Place
+from riffstream.server.context import Context, narrow_send_buffer
+from riffstream.server.fanout import DropPolicy, Listener
+from riffstream.server.limits import TokenBucket
+from riffstream.server.steering import SteerGate
+
+__all__ = ["Connection", "SocketConnection", "open_socket"]
+
+CLOSE_S = 2.0
+# Far above any client's needs: what a flood costs is bounded, and honest bursts pass.
+MESSAGE_INTERVAL_S, MESSAGE_BURST = 1 / 30, 100
+
+Told = Callable[[protocol.ServerMessage], object]
+
+
+class Connection(ABC):
+    """One connection that listens, of any kind.
+
+    Args:
+        transport: where its audio goes.
+        told: takes the broadcast's messages; None: they are sent as WebSocket frames.
+        policy: when it loses audio; None: the broadcast's.
+
+    Attributes:
+        listener: its cursor in the fan-out.
+        member: through which the broadcast's messages come.
+        place: its place among the listeners; None while it has none.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        broadcast: Broadcast,
+        transport: asyncio.Transport,
+        *,
+        told: Told | None = None,
+        policy: DropPolicy | None = None,
+    ) -> None:
+        self.context, self.broadcast = context, broadcast
+        self.listener = Listener(transport, policy=policy or broadcast.policy, on_closed=self.lost)
+        self.member = Member(self.leave, send=self.listener.send_control if told is None else None, told=told)
+        self.place: Place | None = None
+
+    async def leave(self, reason: str) -> None:
+        """End in good order, because the server or the station ends: the goodbye is the last message."""
+        self.say_goodbye(reason)
+        self.broadcast.members.discard(self.member)
+        if self.place is not None:
+            self.place.give_back()
+        await self.hang_up()
+
+    def lost(self, reason: str) -> None:
+        """The server dropped the connection."""
+        self.context.disconnected[reason] += 1
+
+    def say_goodbye(self, reason: str) -> None:  # noqa: B027  (streams of bare audio have no messages)
+        """Send the last message."""
+
+    @abstractmethod
+    async def hang_up(self) -> None:
+        """Close the connection; its handler then ends."""
+
+
+class SocketConnection(Connection):
+    """A WebSocket, whose client may also steer.
+
+    Attributes:
+        bucket: limits its messages, whatever they are.
+        gate: takes its changes.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        broadcast: Broadcast,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        told: Told | None = None,
+    ) -> None:
+        assert request.transport is not None
+        super().__init__(context, broadcast, request.transport, told=told)
+        self.socket = socket
+        self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
+        limits = context.config.limits
+        self.gate = SteerGate(TokenBucket(limits.steer_interval_s, limits.steer_burst), self._apply, self.member.tell)
+
+    async def receive(self) -> WSMessage:
+        """The next message that is no ping or pong."""
+        return await self.context.heartbeat.receive(self.socket, self.listener)
+
+    async def hang_up(self) -> None:
+        await self.socket.close(code=WSCloseCode.SERVICE_RESTART)
+
+    def _apply(self, message: protocol.Steer | protocol.Transport) -> None:
+        self.context.counters["steers"] += 1
+        self.broadcast.change(self.member, message)
+
+
+async def open_socket(request: web.Request, context: Context, *subprotocols: str) -> web.WebSocketResponse:
+    """Accept a WebSocket."""
+    limits = context.config.limits
+    narrow_send_buffer(request, limits.send_buffer_bytes)
+    socket = web.WebSocketResponse(
+        protocols=subprotocols,
+        compress=False,
+        max_msg_size=limits.message_bytes + 1,
+        timeout=CLOSE_S,
+        autoping=False,  # Heartbeat.receive answers
+    )
+    await socket.prepare(request)
+    return socket
