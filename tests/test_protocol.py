@@ -31,8 +31,8 @@ from riffstream.protocol import (
     split_packets,
     unpack_frame,
 )
-from riffstream.protocol_page import page
 from tests import protocol_vectors
+from tests.protocol_page import page
 
 ROOT = Path(__file__).parent.parent
 VECTORS: dict[str, Any] = json.loads(protocol_vectors.FILE.read_text(encoding="utf-8"))

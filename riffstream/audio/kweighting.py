@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 
@@ -141,10 +140,6 @@ class StepPower:
         self._pending: tuple[Pcm, ...] = ()  # samples of the step that is not complete
         self._held = 0
         self.steps = 0
-
-    def copy(self) -> StepPower:
-        """An independent meter in the same state (arrays are replaced, never written into)."""
-        return copy.copy(self)
 
     def boundary(self, step: int) -> int:
         """Sample at which ``step`` starts."""

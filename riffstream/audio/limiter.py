@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import numpy as np
@@ -84,10 +83,6 @@ class TruePeakLimiter:
         self._released = 1.0
         self._edge: float | None = None  # gain at the start of the next step to return
         self.reduction_db = 0.0
-
-    def copy(self) -> TruePeakLimiter:
-        """An independent limiter in the same state (arrays are replaced, never written into)."""
-        return copy.copy(self)
 
     def push(self, block: ArrayLike) -> Pcm:
         """Take [n, channels]; return the samples that are now final, [m, channels]."""

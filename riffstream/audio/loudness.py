@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import deque
 
@@ -164,12 +163,6 @@ class LoudnessLeveller:
         self._ramp = (1.0, 1.0)  # linear gain at the start and at the end of the step in progress
         self._taken = 0  # samples since the start
         self.gain_db = 0.0
-
-    def copy(self) -> LoudnessLeveller:
-        """An independent leveller in the same state, for rendering ahead audio that may be discarded."""
-        twin = copy.copy(self)
-        twin._power, twin._limiter = self._power.copy(), self._limiter.copy()
-        return twin
 
     def prime(self, block: ArrayLike) -> None:
         """Set the initial gain by the loudness of ``block`` [n, channels], typically the first segment.

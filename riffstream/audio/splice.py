@@ -42,13 +42,6 @@ class BeatGrid:
             if getattr(self, field) < 1:
                 raise ParameterError(field, getattr(self, field), "1 or more beats")
 
-    @classmethod
-    def at_bpm(cls, bpm: float, sample_rate: int, *, origin: int = 0, bar: int = 4, clip: int = 8) -> BeatGrid:
-        """Make the grid of a tempo: ``bpm`` beats a minute, 1 to 1000."""
-        if not 1 <= bpm <= 1000:
-            raise ParameterError("bpm", bpm, "1 to 1000")
-        return cls(origin=origin, samples_per_beat=60 * sample_rate / bpm, beats_per_bar=bar, beats_per_clip=clip)
-
     def position(self, beat: int) -> int:
         """Start of beat number ``beat`` in samples."""
         return self.origin + round(beat * self.samples_per_beat)

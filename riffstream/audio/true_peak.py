@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -95,10 +93,6 @@ class TruePeakMeter:
         """Start a new stream."""
         self._pending = np.zeros((HALF - 1, self.channels), np.float32)
         self.peak = 0.0
-
-    def copy(self) -> TruePeakMeter:
-        """An independent meter in the same state."""
-        return copy.copy(self)
 
     def push(self, block: Pcm) -> None:
         """Take [n, channels]."""

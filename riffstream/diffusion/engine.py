@@ -21,7 +21,7 @@ from riffstream.diffusion.seed_images import SeedImages, SeedSource
 from riffstream.diffusion.slots import Preparer, Slot, Ticket, choose
 from riffstream.diffusion.stats import Stats
 from riffstream.diffusion.stepper import Stepper
-from riffstream.diffusion.text import Curve, PromptEncoder
+from riffstream.diffusion.text import PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError, device_lost, out_of_memory
 from riffstream.ranges import check
 
@@ -41,12 +41,8 @@ class Engine:
         sampler, steps: defaults for requests without them; None: the family's.
         seeds: the seed library.
         files: True allows paths of this machine as seed images and masks.
-        guidance_interval: part of the way from noise (0) to music (1) with guidance (Kynkäänniemi et al. 2024,
-            arXiv:2404.07724): (0.1, 0.8) saves 30 % of the second rows.
         overlap: for families without native continuation, the part of a clip, 0 to 0.75, that repeats the end of
             ``previous``.
-        curve: interpolation of text embeddings between keyframes, ``lerp`` or ``slerp`` (see
-            ``PromptEncoder.between``).
         pad: True pads batches to the sizes of ``batch_limit.BUCKETS``; None: only on CUDA, where a small set of shapes
             is fast.
 
@@ -63,19 +59,13 @@ class Engine:
         steps: int | None = None,
         seeds: SeedSource | None = None,
         files: bool = False,
-        guidance_interval: tuple[float, float] = (0.0, 1.0),
         overlap: float = 0.25,
-        curve: Curve = "lerp",
         pad: bool | None = None,
     ) -> None:
         if not 1 <= max_batch <= 256:
             raise ParameterError("max_batch", max_batch, "1 to 256")
-        if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
-            raise ParameterError("guidance_interval", guidance_interval, "two numbers, 0 <= from <= to <= 1")
         if not 0 <= overlap <= 0.75:
             raise ParameterError("overlap", overlap, "0 to 0.75")
-        if curve not in ("lerp", "slerp"):
-            raise ParameterError("curve", curve, "lerp or slerp")
         if steps is not None:
             check("steps", steps)
         find(sampler or family.defaults.sampler, family.schedule)
@@ -89,9 +79,7 @@ class Engine:
             self.seed_images,
             sampler=sampler,
             steps=steps,
-            interval=guidance_interval,
             overlap=overlap,
-            curve=curve,
         )
         self._pad = family.device.type == "cuda" if pad is None else pad
         self._limit = BatchLimit(max_batch, family.device, self.stats)
@@ -104,11 +92,6 @@ class Engine:
     def pending(self) -> int:
         """Number of clips in progress: submitted and not yet returned, cancelled or failed."""
         return len(self._slots)
-
-    @property
-    def batch_limit(self) -> int:
-        """Current limit on the rows of a batch: ``max_batch``, or less after the device ran out of memory."""
-        return self._limit.rows
 
     def submit(self, request: ClipRequest) -> Ticket:
         """Queue a request after encoding its text and seed image, or finding them in the cache.

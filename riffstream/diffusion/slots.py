@@ -16,7 +16,7 @@ from riffstream.diffusion.noise import NoiseStream
 from riffstream.diffusion.samplers import Schedule, build
 from riffstream.diffusion.schedules import CLEAN, Level
 from riffstream.diffusion.seed_images import SeedImages
-from riffstream.diffusion.text import Curve, PromptEncoder
+from riffstream.diffusion.text import PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.journey.conditions import lay_out
 from riffstream.journey.keyframe import AUTO, CONDITIONED, NONE, Keyframe
@@ -83,7 +83,6 @@ class Slot:
     kept: Tensor | None = None
     mask: Tensor | None = None
     overlap_frames: int = 0
-    interval: tuple[float, float] = (0.0, 1.0)
     position: int = 0
     drawn: Tensor | None = None
     seconds: float = 0.0
@@ -115,8 +114,7 @@ class Slot:
     @property
     def guided(self) -> bool:
         """Whether the next evaluation is guided (two rows of a batch)."""
-        progress = self.position / max(1, len(self.schedule.rows))
-        return self.uncond is not None and self.interval[0] <= progress < self.interval[1]
+        return self.uncond is not None
 
     @property
     def rows(self) -> int:
@@ -171,9 +169,7 @@ class Preparer:
         encoder: prompt encoder with its cache.
         seeds: seed image encoder with its cache.
         sampler, steps: defaults for requests without them; None: the family's.
-        interval: part of the way from noise (0) to music (1) with guidance.
         overlap: for families without native continuation, the part of a clip that repeats the previous clip.
-        curve: interpolation of text embeddings between keyframes.
     """
 
     def __init__(
@@ -184,16 +180,12 @@ class Preparer:
         *,
         sampler: str | None,
         steps: int | None,
-        interval: tuple[float, float],
         overlap: float,
-        curve: Curve,
     ) -> None:
         self.family, self.encoder, self.seeds = family, encoder, seeds
         self.sampler = sampler or family.defaults.sampler
         self.steps = steps or family.defaults.steps
-        self.interval = interval
         self.overlap = overlap
-        self.curve = curve
 
     def slot(self, ticket: Ticket) -> Slot:
         """Prepare a request.
@@ -218,7 +210,7 @@ class Preparer:
         x = noise if clean is None else alpha * clean + sigma * noise
         guidance = spec.guidance(family.defaults.guidance)
         negatives = (spec.start.negative, spec.end.negative)
-        text = self.encoder.between(spec.start.prompts, spec.end.prompts, spec.alpha, negatives, curve=self.curve)
+        text = self.encoder.between(spec.start.prompts, spec.end.prompts, spec.alpha, negatives)
         slot = Slot(
             ticket,
             schedule,
@@ -230,7 +222,6 @@ class Preparer:
             text.uncond if guidance > 1 and request.guided else None,
             guidance,
             conditions=self._conditions(request),
-            interval=self.interval,
         )
         self._mask(slot, request, clean)
         self._continue(slot, request, clean)

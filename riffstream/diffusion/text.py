@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,6 @@ from riffstream.journey.prompts import PromptPart, blend_mixes, normalise_mix, p
 __all__ = ["Conditioning", "Mix", "PromptEncoder", "mix_embeddings"]
 
 Mix = str | Iterable[PromptPart]
-Curve = Literal["lerp", "slerp"]
 
 
 class Conditioning(NamedTuple):
@@ -78,24 +77,16 @@ class PromptEncoder:
         count = self.chunks(mix, negative)
         return Conditioning(self.encode(mix, chunks=count), self.encode(negative, chunks=count))
 
-    def between(
-        self, start: Mix, end: Mix, alpha: float, negatives: tuple[Mix, Mix] = ("", ""), *, curve: Curve = "lerp"
-    ) -> Conditioning:
+    def between(self, start: Mix, end: Mix, alpha: float, negatives: tuple[Mix, Mix] = ("", "")) -> Conditioning:
         """Embeddings at ``alpha`` in [0, 1] between two mixes.
 
         Args:
             start, end: the mixes.
             alpha: 0 (start) to 1 (end).
             negatives: negative prompts at start and end.
-            curve: ``lerp`` interpolates the shares of the prompts linearly. ``slerp`` moves each token's vector along a
-                great circle (Shoemake 1985), which keeps its length. Families with a mask always use ``lerp``.
         """
         count = self.chunks(start, end, *negatives)
         uncond = self.encode(blend_mixes(*negatives, alpha), chunks=count)
-        if curve == "slerp":
-            first, last = self.encode(start, chunks=count), self.encode(end, chunks=count)
-            if first.mask is None and last.mask is None:
-                return Conditioning(TextEmbedding(_slerp(first.tokens, last.tokens, alpha)), uncond)
         return Conditioning(self.encode(blend_mixes(start, end, alpha), chunks=count), uncond)
 
     def _prompt(self, text: str, chunks: int) -> TextEmbedding:
@@ -146,13 +137,3 @@ def mix_embeddings(rows: Sequence[TextEmbedding], weights: Sequence[float], *, l
     joined, factor = torch.cat(tokens, 1), torch.cat(factors, 1)
     missing = -joined.shape[1] % length
     return TextEmbedding(F.pad(joined, (0, 0, 0, missing)), F.pad(factor, (0, missing)))
-
-
-def _slerp(first: Tensor, last: Tensor, alpha: float) -> Tensor:
-    """Spherical interpolation per token; linear for vectors that are nearly parallel (or opposite)."""
-    a, b = first.float(), last.float()
-    cosine = F.cosine_similarity(a, b, dim=-1, eps=1e-12).unsqueeze(-1)
-    angle = cosine.clamp(-1, 1).acos()
-    sine = angle.sin()
-    curved = (((1 - alpha) * angle).sin() * a + (alpha * angle).sin() * b) / sine.clamp_min(1e-6)
-    return torch.where(cosine.abs() > 0.9995, torch.lerp(a, b, alpha), curved).to(first.dtype)

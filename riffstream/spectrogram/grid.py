@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -63,10 +62,6 @@ class GridResampler:
         self._next = 0  # index of the next grid frame
         self._last: Tensor | None = None  # [..., 1, F], the latest frame
         self._last_position = 0
-
-    def copy(self) -> GridResampler:
-        """An independent resampler in the same state (tensors are never written to, so they are shared)."""
-        return copy.copy(self)
 
     @property
     def end(self) -> int:

@@ -15,7 +15,7 @@ from riffstream.spectrogram.griffin_lim import griffin_lim
 from riffstream.spectrogram.mel import filterbank
 from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["apply_filters", "invert_mel_sgd", "mix_to_mono", "normalise_int16", "waveform"]
+__all__ = ["apply_filters", "invert_mel_sgd", "normalise_int16", "waveform"]
 
 FULL_SCALE = 32768
 TARGET_DBFS = -12.0
@@ -76,12 +76,6 @@ def waveform(mel: Tensor, params: SpectrogramParams, *, generator: torch.Generat
         generator=generator,
         random_start=True,
     )
-
-
-def mix_to_mono(samples: np.ndarray) -> np.ndarray:
-    """``floor((left + right) / 2)`` of int16 samples [2, N]: [1, N] int16."""
-    mixed: np.ndarray = (samples.astype(np.int32).sum(0, keepdims=True) >> 1).astype(np.int16)
-    return mixed
 
 
 def normalise_int16(wave: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ frequency become differences of one cumulative sum, so that each frame needs onl
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -52,10 +51,6 @@ class PhaseIntegrator:
         self._pending: Tensor | None = None  # [B, 1, F] log-magnitude of the frame whose successor is not known yet
         self._advance: Tensor | None = None  # [B, 1, F] phase gradient along time of the frame before
         self._turns: Tensor | None = None  # [B, F] int32, phase of the frame before
-
-    def copy(self) -> PhaseIntegrator:
-        """An independent integrator in the same state (tensors are never written to, so they are shared)."""
-        return copy.copy(self)
 
     def push(self, magnitudes: Tensor, *, last: bool = False) -> Tensor:
         """Take the next frames.

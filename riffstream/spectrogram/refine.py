@@ -7,8 +7,6 @@ a frame's result. The idea is that of RTISI-LA (Zhu, Beauregard and Wyse 2007), 
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 
@@ -49,10 +47,6 @@ class Refinement:
         """Forget the past."""
         self._held: Tensor | None = None  # [B, k, overlap, hop] windowed signals of the frames before the next one
         self._emitted = 0  # frames emitted, at most overlap - 1: number of held frames in the past
-
-    def copy(self) -> Refinement:
-        """An independent stage in the same state (tensors are never written to, so they are shared)."""
-        return copy.copy(self)
 
     def push(self, spectra: Tensor, *, last: bool = False) -> Tensor:
         """Take the next spectra.
@@ -131,10 +125,6 @@ class OverlapAdd:
         """Forget the past."""
         self._tail: Tensor | None = None  # [..., overlap - 1, hop] sums that are not final yet
         self._count = 0  # frames so far
-
-    def copy(self) -> OverlapAdd:
-        """An independent stage in the same state (tensors are never written to, so they are shared)."""
-        return copy.copy(self)
 
     def push(self, spectra: Tensor, *, last: bool = False) -> Tensor:
         """Take spectra [..., t, bins] complex64; return the final samples [..., n].

@@ -11,7 +11,6 @@ Threading model
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Literal
 
@@ -141,19 +140,6 @@ class VocoderStream:
         self._guide: Tensor = self._signs  # [B, q, bins] the same frames, channels combined
         self._passed = [0] * (len(self._refinements) + 1)  # frames into each refinement, and out of the last one
         self._emitted = 0
-
-    def copy(self) -> VocoderStream:
-        """An independent stream in the same state, at the cost of a few references."""
-        twin = copy.copy(self)
-        twin._grid, twin._phase, twin._overlap = self._grid.copy(), self._phase.copy(), self._overlap.copy()
-        twin._refinements = [stage.copy() for stage in self._refinements]
-        twin._passed = list(self._passed)
-        return twin
-
-    @property
-    def emitted(self) -> int:
-        """Number of samples returned so far."""
-        return self._emitted
 
     def push(self, mel: Tensor, *, hop: float, key: float = 0.0) -> Tensor:
         """Take the next frames.

@@ -53,11 +53,6 @@ class SteeringLog:
             except OSError as error:
                 raise MediaError(f"steering log {file}: {error}") from None
 
-    @property
-    def stored_bytes(self) -> int:
-        """What the entries in memory take."""
-        return self._page_bytes + sum(map(len, self._lines))
-
     def header(self, values: Mapping[str, Any]) -> None:
         """Write the first entry."""
         self._header = _encoder.encode({"entry": "header", "station": self.station, **values})

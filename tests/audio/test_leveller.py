@@ -141,16 +141,6 @@ def test_output_lags_by_the_latency_and_no_more_than_a_step() -> None:
         assert given_samples - leveller.latency - 16 <= returned <= given_samples
 
 
-def test_a_copy_goes_its_own_way() -> None:
-    leveller = LoudnessLeveller(RATE)
-    leveller.push(drums(2, 0.5))
-    twin = leveller.copy()
-    ahead = [twin.push(drums(1, 3, seed=2)), twin.flush()]
-    again = [leveller.push(drums(1, 3, seed=2)), leveller.flush()]
-    for one, other in zip(ahead, again, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 def test_reset_and_flush_leave_it_as_new() -> None:
     leveller, wave = LoudnessLeveller(RATE), drums(1, 1.0)
     first = stream(leveller.push, leveller.flush, wave, [5_000])

@@ -87,24 +87,6 @@ def test_the_way_between_two_mixes_is_straight_and_ends_in_them(encoder: PromptE
         assert torch.allclose(uncond.tokens, expected, atol=1e-6)
 
 
-def test_slerp_turns_each_token_at_a_steady_rate(encoder: PromptEncoder) -> None:
-    def turned(alpha: float) -> Tensor:
-        return encoder.between("jazz", "techno", alpha, curve="slerp").cond.tokens[0, 2]
-
-    start, end = encoder.encode("jazz").tokens[0, 2], encoder.encode("techno").tokens[0, 2]
-    # Equal lengths, so that the angle tells the place on the way.
-    a, b = start.double() / start.norm(), end.double() / end.norm()
-    whole = torch.dot(a, b).acos()
-    for alpha in (0.25, 0.5):
-        along_a, along_b = torch.linalg.lstsq(torch.stack([start, end], 1), turned(alpha)[:, None]).solution[:, 0]
-        point = along_a * a + along_b * b
-        assert torch.dot(a, point).clamp(-1, 1).acos().item() == pytest.approx(alpha * whole.item(), abs=1e-3)
-        assert point.norm().item() == pytest.approx(1, abs=1e-3)
-    assert turned(0.5).norm() > torch.lerp(start, end, 0.5).norm() * 1.001
-    assert torch.allclose(turned(0.0), start, atol=1e-5)
-    assert torch.allclose(turned(1.0), end, atol=1e-5)
-
-
 class Counting(MiniFamily):
     """Counts the prompts that reach the text encoder."""
 

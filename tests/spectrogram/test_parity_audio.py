@@ -47,7 +47,9 @@ def one_thread():
 
 @pytest.mark.parametrize("kind", ["mono", "stereo"])
 def test_mel_and_pixels_of_audio(data, kind):
-    samples = data["wav_head"] if kind == "stereo" else parity.mix_to_mono(data["wav_head"])
+    samples = data["wav_head"]
+    if kind == "mono":
+        samples = samples.astype(np.int32).sum(0, keepdims=True) >> 1  # as the original mixes
     params = SpectrogramParams.riffusion(stereo=kind == "stereo")
     mel = analyse(torch.from_numpy(samples.astype(np.float32)), params, frames=80)
     facts = FACTS["audio_to_image"][kind]

@@ -46,10 +46,11 @@ def test_later_input_never_changes_earlier_output():
 def test_delay_is_as_stated(bpm):
     hop = MINI.hop(bpm)
     stream = VOCODER.stream()
+    made = 0
     for k in range(60):
-        stream.push(MEL[..., k : k + 1], hop=hop)
+        made += stream.push(MEL[..., k : k + 1], hop=hop).shape[-1]
         if k * hop > 4 * VOCODER.delay:
-            assert round(k * hop) - stream.emitted <= VOCODER.delay, f"frame {k}"
+            assert round(k * hop) - made <= VOCODER.delay, f"frame {k}"
     look_ahead = VOCODER.delay - VOCODER.geometry.window // 2
     assert look_ahead <= 0.05 * MINI.sample_rate
 
@@ -70,16 +71,6 @@ def test_clips_join_without_a_seam():
     stream = VOCODER.stream()
     parts = [stream.push(MEL[..., :64], hop=HOP), stream.push(MEL[..., 64:], hop=HOP), stream.flush()]
     assert torch.equal(torch.cat(parts, -1), WHOLE)
-
-
-def test_copy_is_independent():
-    stream = VOCODER.stream()
-    head = stream.push(MEL[..., :70], hop=HOP)
-    twin = stream.copy()
-    stream.push(torch.rand(2, 256, 30), hop=999.0, key=3.0)
-    stream.flush()
-    rest = torch.cat((twin.push(MEL[..., 70:], hop=HOP), twin.flush()), -1)
-    assert torch.equal(torch.cat((head, rest), -1), WHOLE)
 
 
 def test_reset_and_flush_start_over():

@@ -1,4 +1,4 @@
-"""Writes docs/protocol.md from ``protocol.py``: ``python -m riffstream.protocol_page > docs/protocol.md``.
+"""Writes docs/protocol.md from ``protocol.py``: ``python -m tests.protocol_page > docs/protocol.md``.
 
 A test compares the page with this output, so page, server and clients stay equal.
 """
