@@ -1,7 +1,7 @@
 """The training corpus: songs are written, played, analysed and captioned; one worker a core, resumable.
 
 A corpus folder holds ``songs/<style>/<index>.npy`` (uint8 [windows, 2, 256, frames], see ``mels.py``) with a ``.json``
-beside each, ``clips.jsonl`` (one line a clip, in order) and ``manifest.json``. ``data.Corpus`` reads it.
+beside each, and ``manifest.json``. ``data.Corpus`` reads it.
 """
 
 from __future__ import annotations
@@ -222,14 +222,9 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
     workers = options.workers or usable_cores()
     seconds, songs, clips, used = 0.0, 0, 0, set()
     tasks = ((source.name, index) for source, index in plan(sources))
-    clips_path = options.out / "clips.jsonl"
     bar = tqdm(total=round(options.hours, 3), unit="h", disable=quiet, bar_format=_BAR)
-    with clips_path.open("w", encoding="utf-8") as index_file, _results(options, tasks, workers) as results:
+    with _results(options, tasks, workers) as results:
         for record in results:
-            for position, clip in enumerate(record["clips"]):
-                line = {key: record[key] for key in ("song", "style", "bpm", "beats", "minor", "look", "split")}
-                index_file.write(json.dumps(line | {"position": position} | clip) + "\n")
-            index_file.flush()
             seconds += record["seconds"]
             songs += 1
             clips += len(record["clips"])

@@ -1,4 +1,4 @@
-"""Reading a corpus: clips by number, as bytes or as amplitudes, with captions and what came before."""
+"""The reader of a corpus folder: its songs, and their clips by number with captions and neighbours."""
 
 from __future__ import annotations
 
@@ -14,24 +14,97 @@ import numpy as np
 from riffstream.corpus.mels import amplitudes
 from riffstream.errors import RiffstreamError
 
-__all__ = ["Corpus", "CorpusClip"]
+__all__ = ["Corpus", "CorpusClip", "SongFile", "find_songs"]
 
 OPEN_FILES = 256  # songs kept mapped; far under the usual limit of 1024 files
 
 
 @dataclass(frozen=True, slots=True)
-class CorpusClip:
-    """One clip: where its bytes are and what is known of it.
+class SongFile:
+    """A song of a corpus folder. Lists have one entry for each window of the song.
 
     Attributes:
-        song: ``<style>/<index>``; position: which window of it.
-        style: label; bpm: tempo; beats: 8, or 6 in 3/4; minor: A minor rather than C major.
-        split: "train" or "held_out", the same for all clips of a song.
-        section: full, breakdown, drums alone, ...; look: the production (``mixing.LOOKS``).
-        instruments: sounding ones, loudest first.
-        captions: several ways of asking for it.
-        bars: what each of its bars plays (``bars.bar_facts``); empty in corpora that do not say.
+        path: the song's array, uint8 [windows, 2, 256, 64 * beats].
+        name: ``<style>/<index>``.
+        style: style label.
+        bpm: tempo of the recording.
+        beats: beats in a window, 8, or 6 in 3/4.
+        minor: whether the key is A minor instead of C major.
+        look: name of the production (``mixing.LOOKS``).
+        held_out: whether the song is kept from training.
+        sections: full, breakdown, drums alone, ...
+        instruments: audible instruments, loudest first.
+        captions: descriptions of the window.
+        facts: contents of each bar (``bars.bar_facts``); empty in a corpus without them.
+        stamp: modification time in nanoseconds. Another stamp under the same name means another song.
+    """
+
+    path: Path
+    name: str
+    style: str
+    bpm: float
+    beats: int
+    minor: bool
+    look: str
+    held_out: bool
+    sections: list[str]
+    instruments: list[tuple[str, ...]]
+    captions: list[list[str]]
+    facts: list[list[dict[str, Any]]]
+    stamp: int
+
+
+def find_songs(corpus: Path) -> list[SongFile]:
+    """All finished songs of a corpus folder, oldest first: new songs of a growing corpus come last.
+
+    Raises:
+        RiffstreamError: the folder has no songs, or a description that cannot be read.
+    """
+    found = sorted((path.stat().st_mtime_ns, path) for path in corpus.glob("songs/*/*.json"))
+    if not found:
+        raise RiffstreamError(f"{corpus} has no songs; make some with: riffstream train corpus --out {corpus}")
+    return [_read(path, stamp) for stamp, path in found]
+
+
+def _read(path: Path, stamp: int) -> SongFile:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        clips = record["clips"]
+        return SongFile(
+            path=path.with_suffix(".npy"),
+            name=record["song"],
+            style=record["style"],
+            bpm=float(record["bpm"]),
+            beats=int(record["beats"]),
+            minor=record["minor"],
+            look=record["look"],
+            held_out=record["split"] == "held_out",
+            sections=[clip["section"] for clip in clips],
+            instruments=[tuple(clip["instruments"]) for clip in clips],
+            captions=[list(clip["captions"]) for clip in clips],
+            facts=[list(clip.get("bars", ())) for clip in clips],
+            stamp=stamp,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise RiffstreamError(
+            f"{path} does not describe a song ({type(error).__name__}: {error}); delete it, and riffstream train "
+            "corpus makes it again"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusClip:
+    """A clip of a corpus: a window of a song.
+
+    Attributes:
+        song: ``<style>/<index>``; position: number of the window in the song.
+        style: style label; bpm: tempo; beats: 8, or 6 in 3/4; minor: A minor instead of C major.
+        held_out: whether the song is kept from training.
+        section: full, breakdown, drums alone, ...; look: name of the production (``mixing.LOOKS``).
+        instruments: audible instruments, loudest first.
+        captions: descriptions of the clip.
         path: the song's array.
+        bars: contents of each bar (``bars.bar_facts``); empty in a corpus without them.
     """
 
     song: str
@@ -40,22 +113,22 @@ class CorpusClip:
     bpm: float
     beats: int
     minor: bool
-    split: str
+    held_out: bool
     section: str
     look: str
     instruments: tuple[str, ...]
     captions: tuple[str, ...]
     path: Path
-    bars: tuple[dict[str, Any], ...] = ()
+    bars: tuple[dict[str, Any], ...]
 
 
 class Corpus:
-    """All finished clips of a corpus folder, also of one that is still being made.
+    """All finished clips of a corpus folder, including one that is still growing.
 
-    Songs come in the order of their names, so numbers are stable once the corpus is complete.
+    Songs are in the order of their names, so numbers are stable once the corpus is complete.
 
     Threading model
-      One process each: files are mapped when first read. Fork or spawn, then read.
+      One process makes every call: files are mapped at the first read. Fork or spawn before reading.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -64,35 +137,29 @@ class Corpus:
             path: the folder that ``riffstream train corpus --out`` wrote.
 
         Raises:
-            RiffstreamError: no songs in it.
+            RiffstreamError: see :func:`find_songs`.
         """
         self.path = Path(path)
-        self.clips: list[CorpusClip] = []
-        for file in sorted(self.path.glob("songs/*/*.json")):
-            self._add(json.loads(file.read_text(encoding="utf-8")), file.with_suffix(".npy"))
-        if not self.clips:
-            raise RiffstreamError(f"no songs in {self.path}; make some with: riffstream train corpus --out {self.path}")
-        self._open: OrderedDict[Path, np.ndarray] = OrderedDict()
-
-    def _add(self, record: dict[str, Any], array: Path) -> None:
-        for position, clip in enumerate(record["clips"]):
-            self.clips.append(
-                CorpusClip(
-                    record["song"],
-                    position,
-                    record["style"],
-                    record["bpm"],
-                    record["beats"],
-                    record["minor"],
-                    record["split"],
-                    clip["section"],
-                    record["look"],
-                    tuple(clip["instruments"]),
-                    tuple(clip["captions"]),
-                    array,
-                    tuple(clip.get("bars", ())),
-                )
+        self.clips = [
+            CorpusClip(
+                song=song.name,
+                position=position,
+                style=song.style,
+                bpm=song.bpm,
+                beats=song.beats,
+                minor=song.minor,
+                held_out=song.held_out,
+                section=song.sections[position],
+                look=song.look,
+                instruments=song.instruments[position],
+                captions=tuple(captions),
+                path=song.path,
+                bars=tuple(song.facts[position]),
             )
+            for song in sorted(find_songs(self.path), key=lambda song: song.path)
+            for position, captions in enumerate(song.captions)
+        ]
+        self._open: OrderedDict[Path, np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -120,30 +187,30 @@ class Corpus:
         return amplitudes(self.codes(index))
 
     def captions(self, index: int) -> tuple[str, ...]:
-        """Ways of asking for a clip."""
+        """Descriptions of a clip."""
         return self.clips[index].captions
 
     def style(self, index: int) -> str:
-        """The clip's style label."""
+        """Style label of a clip."""
         return self.clips[index].style
 
     def bpm(self, index: int) -> float:
-        """The tempo at which it was played."""
+        """Tempo of a clip."""
         return self.clips[index].bpm
 
     def beats(self, index: int) -> int:
-        """Beats in the clip: 8, or 6 in 3/4."""
+        """Number of beats in a clip: 8, or 6 in 3/4."""
         return self.clips[index].beats
 
     def previous(self, index: int) -> int | None:
-        """The clip that comes right before in the same song; None for a song's first."""
+        """Number of the clip before in the same song; None for a song's first."""
         return index - 1 if self.clips[index].position else None
 
     def split(self, which: Literal["train", "held_out"]) -> list[int]:
         """Numbers of the clips of one split."""
-        return [i for i, clip in enumerate(self.clips) if clip.split == which]
+        return [i for i, clip in enumerate(self.clips) if clip.held_out == (which == "held_out")]
 
     @property
     def styles(self) -> list[str]:
-        """The labels that occur, sorted."""
+        """Sorted style labels of the corpus."""
         return sorted({clip.style for clip in self.clips})

@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from riffstream.corpus.data import SongFile, find_songs
 from riffstream.diffusion.mini.codec import Codec, CodecConfig
 from riffstream.errors import CheckpointError
 from riffstream.training.codec_losses import PATCH, POOL, codec_loss, detail_loss, fold, local_rms, wavelet
 from riffstream.training.guard import StepGuard
-from riffstream.training.latents import SongFile, find_songs, song_features
+from riffstream.training.latents import song_features
 from riffstream.training.loop import (
     Ema,
     Log,

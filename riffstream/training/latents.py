@@ -3,73 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from riffstream.corpus.data import SongFile, find_songs
 from riffstream.corpus.mels import amplitudes
 from riffstream.diffusion.mini.codec import Codec, CodecConfig, mel_to_features
 from riffstream.diffusion.mini.text import MiniTextEncoder
-from riffstream.errors import RiffstreamError
 from riffstream.journey.conditions import SIZE
 from riffstream.training.asked import COLUMNS, clip_conditions
 from riffstream.training.loop import load_state, save_state
 
-__all__ = ["LatentSet", "SongFile", "find_songs", "pick_captions", "song_features"]
+__all__ = ["LatentSet", "pick_captions", "song_features"]
 
 FRAMES = 512
-
-
-@dataclass(frozen=True, slots=True)
-class SongFile:
-    """One song of a corpus folder.
-
-    Attributes:
-        path: its array, uint8 [windows, 2, mels, frames].
-        name, style: as the corpus calls them.
-        held_out: whether it is kept from training.
-        beats: in a window, 8 or 6.
-        captions: for each window, the ways of asking for it.
-        facts: for each window, what its bars hold (``bars.bar_facts``); empty where nobody wrote it.
-        stamp: when it was made, nanoseconds: a song of this name made at another time is another song.
-    """
-
-    path: Path
-    name: str
-    style: str
-    held_out: bool
-    beats: int
-    captions: list[list[str]]
-    facts: list[list[dict[str, Any]]]
-    stamp: int
-
-
-def find_songs(corpus: Path) -> list[SongFile]:
-    """All finished songs, oldest first, so that a growing corpus keeps its order.
-
-    Raises:
-        RiffstreamError: there are none.
-    """
-    found = sorted((path.stat().st_mtime_ns, path) for path in corpus.glob("songs/*/*.json"))
-    songs = []
-    for stamp, path in found:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        songs.append(
-            SongFile(
-                path.with_suffix(".npy"), record["song"], record["style"], record["split"] == "held_out",
-                int(record["beats"]), [list(clip["captions"]) for clip in record["clips"]],
-                [list(clip.get("bars", ())) for clip in record["clips"]], stamp,
-            )
-        )  # fmt: skip
-    if not songs:
-        raise RiffstreamError(f"{corpus} holds no songs; make some with: riffstream train corpus --out {corpus}")
-    return songs
 
 
 def song_features(

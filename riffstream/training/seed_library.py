@@ -9,18 +9,18 @@ import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from riffstream.corpus.data import SongFile, find_songs
 from riffstream.corpus.styles import groove_styles
 from riffstream.diffusion.mini.codec import features_to_mel
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.models.seeds import SeedEntry, SeedLibrary
-from riffstream.training.latents import SongFile, find_songs, song_features
+from riffstream.training.latents import song_features
 
 __all__ = ["add_arguments", "build_seeds", "run"]
 
@@ -50,20 +50,18 @@ def build_seeds(
         latents += list(old_latents)
         vectors += list(old_vectors)
     for song, window in _choose(corpus, {entry.style for entry in entries}, count):
-        record = _record(song)
-        clip = record["clips"][window]
         words = _words(song.style)
         plain = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_") or "loop"
         taken = sum(entry.name.rstrip("_0123456789") == plain.rstrip("_0123456789") for entry in entries)
         name = plain if taken == 0 else f"{plain}_{taken + 1}"
-        caption = max(clip["captions"], key=len)
-        tags = tuple(dict.fromkeys((words, *clip["instruments"])))
-        entries.append(SeedEntry(name, song.style, tags, caption, float(record["bpm"]), song.beats))
+        caption = max(song.captions[window], key=len)
+        tags = tuple(dict.fromkeys((words, *song.instruments[window])))
+        entries.append(SeedEntry(name, song.style, tags, caption, song.bpm, song.beats))
         features = song_features(song, family.codec.config, [window])
         with torch.no_grad():
             coded = family.encode_mel(features_to_mel(features, family.codec.config))
         latents.append(torch.nn.functional.pad(coded[0], (0, family.latent_shape()[2] - coded.shape[-1])))
-        vectors.append(_direction(family.text_encoder, [*clip["captions"], ", ".join(tags)]))
+        vectors.append(_direction(family.text_encoder, [*song.captions[window], ", ".join(tags)]))
         picture = Image.fromarray(family.decode_image(coded)[0]).convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
         picture.save(folder / "previews" / f"{name}.png", optimize=True)
     vectors = _vectors(entries, vectors, captions or corpus, family.text_encoder)
@@ -102,10 +100,6 @@ def _vectors(
     return vectors
 
 
-def _record(song: SongFile) -> dict[str, Any]:
-    return dict(json.loads(song.path.with_suffix(".json").read_text(encoding="utf-8")))
-
-
 def _choose(corpus: Path, known: set[str], count: int) -> list[tuple[SongFile, int]]:
     """Songs of styles that are not ``known``, and their fullest windows."""
     by_style: dict[str, list[SongFile]] = {}
@@ -113,14 +107,14 @@ def _choose(corpus: Path, known: set[str], count: int) -> list[tuple[SongFile, i
         if song.style not in known:
             by_style.setdefault(song.style, []).append(song)
     for songs in by_style.values():  # plain productions first: a loop under a filter sweep is an odd place to start
-        songs.sort(key=lambda song: _record(song)["look"] != "plain")
+        songs.sort(key=lambda song: song.look != "plain")
     # Our own styles before those of MMA's library, whose names say less.
     styles = sorted(by_style, key=lambda style: (style.startswith("mma_"), style))
     chosen = [by_style[style][turn] for turn in range(4) for style in styles if turn < len(by_style[style])][:count]
 
     def fullest(song: SongFile) -> int:
-        clips = _record(song)["clips"]
-        return max(range(len(clips)), key=lambda k: (clips[k]["section"] == "full", len(clips[k]["instruments"]), k))
+        windows = range(len(song.captions))
+        return max(windows, key=lambda k: (song.sections[k] == "full", len(song.instruments[k]), k))
 
     return [(song, fullest(song)) for song in chosen]
 

@@ -37,14 +37,13 @@ def small(folder: Path) -> Corpus:
     return Corpus(folder)
 
 
-def test_manifest_and_index_agree_with_the_songs(folder: Path, small: Corpus) -> None:
+def test_the_manifest_agrees_with_the_songs(folder: Path, small: Corpus) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    lines = [json.loads(line) for line in (folder / "clips.jsonl").read_text().splitlines()]
     assert manifest["songs"] == 2
-    assert manifest["clips"] == len(lines) == len(small)
+    assert manifest["clips"] == len(small)
     assert manifest["styles"] == sorted(STYLES) == small.styles
-    assert {line["song"] for line in lines} == {"chiptune/0", "music_box_waltz/0"}
-    seconds = sum(line["beats"] * 60 / line["bpm"] for line in lines)
+    assert {clip.song for clip in small.clips} == {"chiptune/0", "music_box_waltz/0"}
+    seconds = sum(clip.beats * 60 / clip.bpm for clip in small.clips)
     assert manifest["hours"] == pytest.approx(seconds / 3600, abs=1e-3)
 
 
@@ -146,9 +145,9 @@ def test_captions_are_several_and_varied(small: Corpus) -> None:
 
 
 def test_a_song_is_in_one_split(small: Corpus) -> None:
-    splits: dict[str, set[str]] = {}
+    splits: dict[str, set[bool]] = {}
     for clip in small.clips:
-        splits.setdefault(clip.song, set()).add(clip.split)
+        splits.setdefault(clip.song, set()).add(clip.held_out)
     assert all(len(found) == 1 for found in splits.values())
     assert sorted(small.split("train") + small.split("held_out")) == list(range(len(small)))
 
@@ -195,7 +194,7 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
     build_corpus(_options(tmp_path), quiet=True)
     assert performed == ["music_box_waltz/0"]
     assert array.stat().st_mtime_ns == kept
-    assert (tmp_path / "clips.jsonl").read_text() == (folder / "clips.jsonl").read_text()
+    assert (tmp_path / "manifest.json").read_text() == (folder / "manifest.json").read_text()
     description.unlink()  # as a process killed between the two files leaves it
     build_corpus(_options(tmp_path, songs=1), quiet=True)
     assert performed[1:] == ["chiptune/0"]
@@ -222,6 +221,15 @@ def test_unknown_styles_are_refused(tmp_path: Path) -> None:
 def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(RiffstreamError, match="riffstream train corpus"):
         Corpus(tmp_path)
+
+
+def test_a_damaged_description_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "songs" / "techno" / "00000.json"
+    path.parent.mkdir(parents=True)
+    for text in ("{", "[]", '{"song": "techno/0", "clips": []}'):
+        path.write_text(text)
+        with pytest.raises(RiffstreamError, match=r"00000\.json does not describe a song"):
+            Corpus(tmp_path)
 
 
 def test_bytes_keep_amplitudes_to_a_fifth_of_a_decibel() -> None:
