@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from riffstream.protocol import Event, Now
 
@@ -51,7 +51,8 @@ class Audience:
         self._kinds: dict[str, int] = {}
         self._sinks: dict[int, Sink] = {}
         self._next_sink = 0
-        self._shown: tuple[Any, ...] = ()
+        self._moment: tuple[object, ...] = ()
+        self._shown: tuple[object, ...] = ()
 
     @property
     def listeners(self) -> int:
@@ -94,16 +95,25 @@ class Audience:
             except Exception:  # one subscriber's fault must not reach the others
                 log.exception("station %s: a subscriber failed", self.station)
 
-    def show(self, now: Now) -> None:
-        """Tell every subscriber what plays, where that is another revision, clip or state than they were last told."""
-        shown = (now.rev, now.clip, now.state)
+    def show(self, moment: tuple[object, ...], now: Callable[[], Now]) -> None:
+        """Tell every subscriber what plays, where that is another revision, clip or state than they were last told.
+
+        Args:
+            moment: all that decides what plays; where it is as before, ``now`` is not called. Empty: unknown.
+            now: makes the message.
+        """
+        if moment and moment == self._moment:
+            return
+        self._moment = moment
+        message = now()
+        shown = (message.rev, message.clip, message.state)
         if shown != self._shown:
             self._shown = shown
-            self.tell(now)
+            self.tell(message)
 
     def forget_shown(self) -> None:
         """Have what plays told again, changed or not."""
-        self._shown = ()
+        self._moment = self._shown = ()
 
     def dismiss(self) -> None:
         """Tell nobody any more."""

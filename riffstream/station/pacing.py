@@ -189,4 +189,5 @@ class Pacer:
         for event in events:
             self._audience.tell(event)
         if self._audience.subscribers and timeline.playout.lead is not None:
-            self._audience.show(timeline.now(self.sample_pos))
+            pos = self.sample_pos
+            self._audience.show(timeline.moment(pos), lambda: timeline.now(pos))

@@ -191,27 +191,31 @@ class Station:
                 ``superseded``.
             by: who asks, for the log of this process.
         """
-        self._change(steer.id, reply, lambda timeline: timeline.steer(steer, self._safe(reply), self._clock()), by)
+        self._change(steer, reply, by)
 
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
         """Pause, resume, reset or skip; as :meth:`steer`."""
-        self._change(op.id, reply, lambda timeline: timeline.transport(op, self._safe(reply), self._clock()), by)
+        self._change(op, reply, by)
 
-    def _change(self, ident: str, reply: Reply, act: Callable[[Timeline], None], by: str) -> None:
+    def _change(self, message: protocol.Steer | protocol.Transport, reply: Reply, by: str) -> None:
+        timeline = self._timeline
         if not self.settings.steer:
-            reply(ProtocolError("forbidden", f"station {self.name} cannot be steered").reply(ident))
+            reply(ProtocolError("forbidden", f"station {self.name} cannot be steered").reply(message.id))
             return
-        if self._timeline is None:
-            reply(ProtocolError("busy", "the model is still loading", retry_after_ms=1000).reply(ident))
+        if timeline is None:
+            reply(ProtocolError("busy", "the model is still loading", retry_after_ms=1000).reply(message.id))
             return
-        log.debug("station %s: change %s by %s", self.name, ident, by or "unknown")
-        before = self._timeline.paused
+        log.debug("station %s: change %s by %s", self.name, message.id, by or "unknown")
+        before, answer = timeline.paused, self._safe(reply)
         try:
-            act(self._timeline)
+            if isinstance(message, protocol.Steer):
+                timeline.steer(message, answer, self._clock())
+            else:
+                timeline.transport(message, answer, self._clock())
         except Exception:  # of ours: the music goes on, and the timeline asks again for what it needs
-            log.exception("station %s: the change %s failed", self.name, ident)
-            self._safe(reply)(ProtocolError("internal", "the change failed; see the server's log").reply(ident))
-        if before != self._timeline.paused:
+            log.exception("station %s: the change %s failed", self.name, message.id)
+            answer(ProtocolError("internal", "the change failed; see the server's log").reply(message.id))
+        if before != timeline.paused:
             self._audience.forget_shown()
         self._pacer.changed()
 

@@ -23,7 +23,7 @@ from riffstream.station.block import Block
 from riffstream.station.changes import Pending, Reply, Requests, Wish, merged
 from riffstream.station.effort import Effort
 from riffstream.station.fallback import Fallback
-from riffstream.station.history import announced
+from riffstream.station.history import announced, moment
 from riffstream.station.mixer import Cue
 from riffstream.station.planner import Planner
 from riffstream.station.playout import Playout
@@ -87,7 +87,15 @@ class Timeline:
             spec = self.score.spec(0, 0.0)
             state = self.score.state(spec, 0.0, paused=self.paused)
             return protocol.Now(rev=self.rev, sample_pos=max(0, pos), state=state, alpha=spec.alpha, clip=0)
-        return announced(cue, take, pos, pos + cue.offset if cue.kind != "pause" else round(self.playout.frozen or 0))
+        return announced(cue, take, pos, self._local(cue, pos))
+
+    def moment(self, pos: int) -> tuple[object, ...]:
+        """All that decides :meth:`now` at a sample but its position; cheap to compare. Empty before the first take."""
+        cue, take = self.playout.heard(pos)
+        return () if take is None or cue is None else moment(cue, take, self._local(cue, pos))
+
+    def _local(self, cue: Cue, pos: int) -> int:
+        return pos + cue.offset if cue.kind != "pause" else round(self.playout.frozen or 0)
 
     def target(self) -> protocol.State:
         """What plays, or is about to: the newest accepted change."""

@@ -12,6 +12,10 @@ def playing(rev: int, clip: int, prompt: str = "a", beat: float = 0.0) -> Now:
     return Now(rev=rev, sample_pos=round(beat * 100), state=state, alpha=0.0, clip=clip, beat=beat)
 
 
+def show(audience: Audience, now: Now) -> None:
+    audience.show((), lambda: now)
+
+
 def test_listeners_count_by_kind_until_they_leave() -> None:
     time = [10.0]
     audience = Audience("s", lambda: time[0])
@@ -31,15 +35,33 @@ def test_what_plays_is_told_when_it_is_another() -> None:
     leave = audience.subscribe(told.append)
     first = playing(0, 0)
     for now in (first, playing(0, 0, beat=1.0), playing(0, 1), playing(1, 1), playing(1, 1, "b")):
-        audience.show(now)
+        show(audience, now)
     assert told == [first, playing(0, 1), playing(1, 1), playing(1, 1, "b")]
     audience.forget_shown()
-    audience.show(playing(1, 1, "b", beat=2.0))
+    show(audience, playing(1, 1, "b", beat=2.0))
     assert len(told) == 5
     leave()
     leave()
-    audience.show(playing(2, 2))
+    show(audience, playing(2, 2))
     assert (len(told), audience.subscribers) == (5, 0)
+
+
+def test_what_plays_is_not_made_where_the_moment_is_the_same() -> None:
+    audience = Audience("s", lambda: 0.0)
+    told: list[Now | Event] = []
+    made: list[Now] = []
+    audience.subscribe(told.append)
+
+    def make() -> Now:
+        made.append(playing(0, 0))
+        return made[-1]
+
+    for moment in ((0, 1), (0, 1), (0, 2)):
+        audience.show(moment, make)
+    assert (len(made), len(told)) == (2, 1)
+    audience.forget_shown()
+    audience.show((0, 2), make)
+    assert (len(made), len(told)) == (3, 2)
 
 
 def test_one_subscriber_that_fails_leaves_the_others_told() -> None:
