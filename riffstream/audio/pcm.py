@@ -12,7 +12,7 @@ from riffstream.audio.checks import as_block, check_format
 from riffstream.audio.packets import Encoder, Packet
 from riffstream.errors import ParameterError
 
-__all__ = ["PcmEncoder", "WavEncoder", "wav_header"]
+__all__ = ["PcmEncoder", "wav_header"]
 
 
 class PcmEncoder(Encoder):
@@ -61,23 +61,6 @@ class PcmEncoder(Encoder):
 
     def close(self) -> list[Packet]:
         return []
-
-
-class WavEncoder(PcmEncoder):
-    """:class:`PcmEncoder` with the header of an endless WAV file, for ``/stream.wav``."""
-
-    content_type = "audio/wav"
-
-    def __init__(
-        self,
-        sample_rate: int = 48_000,
-        channels: int = 2,
-        *,
-        dither: Literal["none", "tpdf"] = "none",
-        start: int = 0,
-    ) -> None:
-        super().__init__(sample_rate, channels, dither=dither, start=start)
-        self.header = wav_header(sample_rate, channels)
 
 
 def wav_header(sample_rate: int, channels: int, n_samples: int | None = None) -> bytes:
