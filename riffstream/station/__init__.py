@@ -1,1 +1,1 @@
-"""A station in time: takes, splices, mixing, loudness, playout, steering. No HTTP, no torch."""
+"""Stations: takes, splices, mixing, loudness, playout and steering in time. No HTTP, no torch."""

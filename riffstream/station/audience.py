@@ -1,4 +1,4 @@
-"""Who listens to a station, and who is told what happens on it. Event loop only."""
+"""Listeners of a station, and subscribers to its messages. Event loop only."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Sink = Callable[[Now | Event], None]
 
 
 class Lease:
-    """A listener that counts. ``close()`` when it leaves; idempotent."""
+    """A counted listener. Call ``close()`` when it leaves; idempotent."""
 
     def __init__(self, leave: Callable[[], None]) -> None:
         self._leave: Callable[[], None] | None = leave
 
     def close(self) -> None:
-        """The listener has left."""
+        """Stop counting the listener."""
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
@@ -34,14 +34,14 @@ class Lease:
 
 
 class Audience:
-    """Listeners that count, by kind, and subscribers to what happens.
+    """Counter of listeners by kind, and list of subscribers to messages.
 
     Args:
-        station: its name, for logs.
-        clock: monotonic seconds.
+        station: name of the station, for logs.
+        clock: monotonic clock, seconds.
 
     Attributes:
-        left_at: when the last one left (or when the station was opened).
+        left_at: time at which the last listener left or the station was opened.
     """
 
     def __init__(self, station: str, clock: Callable[[], float]) -> None:
@@ -61,12 +61,12 @@ class Audience:
 
     @property
     def by_kind(self) -> dict[str, int]:
-        """Listeners of each kind that there is."""
+        """Number of listeners of each kind."""
         return dict(self._kinds)
 
     @property
     def subscribers(self) -> int:
-        """Those who are told."""
+        """Number of subscribers."""
         return len(self._sinks)
 
     def join(self, kind: str) -> Lease:
@@ -82,7 +82,7 @@ class Audience:
         return Lease(leave)
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
-        """Have ``sink`` called with every message. Returns what unsubscribes it."""
+        """Call ``sink`` with every message. Returns a function that unsubscribes it."""
         key, self._next_sink = self._next_sink, self._next_sink + 1
         self._sinks[key] = sink
         return lambda: self._sinks.pop(key, None) and None
@@ -92,15 +92,15 @@ class Audience:
         for sink in list(self._sinks.values()):
             try:
                 sink(message)
-            except Exception:  # one subscriber's fault must not reach the others
+            except Exception:  # an error of one subscriber must not affect the others
                 log.exception("station %s: a subscriber failed", self.station)
 
     def show(self, moment: tuple[object, ...], now: Callable[[], Now]) -> None:
-        """Tell every subscriber what plays, where that is another revision, clip or state than they were last told.
+        """Send a ``now`` message to every subscriber if its revision, clip or state differs from the last one sent.
 
         Args:
-            moment: all that decides what plays; where it is as before, ``now`` is not called. Empty: unknown.
-            now: makes the message.
+            moment: values that determine the message; if they are unchanged, ``now`` is not called. Empty: unknown.
+            now: function that makes the message.
         """
         if moment and moment == self._moment:
             return
@@ -112,9 +112,9 @@ class Audience:
             self.tell(message)
 
     def forget_shown(self) -> None:
-        """Have what plays told again, changed or not."""
+        """Make the next :meth:`show` send its message even if nothing has changed."""
         self._moment = self._shown = ()
 
     def dismiss(self) -> None:
-        """Tell nobody any more."""
+        """Remove all subscribers."""
         self._sinks.clear()

@@ -1,4 +1,4 @@
-"""Musical time of a take: which beat sounds at which of its samples. Tempo may change at every beat."""
+"""Musical time of a take: the mapping between beats and samples. The tempo may change at every beat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["BeatMap", "Ramp"]
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """A value that goes from ``a`` to ``b`` over ``beats`` beats from ``beat`` on; constant outside."""
+    """A value that changes linearly from ``a`` to ``b`` over ``beats`` beats from ``beat`` on; constant outside."""
 
     a: float
     b: float
@@ -19,26 +19,26 @@ class Ramp:
 
     @classmethod
     def constant(cls, value: float) -> Ramp:
-        """A value that does not change."""
+        """A ramp with a constant value."""
         return cls(value, value)
 
     def settled(self, beat: float) -> Ramp:
-        """The same from ``beat`` on: a ramp that has ended is a constant."""
+        """The ramp from ``beat`` on: a constant if it has ended."""
         return Ramp.constant(self.b) if self.a == self.b or beat >= self.beat + self.beats else self
 
     def at(self, beat: float) -> float:
-        """The value at a beat."""
+        """Value at ``beat``."""
         if self.beats <= 0 or beat >= self.beat + self.beats:
             return self.b
         return self.a + (self.b - self.a) * max(0.0, (beat - self.beat) / self.beats)
 
 
 class BeatMap:
-    """Beats of the station against local samples of a take, piecewise linear.
+    """Piecewise linear mapping between beats of the station and local samples of a take.
 
     Args:
         beat: the station's beat at local sample 0.
-        samples_per_beat: until the first :meth:`extend`, fractional.
+        samples_per_beat: fractional; valid until the first :meth:`extend`.
     """
 
     def __init__(self, beat: float, samples_per_beat: float) -> None:
@@ -49,7 +49,7 @@ class BeatMap:
 
     @property
     def end(self) -> float:
-        """The beat up to which the tempo is known; beyond, it goes on as it was."""
+        """Beat up to which the tempo is known; it continues unchanged beyond."""
         return self._beats[-1] + self._shift
 
     @property
@@ -58,19 +58,19 @@ class BeatMap:
         return self._slope
 
     def extend(self, beats: float, samples_per_beat: float) -> None:
-        """The next ``beats`` beats have this tempo."""
+        """Append ``beats`` beats at this tempo."""
         self._beats.append(self._beats[-1] + beats)
         self._samples.append(self._samples[-1] + beats * samples_per_beat)
         self._slope = samples_per_beat
-        if len(self._beats) > 4096:  # an hour at 60 beats a minute; the past is not asked for
+        if len(self._beats) > 4096:  # an hour at 60 bpm; the past is not needed
             del self._beats[:2048], self._samples[:2048]
 
     def shift(self, beats: float) -> None:
-        """Count all beats of this take ``beats`` higher (it was late, and music was repeated meanwhile)."""
+        """Add ``beats`` to all beats of this take, because music was repeated while it was late."""
         self._shift += beats
 
     def sample(self, beat: float) -> float:
-        """Local sample (fractional) of a beat."""
+        """Local sample of a beat, fractional."""
         beat -= self._shift
         i = bisect.bisect_right(self._beats, beat) - 1
         if i < 0:
@@ -81,7 +81,7 @@ class BeatMap:
         return self._samples[i] + part * (self._samples[i + 1] - self._samples[i])
 
     def beat(self, sample: float) -> float:
-        """The beat at a local sample."""
+        """Beat at a local sample."""
         i = bisect.bisect_right(self._samples, sample) - 1
         if i < 0:
             return (sample - self._samples[0]) / self._first_slope + self._beats[0] + self._shift

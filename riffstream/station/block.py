@@ -1,4 +1,4 @@
-"""Blocks of committed audio: what the mixer plays, levelled.
+"""Blocks of committed audio: the mixer's output after the leveller.
 
 Threading model
   One thread makes every call. No clock.
@@ -22,10 +22,13 @@ __all__ = ["Block", "Levelled"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Committed audio.
+    """A block of committed audio.
 
     Attributes:
-        pos: sample clock of its first sample. pcm: [n, 2]. rev: heard at its end. silent: nothing but zeros.
+        pos: sample clock of its first sample.
+        pcm: [n, 2] float32.
+        rev: revision at its end.
+        silent: True if all samples are zero.
     """
 
     pos: int
@@ -35,10 +38,10 @@ class Block:
 
 
 class Levelled:
-    """A mixer's output, levelled, in blocks of any size. The leveller looks ahead: the mixer runs a little in front.
+    """A mixer followed by the leveller, read in blocks of any size. The mixer runs ahead by the leveller's look-ahead.
 
     Attributes:
-        played: samples that came from the mixer; its position, unless it failed in the middle of a block.
+        played: number of samples from the mixer; its position, unless it failed within a block.
     """
 
     def __init__(self, mixer: Mixer, settings: TimelineSettings) -> None:
@@ -53,29 +56,29 @@ class Levelled:
             )
 
     def prime(self, pcm: Pcm) -> None:
-        """Begin at the gain that suits the first sound."""
+        """Set the initial gain by the loudness of the first audio, [n, 2]."""
         if self._leveller is not None:
             self._leveller.prime(pcm)
 
     def missing(self, n: int) -> int:
-        """Samples that the mixer has to play before ``n`` are ready."""
+        """Number of samples that the mixer must play before ``n`` are ready."""
         return max(0, n - self._have)
 
     def play(self, n: int) -> list[Cue]:
-        """Let the mixer play ``n`` samples; returns the cues that began."""
+        """Play ``n`` samples of the mixer; return the cues that began."""
         pcm, begun = self.mixer.play(n)
         self.played += n
         self._keep(pcm if self._leveller is None else self._leveller.push(pcm))
         return begun
 
     def flush(self) -> int:
-        """Make the last samples ready, at the end of a stream; returns how many are ready in all."""
+        """End the stream: make the last samples ready; return the number of ready samples."""
         if self._leveller is not None:
             self._keep(self._leveller.flush())
         return self._have
 
     def take(self, n: int) -> Pcm:
-        """``n`` samples that are ready."""
+        """Return ``n`` ready samples, [n, 2]."""
         parts = []
         need = n
         while need:

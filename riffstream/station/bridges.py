@@ -1,7 +1,7 @@
-"""Bridges: what stands in where the music that is scheduled ends before more of it is there.
+"""Bridges: substitutes for missing music when the scheduled audio ends too early.
 
-The last clip of a take goes round, crossfaded with what came before it; after that, or where there is too little to go
-round, silence. One is placed as soon as it might be needed, and withdrawn where the music comes in time after all.
+A bridge repeats the last clip of a take with a crossfade. After some repeats, or with too little audio for a loop, it
+is silence. A bridge is scheduled as soon as it may be needed, and withdrawn if the music arrives in time.
 
 Threading model
   One thread makes every call. No clock.
@@ -23,16 +23,16 @@ SILENCE_FADE: Final = SAMPLE_RATE // 100  # 10 ms
 
 
 class Bridges:
-    """Places loops and silence among a mixer's cues.
+    """Scheduler of loops and silence among a mixer's cues.
 
     Args:
-        mixer: whose cues may end too early.
-        takes: by ident: those that cues name.
-        fade: samples of the crossfade into a loop, and of a loop with itself.
-        repeats: clips' lengths that a loop goes on before silence; 0: silence at once.
+        mixer: the mixer.
+        takes: takes of the cues, by ident.
+        fade: length of the crossfade into a loop, and of the loop with itself, in samples.
+        repeats: duration of a loop before silence, in clips; 0: silence at once.
 
     Attributes:
-        since: local sample from which the take in the lead is stood in for.
+        since: local sample of the lead from which a bridge replaces it.
     """
 
     def __init__(self, mixer: Mixer, takes: Mapping[int, Take], *, fade: int, repeats: int) -> None:
@@ -44,30 +44,30 @@ class Bridges:
 
     @property
     def placed(self) -> bool:
-        """Whether one plays at the end of what is scheduled."""
+        """Whether the schedule ends with a bridge."""
         return self._mixer.last.kind in ("loop", "silence")
 
     @property
     def first(self) -> Cue:
-        """The cue that the bridge begins with, where one is placed."""
+        """First cue of the scheduled bridge."""
         return next(cue for cue in (self._mixer.current, *self._mixer.coming) if cue.kind in ("loop", "silence"))
 
     def withdraw(self) -> None:
-        """Take back what has not begun."""
+        """Remove the cues of bridges that have not begun."""
         self._mixer.withdraw("loop", "silence")
 
     def secure(self, n: int) -> None:
-        """See to it that ``n`` more samples can be played, and that a bridge could still begin after them."""
+        """Make sure that ``n`` more samples can be played and that a bridge can still begin after them."""
         mixer = self._mixer
         while True:
             cue, following = mixer.limiting
             end = cue.end
-            begins = following is not None and following.pos < mixer.position + n  # then it must have all it needs
+            begins = following is not None and following.pos < mixer.position + n  # it must have all audio of its fade
             if end >= mixer.position + n + self._fade and not begins:
                 return
             if following is not None:
-                # A long crossfade whose outgoing take ends on the way (its generator is gone) goes as far as that does:
-                # a bridge could only begin inside it. Where there is less than a short fade, a bridge comes first.
+                # If the outgoing take of a long crossfade ends within it (its generator ended), the fade is shortened,
+                # because a bridge cannot begin inside a fade. With less audio than a short fade, a bridge comes first.
                 least = SILENCE_FADE if mixer.earliest < following.pos else 0
                 if end - following.pos >= least:
                     mixer.shorten(following, end - following.pos)
@@ -76,14 +76,14 @@ class Bridges:
             self._bridge(cue, end if following is None else min(end, following.pos))
 
     def _bridge(self, cue: Cue, until: int) -> None:
-        """Have a loop of it stand in for a cue that ends; where there is none, silence from ``until`` on."""
+        """Schedule a loop after a cue that ends; without one, silence from ``until`` on."""
         take = self._takes[cue.take] if cue.take is not None else None
         loop = self._loop(take) if take is not None else None
         if take is None or loop is None:
             pos = max(until - SILENCE_FADE, self._mixer.earliest)
             self._stand_in(cue, Silence(), "silence", pos=pos, fade=max(0, until - pos))
             return
-        # A loop's last samples are those of the take: entering it there is no change at all.
+        # The loop's last samples equal those of the take, so the entry is continuous.
         pos = max(cue.end - self._fade, self._mixer.earliest)
         self._stand_in(cue, loop, "loop", pos=pos, offset=cue.offset)
         clip = take.beats.slope * take.score.info.beats
@@ -95,7 +95,7 @@ class Bridges:
         self._mixer.insert(Cue(pos=pos, source=source, offset=offset, fade=fade, take=cue.take, rev=cue.rev, kind=kind))
 
     def _loop(self, take: Take) -> Loop | None:
-        """The last clip of a take, or as many of its last bars or beats as there are."""
+        """Loop of the last clip of a take, or of its last available bars or beats; None with too little audio."""
         if self._repeats == 0:
             return None
         end = take.tape.end

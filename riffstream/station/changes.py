@@ -1,7 +1,7 @@
-"""Changes on their way to be heard, and those who wait for them.
+"""Accepted changes that are not audible yet, and the requests that wait for them.
 
-A change that was accepted is *pending* while its take is rendered. Where steers keep coming, the newest is a *wish*: it
-waits until the pending one is scheduled, so that something is heard at all.
+A change is *pending* while its take is rendered. A newer change is a *wish* until the pending one is scheduled, so that
+continuous steering cannot postpone every change.
 
 Threading model
   One thread makes every call (``timeline.py``'s). Replies are called on it.
@@ -22,7 +22,7 @@ Reply = Callable[[protocol.ServerMessage], None]
 
 
 class Requests:
-    """Those who wait to hear one change, in the order in which they came; each is answered once."""
+    """Requests that wait for one change, in order of arrival. Each is answered once."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[str, int, Reply]] = []
@@ -32,25 +32,25 @@ class Requests:
 
     @property
     def newest(self) -> str:
-        """Ident of the last one; "" where nobody waits."""
+        """Ident of the latest request; "" without any."""
         return self._waiting[-1][0] if self._waiting else ""
 
     def add(self, ident: str, rev: int, reply: Reply) -> None:
-        """Someone waits to hear revision ``rev``."""
+        """Add a request with its revision and its reply function."""
         self._waiting.append((ident, rev, reply))
 
     def applied(self, pos: int) -> None:
-        """It is heard from a sample on."""
+        """Answer all requests with ``applied`` at sample ``pos``."""
         for ident, rev, reply in self._answered():
             reply(protocol.Applied(id=ident, rev=rev, audible_at=pos))
 
     def superseded(self, by: str) -> None:
-        """A later change took its place."""
+        """Answer all requests with ``superseded`` by the change ``by``."""
         for ident, _, reply in self._answered():
             reply(protocol.Superseded(id=ident, by=by))
 
     def rejected(self, code: protocol.Code, message: str) -> None:
-        """It cannot be rendered."""
+        """Answer all requests with ``rejected``."""
         for ident, _, reply in self._answered():
             reply(protocol.Rejected(id=ident, code=code, message=message))
 
@@ -61,12 +61,15 @@ class Requests:
 
 @dataclass(slots=True)
 class Pending:
-    """A change whose take is being rendered and not scheduled yet.
+    """A change whose take is being rendered and is not scheduled yet.
 
     Attributes:
-        at: where it is to be spliced: asap, beat, bar, clip, or end (of the take in the lead).
-        since: when the first change that it contains was asked for.
-        deaths: how many generators in a row ended while they worked on it.
+        take: the take that plays the change.
+        change: the change.
+        at: position of the splice: asap, beat, bar, clip, or end (of the lead).
+        since: time of the first request in it.
+        requests: requests that wait for it.
+        deaths: number of consecutive generator processes that ended while rendering it.
     """
 
     take: Take
@@ -79,7 +82,7 @@ class Pending:
 
 @dataclass(slots=True)
 class Wish:
-    """A change that waits until the pending one is scheduled. Attributes as of :class:`Pending`."""
+    """A change that waits until the pending one is scheduled. For the attributes see :class:`Pending`."""
 
     change: Change
     at: str
@@ -89,7 +92,7 @@ class Wish:
 
 
 def merged(change: Change, before: Change) -> Change:
-    """A change on top of one that was not heard yet: where either needs new clips, new clips."""
+    """Merge a change with an earlier one that is not audible yet. The result needs new clips if either does."""
     if change.index is None and (before.kind == "clip" or before.index is not None):
         return Change(change.score, "clip", before.index, max(change.fade_s, before.fade_s))
     return change

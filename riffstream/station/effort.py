@@ -1,4 +1,4 @@
-"""How long rendering takes here, and how much of it there is time for. Pure."""
+"""Estimates of rendering times, and the choice of effort by the time left. No clock of its own."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from riffstream.generator.messages import Info, Job
 __all__ = ["Effort"]
 
 SMOOTHING: Final = 0.3  # weight of the newest measurement
-SLOWER: Final = 0.6  # ... of one that was longer than expected: being late is worse than being early
+SLOWER: Final = 0.6  # weight of one above the estimate: being late is worse than being early
 SHARE: Final = (1.0, 0.65, 0.3)  # cost of a clip at each level
 STEPS: Final = (1.0, 0.6, 0.5)
 
 
 class Effort:
-    """Estimates, and the first two rungs of the ladder: fewer steps, then no guidance either.
+    """Estimates of rendering times, and the current level of effort.
 
     Attributes:
-        first_s: from sending a job to its first audio. done_s: to its last. Both at full effort.
-        vocoder_s: to the first audio of a clip that is known already.
-        level: 0 full effort, 1 fewer steps, 2 no guidance as well. late: clips for which it was lowered.
-        adaptive: False offline, where there is time for everything.
+        first_s: seconds from sending a job to its first audio, at full effort.
+        done_s: seconds from sending a job to its last audio, at full effort.
+        vocoder_s: seconds to the first audio of a known clip.
+        level: 0 full effort, 1 fewer steps, 2 fewer steps without guidance.
+        late: number of clips with lowered effort.
+        adaptive: False offline, without deadlines.
     """
 
     def __init__(self, first_s: float = 0.6, done_s: float = 0.9, vocoder_s: float = 0.08) -> None:
@@ -34,22 +36,22 @@ class Effort:
         self.adaptive = True
 
     def first(self, seconds: float, *, reused: bool, level: int = 0) -> None:
-        """The first audio of a job at ``level`` took so long."""
+        """Record the time to the first audio of a job at ``level``."""
         if reused:
             self.vocoder_s = _mean(self.vocoder_s, seconds)
         else:
             self.first_s = _mean(self.first_s, seconds / SHARE[level])
 
     def done(self, seconds: float, *, level: int = 0) -> None:
-        """A clip sampled at ``level`` took so long in all."""
+        """Record the total time of a clip sampled at ``level``."""
         self.done_s = _mean(self.done_s, seconds / SHARE[level])
 
     def hasty(self, limit_s: float) -> int:
-        """The level for a steer's first clip, which someone waits for: less where it would take longer than this."""
+        """Level for the first clip of a steer: lowered if the clip would take longer than ``limit_s``."""
         return max(self.level, 1) if self.adaptive and self.first_s > limit_s else self.level
 
     def assess(self, margin_s: float) -> int:
-        """Choose the level for a clip that is needed in ``margin_s`` seconds."""
+        """Choose the level for a clip with ``margin_s`` seconds left."""
         if not self.adaptive:
             return 0
         if margin_s < self.done_s * 0.8:

@@ -1,8 +1,7 @@
-"""What a station plays when what it plays cannot be made: the state that worked last, then its own journey.
+"""Fallback of a station whose clips cannot be rendered: the last working state, then its own journey.
 
-One clip that fails is left out, then two, then four, so that a bad stretch of a journey is soon behind. Where all clips
-of a state fail (its seed image was deleted, its prompts end the generator), an earlier state takes its place: asking on
-and on would be silence.
+After a failure one clip is skipped, then two, then four, to leave a bad part of a journey soon. If all clips of a state
+fail (a deleted seed image, prompts that end the generator), an earlier state replaces it; retries would be silence.
 
 Threading model
   One thread makes every call (``timeline.py``'s). No clock.
@@ -17,36 +16,36 @@ from riffstream.station.score import Score
 
 __all__ = ["MISSES", "Fallback"]
 
-MISSES: Final = 4  # clips in a row that cannot be made
-KEPT: Final = 4  # states that worked
-FARTHEST: Final = 16  # clips that are left out at once
+MISSES: Final = 4  # consecutive failed clips until the state is replaced
+KEPT: Final = 4  # working states remembered
+FARTHEST: Final = 16  # maximum number of clips skipped at once
 
 
 class Fallback:
-    """Counts the clips in a row that could not be made, and remembers the states of which clips were made.
+    """Counter of consecutive failed clips, and memory of working states.
 
     Attributes:
-        misses: since a clip was made, or since the last change of state.
-        stride: how many clips to leave out after the last miss.
+        misses: failures since the last finished clip or the last change of state.
+        stride: number of clips to skip after the last failure.
     """
 
     def __init__(self) -> None:
         self.misses = 0
         self.stride = 1
         self._good: deque[tuple[Score, int]] = deque(maxlen=KEPT)
-        self._fell = False  # since a clip was made
+        self._fell = False  # True from a fallback until the next finished clip
 
     def made(self, score: Score, index: int) -> None:
-        """A clip of a state, at ``index`` of its path, was made."""
+        """Record that a clip of a state was rendered, at ``index`` of its path."""
         self.misses, self.stride, self._fell = 0, 1, False
         self._drop(score)
         self._good.append((score, index + 1))
 
     def missed(self, score: Score) -> tuple[Score, int] | None:
-        """A clip of a state cannot be made.
+        """Record that a clip of a state failed.
 
         Returns:
-            What to play instead, and where in its path to begin; None: leave out ``stride`` clips and go on.
+            The state to play instead and the index in its path; None: skip ``stride`` clips and continue.
         """
         self.misses += 1
         self.stride = min(FARTHEST, 2 ** (self.misses - 1))
@@ -60,12 +59,12 @@ class Fallback:
         self._good.clear()
         if score.steered:
             return score.reset().score, 0
-        self.misses = MISSES  # there is nothing else
+        self.misses = MISSES  # no other state is left
         return None
 
     @property
     def best(self) -> tuple[Score, int] | None:
-        """The state that worked last; None before the first clip."""
+        """Last working state and its index; None before the first clip."""
         return self._good[-1] if self._good else None
 
     def _drop(self, score: Score) -> None:

@@ -1,4 +1,4 @@
-"""What was heard when: the cues that were played, with their takes, and how that is announced. One thread at a time."""
+"""Playback history: the cues played, with their takes, and the ``now`` message. One thread at a time."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from riffstream.station.take import Take
 
 __all__ = ["Heard", "announced", "moment"]
 
-HISTORY: Final = 60 * SAMPLE_RATE  # how long it is remembered which take was heard
+HISTORY: Final = 60 * SAMPLE_RATE  # length of the history in samples
 
 
 class Heard:
-    """The last minute's cues, in order."""
+    """Cues of the last minute, in order."""
 
     def __init__(self) -> None:
         self._cues: deque[tuple[Cue, Take | None]] = deque()
 
     def add(self, cue: Cue, take: Take | None) -> None:
-        """A cue has begun to be played."""
+        """Record a cue at its start."""
         self._cues.append((cue, take))
         while len(self._cues) > 1 and self._cues[1][0].pos < cue.pos - HISTORY:
             self._cues.popleft()
 
     def at(self, pos: int) -> tuple[Cue | None, Take | None]:
-        """The cue and the take that are heard at a sample that was played."""
+        """Cue and take at a sample that was played; None if unknown."""
         found: tuple[Cue | None, Take | None] = (None, None)
         for cue, take in self._cues:
             if cue.pos > pos and found[0] is not None:
@@ -38,22 +38,22 @@ class Heard:
         return found
 
     def rev(self, end: int) -> int:
-        """The revision that is heard before a sample."""
+        """Revision just before a sample."""
         return next((cue.rev for cue, _ in reversed(self._cues) if cue.pos < end), 0)
 
     @property
     def newest_rev(self) -> int:
-        """The revision of the last cue; 0 before the first."""
+        """Revision of the last cue; 0 before the first."""
         return self._cues[-1][0].rev if self._cues else 0
 
     @property
     def takes(self) -> Iterator[Take]:
-        """The takes that were heard, some more than once."""
+        """Takes of the history, with duplicates."""
         return (take for _, take in self._cues if take is not None)
 
 
 def announced(cue: Cue, take: Take, pos: int, local: int) -> Now:
-    """A take's ``local`` sample, heard under a cue at station sample ``pos``, as listeners are told."""
+    """Make the ``now`` message for a take's ``local`` sample under a cue at station sample ``pos``."""
     beat = take.beats.beat(local)
     entry = take.entry(local)
     spec = entry.spec if entry else take.score.spec(take.index, beat)

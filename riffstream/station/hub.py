@@ -1,4 +1,4 @@
-"""All stations of a server, and the one generator that serves them.
+"""The hub: all stations of a server, and the generator that they share.
 
 Threading model
   Event loop   makes every call. Nothing blocks.
@@ -26,30 +26,30 @@ __all__ = ["GeneratorError", "Hub", "TooManyStationsError", "UnknownStationError
 
 log = logging.getLogger(__name__)
 
-CREATE_S = 10.0  # how long a new station is waited for; one that takes longer may still come
+CREATE_S = 10.0  # wait for the sound of a new station; a slower one may still start later
 
 
 class UnknownStationError(ParameterError):
-    """There is no station of this name."""
+    """There is no station with this name."""
 
 
 class TooManyStationsError(RiffstreamError):
-    """As many stations as the configuration allows."""
+    """The limit on stations is reached."""
 
 
 class UnplayableError(RiffstreamError):
-    """The model cannot play what a station begins with, such as a seed image that does not exist."""
+    """The model cannot play a station's first clip, for example because its seed image does not exist."""
 
 
 class Hub:
-    """See the module.
+    """Owner of all stations and of the generator's supervisor.
 
     Args:
         config: stations, generator, lengths and limits.
-        clock: monotonic seconds.
-        configure: what the generator process is told; by default from ``config.generator``.
-        uploads: folder of uploaded seed images (``models/uploads.py``), which the generator reads.
-        process: of ``supervisor.start_process``: a generator that is on its way already.
+        clock: monotonic clock, seconds.
+        configure: first message to the generator process; by default from ``config.generator``.
+        uploads: folder of uploaded seed images (``models/uploads.py``) for the generator.
+        process: a generator process started earlier by ``supervisor.start_process``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Hub:
         self._configure = configure or configuration(config.generator, uploads)
         self._process = process
         self._stations: dict[str, Station] = {}
-        self._refusals: dict[str, asyncio.Future[str]] = {}  # why a station's first clip cannot be made
+        self._refusals: dict[str, asyncio.Future[str]] = {}  # reasons why a station's first clip failed
         self._supervisor: Supervisor | None = None
         self._info: Info | None = None
         self._closed = False
@@ -78,19 +78,19 @@ class Hub:
 
     @property
     def ready(self) -> bool:
-        """Whether every station of the configuration has sound; those made later come and go."""
+        """Whether every configured station has sound. Stations made later do not count."""
         configured = [station for name, station in self._stations.items() if name in self.config.stations]
         stations = configured or list(self._stations.values())
         return bool(stations) and all(station.ready for station in stations)
 
     @property
     def info(self) -> Info | None:
-        """What the generator makes; None until it was ready once."""
+        """Properties of the generator's model; None until it was ready once."""
         return self._info
 
     @property
     def supervisor(self) -> Supervisor:
-        """Of the generator; after :meth:`start`."""
+        """Supervisor of the generator. Raises RuntimeError before :meth:`start`."""
         if self._supervisor is None:
             raise RuntimeError("the hub is not started")
         return self._supervisor
@@ -161,13 +161,13 @@ class Hub:
                 f"there are {len(self._stations)} stations already; allowed: {self.config.limits.stations}"
             )
         opened = self._open(name, station or StationConfig())
-        if self._info is not None:  # else the model is loading, and may take minutes
+        if self._info is not None:  # otherwise the model is loading, which may take minutes
             try:
                 async with asyncio.timeout(CREATE_S):
                     await self._sound_of(name)
             except TimeoutError:
                 pass
-            except (UnplayableError, asyncio.CancelledError):  # cancelled: nobody would know of it
+            except (UnplayableError, asyncio.CancelledError):  # cancelled: the caller would not know of it
                 if self._stations.get(name) is opened:
                     await self.delete(name)
                 raise
@@ -194,7 +194,7 @@ class Hub:
         for station in list(self._stations.values()):
             try:
                 station.connect(info)
-            except RiffstreamError as error:  # its journey is not for this model
+            except RiffstreamError as error:  # this model does not support its journey
                 self._refuse(station, str(error))
             except Exception as error:
                 log.exception("station %s cannot begin", station.name)
@@ -204,7 +204,7 @@ class Hub:
         for station in list(self._stations.values()):
             try:
                 station.disconnect(reason)
-            except Exception:  # the others must hear of it too
+            except Exception:  # the other stations must be notified too
                 log.exception("station %s: the end of the generator could not be handled", station.name)
 
     def _on_report(self, message: FromGenerator, pcm: Pcm) -> None:
@@ -219,18 +219,18 @@ class Hub:
             station.report(message, pcm)
 
     def _refuse(self, station: Station, reason: str) -> None:
-        """The station has no sound and cannot get any."""
+        """Record that a station cannot get any sound."""
         refusal = self._refusals[station.name]
         if not refusal.done():
             refusal.set_result(reason)
 
     def drain(self) -> None:
-        """The server is about to leave: what plays goes on, but a generator that ends now is not replaced."""
+        """Stop replacing the generator, because the server is about to exit. Playback continues."""
         if self._supervisor is not None:
             self._supervisor.drain()
 
     def health(self) -> dict[str, Any]:
-        """Figures of the generator and of every station; plain JSON values."""
+        """State and counters of the generator and of every station, as JSON values."""
         generator = self._supervisor.health() if self._supervisor is not None else {"state": "stopped"}
         return {
             "ready": self.ready,

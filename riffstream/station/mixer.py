@@ -1,6 +1,6 @@
-"""The mixer plays a list of cues: at a sample of the station, change to another source with a crossfade.
+"""The mixer: playback of a list of cues. Each cue changes to another source with a crossfade at a station sample.
 
-What it plays is a pure function of the cues and their sources: playing in blocks of any size gives the same samples.
+The output is a pure function of the cues and their sources. It does not depend on the size of the blocks.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ __all__ = ["Cue", "Mixer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cue:
-    """From station sample ``pos`` on, play ``source``.
+    """Instruction to play ``source`` from station sample ``pos`` on.
 
     Attributes:
-        pos: where the crossfade begins.
-        source: what is played; its local sample is ``station sample + offset``.
-        fade: length of the crossfade in samples; 0: a cut (between sounds that join by themselves).
-        take: the take that is heard, or None (silence).
-        rev: the revision that is heard from here on.
-        kind: take, loop or silence.
+        pos: start of the crossfade.
+        source: source of the audio.
+        offset: local sample of the source minus station sample.
+        fade: length of the crossfade in samples; 0 is a cut, for continuous audio.
+        take: ident of the take, or None (silence).
+        rev: revision from here on.
+        kind: take, loop, silence or pause.
     """
 
     pos: int
@@ -40,16 +41,16 @@ class Cue:
 
     @property
     def end(self) -> int:
-        """Station sample before which this cue can be played."""
+        """End of the cue's available audio, as a station sample."""
         return self.source.end - self.offset
 
 
 class Mixer:
-    """Plays cues from sample 0 on; begins with silence.
+    """Player of cues from station sample 0 on. It begins with silence.
 
     Attributes:
-        position: samples played so far.
-        current: the cue that plays at ``position`` (or the one that is about to be faded away from).
+        position: number of samples played so far.
+        current: the cue that plays at ``position``.
     """
 
     def __init__(self) -> None:
@@ -61,28 +62,32 @@ class Mixer:
 
     @property
     def fading(self) -> bool:
-        """Whether a crossfade is under way."""
+        """Whether a crossfade is in progress."""
         return self._fade is not None
 
     @property
     def coming(self) -> tuple[Cue, ...]:
-        """Cues whose place has not been reached."""
+        """Cues after the current position."""
         return tuple(self._coming)
 
     @property
     def last(self) -> Cue:
-        """The cue that plays after everything that is scheduled."""
+        """Last cue of the schedule."""
         return self._coming[-1] if self._coming else self.current
 
     @property
     def earliest(self) -> int:
-        """The first sample at which a new cue may be placed: not in the past, and not during a crossfade."""
+        """First station sample for a new cue: not in the past and not within a crossfade."""
         return max(self.position, self.current.pos + self.current.fade)
 
     @property
     def limiting(self) -> tuple[Cue, Cue | None]:
-        """The first scheduled cue whose source ends too early, and the cue that comes before it can be faded away; the
-        last one, and None, where none does."""
+        """First cue whose audio ends too early for the schedule.
+
+        Returns:
+            That cue, and the following cue whose crossfade needs its audio. If no audio is missing: the last cue, and
+            None.
+        """
         cue = self.current
         for following in self._coming:
             if cue.end < following.pos + following.fade:
@@ -92,11 +97,11 @@ class Mixer:
 
     @property
     def end(self) -> int:
-        """Station sample before which everything that is scheduled can be played."""
+        """Station sample up to which the schedule can be played."""
         return self.limiting[0].end
 
     def place(self, cue: Cue) -> list[Cue]:
-        """Schedule a cue; cues at or after it, or whose fade it would cut into, are dropped and returned."""
+        """Schedule a cue. Cues at or after it, and cues with a fade that overlaps it, are dropped and returned."""
         if cue.pos < self.earliest:
             raise ValueError(f"a cue at {cue.pos}; the first free sample is {self.earliest}")
         dropped: list[Cue] = []
@@ -106,7 +111,7 @@ class Mixer:
         return dropped
 
     def insert(self, cue: Cue) -> None:
-        """Schedule a cue between others, which stay."""
+        """Schedule a cue between the others."""
         if cue.pos < self.earliest:
             raise ValueError(f"a cue at {cue.pos}; the first free sample is {self.earliest}")
         later = [each for each in self._coming if each.pos > cue.pos]
@@ -117,21 +122,24 @@ class Mixer:
         self._coming = deque(replace(each, fade=fade) if each is cue else each for each in self._coming)
 
     def withdraw(self, *kinds: str) -> None:
-        """Take scheduled cues of these kinds back."""
+        """Remove scheduled cues of these kinds."""
         self._coming = deque(each for each in self._coming if each.kind not in kinds)
 
     def reset(self, position: int, rev: int) -> None:
-        """Go on with silence, whatever was scheduled or is being faded."""
+        """Discard all cues and any crossfade, and continue with silence."""
         self.position = position
         self.current = Cue(pos=position, source=Silence(), offset=0, fade=0, take=None, rev=rev, kind="silence")
         self._old = self._fade = None
         self._coming.clear()
 
     def play(self, n: int) -> tuple[Pcm, list[Cue]]:
-        """The next ``n`` samples [n, 2], and the cues that began in them.
+        """Play ``n`` samples.
+
+        Returns:
+            The samples [n, 2] float32, and the cues that began in them.
 
         Raises:
-            IndexError: a source has not got them (see :attr:`end`).
+            IndexError: a source does not have enough audio (see :attr:`end`).
         """
         out = np.empty((n, 2), np.float32)
         begun: list[Cue] = []
@@ -159,7 +167,7 @@ class Mixer:
     def _begin(self, cue: Cue) -> Cue:
         old, self.current = self.current, cue
         if cue.fade:
-            n = min(cue.fade, 4800)  # how alike they are shows in the first tenth of a second
+            n = min(cue.fade, 4800)  # the first 0.1 s is enough to measure their correlation
             head = old.source.read(cue.pos + old.offset, n)
             r = correlation(head, cue.source.read(cue.pos + cue.offset, n))
             self._fade, self._old = Crossfade(cue.fade, "auto", max(0.0, r)), old

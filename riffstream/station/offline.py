@@ -1,4 +1,4 @@
-"""A station without a clock: the same timeline and renderer, driven as fast as they go, or along a steering log.
+"""Offline rendering: a station's timeline and renderer at full speed, or the replay of a steering log.
 
 Threading model
   One thread, the caller's.
@@ -29,7 +29,7 @@ from riffstream.station.timeline import Timeline
 
 __all__ = ["replay", "replay_header", "run"]
 
-KEPT: Final = 40 * SAMPLE_RATE  # audio of a take kept behind the place that plays: more than any loop
+KEPT: Final = 40 * SAMPLE_RATE  # audio of a take kept behind the playback position: more than any loop
 BLOCK: Final = SAMPLE_RATE // 10
 
 
@@ -43,10 +43,10 @@ def run(
     model: str = "",
     steps: int | None = None,
 ) -> Iterator[Pcm]:
-    """Play a score for ``n_samples`` samples, waiting for every clip; yields blocks [n, 2].
+    """Render a score for ``n_samples`` samples, waiting for every clip. Yields blocks [n, 2] float32.
 
     Raises:
-        RiffstreamError: a clip that cannot be rendered.
+        RiffstreamError: a clip cannot be rendered.
     """
     log = log or SteeringLog("render")
     log.header(
@@ -95,23 +95,23 @@ def _deliver(timeline: Timeline, report: Report) -> None:
 
 
 def replay_header(path: str | Path) -> dict[str, Any]:
-    """The header of a steering log, with its length in samples as ``sample_pos`` (None: unknown)."""
+    """Read the header of a steering log, with the length in samples as ``sample_pos`` (None: unknown)."""
     entries = read_log(path)
     end = next((entry["sample_pos"] for entry in reversed(entries) if entry["entry"] == "end"), None)
     return {**entries[0], "sample_pos": end}
 
 
 def replay(path: str | Path, renderer: Renderer, n_samples: int | None = None) -> Iterator[Pcm]:
-    """Make the samples that a station committed, from its log; yields blocks [n, 2].
+    """Reproduce the samples committed by a station from its steering log. Yields blocks [n, 2] float32.
 
     Args:
-        path: a steering log.
-        renderer: of the same model.
-        n_samples: how many; None: to the end of the log.
+        path: the steering log.
+        renderer: renderer with the same model.
+        n_samples: number of samples; None: to the end of the log.
 
     Raises:
-        MediaError: no steering log, or one of another model.
-        RiffstreamError: a clip that cannot be rendered.
+        MediaError: not a steering log, or one of another model.
+        RiffstreamError: a clip cannot be rendered.
     """
     entries = read_log(path)
     header = entries[0]
@@ -136,7 +136,7 @@ def replay(path: str | Path, renderer: Renderer, n_samples: int | None = None) -
 
 
 class _Replay:
-    """Runs the jobs of a log as far as its cues need them."""
+    """Player of a log's cues that renders the logged jobs on demand."""
 
     def __init__(
         self, settings: TimelineSettings, jobs: Sequence[Job], cues: Sequence[dict[str, Any]], renderer: Renderer
@@ -151,7 +151,7 @@ class _Replay:
         self._primed = False
 
     def play(self, n_samples: int | None) -> Iterator[Pcm]:
-        """Blocks up to the end."""
+        """Yield blocks up to the end."""
         done = 0
         while n_samples is None or done < n_samples:
             n = BLOCK if n_samples is None else min(BLOCK, n_samples - done)
@@ -160,7 +160,7 @@ class _Replay:
                 if playable == 0:
                     break
                 self._out.play(playable)
-            if self._out.missing(n):  # a log without an end (its station was killed): stop where its audio does
+            if self._out.missing(n):  # a log without an end (the station was killed): stop at the end of its audio
                 if have := min(n, self._out.flush()):
                     yield self._out.take(have)
                 return
@@ -169,7 +169,7 @@ class _Replay:
             done += n
 
     def _prepare(self, n: int) -> int:
-        """See to it that ``n`` samples can be played; returns how many can."""
+        """Render enough for ``n`` samples, if the log has them; return the number of playable samples."""
         position = self._mixer.position
         while self._cues and self._cues[0]["pos"] < position + n:
             self._place(self._cues.popleft())
@@ -200,7 +200,7 @@ class _Replay:
         )
 
     def _render(self, take: int, until: int) -> None:
-        """Run jobs, in the log's order, until a take has audio up to a local sample (or its last job is done)."""
+        """Run jobs in the log's order until a take has audio up to a local sample, or until its last job is done."""
         tape = self._tapes.setdefault(take, Tape())
         while tape.end < until and (self._renderer.pending or self._jobs):
             if not self._renderer.pending:

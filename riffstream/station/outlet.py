@@ -64,14 +64,14 @@ class StationEndedError(RiffstreamError):
 
 
 class EncoderError(RiffstreamError):
-    """An encoder that cannot run.
+    """The encoder of a codec cannot run.
 
     Attributes:
-        retry_s: seconds until it is worth another try.
+        retry_s: seconds until the next attempt.
     """
 
     def __init__(self, codec: str, retry_s: float) -> None:
-        super().__init__(f"the encoder for {codec} does not run here at the moment; the server's log says why")
+        super().__init__(f"the encoder for {codec} is not available at the moment; see the server's log")
         self.retry_s = retry_s
 
 
@@ -147,7 +147,7 @@ class Outlet:
         self._primed.set()
 
     def push(self, block: Block) -> None:
-        """Newly committed audio (called by the station)."""
+        """Encode a newly committed block (called by the station)."""
         if self._queue is not None:
             if self._queue.qsize() * len(block.pcm) > BEHIND_S * SAMPLE_RATE:
                 with contextlib.suppress(queue.Empty):
@@ -169,7 +169,7 @@ class Outlet:
         thread = threading.Thread(target=self._work, args=(source, recent), name=f"encoder-{self.codec}", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # no thread is left
+        except RuntimeError as error:  # the limit of threads is reached
             self._failed(error)
         return source
 
@@ -202,11 +202,11 @@ class Outlet:
                     begun = True
                 packets = encoder.push(block.pcm)
                 expected, sound = block.pos + len(block.pcm), True
-            except Exception as error:  # libav has dozens of kinds; the thread must live to encode what follows
+            except Exception as error:  # libav has many exceptions; the thread must survive them
                 if not sound:
                     self._post(source, self._failed, error)
                     return
-                log.warning("encoder %s failed, a new one takes over: %s: %s", self.codec, type(error).__name__, error)
+                log.warning("encoder %s failed and is replaced: %s: %s", self.codec, type(error).__name__, error)
                 encoder, sound = None, False
                 continue
             if self.codec in ("opus", "ogg"):  # on its wire, what primes the encoder has no place before sample 0

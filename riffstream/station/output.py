@@ -26,11 +26,11 @@ BURST_S: Final = 5.0  # encoded when an outlet starts, so that its first listene
 
 
 class Output:
-    """Takes block after block.
+    """Distributor of committed blocks to the ring and the outlets.
 
     Args:
         config: lengths, and the encoders' bit rates.
-        revision: tells which one is heard at a sample that was committed.
+        revision: function from a committed sample to the revision at it.
     """
 
     def __init__(self, config: Config, revision: Callable[[int], int]) -> None:
@@ -53,13 +53,13 @@ class Output:
         return [codec for codec, outlet in self._outlets.items() if outlet.running]
 
     def push(self, block: Block) -> None:
-        """The next block that was committed."""
+        """Add the next committed block."""
         self._ring.push(block.pcm)
         for outlet in self._outlets.values():
             outlet.push(block)
 
     def recording(self, seconds: float) -> tuple[int, Pcm]:
-        """The newest ``seconds``: (sample clock of the first sample, [n, 2] float32)."""
+        """Newest ``seconds`` of audio: (sample clock of the first sample, [n, 2] float32)."""
         end = self._ring.end
         pcm = self._ring.read(end - round(seconds * SAMPLE_RATE), end)
         return end - len(pcm), pcm
@@ -78,17 +78,17 @@ class Output:
         if codec not in self._outlets:
             kbps = self._kbps.get(codec)
             self._outlets[codec] = Outlet(codec, self._recent, bit_rate=None if kbps is None else kbps * 1000)
-            if self._closed:  # else its encoder would run on a station that is gone
+            if self._closed:  # otherwise its encoder would outlive the station
                 self._outlets[codec].close()
         return self._outlets[codec]
 
     def _recent(self) -> list[Block]:
-        """What a new encoder begins with: the newest audio, each block with the revision that is heard at its end."""
+        """Newest audio for a new encoder, as blocks with the revision at their end."""
         blocks = self._ring.blocks(BURST_S, self._frame, 0)
         return [replace(block, rev=self._revision(block.pos + len(block.pcm) - 1)) for block in blocks]
 
     def close(self) -> None:
-        """End every outlet, and those that are asked for later."""
+        """End every outlet; outlets requested later end at once."""
         self._closed = True
         for outlet in self._outlets.values():
             outlet.close()

@@ -1,7 +1,7 @@
-"""A timeline in real time: commits each block when it is due, and sleeps while nobody listens.
+"""Real-time control of a timeline: commits each block when it is due, and pauses generation without listeners.
 
 Threading model
-  Event loop   makes every call and gets every callback. Nothing here blocks.
+  Event loop   makes every call and receives every callback. Nothing here blocks.
   stop()       idempotent; no callback after it.
 """
 
@@ -26,28 +26,28 @@ __all__ = ["Pacer", "Send"]
 
 log = logging.getLogger(__name__)
 
-SETTLE_S: Final = 30.0  # a change that nobody listens to keeps a station awake until it is in the sound, or so long
-FAULT_S: Final = 0.5  # after a step that failed
-FAULTS: Final = 8  # so many in a row, or within FAULTS_S, and the timeline starts over
+SETTLE_S: Final = 30.0  # longest time that a change keeps a station without listeners awake
+FAULT_S: Final = 0.5  # pause after a failed step
+FAULTS: Final = 8  # failed steps within FAULTS_S or in a row until the timeline starts over
 FAULTS_S: Final = 10.0
 Send = Callable[[Iterable[ToGenerator]], None]
 
 
 class Pacer:
-    """Drives one timeline, once there is one.
+    """Real-time driver of one station's timeline.
 
     Args:
-        name: of the station, for logs.
-        settings: of the timeline.
-        audience: who keeps it awake, and is told of events and of what plays.
-        clock: monotonic seconds.
-        send: takes messages to the generator.
-        out: takes each block that is committed.
+        name: name of the station, for logs.
+        settings: settings of the timeline.
+        audience: listeners that keep the station awake, and subscribers to its messages.
+        clock: monotonic clock, seconds.
+        send: function that sends messages to the generator.
+        out: function that receives each committed block.
 
     Attributes:
-        timeline: None until the first generator is ready.
-        asleep: whether generation is paused because nobody listens.
-        faults: steps that failed.
+        timeline: the timeline; None until the first generator is ready.
+        asleep: True while generation is paused without listeners.
+        faults: number of failed steps.
     """
 
     def __init__(
@@ -80,34 +80,34 @@ class Pacer:
 
     @property
     def committed(self) -> int:
-        """Sample before which audio is committed."""
+        """End of the committed audio on the sample clock."""
         return self.timeline.playout.committed if self.timeline is not None else 0
 
     @property
     def sample_pos(self) -> int:
-        """The sample that is audible now."""
+        """Sample that is audible now."""
         return min(max(0, self._samples.live), self.committed)
 
     @property
     def clock_jumps(self) -> int:
-        """How often the clock jumped."""
+        """Number of clock jumps."""
         return self._samples.jumps
 
     def changed(self) -> None:
-        """Something was asked of the timeline: stay awake until it is heard."""
+        """Stay awake until a new change is audible."""
         self._changed_at = self._clock()
         self.wake()
         self.drive()
 
     def wake(self) -> None:
-        """Someone listens, or will."""
+        """Resume generation for a listener."""
         if self.asleep:
             self.asleep = False
             self._samples.start()
             self.drive()
 
     def drive(self) -> None:
-        """Commit what is due, ask for what is missing, and come back when the next block is due."""
+        """Commit the due blocks, request missing clips, and schedule the next call for the next block."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -116,13 +116,12 @@ class Pacer:
         wait = FAULT_S
         try:
             wait = self._advance(self.timeline)
-        except Exception:  # a station that is not driven on is silent for ever
+        except Exception:  # without further steps the station would stay silent
             self.failed("a step failed; trying again")
         self._timer = self._loop.call_later(wait, self.drive)
 
     def failed(self, what: str) -> None:
-        """A step, or what was to be done with a report, raised the exception that is being handled. Where that goes on,
-        something in the timeline is broken for good, and it starts over."""
+        """Log the current exception of a step or a report. After repeated failures the timeline starts over."""
         self.faults += 1
         log.exception("station %s: %s", self.name, what)
         now = self._clock()
@@ -130,11 +129,11 @@ class Pacer:
         if self.timeline is None or len(self._recent) < FAULTS or now - self._recent[0] > FAULTS_S:
             return
         self._recent.clear()
-        log.error("station %s: %d faults in a row; it begins anew", self.name, FAULTS)
+        log.error("station %s: %d faults in a row; it starts over", self.name, FAULTS)
         try:
             self.timeline.start_over()
-        except Exception:  # the last resort must not end the timer that tries it again
-            log.exception("station %s: it cannot begin anew", self.name)
+        except Exception:  # an error here must not end the timer of the next attempt
+            log.exception("station %s: it cannot start over", self.name)
 
     def stop(self) -> None:
         """Drive no more."""
@@ -143,7 +142,7 @@ class Pacer:
             self._timer.cancel()
 
     def _advance(self, timeline: Timeline) -> float:
-        """One step; the seconds until the next."""
+        """Do one step; return the seconds until the next."""
         self._send(timeline.plan(self._clock()))
         if timeline.playout.lead is not None and not self.asleep:
             self._samples.start()
@@ -165,7 +164,7 @@ class Pacer:
             due -= self._frame
             try:
                 self._out(block)
-            except Exception:  # no fault of the timeline
+            except Exception:  # not an error of the timeline
                 self.faults += 1
                 log.exception("station %s: a block was lost", self.name)
 
@@ -179,8 +178,10 @@ class Pacer:
         self._samples.stop()
 
     def _changing(self, timeline: Timeline) -> bool:
-        """Whether a change is on its way to be heard, or was heard less than a burst ago: whoever tunes in then hears
-        nothing from before it."""
+        """Whether a change is not audible yet, or became audible less than a burst ago.
+
+        A listener that joins later hears nothing from before the change.
+        """
         burst = self._settings.burst_ms * SAMPLE_RATE // 1000
         return timeline.changing or self.sample_pos < timeline.playout.mixer.current.pos + burst
 

@@ -1,4 +1,4 @@
-"""What the generator is asked for: a change's first clip, then clips ahead of what plays, and how much effort they get.
+"""Requests to the generator: the first clip of a change, then clips ahead of playback, and their level of effort.
 
 Threading model
   One thread makes every call (``timeline.py``'s). No clock of its own: ``now`` arguments are monotonic seconds and only
@@ -23,23 +23,23 @@ from riffstream.station.take import Take
 
 __all__ = ["Planner"]
 
-RETRY_S: Final = 0.5  # after a clip that failed; twice as long after each that follows
+RETRY_S: Final = 0.5  # delay after a failed clip; doubles with each further failure
 RETRY_MOST_S: Final = 8.0
-LOST_S: Final = 5.0  # a job that was sent so long ago is lost where the generator has nothing to do
+LOST_S: Final = 5.0  # a job sent this long ago is lost if the generator is idle
 
 
 class Planner:
-    """The takes that the generator knows, and what it is told about them.
+    """Planner of jobs for the generator, and owner of its takes.
 
     Args:
-        station: its name.
-        playout: what plays; its lead is rendered ahead. Events go to it.
-        effort: how long rendering takes; kept up with every answer.
-        steps: of the sampler; None: the model's own.
+        station: name of the station.
+        playout: the playout; its lead is rendered ahead, and it receives events.
+        effort: estimates of rendering times, updated with every answer.
+        steps: sampler steps; None: the model's own.
 
     Attributes:
-        takes: by ident: every take that the generator knows.
-        connected: whether there is a generator.
+        takes: every take in the generator, by ident.
+        connected: True while there is a generator.
     """
 
     def __init__(self, station: str, playout: Playout, effort: Effort, *, steps: int | None) -> None:
@@ -52,15 +52,15 @@ class Planner:
         self._steps = steps
         self._outbox: list[ToGenerator] = []
         self._next_take = self._next_clip = 0
-        self._failures = 0  # since the last clip that was made, or the last change
+        self._failures = 0  # failures since the last finished clip or the last change
         self._retry_at = -math.inf
 
     def rests(self, now: float) -> bool:
-        """Whether nothing can be asked for now: there is no generator, or a clip has failed a moment ago."""
+        """Whether no job may be sent now: there is no generator, or a clip has just failed."""
         return not self.connected or now < self._retry_at
 
     def open(self, rev: int, score: Score, opening: Opening) -> Take:
-        """A new take; its first job goes out with the next :meth:`plan`."""
+        """Open a take. The next :meth:`plan` sends its first job."""
         take = Take.open(
             self._next_take,
             rev,
@@ -75,24 +75,25 @@ class Planner:
         return take
 
     def abandon(self, take: Take) -> None:
-        """A take that will not be continued is forgotten, here and in the generator."""
+        """Discard a take, here and in the generator."""
         if self.takes.pop(take.ident, None) is not None:
             take.over = True
             self._outbox.append(DropTake(self.station, take.ident))
 
     def abandon_before(self, ident: int) -> None:
-        """Abandon the takes that are older than one that plays."""
+        """Discard the takes that are older than ``ident``."""
         for take in [take for known, take in self.takes.items() if known < ident]:
             self.abandon(take)
 
     # -- asking ---------------------------------------------------------------------------------------------------
 
     def plan(self, now: float, pending: Take | None, *, paused: bool) -> list[ToGenerator]:
-        """Messages for the generator: what to render next.
+        """Messages to the generator with the next jobs.
 
         Args:
-            pending: the take of a change that someone waits for.
-            paused: then nothing else is rendered.
+            now: monotonic time, seconds.
+            pending: take of the pending change, or None.
+            paused: True renders only the pending change.
         """
         if not self.rests(now):
             if pending is not None:
@@ -114,11 +115,11 @@ class Planner:
 
     @property
     def _reserve_s(self) -> float:
-        """Audio ahead with which what plays can wait until a steer's clip is made."""
+        """Audio of the lead that is enough, in seconds, to let a steer's clip be rendered first."""
         return 1.0 + 2.5 * self.effort.done_s
 
     def _plan_playing(self, now: float, *, hurry: bool) -> None:
-        """The next clips of what is scheduled: the lead's, and those of a take that plays until the lead begins."""
+        """Send the next jobs of the schedule: of the lead, and of a take that plays until the lead begins."""
         playout = self._playout
         cues = [cue for cue in (playout.mixer.current, *playout.mixer.coming) if cue.kind == "take"]
         for cue, following in itertools.pairwise(cues):
@@ -155,17 +156,17 @@ class Planner:
     # -- answers --------------------------------------------------------------------------------------------------
 
     def waits_for(self, ident: int, number: int) -> Take | None:
-        """The take whose outstanding job this is; None for what comes of jobs that ended or takes that were dropped."""
+        """Take of an outstanding job; None for a job that has ended or a discarded take."""
         take = self.takes.get(ident)
         job = take.outstanding if take is not None else None
         return take if job is not None and job.number == number else None
 
     def at_fault(self, take: Take) -> bool:
-        """Whether the generator, if it ends now, may have ended because of a take."""
+        """Whether a take may be the cause if the generator ends now."""
         return take.ident in self.takes and take.at_fault
 
     def lost(self, now: float) -> list[Failed]:
-        """The generator has nothing to do: the failures of the jobs that it must have lost."""
+        """Failures of the jobs that an idle generator must have lost."""
         jobs = [
             take.outstanding
             for take in self.takes.values()
@@ -174,13 +175,13 @@ class Planner:
         return [Failed(job.station, job.take, job.number, "internal", "the clip was lost on its way") for job in jobs]
 
     def receive(self, ident: int, number: int, pcm: Pcm, now: float) -> bool:
-        """Audio of a job. False for what comes of takes that were dropped meanwhile: it is ignored."""
+        """Add audio of a job to its take. False for audio of a discarded take, which is ignored."""
         take = self.waits_for(ident, number)
         if take is None or take.outstanding is None:
             return False
         job = take.outstanding
         if not take.sounding:
-            # Without wall time: a deadline decides when audio comes, not what it is.
+            # Without the deadline: wall time decides when audio comes, not its content.
             self._playout.log.add(
                 "job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False, suspect=False)}
             )
@@ -189,7 +190,7 @@ class Planner:
         return True
 
     def done(self, message: Done, now: float) -> bool:
-        """All audio of a job has come; False as of :meth:`receive`."""
+        """Complete a job. False as in :meth:`receive`."""
         take = self.waits_for(message.take, message.number)
         if take is None:
             return False
@@ -206,8 +207,10 @@ class Planner:
             take.cancel()
 
     def failed(self, message: Failed, now: float) -> Take | None:
-        """A job cannot be rendered: its take, which is abandoned; None where it was dropped meanwhile. Nothing is asked
-        for in the next half second, and longer after every failure in a row."""
+        """Discard the take of a failed job and return it; None if it was discarded before.
+
+        No job is sent for half a second, and longer after each consecutive failure.
+        """
         take = self.waits_for(message.take, message.number)
         if take is not None:
             self._retry_at = now + min(RETRY_S * 2.0**self._failures, RETRY_MOST_S)
@@ -216,12 +219,12 @@ class Planner:
         return take
 
     def try_now(self) -> None:
-        """Something else is wanted: earlier failures say nothing about it."""
+        """Clear the delay after failures, because a new change may succeed."""
         self._failures = 0
         self._retry_at = -math.inf
 
     def disconnect(self, reason: str) -> None:
-        """The generator is gone, and with it every stream."""
+        """Handle the end of the generator: all its takes are lost."""
         if self.connected:
             self.connected = False
             self._tell(reason)
@@ -230,7 +233,7 @@ class Planner:
             take.over = True
 
     def connect(self) -> bool:
-        """A generator is there again, and knows no take. False where there was one already."""
+        """Handle a new generator, which has no takes. False if there was one already."""
         if self.connected:
             return False
         self.connected = True

@@ -1,7 +1,7 @@
-"""Playout of a station: the mixer with its cues, the take in the lead, pauses, loudness, and committing.
+"""Playout of a station: the mixer with its cues, the lead take, pauses, loudness, and committing.
 
-It does not know where audio comes from. Everything it commits is a pure function of the
-takes' audio and of the cues, which are logged; ``offline.py`` runs the same mixer and leveller over a log.
+It does not depend on the source of the audio. The output is a pure function of the takes' audio and of the cues, which
+are logged; ``offline.py`` runs the same mixer and leveller over a log.
 
 Threading model
   One thread makes every call. No clock.
@@ -26,25 +26,25 @@ from riffstream.station.tape import Loop, Silence
 
 __all__ = ["Playout"]
 
-SAFETY: Final = SAMPLE_RATE // 10  # audio there must be beyond a splice before it is trusted to go on
-PRIMER: Final = SAMPLE_RATE  # audio from which the first gain is found, and without which a station does not begin
+SAFETY: Final = SAMPLE_RATE // 10  # audio required after a splice
+PRIMER: Final = SAMPLE_RATE  # audio required at the start, for the initial gain
 
 
 class Playout:
-    """The committed sound of one station.
+    """The committed audio of one station.
 
     Args:
         settings: crossfade, frames, repeats and loudness.
-        log: gets every cue.
-        begun: called with each cue when its first sample is rendered.
+        log: steering log for the cues.
+        begun: called with each cue when its first sample is committed.
 
     Attributes:
         committed: samples committed so far.
-        lead: the take that plays after everything that is scheduled; None before the first.
-        offset: its local sample is station sample + offset.
-        frozen: its local sample while paused, else None.
-        events: what happened and was not fetched yet.
-        underruns, repeats, splices: counts.
+        lead: the take at the end of the schedule; None before the first.
+        offset: local sample of the lead minus station sample.
+        frozen: local sample of the lead during a pause, else None.
+        events: events that were not fetched yet.
+        underruns, repeats, splices: counters.
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Playout:
         self.frame = settings.frame_ms * SAMPLE_RATE // 1000
         self.mixer = Mixer()
         self._out = Levelled(self.mixer, settings)
-        self._primed = False  # whether the first gain was found
-        self._lead_from = 0  # local sample from which the lead was meant to be heard
+        self._primed = False  # True once the initial gain is set
+        self._lead_from = 0  # local sample from which the lead should be audible
         self._heard = Heard()
-        self._takes: dict[int, Take] = {}  # by ident: those that are scheduled or heard
+        self._takes: dict[int, Take] = {}  # scheduled or audible takes, by ident
         self._bridges = Bridges(self.mixer, self._takes, fade=self.fade, repeats=settings.repeats)
 
     # -- musical time ---------------------------------------------------------------------------------------------
 
     def beat(self, pos: int) -> float:
-        """Musical position, in beats, of a sample that is yet to be played."""
+        """Musical position of a future sample, in beats."""
         if self.lead is None:
             return 0.0
         return self.lead.beats.beat(pos + self.offset if self.frozen is None else self.frozen)
@@ -82,7 +82,7 @@ class Playout:
         return 0.0 if self.lead is None else self.lead.beats.sample(beat) - self.offset
 
     def grid(self, at: str, beat: float) -> float:
-        """The first beat, bar line or clip start at or after ``beat``."""
+        """First beat, bar line or clip start at or after ``beat``."""
         step, phase = 1.0, 0.0
         if at == "bar":
             step = float(self._bar)
@@ -100,32 +100,32 @@ class Playout:
 
     @property
     def horizon_s(self) -> float:
-        """Seconds of audio of the lead ahead of what was played."""
+        """Audio of the lead ahead of the playback position, seconds."""
         if self.lead is None:
             return 0.0
         return max(0.0, (self.lead.tape.end - self.offset - self.mixer.position) / SAMPLE_RATE)
 
     @property
     def bridging(self) -> bool:
-        """Whether something stands in for the lead, which is late (now, or soon)."""
+        """Whether a bridge replaces the late lead, now or soon."""
         return self._bridges.placed
 
     @property
     def need(self) -> int:
-        """Samples that a take must have from the place on where it is spliced in."""
+        """Samples that a take must have after its splice position."""
         return 2 * self.fade + SAFETY + self.frame
 
     def heard(self, pos: int) -> tuple[Cue | None, Take | None]:
-        """The cue and the take that are heard at a sample that was played."""
+        """Cue and take at a sample that was played; None if unknown."""
         return self._heard.at(pos)
 
     # -- cues -----------------------------------------------------------------------------------------------------
 
     def cut_to(self, take: Take, *, pos: int, local: int, fade: int) -> list[Cue]:
-        """Schedule a take to be heard from its ``local`` sample at station sample ``pos``; it becomes the lead.
+        """Schedule a take with its ``local`` sample at station sample ``pos``. It becomes the lead.
 
         Returns:
-            The cues that lost their place.
+            The cues that were dropped.
         """
         if self.lead is None and not self._primed:
             self._out.prime(take.tape.read(0, PRIMER))
@@ -133,7 +133,7 @@ class Playout:
         cue = self._cue(take, pos, local - pos, fade)
         dropped = self.mixer.place(cue)
         newest = max((each.rev for each in dropped), default=0)
-        if newest > take.rev:  # of a resume, which was confirmed already
+        if newest > take.rev:  # revision of a resume that was confirmed already
             self.mixer.place(replace(cue, rev=newest))
         self._takes[take.ident] = take
         self.lead, self.offset, self._lead_from = take, local - pos, local
@@ -144,16 +144,18 @@ class Playout:
         return Cue(pos=pos, source=take.tape, offset=offset, fade=fade, take=take.ident, rev=take.rev, kind="take")
 
     def fit(self, take: Take, pos: int, fade: int, need: int, floor: int) -> tuple[int, int] | None:
-        """Where in a take to be at station sample ``pos``, so that the beat does not stumble.
+        """Position in a take at station sample ``pos`` that keeps the beat continuous.
 
         Args:
-            fade: samples after which the beats of both must coincide (their tempi may differ).
-            need: samples that must be there from that place on.
-            floor: local sample before which the take must not be heard.
+            take: the take.
+            pos: station sample.
+            fade: samples after which the beats of both takes must coincide (their tempi may differ).
+            need: samples required after that position.
+            floor: first local sample that may be audible.
 
         Returns:
-            The local sample, and by how many beats (whole bars) the take has to be counted higher because it is late;
-            None where it has not got enough yet.
+            The local sample, and the number of beats (whole bars) to add to the take's count because it is late; None
+            while the take has too little audio.
         """
         beat, late = self.beat(pos + fade), 0
         local = round(take.beats.sample(beat)) - fade
@@ -165,15 +167,15 @@ class Playout:
         return (local, late) if local >= floor else None
 
     def rejoin(self) -> None:
-        """After a bridge, back to the lead, if it has enough by now."""
+        """Return from a bridge to the lead if it has enough audio."""
         lead = self.lead
         if lead is None or not self.bridging or self.frozen is not None:
             return
         bridge = self._bridges.first
-        if bridge is not self.mixer.current:  # in time after all: the bridge is not needed
+        if bridge is not self.mixer.current:  # the audio came in time: the bridge is not needed
             if lead.tape.end - self.offset >= bridge.pos + self.need:
                 self._bridges.withdraw()
-                if self.mixer.last.kind == "pause":  # the bridge was how a resume began
+                if self.mixer.last.kind == "pause":  # a resume began with the bridge
                     pos = max(bridge.pos, self.mixer.earliest)
                     self.mixer.place(replace(self._cue(lead, pos, self.offset, SILENCE_FADE), rev=bridge.rev))
             return
@@ -188,7 +190,7 @@ class Playout:
         self.events.append(Event(kind="recovered", sample_pos=pos))
 
     def pause(self, rev: int) -> int:
-        """Fade to silence and stop musical time; returns where."""
+        """Fade to silence and stop musical time; return the station sample."""
         pos = self.mixer.earliest
         if self.lead is None:
             self.frozen = 0.0
@@ -204,7 +206,7 @@ class Playout:
         return pos
 
     def resume(self, rev: int) -> int:
-        """Go on where :meth:`pause` stopped; returns where."""
+        """Continue from the position of :meth:`pause`; return the station sample."""
         pos = self.mixer.earliest
         frozen, self.frozen = self.frozen, None
         if self.lead is not None and frozen is not None:
@@ -230,7 +232,7 @@ class Playout:
     # -- committing -----------------------------------------------------------------------------------------------
 
     def start_over(self) -> None:
-        """Go on from silence with the next take that comes, as at the beginning; the sample clock goes on."""
+        """Discard the schedule and wait in silence for the next take. The sample clock continues."""
         self.mixer.reset(self._out.played, self._heard.newest_rev)
         self.lead, self.offset, self._lead_from = None, 0, 0
         self._bridges.since = 0
@@ -240,11 +242,11 @@ class Playout:
         self._begin(self.mixer.current)
 
     def covered(self, n: int) -> bool:
-        """Whether the next ``n`` samples can be committed without bridging."""
+        """Whether the next ``n`` samples can be committed without a bridge."""
         return self.lead is not None and self.mixer.end >= self.mixer.position + self._out.missing(n) + self.fade
 
     def commit(self, n: int) -> Block | None:
-        """The next ``n`` samples; None before the first take is there. Never waits: it bridges what is missing."""
+        """Commit ``n`` samples; None before the first take. It never waits: bridges replace missing audio."""
         if self.lead is None:
             return None
         while (missing := self._out.missing(n)) > 0:
@@ -258,7 +260,7 @@ class Playout:
 
     def _begin(self, cue: Cue) -> None:
         """Record that a cue has begun."""
-        if cue.rev < self._heard.newest_rev:  # music from before a pause goes on after it
+        if cue.rev < self._heard.newest_rev:  # music from before a pause continues after it
             cue = replace(cue, rev=self._heard.newest_rev)
         take = self._takes.get(cue.take) if cue.take is not None else None
         entry: dict[str, Any] = {
@@ -287,7 +289,7 @@ class Playout:
         self._begun(cue)
 
     def trim(self) -> None:
-        """Forget audio that can neither be heard nor repeated any more; when it was heard stays known for a while."""
+        """Discard audio that can no longer be played or repeated. The history of its cues is kept longer."""
         now = self.mixer.current
         if now.take is not None and now.kind == "take" and self.frozen is None and (take := self._takes.get(now.take)):
             keep = round(take.beats.slope * take.score.info.beats) + 2 * self.fade + SAMPLE_RATE

@@ -1,8 +1,8 @@
-"""The last minutes of committed audio.
+"""The ring of recent committed audio.
 
 Threading model
   One thread    (the event loop) pushes.
-  Any thread    reads, without a lock: samples that are overwritten meanwhile are left out at the beginning.
+  Any thread    reads, without a lock: samples that are overwritten during a read are left out at the beginning.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ __all__ = ["PcmRing"]
 
 
 class PcmRing:
-    """A ring of committed audio, kept as int16 (half the memory; what listeners get is no finer).
+    """Ring buffer of committed audio as int16, the resolution of all listeners, in half the memory.
 
     Args:
-        samples: capacity.
+        samples: capacity in samples.
     """
 
     def __init__(self, samples: int) -> None:
-        # Written at once: pages that are only promised would come later, and look like a leak.
+        # Filled at once: pages allocated on first use would look like a leak.
         self._data = np.full((samples, 2), 0, np.int16)
         self.end = 0
-        self._claimed = 0  # the end after the push that is under way
+        self._claimed = 0  # end of the data after the push in progress
 
     @property
     def begin(self) -> int:
-        """Sample clock of the oldest sample that is held."""
+        """Sample clock of the oldest sample."""
         return max(0, self.end - len(self._data))
 
     def push(self, pcm: Pcm) -> None:
-        """Add [n, 2] at the end; n is at most the capacity."""
+        """Append [n, 2]; n is at most the capacity."""
         first = self.end % len(self._data)
         self._claimed = self.end + len(pcm)
         whole = np.clip(np.rint(pcm * 32767.0), -32768, 32767).astype(np.int16)
@@ -44,7 +44,7 @@ class PcmRing:
         self.end = self._claimed
 
     def read(self, start: int, end: int) -> Pcm:
-        """Samples [start, end), cut to what is held; float32 [n, 2]. They end at ``end``, or at the newest."""
+        """Samples [start, end) as float32 [n, 2], limited to the available range."""
         start, end = max(start, self.begin), min(end, self.end)
         index = np.arange(start, max(start, end)) % len(self._data)
         pcm = self._data[index]
@@ -52,7 +52,7 @@ class PcmRing:
         return pcm[max(0, overwritten) :].astype(np.float32) / np.float32(32767.0)
 
     def blocks(self, seconds: float, size: int, rev: int) -> list[Block]:
-        """The newest ``seconds`` as blocks of ``size`` samples."""
+        """Newest ``seconds`` as blocks of ``size`` samples."""
         first = max(self.begin, self.end - round(seconds * 48_000 / size) * size)
         first += (self.end - first) % size
         out = []

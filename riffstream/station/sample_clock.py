@@ -1,4 +1,4 @@
-"""The sample clock: which sample of a station is audible at which moment. Pure; the clock is injected."""
+"""The sample clock: the mapping from time to the audible sample of a station. The clock is injected."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["SampleClock"]
 
-JUMP_S: Final = 1.0  # a clock that is off by more has jumped (a suspended machine): go on from here, do not catch up
+JUMP_S: Final = 1.0  # a larger difference is a clock jump (a suspended machine): continue from here without catching up
 
 
 class SampleClock:
-    """Runs at 48,000 samples a second while it is started, and stands still while it is stopped.
+    """Clock that advances by 48,000 samples a second while it is started.
 
-    ``live`` is what is audible to a listener with the standard buffer; audio is committed ``lead`` samples ahead of it.
+    ``live`` is the audible sample of a listener with the standard buffer. Audio is committed ``lead`` samples ahead.
 
     Args:
-        clock: monotonic seconds.
-        lead: samples.
+        clock: monotonic clock, seconds.
+        lead: samples between the audible and the committed position.
     """
 
     def __init__(self, clock: Callable[[], float], lead: int) -> None:
@@ -32,13 +32,13 @@ class SampleClock:
 
     @property
     def live(self) -> int:
-        """The sample that is audible now."""
+        """Sample that is audible now."""
         if not self.running:
             return self._anchor
         return self._anchor + round((self._clock() - self._anchor_s) * SAMPLE_RATE)
 
     def start(self) -> None:
-        """Run on from where it stands."""
+        """Continue from the current position."""
         if not self.running:
             self._anchor_s = self._clock()
             self.running = True
@@ -49,7 +49,7 @@ class SampleClock:
         self.running = False
 
     def due(self, committed: int) -> int:
-        """Samples that have to be committed now; a clock that jumped is set right first."""
+        """Number of samples to commit now; a clock jump is corrected first."""
         ahead = self.live + self.lead - committed
         limit = round(JUMP_S * SAMPLE_RATE)
         if self.running and (ahead > limit + self.lead or ahead < -limit):

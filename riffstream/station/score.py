@@ -1,6 +1,6 @@
-"""What a station is to play: a journey, and what people have changed about it. Immutable: every change makes a new one.
+"""The score: a station's journey with the changes made by steering. It is immutable: every change makes a new one.
 
-Pure; no clock, no audio. Positions are beats of the station.
+No clock and no audio. Positions are beats of the station.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ Kind = Literal["none", "vocoder", "clip"]
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """Where the music is when a change is asked for: the clip that sounds, the beat from which the change counts."""
+    """Musical position of a request: the audible clip, and the beat from which the change counts.
+
+    Attributes:
+        spec: parameters of the audible clip.
+        beat: beat from which the change counts.
+        clip_s: duration of a clip, seconds.
+        clip_beats: beats in a clip.
+    """
 
     spec: ClipSpec
     beat: float
@@ -36,12 +43,13 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new score and what it takes to hear it.
+    """A new score and the rendering that it needs.
 
     Attributes:
-        kind: none (nothing audible changes), vocoder (the same clips at another tempo or key), clip (new ones).
-        index: clip of the journey to go on with; None: the one that plays.
-        fade_s: wish for a long crossfade instead of the usual one.
+        score: the new score.
+        kind: none (no audible change), vocoder (the same clips at another tempo or key) or clip (new clips).
+        index: clip of the journey to continue with; None: the current one.
+        fade_s: length of a long crossfade in seconds; 0: the default crossfade.
     """
 
     score: Score
@@ -52,13 +60,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """A journey with overrides; None: the journey's own, and where that has none, the model's.
+    """A journey with overrides. None means the journey's value, or else the model's.
 
     Attributes:
-        home: the station's default journey. path: the one that is followed.
-        negative, seed_image: ``("x",)`` where overridden (so that an override with None is possible).
-        denoising, guidance, bpm: ramps over beats. key: semitones.
-        fixed_bpm, fixed_key: the station's own, stronger than the journey's.
+        home: the station's default journey.
+        path: the current journey.
+        info: properties of the model.
+        negative: negative prompt.
+        seed_image: ``("x",)`` for an override, so that None can be an override too.
+        denoising, guidance, bpm: ramps over beats.
+        key: transposition in semitones.
+        fixed_bpm, fixed_key: values of the station's configuration, which take precedence over the journey's.
     """
 
     home: Journey
@@ -75,7 +87,7 @@ class Score:
 
     @classmethod
     def of(cls, station: StationConfig, info: Info, journey: Journey | None = None) -> Score:
-        """The score of a station that nobody has steered."""
+        """Initial score of a station, before any steering."""
         home = (station.plan() if journey is None else journey).paced(info.drift)
         return cls(
             home=home,
@@ -87,12 +99,12 @@ class Score:
 
     @property
     def steered(self) -> bool:
-        """Whether anything differs from the default journey."""
+        """Whether the score differs from the default journey."""
         ours = (self.negative, self.seed_image, self.denoising, self.guidance, self.bpm, self.key)
         return self.path is not self.home or any(each is not None for each in ours)
 
     def spec(self, index: int, beat: float) -> ClipSpec:
-        """The clip at ``index`` of the path, starting at ``beat``."""
+        """Parameters of the clip at ``index`` of the path, starting at ``beat``."""
         spec = self.path.clip(index)
         changes: dict[str, Any] = {}
         if self.negative is not None:
@@ -108,17 +120,17 @@ class Score:
         return replace(spec, start=replace(spec.start, **changes), end=replace(spec.end, **changes))
 
     def tempo(self, spec: ClipSpec, beat: float) -> float | None:
-        """Beats per minute at ``beat``; None: the model's own, unknown."""
+        """Tempo at ``beat`` in bpm; None if the model's own tempo is unknown."""
         if self.bpm is not None:
             return self.bpm.at(beat)
         return self.fixed_bpm or spec.bpm or self.pace(spec).bpm or self.info.bpm
 
     def pace(self, spec: ClipSpec) -> Pace:
-        """Tempo and metre that the words of a clip's prompts ask for."""
+        """Tempo and metre requested by the words of a clip's prompts."""
         return _pace(spec.prompts)
 
     def tempo_reason(self, spec: ClipSpec) -> str | None:
-        """Why the tempo is what it is, for people; None: somebody set a number."""
+        """Reason for the tempo as text for users; None if it was set as a number."""
         if self.bpm is not None or self.fixed_bpm or spec.bpm:
             return None
         return self.pace(spec).because or "the model's own"
@@ -142,7 +154,7 @@ class Score:
         tempo = self.tempo(spec, beat)
         if tempo is None:
             return own
-        if self.info.bpm is None:  # no known tempo: 120 means as it is, and others are relative to it
+        if self.info.bpm is None:  # unknown tempo: 120 means unchanged, other values are relative to it
             return own * 120 / tempo
         return own * self.info.bpm / tempo
 
@@ -155,7 +167,7 @@ class Score:
             seed_image=spec.start.seed_image,
             denoising=None if spec.start.denoising is None else round(self._denoising(spec), 4),
             guidance=None if spec.start.guidance is None else round(spec.guidance(self.info.guidance), 4),
-            bpm=_rounded(self.tempo(spec, math.floor(beat + 1e-6))),  # a ramp is told beat by beat
+            bpm=_rounded(self.tempo(spec, math.floor(beat + 1e-6))),  # a ramp is reported beat by beat
             bpm_reason=self.tempo_reason(spec),
             key=self.transposition(spec),
             paused=paused,
@@ -166,20 +178,20 @@ class Score:
         return spec.denoising(self.info.denoising, seed_image=self.info.seed_image)
 
     def _settled(self, beat: float) -> Score:
-        """The same score with ramps that have ended as constants, so that equal scores compare equal."""
+        """The score with finished ramps as constants, so that equivalent scores compare equal."""
         names = ("denoising", "guidance", "bpm")
         ramps = {name: ramp.settled(beat) for name in names if (ramp := getattr(self, name)) is not None}
         return replace(self, **ramps) if ramps else self
 
     def reset(self) -> Change:
-        """Back to the default journey, from its beginning; without a change of its own, as it is."""
+        """Return to the beginning of the default journey. An unsteered score does not change."""
         fresh = replace(
             self, path=self.home, negative=None, seed_image=None, denoising=None, guidance=None, bpm=None, key=None
         )
         return Change(fresh, "clip" if self.steered else "none", 0)
 
     def skip(self, index: int, here: Here) -> Change:
-        """On to the journey's next stop; on a single prompt, to another variation of it."""
+        """Go to the journey's next stop, or to another variation of a single prompt."""
         if len(self.path.stops) == 1:
             return self.steer(protocol.Steer(id="skip", seed=(here.spec.start.seed + 1000) % 2**32), here)
         now = self.path.clip(index).end.prompts
@@ -190,7 +202,7 @@ class Score:
         return Change(self, "clip", index + 1)
 
     def steer(self, steer: protocol.Steer, here: Here) -> Change:
-        """Merge a steer; absent fields keep their value, None returns one to its default."""
+        """Merge a steer. Absent fields keep their value; None returns a field to its default."""
         spec, beat = here.spec, here.beat
         old = score = self._settled(beat)
         ramp = _ramps(steer.ramp_s, here)
@@ -215,14 +227,14 @@ class Score:
         return score._redirect(steer, here)
 
     def _redirect(self, steer: protocol.Steer, here: Here) -> Change:
-        """Onto a path of its own: new prompts, or another seed."""
+        """Replace the path: new prompts, or another seed."""
         spec = here.spec
         prompts = spec.prompts
         if isinstance(steer.prompts, tuple):
             prompts = tuple(PromptPart(part.text, part.weight) for part in steer.prompts)
         seed = steer.seed if isinstance(steer.seed, int) else spec.start.seed
         target = replace(spec.start, prompts=prompts, seed=seed, bpm=None, key=0.0)
-        # What a journey chose stays when its prompts are replaced, unless the new words ask for a tempo.
+        # New prompts keep the journey's values, unless their words ask for a tempo.
         spoken = _pace(prompts).bpm is not None
         bpm = self.bpm or (Ramp.constant(spec.bpm) if spec.bpm is not None and not spoken else None)
         score = replace(self, bpm=bpm, key=self.transposition(spec) or self.key)
@@ -230,7 +242,7 @@ class Score:
         if clips >= 2:
             origin: Keyframe = replace(target, prompts=spec.prompts, seed=spec.start.seed)
             path = Journey.steered(origin, target, transition_clips=clips, drift=self.info.drift)
-            return Change(replace(score, path=path), "clip", 1)  # alpha 0 is what plays already
+            return Change(replace(score, path=path), "clip", 1)  # alpha 0 plays already
         change = replace(score, path=Journey.single(target, drift=self.info.drift))
         moving_tempo = steer.bpm is not UNSET and steer.ramp_s > 0
         return Change(change, "clip", 0, 0.0 if moving_tempo else steer.ramp_s)
@@ -248,7 +260,7 @@ def _kind(old: Score, new: Score) -> Kind:
 
 
 def _ramps(ramp_s: float, here: Here) -> Callable[[float, float | None], Ramp | None]:
-    """A maker of ramps that take ``ramp_s`` from here on."""
+    """Factory of ramps over the next ``ramp_s`` seconds."""
     beats = ramp_s * here.clip_beats / here.clip_s
 
     def ramp(now: float, goal: float | None) -> Ramp | None:

@@ -1,6 +1,6 @@
-"""Where a change is spliced: where its take has to begin, and where both takes can meet on the beat.
+"""Splice positions: the start of a new take, and the meeting point of both takes on the beat.
 
-Pure: functions of a playout, its lead and a take. Nothing is scheduled here.
+Pure functions of a playout, its lead and a take. Nothing is scheduled here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Opening", "Splice", "aim", "find", "opening"]
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How a take begins; as the arguments of :meth:`Take.open`."""
+    """Start position of a take; the fields are arguments of :meth:`Take.open`."""
 
     beat: float
     clip_beat: float
@@ -29,7 +29,14 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Splice:
-    """A take's ``local`` sample at station sample ``pos``, after its beats were counted ``late`` higher."""
+    """A meeting point of two takes.
+
+    Attributes:
+        pos: station sample at which the crossfade begins.
+        local: local sample of the new take at ``pos``.
+        fade: length of the crossfade in samples.
+        late: beats to add to the new take's count, because it is late.
+    """
 
     pos: int
     local: int
@@ -38,7 +45,7 @@ class Splice:
 
 
 def aim(playout: Playout, at: str, wait_s: float) -> int:
-    """The sample where a change that takes ``wait_s`` to render is expected to begin."""
+    """Expected station sample of a change that takes ``wait_s`` seconds to render."""
     soonest = playout.mixer.earliest + round(wait_s * SAMPLE_RATE)
     lead = playout.lead
     if lead is None or at == "asap" or playout.frozen is not None:
@@ -49,10 +56,10 @@ def aim(playout: Playout, at: str, wait_s: float) -> int:
 
 
 def opening(playout: Playout, change: Change, pos: int) -> Opening:
-    """How the take of a change begins that is to be heard from station sample ``pos`` on.
+    """Start position of the new take for a change that becomes audible at station sample ``pos``.
 
-    It goes on with the clip of the journey that plays then, unless the change names another; where only tempo or key
-    change, with the very clips that are there.
+    The take continues with the current clip of the journey, unless the change names another one. A change of tempo or
+    key reuses the existing clips.
     """
     info, lead = change.score.info, playout.lead
     beat = playout.beat(pos)
@@ -70,11 +77,11 @@ def opening(playout: Playout, change: Change, pos: int) -> Opening:
 
 
 def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:
-    """The earliest splice from the lead to a take that its audio allows; None while there is too little of it.
+    """Earliest possible splice from the lead to a take; None while the take has too little audio.
 
     Args:
         at: asap, beat, bar, clip, or end.
-        fade_s: wish for a long crossfade; 0: the usual one.
+        fade_s: length of a long crossfade in seconds; 0: the default crossfade.
     """
     lead = playout.lead
     if lead is None:
@@ -88,7 +95,7 @@ def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:
         pos = round(playout.where(beat)) - fade
     elif at == "end" and not playout.bridging:
         pos = max(pos, lead.tape.end - playout.offset - 2 * fade)
-    # Where it begins later than it could be heard, its own beginning decides.
+    # The take's own beginning decides if it is later than the earliest position.
     pos = max(pos, math.ceil(playout.where(take.beats.beat(take.lead_in + fade))) - fade + 1)
     if fade_s * SAMPLE_RATE > fade and not playout.bridging:
         left = lead.tape.end - playout.offset - pos - 2 * fade

@@ -1,8 +1,8 @@
-"""A station as the server sees it. Its time, its output and its audience are objects of their own.
+"""The interface of a station for the server. Timeline, output and audience are separate objects.
 
 Threading model
-  Event loop   makes every call and gets every callback. Nothing here blocks; encoders run in threads of their own
-               (``outlet.py``), the model in a process of its own (``generator.py``).
+  Event loop   makes every call and receives every callback. Nothing here blocks; encoders run in their own threads
+               (``outlet.py``), the model in its own process (``generator/process.py``).
   close()      idempotent.
 """
 
@@ -46,17 +46,17 @@ log = logging.getLogger(__name__)
 
 
 class Station:
-    """See the module, and docs/station.md for how a server uses it.
+    """One endless, steerable stream, as the server uses it (see docs/station.md).
 
     Args:
-        name: its id in addresses.
-        station: its own configuration.
-        config: everything else.
-        send: takes messages to the generator (and drops them while there is none).
-        clock: monotonic seconds.
+        name: id of the station in addresses.
+        station: configuration of this station.
+        config: the whole configuration.
+        send: function that sends messages to the generator, or drops them without one.
+        clock: monotonic clock, seconds.
 
     Raises:
-        ParameterError, MediaError: a journey that cannot be read.
+        ParameterError, MediaError: the journey cannot be read.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Station:
 
     @property
     def ready(self) -> bool:
-        """Whether there is sound."""
+        """Whether the station has sound."""
         return self._has_sound.is_set()
 
     async def wait_ready(self) -> None:
-        """Until there is sound, or the station is closed."""
+        """Wait until the station has sound or is closed."""
         await self._has_sound.wait()
 
     @property
@@ -106,21 +106,21 @@ class Station:
 
     @property
     def state(self) -> protocol.State:
-        """What plays, or is about to."""
+        """Parameters of the newest accepted change."""
         return self._timeline.target() if self._timeline is not None else self.now().state
 
     @property
     def sample_pos(self) -> int:
-        """The sample that is audible now."""
+        """Sample that is audible now."""
         return self._pacer.sample_pos
 
     @property
     def committed(self) -> int:
-        """Sample before which audio is committed."""
+        """End of the committed audio on the sample clock."""
         return self._pacer.committed
 
     def now(self) -> Now:
-        """What is audible now."""
+        """The ``now`` message for the audible position."""
         if self._timeline is not None:
             return self._timeline.now(self.sample_pos)
         score = Score.of(self.settings, Info(model="loading"), self._journey)
@@ -128,7 +128,7 @@ class Station:
         return Now(rev=0, sample_pos=0, state=score.state(spec, 0.0), alpha=spec.alpha, clip=0)
 
     def caps(self) -> protocol.Caps:
-        """What this station can do."""
+        """Capabilities of this station."""
         info = self._info
         if info is None:
             return protocol.Caps(steer=self.settings.steer)
@@ -142,7 +142,7 @@ class Station:
         )
 
     def limits(self) -> protocol.Limits:
-        """What this server accepts."""
+        """Limits of this server."""
         limits = self.config.limits
         return protocol.Limits(
             prompt_chars=limits.prompt_chars,
@@ -152,11 +152,11 @@ class Station:
         )
 
     def recording(self, seconds: float) -> tuple[int, Pcm]:
-        """The newest ``seconds`` of committed audio: (sample clock of its first sample, [n, 2] float32)."""
+        """Newest ``seconds`` of committed audio: (sample clock of the first sample, [n, 2] float32)."""
         return self._output.recording(seconds)
 
     def stats(self) -> dict[str, Any]:
-        """Figures for /metrics and for people; plain JSON values."""
+        """State and counters for /metrics and the API, as JSON values."""
         timeline = self._timeline
         figures: dict[str, Any] = {
             "listeners": self.listeners,
@@ -187,14 +187,15 @@ class Station:
         """Merge a steer. Never raises.
 
         Args:
+            steer: the change.
             reply: called with ``scheduled`` or ``rejected`` before this returns, and later with ``applied`` or
                 ``superseded``.
-            by: who asks, for the log of this process.
+            by: sender of the change, for this process's log.
         """
         self._change(steer, reply, by)
 
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
-        """Pause, resume, reset or skip; as :meth:`steer`."""
+        """Pause, resume, reset or skip; replies as in :meth:`steer`."""
         self._change(op, reply, by)
 
     def _change(self, message: protocol.Steer | protocol.Transport, reply: Reply, by: str) -> None:
@@ -212,7 +213,7 @@ class Station:
                 timeline.steer(message, answer, self._clock())
             else:
                 timeline.transport(message, answer, self._clock())
-        except Exception:  # of ours: the music goes on, and the timeline asks again for what it needs
+        except Exception:  # an internal error: the music continues, and the timeline requests missing clips again
             log.exception("station %s: the change %s failed", self.name, message.id)
             answer(ProtocolError("internal", "the change failed; see the server's log").reply(message.id))
         if before != timeline.paused:
@@ -223,7 +224,7 @@ class Station:
         def call(message: protocol.ServerMessage) -> None:
             try:
                 reply(message)
-            except Exception:  # a connection that is gone must not stop the music
+            except Exception:  # an error of a closed connection must not stop the music
                 log.exception("station %s: a reply failed", self.name)
 
         return call
@@ -236,13 +237,13 @@ class Station:
         return self._audience.listeners
 
     def join(self, kind: str = "ws") -> Lease:
-        """Count a listener; while there is none, generation pauses after ``timeline.idle_s``."""
+        """Count a listener. Without listeners, generation pauses after ``timeline.idle_s``."""
         lease = self._audience.join(kind)
         self._pacer.wake()
         return lease
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
-        """Have ``sink`` called with every change of what plays, and every event. Returns what unsubscribes it."""
+        """Call ``sink`` with every ``now`` and ``event`` message. Returns a function that unsubscribes it."""
         return self._audience.subscribe(sink)
 
     def outlet(self, codec: str) -> Outlet:
@@ -260,7 +261,7 @@ class Station:
     # -- the generator --------------------------------------------------------------------------------------------
 
     def connect(self, info: Info) -> None:
-        """A generator is ready (again)."""
+        """Handle a new generator."""
         if self.closed:
             return
         self._info = info
@@ -282,20 +283,20 @@ class Station:
         self._pacer.drive()
 
     def disconnect(self, reason: str) -> None:
-        """The generator is gone."""
+        """Handle the end of the generator."""
         if self._timeline is not None:
             self._timeline.disconnect(reason)
             self._pacer.drive()
 
     def report(self, message: FromGenerator, pcm: Pcm) -> None:
-        """A message of the generator about this station."""
+        """Handle a message of the generator about this station."""
         timeline = self._timeline
         if timeline is None or self.closed:
             return
         now = self._clock()
         try:
             self._take_in(timeline, message, pcm, now)
-        except Exception:  # one bad message must not end the reader that serves all stations
+        except Exception:  # one bad message must not end the reader for all stations
             self._pacer.failed(f"a {type(message).__name__} could not be handled")
         self._pacer.drive()
 
@@ -318,7 +319,7 @@ class Station:
             timeline.failed(message, now)
 
     def close(self, reason: Literal["closed", "shutdown"] = "closed") -> None:
-        """Stop: subscribers get an event of this kind, outlets end, the generator forgets the station. Idempotent."""
+        """Close the station: subscribers get a final event, outlets end, the generator discards it. Idempotent."""
         if self.closed:
             return
         self.closed = True

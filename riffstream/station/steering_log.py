@@ -1,8 +1,8 @@
-"""The steering log: everything that decides what is heard, in samples and beats, never in wall time.
+"""The steering log: a complete record of a station's output, in samples and beats, without wall time.
 
-JSON Lines. A ``header`` (model, journey, lengths), then, in order: ``steer`` and ``transport`` (for people), ``job``
-(a clip whose audio was used, with its full specification) and ``cue`` (what plays from a sample on), and at the end of
-a saved log ``end``. ``riffstream render --replay LOG`` makes the same samples from it.
+JSON Lines. A ``header`` (model, journey, lengths), then in order: ``steer`` and ``transport`` (for readers), ``job``
+(a clip whose audio was used, with all parameters) and ``cue`` (the source from a sample on), and at the end of a saved
+log ``end``. ``riffstream render --replay LOG`` reproduces the same samples.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = ["SteeringLog", "read_log"]
 log = logging.getLogger(__name__)
 
 KEPT: Final = 50_000  # entries in memory: half a day or more
-KEPT_BYTES: Final = 4 * 2**20  # ... and what they may take; entries are alike, and 25 bytes each when compressed
+KEPT_BYTES: Final = 4 * 2**20  # limit of their compressed size; an entry takes about 25 bytes
 PAGE: Final = 256  # entries compressed together
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
 class SteeringLog:
-    """Collects entries; keeps the newest in memory, compressed, and, where asked, all of them in a file.
+    """Log of one station: the newest entries compressed in memory, and optionally all entries in a file.
 
     Args:
-        station: its name.
-        file: written line by line while the station plays.
+        station: name of the station.
+        file: path of a file that is written line by line while the station plays.
     """
 
     def __init__(self, station: str, file: str | Path | None = None) -> None:
@@ -44,7 +44,7 @@ class SteeringLog:
         self._header = b""
         self._pages: deque[bytes] = deque()  # PAGE lines each, compressed
         self._page_bytes = 0
-        self._lines: list[bytes] = []  # those of the page that is not full
+        self._lines: list[bytes] = []  # lines of the incomplete page
         self._dropped = 0
         self._file: IO[bytes] | None = None
         if file:
@@ -84,7 +84,7 @@ class SteeringLog:
                 file.close()
 
     def lines(self, end: int | None = None) -> Iterator[str]:
-        """The log as JSON Lines; ``end``: committed samples, for the closing entry."""
+        """Yield the log as JSON Lines; ``end``: committed samples, for the last entry."""
         if self._header:
             yield self._header.decode()
         if self._dropped:
@@ -104,7 +104,7 @@ class SteeringLog:
             raise MediaError(f"steering log {path}: {error}") from None
 
     def close(self, end: int | None = None) -> None:
-        """Finish the file. Idempotent."""
+        """Complete the file. Idempotent."""
         if self._file is not None and end is not None:
             self._write(_encoder.encode({"entry": "end", "sample_pos": end}))
         if self._file is not None:
@@ -113,16 +113,16 @@ class SteeringLog:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """The entries of a saved log. A torn last line (the station was killed) is ignored.
+    """Read the entries of a saved log. An incomplete last line (the station was killed) is ignored.
 
     Raises:
-        MediaError: no such file, or no steering log.
+        MediaError: the file does not exist or is not a steering log.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise MediaError(f"steering log {path}: {error}") from None
-    with contextlib.suppress(MediaError):  # a torn end may be no text
+    with contextlib.suppress(MediaError):  # an incomplete last line may not be valid text
         data = decode_text(data).encode()
     lines = data.splitlines()
     entries: list[dict[str, Any]] = []
@@ -132,9 +132,9 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
         except (msgspec.DecodeError, UnicodeDecodeError):
             if number == len(lines) - 1:
                 break
-            raise MediaError(f"steering log {path}: line {number + 1} is no JSON") from None
+            raise MediaError(f"steering log {path}: line {number + 1} is not JSON") from None
         if not isinstance(entry, dict) or "entry" not in entry:
-            raise MediaError(f"steering log {path}: line {number + 1} is no entry of a steering log")
+            raise MediaError(f"steering log {path}: line {number + 1} is not an entry of a steering log")
         entries.append(entry)
     if not entries or entries[0]["entry"] != "header":
         raise MediaError(f"steering log {path}: it does not begin with a header")

@@ -1,6 +1,6 @@
-"""A take: one unbroken stream of sound from the generator, its clips end to end.
+"""A take: one continuous audio stream from the generator, made of adjacent clips.
 
-Steering starts a new take at the musical place of the splice; the timeline crossfades from take to take.
+Steering starts a new take at the musical position of the splice; the timeline crossfades from take to take.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from riffstream.station.tape import Tape
 
 __all__ = ["Entry", "Take"]
 
-# Frames turned into audio before the place where a take is to be heard: a vocoder's first frames have no past.
+# Frames converted to audio before a take becomes audible, because a vocoder's first frames have no past.
 LEAD_IN_FRAMES: Final = 4
-HELD_BACK: Final = 12_000  # samples that a vocoder and a resampler may keep until the next clip: far more than ours do
+HELD_BACK: Final = 12_000  # upper limit of the samples held back by vocoder and resampler until the next clip
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Entry:
     """A clip in a take.
 
     Attributes:
-        clip: identity within the station.
-        index: in the score's path.
-        spec: what it is.
-        start: local sample of its first frame (fractional; negative where the take begins inside it).
-        beat: the take's own count of beats at its first frame.
+        clip: identity in the station.
+        index: index in the score's path.
+        spec: parameters of the clip.
+        start: local sample of its first frame, fractional; negative if the take begins inside the clip.
+        beat: the take's beat at its first frame.
     """
 
     clip: int
@@ -46,18 +46,24 @@ class Take:
     """State of one take.
 
     Attributes:
-        ident: unique within the station, increasing.
-        score: what it plays. rev: the revision that the score is.
+        ident: number of the take in the station, increasing.
+        rev: revision of the score.
+        score: the score that it plays.
         beats: musical time.
-        clip_beat: beat of the first clip's first frame; clips follow every ``score.info.beats`` beats.
-        start_frame: of the first clip, where the audio begins.
-        index: in the score's path, of the next clip. number: of the next clip in this take.
-        reuse: clips made before that come first (the same music at another tempo or key).
-        outstanding: the job that was sent and has not ended.
-        sounding: whether audio of the outstanding job has come.
-        level: of effort, of the outstanding job.
-        over: whether it cannot be continued.
-        suspect: the generator ended while it worked on the first clip. tried: it works on that clip alone.
+        clip_beat: beat of the first clip's first frame; a clip follows every ``score.info.beats`` beats.
+        start_frame: frame of the first clip at which the audio begins.
+        index: index of the next clip in the score's path.
+        reuse: existing clips that come first (the same music at another tempo or key).
+        tape: audio received so far.
+        number: number of the next clip in this take.
+        entries: clips with audio.
+        outstanding: job that was sent and has not ended.
+        sounding: True once audio of the outstanding job has arrived.
+        sent_at: time at which the outstanding job was sent.
+        level: level of effort of the outstanding job.
+        over: True if the take cannot be continued.
+        suspect: True if a generator ended while rendering the first clip.
+        tried: True while the generator renders only that clip.
     """
 
     ident: int
@@ -91,7 +97,7 @@ class Take:
         index: int,
         reuse: list[Entry] | None = None,
     ) -> Take:
-        """A take whose audio begins a little before ``beat``, inside the clip that begins at ``clip_beat``."""
+        """Open a take whose audio begins shortly before ``beat``, inside the clip that begins at ``clip_beat``."""
         per_beat = score.info.frames / score.info.beats
         frame = max(0, math.floor((beat - clip_beat) * per_beat) - LEAD_IN_FRAMES)
         first = reuse[0].spec if reuse else score.spec(index, clip_beat)
@@ -101,24 +107,24 @@ class Take:
 
     @property
     def lead_in(self) -> int:
-        """Local samples at the beginning that should not be heard."""
+        """Number of samples at the beginning that must stay inaudible."""
         if self.start_frame == 0:
             return 0
         return round(LEAD_IN_FRAMES * self.beats.slope * self.score.info.beats / self.score.info.frames)
 
     @property
     def next_beat(self) -> float:
-        """The take's beat at which the next clip begins."""
+        """Beat at which the next clip begins."""
         return self.clip_beat + self.number * self.score.info.beats
 
     @property
     def planned_end(self) -> float:
-        """Local sample at which everything that was asked for ends."""
+        """Local sample at the end of all requested clips."""
         end = self.next_beat + (self.score.info.beats if self.outstanding is not None and not self.sounding else 0)
         return self.beats.sample(end)
 
     def job(self, station: str, clip: int, *, deadline: float, speculative: bool, steps: int | None = None) -> Job:
-        """The next clip's job (not yet sent). ``clip``: an unused identity."""
+        """Job of the next clip, not sent yet; ``clip`` is an unused identity."""
         entry = self.reuse[0] if self.reuse else None
         beat = self.next_beat
         spec = entry.spec if entry else self.score.spec(self.index, beat)
@@ -145,41 +151,41 @@ class Take:
 
     @property
     def upcoming(self) -> int:
-        """Where in the score's path the next clip is, or the one that is asked for and has no sound yet."""
+        """Index in the score's path of the next clip, or of the requested clip without audio."""
         return self.reuse[0].index if self.reuse else self.index
 
     @property
     def at_fault(self) -> bool:
-        """Whether a generator that ends now may have ended because of this take."""
+        """Whether this take may be the cause if the generator ends now."""
         job = self.outstanding
         return job is not None and (self.tried or not job.suspect)
 
     def send(self, job: Job, now: float, level: int) -> None:
-        """A job was sent, at a level of effort."""
+        """Record a sent job with its level of effort."""
         self.outstanding, self.sounding, self.sent_at, self.level = job, False, now, level
 
     @property
     def complete(self) -> bool:
-        """Whether the audio of all clips that ended is there, but for what a vocoder holds back."""
+        """Whether all audio of the finished clips has arrived, except for samples held back by the vocoder."""
         slack = self.beats.slope + HELD_BACK
         return self.tape.end >= self.beats.sample(self.next_beat) - slack
 
     def receive(self, pcm: Pcm) -> None:
-        """Audio of the outstanding job."""
+        """Append audio of the outstanding job, [n, 2]."""
         self._begin()
         self.tape.append(pcm)
 
     def finish(self) -> None:
-        """The outstanding job ended."""
+        """Record the end of the outstanding job."""
         self._begin()
         self.outstanding = None
 
     def cancel(self) -> None:
-        """The outstanding job was dropped before any audio: it is still to do."""
+        """Record that the outstanding job was dropped without audio: it must be sent again."""
         self.outstanding = None
 
     def _begin(self) -> None:
-        """On a job's first sound its clip becomes part of the take."""
+        """Add the clip of the outstanding job to the take at its first audio."""
         job = self.outstanding
         if job is None or self.sounding:
             return
@@ -199,7 +205,7 @@ class Take:
             del self.entries[:32]
 
     def entry(self, local: float) -> Entry | None:
-        """The clip at a local sample; the nearest where there is none yet."""
+        """Clip at a local sample, or the nearest one."""
         found = None
         for entry in self.entries:
             if entry.start > local:
@@ -208,7 +214,7 @@ class Take:
         return found or (self.entries[0] if self.entries else None)
 
     def shift(self, beats: float) -> None:
-        """Count this take's beats ``beats`` higher."""
+        """Add ``beats`` to this take's count of beats."""
         self.beats.shift(beats)
         self.clip_beat += beats
         self.entries = [replace(entry, beat=entry.beat + beats) for entry in self.entries]

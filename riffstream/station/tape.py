@@ -1,6 +1,6 @@
-"""Where audio lies before it is committed: takes on tapes, loops, silence.
+"""Audio sources of the mixer: tapes (audio of takes), loops and silence.
 
-A *source* gives samples by its own count (local samples). Pure numpy; one thread at a time.
+A *source* is addressed by its own sample count (local samples). Pure numpy; one thread at a time.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ FOREVER: Final = 2**62
 
 
 class Source(Protocol):
-    """Sound addressed by local sample."""
+    """Audio addressed by local sample."""
 
     @property
     def end(self) -> int:
-        """Local sample before which everything can be read."""
+        """Local sample at the end of the available audio."""
 
     def read(self, start: int, n: int) -> Pcm:
-        """Samples [start, start + n), [n, 2] float32."""
+        """Samples [start, start + n) as [n, 2] float32."""
 
 
 class Tape:
-    """Append-only audio of a take; the far past can be trimmed.
+    """Append-only audio of a take; its beginning can be trimmed.
 
-    It lies in blocks of one size, so that takes that come and go leave no holes in the memory of a process that runs
-    for weeks.
+    Storage is in blocks of one size, which avoids fragmentation in a process that runs for weeks.
 
     Attributes:
-        begin, end: local samples between which it can be read.
+        begin: first readable local sample.
+        end: local sample after the last.
     """
 
     BLOCK: Final = 24_000
 
     def __init__(self) -> None:
         self._blocks: deque[Pcm] = deque()
-        self._first = 0  # local sample of the first block's first
+        self._first = 0  # local sample at the start of the first block
         self.begin = 0
         self.end = 0
 
     def append(self, pcm: Pcm) -> None:
-        """Add [n, 2] at the end."""
+        """Append [n, 2]."""
         done = 0
         while done < len(pcm):
             place = (self.end - self._first) % self.BLOCK
@@ -59,7 +59,7 @@ class Tape:
             self.end += m
 
     def trim(self, before: int) -> None:
-        """Forget what lies before a local sample."""
+        """Discard the audio before a local sample."""
         self.begin = max(self.begin, min(before, self.end))
         while self._blocks and self._first + self.BLOCK <= self.begin:
             self._blocks.popleft()
@@ -79,11 +79,11 @@ class Tape:
 
 
 class Loop:
-    """The last ``length`` samples before ``end`` of a tape, over and over, without a seam.
+    """Seamless repetition of the last ``length`` samples before ``end`` of a tape.
 
-    The loop's last ``fade`` samples are crossfaded with what came before its first sample, so that going round is
-    continuous; and since a loop is entered at its very end minus the fade, so is entering it. Local samples are the
-    tape's: sample ``end`` is the loop's first sample again.
+    The last ``fade`` samples of the loop are crossfaded with the samples before its start, so that each repetition is
+    continuous. The entry is continuous too: playback enters the loop ``fade`` samples before ``end``, where its samples
+    equal those of the tape. Local samples are the tape's: sample ``end`` is the first sample of the loop.
     """
 
     end = FOREVER
@@ -93,13 +93,13 @@ class Loop:
         self.length = length
         body = tape.read(end - length, length).copy()
         before = tape.read(end - length - fade, fade)
-        # Equal power: bars of music are alike but not in phase.
+        # Equal power: bars of music are similar but not in phase.
         angle = ((np.arange(fade, dtype=np.float32) + 0.5) / fade * np.float32(np.pi / 2))[:, None]
         body[length - fade :] = body[length - fade :] * np.cos(angle) + before * np.sin(angle)
         self._body = body
 
     def read(self, start: int, n: int) -> Pcm:
-        """Samples from local sample ``start``, round and round."""
+        """Samples [start, start + n) as [n, 2] float32."""
         return self._body[(np.arange(start, start + n) - self.first) % self.length]
 
 

@@ -1,12 +1,12 @@
-"""The timeline of a station: speculate far, commit late.
+"""The timeline of a station: it renders clips early and commits audio late.
 
-It takes steers and answers whoever asked (``changes.py``), has clips rendered ahead of time (``planner.py``), splices
-(``splices.py``), and commits block after block, always (``playout.py``): when generation is late it asks for less, then
-repeats the last bars, then fades to silence (``bridges.py``).
+It handles steers and answers their senders (``changes.py``), requests clips ahead of time (``planner.py``), splices
+(``splices.py``), and commits block after block without interruption (``playout.py``). When generation is late it
+reduces the effort, then repeats the last bars, then fades to silence (``bridges.py``).
 
 Threading model
   One thread makes every call (the server's event loop; the caller's own offline). No locks, no clock of its own:
-  ``now`` arguments are monotonic seconds and only set deadlines and estimates; what is heard follows from the log.
+  ``now`` arguments are monotonic seconds and only set deadlines and estimates; the log determines the output.
 """
 
 from __future__ import annotations
@@ -34,23 +34,25 @@ from riffstream.station.take import Take
 
 __all__ = ["Timeline"]
 
-DEATHS: Final = 2  # generators that end while they work on one clip: then it is not asked for any more
-STARVING_S: Final = 2.0  # steers that keep coming may put off being heard for so long
+DEATHS: Final = 2  # generators ended by one clip until it is given up
+STARVING_S: Final = 2.0  # longest time that continuous steering may postpone a change
 
 
 class Timeline:
-    """What one station plays and will play.
+    """The schedule of a station: steering, rendering ahead, splicing and committing.
 
     Args:
-        station, score: its name, and what to play.
+        station: name of the station.
+        score: the initial score.
         settings: lengths and limits.
-        log: receives everything that decides what is heard.
-        steps: of the sampler; None: the model's own.
+        log: steering log; it records everything that determines the output.
+        steps: sampler steps; None: the model's own.
 
     Attributes:
-        playout: the committed sound, and what it is mixed from.
-        rev: of the newest accepted change. effort: how long rendering takes, and how much of it there is time for.
-        paused: by transport.
+        playout: the committed audio and its sources.
+        rev: revision of the newest accepted change.
+        effort: estimates of rendering times, and the level of effort.
+        paused: True after a ``pause``.
     """
 
     def __init__(
@@ -71,17 +73,17 @@ class Timeline:
         self.score = score
         self.effort = Effort()
         self._planner = Planner(station, self.playout, self.effort, steps=steps)
-        self._waiting: dict[int, Requests] = {}  # take -> who waits for its cue to begin
+        self._waiting: dict[int, Requests] = {}  # take -> requests that wait for the start of its cue
         self._wish: Wish | None = None
         self._fallback = Fallback()
-        self._deaths = 0  # generators in a row that ended while they worked on what plays
-        self._resume: tuple[Score, int, int] | None = None  # score, index and rev, where the lead cannot go on itself
+        self._deaths = 0  # consecutive generators that ended while rendering the lead
+        self._resume: tuple[Score, int, int] | None = None  # score, index and rev, if the lead cannot continue itself
         self._pending: Pending | None = self._open(Change(score, "clip", 0), at="asap", rev=0, since=-math.inf)
 
     # -- what is playing ------------------------------------------------------------------------------------------
 
     def now(self, pos: int) -> protocol.Now:
-        """What is heard at a sample (one that was committed)."""
+        """The ``now`` message for a committed sample."""
         cue, take = self.playout.heard(pos)
         if take is None or cue is None:
             spec = self.score.spec(0, 0.0)
@@ -98,20 +100,20 @@ class Timeline:
         return pos + cue.offset if cue.kind != "pause" else round(self.playout.frozen or 0)
 
     def target(self) -> protocol.State:
-        """What plays, or is about to: the newest accepted change."""
+        """Parameters of the newest accepted change."""
         here = self._here(self.playout.mixer.position)
         spec = self.score.spec(self._index(), here.beat)
         return self.score.state(spec, here.beat, paused=self.paused)
 
     @property
     def changing(self) -> bool:
-        """Whether a change was accepted that is not in the committed audio yet, and can get there."""
+        """Whether an accepted change is still on its way to the committed audio."""
         rendering = self._wish is not None or (self._pending is not None and bool(self._pending.requests))
         awake = self._planner.connected and self.playout.frozen is None
         return bool(self.playout.mixer.coming) or (rendering and awake)
 
     def _index(self) -> int:
-        """Where in the path the newest accepted change is."""
+        """Index of the newest accepted change in its path."""
         if self._wish is not None and self._wish.change.index is not None:
             return self._wish.change.index
         if self._pending is not None:
@@ -132,7 +134,7 @@ class Timeline:
     # -- steering -------------------------------------------------------------------------------------------------
 
     def steer(self, steer: protocol.Steer, reply: Reply, now: float) -> None:
-        """Merge a steer. ``reply`` gets ``scheduled`` or ``rejected`` at once; ``applied`` or ``superseded`` later."""
+        """Merge a steer; ``reply`` receives ``scheduled`` or ``rejected`` now, ``applied`` or ``superseded`` later."""
         try:
             if steer.if_rev is not None and steer.if_rev != self.rev:
                 what = f"if_rev is {steer.if_rev}; the station is at rev {self.rev}"
@@ -149,7 +151,7 @@ class Timeline:
         self._accept(steer.id, change, steer.at, reply, now)
 
     def transport(self, message: protocol.Transport, reply: Reply, now: float) -> None:
-        """Pause, resume, reset or skip; replies as :meth:`steer`."""
+        """Pause, resume, reset or skip; replies as in :meth:`steer`."""
         self.log.add("transport", {"rev": self.rev + 1, "sample_pos": self.playout.committed, "op": message.op})
         if message.op in ("pause", "resume"):
             pos = self.playout.mixer.earliest
@@ -175,7 +177,7 @@ class Timeline:
         if change.kind == "none":
             pos = self.playout.mixer.earliest
             reply(self._scheduled(ident, self.rev, pos))
-            if pending is None:  # what is asked for plays already
+            if pending is None:  # the requested state plays already
                 reply(protocol.Applied(id=ident, rev=self.rev, audible_at=pos))
             else:
                 waiting.add(ident, self.rev, reply)
@@ -225,10 +227,10 @@ class Timeline:
         requests: Requests | None = None,
         deaths: int = 0,
     ) -> Pending:
-        """A new take that will play ``change``; its first job goes out with the next :meth:`plan`."""
+        """Open a take for ``change``. The next :meth:`plan` sends its first job."""
         wait = self.effort.vocoder_s if change.kind == "vocoder" else self.effort.first_s * 0.8
-        # A take that begins too early is heard from one of its later bars; one that begins too late has to be waited
-        # for, and after one answer that was late by half a minute that would be long.
+        # A take that begins too early is entered at a later bar. A take that begins too late delays the change, after
+        # one answer that was half a minute late for a long time.
         wait = min(wait, self.settings.ahead_s)
         take = self._planner.open(rev, change.score, opening(self.playout, change, aim(self.playout, at, wait)))
         waiting = requests if requests is not None else Requests()
@@ -238,15 +240,15 @@ class Timeline:
     # -- generation -----------------------------------------------------------------------------------------------
 
     def plan(self, now: float) -> list[ToGenerator]:
-        """Messages for the generator: what to render next. Call it after anything else was called."""
+        """Messages to the generator with the next jobs. Call it after any other call."""
         self._revive(now)
         pending = self._pending.take if self._pending is not None else None
         return self._planner.plan(now, pending, paused=self.paused)
 
     def receive(self, ident: int, number: int, pcm: Pcm, now: float, at: int | None = None) -> None:
-        """Audio of a job; ``at``: the samples of its take that came before, where the sender counts them."""
+        """Handle audio of a job; ``at``: number of earlier samples of its take, if the sender counts them."""
         take = self._planner.waits_for(ident, number)
-        if take is None or (at is not None and at < take.tape.end):  # came before
+        if take is None or (at is not None and at < take.tape.end):  # received before
             return
         if at is not None and at > take.tape.end:
             self.failed(Failed(self.station, ident, number, "internal", "audio of the clip was lost"), now)
@@ -254,7 +256,7 @@ class Timeline:
             self._advance()
 
     def done(self, message: Done, now: float) -> None:
-        """All audio of a job has come."""
+        """Handle the end of a job's audio."""
         take = self._planner.waits_for(message.take, message.number)
         if take is None or not self._planner.done(message, now):
             return
@@ -275,24 +277,24 @@ class Timeline:
         self._planner.cancelled(ident, number)
 
     def tried(self, ident: int, number: int) -> None:
-        """The generator works on a suspect now, and on nothing else."""
+        """Handle the start of a trial: the generator renders only this suspect job."""
         take = self._planner.waits_for(ident, number)
         if take is not None:
             take.tried = True
 
     def idle(self, now: float) -> None:
-        """The generator has nothing to do."""
+        """Handle an idle generator: jobs that were sent long ago are lost."""
         for failed in self._planner.lost(now):
             self.failed(failed, now)
 
     def failed(self, message: Failed, now: float) -> None:
-        """A job cannot be rendered: a steer is taken back and its sender told; the journey goes on without the clip."""
+        """Handle a failed job: its steer is rejected; the journey continues without the clip."""
         take = self._planner.failed(message, now)
         if take is not None:
             self._fail(take, "bad_request" if message.kind == "parameter" else "internal", message.message)
 
     def _fail(self, take: Take, code: protocol.Code, message: str) -> None:
-        """A take that was abandoned because its clip cannot be made."""
+        """Handle a take discarded because of a failed clip."""
         pending = self._pending
         if pending is not None and take is pending.take:
             if pending.requests:
@@ -304,7 +306,7 @@ class Timeline:
             self._leave_out(take)
 
     def _reject(self, pending: Pending, code: protocol.Code, message: str) -> None:
-        """Take a change back."""
+        """Reject a pending change and answer its requests."""
         pending.requests.rejected(code, message)
         self._pending = None
         if self._wish is not None:
@@ -319,14 +321,14 @@ class Timeline:
         self._grant_wish()
 
     def _leave_out(self, take: Take) -> None:
-        """A clip of what plays cannot be made: go on after it, or with a state that worked."""
+        """Continue after a failed clip of the lead, or with a working state."""
         self._deaths = 0
         other = self._fallback.missed(take.score)
-        heard = take.outstanding is None or take.sounding  # then the next clip's place was counted on
+        heard = take.outstanding is None or take.sounding  # the next clip's position is counted already
         index = take.upcoming + self._fallback.stride - heard
         if other is None:
             self._resume = (take.score, index, take.rev)
-            self._tell("skipped", take.rev, "a clip cannot be made; it is left out")
+            self._tell("skipped", take.rev, "a clip failed; it is left out")
         else:
             self.rev += 1
             self._resume = (*other, self.rev)
@@ -334,7 +336,7 @@ class Timeline:
                 self.score = other[0]
             self._planner.try_now()
             self.log.add("fallback", {"rev": self.rev, "sample_pos": self.playout.committed})
-            self._tell("fallback", self.rev, "clip after clip cannot be made; back to what worked before")
+            self._tell("fallback", self.rev, "several clips failed; the station returns to the last working state")
         if self._pending is None:
             self._grant_wish()
 
@@ -342,7 +344,7 @@ class Timeline:
         self.playout.events.append(Event(kind=kind, sample_pos=self.playout.committed, rev=rev, reason=reason))
 
     def disconnect(self, reason: str) -> None:
-        """The generator is gone: what was rendered goes on, then the bridges. What ended it twice is given up."""
+        """Handle the end of the generator. Rendered audio continues, then bridges; a clip at fault twice is dropped."""
         if not self._planner.connected:
             return
         pending = self._pending
@@ -354,20 +356,20 @@ class Timeline:
         self._deaths += guilty is not None and self._planner.at_fault(guilty)
         self._planner.disconnect(reason)
         if pending is not None and pending.deaths >= DEATHS:
-            self._reject(pending, "internal", f"the generator ended {DEATHS} times while it made this")
-        # Once a clip was left out, those that follow it get one chance each.
+            self._reject(pending, "internal", f"the generator ended {DEATHS} times while rendering this change")
+        # After a skipped clip, each following clip has one attempt.
         if guilty is not None and self._deaths >= (1 if self._fallback.misses else DEATHS):
             if pending is not None and guilty is pending.take:
                 self._pending = None
             self._leave_out(guilty)
 
     def connect(self, now: float) -> None:
-        """A generator is there again: go on with new takes where the old ones end."""
+        """Handle a new generator: new takes continue at the end of the old ones."""
         if self._planner.connect():
             self._revive(now)
 
     def _revive(self, now: float) -> None:
-        """Whatever failed before: open a take anew where nothing else would ask for what plays next."""
+        """Open a new take if no other take would request the next clips."""
         if self._planner.rests(now):
             return
         pending, lead = self._pending, self.playout.lead
@@ -392,7 +394,7 @@ class Timeline:
             self._pending = self._open(Change(score, "clip", index), at="end", rev=rev, since=now)
 
     def start_over(self) -> None:
-        """The last resort after faults of ours: forget every take and begin anew with what was asked for last."""
+        """Recover from repeated internal errors: discard every take and start over with the newest accepted change."""
         self.playout.start_over()
         for take in list(self._planner.takes.values()):
             self._planner.abandon(take)
@@ -409,7 +411,7 @@ class Timeline:
     # -- splices --------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """New audio has come: splice, or come back from a bridge, where that is possible now."""
+        """Splice a pending change, or return from a bridge, as soon as the audio allows it."""
         if self._pending is not None and self.playout.frozen is None:
             self._try_splice(self._pending)
         self.playout.rejoin()
@@ -431,13 +433,13 @@ class Timeline:
         self._grant_wish()
 
     def _grant_wish(self) -> None:
-        """Render what waited for the change in hand, which is out of the way."""
+        """Make the wish the pending change, after the earlier one is scheduled or rejected."""
         wish, self._wish = self._wish, None
         if wish is not None:
             self._pending = self._open(wish.change, at=wish.at, rev=wish.rev, since=wish.since, requests=wish.requests)
 
     def commit(self, n: int) -> Block | None:
-        """The next ``n`` samples; None before there is anything to play. Never waits: it bridges what is missing."""
+        """Commit ``n`` samples; None before the first audio. It never waits: bridges replace missing audio."""
         block = self.playout.commit(n)
         cue = self.playout.mixer.current
         if cue.take is not None and cue.kind == "take":
@@ -448,6 +450,6 @@ class Timeline:
     def _begun(self, cue: Cue) -> None:
         """Tell those who wait for a take that it is audible."""
         if cue.kind == "take" and cue.take is not None:
-            # Earlier takes that were scheduled too lost their place to a pause; what they were to play is in this one.
+            # Earlier scheduled takes were dropped by a pause; this take contains their changes.
             for ident in [ident for ident in self._waiting if ident <= cue.take]:
                 self._waiting.pop(ident).applied(cue.pos)

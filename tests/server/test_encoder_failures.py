@@ -44,7 +44,7 @@ async def test_a_player_gets_503_and_others_play_on(
                 assert answer.status == 503
                 assert int(answer.headers["Retry-After"]) >= 1
                 assert (await answer.json())["code"] == "busy"
-                assert "the encoder for mp3 does not run here" in (await answer.json())["message"]
+                assert "the encoder for mp3 is not available" in (await answer.json())["message"]
         await other.content.readexactly(100_000)
     assert [message for message in caplog.messages if "mp3" in message] == [caplog.messages[0]]
     await until(lambda: live.server.context.connections.open == live.station.attached == 0)
@@ -58,7 +58,7 @@ async def test_a_socket_is_rejected_with_the_time_to_come_again(live: Running, w
         await client.send(**(HELLO | {"codecs": ["opus"]}))
         rejected, bye = await client.message("rejected"), await client.message("bye")
     assert (rejected["code"], rejected["field"]) == ("busy", "codecs")
-    assert "the encoder for opus does not run here" in rejected["message"]
+    assert "the encoder for opus is not available" in rejected["message"]
     assert 0 < bye["reconnect_ms"] <= 1000
     assert live.station.attached == 0
 
@@ -75,7 +75,7 @@ async def test_a_plain_socket_says_so_and_ends(live: Running, without: set[str])
     without.add("mp3")
     async with ClientSession() as session, session.ws_connect(f"{live.url}/ws/main/plain?codec=mp3") as socket:
         lines = [str(message.data) async for message in socket]
-    assert lines[0].startswith("error busy: the encoder for mp3 does not run here")
+    assert lines[0].startswith("error busy: the encoder for mp3 is not available")
     assert lines[-1].startswith("bye ")
 
 

@@ -124,7 +124,7 @@ async def test_a_block_that_fails_costs_one_encoder_and_no_listener(
     assert [bool(chunk.flags & Flags.DISCONTINUITY) for chunk in heard.chunks] == [False, True, False]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == "encoder pcm_s16 failed, a new one takes over: ValueError: not finite"
+    assert record.getMessage() == "encoder pcm_s16 failed and is replaced: ValueError: not finite"
     outlet.close()
 
 

@@ -163,9 +163,9 @@ def test_logs_hold_no_wall_time() -> None:
     ("text", "says"),
     [
         ("", "does not begin with a header"),
-        ("nonsense\n{}", "line 1 is no JSON"),
+        ("nonsense\n{}", "line 1 is not JSON"),
         ('{"entry": "cue"}\n', "does not begin with a header"),
-        ("[1]\n[2]\n", "line 1 is no entry"),
+        ("[1]\n[2]\n", "line 1 is not an entry"),
         ('{"entry":"header"}\n{"entry":"dropped","entries":3}\n', "beginning was dropped"),
     ],
 )
