@@ -1,7 +1,7 @@
-"""Latent codec of the embedded model: stereo mel clips to a small grid of numbers and back.
+"""Latent codec of the embedded model: stereo mel clips to a small latent grid and back.
 
-A linear part (principal components of patches) carries most of the signal and convolutions on the patch grid refine
-both directions, so quality starts at the floor of the linear code and only rises with training.
+A linear part (principal components of patches) carries most of the signal, and convolutions on the patch grid refine
+both directions. Training therefore starts at the quality of the linear code.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from torch import Tensor, nn
 __all__ = ["Codec", "CodecConfig", "features_to_mel", "mel_to_features"]
 
 
-MAX_DB = 66.0  # a full-scale sine reaches 57 dB; what a stray latent decodes to beyond that is cut
+MAX_DB = 66.0  # limit for decoded outliers; a full-scale sine has 57 dB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecConfig:
     """Sizes and scales of the codec (``codec/config.json``).
 
-    ``floor_db``: level below which everything is silence, in dB relative to amplitude 1. ``span_db``: the dB that make
-    one unit of a feature. ``balance``: weight of the stereo balance against the level. ``detail_width``: channels
-    of the decoder's finest stage (4 x 4 mel frames a cell); 0 leaves it out.
+    Attributes:
+        floor_db: level of silence, in dB relative to amplitude 1.
+        span_db: dB per unit of a feature.
+        balance: weight of the stereo balance relative to the level.
+        detail_width: channels of the decoder's finest stage (4 x 4 mel frames a cell); 0 omits it.
     """
 
     mels: int = 256
@@ -45,9 +47,9 @@ class CodecConfig:
 
 
 def mel_to_features(mel: Tensor, config: CodecConfig) -> Tensor:
-    """Stereo mel amplitudes [B, 2, M, T] to features [B, 2, M, T]: level and left-right balance, both in dB / span.
+    """Convert stereo mel amplitudes [B, 2, M, T] to features [B, 2, M, T]: level and balance, both in dB / span.
 
-    The level is the root mean square of both sides over the floor (>= 0); the balance fades to 0 towards the floor.
+    The level is the root mean square of both channels above the floor (>= 0). The balance fades to 0 at the floor.
     """
     floor = 10 ** (config.floor_db / 20)
     left, right = mel[:, 0].float(), mel[:, 1].float()
@@ -64,7 +66,7 @@ def mel_to_features(mel: Tensor, config: CodecConfig) -> Tensor:
 
 
 def features_to_mel(features: Tensor, config: CodecConfig) -> Tensor:
-    """The inverse: amplitudes [B, 2, M, T] float32, >= 0; below the floor they fade to exactly 0."""
+    """Inverse of :func:`mel_to_features`: amplitudes [B, 2, M, T] float32, >= 0, exactly 0 below the floor."""
     features = features.float()
     decibels = (features[:, 0] * config.span_db).clamp_max(MAX_DB - config.floor_db)
     level = torch.exp((decibels + config.floor_db) * (math.log(10) / 20)) * (decibels / 3).clamp(0, 1)
@@ -76,7 +78,7 @@ def features_to_mel(features: Tensor, config: CodecConfig) -> Tensor:
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions around the identity, the second one starting at zero."""
+    """Residual block of two 3x3 convolutions; the second one is initialised with zeros."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -91,10 +93,10 @@ class _Residual(nn.Module):
 
 
 class _Detail(nn.Module):
-    """The decoder's finest stage: what no number of the latents can say, the flicker of noise, hi-hats and rooms.
+    """The decoder's finest stage: noise-like detail that the latents cannot represent (noise, hi-hats, room sound).
 
-    It shapes a fixed plane of noise (one number for each mel frame of a cell, repeated every ``TILE`` cells in time) by
-    what the coarser stages found; without such a source a network can only blur there, or repeat a pattern.
+    It modulates a fixed noise plane (one value for each mel frame of a cell, repeated every ``TILE`` cells in time) by
+    the output of the coarser stages. Without a noise source a network can only blur or repeat a pattern here.
     """
 
     TILE = 32
@@ -117,7 +119,7 @@ class _Detail(nn.Module):
         nn.init.zeros_(self.outer.bias)
 
     def forward(self, fine: Tensor) -> Tensor:
-        """Features of the stage before [B, fine_width, h, w] to a correction [B, 2, M, T]."""
+        """Correction [B, 2, M, T] from the features of the previous stage [B, fine_width, h, w]."""
         x = F.pixel_shuffle(self.inner(fine), 2)
         noise = self.noise.repeat(1, 1, -(-x.shape[-1] // self.TILE))[..., : x.shape[-1]].to(x.dtype)
         x = self.blocks(self.join(torch.cat([x, noise.expand(len(x), -1, -1, -1)], dim=1)))
@@ -125,7 +127,10 @@ class _Detail(nn.Module):
 
 
 class Codec(nn.Module):
-    """Features [B, 2, M, T] <-> latents [B, C, M / patch, T / patch], of about unit variance over all channels."""
+    """Encoder and decoder between features [B, 2, M, T] and latents [B, C, M / patch, T / patch].
+
+    The latents have about unit variance over all channels.
+    """
 
     mean: Tensor
     basis: Tensor
@@ -156,7 +161,7 @@ class Codec(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def encode(self, features: Tensor) -> Tensor:
-        """Features [B, 2, M, T] (T a multiple of the patch) to latents."""
+        """Encode features [B, 2, M, T], T a multiple of the patch, to latents."""
         dtype = self.encoder_in.weight.dtype
         centred = features.float() - self.mean[:, :, None]
         patches = F.pixel_unshuffle(centred, self.config.patch)
@@ -167,7 +172,7 @@ class Codec(nn.Module):
         return linear + refined.float()  # type: ignore[no-any-return]
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents to features, float32."""
+        """Decode latents to features, float32."""
         dtype = self.decoder_in.weight.dtype
         latents = latents.float()
         linear = latents * self.latent_scale[:, None, None] + self.latent_mean[..., None]
@@ -184,8 +189,8 @@ class Codec(nn.Module):
     def fit_linear(self, features: Tensor, power: float = 0.4) -> None:
         """Set the linear part to the principal components of ``features`` [B, 2, M, T].
 
-        ``power`` shares the variance: each channel is divided by sd ** (1 - power), then all by one number, so that the
-        large components stay larger and are settled earlier in sampling.
+        ``power`` scales the channels: each is divided by sd ** (1 - power), then all by one number. Large components
+        stay larger and are determined earlier in sampling.
         """
         config = self.config
         self.mean.copy_(features.float().mean(dim=(0, 3)))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 __all__ = ["Denoiser", "DenoiserConfig"]
 
-# Adam moves every weight alike: larger numbers let the one layer of the conditions learn faster than the rest.
+# Adam's step does not depend on the scale: larger inputs let the single layer of the conditions learn faster.
 CONDITIONS_GAIN = 4.0
 
 
@@ -24,10 +24,10 @@ CONDITIONS_GAIN = 4.0
 class DenoiserConfig:
     """Sizes of the denoiser (``denoiser/config.json``).
 
-    The latent grid is ``rows`` x ``columns`` cells of ``channels`` numbers (columns of 4/4 clips; 3/4 clips have
-    ``columns_triple``); a token is a ``patch`` x ``patch`` square of cells. ``context`` columns of tokens, the end of
-    the clip before, stand in front of the clip's own: what sounds over the bar line is then next to where it goes on.
-    ``conditions`` numbers for each column of tokens say what to play there (``conditions.py``); 0: it takes none.
+    The latent grid has ``rows`` x ``columns`` cells of ``channels`` numbers (4/4 clips; 3/4 clips have
+    ``columns_triple`` columns). A token is a ``patch`` x ``patch`` square of cells. ``context`` columns of tokens from
+    the end of the previous clip precede those of the clip, so that sound across the bar line has its continuation next
+    to it. Each column of tokens has ``conditions`` numbers (``conditions.py``); 0: no conditions.
     """
 
     channels: int = 20
@@ -78,8 +78,10 @@ class _Attention(nn.Module):
 
 
 class _Mix(nn.Module):
-    """3x3 depthwise filter over the token grid [B, H, W, D], zero outside, written as nine shifted adds: depthwise
-    convolutions are slow in the backward pass on CPUs, these fuse."""
+    """3x3 depthwise filter over the token grid [B, H, W, D] with zero padding.
+
+    It is a sum of nine shifted products, because depthwise convolutions have a slow backward pass on CPUs.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -129,12 +131,15 @@ class _Block(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Predicts ``noise - x_0`` of a rectified flow ``x_t = (1 - t) x_0 + t noise``.
+    """Network that predicts ``noise - x_0`` of a rectified flow ``x_t = (1 - t) x_0 + t noise``.
 
     Shape:
-        x, previous: [B, C, h, w] with h = rows and w = columns (4/4) or columns_triple (3/4); t: [B] in [0, 1];
-        tokens: [B, S, text_width]; mask: [B, S] float >= 0, how much each token counts; conditions:
-        [B, w / patch, conditions]; result like x.
+        x, previous: [B, C, h, w] with h = rows and w = columns (4/4) or columns_triple (3/4)
+        t: [B] in [0, 1]
+        tokens: [B, S, text_width]
+        mask: [B, S] float >= 0, weight of each token
+        conditions: [B, w / patch, conditions]
+        result: like x
     """
 
     def __init__(self, config: DenoiserConfig) -> None:
@@ -164,8 +169,10 @@ class Denoiser(nn.Module):
         self._initialise()
 
     def with_context(self, columns: int) -> Denoiser:
-        """These weights in a denoiser that sees so many columns of the clip before in front of the clip; what its new
-        tokens mean is to be learned, from where the tokens of a noiseless clip are."""
+        """Copy of this denoiser with ``columns`` columns of context.
+
+        The embedding of the new tokens is initialised from that of a noiseless clip and must be trained.
+        """
         if columns == self.config.context:
             return self
         grown = Denoiser(replace(self.config, context=columns))
@@ -176,7 +183,7 @@ class Denoiser(nn.Module):
         return grown.to(self.row.device)
 
     def with_conditions(self, count: int) -> Denoiser:
-        """These weights in a denoiser that takes so many conditions, and does not heed them yet."""
+        """Copy of this denoiser with ``count`` conditions, which have no effect before training."""
         if count == self.config.conditions:
             return self
         grown = Denoiser(replace(self.config, conditions=count))
@@ -217,7 +224,7 @@ class Denoiser(nn.Module):
         return self.time_out(F.silu(self.time_in(wave)))  # type: ignore[no-any-return]
 
     def _context(self, before: Tensor | None, given: Tensor | None, triple: Tensor | None, like: Tensor) -> Tensor:
-        """The last columns of the clip before, ``before`` [B, N, patch] or None, as tokens [B, H, context, D]."""
+        """Context tokens [B, H, context, D] from the previous clip, ``before`` [B, N, patch] or None."""
         config = self.config
         height, count = config.rows // config.patch, config.context
         if before is None:
@@ -244,13 +251,18 @@ class Denoiser(nn.Module):
         triple: Tensor | None = None,
         conditions: Tensor | None = None,
     ) -> Tensor:
-        """One evaluation.
+        """Evaluate the network; for shapes see the class.
 
         Args:
-            conditions: of each column of tokens; a column of zeros has none, and so has a batch without them.
-            previous: clean latents of the clip before; rows where ``previous_mask`` [B] is False are ignored.
-            triple: [B] bool for mixed batches on the 4/4 grid (training only): those clips fill the first
-                ``columns_triple`` columns and see nothing of the rest.
+            x: noisy latents.
+            t: times.
+            tokens: text tokens.
+            mask: weights of the tokens; None: all 1.
+            previous: clean latents of the previous clip; rows with False in ``previous_mask`` [B] are ignored.
+            previous_mask: [B] bool.
+            triple: [B] bool for mixed batches on the 4/4 grid (training only): True marks 3/4 clips, which use only the
+                first ``columns_triple`` columns.
+            conditions: conditions of each column of tokens; zeros or None: no conditions.
         """
         config = self.config
         height, width = x.shape[-2:]

@@ -38,17 +38,17 @@ __all__ = ["MODEL_FOLDER", "MiniFamily"]
 MODEL_FOLDER = Path(__file__).parents[2] / "models" / "mini"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PARTS = {"text_encoder": "MiniTextEncoder", "tokenizer": "WordPiece", "denoiser": "Denoiser", "codec": "Codec"}
-# Guidance makes latents a little larger than music's (half of it has an RMS below this); a stream that
-# went on from its own clips would grow harsher without end, so what a clip goes on from is scaled down to it.
+# Guidance makes latents slightly larger than those of music (their median RMS is this). Without a limit, a stream of
+# continued clips would become harsher and harsher, so the previous clip is scaled down to this RMS.
 PREVIOUS_LIMIT = 1.0
-# Columns that the decoder's convolutions see on either side of a column, as far as it can be heard. A clip that
-# continues another is decoded together with so many of its last columns.
+# Receptive field of the decoder on either side of a column, as far as it is audible. A continued clip is decoded
+# together with this many last columns of the previous clip.
 CONTEXT = 4
 IMAGE_DB = 80.0  # dynamic range of a picture: black to white
 
 
 def _read_shift(path: Path) -> float:
-    """``shift`` of a rectified flow; models from before there was one step evenly."""
+    """Read ``shift`` of a rectified flow; older models without it have even steps."""
     shift = read_json(path).get("shift", 1.0)
     if isinstance(shift, bool) or not isinstance(shift, int | float) or not 0 < shift <= 100:
         raise CheckpointError(f"scheduler: shift is {shift!r}; allowed: above 0, at most 100")
@@ -56,10 +56,10 @@ def _read_shift(path: Path) -> float:
 
 
 class MiniFamily(Family):
-    """The embedded model (``Checkpoint.load("mini")`` makes one).
+    """The embedded model, loaded by ``Checkpoint.load("mini")``.
 
-    Clips are 512 frames = 8 beats; 384 frames (6 beats, two bars of 3/4) are the other trained size. Latents are
-    [C, 16, frames / 16] float32 whatever the compute dtype.
+    Clips have 512 frames = 8 beats; 384 frames (6 beats, two bars of 3/4) are the other trained size. Latents are
+    [C, 16, frames / 16] float32 for any compute dtype.
     """
 
     name = "mini"
@@ -119,8 +119,9 @@ class MiniFamily(Family):
         """Load a checkpoint folder.
 
         Args:
-            folder: holds ``model_index.json``, ``text_encoder/``, ``tokenizer/``, ``denoiser/`` and ``codec/``.
-            dtype: compute dtype of denoiser and codec; bfloat16 where the device multiplies it fast, else float32.
+            folder: folder with ``model_index.json``, ``text_encoder/``, ``tokenizer/``, ``denoiser/`` and ``codec/``.
+            device: torch device.
+            dtype: compute dtype of denoiser and codec; None: bfloat16 on devices that compute it fast, else float32.
 
         Raises:
             CheckpointError: naming the part that is missing, unreadable or of the wrong shape.
@@ -159,9 +160,9 @@ class MiniFamily(Family):
         dtype: torch.dtype = torch.float32,
         conditions: int = 0,
     ) -> MiniFamily:
-        """A tiny untrained model of the real clip size, without files: for tests and for trying out code.
+        """Make a tiny untrained model with the real clip size, without files, for tests and experiments.
 
-        Its output depends on every input, as a trained model's does. ``conditions``: 0, or ``conditions.SIZE``.
+        Its output depends on every input, as with a trained model. ``conditions``: 0 or ``conditions.SIZE``.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -178,10 +179,10 @@ class MiniFamily(Family):
         return cls(text, denoiser, codec, device=device, dtype=dtype)
 
     def save(self, folder: str | Path) -> None:
-        """Write the checkpoint folder (all but ``tokenizer/``, which is copied by whoever assembles a model).
+        """Write the checkpoint folder without ``tokenizer/``, which the caller copies.
 
-        The denoiser's matrices are stored as int8 with a scale for each row, the codec in bfloat16, its linear part in
-        float32.
+        The denoiser's matrices are stored as int8 with a scale for each row, the codec in bfloat16 and its linear part
+        in float32.
         """
         folder = Path(folder)
         if not (folder / "text_encoder").is_dir():
@@ -220,7 +221,7 @@ class MiniFamily(Family):
         return embedding
 
     def encode_weighted(self, prompt: Sequence[WeightedText], chunks: int = 1) -> TextEmbedding:
-        """Weights become the mask: how much attention a token gets. A factor below 0 counts as 0."""
+        """Encode one prompt; the weights become the attention mask. A negative weight counts as 0."""
         if all(run.weight == 1 for run in prompt):
             return self.encode_text(["".join(run.text for run in prompt)])
         start, *_, end = self.text_encoder.tokenizer("", self.text_length)[0]
@@ -270,7 +271,7 @@ class MiniFamily(Family):
         return features_to_mel(self.codec.decode(latents.to(self.device)), self.codec.config)
 
     def encode_image(self, image: np.ndarray, *, noise: Tensor | None = None) -> Tensor:
-        """A picture as :meth:`decode_image` makes it: green is the left side, blue the right one (grey: mono)."""
+        """Encode a picture in the form of :meth:`decode_image`: green is left, blue is right (grey: mono)."""
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != self.codec.config.mels:
             raise ParameterError("image", tuple(image.shape), f"[{self.codec.config.mels}, width, 3]")
         sides = torch.from_numpy(np.ascontiguousarray(image[::-1, :, 1:].transpose(2, 0, 1))).float()
@@ -280,7 +281,7 @@ class MiniFamily(Family):
         return self.encode_mel(mel[None])
 
     def decode_image(self, latents: Tensor) -> np.ndarray:
-        """Pictures, low notes at the bottom, dark where loud; red is the mean level, green left, blue right."""
+        """Decode to pictures: low notes at the bottom, loud is dark; red is the mean level, green left, blue right."""
         mel = self.decode_mel(latents).cpu()
         mel = torch.cat([mel.square().mean(1, keepdim=True).sqrt(), mel], dim=1)
         top = self.codec.config.floor_db + IMAGE_DB
@@ -295,7 +296,7 @@ class MiniFamily(Family):
 
 
 def preferred_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on GPUs that have it and on CPUs that multiply it in hardware, else float32."""
+    """Default dtype of a device: bfloat16 on GPUs and CPUs with hardware support, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512":

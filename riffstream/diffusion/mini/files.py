@@ -1,4 +1,4 @@
-"""JSON configs and safetensors of an embedded model's folder, read and written with errors that name the part."""
+"""Reading and writing of the JSON and safetensors files of an embedded model. Errors name the part."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from ``path``; CheckpointError when it is missing or no object."""
+    """Read a JSON object; CheckpointError if the file is missing or not an object."""
     try:
         value = parse_json(read_text(path))
     except FileNotFoundError:
@@ -43,7 +43,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path, kind: type[T]) -> T:
-    """``folder/config.json`` as the dataclass ``kind``; keys that start with an underscore are notes."""
+    """Read ``folder/config.json`` as the dataclass ``kind``; keys with a leading underscore are comments."""
     data = {key: value for key, value in read_json(folder / "config.json").items() if not key.startswith("_")}
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     for key in data:
@@ -56,21 +56,21 @@ def read_config(folder: Path, kind: type[T]) -> T:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name, on the CPU."""
+    """Read the tensors of a safetensors file by name, on the CPU. Raises CheckpointError."""
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise CheckpointError(f"{path.parent} holds no {path.name}")
     try:
         return load_file(str(path))
-    except Exception as error:  # safetensors raises its own type, which is no subclass of anything useful
+    except Exception as error:  # safetensors' own exception type derives only from Exception
         if out_of_memory(error):
             raise
         raise CheckpointError(f"{path.parent.name}/{path.name} cannot be read: {error}") from None
 
 
 def quantise(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices as int8 with one scale a row (``name`` and ``name.scale`` [rows] float32); all else as float16."""
+    """Quantise matrices to int8 with a scale a row (``name`` and ``name.scale`` [rows] float32), others to float16."""
     stored: dict[str, Tensor] = {}
     for name, value in weights.items():
         if value.ndim == 2:
@@ -83,7 +83,7 @@ def quantise(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def row_scale(tensors: Mapping[str, Tensor], name: str, part: str) -> Tensor:
-    """The scale [rows] of an int8 matrix; CheckpointError when it is missing or of another length."""
+    """Scale [rows] of an int8 matrix; CheckpointError if it is missing or has another length."""
     scale, rows = tensors.get(f"{name}.scale"), len(tensors[name])
     if scale is None or scale.shape != (rows,):
         raise CheckpointError(f"{part}: tensor {name}.scale is missing or not [{rows}]")
@@ -91,8 +91,11 @@ def row_scale(tensors: Mapping[str, Tensor], name: str, part: str) -> Tensor:
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:
-    """Fill ``module`` with ``tensors``, floats or as :func:`quantise` stores them, in the module's own dtype; the names
-    and shapes must agree exactly."""
+    """Fill ``module`` with ``tensors`` (floats, or quantised by :func:`quantise`) in the module's own dtype.
+
+    Raises:
+        CheckpointError: names or shapes do not match exactly.
+    """
     small = {name for name, value in tensors.items() if value.dtype == torch.int8}
     scaled = {name: tensors[name].float() * row_scale(tensors, name, part)[:, None] for name in small}
     tensors = {**{name: tensors[name] for name in set(tensors) - {f"{name}.scale" for name in small}}, **scaled}
@@ -112,7 +115,7 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> 
 
 
 def write_config(folder: Path, config: Mapping[str, Any], name: str = "config.json") -> None:
-    """Write ``folder/name`` whole or not at all."""
+    """Write the JSON file ``folder/name`` atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{name}.part"
     part.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -120,11 +123,11 @@ def write_config(folder: Path, config: Mapping[str, Any], name: str = "config.js
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file whole or not at all, so that a reader never sees half a file."""
+    """Write a safetensors file atomically."""
     from safetensors.torch import save
 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    # Not save_file: it makes files that only their owner may read, whatever the umask says.
+    # Not save_file: it ignores the umask and makes files that only their owner may read.
     part.write_bytes(save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
     os.replace(part, path)

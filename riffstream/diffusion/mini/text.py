@@ -1,8 +1,8 @@
 """Text encoder of the embedded model: all-MiniLM-L6-v2 in plain torch, weights stored as int8.
 
-The network is BERT (Devlin et al. 2018, arXiv:1810.04805) with six layers, 384 wide, trained by the project
-sentence-transformers (Apache-2.0; see the licence beside the weights). It is written out here because importing
-``transformers`` takes longer than the whole rest of the start.
+The network is BERT (Devlin et al. 2018, arXiv:1810.04805) with six layers and width 384, trained by the project
+sentence-transformers (Apache-2.0; see the licence beside the weights). It is implemented here because the import of
+``transformers`` takes longer than the rest of the start-up.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ __all__ = [
 class TextConfig:
     """Sizes of the text encoder (``text_encoder/config.json``).
 
-    ``length``: the most tokens of a prompt, marks included. ``token_scale`` brings the token states to about unit
-    variance, which the denoiser was trained on.
+    Attributes:
+        length: maximum tokens of a prompt, with marks.
+        token_scale: factor that gives the token states about unit variance, as in training of the denoiser.
     """
 
     vocab_size: int = 30522
@@ -50,13 +51,13 @@ class TextConfig:
 
 
 class Tokenizer(Protocol):
-    """Turns a text into ids with start and end marks, at most ``limit`` of them; False when something was cut."""
+    """Interface of tokenizers: text to at most ``limit`` ids with start and end marks; False if the text was cut."""
 
     def __call__(self, text: str, limit: int) -> tuple[list[int], bool]: ...
 
 
 class WordPieceTokenizer:
-    """The checkpoint's own tokenizer, read from a ``tokenizer.json``."""
+    """Tokenizer of a checkpoint, read from ``tokenizer.json``."""
 
     def __init__(self, path: Path) -> None:
         from tokenizers import Tokenizer as Backend
@@ -75,7 +76,7 @@ class WordPieceTokenizer:
 
 
 class ByteTokenizer:
-    """UTF-8 bytes as ids (3 to 258) between a start mark 1 and an end mark 2: for models without files."""
+    """Tokenizer without files: UTF-8 bytes as ids (3 to 258) between start mark 1 and end mark 2."""
 
     def __call__(self, text: str, limit: int) -> tuple[list[int], bool]:
         data = [3 + byte for byte in text.encode()]
@@ -102,13 +103,13 @@ def _shapes(config: TextConfig) -> dict[str, tuple[int, ...]]:
 
 
 class MiniTextEncoder:
-    """Prompts to token states.
+    """Text encoder: prompts to token states.
 
     Args:
         config: sizes.
-        weights: tensors by name, float or as :func:`quantise` stores them.
+        weights: tensors by name, float or quantised by :func:`quantise`.
         tokenizer: text to ids.
-        device: where to compute; always in float32, since a prompt is encoded once and costs 1 GFLOP.
+        device: torch device. The computation is in float32, because a prompt is encoded once and costs only 1 GFLOP.
 
     Raises:
         CheckpointError: a tensor is missing or has the wrong shape.
@@ -133,7 +134,7 @@ class MiniTextEncoder:
                 raise CheckpointError(f"text_encoder: tensor {name} is {tuple(value.shape)}; expected {shape}")
             if value.dtype == torch.int8:
                 scale = row_scale(weights, name, "text_encoder")
-                if name == "word":  # only the looked-up rows are made float: the table alone would take 47 MB
+                if name == "word":  # only the rows in use become float: the whole table would take 47 MB
                     self._weights["word.scale"] = scale.to(self.device)
                     self._weights[name] = value.to(self.device)
                     continue
@@ -149,7 +150,7 @@ class MiniTextEncoder:
 
     @classmethod
     def random(cls, *, seed: int = 0, width: int = 16, length: int = 240) -> MiniTextEncoder:
-        """A tiny untrained encoder over bytes: distinct texts give distinct embeddings."""
+        """Make a tiny untrained encoder over bytes. Different texts have different embeddings."""
         config = TextConfig(
             vocab_size=260, width=width, layers=1, heads=2, mlp=2 * width, positions=256, length=length, epsilon=1e-6,
             token_scale=1.0,
@@ -179,7 +180,7 @@ class MiniTextEncoder:
 
     @torch.no_grad()
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Last hidden states [B, N, width] of ``ids`` [B, N]; ``mask`` [B, N] is True where a token counts."""
+        """Last hidden states [B, N, width] of ``ids`` [B, N]; ``mask`` [B, N] is True for tokens, False for padding."""
         config = self.config
         word = self._weights["word"][ids].float()
         if "word.scale" in self._weights:
@@ -196,8 +197,12 @@ class MiniTextEncoder:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> tuple[TextEmbedding, bool]:
-        """Token states of ``texts``: [B, S, width] float32 of about unit variance, zero where masked, S that of the
-        longest text; False when one was cut to ``length`` tokens."""
+        """Encode texts.
+
+        Returns:
+            Token states [B, S, width] float32 of about unit variance, zero where masked, with S tokens of the longest
+            text; and False if a text was cut to ``length`` tokens.
+        """
         rows = [self.tokenizer(text, self.config.length) for text in texts]
         return self.encode_ids([ids for ids, _ in rows]), all(whole for _, whole in rows)
 
@@ -205,8 +210,8 @@ class MiniTextEncoder:
     def encode_ids(
         self, rows: Sequence[Sequence[int]], weights: Sequence[Sequence[float]] | None = None
     ) -> TextEmbedding:
-        """Like :meth:`encode`, from token ids with marks; ``weights`` (>= 0) become the mask in place of ones."""
-        longest = max(1, *(len(ids) for ids in rows))  # a tokenizer without marks makes nothing of an empty text
+        """Encode token ids with marks, as in :meth:`encode`; ``weights`` (>= 0) replace the ones of the mask."""
+        longest = max(1, *(len(ids) for ids in rows))  # a tokenizer without marks returns no ids for an empty text
         ids = torch.zeros(len(rows), longest, dtype=torch.long, device=self.device)
         mask = torch.zeros(len(rows), longest, device=self.device)
         for i, row in enumerate(rows):
@@ -219,12 +224,12 @@ class MiniTextEncoder:
         return TextEmbedding(states * self.config.token_scale, mask)
 
     def sentences(self, texts: Sequence[str]) -> Tensor:
-        """Unit sentence vectors [B, width], for similarity: the dot product of two is their cosine."""
+        """Unit sentence vectors [B, width]; the dot product of two is their cosine similarity."""
         return F.normalize(self.encode(texts)[0].pooled(), dim=-1)
 
 
 def from_bert(weights: Mapping[str, Tensor], config: TextConfig) -> dict[str, Tensor]:
-    """Tensors of a BERT checkpoint in sentence-transformers' naming, renamed for :class:`MiniTextEncoder`."""
+    """Rename the tensors of a BERT checkpoint from sentence-transformers for :class:`MiniTextEncoder`."""
     result = {
         "word": weights["embeddings.word_embeddings.weight"],
         "position": weights["embeddings.position_embeddings.weight"],

@@ -1,7 +1,7 @@
-"""Spectrogram images as tensors: Riffusion's image form without the detour over 8 bits.
+"""Spectrogram images as tensors: Riffusion's image format without conversion to 8 bits.
 
-A row is a mel bin, the highest on top; loud is dark. Mono images are grey; stereo ones carry left in green, right in
-blue and nothing in red. A pixel is ``1 - (amplitude / loudest) ** power``.
+A row is a mel bin, the highest at the top; loud is dark. Mono images are grey; stereo images have left in green, right
+in blue and 0 in red. A pixel is ``1 - (amplitude / loudest) ** power``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from riffstream.spectrogram.pictures import as_rgb
 
 __all__ = ["fit_image", "image_to_pixels", "mel_to_pixels", "pixels_to_image", "pixels_to_mel"]
 
-MULTIPLE = 32  # image sides; the denoiser halves latents (1/8 of the image) two times without a remainder
+MULTIPLE = 32  # of image sides: the denoiser halves latents (1/8 of the image) twice without a remainder
 
 
 def fit_image(image: np.ndarray | Image.Image) -> np.ndarray:
@@ -28,10 +28,10 @@ def fit_image(image: np.ndarray | Image.Image) -> np.ndarray:
         image: uint8 [H, W, 3], or a PIL image of any mode.
 
     Returns:
-        uint8 [H', W', 3]; unchanged where the sides fit already.
+        uint8 [H', W', 3]; unchanged if the sides fit already.
 
     Raises:
-        MediaError: a side is shorter than 32 pixels, or the array is no RGB image.
+        MediaError: a side is shorter than 32 pixels, or the array is not an RGB image.
     """
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -44,22 +44,22 @@ def fit_image(image: np.ndarray | Image.Image) -> np.ndarray:
 
 
 def image_to_pixels(image: np.ndarray) -> Tensor:
-    """uint8 [H, W, 3] to float32 [1, 3, H, W] in [-1, 1], as the autoencoder takes it."""
+    """Convert uint8 [H, W, 3] to float32 [1, 3, H, W] in [-1, 1], the input of the autoencoder."""
     scaled = image.astype(np.float32) / 255.0
     return 2.0 * torch.from_numpy(scaled[None].transpose(0, 3, 1, 2).copy()) - 1.0
 
 
 def pixels_to_image(pixels: Tensor) -> np.ndarray:
-    """Float [B, 3, H, W] in [-1, 1] to uint8 [B, H, W, 3], rounded half to even."""
+    """Convert float [B, 3, H, W] in [-1, 1] to uint8 [B, H, W, 3], rounded half to even."""
     unit = (pixels.float() / 2 + 0.5).clamp(0, 1)
     return (unit * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def mel_to_pixels(mel: Tensor, params: SpectrogramParams) -> Tensor:
-    """Mel amplitudes [B, A, M, T] >= 0 to [B, 3, M, T] in [-1, 1].
+    """Convert mel amplitudes [B, A, M, T] >= 0 to pixels [B, 3, M, T] in [-1, 1].
 
-    The loudest amplitude of a clip, over both channels, becomes black. A clip in mono is taken for both channels of a
-    stereo image, and the mean of a stereo clip for a mono image. Silence becomes white.
+    The loudest amplitude of a clip over both channels becomes black, silence becomes white. A mono clip fills both
+    channels of a stereo image; a mono image shows the mean of a stereo clip.
     """
     channels = mel.expand(-1, 2, -1, -1) if params.stereo else mel.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     loudest = channels.amax(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
@@ -70,10 +70,10 @@ def mel_to_pixels(mel: Tensor, params: SpectrogramParams) -> Tensor:
 
 
 def pixels_to_mel(pixels: Tensor, params: SpectrogramParams) -> Tensor:
-    """[B, 3, M, T] in [-1, 1] to mel amplitudes [B, A, M, T], float32, 0 to 30e6.
+    """Convert pixels [B, 3, M, T] in [-1, 1] to mel amplitudes [B, A, M, T], float32, 0 to 30e6.
 
-    A mono spectrogram is read from the mean of the three channels, which the decoder fills independently: that is less
-    noisy than one of them.
+    Mono is the mean of the three channels, which is less noisy than one channel, because the decoder fills them
+    independently.
     """
     dark = (0.5 - pixels.float() / 2).clamp(0, 1).flip(2)
     channels = dark[:, 1:] if params.stereo else dark.mean(1, keepdim=True)

@@ -1,7 +1,7 @@
-"""Stable Diffusion 1.x and 2.x checkpoints, ``riffusion/riffusion-model-v1`` among them.
+"""Stable Diffusion 1.x and 2.x checkpoints, such as ``riffusion/riffusion-model-v1``.
 
 Rombach et al. 2022 (arXiv:2112.10752): a denoiser over the latents of an image autoencoder, conditioned on CLIP's text
-tokens. The networks are those of diffusers and transformers; the sampling is ours.
+tokens. The networks come from diffusers and transformers; the sampling is this package's.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SdOptions:
-    """What trades load time, memory or exactness for speed. See docs/checkpoints.md for when each one pays.
+    """Options that trade load time, memory or accuracy for speed. docs/checkpoints.md describes when to use them.
 
     Attributes:
-        channels_last: memory order of the convolutions; None: on for CUDA, off elsewhere.
+        channels_last: memory format of the convolutions; None: on for CUDA, off otherwise.
         fuse_qkv: one matrix product for query, key and value of each attention.
         compile: ``torch.compile`` the denoiser and the decoder; the first clips then take minutes.
         tiny_vae: folder of an ``AutoencoderTiny`` (https://github.com/madebyollin/taesd) to decode with.
-        config: folder in the diffusers layout whose configs and tokenizer a single-file checkpoint takes.
+        config: folder in the diffusers layout with the configs and the tokenizer for a single-file checkpoint.
     """
 
     channels_last: bool | None = None
@@ -48,19 +48,20 @@ class SdOptions:
 
 
 class StableDiffusion(Family):
-    """A loaded checkpoint. Made by ``Checkpoint.load``.
+    """A loaded Stable Diffusion checkpoint. ``Checkpoint.load`` makes it.
 
     Args:
-        unet, vae, text_encoder: diffusers' and transformers' modules, in evaluation mode.
-        tokenizer: transformers' CLIP tokenizer.
-        schedule: from ``scheduler/scheduler_config.json``.
+        unet, vae, text_encoder: modules of diffusers and transformers, in evaluation mode.
+        tokenizer: CLIP tokenizer of transformers.
+        schedule: training schedule, from ``scheduler/scheduler_config.json``.
         params: spectrogram parameters of its images.
-        device, dtype: where the modules go.
+        device: torch device of the modules.
+        dtype: dtype of the modules.
         tiny_vae: an ``AutoencoderTiny`` to decode with, in place of ``vae``.
         options: speed switches.
 
     Raises:
-        CheckpointError: parts that do not fit each other.
+        CheckpointError: the parts do not fit together.
     """
 
     name = "stable-diffusion"
@@ -95,7 +96,7 @@ class StableDiffusion(Family):
         order = torch.channels_last if last else torch.preserve_format
 
         def place(module: nn.Module, memory_format: torch.memory_format = torch.preserve_format) -> Any:
-            # diffusers' own ``to`` warns of modules to keep in float32 even where there are none.
+            # diffusers' own ``to`` warns of modules to keep in float32 even if there are none.
             move: Any = nn.Module.to
             return move(module, device, dtype, memory_format=memory_format)
 
@@ -125,7 +126,7 @@ class StableDiffusion(Family):
             )
 
     def latent_shape(self, frames: int | None = None) -> tuple[int, int, int]:
-        """(C, h, w); ``frames`` is rounded up to a multiple of 32, which is what ``decode_mel`` then gives."""
+        """Latent shape (C, h, w); ``frames`` is rounded up to a multiple of 32, as in ``decode_mel``."""
         count = self.frames if frames is None else frames
         if count < 1:
             raise ParameterError("frames", frames, "1 or more")
@@ -142,7 +143,7 @@ class StableDiffusion(Family):
 
     @torch.no_grad()
     def encode_tokens(self, ids: Tensor) -> Tensor:
-        """Token ids int64 [B, text_length], marks included, to embeddings [B, text_length, D] of the model's dtype."""
+        """Encode token ids int64 [B, text_length] with marks to embeddings [B, text_length, D] of the model's dtype."""
         hidden: Tensor = self.text_encoder(ids.to(self.device)).last_hidden_state
         return hidden
 
@@ -183,7 +184,7 @@ class StableDiffusion(Family):
         conditions: Tensor | None = None,
     ) -> Tensor:
         if previous is not None:
-            raise ValueError("Stable Diffusion checkpoints cannot take the clip before; continue by a mask instead")
+            raise ValueError("Stable Diffusion checkpoints do not support 'previous'; continue with a mask instead")
         prediction: Tensor = self._unet(
             x.to(self.device, self.dtype),
             t.to(self.device),
@@ -203,7 +204,7 @@ class StableDiffusion(Family):
 
     @torch.no_grad()
     def pixels(self, latents: Tensor) -> Tensor:
-        """Scaled latents [B, C, h, w] to pixels [B, 3, 8h, 8w], about [-1, 1], in the model's dtype."""
+        """Decode scaled latents [B, C, h, w] to pixels [B, 3, 8h, 8w], about [-1, 1], in the model's dtype."""
         latents = latents.to(self.device, self.dtype)
         if self.tiny_vae is None:
             latents = latents / self.scaling
@@ -217,7 +218,7 @@ class StableDiffusion(Family):
         return mean.float() * self.scaling
 
     def encode_mel(self, mel: Tensor, *, noise: Tensor | None = None) -> Tensor:
-        """Frames are repeated at the end up to a multiple of 32, as ``latent_shape`` says."""
+        """Encode mel amplitudes; frames are repeated at the end up to a multiple of 32 (see ``latent_shape``)."""
         if mel.shape[-2] != self.params.num_frequencies:
             raise ParameterError("mel bins", mel.shape[-2], str(self.params.num_frequencies))
         missing = -mel.shape[-1] % 32
@@ -226,7 +227,7 @@ class StableDiffusion(Family):
         return self._latents(mel_to_pixels(mel, self.params), noise)
 
     def encode_image(self, image: np.ndarray, *, noise: Tensor | None = None) -> Tensor:
-        """The sides are first scaled down to multiples of 32 (Lanczos)."""
+        """Encode an image after scaling its sides down to multiples of 32 (Lanczos)."""
         return self._latents(image_to_pixels(fit_image(image)), noise)
 
     def decode_mel(self, latents: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Fetching checkpoints from the Hugging Face hub: only the files that are needed, pinned, with errors that help."""
+"""Download of checkpoints from the Hugging Face hub: only required files, optionally pinned to a commit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from riffstream.errors import CheckpointError
 
 __all__ = ["download", "is_hub_id"]
 
-# Everything a checkpoint folder needs and nothing that can run code. Weights at the top level are single-file copies of
-# the same model, and ``fp16`` and ``non_ema`` files are second copies of a part. A part that has only ``fp16`` files is
-# fetched in a second step.
+# All files of a checkpoint folder without executable code. Weights at the top level are single-file copies of the same
+# model; ``fp16`` and ``non_ema`` files are second copies of a part. A part with only ``fp16`` files is fetched in a
+# second step.
 WANTED = ["*.json", "*/*.txt", "*/*.safetensors"]
 HALF = "*.fp16.*"
 UNWANTED = [HALF, "*non_ema*", "safety_checker/*", "feature_extractor/*", "image_encoder/*", "*/*/*"]
@@ -27,19 +27,19 @@ def is_hub_id(source: str) -> bool:
 def download(
     repository: str, revision: str | None = None, *, progress: bool = True, wanted: Sequence[str] = WANTED
 ) -> Path:
-    """Fetch a checkpoint into the hub's cache, or find it there.
+    """Download a checkpoint into the hub's cache, unless it is there.
 
     Args:
         repository: ``owner/name``.
-        revision: a branch, a tag or a commit; pin a commit to get the same weights for ever.
-        progress: show a bar on stderr.
-        wanted: patterns of the files to fetch.
+        revision: branch, tag or commit; a commit pins the weights.
+        progress: True shows a progress bar on stderr.
+        wanted: patterns of the files to download.
 
     Returns:
         The folder in the cache.
 
     Raises:
-        CheckpointError: there is no such repository or revision, it needs a login, or the hub cannot be reached and the
+        CheckpointError: no such repository or revision, a login is required, or the hub cannot be reached and the
             checkpoint is not in the cache.
     """
     from huggingface_hub import errors, snapshot_download
@@ -90,6 +90,6 @@ def download(
 
 
 def _without_weights(folder: Path) -> list[str]:
-    """The parts of a network of which only the config is there."""
+    """Parts of a network with a config but without weights."""
     parts = [path.parent for path in sorted(folder.glob("*/config.json"))]
     return [part.name for part in parts if not any(part.glob("*.safetensors"))]

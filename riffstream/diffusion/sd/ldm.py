@@ -1,7 +1,7 @@
-"""The layout of single-file checkpoints (``model.diffusion_model...``, as CompVis' and Stability's code wrote them).
+"""The layout of single-file checkpoints (``model.diffusion_model...``, written by the code of CompVis and Stability).
 
-Each function maps the names that diffusers gives to a network's tensors to the names inside the file, from the config
-of a Stable Diffusion 1.x network of any size.
+Each function maps diffusers' names of a network's tensors to the names in the file, by the config of a Stable Diffusion
+1.x network of any size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from riffstream.errors import CheckpointError
 __all__ = ["split_single_file", "unet_layout", "vae_layout"]
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
-# What the files of other models hold -> what they are.
+# Name prefixes in files of other models -> kind of the model.
 _OTHERS = {
     "conditioner.embedders.": "Stable Diffusion XL",
     "cond_stage_model.model.": "Stable Diffusion 2 (give its folder in the diffusers layout)",
@@ -98,7 +98,7 @@ def vae_layout(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def rename(names: Iterable[str], layout: Mapping[str, str]) -> dict[str, str]:
-    """Each file name that a layout covers -> diffusers' name."""
+    """Map each tensor name in the file that the layout covers to diffusers' name."""
     by_file = {theirs: ours for ours, theirs in layout.items()}
     renamed: dict[str, str] = {}
     for name in names:
@@ -120,7 +120,7 @@ def split_single_file(
         configs: ``unet`` and ``vae`` configs in diffusers' form.
 
     Raises:
-        CheckpointError: the file has none of a part's tensors (a LoRA, a bare VAE), or is another model's.
+        CheckpointError: the file has no tensors of a part (a LoRA, a VAE only), or belongs to another model.
     """
     kind = next((kind for mark, kind in _OTHERS.items() if any(name.startswith(mark) for name in tensors)), None)
     if kind is not None:
@@ -140,7 +140,7 @@ def split_single_file(
                 f"the file holds no {part} (no tensor begins with {prefix}); single-file checkpoints must be whole "
                 "Stable Diffusion 1.x models"
             )
-        if part == "text_encoder":  # named as in transformers, which gets along with either level
+        if part == "text_encoder":  # named as in transformers, which accepts both levels
             result[part] = own
         else:
             layout = unet_layout(configs["unet"]) if part == "unet" else vae_layout(configs["vae"])

@@ -72,11 +72,11 @@ def load_single_file(
 ) -> StableDiffusion:
     """Load a whole model from one safetensors file.
 
-    Such files hold no configs and no tokenizer: they come from ``options.config``, else from a folder beside the file
-    that is called like it; configs are else those of Stable Diffusion 1.5, and the tokenizer the hub's.
+    Such files have no configs and no tokenizer. They come from ``options.config``, else from a folder beside the file
+    with its name. Otherwise the configs are those of Stable Diffusion 1.5, and the tokenizer comes from the hub.
 
     Raises:
-        CheckpointError: as :func:`load_folder`, or no tokenizer is at hand.
+        CheckpointError: as :func:`load_folder`, or no tokenizer is available.
     """
     options = options or SdOptions()
     beside = Path(options.config) if options.config else file.with_suffix("")
@@ -125,7 +125,7 @@ def _assemble(
     from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    # LoRA is added in float32, so that a small change is not lost in a rounding of the weight it changes.
+    # LoRA is added in float32, so that rounding of the weights does not lose small changes.
     load_as = torch.float32 if lora else dtype
     text_config, text_tensors = parts["text_encoder"]
 
@@ -174,7 +174,7 @@ def _tokenizer(folder: Path) -> Any:
         raise CheckpointError(f"the checkpoint has no tokenizer: there is no folder {folder}")
     try:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:  # whatever transformers and tokenizers raise over missing or damaged files
+    except Exception as error:  # transformers and tokenizers raise many types for missing or damaged files
         if out_of_memory(error):
             raise
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
@@ -183,7 +183,7 @@ def _tokenizer(folder: Path) -> Any:
 
 def _tokenizer_from_hub(beside: Path, progress: bool) -> Any:
     try:
-        # Not through transformers, which retries for minutes when there is no network.
+        # Not through transformers, which retries for minutes without a network.
         folder = download(
             sd15.TOKENIZER, progress=progress, wanted=["vocab.json", "merges.txt", "tokenizer_config.json"]
         )
@@ -217,11 +217,12 @@ def _schedule(config: Mapping[str, Any]) -> TrainingSchedule:
 
 
 def read_params(folder: Path) -> SpectrogramParams:
-    """Spectrogram parameters of a checkpoint folder: ``riffstream_spectrogram.json``, or ``spectrogram`` in
-    ``model_index.json``; Riffusion's where neither is there.
+    """Read the spectrogram parameters of a checkpoint folder.
+
+    They are in ``riffstream_spectrogram.json`` or under ``spectrogram`` in ``model_index.json``, else Riffusion's.
 
     Raises:
-        CheckpointError: they are not valid.
+        CheckpointError: the parameters are not valid.
     """
     for name, key in ((SPECTROGRAM_FILE, None), ("model_index.json", "spectrogram")):
         if not (folder / name).is_file():

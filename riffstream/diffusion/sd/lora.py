@@ -1,13 +1,13 @@
-"""LoRA files: low-rank changes to a checkpoint's weights (Hu et al. 2021, arXiv:2106.09685), merged into them.
+"""LoRA: low-rank changes to a checkpoint's weights (Hu et al. 2021, arXiv:2106.09685), merged into the weights.
 
-Merged weights cost nothing while sampling, and need no library. The names of layers are compared without separators, on
-which all namings agree:
+Merged weights need no time while sampling and no library. Names of layers are compared without separators, because all
+naming schemes then agree:
 
 - kohya-ss: ``lora_unet_down_blocks_0_..._to_q.lora_down.weight``, ``.lora_up.weight``, ``.alpha``; also with the names
   of single-file checkpoints (``lora_unet_input_blocks_1_1_...``);
 - diffusers with peft: ``unet.down_blocks.0...to_q.lora_A.weight``, ``.lora_B.weight``;
 - diffusers until 0.21: ``unet...to_q.lora.down.weight``, or ``unet...attn1.processor.to_q_lora.down.weight``;
-- files of one part alone, without ``unet.`` in front, as peft saves them.
+- files with one part only, without the prefix ``unet.``, as saved by peft.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _PREFIXES = {
 
 @dataclass(frozen=True, slots=True)
 class LoraSpec:
-    """A LoRA file or folder, and how strongly it is applied (1 as trained; 0 not at all; negative values invert it)."""
+    """A LoRA file or folder with its strength: 1 as trained, 0 none; negative values invert it."""
 
     path: Path
     scale: float = 1.0
 
 
 def parse_lora(value: str | Path | LoraSpec | Sequence[object]) -> LoraSpec:
-    """A file, a ``(file, scale)`` pair, or ``FILE:SCALE`` as on the command line.
+    """Parse a file, a ``(file, scale)`` pair, or ``FILE:SCALE`` from the command line.
 
     Raises:
-        ParameterError: the scale is no number from -4 to 4.
+        ParameterError: the scale is not a number from -4 to 4.
     """
     if isinstance(value, LoraSpec):
         return value
@@ -67,20 +67,19 @@ def parse_lora(value: str | Path | LoraSpec | Sequence[object]) -> LoraSpec:
 def merge_lora(modules: Mapping[str, nn.Module], spec: LoraSpec) -> int:
     """Add a LoRA's change to the weights of ``modules``, in place.
 
-    Each pair changes its layer's weight by ``scale * alpha / rank * up @ down`` (``lora_files.py`` says where alpha
-    comes from); with DoRA (Liu et al. 2024, arXiv:2402.09353) the rows of the changed weight then get the lengths that
-    the file holds.
+    Each pair changes its layer's weight by ``scale * alpha / rank * up @ down`` (for alpha see ``lora_files.py``). With
+    DoRA (Liu et al. 2024, arXiv:2402.09353) the rows of the changed weight are then scaled to the lengths in the file.
 
     Args:
         modules: ``unet`` and ``text_encoder``.
         spec: file and scale.
 
     Returns:
-        How many layers were changed.
+        Number of changed layers.
 
     Raises:
-        CheckpointError: the file is no LoRA of such a checkpoint: a layer that the checkpoint lacks, a shape that does
-            not fit, half a pair, or another kind of adapter. The weights are then untouched.
+        CheckpointError: the LoRA does not fit this checkpoint: a missing layer, another shape, half a pair, or another
+            kind of adapter. The weights are unchanged.
     """
     layers = {part: _layers(module, part) for part, module in modules.items()}
     changed: list[tuple[Tensor, Tensor]] = []
@@ -106,12 +105,12 @@ def merge_lora(modules: Mapping[str, nn.Module], spec: LoraSpec) -> int:
 
 
 def _layers(module: nn.Module, part: str) -> dict[str, tuple[str, nn.Module]]:
-    """Layers with a weight and their names, by every name that files give them, with all separators removed."""
+    """Layers with a weight and their names, by every possible name in a file without separators."""
     named = {
         name: layer for name, layer in module.named_modules() if isinstance(getattr(layer, "weight", None), Tensor)
     }
     flat = {_flatten(name): (name, layer) for name, layer in named.items()}
-    if part == "text_encoder":  # a level that some files and some versions of transformers name, and others do not
+    if part == "text_encoder":  # an optional level of names, in some files and versions of transformers
         for key, found in list(flat.items()):
             bare = key.removeprefix("textmodel")
             flat |= {bare: found, f"textmodel{bare}": found}
@@ -130,7 +129,7 @@ def _flatten(name: str) -> str:
 def _find(
     name: str, layers: Mapping[str, Mapping[str, tuple[str, nn.Module]]], file: LoraFile
 ) -> tuple[str, str, nn.Module]:
-    """The part, the layer's name in its module, and the layer."""
+    """Find a layer by its name in a file: the part, the layer's name in its module, and the layer."""
     parts, rest = ["unet", "text_encoder"], name
     for prefix, owner in _PREFIXES.items():
         if re.match(rf"{prefix}[._]", name):
@@ -141,7 +140,7 @@ def _find(
             parts = ["text_encoder"]
     flat = _flatten(rest.removeprefix("base_model.model."))
     for part in parts:
-        for candidate in (flat, f"{flat}0"):  # old files say to_out for to_out.0
+        for candidate in (flat, f"{flat}0"):  # old files have to_out for to_out.0
             if candidate in layers.get(part, {}):
                 return part, *layers[part][candidate]
     raise CheckpointError(
@@ -150,13 +149,13 @@ def _find(
 
 
 def _product(pair: Pair, weight: Tensor, what: str) -> Tensor:
-    """``up @ down`` in the form of the layer's weight, float32."""
+    """The product ``up @ down`` in the shape of the layer's weight, float32."""
     assert pair.down is not None
     assert pair.up is not None
     down, up = pair.down.float(), pair.up.float()
     rank = down.shape[0] if down.ndim else 0
     if pair.mid is not None and down.ndim == up.ndim == pair.mid.ndim == 4 and down.shape[2:].numel() == 1:
-        mid = pair.mid.float()  # three filters one after the other: 1 x 1, k x k, 1 x 1
+        mid = pair.mid.float()  # three filters in series: 1 x 1, k x k, 1 x 1
         if mid.shape[1] == rank:
             down = torch.einsum("abkl,bi->aikl", mid, down[..., 0, 0])
             rank = down.shape[0]

@@ -1,13 +1,12 @@
-"""LoRA files and folders: their tensors as pairs of matrices, and the strength (alpha) that belongs to each.
+"""LoRA files and folders: their tensors as pairs of matrices, each with its strength (alpha).
 
-The namings of kohya-ss and its relatives, of peft, and of diffusers since 0.13 are read. The alpha of a pair is, in
-this order:
+Supported names are those of kohya-ss and related tools, of peft, and of diffusers since 0.13. The alpha of a pair is
+the first of:
 
 - its ``.alpha`` tensor;
-- what the file's header says: peft's configuration as diffusers writes it, ``lora_alpha``, or kohya's
-  ``ss_network_alpha``;
+- the file's header: peft's configuration as written by diffusers, ``lora_alpha``, or kohya's ``ss_network_alpha``;
 - ``adapter_config.json`` beside the file;
-- the pair's own rank, so that the product is added as it stands.
+- the pair's rank, so that the product is added without scaling.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _WEIGHTS: Final = ("adapter_model.safetensors", "pytorch_lora_weights.safetensor
 _DOWN = re.compile(r"(.+?)(?:\.lora_A(?:\.[^.]+)?|[._]lora\.down|_lora\.down|\.lora_down|\.lora_linear_layer\.down)")
 _UP = re.compile(r"(.+?)(?:\.lora_B(?:\.[^.]+)?|[._]lora\.up|_lora\.up|\.lora_up|\.lora_linear_layer\.up)")
 _MAGNITUDE = re.compile(r"(.+?)\.(?:lora_magnitude_vector(?:\.[^.]+)?|dora_scale)")
-# What ends the names of adapters that are no LoRA -> what they are called.
+# Endings of tensor names in other adapters -> kind of the adapter.
 _OTHERS: Final = {
     ".hada_w": "LoHa",
     ".hada_t": "LoHa",
@@ -51,16 +50,18 @@ _OTHERS: Final = {
     "emb_params": "textual inversion",
 }
 _CHECKPOINT: Final = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
-# How peft may prepare a base model: the adapter belongs to the changed weights, which the file does not hold.
+# Initialisations of peft that change the base model: the file does not contain the changed weights.
 _CHANGED_BASE: Final = ("pissa", "olora", "corda", "loftq")
 
 
 @dataclass(slots=True)
 class Pair:
-    """One layer's change: ``up @ down``, between them ``mid`` for filters in Tucker form.
+    """Change of one layer: ``up @ down``, with ``mid`` between them for filters in Tucker form.
 
-    ``magnitude``: of DoRA; the length of each row of the changed weight. ``alpha``: None where only the layer's name
-    decides (:meth:`LoraFile.factor`).
+    Attributes:
+        down, up, mid: the matrices.
+        magnitude: length of each row of the changed weight (DoRA).
+        alpha: strength; None if it depends on the layer's name (:meth:`LoraFile.factor`).
     """
 
     down: Tensor | None = None
@@ -72,11 +73,11 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class LoraFile:
-    """What a LoRA file holds.
+    """Content of a LoRA file.
 
     Attributes:
-        name: for errors.
-        pairs: by the layer's name as the file has it.
+        name: name for error messages.
+        pairs: pairs by the layer's name in the file.
         configs: peft's settings by part (``unet``, ``text_encoder``; "": all).
         kohya: kohya's settings: ``alpha``, and ``conv_alpha`` for filters.
     """
@@ -87,11 +88,12 @@ class LoraFile:
     kohya: Mapping[str, float]
 
     def factor(self, pair: Pair, part: str, layer: str) -> float:
-        """By what the product is multiplied.
+        """Factor of the product of a pair.
 
         Args:
+            pair: the pair.
             part: ``unet`` or ``text_encoder``.
-            layer: its name in the module, with dots.
+            layer: name of the layer in the module, with dots.
         """
         assert pair.down is not None
         rank = pair.down.shape[0]
@@ -109,10 +111,10 @@ class LoraFile:
 
 
 def read_lora(path: Path) -> list[LoraFile]:
-    """A ``.safetensors`` file, or a folder as peft or diffusers writes it (also with a folder for each part).
+    """Read a ``.safetensors`` file, or a folder written by peft or diffusers (also with a folder for each part).
 
     Raises:
-        CheckpointError: nothing there, pickled, or an adapter of another kind; the message names it.
+        CheckpointError: not found, pickled, or another kind of adapter; the message names it.
     """
     files = _files(path) if path.is_dir() else [path]
     return [_read(file, path.name if path.is_dir() else file.name) for file in files]
@@ -131,7 +133,7 @@ def _files(folder: Path) -> list[Path]:
         raise CheckpointError(f"{folder} holds several files: give one of them, such as {others[0]}")
     pickled = next((file for pattern in ("*.bin", "*.pt", "*.ckpt") for file in sorted(folder.glob(pattern))), None)
     if pickled is not None:
-        return [pickled]  # its refusal says what to do
+        return [pickled]  # its error message has the remedy
     raise CheckpointError(f"{folder} holds no {_WEIGHTS[0]}")
 
 
@@ -195,7 +197,7 @@ def _pairs(tensors: Mapping[str, Tensor], where: str) -> dict[str, Pair]:
 
 
 def _configs(header: Mapping[str, str], where: str) -> dict[str, dict[str, Any]]:
-    """Peft's settings from a header: as JSON under ``lora_adapter_metadata``, or each under its own name."""
+    """Settings of peft in a header: as JSON under ``lora_adapter_metadata``, or each under its own name."""
     values: dict[str, Any] = {}
     for key, text in header.items():
         if key == "lora_adapter_metadata":
@@ -254,7 +256,7 @@ def _kohya(header: Mapping[str, str]) -> dict[str, float]:
 
 
 def _matching(pattern: Any, layer: str) -> Any:
-    """The value of the key that fits a layer's name, as peft finds it: its end, or a regular expression for that."""
+    """Value of the key that matches a layer's name as in peft: by its end, or by a regular expression."""
     if not isinstance(pattern, Mapping):
         return None
     short = layer.removeprefix("text_model.")

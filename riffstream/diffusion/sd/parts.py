@@ -1,7 +1,7 @@
-"""Reading the parts of a Stable Diffusion checkpoint: configs and safetensors into modules, with errors that name them.
+"""Reading of the parts of a Stable Diffusion checkpoint: configs and safetensors to modules. Errors name the part.
 
-The modules are built without initial values and filled from the files, so nothing is computed twice and every tensor
-is checked: diffusers' own loader would need the hub's metadata and fills what is missing with random numbers.
+The modules are built without initial values and filled from the files, so that every tensor is checked and nothing is
+computed twice. diffusers' own loader would need the hub's metadata and fills missing tensors with random numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, on the CPU, as they are stored.
+    """Read all tensors of a safetensors file on the CPU, in their stored dtype.
 
     Raises:
         CheckpointError: the file is missing, damaged, or not safetensors.
@@ -48,7 +48,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _what_it_is(path: Path) -> str | None:
-    """What is often found in place of weights, with the remedy."""
+    """Recognise common substitutes for weights (a Git LFS pointer, a web page), with the remedy; None otherwise."""
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
@@ -59,7 +59,7 @@ def _what_it_is(path: Path) -> str | None:
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """The remarks in the header of a safetensors file, texts by name; what is no text is left out."""
+    """Metadata in the header of a safetensors file: strings by name; other values are ignored."""
     from safetensors import safe_open
 
     try:
@@ -70,7 +70,7 @@ def read_header(path: Path) -> dict[str, str]:
 
 
 def read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config and the tensors of one part (``unet/`` and so on); weights may be split into shards.
+    """Read the config and the tensors of one part (such as ``unet/``); the weights may be split into shards.
 
     Raises:
         CheckpointError: the folder, its config or its weights are missing, or the weights are pickled.
@@ -98,7 +98,7 @@ def read_part(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _weights(folder: Path) -> Path | None:
-    """The file of a part's weights, or the list of its shards: the usual one, else fp16, else another variant."""
+    """File of a part's weights, or index of its shards: the default variant, else fp16, else another one."""
     stems = [name.removesuffix(".safetensors") for name in WEIGHT_FILES]
     for variant in ("", ".fp16", ".*"):
         for stem in stems:
@@ -122,13 +122,13 @@ def build(
     tensors: Mapping[str, Tensor],
     dtype: torch.dtype,
 ) -> Any:
-    """A module in evaluation mode on the CPU, filled with ``tensors``.
+    """Build a module in evaluation mode on the CPU and fill it with ``tensors``.
 
     Args:
-        part: its name, for errors.
-        make: builds the module from its config; called on the meta device, so it allocates nothing.
-        tensors: by name; tensors that the module does not know are left out (old files carry position tables).
-        dtype: of the module's floating-point parameters.
+        part: name of the part, for errors.
+        make: function that builds the module from its config; called on the meta device without allocation.
+        tensors: tensors by name; unknown ones are ignored (old files contain position tables).
+        dtype: dtype of the module's floating-point parameters.
 
     Raises:
         CheckpointError: the config is invalid, or a tensor is missing or has another shape.
@@ -136,7 +136,7 @@ def build(
     try:
         with torch.device("meta"):
             module = make()
-    except Exception as error:  # a config can be wrong in as many ways as the library has checks
+    except Exception as error:  # the library has many checks of a config, with many types of exceptions
         if out_of_memory(error):
             raise
         raise CheckpointError(f"{part}: its config.json does not describe a usable model: {error}") from None
@@ -158,7 +158,7 @@ def build(
 
 
 def _fill_position_tables(part: str, module: nn.Module) -> None:
-    """Tables that are computed, not stored, are still on the meta device."""
+    """Compute the tables that are not stored in files and are still on the meta device."""
     for owner in module.modules():
         for name, buffer in list(owner.named_buffers(recurse=False)):
             if not buffer.is_meta:
@@ -169,7 +169,7 @@ def _fill_position_tables(part: str, module: nn.Module) -> None:
 
 
 def text_encoder_names(tensors: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
-    """CLIP's tensors under the names that the installed transformers uses: with or without ``text_model.``."""
+    """Rename CLIP's tensors for the installed transformers: with or without ``text_model.``."""
     prefix = "text_model."
     plain = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return {name: plain[name.removeprefix(prefix)] for name in wanted if name.removeprefix(prefix) in plain}
@@ -179,8 +179,11 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 
 def vae_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The autoencoder's tensors under current names: until 2023 diffusers called its attention's parts differently,
-    and the original code kept their matrices as 1x1 filters."""
+    """Rename the autoencoder's tensors to current names.
+
+    Until 2023 diffusers had other names for the parts of its attention, and the original code stored their matrices as
+    1x1 filters.
+    """
     renamed: dict[str, Tensor] = {}
     for name, value in tensors.items():
         match = re.fullmatch(r"(.*mid_block\.attentions\.\d+)\.(query|key|value|proj_attn)\.(weight|bias)", name)

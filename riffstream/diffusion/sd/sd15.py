@@ -1,6 +1,6 @@
-"""Stable Diffusion 1.x's configs, for single-file checkpoints, which carry none.
+"""Configs of Stable Diffusion 1.x for single-file checkpoints, which have none.
 
-They are facts about the published architecture (Rombach et al. 2022), in the form of diffusers' ``config.json`` files.
+They describe the published architecture (Rombach et al. 2022) in the form of diffusers' ``config.json`` files.
 """
 
 from __future__ import annotations
@@ -68,5 +68,5 @@ SCHEDULER: dict[str, Any] = {
     "steps_offset": 1,
 }
 
-# The hub's copy of the tokenizer that every 1.x checkpoint was trained with.
+# Copy on the hub of the tokenizer of all 1.x checkpoints.
 TOKENIZER = "openai/clip-vit-large-patch14"
