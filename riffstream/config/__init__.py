@@ -1,8 +1,8 @@
 """Configuration: checked structures from a TOML file, the environment and flags.
 
 Precedence: default < file < environment (``RIFFSTREAM_SERVER_PORT=9000``) < flag. Unknown keys are errors that name
-the nearest known one. ``riffstream config`` prints the resolved result; every key is explained at its class in
-``config/sections.py``.
+the nearest known key. ``riffstream config`` prints the resolved result. The classes in ``config/sections.py`` describe
+every key.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ log = logging.getLogger(__name__)
 
 STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _ENVIRONMENT = "RIFFSTREAM_"
-PLACEHOLDER = "change-me"  # what presets have for tokens
-HIDDEN = "***"  # what is printed for a token
+PLACEHOLDER = "change-me"  # value of tokens in presets
+HIDDEN = "***"  # printed in place of a token
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything. The sections are explained at their classes."""
+    """The complete configuration. Each section is described at its class."""
 
     server: ServerSettings = field(default_factory=ServerSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
@@ -80,20 +80,20 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def recording_s(self) -> float:
-        """The longest recording that can be fetched, in seconds."""
+        """Longest recording that clients can download, seconds."""
         return self.timeline.ring_s if self.limits.recording_s is None else self.limits.recording_s
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any], *, folder: Path | None = None) -> Config:
-        """A configuration from nested plain values.
+        """Make a configuration from nested plain values.
 
         Args:
-            given: section -> key -> value, as TOML has it.
-            folder: what relative journey files are relative to.
+            given: section -> key -> value, as in TOML.
+            folder: base folder of relative journey files.
 
         Raises:
             ParameterError: an unknown key (with the nearest known one), a wrong type, a value outside its range.
-                An older version's default that is not allowed any more gives way to today's, with a warning.
+                An older version's default that is no longer allowed is replaced by the current one, with a warning.
         """
         given = _without_removed(given)
         while True:
@@ -114,12 +114,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return cls(**built)
 
     def to_dict(self) -> dict[str, Any]:
-        """The inverse of :meth:`from_dict`, complete."""
+        """Inverse of :meth:`from_dict`, with all keys."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
 
     def public_dict(self) -> dict[str, Any]:
-        """:meth:`to_dict` with tokens hidden, fit for printing and for logs."""
+        """:meth:`to_dict` with hidden tokens, for printing and logs."""
         plain = self.to_dict()
         plain["access"] = {key: HIDDEN if value else "" for key, value in plain["access"].items()}
         return plain
@@ -128,7 +128,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 _SECTIONS: dict[str, type[Section]] = {each.name: each.type for each in keys(Config) if each.name != "stations"}
 
 
-# Keys that older versions had. A configuration that still has one works on, with a warning.
+# Keys of older versions. A configuration with one of them still works, with a warning.
 _REMOVED = {"server.hls": "HLS was never served, and is not"}
 
 
@@ -147,15 +147,15 @@ def _without_removed(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# Defaults of older versions, as ``riffstream config`` printed them. Not every configuration may have them now.
+# Defaults of older versions, as printed by ``riffstream config``, that are no longer always allowed.
 _OUTGROWN = {"limits.message_bytes": 4096, "limits.recording_s": 600.0}
 
 
 def _renewed(given: Mapping[str, Any], error: ParameterError) -> dict[str, Any]:
-    """``given`` without the value that ``error`` refuses, if that is an older version's default; else raise it."""
+    """Remove the value refused by ``error`` if it is an older version's default; otherwise raise ``error``."""
     if error.field not in _OUTGROWN or error.value != _OUTGROWN[error.field]:
         raise error
-    log.warning("%s; it was the default of an older version, so today's default is taken", error)
+    log.warning("%s; it was the default of an older version and is replaced by the current default", error)
     section, key = error.field.split(".", 1)
     return {**given, section: {name: value for name, value in given[section].items() if name != key}}
 
@@ -174,14 +174,14 @@ def _stations(values: Any, folder: Path | None) -> dict[str, StationConfig]:
 
 
 def check_station_name(name: str) -> str:
-    """Return a station's name if it may be one. Raises ParameterError."""
+    """Return the name of a station if it is valid. Raises ParameterError."""
     if not STATION_NAME.fullmatch(name):
         raise ParameterError("station", name, "1 to 40 of a-z, 0-9, - and _, starting with a letter or a digit")
     return name
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a configuration file, for editors that check and complete TOML."""
+    """JSON Schema (2020-12) of the configuration file, for editors with TOML support."""
     schema = msgspec.json.schema(Config)
     for kind in schema["$defs"].values():
         for key in kind["properties"].values():
@@ -194,7 +194,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def presets() -> dict[str, Path]:
-    """The presets that come with the package: name -> TOML file."""
+    """Presets in the package: name -> TOML file."""
     here = Path(__file__).resolve().parent.parent
     for folder in (here / "presets", here.parent / "configs"):
         if folder.is_dir():
@@ -214,12 +214,12 @@ def load_config(
     Args:
         path: a TOML file, or the name of a preset; None: ``RIFFSTREAM_CONFIG`` if set, else the defaults.
         environment: ``RIFFSTREAM_<SECTION>_<KEY>`` variables; ``os.environ`` by default. Lists are comma-separated.
-        flags: ``{"server.port": 9000}``; values that are None are left out.
-        check_secrets: refuse the placeholder that presets have for tokens, and the stars that ``config`` prints.
+        flags: ``{"server.port": 9000}``; None values are ignored.
+        check_secrets: True refuses placeholder tokens of presets and hidden tokens printed by ``riffstream config``.
 
     Raises:
-        MediaError: the file cannot be read or is no TOML.
-        ParameterError: an unknown key or a value that is not allowed, with where it was found.
+        MediaError: the file cannot be read or is not TOML.
+        ParameterError: an unknown key or a value that is not allowed, with its source.
     """
     environment = os.environ if environment is None else environment
     path = path or environment.get("RIFFSTREAM_CONFIG") or None
@@ -256,7 +256,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str
         if not variable.startswith(_ENVIRONMENT) or variable in foreign:
             continue
         section, _, key = variable.removeprefix(_ENVIRONMENT).lower().partition("_")
-        # Other variables of ours (RIFFSTREAM_CONFIG, RIFFSTREAM_TOKEN) name no section.
+        # RIFFSTREAM_CONFIG and RIFFSTREAM_TOKEN do not belong to a section.
         if section not in _SECTIONS or not key:
             continue
         if _is_removed(f"{section}.{key}", variable):
@@ -267,9 +267,9 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str
 
 
 def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables that set nothing but look like one that does, a slip of the pen most likely: name -> what it may mean.
+    """Probably misspelt variables, which have no effect: name -> similar setting.
 
-    No error: other programs may have variables that begin like ours.
+    They are no errors, because other programs may use variables with the same prefix.
 
     Args:
         environment: ``os.environ`` by default.
@@ -289,7 +289,7 @@ def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str,
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
-    """Nested plain values (as of :meth:`Config.to_dict`) as TOML; keys that are None become comments."""
+    """Format nested plain values (from :meth:`Config.to_dict`) as TOML; None values become comments."""
     lines: list[str] = []
     for section, table in values.items():
         groups = (
@@ -316,5 +316,5 @@ def _literal(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_literal(part) for part in value)}]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML wants DEL escaped, JSON does not
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML escapes DEL, JSON does not
     return repr(value)

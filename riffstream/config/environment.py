@@ -1,7 +1,7 @@
-"""Variables that a platform puts into the environment and that only look like settings of ours.
+"""Environment variables of a platform that look like settings but are none.
 
-Kubernetes describes each service of the namespace, ``riffstream-server`` say, in ``RIFFSTREAM_SERVER_SERVICE_HOST``,
-``RIFFSTREAM_SERVER_PORT=tcp://…`` and others; Docker does so for each link.
+Kubernetes describes each service of the namespace, such as ``riffstream-server``, in
+``RIFFSTREAM_SERVER_SERVICE_HOST``, ``RIFFSTREAM_SERVER_PORT=tcp://…`` and others. Docker does so for each link.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NAMES = re.compile(
     r"(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?|ENV_.+)",
     re.DOTALL,
 )
-# Names that a setting has, or that a person could mean: here the value decides.
+# Names that could also be settings: the value decides.
 _VALUES = {
     "PORT": re.compile(r"(?:tcp|udp|sctp)://\S+:\d{1,5}"),
     "NAME": re.compile(r"/[^/\s]+/[^/\s]+"),
@@ -25,7 +25,7 @@ _VALUES = {
 
 
 def injected_variables(environment: Mapping[str, str]) -> list[str]:
-    """The variables of ``environment`` that begin like ours and describe a service or a link, sorted."""
+    """Sorted names of the variables with our prefix that describe a service or a link."""
     return sorted(name for name, value in environment.items() if name.startswith(_PREFIX) and _is_injected(name, value))
 
 

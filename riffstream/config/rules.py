@@ -1,4 +1,4 @@
-"""What every section of the configuration obeys: values are checked against the types of their keys."""
+"""Common base of the configuration's sections: values are checked against the types of their keys."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from riffstream.ranges import allowed, reject_unknown
 
 __all__ = ["OFF", "Section", "keys", "parse"]
 
-OFF = "off"  # TOML has no null: this value turns off a key whose default is a number
+OFF = "off"  # value for None in keys whose default is a number, because TOML has no null
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the configuration. Every value is checked whenever a section is made.
+    """Base class of a table of the configuration. Each instance checks its values.
 
     Raises:
-        ParameterError: a value of a wrong type or out of its range; ``field`` is the key.
+        ParameterError: a value of the wrong type or out of its range; ``field`` is the key.
     """
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def from_table(cls, values: Any, name: str) -> Self:
-        """A section from the table ``[name]``.
+        """Make a section from the table ``[name]``.
 
         Raises:
             ParameterError: ``field`` is ``name.key``. For an unknown key, the nearest known one is suggested.
@@ -53,12 +53,12 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @functools.cache
 def keys(kind: type[Struct]) -> tuple[FieldInfo, ...]:
-    """The keys of a section, with their types and defaults."""
+    """Keys of a section with their types and defaults."""
     return fields(kind)
 
 
 def parse(key: FieldInfo, text: str, variable: str) -> Any:
-    """An environment variable as the value of a key; lists are comma-separated. Raises ParameterError."""
+    """Parse an environment variable as the value of a key; lists are comma-separated. Raises ParameterError."""
     kind = inspect.type_info(key.type)
     kinds = {type(each) for each in _alternatives(kind)}
     if inspect.NoneType in kinds and (text == "" or (text == OFF and _can_be_off(key))):
@@ -82,6 +82,6 @@ def _can_be_off(key: FieldInfo) -> bool:
 
 
 def _alternatives(kind: inspect.Type) -> list[inspect.Type]:
-    """The types that a union joins, without their constraints."""
+    """Member types of a union, without their constraints."""
     kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     return [each.type if isinstance(each, inspect.Metadata) else each for each in kinds]

@@ -1,4 +1,4 @@
-"""The sections of the configuration, and every key in them."""
+"""The sections of the configuration with all keys."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ __all__ = [
 
 
 class ServerSettings(Section, frozen=True, kw_only=True):
-    """``[server]``: where it listens and who may reach it.
+    """``[server]``: listening address, public address and trusted clients.
 
     Attributes:
-        host: address to bind, or a name and all of its addresses; ``localhost``: 127.0.0.1 and ::1; ``::``: every
-            interface; ``0.0.0.0``: every one, IPv4 only.
-        port: 0 picks a free one.
-        public_url: how listeners reach it, for playlists (``https://radio.example``); "": from the request.
-        allowed_origins: web origins that may steer besides the server's own; ``"*"``: any.
-        trusted_proxies: addresses and networks (``10.0.0.0/8``) whose ``X-Forwarded-For`` is believed.
-        drain_s: on SIGTERM, how long listeners are given to leave.
-        state_dir: folder in which uploaded seed images are kept from run to run; "": in a temporary one, for this run.
+        host: address to bind, or a name with all of its addresses. ``localhost``: 127.0.0.1 and ::1; ``::``: all
+            interfaces; ``0.0.0.0``: all interfaces, IPv4 only.
+        port: TCP port; 0 picks a free one.
+        public_url: URL of the server for listeners, used in playlists (``https://radio.example``); "": from the
+            request.
+        allowed_origins: web origins that may steer besides the server's own; ``"*"``: all.
+        trusted_proxies: addresses and networks (``10.0.0.0/8``) of trusted proxies, whose ``X-Forwarded-For`` counts.
+        drain_s: time for listeners to leave after SIGTERM, seconds.
+        state_dir: folder that keeps uploaded seed images between runs; "": a temporary folder for each run.
     """
 
     host: str = "localhost"
@@ -65,21 +66,23 @@ class ServerSettings(Section, frozen=True, kw_only=True):
 
 
 def _origin(url: str) -> str | None:
-    """Scheme, host and port of an http or https address; None where it is none."""
+    """Scheme, host and port of an http or https address; None for other text."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or " " in url:
-            return None  # .port raises where it is none
+            return None  # .port raises for an invalid port
     except ValueError:
         return None
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 class AccessSettings(Section, frozen=True, kw_only=True):
-    """``[access]``: tokens. Without a DJ token, whoever can connect may steer; without a listen token, anyone listens.
+    """``[access]``: tokens. Without a DJ token every client may steer; without a listen token every client may listen.
 
     Attributes:
-        dj_token: may steer. owner_token: may also manage stations. listen_token: needed to listen.
+        dj_token: token for steering.
+        owner_token: token for managing stations, and for steering.
+        listen_token: token for listening.
     """
 
     dj_token: str = ""
@@ -88,24 +91,35 @@ class AccessSettings(Section, frozen=True, kw_only=True):
 
 
 class LimitsSettings(Section, frozen=True, kw_only=True):
-    """``[limits]``: what one client, and all together, may ask of the server.
+    """``[limits]``: limits of each client and of the whole server.
 
     Attributes:
-        prompt_chars: after cleaning.
-        message_bytes: of one WebSocket message; it must hold as many and as long prompts as are allowed.
-        steer_interval_s, steer_burst: steers per connection: ``burst`` at once, then one per interval.
-        connections, connections_per_address: open sockets and streams.
-        stations: stations at once. listeners_per_station: listeners at once.
-        keepalive_s, body_timeout_s: of HTTP connections.
-        header_s: a connection that has not sent a whole request by then is closed.
-        silence_s: a client that shows no sign of life for so long is closed.
+        prompt_chars: longest prompt after cleaning, characters.
+        message_bytes: largest WebSocket message of a client; it must be large enough for the allowed prompts.
+        steer_interval_s: time between steers of one connection, seconds.
+        steer_burst: steers of one connection at once.
+        connections: open sockets and streams.
+        connections_per_address: open sockets and streams of one address.
+        stations: number of stations.
+        listeners_per_station: number of listeners of a station.
+        keepalive_s: idle time until an HTTP connection is closed, seconds.
+        body_timeout_s: longest time to receive the body of a request, seconds.
+        header_s: longest time from connecting to a complete request, seconds.
+        silence_s: time without a sign of life until a client is disconnected, seconds.
         send_buffer_bytes: kernel buffer (SO_SNDBUF) of a listener's socket.
-        skip_bytes: unsent bytes at which a listener skips to live. close_bytes, close_s: at which it is closed.
-        upload_mb, upload_length_s, upload_mpixels: of an uploaded seed image: size, seconds of audio, picture size.
-        upload_s, upload_memory_mb: what decoding it may take.
-        upload_interval_s, upload_burst: uploads per address: ``burst`` at once, then one per interval.
-        uploads, uploads_mb: kept at once; the oldest that no station plays is dropped. 0: nothing can be uploaded.
-        recording_s: longest recording that can be fetched; None: all that ``timeline.ring_s`` keeps.
+        skip_bytes: unsent bytes above which a listener skips to live.
+        close_bytes: unsent bytes above which a listener is disconnected.
+        close_s: time with a full buffer until a listener is disconnected, seconds.
+        upload_mb: size of an uploaded file, MB.
+        upload_s: time for decoding an upload, seconds.
+        upload_mpixels: size of an uploaded picture, megapixels.
+        upload_length_s: duration of uploaded audio, seconds.
+        upload_memory_mb: memory for decoding an upload, MB.
+        upload_interval_s: time between uploads of one address, seconds.
+        upload_burst: uploads of one address at once.
+        uploads: number of kept uploads; the oldest one that no station plays is dropped. 0: no uploads.
+        uploads_mb: total size of kept uploads, MB.
+        recording_s: longest recording for download, seconds; None: all that ``timeline.ring_s`` keeps.
     """
 
     prompt_chars: Annotated[int, between(1, 300)] = 300
@@ -137,7 +151,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # A character has up to 4 bytes in UTF-8; the prompts and a negative one, and 2 kB for the other fields.
+        # Up to 4 bytes a character in UTF-8, for the prompts and a negative one, and 2 kB for the other fields.
         least = (PROMPTS + 1) * 4 * self.prompt_chars + 2048
         if self.message_bytes < least:
             allowed = f"{least} or more, for {PROMPTS} prompts of prompt_chars = {self.prompt_chars}"
@@ -145,21 +159,26 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
 
 
 class GeneratorSettings(Section, frozen=True, kw_only=True):
-    """``[generator]``: the model and the process that runs it.
+    """``[generator]``: the model and its process.
 
     Attributes:
         model: ``mini``, a folder, a single safetensors file, a hub id, or ``tone`` (a test signal, no model).
-        revision: of a hub id. lora: safetensors files, each with ``:weight`` if not 1.
-        device, dtype: ``auto`` picks.
+        revision: branch, tag or commit of a hub id.
+        lora: safetensors files, each with ``:scale`` if not 1.
+        device: ``auto``: CUDA, else MPS, else the CPU.
+        dtype: ``auto``: the fastest suitable dtype of the device.
         sampler, steps, guidance, denoising: None: the model's own.
-        seed_image: of keyframes that name none: auto (the library's nearest loop), none (noise) or a name; None: the
-            model's own.
-        max_batch: clips in one evaluation of the network.
+        seed_image: default for keyframes without one: auto (a similar loop of the library), none (noise) or a name;
+            None: the model's own.
+        max_batch: rows in one evaluation of the network; a guided clip has two.
         threads: CPU threads; 0: all cores but one.
-        vocoder: how phases are found. vocoder_iterations: None: the method's own.
-        stall_s: without a heartbeat for so long (or for six times its slowest step lately, if that is longer), it is
-            killed and restarted. load_s: the same while it loads.
-        backoff_s, backoff_max_s: wait before the first restart, and the longest after doublings.
+        vocoder: method of phase reconstruction.
+        vocoder_iterations: Griffin-Lim iterations; None: the method's default.
+        stall_s: time without a heartbeat until the process is restarted, seconds, or six times its slowest recent step
+            if that is longer.
+        load_s: the same limit while it loads, seconds.
+        backoff_s: delay before the first restart, seconds; it doubles with each further one.
+        backoff_max_s: longest delay before a restart, seconds.
     """
 
     model: str = "mini"
@@ -183,20 +202,23 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
 
 
 class TimelineSettings(Section, frozen=True, kw_only=True):
-    """``[timeline]``: how far ahead audio is made, committed and sent.
+    """``[timeline]``: lead times of rendering, committing and sending, and the sound at splices.
 
     Attributes:
-        frame_ms: length of one frame to listeners, a multiple of 20. Longer costs less per listener, and steers later.
-        send_lead_ms: how far ahead of the audible moment audio leaves. client_buffer_ms: what clients keep.
-        crossfade_ms: at splices.
-        ahead_s: finished audio kept ahead as insurance.
-        haste_s: a steer's first clip is made in fewer steps where it would take longer than this.
-        repeats: how many clips long the last music is repeated when nothing new comes, before silence.
-        idle_s: generation stops when nobody has listened for so long; 0: never.
-        burst_ms: audio that a media player gets at once, so that it starts without waiting.
-        passive_frame_ms: length of one frame to those who do not steer; longer ones cost less.
-        ring_s: committed audio kept for recordings, resuming and bursts.
-        loudness_lufs: target of the slow gain; ``"off"``: as the model has it. true_peak_dbtp: ceiling of the limiter.
+        frame_ms: length of a frame for listeners that steer, a multiple of 20. Longer frames cost less CPU but delay
+            steers.
+        send_lead_ms: time from sending audio to its audible position.
+        client_buffer_ms: buffer of clients.
+        crossfade_ms: length of the crossfade at splices.
+        ahead_s: finished audio kept ahead of playback, seconds.
+        haste_s: a steer's first clip gets fewer steps if it would take longer than this, seconds.
+        repeats: duration of the repeated last music before silence when generation is late, in clips.
+        idle_s: time without listeners until generation pauses, seconds; 0: it never pauses.
+        burst_ms: audio sent to a media player at once, so that it starts without a delay.
+        passive_frame_ms: length of a frame for listeners that do not steer.
+        ring_s: committed audio kept for recordings, resuming and bursts, seconds.
+        loudness_lufs: target loudness of the slow gain; ``"off"``: no gain.
+        true_peak_dbtp: ceiling of the limiter.
     """
 
     frame_ms: Annotated[int, between(20, 1000, "ms", multiple_of=20)] = 100
@@ -224,7 +246,12 @@ class EncodersSettings(Section, frozen=True, kw_only=True):
 
 
 class LogSettings(Section, frozen=True, kw_only=True):
-    """``[log]``: level, and one JSON object or one line of text per record."""
+    """``[log]``: level and format of the log.
+
+    Attributes:
+        level: lowest level in the log.
+        format: ``text`` (one line a record) or ``json`` (one object a record).
+    """
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -234,7 +261,7 @@ TITLE_CHARS, DESCRIPTION_CHARS, SEED_IMAGE_CHARS = 120, 1000, 200
 
 
 def _text(field: str, text: str, most: int, least: int = 0) -> str:
-    """A text that everybody is shown, cleaned as those are that come over the socket."""
+    """Clean a public text like those from the socket, and check its length."""
     try:
         clean = clean_text(text, limit=most, field=field)
     except ProtocolError:
@@ -245,20 +272,23 @@ def _text(field: str, text: str, most: int, least: int = 0) -> str:
 
 
 class StationConfig(Section, frozen=True, kw_only=True):
-    """``[stations.NAME]``: one stream and what it plays by itself.
+    """``[stations.NAME]``: one stream and its default music.
 
     Attributes:
-        title, description: for players; up to 120 and 1,000 characters.
-        journey: ``wander`` (a seeded walk over moods), or a journey file (TOML or JSON) beside the config.
-        prompts: visited in turn, in place of ``journey``; 1 to 300 characters each.
-        stay, travel: clips at each prompt, and on the way to the next.
-        seed: of the noise (and of ``wander``).
+        title: title for players, up to 120 characters.
+        description: description for players, up to 1,000 characters.
+        journey: ``wander`` (a seeded walk over moods), or a journey file (TOML or JSON) relative to the config.
+        prompts: prompts of a cyclic journey in place of ``journey``; 1 to 300 characters each.
+        stay: clips at each prompt.
+        travel: clips from one prompt to the next.
+        seed: seed of the noise (and of ``wander``).
         negative, denoising, guidance, seed_image: for every keyframe of ``prompts``.
-        bpm, key: fix the tempo and the key; None: the journey's.
-        beats_per_bar: 4, or 3 for waltzes: clips are two bars then, and splices fall on bars of three.
-        steps: of the sampler; None: the generator's.
-        steer: whether it may be steered at all.
-        save_log: file to which the steering log is written while it plays; "": memory only.
+        bpm: fixed tempo; None: the journey's.
+        key: fixed transposition in semitones; None: the journey's.
+        beats_per_bar: 4, or 3 for waltzes.
+        steps: sampler steps; None: the generator's.
+        steer: False refuses all steering.
+        save_log: file for the steering log; "": the log stays in memory.
     """
 
     title: str = ""
@@ -290,7 +320,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
             raise ParameterError("seed_image", image, f"a name of 1 to {SEED_IMAGE_CHARS} characters")
 
     def plan(self) -> Journey:
-        """The default journey. Raises ParameterError or MediaError."""
+        """Make the default journey. Raises ParameterError or MediaError."""
         if self.prompts:
             keyframe = Keyframe(
                 (PromptPart(self.prompts[0]),),
@@ -306,7 +336,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
             return wander(self.seed)
         journey = Journey.from_file(self.journey)
         for number, stop in enumerate(journey.stops):
-            for part in stop.keyframe.prompts:  # listeners are told: what no message may hold, no station may play
+            for part in stop.keyframe.prompts:  # messages contain the prompts, so the same limits apply
                 _text(f"keyframe[{number}].prompt", part.text, PROMPT_CHARS, 1)
             _text(f"keyframe[{number}].negative", stop.keyframe.negative, PROMPT_CHARS)
         return journey

@@ -115,11 +115,11 @@ class Hub:
         self._supervisor.start()
 
     async def wait_ready(self, timeout_s: float | None = None) -> None:
-        """Until every configured station has sound.
+        """Wait until every configured station has sound.
 
         Raises:
             GeneratorError: the model cannot be loaded.
-            UnplayableError: the model cannot play what a station begins with.
+            UnplayableError: the model cannot play a station's first clip.
             TimeoutError: not within ``timeout_s``.
         """
         async with asyncio.timeout(timeout_s):
@@ -127,7 +127,7 @@ class Hub:
             await asyncio.gather(*(self._sound_of(name) for name in self._stations))
 
     async def _sound_of(self, name: str) -> None:
-        """Until a station has sound, or is closed. Raises UnplayableError where it never will."""
+        """Wait until a station has sound or is closed. Raises UnplayableError if its first clip fails."""
         refusal = self._refusals[name]
         sound = asyncio.ensure_future(self._stations[name].wait_ready())
         try:
@@ -139,19 +139,19 @@ class Hub:
             raise UnplayableError(f"station {name}: {refusal.result()}")
 
     def get(self, name: str) -> Station:
-        """A station. Raises UnknownStationError."""
+        """Station by name. Raises UnknownStationError."""
         if name not in self._stations:
             raise UnknownStationError("station", name, ", ".join(self._stations) or "none: there are no stations")
         return self._stations[name]
 
     async def create(self, name: str, station: StationConfig | None = None) -> Station:
-        """Open another station, and wait for its sound.
+        """Open another station and wait for its sound.
 
         Raises:
-            ParameterError: a bad name or one that is taken, or a journey that is not allowed.
-            UnplayableError: the model cannot play what it begins with; there is no such station then.
+            ParameterError: an invalid name, a name in use, or an invalid journey.
+            UnplayableError: the model cannot play its first clip; the station is closed again.
             TooManyStationsError: there are ``limits.stations`` already.
-            CancelledError: cancelled meanwhile; there is no such station then.
+            CancelledError: the call was cancelled; the station is closed again.
         """
         check_station_name(name)
         if name in self._stations:
@@ -174,7 +174,7 @@ class Hub:
         return opened
 
     async def delete(self, name: str) -> None:
-        """Close a station; its listeners are told. Raises UnknownStationError."""
+        """Close a station and notify its listeners. Raises UnknownStationError."""
         self.get(name)
         self._refusals.pop(name)
         self._stations.pop(name).close()
