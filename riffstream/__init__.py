@@ -22,14 +22,12 @@ if TYPE_CHECKING:
     from riffstream.journey.journey import Journey, Keyframe
     from riffstream.spectrogram.params import SpectrogramParams
     from riffstream.spectrogram.vocoder import Vocoder
-    from riffstream.station.station import Station
 
 _HOMES = {
     "Checkpoint": "riffstream.diffusion.checkpoint",
     "Journey": "riffstream.journey.journey",
     "Keyframe": "riffstream.journey.journey",
     "SpectrogramParams": "riffstream.spectrogram.params",
-    "Station": "riffstream.station.station",
     "Vocoder": "riffstream.spectrogram.vocoder",
     "connect": "riffstream.client",
 }
@@ -39,7 +37,6 @@ __all__ = [
     "Journey",
     "Keyframe",
     "SpectrogramParams",
-    "Station",
     "Vocoder",
     "connect",
 ]

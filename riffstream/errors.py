@@ -10,6 +10,7 @@ __all__ = [
     "MediaError",
     "MediaWarning",
     "ParameterError",
+    "RadioError",
     "RiffstreamError",
     "device_lost",
     "out_of_memory",
@@ -55,6 +56,22 @@ class MediaWarning(UserWarning):
 
 class CheckpointError(RiffstreamError, ValueError):
     """A checkpoint with a part that is missing, unsupported or of the wrong shape. The message names the part."""
+
+
+class RadioError(RiffstreamError):
+    """A server refused a request of the client, or cannot be reached.
+
+    Attributes:
+        code: one of the protocol's codes, or ``superseded``, ``disconnected``, ``unreachable``, ``timeout``.
+        field: the field at fault, where there is one.
+        retry_after_ms: when trying again may help.
+    """
+
+    def __init__(self, code: str, message: str, *, field: str | None = None, retry_after_ms: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+        self.retry_after_ms = retry_after_ms
 
 
 def out_of_memory(error: BaseException | None) -> bool:

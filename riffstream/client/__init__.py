@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from riffstream import protocol
-from riffstream.client.inbox import Block, RadioError, socket_url
+from riffstream.client.inbox import Block, socket_url
 from riffstream.client.loop import LoopThread
 from riffstream.client.radio import Radio
-from riffstream.errors import ParameterError
+from riffstream.errors import ParameterError, RadioError
 
 __all__ = ["Block", "Radio", "RadioError", "blocks", "connect", "socket_url"]
 

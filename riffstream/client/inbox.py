@@ -1,4 +1,4 @@
-"""What the client hands out: errors, addresses, and blocks of decoded audio from the frames that come in."""
+"""What the client hands out: addresses, and blocks of decoded audio from the frames that come in."""
 
 from __future__ import annotations
 
@@ -15,28 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riffstream import protocol
-from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.errors import ParameterError
 
-__all__ = ["Block", "BlockDecoder", "Inbox", "RadioError", "socket_url"]
+__all__ = ["Block", "BlockDecoder", "Inbox", "socket_url"]
 
 LONGEST_FRAME: Final = 5 * protocol.SAMPLE_RATE  # samples; a header that promises more is damaged
 PLAYER_BUFFER_S: Final = 0.2  # as the browser's player keeps it (``timeline.client_buffer_ms``)
-
-
-class RadioError(RiffstreamError):
-    """The server refused something, or cannot be reached.
-
-    Attributes:
-        code: one of the protocol's codes, or ``superseded``, ``disconnected``, ``unreachable``, ``timeout``.
-        field: the field at fault, where there is one.
-        retry_after_ms: when trying again may help.
-    """
-
-    def __init__(self, code: str, message: str, *, field: str | None = None, retry_after_ms: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.field = field
-        self.retry_after_ms = retry_after_ms
 
 
 @dataclass(frozen=True, slots=True)

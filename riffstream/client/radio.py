@@ -16,21 +16,26 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
 
 from riffstream import protocol
-from riffstream.client.greeting import greet
-from riffstream.client.inbox import Block, Inbox, RadioError
+from riffstream.client.inbox import Block, Inbox
+from riffstream.client.proxy import choose_proxy, shown_proxy
 from riffstream.client.requests import Requests, steer_message
+from riffstream.errors import RadioError
 
-__all__ = ["Radio"]
+__all__ = ["Radio", "greet"]
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 STATS_S = 5.0
+MESSAGE_BYTES = 4 * 2**20
+FINAL = (401, 403, 404, 410)  # answers to the handshake that no waiting will change
 
 
 class Radio:
@@ -289,3 +294,86 @@ def _put(queue: asyncio.Queue[protocol.ServerMessage | None], message: protocol.
     if queue.full():
         queue.get_nowait()
     queue.put_nowait(message)
+
+
+async def greet(url: str, hello: protocol.Hello, timeout_s: float) -> tuple[ClientConnection, protocol.Welcome]:
+    """Connect, say hello, and read the welcome; what comes before it (audio, other messages) is skipped.
+
+    Args:
+        url: of the socket.
+        hello: what to say.
+        timeout_s: for all of it.
+
+    Raises:
+        RadioError: ``unreachable``, ``timeout``, or the server refuses, says goodbye, or does not speak the protocol.
+            The socket is closed then. ``retry_after_ms`` is None where trying again cannot help.
+    """
+    proxy: str | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            proxy = await choose_proxy(url)
+            socket = await _opened(url, proxy)
+            try:
+                return socket, await _welcome(socket, url, hello)
+            except WebSocketException as error:  # it is closed then
+                raise _unreachable(url, proxy, error) from None
+            except BaseException:
+                await socket.close()
+                raise
+    except TimeoutError:
+        through = f" through the proxy {shown_proxy(proxy)}" if proxy else ""
+        raise RadioError("timeout", f"no answer from {url}{through} within {timeout_s:g} s", retry_after_ms=0) from None
+
+
+async def _opened(url: str, proxy: str | None) -> ClientConnection:
+    try:
+        return await open_socket(
+            url,
+            subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
+            compression=None,
+            max_size=MESSAGE_BYTES,
+            open_timeout=None,
+            close_timeout=1,  # audio that nobody reads any more would hold up the farewell
+            proxy=proxy,
+        )
+    except Exception as error:  # whatever sockets, TLS, proxies and their libraries raise
+        raise _unreachable(url, proxy, error) from None
+
+
+async def _welcome(socket: ClientConnection, url: str, hello: protocol.Hello) -> protocol.Welcome:
+    await socket.send(protocol.encode(hello))
+    while True:
+        data = await socket.recv()
+        if isinstance(data, bytes):
+            continue
+        try:
+            message = protocol.decode_server(data)
+        except protocol.ProtocolError as error:
+            raise RadioError("internal", f"{url} does not speak {protocol.SUBPROTOCOL}: {error}") from None
+        if isinstance(message, protocol.Rejected):
+            raise RadioError(message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms)
+        if isinstance(message, protocol.Bye):
+            raise RadioError("busy", f"{url}: {message.reason}", retry_after_ms=message.reconnect_ms)
+        if isinstance(message, protocol.Welcome):
+            return message
+
+
+def _unreachable(url: str, proxy: str | None, error: Exception) -> RadioError:
+    """What went wrong while connecting, in one line."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    final = isinstance(error, InvalidStatus) and error.response.status_code in FINAL
+    if proxy is None:
+        return RadioError("unreachable", f"cannot reach {url}: {reason}", retry_after_ms=None if final else 0)
+    shown = shown_proxy(proxy)
+    without = f"to connect without it, set NO_PROXY={urlsplit(url).hostname}"
+    if isinstance(error, InvalidProxy):
+        reason = reason.replace(proxy, shown)
+        return RadioError("unreachable", f"the proxy {shown} cannot be used: {reason}; {without}")
+    if isinstance(error, ImportError):
+        missing = "SOCKS needs the package python-socks (pip install 'python-socks[asyncio]')"
+        return RadioError("unreachable", f"the proxy {shown} cannot be used: {missing}; {without}")
+    if isinstance(error, ProxyError):
+        reason = f"the proxy {shown} refuses: {reason}"
+    else:
+        reason = f"through the proxy {shown}: {reason}"
+    return RadioError("unreachable", f"cannot reach {url}: {reason}; {without}", retry_after_ms=None if final else 0)

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from riffstream import protocol
-from riffstream.client.inbox import RadioError
-from riffstream.errors import ParameterError
+from riffstream.errors import ParameterError, RadioError
 
 __all__ = ["Requests", "steer_message"]
 

@@ -27,11 +27,10 @@ from riffstream.diffusion.family import Family
 from riffstream.diffusion.slots import Ticket
 from riffstream.errors import CheckpointError, RiffstreamError, device_lost, out_of_memory
 from riffstream.generator.isolation import failure
-from riffstream.generator.joins import reach
 from riffstream.generator.messages import Cancelled, Done, Job, Piece
 from riffstream.generator.model_info import describe
 from riffstream.generator.renderer import Report
-from riffstream.generator.take_stream import TakeStream
+from riffstream.generator.take_stream import TakeStream, reach
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
