@@ -94,9 +94,9 @@ def test_the_command_line_and_the_client_start(environment: dict[str, str], tmp_
         assert main(["config", "--quiet"]) == 0
         assert main(["render", "--model", "tone", "--prompt", "x", "--seconds", "0.2", "-o", "x.wav", "--quiet"]) == 0
         assert main(["listen", "http://127.0.0.1:9", "-o", "y.wav"]) == 2
-        from riffstream.server.uploads.locked_folder import HeldFolder
-        HeldFolder.temporary("riffstream-seeds-"), HeldFolder.temporary("riffstream-seeds-")
-        HeldFolder.lasting(__import__("pathlib").Path("kept")).close()
+        from riffstream.server.uploads.locked_folder import LockedFolder
+        LockedFolder.temporary("riffstream-seeds-"), LockedFolder.temporary("riffstream-seeds-")
+        LockedFolder.lasting(__import__("pathlib").Path("kept")).close()
     """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,

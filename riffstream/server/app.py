@@ -22,7 +22,7 @@ from riffstream.server import api, health, link_preview, logs, responses, static
 from riffstream.server.access import is_public_address
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context
-from riffstream.server.header_timeout import DOORMAN, Doorman
+from riffstream.server.header_timeout import HEADER_TIMEOUT, HeaderTimeout
 from riffstream.server.heartbeat import watch_peers
 from riffstream.server.interfaces import Hub
 from riffstream.server.plain_socket import plain_handler
@@ -41,7 +41,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
     app = web.Application(middlewares=[responses.middleware], client_max_size=BODY_BYTES)
     context = app[CONTEXT] = Context(config, hub)
     app[UPLOADS] = uploads
-    app[DOORMAN] = Doorman(config.limits.header_s, config.limits.connections)
+    app[HEADER_TIMEOUT] = HeaderTimeout(config.limits.header_s, config.limits.connections)
     app.on_response_prepare.append(responses.add_headers)
     station = "{station:[a-z0-9][a-z0-9_-]*}"
     routes: list[web.RouteDef] = [
@@ -113,7 +113,7 @@ class Server:
         )
         await self._runner.setup()
         assert self._runner.server is not None
-        accept = self.app[DOORMAN].guard(self._runner.server)
+        accept = self.app[HEADER_TIMEOUT].guard(self._runner.server)
         loop = asyncio.get_running_loop()
         self._listening = [await loop.create_server(accept, sock=sock, backlog=BACKLOG) for sock in sockets]
         self.context.lag.start()

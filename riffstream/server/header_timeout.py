@@ -1,4 +1,4 @@
-"""Closes connections that open and then do not say what they want (slow headers), which aiohttp waits for.
+"""The timeout of a connection's first request (slow headers), which aiohttp does not have.
 
 Threading model: everything runs on the event loop.
 """
@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-__all__ = ["DOORMAN", "Doorman"]
+__all__ = ["HEADER_TIMEOUT", "HeaderTimeout"]
 
 
-class Doorman:
-    """Watches each connection until its first whole request. After that aiohttp's own keep-alive timeout counts.
+class HeaderTimeout:
+    """Watches each connection until its first request is complete. After that, aiohttp's keep-alive timeout applies.
 
     Args:
         patience_s: until a connection's first request is complete.
@@ -42,8 +42,8 @@ class Doorman:
 
         return accept
 
-    def let_in(self, request: web.Request) -> None:
-        """A whole request has come: its connection is nobody's business here any longer."""
+    def stop(self, request: web.Request) -> None:
+        """Stop the timeout of a connection whose first request is complete."""
         if (timer := self._waiting.pop(request.protocol, None)) is not None:
             timer.cancel()
 
@@ -56,4 +56,4 @@ class Doorman:
             transport.abort()
 
 
-DOORMAN = web.AppKey("riffstream-doorman", Doorman)
+HEADER_TIMEOUT = web.AppKey("riffstream-header-timeout", HeaderTimeout)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from riffstream import __version__
 from riffstream.server.context import CONTEXT
-from riffstream.server.header_timeout import DOORMAN
+from riffstream.server.header_timeout import HEADER_TIMEOUT
 
 __all__ = ["routes"]
 
@@ -80,7 +80,8 @@ def _lines(app: web.Application) -> Iterator[str]:
     yield from _metric("cpu_seconds_total", {"": time.process_time()}, "CPU time of the server's process.")
     lag = {'stat="p95"': context.lag.p95_ms / 1000, 'stat="max"': context.lag.max_ms / 1000}
     yield from _metric("loop_lag_seconds", lag, "Lateness of the event loop in the last minute.")
-    yield from _metric("turned_away_total", {"": app[DOORMAN].turned_away}, "Connections closed for slow requests.")
+    turned_away = {"": app[HEADER_TIMEOUT].turned_away}
+    yield from _metric("turned_away_total", turned_away, "Connections closed for slow requests.")
     for name in sorted(COUNTED.keys() | context.counters):
         yield from _metric(f"{name}_total", {"": context.counters[name]}, COUNTED.get(name, ""))
     reasons = {f'reason="{reason}"': count for reason, count in context.disconnected.items()}

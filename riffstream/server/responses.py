@@ -10,7 +10,7 @@ from aiohttp import web
 
 from riffstream.server import cors, logs
 from riffstream.server.context import CONTEXT, refuse
-from riffstream.server.header_timeout import DOORMAN
+from riffstream.server.header_timeout import HEADER_TIMEOUT
 from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["add_headers", "middleware"]
@@ -34,7 +34,7 @@ async def middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Errors as ``{code, message}``; nothing internal leaves the server."""
-    request.app[DOORMAN].let_in(request)
+    request.app[HEADER_TIMEOUT].stop(request)
     if (answer := cors.preflight(request)) is not None:
         return answer
     try:

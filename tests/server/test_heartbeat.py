@@ -24,7 +24,7 @@ from riffstream.bench.sinks import client_frame, run_sinks
 from riffstream.config import Config, LimitsSettings
 from riffstream.errors import ParameterError
 from riffstream.server.fanout import Listener, websocket_frame
-from riffstream.server.header_timeout import DOORMAN
+from riffstream.server.header_timeout import HEADER_TIMEOUT
 from riffstream.server.heartbeat import Heartbeat
 from tests.server.conftest import Running, open_socket, running
 from tests.server.test_registry import until
@@ -232,7 +232,7 @@ async def clients(kind: str, served: Running, *before: str) -> AsyncIterator[sub
 
 async def gone(served: Running) -> None:
     """Until nothing of the clients is left."""
-    context, door = served.server.context, served.server.app[DOORMAN]
+    context, door = served.server.context, served.server.app[HEADER_TIMEOUT]
     async with asyncio.timeout(40):
         while context.connections.open or door._waiting:
             await asyncio.sleep(0.05)

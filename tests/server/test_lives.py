@@ -32,7 +32,7 @@ from riffstream.server import broadcast as module
 from riffstream.server import connection, registry, sockets
 from riffstream.server.app import Server, loop_factory
 from riffstream.server.fanout import Fanout
-from riffstream.server.header_timeout import DOORMAN
+from riffstream.server.header_timeout import HEADER_TIMEOUT
 from riffstream.server.health import resident_bytes
 from riffstream.station import outlet
 from riffstream.station.hub import Hub
@@ -97,7 +97,7 @@ class World:
 
     def held(self) -> dict[str, int]:
         """What a listener could leave behind, by kind."""
-        context, door = self.server.context, self.server.app[DOORMAN]
+        context, door = self.server.context, self.server.app[HEADER_TIMEOUT]
         gc.collect()
         everyone = list(context.broadcasts._broadcasts.values())
         fanouts = [each for each in gc.get_objects() if type(each) is Fanout]  # isinstance wakes lazy modules

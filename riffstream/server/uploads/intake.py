@@ -3,9 +3,9 @@
 Threading model
   Event loop     every method; nothing here decodes or waits for the disk.
   Threads        write what arrives, list and delete folders.
-  Worker         a process for each file (``upload_worker.py``), at most ``AT_ONCE``; killed when it takes too long, or
+  Worker         a process for each file (``worker.py``), at most ``AT_ONCE``; killed when it takes too long, or
                  when whoever uploads goes away.
-  close()        idempotent; deletes the folder unless it was configured to stay (``held_folder.py``).
+  close()        idempotent; deletes the folder unless it was configured to stay (``locked_folder.py``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from riffstream.models.uploads import ABOUT, Upload, read_upload
 from riffstream.server import logs
 from riffstream.server.context import refuse
 from riffstream.server.limits import TokenBucket
-from riffstream.server.uploads.locked_folder import FolderTakenError, HeldFolder
+from riffstream.server.uploads.locked_folder import FolderTakenError, LockedFolder
 from riffstream.server.uploads.worker import Result, Rules
 
 __all__ = ["UPLOADS", "TooLargeError", "Uploads"]
@@ -285,17 +285,17 @@ class Uploads:
             await asyncio.to_thread(self._place.close)
 
 
-def _hold_folder(state_dir: str) -> HeldFolder | None:
+def _hold_folder(state_dir: str) -> LockedFolder | None:
     """The configured folder, else a temporary one; None where none can be made, as in a container without ``/tmp``."""
     if not state_dir:
         try:
-            return HeldFolder.temporary("riffstream-seeds-")
+            return LockedFolder.temporary("riffstream-seeds-")
         except OSError as error:
             why = "no temporary folder can be written to, so nothing can be uploaded; set TMPDIR or server.state_dir"
             logs.event(why, level=logging.WARNING, error=error.strerror)
             return None
     try:
-        return HeldFolder.lasting(Path(state_dir).expanduser().resolve() / "seeds")
+        return LockedFolder.lasting(Path(state_dir).expanduser().resolve() / "seeds")
     except FolderTakenError:
         raise ParameterError("server.state_dir", state_dir, "a folder that no other running server uses") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: "~" of a user that has no home

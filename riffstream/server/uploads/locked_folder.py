@@ -24,14 +24,14 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FolderTakenError", "HeldFolder"]
+__all__ = ["FolderTakenError", "LockedFolder"]
 
 
 class FolderTakenError(Exception):
     """Another running server holds the folder."""
 
 
-class HeldFolder:
+class LockedFolder:
     """A folder, held until :meth:`close`. Made by :meth:`temporary` or :meth:`lasting`.
 
     Attributes:
@@ -44,7 +44,7 @@ class HeldFolder:
         self._lasting = lasting
 
     @classmethod
-    def temporary(cls, prefix: str) -> HeldFolder:
+    def temporary(cls, prefix: str) -> LockedFolder:
         """A new folder among the system's temporary ones, deleted by :meth:`close`. Those of the same prefix and user
         whose servers are dead are deleted now. Raises OSError."""
         parent = Path(tempfile.gettempdir())
@@ -58,7 +58,7 @@ class HeldFolder:
             # Another server, starting in this instant, took it for a dead one's before it was held.
 
     @classmethod
-    def lasting(cls, path: Path) -> HeldFolder:
+    def lasting(cls, path: Path) -> LockedFolder:
         """A folder that stays; made where it is missing. Raises OSError; :class:`FolderTakenError`."""
         path.mkdir(parents=True, exist_ok=True)
         lock = _hold(path, wait=False)

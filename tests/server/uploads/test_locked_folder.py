@@ -15,16 +15,16 @@ import pytest
 
 from riffstream.config import Config
 from riffstream.errors import ParameterError
-from riffstream.server.uploads import locked_folder as held_folder
+from riffstream.server.uploads import locked_folder as module
 from riffstream.server.uploads.intake import Uploads
-from riffstream.server.uploads.locked_folder import FolderTakenError, HeldFolder
+from riffstream.server.uploads.locked_folder import FolderTakenError, LockedFolder
 
 PREFIX = "riffstream-test-"
 HOLD = """
 import sys, tempfile
-from riffstream.server.uploads.locked_folder import HeldFolder
+from riffstream.server.uploads.locked_folder import LockedFolder
 tempfile.tempdir = sys.argv[1]
-held = [HeldFolder.temporary("riffstream-test-") for _ in range(int(sys.argv[2]))]
+held = [LockedFolder.temporary("riffstream-test-") for _ in range(int(sys.argv[2]))]
 print(*(each.path for each in held), flush=True)
 sys.stdin.read()
 """
@@ -59,11 +59,11 @@ def test_folders_of_a_killed_process_go_and_those_of_a_living_one_stay(temporary
     (left / "deep" / "loop.wav").write_text("x")
     kill(dead)
     assert left.exists()
-    ours = HeldFolder.temporary(PREFIX)
+    ours = LockedFolder.temporary(PREFIX)
     assert sorted(temporary.iterdir()) == sorted([kept, ours.path])
     assert (kept / "loop.wav").exists()
     kill(living)
-    again = HeldFolder.temporary(PREFIX)
+    again = LockedFolder.temporary(PREFIX)
     assert sorted(temporary.iterdir()) == sorted([ours.path, again.path])
     for each in (ours, again, again):
         each.close()
@@ -76,26 +76,26 @@ def test_what_is_not_ours_is_left_alone(temporary: Path, monkeypatch: pytest.Mon
     (temporary / f"{PREFIX}link").symlink_to(elsewhere)
     (temporary / f"{PREFIX}file").write_text("x")
     (temporary / "riffstream-other").mkdir()
-    HeldFolder.temporary(PREFIX).close()
+    LockedFolder.temporary(PREFIX).close()
     assert len(list(temporary.iterdir())) == 4
     stranger = temporary / f"{PREFIX}stranger"
     stranger.mkdir()
     uid = os.geteuid()
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: uid + 1)
-        HeldFolder.temporary(PREFIX).close()
+        LockedFolder.temporary(PREFIX).close()
     assert stranger.exists()
-    HeldFolder.temporary(PREFIX).close()
+    LockedFolder.temporary(PREFIX).close()
     assert not stranger.exists()
 
 
 def test_servers_that_start_together_never_take_each_others(temporary: Path) -> None:
     """Many at once, each clearing and making: in the end every folder that was handed out is there."""
-    held: list[HeldFolder] = []
+    held: list[LockedFolder] = []
 
     def make() -> None:
         for _ in range(40):
-            held.append(HeldFolder.temporary(PREFIX))
+            held.append(LockedFolder.temporary(PREFIX))
 
     threads = [threading.Thread(target=make) for _ in range(4)]
     others = [holder(temporary, 20) for _ in range(2)]
@@ -116,17 +116,17 @@ def test_a_new_folder_that_was_cleared_before_it_was_held_is_made_again(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    hold = held_folder._hold
+    hold = module._hold
 
     def cleared_first(path: Path, *, wait: bool) -> int | None:
         made.append(path)
         if len(made) == 1:
-            held_folder._clear(path)
+            module._clear(path)
             made.append(path)
         return hold(path, wait=wait)
 
-    monkeypatch.setattr(held_folder, "_hold", cleared_first)
-    ours = HeldFolder.temporary(PREFIX)
+    monkeypatch.setattr(module, "_hold", cleared_first)
+    ours = LockedFolder.temporary(PREFIX)
     assert not made[0].exists()
     assert ours.path != made[0]
     assert ours.path.is_dir()
@@ -135,25 +135,25 @@ def test_a_new_folder_that_was_cleared_before_it_was_held_is_made_again(
 
 def test_a_lasting_folder_is_one_servers_alone_and_stays(tmp_path: Path) -> None:
     config = Config.from_dict({"server": {"state_dir": str(tmp_path)}})
-    first = HeldFolder.lasting(tmp_path / "seeds")
+    first = LockedFolder.lasting(tmp_path / "seeds")
     (first.path / "kept").write_text("x")
     with pytest.raises(FolderTakenError):
-        HeldFolder.lasting(tmp_path / "seeds")
+        LockedFolder.lasting(tmp_path / "seeds")
     with pytest.raises(ParameterError, match=r"state_dir is .*; allowed: a folder that no other running server uses"):
         Uploads(config)
     first.close()
     first.close()
-    HeldFolder.lasting(tmp_path / "seeds").close()
+    LockedFolder.lasting(tmp_path / "seeds").close()
     assert (tmp_path / "seeds" / "kept").exists()
 
 
 def test_without_locks_folders_are_made_and_nothing_is_cleared(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_folder, "fcntl", None)
-    one, two = HeldFolder.temporary(PREFIX), HeldFolder.temporary(PREFIX)
+    monkeypatch.setattr(module, "fcntl", None)
+    one, two = LockedFolder.temporary(PREFIX), LockedFolder.temporary(PREFIX)
     assert one.path.exists()
-    lasting = HeldFolder.lasting(temporary / "seeds")
+    lasting = LockedFolder.lasting(temporary / "seeds")
     for each in (one, two, lasting):
         each.close()
     assert [path.name for path in temporary.iterdir()] == ["seeds"]
