@@ -38,7 +38,6 @@ def test_wheel_carries_the_player_the_presets_and_the_model(wheel: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_wheel_serves_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "venv"
     venv.create(home, with_pip=True)

@@ -14,7 +14,6 @@ from tests.station.faults import Action, actions, hours, journeys, play
 @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(journeys(), actions(), st.sampled_from([0.0, 5.0, 20.0]))
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_whatever_goes_wrong_sound_comes_back(journey: Journey, row: list[Action], warm_s: float) -> None:
     play(journey, row, warm_s)
 
