@@ -1,8 +1,8 @@
-# make run    set everything up and play: http://127.0.0.1:8080
-# make test   set everything up and run every test, in WORKERS processes
+# make run       set everything up and play: http://127.0.0.1:8080
+# make test      set everything up and run every test, in WORKERS processes
 # make coverage  the same in one process, with the lines and branches that no test reaches
-# make lint   ruff, mypy, and the type check of the player
-# make bench  measure this machine and print the tables
+# make lint      ruff, mypy, and the type check of the player
+# make bench     measure this machine and print the tables
 
 PYTHON ?= python3
 VENV ?= .venv
