@@ -199,16 +199,15 @@ def microcontroller(url: str, seconds: float) -> Heard:
             head += sock.recv(1)
         if b"transfer-encoding" in head.lower():
             return Heard(complaints="chunk sizes between the sound")
-        decoder = subprocess.Popen(_decoder(seconds), stdin=subprocess.PIPE, stdout=out, stderr=errors, bufsize=0)
-        assert decoder.stdin is not None
         due = time.monotonic()
         deadline = due + seconds + 30
-        with decoder.stdin as stdin, contextlib.suppress(BrokenPipeError):
+        decoding = subprocess.Popen(_decoder(seconds), stdin=subprocess.PIPE, stdout=out, stderr=errors, bufsize=0)
+        with decoding as decoder, contextlib.suppress(BrokenPipeError):
+            assert decoder.stdin is not None
             while time.monotonic() < deadline and (data := sock.recv(512)):
-                stdin.write(data)
+                decoder.stdin.write(data)
                 due += pause
                 time.sleep(max(0.0, due - time.monotonic()))
-        decoder.wait()
         out.seek(0)
         errors.seek(0)
         return Heard(_raw(out.read()), errors.read().decode(errors="replace").strip())

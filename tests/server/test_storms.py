@@ -83,7 +83,7 @@ class Bad:
 
 @pytest.fixture
 def crowded() -> Iterator[Process]:
-    limits = {"CLOSE_S": "1.0", "HEADER_S": "2.0", "CONNECTIONS_PER_ADDRESS": "1000", "STEER_INTERVAL_S": "0"}
+    limits = {"CLOSE_S": "1.0", "HEADER_S": "5.0", "CONNECTIONS_PER_ADDRESS": "1000", "STEER_INTERVAL_S": "0"}
     process = Process(**{f"RIFFSTREAM_LIMITS_{name}": value for name, value in limits.items()})
     yield process
     if process.popen.poll() is None:
@@ -103,8 +103,8 @@ async def test_200_bad_listeners_cost_200_good_ones_nothing(crowded: Process) ->
     bad = await asyncio.to_thread(Bad, port_of(crowded), BAD)
     try:
         async with riffstream.connect(crowded.url) as radio, asyncio.timeout(60):
-            began, figures = time.monotonic(), {}
-            while time.monotonic() - began < 8 or figures.get(SLOW) != BAD * 4 // 5:
+            began, figures = time.monotonic(), {SLOW: 0.0, "riffstream_turned_away_total": 0.0}
+            while figures[SLOW] < BAD * 4 // 5 or figures["riffstream_turned_away_total"] < BAD // 5:
                 bad.trickle()
                 await asyncio.sleep(0.05)
                 if time.monotonic() - began > 8:
@@ -161,7 +161,8 @@ async def test_1000_steers_through_sockets_leave_the_state_that_was_asked_for(cr
     stop = asyncio.Event()
 
     async def listen() -> None:
-        async with riffstream.connect(crowded.url, codec="pcm_s16", steer=False) as radio:
+        # Opus: a buffer that holds a second of samples holds many of it, and this process may be slow to read.
+        async with riffstream.connect(crowded.url, codec="opus", steer=False) as radio:
             async for block in radio:
                 heard.append(block)
                 if stop.is_set():
