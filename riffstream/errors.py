@@ -63,8 +63,8 @@ class RadioError(RiffstreamError):
 
     Attributes:
         code: one of the protocol's codes, or ``superseded``, ``disconnected``, ``unreachable``, ``timeout``.
-        field: the field at fault, where there is one.
-        retry_after_ms: when trying again may help.
+        field: the invalid field, or None.
+        retry_after_ms: delay after which a retry may succeed, or None.
     """
 
     def __init__(self, code: str, message: str, *, field: str | None = None, retry_after_ms: int | None = None) -> None:

@@ -177,7 +177,7 @@ class Prompt(Struct, frozen=True, kw_only=True):
 
 class State(Struct, frozen=True, kw_only=True):
     """The music of a station. Every field is always present; null is the model's default. ``bpm_reason``: the words
-    that chose the tempo, for a person; null for a number that somebody set."""
+    that determined the tempo; null if the tempo was set as a number."""
 
     prompts: tuple[Prompt, ...]
     negative: str = ""
@@ -303,7 +303,7 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
 
 class Scheduled(_Message, frozen=True, tag="scheduled"):
     """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice. ``bpm``: the tempo
-    after the change. ``bpm_reason``: the words that chose it; null for a number that somebody set."""
+    after the change. ``bpm_reason``: the words that determined it; null if it was set as a number."""
 
     id: str
     rev: int

@@ -22,7 +22,7 @@ SOUND: Final = frozenset(
         ".voc", ".w64", ".wav", ".wave", ".webm", ".wma", ".wv",
     )
 )  # fmt: skip
-# What lies beside music, and is passed over without a word.
+# Extensions of files that usually accompany music. They are skipped without a remark.
 BESIDE: Final = frozenset(
     (
         ".accurip", ".asd", ".bak", ".bmp", ".cue", ".csv", ".db", ".doc", ".docx", ".gif", ".htm", ".html", ".ini",

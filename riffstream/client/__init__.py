@@ -5,8 +5,8 @@
         async for block in radio:
             block.samples                                # float32 [n, 2] in [-1, 1], 48 kHz
 
-The connection mends itself: after a drop it comes back with growing pauses and asks for what it missed; where the
-server no longer has it, the next block says ``discontinuity``. :func:`blocks` is the same without asyncio.
+A lost connection is restored: the client reconnects with increasing delays and requests the missed audio. If the server
+no longer has it, the next block has ``discontinuity``. :func:`blocks` works without asyncio.
 
 Threading model: one event loop owns a ``Radio`` (``client/radio.py``); :func:`blocks` has a thread for its loop.
 """
@@ -38,18 +38,21 @@ def connect(
     queue_s: float = 30.0,
     timeout_s: float = 10.0,
 ) -> Radio:
-    """A connection to a station, to be used with ``async with``.
+    """Connect to a station with ``async with``.
 
     Args:
-        url: any address of the server (:func:`socket_url`); ``station`` where it names none.
-        token: a listener's, DJ's or owner's, where the server asks for one.
+        url: any address of the server (:func:`socket_url`).
+        station: name of the station, if ``url`` has none.
+        token: token of a listener, DJ or owner, if the server requires one.
         codec: ``opus``, ``pcm_s16`` (no decoding, 12 times the bytes) or ``none`` (steering and events only).
-        steer: False for a mere listener; the server then sends longer frames, which cost it less.
-        reconnect: come back after a drop.
-        queue_s: seconds of audio that wait for the caller at most.
-        timeout_s: for the connection to be made.
+        steer: False for a passive listener; the server then sends longer frames, which cost it less.
+        reconnect: True reconnects after a lost connection.
+        queue_s: longest audio that waits for the caller, seconds.
+        timeout_s: time limit for connecting, seconds.
 
-    Entering raises :class:`RadioError` where the server cannot be reached or refuses, ParameterError on a bad address.
+    Raises (on entering):
+        RadioError: the server cannot be reached or refuses.
+        ParameterError: a bad address.
     """
     if codec not in ("opus", "pcm_s16", "none"):
         raise ParameterError("codec", codec, "opus, pcm_s16 or none")
@@ -60,14 +63,15 @@ def connect(
 
 
 def blocks(url: str = "http://localhost:8080", *, seconds: float | None = None, **options: Any) -> Iterator[Block]:
-    """The blocks of a station without asyncio: ``for block in riffstream.client.blocks(url, seconds=30): ...``
+    """Iterate over a station's blocks without asyncio: ``for block in riffstream.client.blocks(url, seconds=30): ...``
 
-    The stream goes on while the caller works: up to ``queue_s`` seconds wait for it. When they are full, the oldest
-    block is dropped, and the next one says ``discontinuity``. Leaving the loop closes the connection.
+    Up to ``queue_s`` seconds of audio wait for the caller. If the queue is full, the oldest block is dropped and the
+    next one has ``discontinuity``. Leaving the loop closes the connection.
 
     Args:
-        url, options: as for :func:`connect`.
-        seconds: stop after this much audio; None: never.
+        url: as in :func:`connect`.
+        seconds: stop after this much audio; None: no limit.
+        options: further arguments of :func:`connect`.
     """
     with LoopThread() as loop:
         radio = connect(url, **options)

@@ -1,4 +1,4 @@
-"""What the client hands out: addresses, and blocks of decoded audio from the frames that come in."""
+"""Addresses, and the queue of decoded audio blocks of the client."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from riffstream.errors import ParameterError
 
 __all__ = ["Block", "BlockDecoder", "Inbox", "socket_url"]
 
-LONGEST_FRAME: Final = 5 * protocol.SAMPLE_RATE  # samples; a header that promises more is damaged
-PLAYER_BUFFER_S: Final = 0.2  # as the browser's player keeps it (``timeline.client_buffer_ms``)
+LONGEST_FRAME: Final = 5 * protocol.SAMPLE_RATE  # samples; a header with more is damaged
+PLAYER_BUFFER_S: Final = 0.2  # buffer of the browser's player (``timeline.client_buffer_ms``)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A stretch of audio.
+    """A block of decoded audio.
 
     Attributes:
         samples: float32 [n, 2] in [-1, 1], 48 kHz.
-        sample_pos: the station's sample clock at the first one.
-        rev: the station's revision heard at the last one.
-        discontinuity: something is missing before this block.
+        sample_pos: the station's sample clock at the first sample.
+        rev: the station's revision at the last sample.
+        discontinuity: True if audio is missing before this block.
     """
 
     samples: NDArray[np.float32]
@@ -41,8 +41,10 @@ class Block:
 
 
 def socket_url(url: str, station: str = "main") -> str:
-    """The socket's address from any address of a server: ``host:8080``, ``http://host/``, ``https://host/embed/main``,
-    ``ws://host/ws/main``, each with a path prefix if the server has one.
+    """URL of the socket from any address of a server.
+
+    Examples: ``host:8080``, ``http://host/``, ``https://host/embed/main``, ``ws://host/ws/main``, each with the path
+    prefix of the server, if any.
 
     Raises:
         ParameterError: not an http, https, ws or wss address.
@@ -65,13 +67,13 @@ def socket_url(url: str, station: str = "main") -> str:
 
 
 class BlockDecoder:
-    """Payloads to samples; one per unbroken stretch of stream."""
+    """Decoder of frames without gaps. A gap needs a new decoder."""
 
     def __init__(self) -> None:
         self._opus: av.AudioCodecContext | None = None
 
     def decode(self, frame: protocol.AudioFrame) -> NDArray[np.float32]:
-        """Samples float32 [n, 2] of a frame; frames must follow each other.
+        """Decode the next frame to samples float32 [n, 2].
 
         Raises:
             av.FFmpegError, ProtocolError, ValueError: the payload is damaged.
@@ -91,36 +93,37 @@ class BlockDecoder:
 
 
 class Inbox:
-    """Frames in, blocks out. When it is full the oldest block is dropped, and the next one says ``discontinuity``.
+    """Queue of decoded blocks. If it is full, the oldest block is dropped and the next one has ``discontinuity``.
 
     Args:
-        most: samples to hold.
-        clock: seconds, monotonic.
+        most: capacity in samples.
+        clock: monotonic clock, seconds.
 
     Attributes:
-        held: samples that wait. played: samples handed out.
-        damaged: frames that could not be decoded.
-        underruns: how often a player that keeps ``PLAYER_BUFFER_S`` of the stream would have run dry.
-        last_seq: number of the last frame taken; None before the first.
+        held: samples in the queue.
+        played: samples returned so far.
+        damaged: number of frames that could not be decoded.
+        underruns: number of underruns of a player with a buffer of ``PLAYER_BUFFER_S``.
+        last_seq: number of the last frame; None before the first.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.held = self.played = self.damaged = self.underruns = 0
         self.last_seq: int | None = None
         self._clock = clock
-        self._dry_at: float | None = None  # when such a player would have played all that has come
+        self._dry_at: float | None = None  # time at which such a player has played all received audio
         self._most = most
         self._blocks: deque[Block] = deque()
         self._gap = self._dropped = False
         self._decoder = BlockDecoder()
 
     def begin_anew(self) -> None:
-        """The stream does not go on where it was: after a connection that could not be resumed."""
+        """Start a new stream after a connection that could not be resumed."""
         self._gap = self.last_seq is not None
         self._decoder = BlockDecoder()
 
     def take(self, frame: protocol.AudioFrame) -> None:
-        """Decode a frame and keep it; silence of its length stands in for one that cannot be decoded."""
+        """Decode a frame and queue it; a damaged frame becomes silence of the same length."""
         gap = self._gap or bool(frame.flags & protocol.Flags.DISCONTINUITY)
         if self.last_seq is not None and not self._gap and frame.seq != (self.last_seq + 1) & 0xFFFFFFFF:
             gap = True
@@ -155,7 +158,7 @@ class Inbox:
         return samples, frame.sample_pos, frame.rev, gap
 
     def pop(self) -> Block | None:
-        """The oldest block; None where there is none."""
+        """Remove and return the oldest block; None if the queue is empty."""
         if not self._blocks:
             return None
         block = self._blocks.popleft()

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for callers without one.
+"""An event loop in a separate thread, for callers without one.
 
 Threading model
   Loop thread   runs every coroutine, also between two calls of :meth:`LoopThread.run`.
@@ -17,13 +17,13 @@ from typing import Any, Final, Self, TypeVar
 __all__ = ["LoopThread"]
 
 JOIN_S: Final = 5.0
-LOOK_S: Final = 0.2  # Ctrl-C is noticed within this time where a wait cannot be interrupted (Windows)
+LOOK_S: Final = 0.2  # longest delay of Ctrl-C on systems with uninterruptible waits (Windows)
 
 T = TypeVar("T")
 
 
 class LoopThread:
-    """To be used with ``with``; the thread starts there. It never keeps the process alive."""
+    """Event loop in a daemon thread, which runs during the ``with`` block."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop
@@ -43,7 +43,7 @@ class LoopThread:
             self._thread.join(JOIN_S)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine, or what it raises. An interrupted wait (Ctrl-C) cancels it."""
+        """Run a coroutine in the loop and return its result. An interrupted wait (Ctrl-C) cancels it."""
         if threading.current_thread() is self._thread:  # the garbage collector ends a caller in our own thread
             coroutine.close()
             raise RuntimeError("the event loop's own thread cannot wait for it")

@@ -1,7 +1,7 @@
-"""Which proxy a connection goes through: none inside the own network, else what the environment asks for.
+"""Selection of the proxy for a connection: none in the local network, else by the environment.
 
 Threading model
-  One event loop; nothing is kept between two calls.
+  One event loop; there is no state between calls.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 __all__ = ["choose_proxy", "shown_proxy"]
 
 LOOK_UP_S = 3.0
-# Addresses for documentation. The standard library has them among the private ones, but no such network exists.
+# Addresses for documentation. The standard library considers them private, but no such network exists.
 _EXAMPLES = [
     ipaddress.ip_network(each) for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 ]
@@ -25,14 +25,14 @@ _KEYS = {"wss": ("wss", "socks", "https"), "ws": ("ws", "socks", "https", "http"
 
 
 async def choose_proxy(url: str) -> str | None:
-    """The proxy for a socket's address, from HTTPS_PROXY, HTTP_PROXY and so on; None: connect directly.
+    """Choose the proxy for a socket's URL from HTTPS_PROXY, HTTP_PROXY and so on; None: connect directly.
 
-    Loopback and private addresses go direct, and so do names that stand for one: a proxy elsewhere cannot reach them.
-    NO_PROXY is obeyed, networks (``192.0.2.0/24``) and ``*`` in a list included. A proxy without a scheme
-    (``proxy.example:3128``) is an HTTP proxy, as in curl.
+    Loopback and private addresses, and names that resolve to them, are connected directly, because a remote proxy
+    cannot reach them. NO_PROXY applies, also with networks (``192.0.2.0/24``) and ``*`` in a list. A proxy without a
+    scheme (``proxy.example:3128``) is an HTTP proxy, as in curl.
 
     Args:
-        url: ``ws://`` or ``wss://``.
+        url: ``ws://`` or ``wss://`` URL.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -46,7 +46,7 @@ async def choose_proxy(url: str) -> str | None:
     proxy = proxy.strip() if "://" in proxy else f"http://{proxy.strip().lstrip('/')}"
     pieces = urlsplit(proxy)
     if found.get("socks") and pieces.scheme == "http" and proxy.endswith(found["socks"].rpartition("://")[2]):
-        pieces = pieces._replace(scheme="socks5h")  # some systems list SOCKS proxies so
+        pieces = pieces._replace(scheme="socks5h")  # the form of SOCKS proxies on some systems
     if "@" in pieces.netloc and ":" not in pieces.netloc.rpartition("@")[0]:
         user, _, place = pieces.netloc.rpartition("@")
         pieces = pieces._replace(netloc=f"{user}:@{place}")  # an empty password
@@ -54,7 +54,7 @@ async def choose_proxy(url: str) -> str | None:
 
 
 def _excepted(host: str, no_proxy: str) -> bool:
-    """Whether NO_PROXY names a host in a way that urllib does not know: by its network, or by ``*`` in a list."""
+    """Whether NO_PROXY contains a host in a form unknown to urllib: its network, or ``*`` in a list."""
     for entry in no_proxy.split(","):
         if entry.strip() == "*":
             return True
@@ -75,7 +75,7 @@ async def _near(host: str) -> bool:
     try:
         async with asyncio.timeout(LOOK_UP_S):
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError, TimeoutError):  # often only the proxy can look names up
+    except (OSError, UnicodeError, TimeoutError):  # often only the proxy can resolve names
         return False
     return bool(found) and all(_private(str(address[0])) for *_, address in found)
 
@@ -89,6 +89,6 @@ def _private(host: str) -> bool:
 
 
 def shown_proxy(proxy: str) -> str:
-    """A proxy's address without its password."""
+    """Address of a proxy without its password."""
     scheme, _, rest = proxy.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

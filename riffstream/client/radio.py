@@ -1,9 +1,9 @@
-"""A station as one listener hears it: the connection, mended when it breaks, and what comes and goes over it.
+"""A listener's connection to a station: automatic reconnection, audio, messages and steering.
 
 Threading model
-  One event loop owns a ``Radio``; its methods are coroutines of that loop and refuse to run in another one.
+  One event loop owns a ``Radio``; its methods are coroutines of that loop and raise in another one.
   A task reads the socket and decodes. Hand-over: a queue of ``queue_s`` seconds of blocks; when it is full the
-  oldest block is dropped and the next one says ``discontinuity``, so steering works even if nobody takes the audio.
+  oldest block is dropped and the next one has ``discontinuity``, so steering works even without reading the audio.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 STATS_S = 5.0
 MESSAGE_BYTES = 4 * 2**20
-FINAL = (401, 403, 404, 410)  # answers to the handshake that no waiting will change
+FINAL = (401, 403, 404, 410)  # permanent refusals of the handshake
 
 
 class Radio:
-    """A station, as one listener hears it. Made by ``riffstream.connect``.
+    """A listener's connection to a station. ``riffstream.connect`` makes it.
 
-    Iterating gives :class:`Block` after block, from the burst that the server begins with.
+    Iteration yields each :class:`Block`, from the server's initial burst on.
 
     Attributes:
-        welcome: the server's last greeting: session, role, limits, capabilities.
-        state: what the station plays. now: the same with its musical position; None before the first ``now``.
-        rev: its revision, as of the last message or frame.
-        received: sample clock behind the last audio received.
-        reconnects: how often the connection was mended.
+        welcome: the server's last ``welcome``: session, role, limits, capabilities.
+        state: musical parameters of the station.
+        now: the last ``now`` message with the musical position; None before the first.
+        rev: revision of the station at the last message or frame.
+        received: sample clock after the last received audio.
+        reconnects: number of reconnections.
     """
 
     def __init__(self, url: str, hello: protocol.Hello, *, reconnect: bool, queue_s: float, timeout_s: float) -> None:
@@ -81,7 +82,7 @@ class Radio:
 
     @property
     def damaged(self) -> int:
-        """Blocks that could not be decoded; silence stands in for each, and the block says ``discontinuity``."""
+        """Number of damaged blocks. Each is replaced by silence with ``discontinuity``."""
         return self._inbox.damaged
 
     async def __aexit__(
@@ -90,7 +91,7 @@ class Radio:
         await self.close()
 
     async def close(self) -> None:
-        """Leave. Idempotent; blocks already received can still be taken."""
+        """Close the connection. Idempotent; received blocks can still be read."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -117,29 +118,29 @@ class Radio:
         timeout_s: float = 60.0,
         **changes: Any,
     ) -> protocol.Applied:
-        """Change what plays, for everyone.
+        """Change the music for all listeners; return when the first sample of the change has been received.
 
         Args:
-            prompt: a text, or a mix: ``["piano", ("rain", 0.3)]``. None leaves the prompts as they are.
+            prompt: a text, or a mix: ``["piano", ("rain", 0.3)]``. None keeps the prompts.
             changes: seed, seed_image, negative, denoising, guidance, bpm, key, at (asap, beat, bar, clip), ramp_s,
                 if_rev; None returns a value to the station's default.
-            timeout_s: how long to wait for it to be heard.
+            timeout_s: time limit until the change is audible, seconds.
 
         Returns:
-            When the first sample of the change has been received: ``Applied(rev, audible_at)``.
+            ``Applied(rev, audible_at)``.
 
         Raises:
-            RadioError: rejected, superseded by a later change, or the connection was lost on the way.
+            RadioError: rejected, superseded by a later change, timed out, or the connection was lost.
             ParameterError: an unknown or ill-typed argument.
         """
         return await self._ask(steer_message(f"s{next(self._ids)}", prompt, changes), timeout_s)
 
     async def transport(self, op: protocol.Op, *, timeout_s: float = 60.0) -> protocol.Applied:
-        """``pause``, ``resume``, ``reset`` (to the default journey) or ``skip`` the station, for everyone."""
+        """``pause``, ``resume``, ``reset`` (to the default journey) or ``skip`` the station for all listeners."""
         return await self._ask(protocol.Transport(id=f"t{next(self._ids)}", op=op), timeout_s)
 
     async def clock(self, *, timeout_s: float = 10.0) -> protocol.ClockReply:
-        """Ask the server's clock and the sample that is audible now; ``t0`` is our monotonic clock in ms."""
+        """Request the server's clock and the audible sample; ``t0`` is the local monotonic clock in ms."""
         t0 = time.monotonic() * 1000
         try:
             with self._requests.clock(t0) as answer:
@@ -150,9 +151,9 @@ class Radio:
             raise RadioError("timeout", f"no clock from {self.url} within {timeout_s:g} s") from None
 
     async def messages(self) -> AsyncIterator[protocol.ServerMessage]:
-        """Every control message from now on: now, event, scheduled, applied, ... until the connection ends.
+        """Iterate over all control messages from now on (now, event, scheduled, ...) until the connection ends.
 
-        Of those that nobody takes the last thousand are kept.
+        At most 1,000 unread messages are kept; older ones are dropped.
         """
         queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(1000)
         if self._done:
@@ -171,7 +172,7 @@ class Radio:
                 async with asyncio.timeout(timeout_s):
                     return await answer
         except TimeoutError:
-            raise RadioError("timeout", f"the change was not heard within {timeout_s:g} s") from None
+            raise RadioError("timeout", f"the change was not audible within {timeout_s:g} s") from None
 
     def _check_loop(self) -> None:
         if self._loop is not None and asyncio.get_running_loop() is not self._loop:
@@ -187,7 +188,7 @@ class Radio:
             raise RadioError("disconnected", f"the connection to {self.url} was lost", retry_after_ms=1000) from None
 
     async def _open(self) -> None:
-        """Connect, and take up what the welcome says."""
+        """Connect and apply the ``welcome``."""
         hello = self._hello
         if self._inbox.last_seq is not None:
             resume = protocol.Resume(session=self.welcome.session, last_seq=self._inbox.last_seq)
@@ -198,7 +199,7 @@ class Radio:
         self.welcome, self.state, self.rev, self._socket = welcome, welcome.state, welcome.rev, socket
 
     async def _run(self) -> None:
-        """Read until closed for good, mending the connection on the way."""
+        """Read until the connection is closed permanently; reconnect after losses."""
         pause_ms: int | None = None
         try:
             while True:
@@ -210,14 +211,14 @@ class Radio:
                 await self._mend(pause_ms / 1000)
         except RadioError as error:
             self._finish(error)
-        except Exception as error:  # whoever iterates must not wait for a task that is dead
+        except Exception as error:  # a caller must not wait for a dead task
             self._finish(RadioError("internal", f"{type(error).__name__}: {error}"))
             raise
 
     async def _mend(self, pause_s: float) -> None:
         longest = FIRST_PAUSE_S
         while True:
-            # Spread out, so that a restarted server is not met by everybody in the same instant.
+            # A random delay, so that clients of a restarted server do not reconnect all at once.
             await asyncio.sleep(pause_s + random.uniform(0, longest))
             pause_s = 0.0
             longest = min(LONGEST_PAUSE_S, longest * 2)
@@ -232,7 +233,7 @@ class Radio:
             return
 
     async def _read(self) -> int | None:
-        """Until this socket ends; then the pause before the next, None where there shall be none."""
+        """Read until this socket ends; return the delay before the next attempt, or None for no reconnection."""
         socket = self._socket
         assert socket is not None
         pause_ms: int | None = 0
@@ -290,23 +291,23 @@ class Radio:
 
 
 def _put(queue: asyncio.Queue[protocol.ServerMessage | None], message: protocol.ServerMessage | None) -> None:
-    """In place of the oldest one where the queue is full."""
+    """Queue a message; a full queue drops its oldest one."""
     if queue.full():
         queue.get_nowait()
     queue.put_nowait(message)
 
 
 async def greet(url: str, hello: protocol.Hello, timeout_s: float) -> tuple[ClientConnection, protocol.Welcome]:
-    """Connect, say hello, and read the welcome; what comes before it (audio, other messages) is skipped.
+    """Connect, send ``hello`` and receive ``welcome``; earlier audio and messages are skipped.
 
     Args:
-        url: of the socket.
-        hello: what to say.
-        timeout_s: for all of it.
+        url: URL of the socket.
+        hello: the message to send.
+        timeout_s: time limit for the whole handshake, seconds.
 
     Raises:
-        RadioError: ``unreachable``, ``timeout``, or the server refuses, says goodbye, or does not speak the protocol.
-            The socket is closed then. ``retry_after_ms`` is None where trying again cannot help.
+        RadioError: ``unreachable``, ``timeout``, or the server refuses, closes, or does not speak the protocol. The
+            socket is then closed. ``retry_after_ms`` is None if a retry cannot succeed.
     """
     proxy: str | None = None
     try:
@@ -333,10 +334,10 @@ async def _opened(url: str, proxy: str | None) -> ClientConnection:
             compression=None,
             max_size=MESSAGE_BYTES,
             open_timeout=None,
-            close_timeout=1,  # audio that nobody reads any more would hold up the farewell
+            close_timeout=1,  # unread audio would delay the closing handshake
             proxy=proxy,
         )
-    except Exception as error:  # whatever sockets, TLS, proxies and their libraries raise
+    except Exception as error:  # sockets, TLS, proxies and their libraries raise many types
         raise _unreachable(url, proxy, error) from None
 
 
@@ -359,7 +360,7 @@ async def _welcome(socket: ClientConnection, url: str, hello: protocol.Hello) ->
 
 
 def _unreachable(url: str, proxy: str | None, error: Exception) -> RadioError:
-    """What went wrong while connecting, in one line."""
+    """Error for a failed connection, in one line."""
     reason = " ".join(str(error).split()) or type(error).__name__
     final = isinstance(error, InvalidStatus) and error.response.status_code in FINAL
     if proxy is None:

@@ -1,4 +1,4 @@
-"""What the client asks, and has not been answered yet.
+"""Pending requests of the client.
 
 Threading model
   One event loop makes every call.
@@ -23,10 +23,10 @@ Answer = TypeVar("Answer")
 
 
 class Requests:
-    """Changes wait until they are heard, clocks until they are told.
+    """Table of pending requests: changes that are not audible yet, and clock requests without an answer.
 
     Args:
-        listens: whether audio comes in; else a change counts as heard when it is applied.
+        listens: True if the client receives audio. Otherwise a change counts as audible when it is applied.
     """
 
     def __init__(self, *, listens: bool) -> None:
@@ -37,7 +37,7 @@ class Requests:
 
     @contextlib.contextmanager
     def change(self, ident: str) -> Iterator[asyncio.Future[protocol.Applied]]:
-        """The answer to a change; it raises :class:`RadioError` where the change comes to nothing."""
+        """Future of a change's answer; it raises :class:`RadioError` if the change fails."""
         with _expected(self._waiting, ident) as future:
             try:
                 yield future
@@ -45,11 +45,11 @@ class Requests:
                 self._unheard = [pair for pair in self._unheard if pair[0] is not future]
 
     def clock(self, t0: float) -> contextlib.AbstractContextManager[asyncio.Future[protocol.ClockReply]]:
-        """The answer to a clock message with this time."""
+        """Future of the answer to the clock message ``t0``."""
         return _expected(self._clocks, t0)
 
     def take(self, message: protocol.ServerMessage, received: int) -> None:
-        """Settle what a message answers; ``received``: the sample clock behind the last audio."""
+        """Complete the requests answered by a message; ``received``: sample clock after the last received audio."""
         if isinstance(message, protocol.ClockReply):
             clock = self._clocks.get(message.t0)
             if clock is not None and not clock.done():
@@ -67,10 +67,10 @@ class Requests:
                 )
                 waiting.set_exception(error)
             else:
-                waiting.set_exception(RadioError("superseded", "a later change took this one's place"))
+                waiting.set_exception(RadioError("superseded", "replaced by a later change"))
 
     def heard(self, received: int) -> None:
-        """Wake whoever waits for a change whose first sample is now here."""
+        """Complete the changes whose first sample has been received."""
         if not self._unheard:
             return
         heard = [pair for pair in self._unheard if pair[1].audible_at < received or not self._listens]
@@ -80,7 +80,7 @@ class Requests:
                 future.set_result(applied)
 
     def fail(self, code: str, text: str) -> None:
-        """Nothing that was asked will be answered any more."""
+        """Fail all pending requests."""
         waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._clocks.values()]
         for future in waiting:
             if not future.done():
@@ -90,11 +90,11 @@ class Requests:
 def steer_message(
     ident: str, prompt: str | Sequence[str | tuple[str, float]] | None, changes: Mapping[str, Any]
 ) -> protocol.Steer:
-    """A steer from what ``Radio.steer`` is given.
+    """Make a steer from the arguments of ``Radio.steer``.
 
     Raises:
         ParameterError: an unknown argument.
-        RadioError: one of another type than the protocol's, or out of its range; ``field`` names it.
+        RadioError: an argument of the wrong type or out of its range; ``field`` names it.
     """
     fields: dict[str, Any] = {"type": "steer", "id": ident, **changes}
     if prompt is not None:
@@ -114,7 +114,7 @@ def steer_message(
 
 @contextlib.contextmanager
 def _expected(waiting: dict[Key, asyncio.Future[Answer]], key: Key) -> Iterator[asyncio.Future[Answer]]:
-    """An answer, listed under ``key`` as long as somebody waits for it."""
+    """Future of an answer, registered under ``key`` while a caller waits for it."""
     future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     waiting[key] = future
     try:

@@ -269,7 +269,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str
 def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Probably misspelt variables, which have no effect: name -> similar setting.
 
-    They are no errors, because other programs may use variables with the same prefix.
+    They are not errors, because other programs may use variables with the same prefix.
 
     Args:
         environment: ``os.environ`` by default.

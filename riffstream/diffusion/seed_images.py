@@ -124,6 +124,7 @@ class SeedImages:
         return ("name", seed)
 
     def _encode(self, seed: Seed, bpm: float | None) -> Tensor:
+        """Encode a seed of any type to latents: a name or path, latents, a picture, or the bytes of a file."""
         rescale = isinstance(seed, str)
         if isinstance(seed, str):
             seed = self._named(seed)

@@ -227,7 +227,7 @@ class ModelRenderer:
         hop = job.hops[work.beat] * self._rate / SAMPLE_RATE
         work.beat += 1
         ended = work.beat == beats
-        # Families that repeat the end of the clip before have that clip's own frames where it ends.
+        # Families that repeat the end of the previous clip have its own frames at the join.
         hold = reach(self._vocoder.geometry.window, hop) if ended and not job.final and not self._skip else 0
         pcm = stream.push(mel[..., first:last], hop, job.key, hold)
         if ended and job.final:

@@ -1,6 +1,6 @@
 """Tempo and metre from the words of a prompt: numbers, genres, scenes and words of pace.
 
-The table ``paces.toml`` holds the tempo spans of some 1,200 genres, instruments and uses. Pure; no model is asked.
+The table ``paces.toml`` has the tempo ranges of about 1,200 genres, instruments and uses. No model is involved.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 __all__ = ["Pace", "blend", "read_pace"]
 
 LOWEST, HIGHEST = 40.0, 240.0  # beats per minute, as everywhere in the protocol
-PLAIN_SPAN: Final = (72.0, 148.0)  # what "slow" and "fast" mean where no genre is named
+PLAIN_SPAN: Final = (72.0, 148.0)  # range of "slow" to "fast" without a genre
 _NUMBER: Final = r"(\d{2,3}(?:[.,]\d+)?)"
 _BPM: Final = re.compile(
     rf"(?:{_NUMBER}\s*(?:-|–|to)\s*)?{_NUMBER}\s*-?\s*(?:bpm\b|beats?\s*(?:per|a|/)\s*min(?:ute)?)"
@@ -38,12 +38,12 @@ _LONGEST: Final = 4  # words of a name
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a text says about tempo and metre.
+    """Tempo and metre of a text.
 
     Attributes:
-        bpm: beats per minute, 40 to 240; None: the text says nothing.
-        beats: beats of a bar, 3 or 4; None: the text says nothing.
-        because: the words and the span that decided, for people; "" where nothing did.
+        bpm: beats per minute, 40 to 240; None if the text has no tempo.
+        beats: beats a bar, 3 or 4; None if the text has no metre.
+        because: the deciding words and their range, for users; "" without a tempo.
     """
 
     bpm: float | None = None
@@ -75,12 +75,12 @@ class _Found:
 
 @lru_cache(maxsize=512)
 def read_pace(text: str) -> Pace:
-    """Tempo and metre that a prompt asks for.
+    """Read the tempo and the metre requested by a prompt.
 
-    A number of beats per minute wins ("at 138 bpm"; numbers out of range are halved or doubled). Without one, the
-    genre decides: the longest name, and of several the last of the main clause ("ambient techno" is techno, "techno
-    with ambient pads" as well). Scenes and instruments count where no genre is named. Words of pace move the tempo to
-    an end of the span.
+    A number of beats per minute takes precedence ("at 138 bpm"; numbers out of range are halved or doubled). Otherwise
+    the genre decides: the longest name, and among several the last one of the main clause ("ambient techno" is techno,
+    and so is "techno with ambient pads"). Scenes and instruments count without a genre. Words of pace move the tempo to
+    an end of the range.
 
     Args:
         text: any text of any length.
@@ -103,10 +103,10 @@ def read_pace(text: str) -> Pace:
 
 
 def blend(paces: Sequence[tuple[Pace, float]]) -> Pace:
-    """The tempo of a mix of prompts: the weighted geometric mean, and the metre of the heaviest.
+    """Tempo of a mix of prompts (weighted geometric mean), and the metre of the heaviest prompt.
 
     Args:
-        paces: of the prompts, with their weights (0 or more). Those that say nothing do not count.
+        paces: paces of the prompts with their weights (0 or more). Prompts without a tempo do not count.
     """
     timed = [(pace, weight) for pace, weight in paces if pace.bpm is not None and weight > 0]
     metres = [(weight, -place, pace.beats) for place, (pace, weight) in enumerate(paces) if pace.beats and weight > 0]
@@ -144,7 +144,7 @@ def _number(flat: str) -> float | None:
 
 
 def _beats(flat: str, found: Sequence[_Found]) -> int | None:
-    """Beats of a bar: a written metre, a word for it, or a dance in three."""
+    """Beats a bar by a written metre, a word for it, or a dance in three."""
     if match := _METER.search(flat):
         upper, lower = int(match[1]), int(match[2])
         if (upper, lower) in ((3, 4), (6, 8), (3, 8), (9, 8), (6, 4)):
@@ -159,7 +159,7 @@ def _beats(flat: str, found: Sequence[_Found]) -> int | None:
 
 
 def _search(part: str, clause: int) -> list[_Found]:
-    """Names in a clause from left to right, the longest first; what is negated is left out."""
+    """Names in a clause from left to right, preferring the longest; negated names are left out."""
     table, words = _table(), _WORD.findall(part)
     found: list[_Found] = []
     at = 0
@@ -177,7 +177,7 @@ def _search(part: str, clause: int) -> list[_Found]:
 
 
 def _negated(before: Sequence[str]) -> bool:
-    """Whether the words before a name turn it around: "not slow", "not too slow", "no drums"."""
+    """Whether the words before a name negate it: "not slow", "not too slow", "no drums"."""
     while before and before[-1] in _DEGREES:
         before = before[:-1]
     return bool(before) and before[-1] in _NEGATION
@@ -189,7 +189,7 @@ def _entry(table: dict[str, _Name], words: Sequence[str]) -> _Name | None:
 
 
 def _head(found: Sequence[_Found]) -> _Found | None:
-    """The name that decides: a genre before a scene, the first clause before others, there the longest, else last."""
+    """The deciding name: a genre before a scene, the first clause before others, there the longest, else the last."""
     names = [each for each in found if each.name.rank]
     return max(names, key=lambda each: (each.name.rank, -each.clause, each.size, each.at), default=None)
 
@@ -202,14 +202,14 @@ def _lean(found: Sequence[_Found]) -> tuple[float, list[str]]:
 
 
 def _between(low: float, high: float, lean: float) -> float:
-    """A tempo of the span: its geometric middle, its ends at a lean of -1 and 1, and a little beyond."""
+    """Tempo within a range by ``lean``: the ends at -1 and 1, the geometric mean at 0, slightly beyond above 1."""
     bpm = low * (high / low) ** ((lean + 1) / 2)
     return float(round(max(LOWEST, min(HIGHEST, bpm)), 1))
 
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, _Name]:
-    """Names of the data file, as :func:`_search` looks them up."""
+    """Names of the data file in the form for :func:`_search`."""
     data = tomllib.loads(resources.files(__package__).joinpath("paces.toml").read_text("utf-8"))
     table: dict[str, _Name] = {}
     for lean, names in data["modifiers"].items():

@@ -1,8 +1,8 @@
-"""Who may do what: tokens, roles and the Origin of a browser's request.
+"""Access control: tokens, roles and the Origin of a browser's request.
 
-Tokens are no cookies: they travel in ``hello`` or in an ``Authorization`` header, so another site's page does not have
-one by accident. Without a token configured the machine is private and whoever can connect may steer; the Origin then
-keeps pages of other sites, open in the same person's browser, from doing it in their name.
+Tokens are not cookies: clients send them in ``hello`` or in an ``Authorization`` header, so pages of other sites do not
+have them by accident. Without a configured token the machine is private, and every client may steer. The Origin check
+then prevents pages of other sites, open in the user's browser, from steering in the user's name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Access", "Role", "authorization_token", "is_public_address", "shown_
 
 
 class Role(StrEnum):
-    """What a connection may do: ``listener`` hears, ``dj`` steers as well, ``owner`` also manages stations."""
+    """Rights of a connection: ``listener`` listens, ``dj`` also steers, ``owner`` also manages stations."""
 
     LISTENER = "listener"
     DJ = "dj"
@@ -33,7 +33,7 @@ class Role(StrEnum):
 
 
 def is_public_address(host: str) -> bool:
-    """Whether listening on ``host`` lets other machines in: anything but a loopback address or name."""
+    """Whether other machines can reach a server on ``host``: any host but a loopback address or name."""
     if host in {"", "*"}:
         return True
     try:
@@ -43,7 +43,7 @@ def is_public_address(host: str) -> bool:
 
 
 def authorization_token(header: str | None) -> str | None:
-    """The token of an ``Authorization`` header: ``Bearer TOKEN``, or the password of ``Basic`` (media players)."""
+    """Token in an ``Authorization`` header: ``Bearer TOKEN``, or the password of ``Basic`` (media players)."""
     scheme, _, value = (header or "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip() or None
@@ -56,13 +56,13 @@ def authorization_token(header: str | None) -> str | None:
 
 
 class Access:
-    """Decides roles.
+    """Assignment of roles to connections.
 
     Args:
-        dj_token: may steer; "": whoever can connect may.
-        owner_token: may also manage stations; "": whoever may steer without a token does.
-        listen_token: needed to listen; "": anyone listens.
-        origins: addresses whose pages may steer: the server's own behind a proxy, other sites; "*": any.
+        dj_token: token for steering; "": every client may steer.
+        owner_token: token for managing stations; "": every client that may steer without a token.
+        listen_token: token for listening; "": every client may listen.
+        origins: origins whose pages may steer: the server's own behind a proxy, and other sites; "*": all.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Access:
         self.origins = frozenset(origin if origin in ("*", "null") else normal_origin(origin) for origin in origins)
 
     def role_of(self, token: str) -> Role | None:
-        """The role that ``token`` gives, None for an unknown one. Takes the same time for every wrong token."""
+        """Role of ``token``; None for an unknown token. The time is the same for every wrong token."""
         given, found = token.encode(errors="replace"), None
         for known, role in self._tokens:
             if hmac.compare_digest(given, known):
@@ -84,11 +84,11 @@ class Access:
         return found
 
     def trusts(self, origin: str | None, host: str) -> bool:
-        """Whether a request without a token may change things.
+        """Whether a request without a token may make changes.
 
         Args:
-            origin: its ``Origin`` header; programs other than browsers send none.
-            host: its ``Host`` header.
+            origin: ``Origin`` header; only browsers send one.
+            host: ``Host`` header.
         """
         if origin is None or self.lists(origin):
             return True
@@ -103,7 +103,7 @@ class Access:
         return "*" in self.origins or (normal_origin(origin) or origin.strip()) in self.origins
 
     def grant(self, token: str | None, origin: str | None, host: str) -> Role | None:
-        """The role of a connection; None where it may not even listen, or gave a token that is wrong."""
+        """Role of a connection; None if it may not listen or its token is wrong."""
         given = self.role_of(token) if token else None
         if token and given is None and self._tokens:
             return None
@@ -114,10 +114,10 @@ class Access:
         return given or Role.LISTENER
 
     def refusal(self, origin: str | None) -> str:
-        """Why a listener may not steer, and what would change it.
+        """Reason why a listener may not steer, with the remedy.
 
         Args:
-            origin: the request's ``Origin`` header.
+            origin: ``Origin`` header of the request.
         """
         if not self.steering_is_open:
             return "steering this server needs a DJ's token"
@@ -129,5 +129,5 @@ class Access:
 
 
 def shown_origin(origin: str) -> str:
-    """An ``Origin`` header as it is to be written in ``server.allowed_origins``; "null" for what is no address."""
+    """An ``Origin`` header in the form for ``server.allowed_origins``; "null" if it is not an address."""
     return normal_origin(origin[:300]) or "null"

@@ -1,4 +1,4 @@
-"""``/api``: stations, what plays, events, recordings, seeds, prompts and the protocol's schema. JSON in and out."""
+"""The JSON API under ``/api``: stations, events, recordings, seeds, prompts and the protocol's schema."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ __all__ = ["routes", "summary"]
 
 routes = web.RouteTableDef()
 
-# What a station made over HTTP may be told. Not: files of this machine (journey, save_log).
+# Allowed fields of a station made over HTTP, without files of this machine (journey, save_log).
 OPEN_FIELDS = sorted(set(StationConfig.__struct_fields__) - {"journey", "save_log"})
 RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav"}
 RECORDINGS_WAITING = 4
 
 
 def summary(broadcast: Broadcast, root: str = "../") -> dict[str, Any]:
-    """A station as the API shows it.
+    """JSON object of a station.
 
     Args:
         broadcast: the station's.
-        root: from the answer's address to the server's; links are relative, so that they hold behind a path prefix.
+        root: relative path from the answer's address to the server's root; relative links work behind a path prefix.
     """
     station = broadcast.station
     return {
@@ -80,14 +80,14 @@ def _listener(request: web.Request) -> Context:
 
 @routes.get("/api/stations")
 async def list_stations(request: web.Request) -> web.Response:
-    """Every station but the private ones, in brief."""
+    """List all stations except private ones."""
     context = _listener(request)
     return web.json_response({"stations": [summary(context.broadcast(name)) for name in context.listed_stations()]})
 
 
 @routes.get("/api/stations/{station}")
 async def show_station(request: web.Request) -> web.Response:
-    """One station and what plays on it now."""
+    """Show one station and its current music."""
     broadcast = _listener(request).broadcast(request.match_info["station"])
     shown = summary(broadcast, "../../")
     shown["now"] = msgspec.to_builtins(broadcast.station.now())
@@ -104,13 +104,13 @@ async def create_station(request: web.Request) -> web.Response:
             sent = await request.read()
         try:
             body = json.loads(sent)
-        except (ValueError, RecursionError) as error:  # ValueError: also of bytes that are no text, and endless numbers
-            text = f"the body is no JSON: {error}"
+        except (ValueError, RecursionError) as error:  # ValueError: also undecodable bytes and too long numbers
+            text = f"the body is not JSON: {error}"
             raise refuse(web.HTTPBadRequest, "bad_request", " ".join(text.split())) from None
         if not isinstance(body, dict):
             raise ParameterError("the body", body, "a JSON object with the station's name as id")
         if not isinstance(body.get("id"), str):
-            raise ParameterError("id", body.get("id"), "the station's name, a text")
+            raise ParameterError("id", body.get("id"), "the station's name as a string")
         name = body.pop("id")
         for key in body:
             if key not in OPEN_FIELDS:
@@ -130,26 +130,26 @@ async def create_station(request: web.Request) -> web.Response:
 
 @routes.delete("/api/stations/{station}")
 async def delete_station(request: web.Request) -> web.Response:
-    """End a station; its listeners are told."""
+    """End a station and notify its listeners."""
     context = _owner(request)
     name = request.match_info["station"]
     context.broadcast(name)
     if len(context.broadcasts) == 1:
-        raise refuse(web.HTTPConflict, "bad_request", "the last station stays")
+        raise refuse(web.HTTPConflict, "bad_request", "the last station cannot be deleted")
     await context.broadcasts.end(name, "this station has ended")
     return web.Response(status=204)
 
 
 @routes.get("/api/stations/{station}/events")
 async def station_events(request: web.Request) -> web.StreamResponse:
-    """Server-sent events: ``now`` and ``event`` messages as they happen."""
+    """Stream ``now`` and ``event`` messages as server-sent events."""
     context = _listener(request)
     broadcast = context.broadcast(request.match_info["station"])
     queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(256)
 
     def told(message: protocol.ServerMessage) -> None:
         if isinstance(message, protocol.Now | protocol.Event | protocol.Bye):
-            if queue.full():  # a reader that far behind gets the newest
+            if queue.full():  # a slow reader gets the newest messages
                 queue.get_nowait()
             queue.put_nowait(message)
 
@@ -187,7 +187,7 @@ async def station_events(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/api/stations/{station}/recording")
 async def recording(request: web.Request) -> web.Response:
-    """The last ``seconds`` of the station as a file (``format``: flac, mp3, ogg, wav), named and tagged by prompt."""
+    """Send the last ``seconds`` of the station as a file (``format``: flac, mp3, ogg, wav), named by its prompt."""
     context = _listener(request)
     broadcast = context.broadcast(request.match_info["station"])
     kind = request.query.get("format", "flac")
@@ -201,10 +201,10 @@ async def recording(request: web.Request) -> web.Response:
         allowed = ", ".join(RECORDING_FORMATS)
         raise refuse(web.HTTPBadRequest, "bad_request", f"format is {kind[:20]!r}; allowed: {allowed}")
     if not 0 < seconds <= most:
-        allowed = f"more than 0 and up to {most:g}, of which the server keeps the sound"
+        allowed = f"more than 0, up to {most:g} (the length that the server keeps)"
         raise refuse(web.HTTPBadRequest, "bad_request", f"seconds is {asked[:20]!r}; allowed: {allowed}")
     if context.recordings >= RECORDINGS_WAITING:
-        raise refuse(web.HTTPServiceUnavailable, "busy", "other recordings are being made", retry_after_s=10)
+        raise refuse(web.HTTPServiceUnavailable, "busy", "too many recordings at once", retry_after_s=10)
     context.recordings += 1
     try:
         title = title_of(broadcast.station.state)
@@ -223,7 +223,7 @@ async def recording(request: web.Request) -> web.Response:
 
 
 def _record(station: Station, seconds: float, tags: Mapping[str, str], kind: str) -> bytes:
-    """The newest audio as a file; runs in a thread."""
+    """Encode the newest audio as a file. Runs in a thread."""
     _, pcm = station.recording(seconds)
     target = io.BytesIO()
     if len(pcm):
@@ -245,5 +245,5 @@ async def random_prompt(request: web.Request) -> web.Response:
 
 @routes.get("/api/schema")
 async def schema(request: web.Request) -> web.Response:
-    """JSON Schema of the socket's messages."""
+    """Send the JSON Schema of the protocol's messages."""
     return web.json_response(protocol.json_schema())

@@ -1,4 +1,4 @@
-"""The sockets that the server listens on: one for each address of its host name."""
+"""The listening sockets of the server: one for each address of its host name."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _Answer = tuple[int, int, int, tuple[Any, ...]]  # family, type, protocol, addre
 
 
 def listening_sockets(host: str, port: int) -> list[socket.socket]:
-    """Bind every address of ``host``, all on one port.
+    """Bind every address of ``host`` on one port.
 
     Args:
-        host: an address, or a name and all of its addresses; ``localhost``: 127.0.0.1 and ::1, whatever the system
-            says; ``""``, ``*`` and ``::``: every interface, IPv4 and IPv6.
-        port: 0 picks one that is free on every address.
+        host: an address, or a name with all of its addresses. ``localhost`` is 127.0.0.1 and ::1 on any system. ``""``,
+            ``*`` and ``::`` are all interfaces, IPv4 and IPv6.
+        port: 0 selects a port that is free on every address.
 
     Returns:
-        One socket or more. A further address that cannot be bound is logged.
+        One socket or more. Further addresses that cannot be bound are logged.
 
     Raises:
-        RiffstreamError: the first address is in use or not ours.
+        RiffstreamError: the first address is in use or not one of this machine.
     """
     answers = _answers(host, port)
     for _ in range(_FREE_PORT_TRIES):
@@ -59,8 +59,8 @@ def listening_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 def _answers(host: str, port: int) -> list[_Answer]:
-    """Where to listen, without doubles; IPv4 first, which every client reaches."""
-    if host in _EVERYWHERE:  # without IPv6 it is the same thing
+    """Addresses to bind, without duplicates; IPv4 first, because every client supports it."""
+    if host in _EVERYWHERE:  # equivalent without IPv6
         host = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -113,7 +113,7 @@ def _report(address: str, port: int, error: OSError) -> None:
 
 
 def shown_address(sock: socket.socket) -> str:
-    """Host and port of a socket as in a URL; ``localhost`` where it listens everywhere."""
+    """Host and port of a socket as in a URL; ``localhost`` for a socket on all interfaces."""
     host, port = sock.getsockname()[:2]
     name = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
     return f"{name}:{port}"

@@ -25,7 +25,7 @@ from riffstream.station.outlet import Outlet, StationEndedError
 
 __all__ = ["Broadcast", "Member", "Place"]
 
-FEED_IDLE_S = 60.0  # as long as a listener who dropped out may come back without a gap
+FEED_IDLE_S = 60.0  # time in which a disconnected listener can resume without a gap
 RING_S = 30.0
 LISTENERS_EVERY_S = 2.0
 LEAVE_S = 5.0
@@ -33,12 +33,12 @@ CARD_FRESH_S = 60.0
 
 
 class Member:
-    """A connection that gets a station's notices.
+    """A connection that receives a station's messages.
 
     Args:
-        leave: ends the connection in good order; the argument is the reason.
-        send: takes an encoded WebSocket text frame.
-        told: takes the message itself (server-sent events, titles); either may be None.
+        leave: function that ends the connection cleanly, with the reason.
+        send: function that receives an encoded WebSocket text frame, or None.
+        told: function that receives the message itself (server-sent events, titles), or None.
     """
 
     _numbers = itertools.count(1)
@@ -55,7 +55,7 @@ class Member:
         self.told = told
 
     def tell(self, message: protocol.ServerMessage) -> None:
-        """Send one message to this member alone."""
+        """Send one message to this member only."""
         if self.send is not None:
             self.send(websocket_frame(1, protocol.encode(message).encode()))
         if self.told is not None:
@@ -63,8 +63,10 @@ class Member:
 
 
 class Place:
-    """A listener's place in a broadcast, made by :meth:`Broadcast.reserve`. The end of its ``with`` gives it back,
-    however the connection ends. Until then it counts for the cap, and its feed is not retired."""
+    """A listener's place in a broadcast, made by :meth:`Broadcast.reserve`.
+
+    It counts for the cap and keeps its feed open until the end of its ``with`` block.
+    """
 
     def __init__(self, broadcast: Broadcast, kind: str) -> None:
         self._broadcast: Broadcast | None = broadcast
@@ -79,18 +81,18 @@ class Place:
         self.give_back()
 
     async def feed(self, codec: str) -> Feed:
-        """The feed of a codec, held open for this listener. Raises StationEndedError, EncoderError."""
+        """Open the feed of a codec for this listener. Raises StationEndedError, EncoderError."""
         if self._broadcast is None:
             raise StationEndedError
         feed = await self._broadcast.hold(codec)
-        if self._broadcast is None or self._feed is not None:  # given back meanwhile
+        if self._broadcast is None or self._feed is not None:  # given back in the meantime
             feed.release()
             raise StationEndedError
         self._feed = feed
         return feed
 
     def attach(self, fanout: Fanout, listener: Listener, *, burst_samples: int = 0, after: int | None = None) -> None:
-        """Start delivery: a burst and then live; ``after`` goes on behind this frame, which must still be kept."""
+        """Start delivery with a burst, then live; or resume after the kept frame ``after``."""
         if self._broadcast is None:
             raise StationEndedError
         self._attached = (fanout, listener)
@@ -100,7 +102,7 @@ class Place:
             fanout.resume(listener, after)
 
     def give_back(self) -> None:
-        """Stop delivery and free the place. Harmless when repeated."""
+        """Stop delivery and free the place. Idempotent."""
         broadcast, self._broadcast = self._broadcast, None
         if broadcast is None:
             return
@@ -114,18 +116,20 @@ class Place:
 
 
 class Broadcast:
-    """One station's feeds, listeners, members and sessions: their only owner. It has no task of its own but those that
-    open feeds; :class:`~riffstream.server.registry.Broadcasts` opens, sweeps and ends broadcasts.
+    """Only owner of one station's feeds, listeners, members and sessions.
 
-    Attributes:
-        listeners: places that are taken.
-        ending: :meth:`close` has begun; nobody can join any more.
-        card: the picture for links.
-        empty_since: when the last connection left (``time.monotonic``), None while there is one.
+    Its only tasks are those that open feeds. :class:`~riffstream.server.registry.Broadcasts` opens, sweeps and ends
+    broadcasts.
 
     Args:
-        station: what is played.
+        station: the station.
         config: bit rates, frame lengths and limits.
+
+    Attributes:
+        listeners: number of reserved places.
+        ending: True once :meth:`close` has begun; no connection can join any more.
+        card: picture for link previews.
+        empty_since: time at which the last connection left (``time.monotonic``); None while there is one.
     """
 
     def __init__(self, station: Station, config: Config) -> None:
@@ -147,12 +151,13 @@ class Broadcast:
         self._announce_handle: asyncio.TimerHandle | None = None
 
     async def hold(self, codec: str) -> Feed:
-        """The running feed of a codec, with a burst in it. It runs until ``release()``, and ``FEED_IDLE_S`` longer.
-        Codecs that share an encoder share a feed.
+        """Return the running feed of a codec, filled with a burst. Codecs that share an encoder share a feed.
+
+        The feed runs until ``release()`` and ``FEED_IDLE_S`` longer.
 
         Raises:
-            StationEndedError: the station ends.
-            EncoderError: there is no encoder for it.
+            StationEndedError: the station has ended.
+            EncoderError: the encoder cannot run.
         """
         source = self.station.outlet(codec)
         name = source.codec
@@ -163,14 +168,14 @@ class Broadcast:
             if (opening := self._opening.get(name)) is None:
                 opening = self._opening[name] = asyncio.create_task(self._open(source), name=f"open-{name}")
                 opening.add_done_callback(lambda done: self._opened(name, done))
-            await asyncio.wait([opening])  # one that stops waiting must not stop the others' feed
+            await asyncio.wait([opening])  # a cancelled caller must not cancel the feed of the others
             if not opening.cancelled() and (error := opening.exception()) is not None:
                 raise error
         raise StationEndedError
 
     @contextlib.asynccontextmanager
     async def holding(self, codec: str) -> AsyncIterator[Feed]:
-        """A feed for a short use, without a listener's place."""
+        """Hold a feed during the ``with`` block, without a listener's place."""
         feed = await self.hold(codec)
         try:
             yield feed
@@ -184,23 +189,28 @@ class Broadcast:
     def _opened(self, codec: str, task: asyncio.Task[Feed]) -> None:
         self._opening.pop(codec, None)
         if not task.cancelled():
-            task.exception()  # raised to those who wait; nobody may be left
+            task.exception()  # raised to the waiting callers, if any are left
 
     def frame_ms(self, codec: str, *, steering: bool) -> int:
-        """Length of a listener's frames. Longer ones for passive listeners cost a fifth of the CPU; PCM keeps to
-        short ones, since half a second of it would fill the send buffer at a stroke."""
+        """Length of a listener's frames in ms.
+
+        Longer frames for passive listeners take a fifth of the CPU. PCM frames stay short, because half a second of PCM
+        would fill the send buffer at once.
+        """
         short = self.config.timeline.frame_ms
         return short if steering or codec in ("pcm_s16", "wav") else max(short, self.config.timeline.passive_frame_ms)
 
     def burst_samples(self, *, steering: bool) -> int:
-        """How far back a new listener begins: enough to fill its buffer, and no more, since it also delays the sound
-        of every change by as much."""
+        """Length of the burst for a new listener, in samples.
+
+        It just fills the listener's buffer, because a longer burst delays every change.
+        """
         timeline = self.config.timeline
         ms = timeline.client_buffer_ms + timeline.frame_ms if steering else timeline.burst_ms
         return ms * SAMPLES_PER_MS
 
     def reserve(self, kind: str) -> Place | None:
-        """Take a place for a listener, of this kind (``ws``, ``plain``, ``http``); None where the station is full."""
+        """Reserve a place for a listener of a kind (``ws``, ``plain``, ``http``); None if the station is full."""
         if self.listeners >= self.config.limits.listeners_per_station:
             return None
         place = Place(self, kind)
@@ -211,14 +221,14 @@ class Broadcast:
         return place
 
     def give_back(self) -> None:
-        """One place is free again; called by the place."""
+        """Free a place. Only the place calls it."""
         self.listeners -= 1
         self._occupied()
         self._announce_listeners()
 
     @contextlib.contextmanager
     def joined(self, member: Member) -> Iterator[None]:
-        """Tell a connection what happens, meanwhile. Raises StationEndedError."""
+        """Send messages to a connection during the ``with`` block. Raises StationEndedError."""
         if self.ending:
             raise StationEndedError
         self.members.add(member)
@@ -233,8 +243,8 @@ class Broadcast:
         self.empty_since = None if self.members or self.listeners else time.monotonic()
 
     def change(self, member: Member, message: protocol.Steer | protocol.Transport) -> None:
-        """Pass a change on; ``member`` is told at once that it is scheduled or rejected, and later what came of it."""
-        # Two connections may choose the same id, so the station gets ids that are unique.
+        """Pass a change to the station. ``member`` receives ``scheduled`` or ``rejected`` at once, the result later."""
+        # Two connections may choose the same id, so the station gets unique ids.
         prefix, own = f"{member.number}:", message.id
 
         def reply(answer: protocol.ServerMessage) -> None:
@@ -253,7 +263,7 @@ class Broadcast:
             self.station.transport(unique, reply, by=str(member.number))
 
     def tell(self, message: protocol.ServerMessage) -> None:
-        """Tell every member; the frame is built once."""
+        """Send a message to every member; the frame is built once."""
         frame = websocket_frame(1, protocol.encode(message).encode())
         for member in tuple(self.members):
             if member.send is not None:
@@ -262,11 +272,11 @@ class Broadcast:
                 member.told(message)
 
     async def close(self, reason: str, leave_s: float = LEAVE_S) -> None:
-        """Let nobody join any more, tell every connection that it has to leave, wait for that, and stop encoding.
-        Harmless when repeated.
+        """Refuse new connections, ask all connections to leave, wait for them, and stop encoding. Idempotent.
 
         Args:
-            leave_s: the longest wait for connections; those that stay then belong to their handlers.
+            reason: reason for the connections.
+            leave_s: longest wait for connections, seconds; their handlers own those that remain.
         """
         self.ending = True
         if self._closed:
@@ -289,7 +299,7 @@ class Broadcast:
                 self._retire(codec)
 
     def _announce_listeners(self) -> None:
-        """At most every two seconds, so that a rush of joins is one message."""
+        """Schedule the ``listeners`` event, at most one in two seconds for any number of joins."""
         if self._announce_handle is None and not self.ending:
             loop = asyncio.get_running_loop()
             self._announce_handle = loop.call_later(LISTENERS_EVERY_S, self._send_listeners)
@@ -301,8 +311,10 @@ class Broadcast:
             self.tell(protocol.Event(kind="listeners", listeners=self.listeners))
 
     def _feed_ended(self, feed: Feed) -> None:
-        """The station is gone, or the encoder cannot run. Listeners were told by :meth:`close`, or find the connection
-        closed: those that come again learn the reason."""
+        """Handle the end of a feed: the station has ended, or the encoder cannot run.
+
+        Listeners are notified by :meth:`close`, or their connections are closed; the reason is given on reconnection.
+        """
         gone = feed.source.closed
         self.ending = self.ending or gone
         for fanout in feed.fanouts.values():
@@ -312,7 +324,7 @@ class Broadcast:
             self._retire(feed.source.codec)
 
     def sweep(self) -> None:
-        """Stop encoders that nobody has listened to for a while, and forget old sessions."""
+        """Stop encoders without listeners for ``FEED_IDLE_S``, and drop expired sessions."""
         self.sessions.expire()
         for codec, feed in tuple(self.feeds.items()):
             if feed.idle_since is not None and time.monotonic() - feed.idle_since > FEED_IDLE_S:
@@ -326,7 +338,7 @@ class Broadcast:
             feed.close()
 
     def stats(self) -> FanoutStats:
-        """Deliveries and drops since the broadcast opened."""
+        """Counters of deliveries and drops since the broadcast opened."""
         total = FanoutStats()
         total.add(self.retired)
         for feed in self.feeds.values():

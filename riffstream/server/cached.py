@@ -1,6 +1,6 @@
-"""A value that takes long to make, made once at a time for all who ask.
+"""Cache of one expensive value, computed once for all callers.
 
-Threading model: the event loop makes every call; the value is made in a thread.
+Threading model: the event loop makes every call; the value is computed in a thread.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ __all__ = ["Cached"]
 
 
 class Cached:
-    """Bytes that are made again when they are asked for and older than ``fresh_s``.
+    """Cached bytes that are computed again on the first call after ``fresh_s``.
 
-    The first who ask wait for the same making. Later, the one that finds the value too old waits for a new one, and
-    those who ask meanwhile get the old one.
+    All first callers wait for the same computation. Later, the caller that finds an old value waits for the new one;
+    other callers get the old value until then.
 
     Args:
-        fresh_s: age in seconds up to which the value is good.
-        clock: monotonic seconds.
+        fresh_s: maximum age of the value, seconds.
+        clock: monotonic clock, seconds.
     """
 
     def __init__(self, fresh_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,14 +31,14 @@ class Cached:
         self._making: asyncio.Task[bytes] | None = None
 
     async def get(self, make: Callable[[], bytes]) -> bytes:
-        """The value; ``make`` runs in a thread. Raises what ``make`` raises, and the next call tries again."""
+        """Return the value; ``make`` computes it in a thread. Exceptions of ``make`` are raised and not cached."""
         old = self._value
         if self._making is not None:
             return old if old is not None else await asyncio.shield(self._making)
         if old is not None and self._clock() - self._made_at <= self.fresh_s:
             return old
         making = self._making = asyncio.create_task(self._make(make), name="make-cached")
-        making.add_done_callback(lambda done: done.cancelled() or done.exception())  # those who asked may have gone
+        making.add_done_callback(lambda done: done.cancelled() or done.exception())  # the callers may have left
         return await asyncio.shield(making)
 
     async def _make(self, make: Callable[[], bytes]) -> bytes:

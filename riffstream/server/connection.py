@@ -1,4 +1,4 @@
-"""A connection that listens: its place in a broadcast, and how it ends. Sockets also steer.
+"""Connections of listeners: their place in a broadcast, and their end. Sockets also steer.
 
 Threading model: everything runs on the event loop.
 """
@@ -21,24 +21,26 @@ from riffstream.server.steering import SteerGate
 __all__ = ["Connection", "SocketConnection", "open_socket"]
 
 CLOSE_S = 2.0
-# Far above any client's needs: what a flood costs is bounded, and honest bursts pass.
+# Far above any client's needs: it limits the cost of a flood without affecting normal bursts.
 MESSAGE_INTERVAL_S, MESSAGE_BURST = 1 / 30, 100
 
 Told = Callable[[protocol.ServerMessage], object]
 
 
 class Connection(ABC):
-    """One connection that listens, of any kind.
+    """Base class of a listener's connection.
 
     Args:
-        transport: where its audio goes.
-        told: takes the broadcast's messages; None: they are sent as WebSocket frames.
-        policy: when it loses audio; None: the broadcast's.
+        context: state of the server.
+        broadcast: the station's broadcast.
+        transport: transport for its audio.
+        told: function that receives the broadcast's messages; None: they are sent as WebSocket frames.
+        policy: limits for slow reading; None: the broadcast's.
 
     Attributes:
-        listener: its cursor in the fan-out.
-        member: through which the broadcast's messages come.
-        place: its place among the listeners; None while it has none.
+        listener: its state in the fan-out.
+        member: its membership in the broadcast, for messages.
+        place: its place among the listeners; None without one.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Connection(ABC):
         self.place: Place | None = None
 
     async def leave(self, reason: str) -> None:
-        """End in good order, because the server or the station ends: the goodbye is the last message."""
+        """End the connection cleanly after a last message, because the server or the station ends."""
         self.say_goodbye(reason)
         self.broadcast.members.discard(self.member)
         if self.place is not None:
@@ -64,7 +66,7 @@ class Connection(ABC):
         await self.hang_up()
 
     def lost(self, reason: str) -> None:
-        """The server dropped the connection."""
+        """Handle a connection that the server has closed."""
         self.context.disconnected[reason] += 1
 
     def say_goodbye(self, reason: str) -> None:  # noqa: B027  (streams of bare audio have no messages)
@@ -76,11 +78,11 @@ class Connection(ABC):
 
 
 class SocketConnection(Connection):
-    """A WebSocket, whose client may also steer.
+    """Base class of a WebSocket, whose client may also steer.
 
     Attributes:
-        bucket: limits its messages, whatever they are.
-        gate: takes its changes.
+        bucket: rate limit of all its messages.
+        gate: rate limiter of its changes.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class SocketConnection(Connection):
         self.gate = SteerGate(TokenBucket(limits.steer_interval_s, limits.steer_burst), self._apply, self.member.tell)
 
     async def receive(self) -> WSMessage:
-        """The next message that is no ping or pong."""
+        """Receive the next message other than ping and pong."""
         return await self.context.heartbeat.receive(self.socket, self.listener)
 
     async def hang_up(self) -> None:

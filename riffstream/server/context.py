@@ -1,4 +1,4 @@
-"""What the request handlers share."""
+"""The shared state of all request handlers."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ __all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
 
 MIN_RETRY_S = 5
 DISCONNECTED = ("slow", "silent", "resumed", "station ended", "encoder failed")
-UNKNOWN_ORIGINS = 20  # so many are logged: a stranger must not fill the log
+UNKNOWN_ORIGINS = 20  # maximum number logged, so that strangers cannot fill the log
 
 
 class Context:
-    """The running server.
+    """State of the running server, shared by the request handlers.
 
     Args:
         config: the whole configuration.
-        hub: the stations that are served.
+        hub: the stations.
 
     Attributes:
-        disconnected: connections that the server dropped, by reason (:data:`DISCONNECTED`).
+        disconnected: number of connections dropped by the server, by reason (:data:`DISCONNECTED`).
     """
 
     def __init__(self, config: Config, hub: Hub) -> None:
@@ -68,34 +68,34 @@ class Context:
         self._unknown_origins: set[str] = set()
 
     def broadcast(self, name: str) -> Broadcast:
-        """The broadcast of a station. Raises 404."""
+        """Broadcast of a station. Raises 404."""
         broadcast = self.broadcasts.get(name)
         if broadcast is None:
             raise refuse(web.HTTPNotFound, "not_found", f"no station {name!r}; /api/stations lists them")
         return broadcast
 
     def listed_stations(self) -> list[str]:
-        """The stations that everybody is told of; who made a private one knows its name."""
+        """Names of the public stations. The creator of a private station knows its name."""
         return [name for name in self.broadcasts if not name.startswith(PRIVATE)]
 
     def own_path(self, request: web.Request) -> str:
-        """The path of a request below the server's address, whether or not a proxy has taken the prefix away."""
+        """Path of a request without the prefix, whether or not a proxy has removed it."""
         path = request.path
         return path[len(self.prefix) :] if self.prefix and path.startswith(f"{self.prefix}/") else path
 
     def asked(self, request: web.Request) -> Asked:
-        """What a request was before trusted proxies passed it on."""
+        """Client address, scheme, host and prefix of a request as the client sent it, before trusted proxies."""
         return self.proxies.asked(request)
 
     def grant(self, request: web.Request, token: str | None = None) -> Role | None:
-        """The role of a request; ``token`` is one that came in a message."""
+        """Role of a request; ``token`` is a token from a message, if any."""
         given = token or authorization_token(request.headers.get("Authorization"))
         return self.access.grant(given, request.headers.get("Origin"), self.asked(request).host)
 
     def refusal(self, request: web.Request, role: Role, station: Station | None = None) -> str | None:
-        """Why a request may not steer a station (or any), None where it may.
+        """Reason why a request may not steer a station (or any station); None if it may.
 
-        A page of an unknown address is logged once, with what to set.
+        A page from an unknown origin is logged once, with the setting to change.
         """
         if station is not None and not station.caps().steer:
             return f"station {station.name} cannot be steered"
@@ -116,14 +116,14 @@ class Context:
 
     @contextlib.contextmanager
     def admitted(self, request: web.Request, give_way: Callable[[], None] | None = None) -> Iterator[None]:
-        """Count one more long connection, meanwhile.
+        """Count a long connection during the ``with`` block.
 
         Args:
-            give_way: ends a connection that has no way to prove that its client is alive (server-sent events). Where
-                there is no place left, the oldest of these is ended once it is older than ``limits.silence_s``.
+            give_way: ends a connection whose client cannot prove that it is alive (server-sent events). If the server
+                is full, the oldest of these is ended once it is older than ``limits.silence_s``.
 
         Raises:
-            503 with Retry-After where the server is full or leaving.
+            503 with Retry-After if the server is full or shutting down.
         """
         address, key = self.asked(request).address, object()
         reason = self._no_place(address)
@@ -136,11 +136,11 @@ class Context:
         try:
             yield
         finally:
-            if give_way is None or self._quiet.pop(key, None) is not None:  # else its place was given away
+            if give_way is None or self._quiet.pop(key, None) is not None:  # otherwise its place was given away
                 self.connections.leave(address)
 
     def _no_place(self, address: str) -> str | None:
-        """Why one more connection is refused, None where it is welcome."""
+        """Reason to refuse one more connection; None if there is a place."""
         if self.draining:
             return "the server is about to restart"
         reason = self.connections.refusal(address)
@@ -159,7 +159,7 @@ class Context:
 
     @contextlib.contextmanager
     def reserved(self, broadcast: Broadcast, kind: str) -> Iterator[Place]:
-        """A listener's place, meanwhile. Raises 503 with Retry-After where the station is full."""
+        """Reserve a listener's place during the ``with`` block. Raises 503 with Retry-After if the station is full."""
         place = broadcast.reserve(kind)
         if place is None:
             self.counters["refused"] += 1
@@ -174,7 +174,7 @@ CONTEXT = web.AppKey("riffstream", Context)
 def refuse(
     kind: type[web.HTTPException], code: str, message: str, *, retry_after_s: float | None = None
 ) -> web.HTTPException:
-    """An HTTP error with a JSON body ``{code, message}``, to be raised."""
+    """Make an HTTP exception with a JSON body ``{code, message}``."""
     headers = {} if retry_after_s is None else {"Retry-After": str(max(1, round(retry_after_s)))}
     body = {"code": code, "message": message}
 
@@ -182,7 +182,7 @@ def refuse(
 
 
 def narrow_send_buffer(request: web.Request, size: int) -> None:
-    """Keep the kernel from hiding megabytes of unread audio behind a stalled listener."""
+    """Limit the kernel's send buffer, which could hide megabytes of unread audio of a stalled listener."""
     transport = request.transport
     raw = None if transport is None else transport.get_extra_info("socket")
     if raw is not None:

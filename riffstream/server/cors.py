@@ -1,7 +1,7 @@
-"""Which answers pages of other sites may read (CORS), and the preflights in which their browsers ask beforehand.
+"""CORS: answers that pages of other sites may read, and the preflight requests of their browsers.
 
-Nothing here decides who may do what: a preflight opens no request that a program could not send, and
-:mod:`riffstream.server.access` judges each one by its token and its ``Origin``.
+Nothing here grants rights: programs can send every request without a preflight, and :mod:`riffstream.server.access`
+checks the token and the ``Origin`` of each request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ANSWER_HEADERS = (
 
 
 def preflight(request: web.Request) -> web.Response | None:
-    """The answer to OPTIONS, on every path that has another method; None for all other requests."""
+    """Answer to OPTIONS on every existing path; None for other requests."""
     error = request.match_info.http_exception
     if request.method != "OPTIONS" or not isinstance(error, web.HTTPMethodNotAllowed):
         return None
@@ -40,7 +40,7 @@ def preflight(request: web.Request) -> web.Response | None:
 
 
 def allow(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages of other sites read the answer to a read, and the answer to a change that was theirs to make."""
+    """Let pages of other sites read the answers to reads, and to changes that they may make."""
     path = request.app[CONTEXT].own_path(request)
     is_open = path.startswith(_OPEN_PREFIXES)
     if request.method in ("GET", "HEAD") and (is_open or response.content_type != "text/html"):
@@ -57,12 +57,12 @@ def allow(request: web.Request, response: web.StreamResponse) -> None:
 
 
 def _is_invited(request: web.Request, *, brings_token: bool) -> bool:
-    """Whether a page of another site may change things here: it brings a token, or its origin is listed."""
+    """Whether a page of another site may make changes: it has a token, or its origin is listed."""
     return brings_token or request.app[CONTEXT].access.lists(request.headers.get("Origin", ""))
 
 
 def _may_come_from_outside(request: web.Request) -> bool:
-    """Whether a page of the public internet may send this to a server in a private network: it reads, or is invited."""
+    """Whether a page on the public internet may send this request to a server in a private network."""
     if request.headers["Access-Control-Request-Method"].upper() in ("GET", "HEAD"):
         return True
     announced = request.headers.get("Access-Control-Request-Headers", "").lower().replace(" ", "").split(",")

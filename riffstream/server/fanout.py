@@ -1,19 +1,18 @@
-"""One frame of bytes, written as it is to every listener's transport.
+"""Fan-out of audio frames: one frame of bytes, written unchanged to every listener's transport.
 
 A frame's bytes (WebSocket header, audio header and payload, or the bare payload) are built once per codec, wire format
 and frame length. Delivery is then one ``transport.write`` per listener: no task, no queue and no copy for each of them.
 
-Why the transport and not ``WebSocketResponse.send_bytes``: that call builds a header and joins it to the payload anew
-for every listener, inside a coroutine (35-43 us of CPU per listener-second at two frames a second, against 27-29 for
-the bare write). ``request.transport`` is public API in aiohttp, and the sockets here are opened with
-``compress=False``, where aiohttp itself writes each control frame (pong, close) in synchronous ``transport.write``
-calls; two whole frames can therefore never interleave.
+``WebSocketResponse.send_bytes`` would build a header and join it to the payload for every listener in a coroutine (35
+to 43 us of CPU per listener-second at two frames a second, against 27 to 29 for the direct write).
+``request.transport`` is public API in aiohttp. The sockets are opened with ``compress=False``: aiohttp then writes each
+control frame (pong, close) in synchronous ``transport.write`` calls, so that frames cannot interleave.
 
 Threading model
-  Event loop     the only caller of everything here.
-  push()         returns at once; the round over the listeners runs in slices, so that 2,000 writes never hold the
-                 loop for longer than one slice.
-  Slow listener  never awaited: it is skipped, then closed (the class ``Fanout`` says when).
+  Event loop     makes every call.
+  push()         returns at once; the delivery to the listeners runs in slices, so that 2,000 writes block the loop for
+                 no longer than one slice.
+  Slow listener  never awaited: it is skipped, then closed (see ``Fanout``).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ DISCONTINUITY = int(Flags.DISCONTINUITY)
 
 
 def websocket_frame(opcode: int, payload: bytes) -> bytes:
-    """One unmasked, final WebSocket frame (RFC 6455, section 5.2): 1 is text, 2 binary, 8 close, 9 ping."""
+    """Build an unmasked, final WebSocket frame (RFC 6455, section 5.2): 1 is text, 2 binary, 8 close, 9 ping."""
     size = len(payload)
     first = 0x80 | opcode
     if size < 126:
@@ -48,13 +47,13 @@ def websocket_frame(opcode: int, payload: bytes) -> bytes:
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """A stretch of encoded audio, as the transports take it. Its bytes are built when first needed, then shared.
+    """A frame of encoded audio. Its bytes are built on first use and then shared.
 
     Attributes:
         sample_pos: the station's sample clock at its first sample.
         n_samples: samples per channel.
         rev: the station's revision at its end.
-        build: makes the bytes to write, and the place of the flags byte in them (None in formats that have none).
+        build: function that returns the bytes to write and the position of the flags byte (None without flags).
     """
 
     sample_pos: int
@@ -73,7 +72,7 @@ class Frame:
 
     @property
     def wire_after_gap(self) -> bytes:
-        """``wire`` with the discontinuity flag."""
+        """The bytes to write with the discontinuity flag."""
         if self._after_gap is None:
             wire = self.wire
             assert self._built is not None
@@ -86,18 +85,18 @@ class Frame:
         return self._after_gap
 
     def forget(self) -> None:
-        """Free the bytes; who still needs them has them built again."""
+        """Free the bytes; they are built again if needed."""
         self._built = self._after_gap = None
 
 
 @dataclass(frozen=True, slots=True)
 class DropPolicy:
-    """When a listener that does not read loses audio.
+    """Limits for listeners that read too slowly.
 
     Attributes:
-        skip_bytes: with more than this unsent it gets no frames until half of it is left, then skips to live.
-        close_bytes: with more than this unsent it is closed.
-        close_s: after so long without room it is closed.
+        skip_bytes: unsent bytes above which no frames are sent until half is left; the listener then skips to live.
+        close_bytes: unsent bytes above which the connection is closed.
+        close_s: time with a full buffer until the connection is closed, seconds.
     """
 
     skip_bytes: int = 64 * 1024
@@ -107,18 +106,18 @@ class DropPolicy:
 
 @dataclass(slots=True, eq=False)
 class Listener:
-    """One connection's place in the stream.
+    """State of one listener's delivery.
 
     Attributes:
-        transport: where the bytes go.
+        transport: transport of the connection.
         cursor: sequence number of the next frame to send.
-        gap: the next frame does not follow what was sent before.
-        bursting: still receiving the burst or the resumption that it began with.
-        steady: attached, up to date and not late: the next frame can be written without another look.
-        alive: it gave a sign of life since this was last set to False (``heartbeat.py``).
-        late_since: when its buffer filled up (``time.monotonic``), None while it keeps up.
-        policy: when it loses audio.
-        on_closed: called once when the fan-out gives the listener up, with the reason.
+        gap: True if frames are missing before the next one.
+        policy: limits for slow reading.
+        on_closed: called once with the reason when the fan-out closes the connection.
+        bursting: True while it receives its initial burst or its resumption.
+        steady: True if it is attached, up to date and not late: the next frame is written without further checks.
+        alive: True after a sign of life since ``heartbeat.py`` last set it to False.
+        late_since: time at which its buffer became full (``time.monotonic``); None if it is not full.
     """
 
     transport: asyncio.Transport
@@ -146,10 +145,10 @@ class Listener:
         self.is_closing = self.transport.is_closing
 
     def send_control(self, data: bytes) -> bool:
-        """Write a control message. It is never dropped: a listener with no room for it is closed instead.
+        """Write a control message. It is never dropped: with a full buffer the connection is closed instead.
 
         Returns:
-            False where the connection is gone, or has been closed for all that it has not read.
+            False if the connection is closed, or was closed because of unread data.
         """
         if self.is_closing():
             return False
@@ -160,7 +159,7 @@ class Listener:
         return True
 
     def close(self, reason: str) -> None:
-        """Drop the connection now, with whatever its buffer still holds."""
+        """Close the connection at once and discard its buffer."""
         self.transport.abort()
         if self.on_closed is not None:
             callback, self.on_closed = self.on_closed, None
@@ -169,7 +168,7 @@ class Listener:
 
 @dataclass(slots=True)
 class FanoutStats:
-    """Counters since the fan-out began."""
+    """Counters of a fan-out since its start."""
 
     frames: int = 0
     deliveries: int = 0
@@ -179,7 +178,7 @@ class FanoutStats:
     closed_slow: int = 0
 
     def add(self, other: FanoutStats) -> None:
-        """Count another fan-out's deliveries in."""
+        """Add the counters of another fan-out."""
         self.frames += other.frames
         self.deliveries += other.deliveries
         self.bytes += other.bytes
@@ -189,20 +188,20 @@ class FanoutStats:
 
 
 class Fanout:
-    """The frames of one codec in one wire format, and the listeners that take them.
+    """Delivery of the frames of one codec in one wire format to its listeners.
 
-    A listener with a full write buffer (``DropPolicy``) gets nothing until it has drained, then goes on with the
-    newest frame, flagged as a discontinuity. A burst or a resumption loses nothing: its frames go out as fast as the
-    buffer takes them. Control messages are never dropped; a listener with no room for them is closed.
+    A listener with a full write buffer (``DropPolicy``) gets no frames until the buffer has drained. It continues with
+    the newest frame, flagged as a discontinuity. A burst or a resumption loses nothing: its frames are sent as fast as
+    the buffer accepts them. Control messages are never dropped; a listener without room for them is closed.
 
     Args:
-        capacity: frames kept for bursts and resumption.
-        fresh: how many of them keep their bytes after they were sent; None: all. Older ones are needed for long bursts
-            and resumption only.
-        label: what metrics and logs call it.
+        capacity: number of frames kept for bursts and resumption.
+        fresh: number of newest frames that keep their bytes; None: all. Older ones are needed only for long bursts and
+            resumption.
+        label: name in metrics and logs.
 
     Attributes:
-        number: no other fan-out of this process has it.
+        number: unique number in this process.
     """
 
     _numbers = itertools.count(1)
@@ -211,7 +210,7 @@ class Fanout:
         self.label = label
         self.number = next(self._numbers)
         self.stats = FanoutStats()
-        self.listeners: dict[Listener, None] = {}  # in the order of joining, which is that of memory
+        self.listeners: dict[Listener, None] = {}  # in order of joining
         self._frames: deque[Frame] = deque(maxlen=max(1, capacity))
         self._fresh = capacity if fresh is None else fresh
         self._next = 0
@@ -221,12 +220,12 @@ class Fanout:
 
     @property
     def next_seq(self) -> int:
-        """Sequence number that the next frame will get; frames are numbered from 0."""
+        """Sequence number of the next frame; frames are numbered from 0."""
         return self._next
 
     @property
     def first_seq(self) -> int:
-        """Sequence number of the oldest frame still kept."""
+        """Sequence number of the oldest kept frame."""
         return self._next - len(self._frames)
 
     def frame(self, seq: int) -> Frame:
@@ -237,7 +236,7 @@ class Fanout:
         return self._frames[index]
 
     def attach(self, listener: Listener, *, burst_samples: int = 0) -> None:
-        """Start delivery with a burst of the last ``burst_samples`` samples; the rest follows live."""
+        """Start delivery with a burst of the last ``burst_samples`` samples, then live."""
         cursor, samples = self._next, 0
         while cursor > self.first_seq and samples < burst_samples:
             cursor -= 1
@@ -246,10 +245,10 @@ class Fanout:
         self._add(listener)
 
     def resume(self, listener: Listener, last_seq: int) -> bool:
-        """Go on behind frame ``last_seq`` without a gap.
+        """Resume after frame ``last_seq`` without a gap.
 
         Returns:
-            False, with nothing attached, where the next frame is no longer kept or was never sent.
+            False if the next frame is no longer kept or was never sent; the listener is then not attached.
         """
         if not self.first_seq - 1 <= last_seq < self._next:
             return False
@@ -258,7 +257,7 @@ class Fanout:
         return True
 
     def detach(self, listener: Listener) -> None:
-        """Stop delivery; harmless when repeated."""
+        """Stop delivery. Idempotent."""
         self.listeners.pop(listener, None)
         listener.attached = listener.steady = False
         if listener.retry is not None:
@@ -266,20 +265,20 @@ class Fanout:
             listener.retry = None
 
     def push(self, frame: Frame) -> None:
-        """Append a frame and begin its delivery to everyone."""
+        """Append a frame and start its delivery to all listeners."""
         self._frames.append(frame)
         self._next += 1
         self.stats.frames += 1
         if len(self._frames) > self._fresh:
             self._frames[-1 - self._fresh].forget()
         if self._round_handle is not None:
-            self._again = True  # cursors carry the running round on; a second one picks up who is already past
+            self._again = True  # a second round serves the listeners that this round has passed
             return
         if self.listeners:
             self._start_round()
 
     def close(self) -> None:
-        """Forget the listeners, whose connections belong to their handlers, and the frames."""
+        """Discard the frames and detach the listeners, whose handlers own the connections."""
         if self._round_handle is not None:
             self._round_handle.cancel()
             self._round_handle = None
@@ -326,7 +325,7 @@ class Fanout:
             self._start_round()
 
     def _catch_up(self, listener: Listener) -> None:
-        """Send what the buffer takes from the cursor on; skip or close a listener that does not keep up."""
+        """Send frames from the cursor on as far as the buffer accepts them; skip or close a slow listener."""
         if listener.retry is not None:
             listener.retry.cancel()
             listener.retry = None
@@ -357,7 +356,7 @@ class Fanout:
         listener.steady = True
 
     def _wait(self, listener: Listener) -> None:
-        """Leave a full listener alone for now, or for good."""
+        """Wait for a listener with a full buffer, or close it after too long."""
         listener.steady = False
         now = time.monotonic()
         if listener.late_since is None:
@@ -367,7 +366,7 @@ class Fanout:
             self.detach(listener)
             listener.close("slow")
             return
-        if listener.bursting:  # a burst goes faster than live, so it does not wait for the next frame
+        if listener.bursting:  # a burst is faster than live audio, so it does not wait for the next frame
             listener.retry = asyncio.get_running_loop().call_later(RETRY_S, self._catch_up, listener)
 
     def _skip_to_live(self, listener: Listener) -> None:

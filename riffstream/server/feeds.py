@@ -1,8 +1,8 @@
-"""A station's audio in one codec: the only ring of what the encoder made, and the frames of each wire format.
+"""Feeds: a station's encoded audio in one codec, with the only ring of its chunks, and the frames of each wire format.
 
-The station encodes each codec once (``riffstream.station.outlet``); a feed keeps the chunks, gathers them into frames,
+The station encodes each codec once (``riffstream.station.outlet``). A feed keeps the chunks, groups them into frames
 once for each wire format (WebSocket v1, bare WebSocket, raw bytes, packets of Ogg pages) and frame length, and fans
-them out. A frame holds its chunks, and its bytes only while it is new.
+them out. A frame keeps its chunks, and its bytes only while it is new.
 
 Threading model: everything runs on the event loop.
 """
@@ -23,18 +23,26 @@ from riffstream.station.outlet import Chunk, Outlet
 __all__ = ["WIRES", "Feed", "OggPackets", "Wire"]
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
-FRESH_S = 2.0  # frames keep their bytes so long: the bursts of most listeners
+FRESH_S = 2.0  # time for which frames keep their bytes: the burst of most listeners
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A wire format: ``build(seq, chunks)`` gives the bytes and where their flags byte lies (None: no flags)."""
+    """A wire format.
+
+    Attributes:
+        name: name in labels.
+        build: function of the sequence number and the chunks of a frame. It returns the bytes and the position of the
+            flags byte (None without flags).
+    """
 
     name: str
     build: Callable[[int, Sequence[Chunk]], tuple[bytes, int | None]]
 
 
 def _v1(codec: Codec) -> Callable[[int, Sequence[Chunk]], tuple[bytes, int | None]]:
+    """Make the ``build`` function of WebSocket frames with the protocol's binary header."""
+
     def build(seq: int, chunks: Sequence[Chunk]) -> tuple[bytes, int | None]:
         flags = Flags.SILENCE if all(chunk.flags & Flags.SILENCE for chunk in chunks) else Flags.NONE
         if any(chunk.flags & Flags.DISCONTINUITY for chunk in chunks):
@@ -61,16 +69,17 @@ def _join(chunks: Sequence[Chunk]) -> bytes:
 
 
 class OggPackets(bytes):
-    """A frame of Opus packets, of which each listener makes pages of its own (:mod:`riffstream.audio.ogg`).
+    """A frame of Opus packets, from which each listener's own pages are made (:mod:`riffstream.audio.ogg`).
 
     Attributes:
-        bodies: of the pages.
+        bodies: bodies of the pages.
     """
 
     bodies: Sequence[PageBody]
 
 
 def _ogg(seq: int, chunks: Sequence[Chunk]) -> tuple[bytes, None]:
+    """Build a frame of Opus packets with the bodies of its Ogg pages."""
     frame = OggPackets(_join(chunks))
     packets = split_packets(frame)
     frame.bodies = page_bodies(packets, sum(chunk.n_samples for chunk in chunks) // len(packets))
@@ -90,7 +99,7 @@ WIRES: dict[str, Wire] = {
 
 
 class _Packager:
-    """Gathers chunks into frames. A frame ends early where the revision changes or something is missing."""
+    """Grouping of chunks into frames. A frame ends early at a new revision or before missing audio."""
 
     def __init__(self, wire: Wire, frame_samples: int, fanout: Fanout) -> None:
         self.wire = wire
@@ -104,7 +113,7 @@ class _Packager:
             self._emit()
         self._held.append(chunk)
         self._samples += chunk.n_samples
-        # A codec's frames do not divide half a second evenly: the next chunk would pass it by more than this one lacks.
+        # Codec frames do not divide the frame length evenly: end where the length is closest.
         if self._samples + chunk.n_samples // 2 >= self.frame_samples:
             self._emit()
 
@@ -116,12 +125,12 @@ class _Packager:
 
 
 class Feed:
-    """A station's audio in one codec. Made by :meth:`open`.
+    """Encoded audio of a station in one codec, with its fan-outs. :meth:`open` makes it.
 
     Args:
-        source: the station's outlet; its only taker is this feed.
-        ring_s: seconds of encoded audio kept for bursts and resumption.
-        ended: called with this feed when its outlet ends: the station is gone, or the encoder cannot run.
+        source: the station's outlet; this feed is its only taker.
+        ring_s: encoded audio kept for bursts and resumption, seconds.
+        ended: called with this feed when its outlet ends, because the station has ended or the encoder cannot run.
     """
 
     def __init__(self, source: Outlet, ring_s: float, ended: Callable[[Feed], None]) -> None:
@@ -136,14 +145,14 @@ class Feed:
 
     @classmethod
     async def open(cls, source: Outlet, ring_s: float, ended: Callable[[Feed], None]) -> Feed:
-        """A feed whose encoder runs, with the recent past in its ring. Raises EncoderError, StationEndedError."""
+        """Start the encoder and fill the ring with recent audio. Raises EncoderError, StationEndedError."""
         feed = cls(source, ring_s, ended)
         await source.start(feed._take)
         feed._left_at = time.monotonic()
         return feed
 
     def fanout(self, wire: str, frame_ms: int) -> Fanout:
-        """The fan-out with this wire format and frame length, filled from the ring."""
+        """Fan-out with a wire format and a frame length, filled from the ring at its first use."""
         key = (wire, frame_ms)
         if key not in self.fanouts:
             fanout = Fanout(
@@ -169,11 +178,11 @@ class Feed:
 
     @property
     def idle_since(self) -> float | None:
-        """When the last holder left, or the feed was opened (``time.monotonic``); None while there is a holder."""
+        """Time at which the last holder left or the feed was opened (``time.monotonic``); None with a holder."""
         return None if self._holders else self._left_at
 
     def close(self) -> None:
-        """Stop the encoder, and forget the audio and the listeners."""
+        """Stop the encoder, and discard the audio and the listeners."""
         self.source.stop()
         self._ring.clear()
         self._packagers.clear()

@@ -1,10 +1,10 @@
-"""Finds WebSocket clients that are gone without a word: the server pings, and a client that stays silent is closed.
+"""Detection of dead WebSocket clients: the server sends pings and closes clients that do not answer.
 
-TCP alone does not notice them. The kernel of a frozen process still acknowledges; a machine without network is given up
-after a quarter of an hour. Streams over HTTP have no ping; for them, :func:`watch_peers` sets the kernel's timeouts.
+TCP alone does not detect them: the kernel of a frozen process still acknowledges, and a machine without network times
+out after 15 minutes. HTTP streams have no ping; :func:`watch_peers` sets the kernel's timeouts for them.
 
-Why not aiohttp's ``heartbeat``: it allows half an interval for the pong, and the ping waits behind all audio that a
-slow client has not read yet, so that it closes clients that are slow but alive. It also takes any pong as an answer.
+aiohttp's ``heartbeat`` does not fit: it allows half an interval for the pong, but the ping waits behind all unread
+audio of a slow client, so that slow clients are closed. It also accepts any pong as an answer.
 
 Threading model: everything runs on the event loop.
 """
@@ -24,24 +24,24 @@ from riffstream.server.fanout import Listener, websocket_frame
 
 __all__ = ["Heartbeat", "watch_peers"]
 
-SLICE = 256  # visits before other work gets its turn
+SLICE = 256  # visits without a pause for other work
 PING, PONG = 9, 10
 
 
 class Heartbeat:
-    """Visits every socket four times in ``silence_s``, pings the silent ones and closes the dead ones.
+    """Watchdog of all sockets: it visits each four times in ``silence_s``, pings silent ones and closes dead ones.
 
-    A socket is alive where a message or a ping came from it, or the pong to one of our pings (an unsolicited pong says
-    nothing: some clients send them and read nothing), or where a full buffer has drained. It is closed between 0.47 and
-    1 times ``silence_s`` after it died. A client that says something once in a quarter of that time, as players do with
-    ``clock``, is never pinged.
+    Signs of life are a message, a ping, the pong to one of our pings, and a full buffer that has drained. (An
+    unsolicited pong is none: some clients send them without reading.) A dead socket is closed after 0.47 to 1 times
+    ``silence_s``. A client that sends a message in each quarter of that time, such as the player's ``clock``, is never
+    pinged.
 
     Args:
-        silence_s: the longest silence of a client, in seconds.
-        clock: monotonic seconds.
+        silence_s: longest silence of a client, seconds.
+        clock: monotonic clock, seconds.
 
     Attributes:
-        closed: sockets closed so far.
+        closed: number of sockets closed so far.
     """
 
     def __init__(self, silence_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -57,7 +57,7 @@ class Heartbeat:
 
     @contextlib.contextmanager
     def watching(self, listener: Listener) -> Iterator[None]:
-        """Watch a connection meanwhile."""
+        """Watch a connection during the ``with`` block."""
         self._watched[listener] = _Watch(self._clock())
         try:
             yield
@@ -65,7 +65,7 @@ class Heartbeat:
             self._watched.pop(listener, None)
 
     async def receive(self, socket: web.WebSocketResponse, listener: Listener) -> WSMessage:
-        """The next message that is no ping or pong. The socket is made with ``autoping=False``."""
+        """Receive the next message other than ping and pong. The socket must have ``autoping=False``."""
         while True:
             message = await socket.receive()
             if message.type is WSMsgType.PONG:
@@ -79,16 +79,16 @@ class Heartbeat:
             listener.send_control(websocket_frame(PONG, bytes(message.data)))
 
     async def run(self) -> None:
-        """Visit until cancelled."""
+        """Visit sockets until cancelled."""
         while True:
             await asyncio.sleep(self.period_s / 20)
             while self.visit():
                 await asyncio.sleep(0)
 
     def visit(self) -> bool:
-        """Visit the sockets that are due; False where none is left."""
+        """Visit the sockets that are due; False if none is left."""
         now = self._clock()
-        if now - self._visited_at > self.period_s:  # this process slept, and has not read what came meanwhile
+        if now - self._visited_at > self.period_s:  # this process was suspended and has unread messages
             for watch in self._watched.values():
                 watch.seen_at = now
         self._visited_at = now
@@ -115,7 +115,7 @@ class Heartbeat:
 
 
 class _Watch:
-    """When a socket was visited and last seen alive, and the pings that it has not answered."""
+    """State of a watched socket: last visit, last sign of life, unanswered pings."""
 
     __slots__ = ("pings", "seen_at", "visited_at")
 
@@ -125,10 +125,11 @@ class _Watch:
 
 
 def watch_peers(sock: socket.socket, silence_s: float) -> None:
-    """Have the kernel give up connections whose peer acknowledges nothing, or takes nothing, for 0.6 ``silence_s``.
+    """Set kernel timeouts: connections whose peer acknowledges or reads nothing for 0.6 ``silence_s`` are closed.
 
     Args:
-        sock: the listening socket, from which connections inherit (on Linux).
+        sock: the listening socket; connections inherit its options (on Linux).
+        silence_s: longest silence of a client, seconds.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -137,5 +138,5 @@ def watch_peers(sock: socket.socket, silence_s: float) -> None:
         ("TCP_KEEPCNT", 3),
         ("TCP_USER_TIMEOUT", round(600 * silence_s)),
     ):
-        if hasattr(socket, name):  # else its own defaults, and ``limits.close_s`` for those that receive audio
+        if hasattr(socket, name):  # otherwise the system's defaults and ``limits.close_s`` apply
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,7 +1,7 @@
-"""ICY metadata: titles inside a stream of any codec, for players that ask with ``Icy-MetaData: 1``.
+"""ICY metadata: titles inside a stream of any codec, for players that send ``Icy-MetaData: 1``.
 
-Every ``metaint`` bytes of audio comes one length byte (in units of 16) and ``StreamTitle='...';`` padded with zeros; a
-zero length means that the title is still the same.
+After every ``metaint`` bytes of audio there is one length byte (in units of 16) and ``StreamTitle='...';`` padded with
+zeros. Length 0 means an unchanged title.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LONGEST = 255 * 16
 
 
 def icy_block(title: str) -> bytes:
-    """A metadata block with a title; a straight quote, which would end it early, becomes a curly one."""
+    """Make a metadata block. Straight quotes in the title, which would end it, become curly quotes."""
     clean = one_line(title).replace("'", "’")
     while True:
         text = f"StreamTitle='{clean}';".encode()
@@ -27,7 +27,7 @@ def icy_block(title: str) -> bytes:
 
 
 class IcyInserter:
-    """Weaves title blocks into one listener's byte stream."""
+    """Insertion of title blocks into one listener's byte stream."""
 
     def __init__(self, metaint: int = METAINT) -> None:
         self.metaint = metaint
@@ -36,11 +36,11 @@ class IcyInserter:
         self._sent: str | None = None
 
     def set_title(self, title: str) -> None:
-        """The title from the next block on."""
+        """Set the title from the next block on."""
         self._title = title
 
     def push(self, audio: bytes) -> bytes:
-        """Audio with the blocks that fall into it."""
+        """Return the audio with metadata blocks inserted."""
         if len(audio) < self._left:
             self._left -= len(audio)
             return audio

@@ -1,4 +1,4 @@
-"""What the server uses of the stations' room (docs/station.md). ``riffstream.station`` fits; so do the tests' fakes."""
+"""Interfaces of the hub and its stations for the server (docs/station.md), implemented by ``riffstream.station``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Reply = Callable[[protocol.ServerMessage], None]
 
 
 class Lease(Protocol):
-    """A listener that counts."""
+    """A counted listener."""
 
     def close(self) -> None: ...
 
 
 class Station(Protocol):
-    """One endless stream. Called on the event loop; nothing blocks."""
+    """Interface of one endless stream. The event loop makes every call; nothing blocks."""
 
     @property
     def name(self) -> str: ...
@@ -50,7 +50,7 @@ class Station(Protocol):
 
 
 class Hub(Protocol):
-    """Every station, and the generator behind them."""
+    """Interface of all stations and their generator."""
 
     @property
     def ready(self) -> bool: ...

@@ -1,4 +1,4 @@
-"""Limits that keep one client from spoiling the stream for the others."""
+"""Limits that prevent one client from affecting the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ConnectionCounter", "TokenBucket"]
 
 
 class TokenBucket:
-    """Allows ``burst`` actions at once and one more every ``interval_s`` seconds.
+    """Rate limit: ``burst`` actions at once, and one more every ``interval_s`` seconds.
 
     Args:
         interval_s: seconds between actions in the long run; 0 allows everything.
@@ -36,25 +36,25 @@ class TokenBucket:
             self._tokens = min(float(self.burst), self._tokens + passed / self.interval_s)
 
     def take(self) -> bool:
-        """Use one action; False where none is left."""
+        """Use one action; False if none is left."""
         self._refill()
-        if self._tokens < 1.0 - 1e-9:  # three tenths of a second are not always 0.3
+        if self._tokens < 1.0 - 1e-9:  # tolerance for rounding errors
             return False
         self._tokens = max(0.0, self._tokens - 1.0)
         return True
 
     def wait_s(self) -> float:
-        """Seconds until ``take`` succeeds; 0 when it would now."""
+        """Seconds until ``take`` succeeds; 0 if it would succeed now."""
         self._refill()
         return max(0.0, 1.0 - self._tokens) * self.interval_s
 
 
 class ConnectionCounter:
-    """Counts the open connections, in all and per address.
+    """Counter of open connections, in total and per address.
 
     Args:
-        total: most connections at once.
-        per_address: most connections from one address.
+        total: maximum number of connections.
+        per_address: maximum number of connections from one address.
     """
 
     def __init__(self, total: int, per_address: int) -> None:
@@ -64,11 +64,11 @@ class ConnectionCounter:
 
     @property
     def open(self) -> int:
-        """Connections open now."""
+        """Number of open connections."""
         return self._by_address.total()
 
     def refusal(self, address: str) -> str | None:
-        """Why one more connection from ``address`` is refused, None where it is welcome."""
+        """Reason to refuse one more connection from ``address``; None if there is a place."""
         if self.open >= self.total:
             return f"the server is full ({self.total} connections)"
         if self._by_address[address] >= self.per_address:
@@ -76,7 +76,7 @@ class ConnectionCounter:
         return None
 
     def enter(self, address: str) -> None:
-        """Count a connection in."""
+        """Count a new connection."""
         self._by_address[address] += 1
 
     def leave(self, address: str) -> None:

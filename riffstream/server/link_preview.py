@@ -1,6 +1,7 @@
-"""What a link to the player shows where it is pasted: Open Graph tags, a picture, and oEmbed.
+"""Previews of links to the player: Open Graph tags, a picture, and oEmbed.
 
-The page's address holds the music (docs/player.md); crawlers run no script, so the server writes it into the head.
+The address of a page contains its music (docs/player.md). Crawlers run no scripts, so the server writes the music into
+the head of the page.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ COLOURS = np.array(
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The music that an address of the player holds.
+    """The music in an address of the player.
 
     Attributes:
-        prompts: cleaned texts, as many as eight.
-        query: the parameters that were understood, in one order, encoded; without the station.
+        prompts: cleaned texts, at most 8.
+        query: the valid parameters in canonical order, encoded, without the station.
     """
 
     prompts: tuple[str, ...]
@@ -54,13 +55,13 @@ class Link:
 
     @property
     def title(self) -> str:
-        """The prompts as one line."""
+        """Prompts in one line."""
         line = " + ".join(self.prompts)
         return line if len(line) <= TITLE_CHARS else line[: TITLE_CHARS - 1].rstrip() + "…"
 
 
 def read_link(pairs: list[tuple[str, str]]) -> Link:
-    """Read a query's pairs; what cannot be understood is left out, as the player does."""
+    """Parse the pairs of a query; invalid parameters are ignored, as in the player."""
     prompts: list[str] = []
     weights: list[str] = []
     rest: dict[str, str] = {}
@@ -87,7 +88,7 @@ def _is_number(text: str) -> bool:
 
 
 def with_link_tags(page: str, request: web.Request, name: str | None) -> str:
-    """The player's page with tags that say what the request's address holds, in place of those that it came with."""
+    """Replace the preview tags of the player's page by tags for the music in the request's address."""
     head, end, rest = page.partition("</head>")
     context = request.app[CONTEXT]
     station = _station(context, name)
@@ -109,7 +110,7 @@ def with_link_tags(page: str, request: web.Request, name: str | None) -> str:
         "og:image": f"{own}/card/{station.name}.png",
         "og:image:width": str(CARD_SIZE[0]),
         "og:image:height": str(CARD_SIZE[1]),
-        "og:image:alt": "the spectrogram of what was played last",
+        "og:image:alt": "spectrogram of the last seconds",
         "og:audio": f"{own}/stream/{station.name}.mp3",
         "og:audio:type": "audio/mpeg",
     }
@@ -128,7 +129,7 @@ def _quoted(text: str) -> str:
 
 
 def _station(context: Context, name: str | None) -> Station | None:
-    """The station of this name, or the first; None where there is none."""
+    """Station by name, or the first station; None without stations."""
     stations = context.hub.stations
     first = next(iter(context.listed_stations()), "")
     found: Station | None = stations.get(name or "") or stations.get(first)
@@ -137,14 +138,14 @@ def _station(context: Context, name: str | None) -> Station | None:
 
 @routes.get("/oembed")
 async def oembed(request: web.Request) -> web.Response:
-    """oEmbed (oembed.com): what a site needs to show the player where someone pasted its address."""
+    """Answer an oEmbed request (oembed.com): the data for embedding the player at a pasted link."""
     context = request.app[CONTEXT]
     if request.query.get("format", "json") != "json":
-        raise refuse(web.HTTPNotImplemented, "bad_request", "format: only json is there")
+        raise refuse(web.HTTPNotImplemented, "bad_request", "format: only json is supported")
     try:
         asked = urlsplit(request.query.get("url", ""))
     except ValueError:
-        raise refuse(web.HTTPBadRequest, "bad_request", "url is no address") from None
+        raise refuse(web.HTTPBadRequest, "bad_request", "url is not an address") from None
     own = base_url(context, request)
     path, pairs = (
         asked.path.removeprefix(urlsplit(own).path).rstrip("/"),
@@ -186,7 +187,7 @@ def _size(given: str | None, most: int) -> int:
 
 @routes.get("/card/{station}.png")
 async def card(request: web.Request) -> web.Response:
-    """The spectrogram of a station's last seconds as a picture for links; a new one at most once a minute."""
+    """Send the spectrogram of a station's last seconds as a preview picture, updated at most once a minute."""
     context = request.app[CONTEXT]
     broadcast = context.broadcast(request.match_info["station"])
     heard = context.access.listening_is_open
@@ -195,7 +196,7 @@ async def card(request: web.Request) -> web.Response:
 
 
 def _draw(station: Station | None) -> bytes:
-    """1200 x 630 pixels; runs in a thread."""
+    """Draw the preview picture, 1200 x 630 pixels. Runs in a thread."""
     width, height = CARD_SIZE
     levels = np.zeros((height // 2, width // 2), np.float32)
     if station is not None:

@@ -1,4 +1,4 @@
-"""Logs on stderr: a line for people, or one JSON object per line for machines."""
+"""Logs on stderr, as text lines or as one JSON object per line."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from aiohttp.http_exceptions import HttpProcessingError
 __all__ = ["configure", "event", "http_logger"]
 
 _logger = logging.getLogger("riffstream")
-# What the logging module itself puts on a record; everything else came from the caller.
+# Standard attributes of a log record; all others are fields of the caller.
 _BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def event(name: str, /, *, level: int = logging.INFO, exc_info: bool | BaseException = False, **fields: Any) -> None:
-    """Log that ``name`` happened ("listener joined"), with fields that machines can filter by."""
+    """Log the event ``name`` ("listener joined") with fields for filters."""
     _logger.log(level, name, exc_info=exc_info, extra={f"field_{key}": value for key, value in fields.items()})
 
 
@@ -45,11 +45,11 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)  # ASCII: a console's own escapes would spoil the JSON
+        return json.dumps(entry, default=str)  # ASCII: escapes of the console would break the JSON
 
 
 class _Ours(logging.Filter):
-    """Lets faults pass that are not the client's: whoever sends nonsense, or hangs up, must not fill the log."""
+    """Log filter that drops errors caused by clients (invalid requests, closed connections)."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         fault = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
@@ -57,7 +57,7 @@ class _Ours(logging.Filter):
 
 
 def http_logger() -> logging.Logger:
-    """What aiohttp logs to."""
+    """Logger for aiohttp."""
     logger = _logger.getChild("http")
     if not logger.filters:
         logger.addFilter(_Ours())

@@ -1,4 +1,4 @@
-"""How late the event loop runs: the one number that tells whether something blocks it."""
+"""Lag of the event loop, which shows whether something blocks it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PERIOD_S = 0.05
 
 
 class LagMeter:
-    """Sleeps for 50 ms over and over, and notes how much later than that it wakes.
+    """Meter of the event loop's lag: it sleeps 50 ms repeatedly and records the delay of each wake-up.
 
     Args:
-        window_s: how far back ``p95_ms`` and ``max_ms`` look.
+        window_s: time span of ``p95_ms`` and ``max_ms``, seconds.
     """
 
     def __init__(self, window_s: float = 60.0) -> None:
@@ -28,7 +28,7 @@ class LagMeter:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="loop-lag")
 
     async def stop(self) -> None:
-        """Stop; the figures stay."""
+        """Stop measuring; the results remain available."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

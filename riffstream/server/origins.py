@@ -1,8 +1,8 @@
-"""Which web pages are the server's own: the names that no stranger's page can have.
+"""Recognition of the server's own web pages, by host names that a stranger's page cannot have.
 
-A stranger can make a name of their own point at this machine (DNS rebinding), so that page and server seem to be of
-one site. They cannot do so with an address, with a name of one word, below a domain that no registry sells, or with
-this machine's own name.
+With DNS rebinding, a stranger's own domain can point at this machine, so that page and server have the same origin.
+This is not possible with an IP address, a name of one word, a name in a domain that is not sold, or this machine's own
+name.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _RESOLVER = Path("/etc/resolv.conf")
 
 
 def normal_origin(text: str) -> str | None:
-    """Scheme, host and port of an address as browsers write them in ``Origin``: lower case, no default port.
+    """Normalise an address to the form of an ``Origin`` header: scheme, host and port in lower case, no default port.
 
     Returns:
-        ``https://radio.example`` of ``HTTPS://Radio.example:443/path``; None where it is no http or https address.
+        ``https://radio.example`` for ``HTTPS://Radio.example:443/path``; None if it is not an http or https address.
     """
     try:
         parts = urlsplit(text.strip())
@@ -57,7 +57,7 @@ def normal_origin(text: str) -> str | None:
 
 
 def is_own_name(host: str) -> bool:
-    """Whether a page from ``host`` (a name or an address, without a port) can only be one of this server's."""
+    """Whether a page from ``host`` (a name or an address, without a port) must belong to this server."""
     name = host.lower().rstrip(".")
     try:
         ipaddress.ip_address(name.strip("[]"))
@@ -71,7 +71,7 @@ def is_own_name(host: str) -> bool:
 
 
 def _machine_names() -> set[str]:
-    """This machine's name, alone and in the domains that its network told it to search ("mypc.fritz.box")."""
+    """Names of this machine, alone and in the search domains of its network ("mypc.fritz.box")."""
     full = socket.gethostname().lower().rstrip(".")
     short = full.partition(".")[0]
     try:

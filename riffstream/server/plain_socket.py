@@ -1,7 +1,7 @@
-"""``/ws/{station}/plain``: for scripts, games and microcontrollers; ten lines of code hear it and steer it.
+"""``/ws/{station}/plain``: a simple socket for scripts, games and microcontrollers, usable with ten lines of code.
 
-No hello. Binary frames are bare audio (48 kHz s16le stereo, or ``?codec=mp3``); a text frame is a prompt to steer to;
-replies are single lines of text that begin with ``now``, ``scheduled``, ``applied``, ``superseded`` or ``error``.
+There is no hello. Binary frames are bare audio (48 kHz s16le stereo, or ``?codec=mp3``). A text frame is a new prompt.
+Replies are single lines of text that begin with ``now``, ``scheduled``, ``applied``, ``superseded`` or ``error``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 
 
 async def plain_handler(request: web.Request) -> web.StreamResponse:
-    """One plain connection."""
+    """Handle one plain connection."""
     context = request.app[CONTEXT]
     broadcast = context.broadcast(request.match_info["station"])
     name = request.query.get("codec", "pcm")
@@ -40,7 +40,7 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
 
 
 class _Plain(SocketConnection):
-    """The life of one plain socket."""
+    """One open plain socket."""
 
     def __init__(
         self, context: Context, broadcast: Broadcast, request: web.Request, socket: web.WebSocketResponse
@@ -49,7 +49,7 @@ class _Plain(SocketConnection):
         self.steers = 0
 
     async def run(self, codec: str, place: Place) -> None:
-        """Audio until the client leaves; each text is a prompt."""
+        """Send audio until the client leaves; each text frame is a prompt."""
         broadcast, self.place = self.broadcast, place
         try:
             with self.context.heartbeat.watching(self.listener), broadcast.joined(self.member):

@@ -1,7 +1,7 @@
-"""What a request was before trusted proxies passed it on: who asked, and under which address.
+"""Original client address and host of requests through trusted proxies.
 
-Only headers of trusted proxies count. The address is that of the right-most hop that is no trusted proxy: hops further
-to the left are the client's own claim.
+Only headers of trusted proxies count. The client is the right-most hop that is not a trusted proxy; hops further left
+are claims of the client.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _LOOPBACK_4, _LOOPBACK_6 = ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")
-_HOPS = 32  # a longer chain is no chain of proxies
-# Host and port (RFC 9110) and a path (RFC 3986), without anything that markup or a header could end at.
+_HOPS = 32  # longest accepted chain of proxies
+# Host and port (RFC 9110) and a path (RFC 3986), without characters that could end markup or a header.
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~%!$&()*+,;=:@-]+)+")
 # One parameter of RFC 7239: a token, "=", a token or a quoted string.
@@ -38,10 +38,10 @@ _HEADERS = (
 
 
 def read_address(text: str) -> Address | None:
-    """An address as proxies write it: with a port, brackets, quotes or a zone, or mapped into IPv6.
+    """Parse an address in the forms used by proxies: with a port, brackets, quotes or a zone, or IPv4-mapped.
 
     Returns:
-        The address, an IPv4-mapped one as IPv4; None for anything else (``unknown``, ``_hidden``, a name).
+        The address, as IPv4 if it is IPv4-mapped; None for other text (``unknown``, ``_hidden``, a name).
     """
     text = text.strip().strip('"').strip()
     if bracketed := re.fullmatch(r"\[([^\]]*)\](?::\d*)?", text):
@@ -56,7 +56,7 @@ def read_address(text: str) -> Address | None:
 
 
 def counted(address: Address | None) -> str:
-    """The name under which limits count an address: the /64 of IPv6, which one customer has to itself."""
+    """Key of an address for limits: the /64 network for IPv6, which belongs to one customer."""
     if isinstance(address, ipaddress.IPv6Address) and not address.is_loopback:
         return str(ipaddress.IPv6Network((int(address), 64), strict=False))
     return "unknown" if address is None else str(address)
@@ -64,13 +64,13 @@ def counted(address: Address | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as its client made it.
+    """A request as the client sent it, before trusted proxies.
 
     Attributes:
-        address: who asked, named as limits count it (:func:`counted`).
+        address: client address in the form for limits (:func:`counted`).
         scheme: ``http`` or ``https``.
-        host: name and perhaps port, as in a ``Host`` header; "": none was given.
-        prefix: path in front of the server's own, ``/radio``; "": none is known.
+        host: name and optional port, as in a ``Host`` header; "" if absent.
+        prefix: path before the server's own, such as ``/radio``; "" if unknown.
     """
 
     address: str
@@ -80,15 +80,15 @@ class Asked:
 
     @property
     def url(self) -> str:
-        """The server's address as the client knows it, without a slash at its end."""
+        """URL of the server from the client's view, without a trailing slash."""
         return f"{self.scheme}://{self.host}{self.prefix}"
 
 
 class Proxies:
-    """The proxies whose headers are believed: ``address in proxies``.
+    """The set of trusted proxies: ``address in proxies``.
 
     Args:
-        given: addresses and networks, as the configuration has checked them.
+        given: addresses and networks, checked by the configuration.
     """
 
     def __init__(self, given: Iterable[str]) -> None:
@@ -98,12 +98,12 @@ class Proxies:
 
     def __contains__(self, address: str | Address | None) -> bool:
         found = read_address(address) if isinstance(address, str) else address
-        if found == _LOOPBACK_6:  # a proxy that connects to "localhost" may come from either
+        if found == _LOOPBACK_6:  # a proxy that connects to "localhost" may use either
             found = _LOOPBACK_4
         return found is not None and any(found in network for network in self._networks)
 
     def asked(self, request: web.Request) -> Asked:
-        """What a request was before trusted proxies passed it on."""
+        """Reconstruct a request as the client sent it."""
         peer = read_address(request.remote or "")
         if peer not in self:
             return Asked(counted(peer), request.scheme, _own_host(request), "")
@@ -112,7 +112,7 @@ class Proxies:
         address, place = self._client(peer, [element.get("for", "") for element in chain])
         if listed := [part for part in headers["X-Forwarded-For"].split(",") if part.strip()]:
             named, _ = self._client(peer, listed)
-            # A proxy writes one of the two headers and may pass on what the client wrote into the other.
+            # A proxy writes one of the two headers and may forward the other one as sent by the client.
             address = named if not chain or named == address else peer
         element = chain[-place] if place else {}
         schemes = (_first(headers["X-Forwarded-Proto"]), element.get("proto", ""))
@@ -125,10 +125,10 @@ class Proxies:
         )
 
     def _client(self, peer: Address | None, chain: list[str]) -> tuple[Address | None, int]:
-        """The right-most hop that is no trusted proxy, and its place from the right (1: the last; 0: there is none).
+        """Right-most hop that is not a trusted proxy, and its position from the right (1: the last; 0: none).
 
-        Where every hop is trusted it is the last one, which the nearest proxy saw itself. Where a hop is no address
-        (``unknown``) it is the proxy that said so: text must not make up identities.
+        If every hop is trusted, it is the last one, which the nearest proxy saw itself. If a hop is not an address
+        (``unknown``), it is the proxy that wrote it, so that text cannot create identities.
         """
         nearer = peer
         for place, text in enumerate(reversed(chain[-_HOPS:]), 1):
@@ -142,7 +142,7 @@ class Proxies:
 
 
 def _own_host(request: web.Request) -> str:
-    """The ``Host`` header; the address that was connected to where an HTTP/1.0 player sends none."""
+    """The ``Host`` header, or the local address for HTTP/1.0 players without one."""
     if given := request.headers.get("Host", ""):
         return given
     name = None if request.transport is None else request.transport.get_extra_info("sockname")
@@ -152,7 +152,7 @@ def _own_host(request: web.Request) -> str:
 
 
 def _unmapped(network: Network) -> Network:
-    """``::ffff:10.0.0.0/104`` as ``10.0.0.0/8``: addresses are compared unmapped."""
+    """Convert ``::ffff:10.0.0.0/104`` to ``10.0.0.0/8``, because addresses are compared unmapped."""
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         mapped = network.network_address.ipv4_mapped
         return ipaddress.IPv4Network((int(mapped), network.prefixlen - 96)) if mapped else network
@@ -160,7 +160,7 @@ def _unmapped(network: Network) -> Network:
 
 
 def _elements(header: str) -> list[dict[str, str]]:
-    """The elements of a ``Forwarded`` header; none of a header with a mistake in it."""
+    """Elements of a ``Forwarded`` header; empty for an invalid header."""
     elements: list[dict[str, str]] = []
     element: dict[str, str] = {}
     at = 0
@@ -181,12 +181,12 @@ def _elements(header: str) -> list[dict[str, str]]:
 
 
 def _first(header: str) -> str:
-    """The first of a comma-separated list: what the first proxy saw."""
+    """First item of a comma-separated list, written by the first proxy."""
     return header.partition(",")[0].strip()
 
 
 def _path(text: str) -> str:
-    """A path prefix without a slash at its end; "" where it is none, or leads upwards."""
+    """Path prefix without a trailing slash; "" if it is not a path or contains ``..``."""
     path = text.strip().rstrip("/")
     steps = unquote(path).split("/")
     return path if _PREFIX.fullmatch(path) and not {".", ".."} & set(steps) else ""

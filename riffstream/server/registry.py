@@ -1,4 +1,4 @@
-"""Every open broadcast: opened when a station is first asked for, swept, and ended in one place.
+"""The registry of broadcasts: opened at the first request for a station, swept, and ended in one place.
 
 Threading model: everything runs on the event loop.
 """
@@ -17,15 +17,15 @@ from riffstream.server.interfaces import Hub
 
 __all__ = ["PRIVATE", "Broadcasts"]
 
-PRIVATE = "private-"  # names of stations that a share link made
+PRIVATE = "private-"  # prefix of the names of stations made by a share link
 PRIVATE_IDLE_S = 600.0
 
 
 class Broadcasts(Mapping[str, Broadcast]):
-    """The broadcasts of the hub's stations, by name.
+    """Broadcasts of the hub's stations, by name.
 
-    A station ends in one order: nobody can join its broadcast any more, its connections get the reason, its feeds stop,
-    and the hub closes it. Each end runs once, in a task of its own, which a cancelled request cannot stop half way.
+    A station ends in one order: its broadcast refuses new connections, its connections get the reason, its feeds stop,
+    and the hub closes it. Each end runs once in its own task, so that a cancelled request cannot interrupt it.
 
     Args:
         config: the whole configuration.
@@ -39,7 +39,7 @@ class Broadcasts(Mapping[str, Broadcast]):
         self._closed = False
 
     def __getitem__(self, name: str) -> Broadcast:
-        """The broadcast of a station that is not ending, opened where there is none yet. Raises KeyError."""
+        """Broadcast of a station that is not ending, opened at the first request. Raises KeyError."""
         station = self._hub.stations[name]
         broadcast = self._broadcasts.get(name)
         if broadcast is not None and broadcast.station is not station:  # another station of the same name
@@ -64,7 +64,7 @@ class Broadcasts(Mapping[str, Broadcast]):
         return sum(1 for _ in self)
 
     async def end(self, name: str, reason: str) -> None:
-        """Tell a station's connections, and close it; returns when that is done. Raises KeyError."""
+        """Notify a station's connections and close it; return when it is closed. Raises KeyError."""
         await asyncio.shield(self._end(self[name], reason))
 
     def _end(self, broadcast: Broadcast, reason: str) -> asyncio.Task[None]:
@@ -81,7 +81,7 @@ class Broadcasts(Mapping[str, Broadcast]):
         try:
             await broadcast.close(reason)
         finally:
-            if self._hub.stations.get(name) is broadcast.station:  # else it was deleted meanwhile
+            if self._hub.stations.get(name) is broadcast.station:  # otherwise it was deleted in the meantime
                 await self._hub.delete(name)
 
     def _ended(self, broadcast: Broadcast, task: asyncio.Task[None]) -> None:
@@ -90,17 +90,17 @@ class Broadcasts(Mapping[str, Broadcast]):
         if self._broadcasts.get(name) is broadcast:
             del self._broadcasts[name]
         if not task.cancelled() and (error := task.exception()) is not None:
-            logs.event("a station did not end in good order", level=logging.ERROR, station=name, exc_info=error)
+            logs.event("a station did not end cleanly", level=logging.ERROR, station=name, exc_info=error)
 
     async def tend(self) -> None:
-        """Stop what nobody uses any more, until cancelled. One broadcast's fault does not stop the others' care."""
+        """Stop unused encoders and stations until cancelled. An error of one broadcast does not affect the others."""
         while True:
             await asyncio.sleep(min(FEED_IDLE_S / 4, PRIVATE_IDLE_S / 20))
             for name in {*self._hub.stations, *self._broadcasts}:
                 try:
                     self._tend(name)
-                except Exception:  # whatever it is, the others still need their care
-                    logs.event("tending a broadcast failed", level=logging.ERROR, station=name, exc_info=True)
+                except Exception:  # the other broadcasts must still be swept
+                    logs.event("sweeping a broadcast failed", level=logging.ERROR, station=name, exc_info=True)
 
     def _tend(self, name: str) -> None:
         running = self._broadcasts.get(name)
@@ -118,7 +118,7 @@ class Broadcasts(Mapping[str, Broadcast]):
             self._end(broadcast, "nobody listened")
 
     async def close(self, reason: str, leave_s: float) -> None:
-        """Close every broadcast, and open no more; the stations stay."""
+        """Close every broadcast and open no new ones. The stations continue."""
         self._closed = True
         broadcasts = [broadcast for broadcast in self._broadcasts.values() if broadcast not in self._ends]
         await asyncio.gather(*(broadcast.close(reason, leave_s) for broadcast in broadcasts), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The sessions of a station's listeners: a listener that lost its connection comes back without a gap.
+"""Sessions of a station's listeners, which let a listener reconnect without a gap.
 
 Threading model: everything runs on the event loop.
 """
@@ -16,15 +16,15 @@ SESSIONS = 20_000
 
 
 class Sessions:
-    """Names of connections, and the fan-out that each was on.
+    """Table of sessions: name and fan-out of each connection.
 
-    A session holds the number of its fan-out and not the fan-out, so that it keeps no audio in memory. It is forgotten
-    ``kept_s`` after its connection has left.
+    A session holds the number of its fan-out instead of a reference, so that it keeps no audio in memory. It expires
+    ``kept_s`` after its connection has ended.
 
     Args:
-        kept_s: how long a session can be resumed after its connection has left.
-        most: sessions without a connection that are kept; one more drops the oldest.
-        clock: monotonic seconds.
+        kept_s: time during which a session can be resumed after its connection has ended, seconds.
+        most: maximum number of sessions without a connection; one more drops the oldest.
+        clock: monotonic clock, seconds.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class Sessions:
         return len(self._connected) + len(self._left)
 
     def open(self, fanout: int, disconnect: Callable[[], None]) -> str:
-        """A fresh session.
+        """Open a session; return its name.
 
         Args:
             fanout: number of the connection's fan-out.
-            disconnect: ends the connection at once and gives back its place; called where another connection resumes
-                the session first.
+            disconnect: ends the connection at once and frees its place; called if another connection resumes the
+                session.
         """
         self.expire()
         name = secrets.token_urlsafe(12)
@@ -52,27 +52,29 @@ class Sessions:
         return name
 
     def leave(self, name: str) -> None:
-        """The connection of a session has ended. Harmless when repeated."""
+        """Record the end of a session's connection. Idempotent."""
         if (found := self._connected.pop(name, None)) is not None:
             self._left[name] = (found[0], self._clock())
             if len(self._left) > self.most:
                 del self._left[next(iter(self._left))]
 
     def take_over(self, name: str) -> None:
-        """End the connection of a session whose client is back on a new one: the server may not have noticed yet that
-        the old one is dead, and it would hold a second place."""
+        """End the old connection of a session whose client has reconnected.
+
+        The server may not have detected yet that the old connection is dead, and it would occupy a second place.
+        """
         if (found := self._connected.get(name)) is not None:
             self.leave(name)
             found[1]()
 
     def resume(self, name: str, fanout: int) -> bool:
-        """Whether a session that is not in use was on this fan-out a short while ago. It cannot be resumed twice."""
+        """Resume an unused session on its fan-out; False if it is unknown or expired. It cannot be resumed twice."""
         self.expire()
         found = self._left.pop(name, None)
         return found is not None and found[0] == fanout
 
     def expire(self) -> None:
-        """Forget the sessions that were left too long ago."""
+        """Drop the expired sessions."""
         now = self._clock()
         while self._left:
             name, (_, left_at) = next(iter(self._left.items()))

@@ -28,14 +28,14 @@ CODECS: dict[str, protocol.CodecName] = {"opus": "opus", "pcm_s16": "pcm_s16"}
 
 
 def bye_frame(reason: str, *, spread_ms: int = 4000) -> bytes:
-    """A farewell. A restarting server asks for a random pause, so that it is not met by everybody at once."""
+    """Make a ``bye`` frame. A restarting server asks for a random delay, so that reconnections are spread out."""
     pause = 500 + random.randrange(spread_ms) if reason == RESTARTING else None
     bye = protocol.Bye(reason=reason, reconnect_ms=pause)
     return websocket_frame(1, protocol.encode(bye).encode())
 
 
 async def socket_handler(request: web.Request) -> web.StreamResponse:
-    """One connection, from hello to bye."""
+    """Handle one connection, from hello to bye."""
     context = request.app[CONTEXT]
     broadcast = context.broadcast(request.match_info["station"])
     with context.admitted(request):
@@ -45,7 +45,7 @@ async def socket_handler(request: web.Request) -> web.StreamResponse:
 
 
 class _Connection(SocketConnection):
-    """The life of one socket."""
+    """One open socket of the protocol."""
 
     def __init__(
         self, context: Context, broadcast: Broadcast, request: web.Request, socket: web.WebSocketResponse
@@ -56,7 +56,7 @@ class _Connection(SocketConnection):
         self.underruns = 0
 
     async def run(self) -> None:
-        """Hello, then messages until either side leaves."""
+        """Exchange hello and welcome, then messages until either side closes."""
         with self.context.heartbeat.watching(self.listener), contextlib.ExitStack() as held:
             await self._serve(held)
 
@@ -105,7 +105,7 @@ class _Connection(SocketConnection):
         await self.socket.close()
 
     async def _feed(self, codecs: list[protocol.CodecName], place: Place) -> tuple[protocol.CodecName, Feed]:
-        """The first of the client's codecs whose encoder runs. Raises the first one's EncoderError where none does."""
+        """Feed of the client's first codec with a running encoder. Raises the first EncoderError if there is none."""
         first: EncoderError | None = None
         for codec in codecs:
             try:
@@ -144,7 +144,7 @@ class _Connection(SocketConnection):
         self.listener.close("resumed")
 
     async def _hello(self) -> protocol.Hello | None:
-        """The client's greeting; None where there was none that could be accepted (the socket is then closed)."""
+        """Receive the client's hello; None if there is no valid one (the socket is then closed)."""
         offered = self.request.headers.get("Sec-WebSocket-Protocol")
         if offered is not None and self.socket.ws_protocol is None:
             await self._refuse(
@@ -214,7 +214,7 @@ class _Connection(SocketConnection):
         self.member.tell(station.now())
 
     async def _messages(self) -> None:
-        """Read until the client leaves, misbehaves, or is told to go."""
+        """Read messages until the client leaves, violates the protocol, or is disconnected."""
         while True:
             message = await self.receive()
             received = time.monotonic()
@@ -234,7 +234,7 @@ class _Connection(SocketConnection):
         self.listener.send_control(bye_frame(reason))
 
     def _handle(self, data: str, received: float) -> bool:
-        """Answer one message; False where it was a farewell."""
+        """Answer one message; False for ``bye``."""
         try:
             message = self._decode(data)
             match message:
@@ -256,7 +256,7 @@ class _Connection(SocketConnection):
                 case protocol.Bye():
                     return False
                 case protocol.Hello():
-                    raise protocol.ProtocolError("bad_request", "hello was said already")
+                    raise protocol.ProtocolError("bad_request", "hello was sent already")
         except protocol.ProtocolError as error:
             self.context.counters["rejected"] += 1
             self.member.tell(error.reply())

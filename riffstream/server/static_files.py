@@ -30,7 +30,7 @@ _HIDDEN = frozenset({"tests", "node_modules"})
 
 
 def client_folder() -> Path | None:
-    """The player's files: from the installed package, else from the checkout; None where there are none."""
+    """Folder of the player's files, in the installed package or else in the checkout; None if missing."""
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "client_files", package.parent / "client"):
         if (folder / "index.html").is_file():
@@ -39,7 +39,7 @@ def client_folder() -> Path | None:
 
 
 async def file_handler(request: web.Request) -> web.StreamResponse:
-    """A file of the player; ``/`` is index.html."""
+    """Send a file of the player; ``/`` is index.html."""
     path = request.match_info.get("path", "")
     if path in ("", "index.html"):
         return await _page(request, request.query.get("station"))
@@ -47,38 +47,38 @@ async def file_handler(request: web.Request) -> web.StreamResponse:
 
 
 async def prefix_handler(request: web.Request) -> web.Response:
-    """The path of ``server.public_url`` without its slash: relative addresses need it."""
+    """Redirect the path of ``server.public_url`` to the path with a slash, which relative addresses need."""
     name = request.path.rpartition("/")[2]
     raise web.HTTPMovedPermanently(f"{name}/" + (f"?{request.query_string}" if request.query_string else ""))
 
 
 async def embed_handler(request: web.Request) -> web.StreamResponse:
-    """The player for frames on other sites. The page reads the station from its address."""
+    """Send the player for frames on other sites. The page reads the station from its address."""
     name = request.match_info["station"]
     request.app[CONTEXT].broadcast(name)
     return await _page(request, name)
 
 
 async def _page(request: web.Request, station: str | None) -> web.StreamResponse:
-    """The player's page, which tells whoever shows a link to it what is heard there."""
+    """Send the player's page with tags for link previews."""
     text = await asyncio.to_thread(_find("index.html").read_text, encoding="utf-8")
     context = request.app[CONTEXT]
-    if prefix := context.asked(request).prefix:  # holds for an address without a slash at its end as well
+    if prefix := context.asked(request).prefix:  # also correct for an address without a trailing slash
         text = text.replace('="./', f'="{html.escape(prefix)}/')
-    elif context.own_path(request).startswith("/embed/"):  # one folder below the files that the page names
+    elif context.own_path(request).startswith("/embed/"):  # one folder below the page's files
         text = text.replace('="./', '="../')
     headers = {"Cache-Control": "no-cache"}
     return web.Response(text=with_link_tags(text, request, station), content_type="text/html", headers=headers)
 
 
 def _find(path: str) -> Path:
-    """A file of the player. Raises 404 for anything else."""
+    """Path of a file of the player. Raises 404 for other paths."""
     folder = client_folder()
     if folder is None:
         raise refuse(web.HTTPNotFound, "not_found", "the player's files are not installed; the API and streams work")
     parts = path.split("/")
     file = folder.joinpath(*parts)
-    # resolve() follows links and "..": whatever comes out must still lie inside, and be of a kind that we serve.
+    # resolve() follows links and "..": the result must still be inside the folder and of an allowed type.
     if (
         "\0" in path
         or any(part.startswith(".") or part in _HIDDEN for part in parts)
@@ -92,7 +92,7 @@ def _find(path: str) -> Path:
 
 def _file(path: str) -> web.StreamResponse:
     file = _find(path)
-    # Small files, revalidated each time: a new version is there at the next reload.
+    # Small files, revalidated each time, so that a reload loads a new version.
     return web.FileResponse(file, headers={"Content-Type": _content_type(file), "Cache-Control": "no-cache"})
 
 

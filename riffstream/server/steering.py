@@ -1,4 +1,4 @@
-"""A connection's changes: rate-limited, the newest first, none lost that was not overtaken."""
+"""Rate limit for a connection's changes. A delayed steer is merged with later ones, so that none is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SteerGate", "merge"]
 
 
 def merge(old: protocol.Steer, new: protocol.Steer) -> protocol.Steer:
-    """Both changes as one, under the newer's id; where they disagree the newer counts."""
+    """Merge two changes under the newer id; the newer value of each field wins."""
     kept = {
         name: getattr(old, name)
         for name in protocol.Steer.__struct_fields__
@@ -25,16 +25,17 @@ def merge(old: protocol.Steer, new: protocol.Steer) -> protocol.Steer:
 
 
 class SteerGate:
-    """Lets steers through at the allowed rate. One that must wait takes in what it overtakes, so that a fader moved
-    quickly arrives where it stopped.
+    """Rate limiter of one connection's steers.
+
+    A delayed steer absorbs later ones, so that the last position of a fast fader is kept.
 
     Args:
         bucket: the rate.
-        apply: passes a change on to the station, which answers.
-        tell: answers the connection.
+        apply: function that passes a change to the station, which answers.
+        tell: function that answers the connection.
 
     Attributes:
-        refusal: why this connection may not steer; None where it may.
+        refusal: reason why this connection may not steer; None if it may.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class SteerGate:
         self._timer: asyncio.TimerHandle | None = None
 
     def steer(self, message: protocol.Steer) -> None:
-        """Take a change; answered with ``scheduled``, ``superseded`` or ``rejected``, now or when its turn comes.
+        """Handle a change. It is answered with ``scheduled``, ``superseded`` or ``rejected``, now or after its delay.
 
         Raises:
             ProtocolError: this connection may not steer.
@@ -67,7 +68,7 @@ class SteerGate:
             self._timer = asyncio.get_running_loop().call_later(self._bucket.wait_s(), self._turn)
 
     def transport(self, message: protocol.Transport) -> None:
-        """Pause, resume, reset or skip; never held back, but it counts, and one too many is rejected.
+        """Handle pause, resume, reset or skip. They are never delayed, but count; above the limit they are rejected.
 
         Raises:
             ProtocolError: this connection may not steer.
@@ -93,7 +94,7 @@ class SteerGate:
     def _turn(self) -> None:
         if self._held is None:
             return
-        if not self._bucket.take():  # a transport message took the turn
+        if not self._bucket.take():  # a transport message has used the action
             self._timer = asyncio.get_running_loop().call_later(max(0.01, self._bucket.wait_s()), self._turn)
             return
         held, self._held = self._held, None

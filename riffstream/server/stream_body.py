@@ -1,4 +1,4 @@
-"""What one player's bytes go through: its Ogg pages, its titles and its range.
+"""The body of one player's stream: Ogg pages, titles and byte range.
 
 Threading model: everything runs on the event loop.
 """
@@ -14,22 +14,22 @@ from riffstream.server.ranges import ByteRange
 
 __all__ = ["Body"]
 
-_WAV_FRAME = 4  # bytes of a sample of both channels
+_WAV_FRAME = 4  # bytes of one sample of both channels
 
 
 class Body:
-    """The body of one response: :meth:`begin` and :meth:`push` give the bytes to write.
+    """The body of one response: :meth:`begin` and :meth:`push` return the bytes to write.
 
-    An Ogg stream carries the title in its comments, and begins a new link when it changes. A player that asks for ICY
-    titles gets them in Ogg as well, and no new links: it was built to show those, and some (GStreamer's
-    ``uridecodebin``, VLC when it records) stop at the end of a link.
+    An Ogg stream has the title in its comments, and a new title begins a new link. A player that requests ICY titles
+    gets them in Ogg too, and no new links, because some players (GStreamer's ``uridecodebin``, VLC while recording)
+    stop at the end of a link.
 
     Args:
         codec: mp3, aac, ogg or wav.
-        icy: weaves titles in; None: the player did not ask for them.
-        asked: the range that is sent; None: everything. A range that begins behind the header begins with the sound of
-            now, since a live stream has no past to seek in; in WAV at the place in a sample that the range has.
-        artist: what the comments of an Ogg stream name as such.
+        icy: inserter of ICY titles; None if the player did not request them.
+        asked: byte range to send; None: everything. A range that begins after the header begins with live audio,
+            because a live stream has no past; in WAV at the range's position within a sample.
+        artist: artist in the comments of an Ogg stream.
     """
 
     def __init__(self, codec: str, icy: IcyInserter | None, asked: ByteRange | None, *, artist: str = "") -> None:
@@ -41,7 +41,7 @@ class Body:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the sound goes out as it comes, so that :meth:`push` need not be called."""
+        """Whether the audio is sent unchanged, without calls of :meth:`push`."""
         return self._icy is None and self._asked is None and self._codec != "ogg"
 
     @property
@@ -50,7 +50,7 @@ class Body:
         return self._left == 0
 
     def set_title(self, title: str) -> None:
-        """What plays from now on."""
+        """Set the title from now on."""
         if self._icy is not None:
             self._icy.set_title(title)
         elif self._links is not None and title != self._title:
@@ -61,11 +61,7 @@ class Body:
         return {"title": title, "artist": self._artist}
 
     def begin(self, header: bytes) -> bytes:
-        """What comes before the sound.
-
-        Args:
-            header: of the encoder.
-        """
+        """Bytes before the audio; ``header`` is that of the encoder."""
         if self._codec == "ogg":
             self._links = OggOpusLinks(header)
             header = self._links.begin(self._tags(self._title))

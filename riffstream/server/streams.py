@@ -1,4 +1,4 @@
-"""Plain HTTP audio for any player: ``/stream/{station}.mp3`` and its siblings, playlists, and Icecast's status page."""
+"""HTTP streams for any player (``/stream/{station}.mp3`` and other codecs), playlists, and Icecast's status page."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from riffstream.station.outlet import StationEndedError
 __all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "title_of"]
 
 CONTENT_TYPES = {"mp3": "audio/mpeg", "aac": "audio/aac", "ogg": "audio/ogg", "wav": "audio/wav"}
-PROBE_BYTES = 16 * 1024  # a range up to this is answered from what is kept, without a listener
+PROBE_BYTES = 16 * 1024  # a range up to this size is answered from kept frames, without a listener
 PROBE_S = 10.0
 WAV_BYTES_S = protocol.SAMPLE_RATE * protocol.CHANNELS * 2
 
 
 def title_of(state: protocol.State) -> str:
-    """What a player shows: the prompts, the strongest first."""
+    """Title for players: the prompts, the strongest first."""
     parts = sorted(state.prompts, key=lambda part: -part.weight)
     return " + ".join(part.text for part in parts if part.weight > 0) or "riffstream"
 
 
 def base_url(context: Context, request: web.Request) -> str:
-    """How listeners reach this server, as configured or as they just did; no slash at its end."""
+    """URL of this server for listeners, from the configuration or the request, without a trailing slash."""
     return context.config.server.public_url.rstrip("/") or context.asked(request).url
 
 
 async def stream_handler(request: web.Request) -> web.StreamResponse:
-    """An endless body: burst first, then live. A range with both ends gets exactly as many bytes."""
+    """Send an endless stream: a burst, then live audio. A range with both ends gets exactly its bytes."""
     context = request.app[CONTEXT]
     broadcast, codec = context.broadcast(request.match_info["station"]), request.match_info["codec"]
     if context.grant(request) is None:
@@ -71,13 +71,13 @@ async def stream_handler(request: web.Request) -> web.StreamResponse:
 
 
 class _Bare(web.StreamResponse):
-    """A body that ends with its connection, in no chunks: what Icecast sends, and every player understands.
+    """A response without chunked encoding that ends with its connection, as from Icecast.
 
-    Radios, microcontrollers and many small players read chunk sizes as sound. A browser takes a chunked body that broke
-    off for a damaged file and skips what it has played of it already, while the end of a bare one is just an end.
+    Radios, microcontrollers and many small players decode chunk sizes as audio. A browser treats an interrupted chunked
+    body as a damaged file and skips the part it has played. The end of this body is a normal end.
     """
 
-    _length_check = False  # as of aiohttp's own WebSocketResponse: else it would choose chunks
+    _length_check = False  # as in aiohttp's WebSocketResponse; otherwise it would use chunks
 
     def __init__(self, *, status: int = 200, headers: dict[str, str]) -> None:
         super().__init__(status=status, headers=headers | {"Connection": "close"})
@@ -85,11 +85,11 @@ class _Bare(web.StreamResponse):
 
 
 class _Streaming(Connection):
-    """One player.
+    """One player's stream.
 
     Args:
-        icy: weaves titles into its bytes, None if it did not ask for them.
-        asked: the range that it is to get; None: all that comes.
+        icy: inserter of ICY titles; None if the player did not request them.
+        asked: byte range to send; None: everything.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class _Streaming(Connection):
         self.done = asyncio.Event()
 
     async def run(self, feed: Feed, place: Place) -> None:
-        """Until the player leaves (the handler is cancelled), has its range, is too slow, or the station ends."""
+        """Stream until the player leaves (cancelled), has its range or is too slow, or until the station ends."""
         broadcast, self.place = self.broadcast, place
         fanout = feed.fanout(self.wire, self.frame_ms)
         with contextlib.suppress(StationEndedError), broadcast.joined(self.member):
@@ -122,7 +122,7 @@ class _Streaming(Connection):
             await self.done.wait()
 
     async def first_bytes(self, codec: str) -> bytes:
-        """The whole answer to a short range: what a new listener would get. Raises 503 where no sound comes."""
+        """Answer to a short range: the first bytes of a new listener. Raises 503 without audio."""
         self._told(self.broadcast.station.now())
         async with self.broadcast.holding(codec) as feed:
             return await self._first_bytes(feed)
@@ -143,7 +143,7 @@ class _Streaming(Connection):
             elif time.monotonic() < deadline:
                 await asyncio.sleep(0.1)
             else:
-                raise refuse(web.HTTPServiceUnavailable, "busy", "there is no sound yet", retry_after_s=5)
+                raise refuse(web.HTTPServiceUnavailable, "busy", "there is no audio yet", retry_after_s=5)
         return found
 
     def _write(self, wire: bytes) -> None:
@@ -165,7 +165,7 @@ class _Streaming(Connection):
 
 
 def _policy(broadcast: Broadcast, codec: str) -> DropPolicy:
-    """When this player loses audio: never for taking its burst no faster than it plays."""
+    """Drop policy of this player. Reading the burst at playback speed must not lose audio."""
     encoders, policy = broadcast.config.encoders, broadcast.policy
     rate = WAV_BYTES_S if codec == "wav" else getattr(encoders, f"{codec}_kbps") * 125
     burst_bytes = 2 * rate * broadcast.burst_samples(steering=False) // protocol.SAMPLE_RATE
@@ -175,7 +175,7 @@ def _policy(broadcast: Broadcast, codec: str) -> DropPolicy:
 
 
 def _headers(context: Context, station: Station, codec: str, icy: IcyInserter | None) -> dict[str, str]:
-    """What comes before every stream, and answers HEAD. Names go out as UTF-8, as from Icecast."""
+    """Headers of a stream, also for HEAD. Names are UTF-8, as from Icecast."""
     headers = {
         "Content-Type": CONTENT_TYPES[codec],
         "Cache-Control": "no-cache, no-store",
@@ -196,7 +196,7 @@ def _headers(context: Context, station: Station, codec: str, icy: IcyInserter | 
 
 
 async def playlist_handler(request: web.Request) -> web.Response:
-    """``/listen/{station}.m3u`` and ``.pls``: a file that opens in the player of one's choice."""
+    """Send ``/listen/{station}.m3u`` or ``.pls``, a playlist that opens in the user's player."""
     context = request.app[CONTEXT]
     station: Station = context.broadcast(request.match_info["station"]).station
     url = f"{base_url(context, request)}/stream/{station.name}.mp3"
@@ -212,7 +212,7 @@ async def playlist_handler(request: web.Request) -> web.Response:
 
 
 async def icecast_status(request: web.Request) -> web.Response:
-    """``/status-json.xsl``: what directories and dashboards read from an Icecast server."""
+    """Send ``/status-json.xsl``, the status of an Icecast server for directories and dashboards."""
     context = request.app[CONTEXT]
     sources: list[dict[str, Any]] = []
     for name in context.listed_stations():

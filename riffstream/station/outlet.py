@@ -1,4 +1,4 @@
-"""The encoder of one codec of a station: committed blocks in, chunks of encoded audio out to one taker.
+"""Outlets: the encoder of one codec of a station, from committed blocks to chunks of encoded audio for one taker.
 
 Threading model
   Event loop       makes every call; the taker is called there.
@@ -7,7 +7,7 @@ Threading model
                    block is dropped, and after the gap a new encoder begins with a discontinuity. Chunks out:
                    call_soon_threadsafe.
   Failure          an encoder that fails is replaced at the next block. One that cannot be made, or that fails at once
-                   again, ends the thread: the taker is told, and the next start waits 1 s, then 2 s, up to 30 s.
+                   again, ends the thread: the taker is notified, and the next start waits 1 s, then 2 s, up to 30 s.
   stop(), close()  idempotent; the thread ends by itself within a block.
 """
 
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav")
 SHARED: Final = {"ogg": "opus", "wav": "pcm_s16"}  # containers of the same encoded audio
-BEHIND_S: Final = 10.0  # audio that waits for an encoder on a machine that is too busy
-RETRY_S, RETRY_MAX_S = 1.0, 30.0  # until an encoder that could not run is tried again; doubles from time to time
+BEHIND_S: Final = 10.0  # largest backlog of an encoder on a busy machine
+RETRY_S, RETRY_MAX_S = 1.0, 30.0  # delay until a failed encoder is tried again; doubles each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,11 @@ class Chunk:
     """Encoded audio of one block.
 
     Attributes:
-        sample_pos, n_samples: place on the sample clock.
+        sample_pos: sample clock of its first sample.
+        n_samples: samples per channel.
         rev: the station's revision at its end.
         flags: discontinuity, silence.
-        payload: the codec's bytes (of Opus, packets after their lengths).
+        payload: encoded bytes (for Opus, packets after their lengths).
     """
 
     sample_pos: int
@@ -80,17 +81,18 @@ _Item = Block | None
 
 
 class Outlet:
-    """The encoder of one codec. It runs from :meth:`start` to :meth:`stop`, for one taker (``server/feeds.py``, which
-    keeps the audio and serves it to every listener).
+    """The encoder of one codec. It runs from :meth:`start` to :meth:`stop` for one taker.
+
+    The taker is ``server/feeds.py``, which keeps the audio and serves it to all listeners.
 
     Args:
         codec: one of :data:`CODECS`.
-        recent: gives the newest committed blocks, with which each run of the encoder begins.
-        bit_rate: bits a second; None: the codec's own.
+        recent: function that returns the newest committed blocks, with which each run of the encoder begins.
+        bit_rate: bits a second; None: the codec's default.
 
     Attributes:
-        header: of the encoder (``OpusHead``), known once it runs; empty for codecs without one.
-        closed: the station has ended.
+        header: header of the encoder (``OpusHead``) once it runs; empty for codecs without one.
+        closed: True if the station has ended.
     """
 
     def __init__(self, codec: str, recent: Callable[[], list[Block]], *, bit_rate: int | None = None) -> None:
@@ -113,16 +115,16 @@ class Outlet:
         return self._queue is not None
 
     async def start(self, take: Taker) -> None:
-        """Encode until :meth:`stop`; returns when the recent past has been encoded and taken.
+        """Start encoding; return when the recent audio has been encoded and taken.
 
         Args:
-            take: called with every chunk, and with None where the outlet ends by itself: the station has ended
+            take: called with every chunk, and with None if the outlet ends by itself: the station has ended
                 (``closed``), or the encoder cannot run any longer.
 
         Raises:
-            EncoderError: it cannot run.
-            StationEndedError: the station has been closed.
-            RuntimeError: it runs already.
+            EncoderError: the encoder cannot run.
+            StationEndedError: the station has ended.
+            RuntimeError: the encoder runs already.
         """
         if self._queue is not None:
             raise RuntimeError(f"the encoder for {self.codec} runs already")
@@ -140,7 +142,7 @@ class Outlet:
         raise EncoderError(self.codec, max(0.1, self._retry_at - self._loop.time()))
 
     def stop(self) -> None:
-        """Encode no more; ``take`` is not called again. Harmless when repeated."""
+        """Stop encoding; ``take`` is not called again. Idempotent."""
         if self._queue is not None:
             self._queue.put(None)
         self._queue = self._take = None
@@ -155,7 +157,7 @@ class Outlet:
             self._queue.put(block)
 
     def close(self) -> None:
-        """The station has ended: stop, and tell the taker."""
+        """End the outlet: stop encoding and notify the taker."""
         if not self.closed:
             self.closed = True
             self._end()
@@ -209,7 +211,7 @@ class Outlet:
                 log.warning("encoder %s failed and is replaced: %s: %s", self.codec, type(error).__name__, error)
                 encoder, sound = None, False
                 continue
-            if self.codec in ("opus", "ogg"):  # on its wire, what primes the encoder has no place before sample 0
+            if self.codec in ("opus", "ogg"):  # this wire format has no position for priming samples before sample 0
                 packets = [packet for packet in packets if packet.sample_pos >= 0]
             if not packets:
                 continue
@@ -222,7 +224,7 @@ class Outlet:
 
     def _post(self, source: queue.SimpleQueue[_Item], call: Callable[..., None], *args: object) -> None:
         def run() -> None:
-            if self._queue is source:  # not stopped meanwhile
+            if self._queue is source:  # not stopped in the meantime
                 call(*args)
 
         try:
@@ -255,5 +257,5 @@ class Outlet:
     def _give(self, take: Taker, chunk: Chunk | None) -> None:
         try:
             take(chunk)
-        except Exception:  # the taker's fault must not stop the encoder, nor the end of a station
+        except Exception:  # an error of the taker must not stop the encoder or the end of a station
             log.exception("the taker of %s failed", self.codec)

@@ -1,4 +1,4 @@
-"""What leaves a station: the last minutes of committed audio, and an outlet for each encoder that was asked for.
+"""Output of a station: the last minutes of committed audio, and an outlet for each requested codec.
 
 Threading model
   Event loop   makes every call but one. Encoders run in threads of their own (``outlet.py``).
@@ -21,8 +21,8 @@ from riffstream.station.ring import PcmRing
 
 __all__ = ["Output"]
 
-SLACK_S: Final = 2.0  # the oldest samples, which may be overwritten while a thread reads a recording
-BURST_S: Final = 5.0  # encoded when an outlet starts, so that its first listener need not wait
+SLACK_S: Final = 2.0  # margin of the oldest samples, which may be overwritten while a thread reads a recording
+BURST_S: Final = 5.0  # audio encoded at the start of an outlet, so that its first listener does not wait
 
 
 class Output:
@@ -49,7 +49,7 @@ class Output:
 
     @property
     def running(self) -> list[str]:
-        """Codecs whose encoder runs."""
+        """Codecs with a running encoder."""
         return [codec for codec, outlet in self._outlets.items() if outlet.running]
 
     def push(self, block: Block) -> None:
@@ -65,11 +65,12 @@ class Output:
         return end - len(pcm), pcm
 
     def outlet(self, codec: str) -> Outlet:
-        """The outlet of a codec, made where there is none yet. Ogg has that of Opus unless their bit rates differ, WAV
-        that of PCM.
+        """Outlet of a codec, created at the first request.
+
+        Ogg shares the outlet of Opus unless their bit rates differ; WAV shares that of PCM.
 
         Raises:
-            ParameterError: there is no such codec.
+            ParameterError: an unknown codec.
         """
         if codec not in CODECS:
             raise ParameterError("codec", codec, ", ".join(CODECS))

@@ -404,9 +404,9 @@ class Timeline:
         self._pending = self._wish = self._resume = None
         self._deaths = 0
         self._planner.try_now()
-        self._tell("fallback", self.rev, "an internal fault; the station begins anew")
+        self._tell("fallback", self.rev, "an internal error; the station starts over")
         for each in requests:
-            each.rejected("internal", "an internal fault; the station begins anew")
+            each.rejected("internal", "an internal error; the station starts over")
 
     # -- splices --------------------------------------------------------------------------------------------------
 

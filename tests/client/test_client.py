@@ -268,7 +268,7 @@ async def test_superseded_steers_say_so(radio: Running) -> None:
 async def test_a_steer_that_is_never_heard_times_out(radio: Running) -> None:
     radio.station.task.cancel()  # type: ignore[union-attr]
     async with riffstream.connect(radio.url, codec="none") as station:
-        with pytest.raises(RadioError, match="not heard within") as late:
+        with pytest.raises(RadioError, match="not audible within") as late:
             await station.steer("one", timeout_s=0.05)
         assert late.value.code == "timeout"
 

@@ -84,9 +84,9 @@ async def test_stations_are_created_played_and_deleted(live: Running) -> None:
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        (b"{", "the body is no JSON"),
-        (b"\xff\xfe", "the body is no JSON"),
-        (b"", "the body is no JSON"),
+        (b"{", "the body is not JSON"),
+        (b"\xff\xfe", "the body is not JSON"),
+        (b"", "the body is not JSON"),
         (b"[]", "the body is []"),
         (b"{}", "name"),
         (b'{"id": 5}', "id is 5"),
@@ -98,8 +98,8 @@ async def test_stations_are_created_played_and_deleted(live: Running) -> None:
         (b'{"id": "x", "promts": ["a"]}', "prompts"),
         (b'{"id": "x", "bpm": 9000}', "bpm"),
         (b'{"id": "x", "seed_image": "\\ud800"}', "seed_image is"),
-        (b"[" * 5000, "the body is no JSON"),
-        (b'{"id": "x", "seed": ' + b"1" * 5000 + b"}", "the body is no JSON"),
+        (b"[" * 5000, "the body is not JSON"),
+        (b'{"id": "x", "seed": ' + b"1" * 5000 + b"}", "the body is not JSON"),
     ],
 )
 async def test_a_station_that_cannot_be_is_explained(live: Running, body: bytes, word: str) -> None:

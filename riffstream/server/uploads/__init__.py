@@ -1,1 +1,1 @@
-"""Uploaded seed images: their folder, their sandboxed decoding, their HTTP interface."""
+"""Uploaded seed images: folder, sandboxed decoding, and HTTP interface."""

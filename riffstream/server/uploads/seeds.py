@@ -1,4 +1,4 @@
-"""``/api/seeds``: the seed library, and seed images of the users' own."""
+"""``/api/seeds``: the seed library and uploaded seed images."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ CHUNK = 256 * 1024
 FIELD_BYTES = 1024
 FIELDS = 16
 NAMED = ("name", "bpm", "key", "stereo")
-SLOWEST_BYTES_S = 32 * 1024  # what a sender must keep up after the first ``body_timeout_s``
+SLOWEST_BYTES_S = 32 * 1024  # slowest allowed upload after the first ``body_timeout_s``
 TITLE_CHARS = 80
 
 
 @functools.cache
 def library() -> SeedLibrary | None:
-    """The embedded model's seeds; None in a build without them."""
+    """Seed library of the embedded model; None if it is not installed."""
     try:
         return SeedLibrary()
     except CheckpointError:
@@ -45,10 +45,10 @@ def library() -> SeedLibrary | None:
 
 @routes.get("/api/seeds")
 async def list_seeds(request: web.Request) -> web.Response:
-    """Every seed: name, title, style, tags, caption, tempo, key, and where its picture is (relative to this address).
+    """List all seeds: name, title, style, tags, caption, tempo, key, and the relative address of the picture.
 
-    ``?tag=`` keeps those that have it. ``default``: what music starts from where none is named (``auto``: the nearest
-    one; null: noise alone, or not known yet). ``uploads``: whether files are accepted. ``limits``: how large.
+    ``?tag=`` selects by tag. ``default`` is the seed of music without one (``auto``: a similar one; null: noise, or not
+    known yet). ``uploads``: whether uploads are accepted. ``limits``: limits on uploads.
     """
     found, uploads = library(), request.app[UPLOADS]
     tag = request.query.get("tag", "").lower()
@@ -71,7 +71,7 @@ async def list_seeds(request: web.Request) -> web.Response:
 
 
 def shown(entry: Upload) -> dict[str, Any]:
-    """An upload among the seeds."""
+    """JSON object of an upload in the list of seeds."""
     return {
         "name": entry.name,
         "title": entry.title,
@@ -89,7 +89,7 @@ def shown(entry: Upload) -> dict[str, Any]:
 @routes.get("/api/seeds/{name}.png")
 @routes.get("/api/seeds/{name}/preview.png")
 async def preview(request: web.Request) -> web.StreamResponse:
-    """A seed's spectrogram."""
+    """Send the spectrogram of a seed."""
     found, uploads, name = library(), request.app[UPLOADS], request.match_info["name"]
     file = None
     if name in uploads.entries:
@@ -103,9 +103,12 @@ async def preview(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/api/seeds")
 async def upload(request: web.Request) -> web.Response:
-    """A file as a seed image: multipart/form-data with ``file`` and perhaps ``name``, ``bpm``, ``key`` and, for a
-    picture, ``stereo`` (1 or 0), or the bare file with these in the query. ``notes`` in the answer, where there
-    are any, say what was wrong with the file. Needs the right to steer."""
+    """Receive a file as a seed image. It requires the right to steer.
+
+    The body is multipart/form-data with ``file`` and optionally ``name``, ``bpm``, ``key`` and, for a picture,
+    ``stereo`` (1 or 0), or the bare file with these values in the query. ``notes`` in the answer describe faults of the
+    file.
+    """
     context, uploads = request.app[CONTEXT], request.app[UPLOADS]
     role = context.grant(request)
     if role is None:
@@ -140,7 +143,7 @@ async def upload(request: web.Request) -> web.Response:
 
 
 async def _receive(request: web.Request, target: Path, most: float) -> dict[str, str]:
-    """Write the file to ``target``; the other fields (:data:`NAMED`) are returned."""
+    """Write the file to ``target`` and return the other fields (:data:`NAMED`)."""
     context = request.app[CONTEXT]
     body = _Body(context.config.limits.body_timeout_s, most)
     fields = {key: value[:FIELD_BYTES] for key, value in request.query.items() if key in NAMED}
@@ -153,7 +156,7 @@ async def _receive(request: web.Request, target: Path, most: float) -> dict[str,
         slow = f"file took too long to arrive; allowed: {SLOWEST_BYTES_S // 1024} kB/s"
         raise refuse(web.HTTPRequestTimeout, "bad_request", slow) from None
     except (ValueError, RuntimeError, AssertionError, HttpProcessingError, web.RequestPayloadError):  # aiohttp's parser
-        raise refuse(web.HTTPBadRequest, "bad_request", "the body is no multipart/form-data") from None
+        raise refuse(web.HTTPBadRequest, "bad_request", "the body is not multipart/form-data") from None
     if not target.exists() or not target.stat().st_size:
         raise refuse(web.HTTPBadRequest, "bad_request", f"file is missing or empty; allowed: 1 to {most:.0f} bytes")
     return fields
@@ -182,7 +185,7 @@ async def _parts(request: web.Request, body: _Body, target: Path, fields: dict[s
 
 
 async def _piece(part: BodyPartReader) -> bytes:
-    """Some bytes of a part; none at its end only."""
+    """Read bytes of a part; empty only at its end."""
     while not part.at_eof():
         if chunk := await part.read_chunk(64 * 1024):
             return chunk
@@ -190,11 +193,11 @@ async def _piece(part: BodyPartReader) -> bytes:
 
 
 class _Body:
-    """Reads a request's body as long as it is neither too large nor too slow.
+    """Reader of a request's body with limits on size and time.
 
     Args:
-        patience_s: for one piece; and for the whole, beyond what the slowest allowed sender needs.
-        most: bytes.
+        patience_s: longest time for one piece, and extra time for the whole body, seconds.
+        most: largest size in bytes.
     """
 
     def __init__(self, patience_s: float, most: float) -> None:
@@ -203,7 +206,7 @@ class _Body:
         self.began = time.monotonic()
 
     async def chunks(self, read: Callable[[], Awaitable[bytes]]) -> AsyncIterator[bytes]:
-        """What ``read`` gives, until it gives nothing. Raises TimeoutError, 413."""
+        """Yield the results of ``read`` until it returns nothing. Raises TimeoutError, 413."""
         while True:
             async with asyncio.timeout(self.patience_s):
                 chunk = await read()
@@ -218,7 +221,7 @@ class _Body:
 
 
 async def _save(chunks: AsyncIterator[bytes], target: Path) -> None:
-    """Write to disk, in a thread, some hundred kilobytes at a time."""
+    """Write to disk in a thread, some hundred kilobytes at a time."""
     held = bytearray()
     with target.open("wb") as file:
         async for chunk in chunks:
@@ -237,7 +240,7 @@ def _title(fields: dict[str, str]) -> str:
 
 
 def _number(fields: dict[str, str], name: str) -> float | None:
-    """A field that is a number within its range; None where it is not there."""
+    """Parse a numeric field and check its range; None if it is absent."""
     given = fields.get(name, "").strip()
     if not given:
         return None
@@ -252,7 +255,7 @@ def _number(fields: dict[str, str], name: str) -> float | None:
 
 
 def _switch(fields: dict[str, str], name: str) -> bool | None:
-    """A field that is 1 or 0, true or false; None where it is not there."""
+    """Parse a field with 1 or 0, true or false; None if it is absent."""
     given = fields.get(name, "").strip().lower()
     if given not in ("", "0", "1", "true", "false"):
         raise refuse(web.HTTPBadRequest, "bad_request", f"{name} is {given[:20]!r}; allowed: 1 or 0")

@@ -1,8 +1,8 @@
-"""Make a seed image of a file that a stranger sent. A process of its own, so that nothing it meets harms the server.
+"""Worker process that makes a seed image from an untrusted file, so that the file cannot harm the server.
 
 ``python -m riffstream.server.uploads.worker SOURCE FOLDER RULES`` reads SOURCE, writes ``loop.wav`` or ``loop.png``,
-``preview.png`` and ``result.json`` (:class:`Result`) into FOLDER, and exits with 0 whatever the file was. The caller
-kills it when it takes too long; it limits its own memory, CPU time and files. RULES is :class:`Rules` as JSON.
+``preview.png`` and ``result.json`` (:class:`Result`) into FOLDER, and exits with 0 for any file. The caller kills it
+after a timeout; it limits its own memory, CPU time and files. RULES is :class:`Rules` as JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "Rules", "limit_process", "prepare"]
 
-ANALYSED_S: Final = 60.0  # of a long recording: its beginning
+ANALYSED_S: Final = 60.0  # analysed part at the beginning of a long recording
 SHORTEST_S: Final = 0.25
 SILENCE: Final = 1e-3  # -60 dBFS
 LEVEL: Final = 0.1  # root mean square, as in the material that the model learned
@@ -36,7 +36,7 @@ PICTURES: Final = ("PNG", "JPEG", "WEBP")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What is allowed (``[limits]``), and the tempo, the key and the channels of a picture that the user gave."""
+    """Limits (``[limits]``), and the user's tempo, key and channels of a picture."""
 
     length_s: float = 900.0
     pixels: float = 16e6
@@ -48,7 +48,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it: a loop and remarks on its file, or the HTTP status and message to refuse it with."""
+    """Result of the worker: a loop and remarks on its file, or the HTTP status and the message of a refusal."""
 
     kind: str = ""
     bpm: float = 0.0
@@ -69,12 +69,12 @@ class UploadError(Exception):
 
 
 def limit_process(rules: Rules) -> None:
-    """Take rights away from this process for good: memory, CPU time, sizes of files; and step behind the music."""
+    """Limit this process permanently (memory, CPU time, file sizes) and lower its priority below the music."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(5)
     try:
         import resource
-    except ImportError:  # Windows: the caller's clock remains
+    except ImportError:  # Windows: only the caller's timeout applies
         return
     memory, seconds = int(rules.memory_mb * 2**20), int(rules.cpu_s) + 2
     for kind, value in (
@@ -84,7 +84,7 @@ def limit_process(rules: Rules) -> None:
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_CORE, 0),
     ):
-        with contextlib.suppress(OSError, ValueError):  # a system that does not know one, or allows less already
+        with contextlib.suppress(OSError, ValueError):  # the system does not support a limit, or it is lower already
             resource.setrlimit(kind, (value, value))
 
 
@@ -122,7 +122,7 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
         kinds = "wav, flac, mp3, ogg, opus, m4a, or a spectrogram as png, jpg or webp"
-        raise UploadError(415, f"file is neither sound nor a picture that can be read; allowed: {kinds}") from None
+        raise UploadError(415, f"file is neither audio nor a readable picture; allowed: {kinds}") from None
     if info.seconds is not None and info.seconds > rules.length_s:
         raise UploadError(413, f"file is {info.seconds:.0f} s long; allowed: up to {rules.length_s:g} s")
     try:
@@ -150,8 +150,10 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
 
 
 def _loop(given: NDArray[Any], size: int, beats: int) -> NDArray[Any]:
-    """[..., N] as a loop of ``beats`` beats, ``size`` long: its beginning; or, where it is shorter, as many whole beats
-    as it has (8, 4, 2 or 1; a quarter of a beat may lack), over and over."""
+    """Make a loop of ``beats`` beats and ``size`` samples from [..., N].
+
+    It is the beginning of the recording, or repeats its whole beats (8, 4, 2 or 1; a quarter of a beat may be missing).
+    """
     import numpy as np
 
     have = given.shape[-1] * beats / size
@@ -176,7 +178,7 @@ def _picture(source: Path, folder: Path, rules: Rules) -> Result:
     from riffstream.spectrogram.params import ExifTag, SpectrogramParams
     from riffstream.spectrogram.pictures import colouring, open_picture
 
-    Image.MAX_IMAGE_PIXELS = None  # ours is checked before a pixel is decoded
+    Image.MAX_IMAGE_PIXELS = None  # our own limit is checked before decoding
     try:
         picture = open_picture(source, name="it", formats=PICTURES, max_pixels=rules.pixels)
     except MediaError as error:
@@ -211,16 +213,16 @@ def _picture(source: Path, folder: Path, rules: Rules) -> Result:
             400, f"file is {height} pixels high; its EXIF says {params.num_frequencies}; allowed: 16 to 4096"
         )
     if not amplitudes.any():
-        raise UploadError(400, "file is an empty picture; allowed: one with sound in it")
+        raise UploadError(400, "file is an empty picture; allowed: a picture with sound")
     level = np.log1p(1e3 * amplitudes.mean((0, 1)) / amplitudes.max())
     rise = np.maximum(np.diff(level, prepend=0.0), 0.0)
     start = first_onset(rise)
     rise = np.interp(np.arange(0, width, STEP_S / _step_s(params)), np.arange(width), rise)
     fixed = None if params.frames_per_beat is None else 60 / (params.frames_per_beat * _step_s(params))
-    if fixed is not None and not LOWEST_BPM <= fixed <= HIGHEST_BPM:  # a hop that no tempo has
+    if fixed is not None and not LOWEST_BPM <= fixed <= HIGHEST_BPM:  # a hop without a valid tempo
         fixed = None
     bpm = rules.bpm or fixed or tempo_of(rise)
-    # On a beat grid 8 beats have their frames whatever the tempo; elsewhere the tempo says how many they are.
+    # On a beat grid 8 beats have a fixed number of frames; otherwise the tempo decides.
     frames = BEATS * params.frames_per_beat if params.frames_per_beat else BEATS * 60 / bpm / _step_s(params)
     if width - start < frames <= width:  # a whole loop, with a soft beginning
         start = 0
@@ -228,7 +230,7 @@ def _picture(source: Path, folder: Path, rules: Rules) -> Result:
     made = image_from_amplitudes(loop, params)
     save_image(made, folder / PICTURE)
     made.resize(PREVIEW_SIZE, Image.Resampling.BILINEAR).save(folder / "preview.png", optimize=True)
-    key = rules.key or 0.0  # not looked for: a picture's lowest rows are further apart than semitones
+    key = rules.key or 0.0  # not detected: the lowest rows of a picture are more than a semitone apart
     digest = _digest(np.asarray(made), bpm, key)
     return Result(kind="picture", bpm=round(bpm, 1), key=key, seconds=round(BEATS * 60 / bpm, 3), digest=digest)
 
@@ -249,7 +251,7 @@ def _outcome(source: Path, folder: Path, rules: Rules) -> Result:
         return Result(status=refused.status, message=str(refused))
     except MemoryError:
         return Result(status=413, message=f"file needs more memory than the {rules.memory_mb:g} MB allowed")
-    except Exception as error:  # a library's bug: said as what it is
+    except Exception as error:  # a bug of a library
         return Result(status=400, message=f"file cannot be read: {type(error).__name__}: {str(error)[:160]}")
 
 

@@ -257,13 +257,13 @@ def broken_exif(tmp_path: Path, **wrong: Any) -> bytes:
 @pytest.mark.parametrize(
     ("case", "status", "says"),
     [
-        ("text", 415, "neither sound nor a picture"),
-        ("random", 415, "neither sound nor a picture"),
+        ("text", 415, "neither audio nor a readable picture"),
+        ("random", 415, "neither audio nor a readable picture"),
         ("empty", 400, "file is missing or empty"),
         ("silence", 400, "file is silent"),
         ("nan", 400, "not numbers"),
         ("too short", 400, "allowed: 0.25 to 900 s"),
-        ("cut wav header", 415, "neither sound nor a picture"),
+        ("cut wav header", 415, "neither audio nor a readable picture"),
         ("cut png", 400, "not readable as an image"),
         ("png bomb", 413, "at most 16 million"),
         ("png that lacks pixels", 400, "not readable as an image"),
