@@ -1,7 +1,8 @@
 """The wire protocol ``riffstream.v1``: every message, the binary audio frame, and the schema of both.
 
 This file is the only definition. The JSON Schema (:func:`json_schema`), docs/protocol.md and the golden test vectors of
-the Python and JavaScript clients are generated from it. It imports only the error type from this package.
+the Python and JavaScript clients are generated from it. It imports only the errors
+and the ranges from this package.
 
 Text frames are JSON objects ``{"type": ..., ...}``. Unknown types are answered with ``rejected``; unknown fields are
 ignored, so that either side may be newer. Binary frames are audio: a 24-byte little-endian header, then the payload.
@@ -21,6 +22,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from riffstream.errors import RiffstreamError
+from riffstream.ranges import RANGES, SEEDS
 
 __all__ = [
     "Applied",
@@ -73,19 +75,11 @@ MAX_MESSAGE_BYTES: Final = 36_864
 SAMPLE_RATE: Final = 48_000
 CHANNELS: Final = 2
 
-# Inclusive ranges of the numbers in a steer; ``welcome.limits`` sends them to clients.
-RANGES: Final[dict[str, tuple[float, float]]] = {
-    "weight": (0, 10),
-    "seed": (0, 2**32 - 1),
-    "denoising": (0, 1),
-    "guidance": (0, 30),
-    "bpm": (40, 240),
-    "key": (-6, 6),
-    "ramp_s": (0, 120),
-}
-_ALLOWED: Final[dict[str, str]] = {name: f"{low:g} to {high:.12g}" for name, (low, high) in RANGES.items()} | {
-    "bpm": "40 to 240, or auto",
-    "prompts": "1 to 8 prompts",
+# Numbers of a steer; ``welcome.limits`` sends their ranges to clients.
+NUMBERS: Final = ("weight", "seed", "denoising", "guidance", "bpm", "key", "ramp_s")
+_ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS} | {
+    "bpm": f"{RANGES['bpm'].words}, or auto",
+    "prompts": f"1 to {PROMPTS} prompts",
     "text": f"1 to {PROMPT_CHARS} characters",
     "negative": f"up to {PROMPT_CHARS} characters",
     "at": "asap, beat, bar or clip",
@@ -116,13 +110,13 @@ CodecName = Literal["opus", "pcm_s16"]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Rev = Annotated[int, Meta(ge=0, le=2**53)]
 SamplePos = Annotated[int, Meta(ge=0, le=2**53)]
-Weight = Annotated[float, Meta(ge=0, le=10)]
-Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-Unit = Annotated[float, Meta(ge=0, le=1)]
-Guidance = Annotated[float, Meta(ge=0, le=30)]
-Bpm = Annotated[float, Meta(ge=40, le=240)] | Literal["auto"]
-Key = Annotated[float, Meta(ge=-6, le=6)]
-RampS = Annotated[float, Meta(ge=0, le=120)]
+Weight = Annotated[float, RANGES["weight"].meta]
+Seed = Annotated[int, RANGES["seed"].meta]
+Denoising = Annotated[float, RANGES["denoising"].meta]
+Guidance = Annotated[float, RANGES["guidance"].meta]
+Bpm = Annotated[float, RANGES["bpm"].meta] | Literal["auto"]
+Key = Annotated[float, RANGES["key"].meta]
+RampS = Annotated[float, RANGES["ramp_s"].meta]
 SeedImage = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -200,13 +194,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     message_bytes: int = MAX_MESSAGE_BYTES
     steer_interval_s: float = 2.0
     steer_burst: int = 3
-    weight: tuple[float, float] = RANGES["weight"]
-    seed: tuple[int, int] = (0, 2**32 - 1)
-    denoising: tuple[float, float] = RANGES["denoising"]
-    guidance: tuple[float, float] = RANGES["guidance"]
-    bpm: tuple[float, float] = RANGES["bpm"]
-    key: tuple[float, float] = RANGES["key"]
-    ramp_s: tuple[float, float] = RANGES["ramp_s"]
+    weight: tuple[float, float] = RANGES["weight"].ends
+    seed: tuple[int, int] = (0, SEEDS - 1)
+    denoising: tuple[float, float] = RANGES["denoising"].ends
+    guidance: tuple[float, float] = RANGES["guidance"].ends
+    bpm: tuple[float, float] = RANGES["bpm"].ends
+    key: tuple[float, float] = RANGES["key"].ends
+    ramp_s: tuple[float, float] = RANGES["ramp_s"].ends
 
 
 class Caps(Struct, frozen=True, kw_only=True):
@@ -250,7 +244,7 @@ class Steer(_Message, frozen=True, tag="steer"):
     negative: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
     seed: Seed | UnsetType | None = UNSET
     seed_image: SeedImage | UnsetType | None = UNSET
-    denoising: Unit | UnsetType | None = UNSET
+    denoising: Denoising | UnsetType | None = UNSET
     guidance: Guidance | UnsetType | None = UNSET
     bpm: Bpm | UnsetType | None = UNSET
     key: Key | UnsetType | None = UNSET

@@ -38,6 +38,11 @@ class Range:
         return f"{kind}{self.low:.12g} to {self.high:.12g}{unit}"
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """(lowest, highest)."""
+        return self.low, self.high
+
+    @property
     def meta(self) -> Meta:
         """The range as a constraint: ``Annotated[float, RANGES["bpm"].meta]``."""
         return between(self.low, self.high, self.unit)

@@ -18,6 +18,7 @@ from riffstream import protocol
 from riffstream.errors import CheckpointError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import BEATS, Upload
+from riffstream.ranges import RANGES
 from riffstream.server import logs
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.uploads.intake import UPLOADS, TooLargeError
@@ -244,13 +245,13 @@ def _number(fields: dict[str, str], name: str) -> float | None:
     given = fields.get(name, "").strip()
     if not given:
         return None
-    low, high = protocol.RANGES[name]
+    rule = RANGES[name]
     try:
         number = float(given)
     except ValueError:
         number = math.inf
-    if not low <= number <= high:
-        raise refuse(web.HTTPBadRequest, "bad_request", f"{name} is {given[:20]!r}; allowed: {low:g} to {high:g}")
+    if not rule.low <= number <= rule.high:
+        raise refuse(web.HTTPBadRequest, "bad_request", f"{name} is {given[:20]!r}; allowed: {rule.words}")
     return number
 
 
