@@ -178,7 +178,7 @@ async def test_the_key_is_found_told_or_left_alone() -> None:
         assert len({each["name"] for each in (found, left, told)}) == 3
         assert (await post(served, sound(), name="drums"))["key"] == 0
         answer = await post(served, target.getvalue(), 400, name="x", key="13")
-        assert answer["message"] == "key is '13'; allowed: -6 to 6"
+        assert answer["message"] == "key is '13'; allowed: -6 to 6 semitones"
         assert [each["key"] for each in (await listed(served))["seeds"][:4]] == [0, -1.5, 0, 2]
 
 
