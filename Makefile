@@ -35,10 +35,10 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.run
 
-# The accessibility checker of the browser tests; without npm that test is skipped and says so.
+# The accessibility checker and the HLS player of the browser tests; without npm those tests are skipped and say so.
 $(VENV)/axe: $(VENV)/.made
-	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $@ axe-core@4; \
-	  else echo "npm is not installed: the accessibility check is skipped"; fi
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-save --prefix $@ axe-core@4 hls.js@1; \
+	  else echo "npm is not installed: the accessibility check and the test of hls.js are skipped"; fi
 
 run: $(VENV)/.run
 	$(BIN)/riffstream serve $(SERVE_ARGS)

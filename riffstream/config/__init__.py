@@ -95,7 +95,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ParameterError: an unknown key (with the nearest known one), a wrong type, a value outside its range.
                 An older version's default that is no longer allowed is replaced by the current one, with a warning.
         """
-        given = _without_removed(given)
         while True:
             try:
                 return cls._built(given, folder)
@@ -126,25 +125,6 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 _SECTIONS: dict[str, type[Section]] = {each.name: each.type for each in keys(Config) if each.name != "stations"}
-
-
-# Keys of older versions. A configuration with one of them still works, with a warning.
-_REMOVED = {"server.hls": "HLS was never served, and is not"}
-
-
-def _is_removed(key: str, name: str = "") -> bool:
-    if key in _REMOVED:
-        log.warning("%s has no effect and can be deleted: %s", name or key, _REMOVED[key])
-    return key in _REMOVED
-
-
-def _without_removed(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        section: {key: value for key, value in values.items() if not _is_removed(f"{section}.{key}")}
-        if isinstance(values, Mapping)
-        else values
-        for section, values in given.items()
-    }
 
 
 # Defaults of older versions, as printed by ``riffstream config``, that are no longer always allowed.
@@ -258,8 +238,6 @@ def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str
         section, _, key = variable.removeprefix(_ENVIRONMENT).lower().partition("_")
         # RIFFSTREAM_CONFIG and RIFFSTREAM_TOKEN do not belong to a section.
         if section not in _SECTIONS or not key:
-            continue
-        if _is_removed(f"{section}.{key}", variable):
             continue
         known = {each.name: each for each in keys(_SECTIONS[section])}
         reject_unknown([key], known, where=f"environment {variable}")

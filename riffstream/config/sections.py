@@ -38,6 +38,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
             request.
         allowed_origins: web origins that may steer besides the server's own; ``"*"``: all.
         trusted_proxies: addresses and networks (``10.0.0.0/8``) of trusted proxies, whose ``X-Forwarded-For`` counts.
+        hls: serve HTTP Live Streaming (``/hls/STATION/master.m3u8``). Its encoders run only while somebody listens.
         drain_s: time for listeners to leave after SIGTERM, seconds.
         state_dir: folder that keeps uploaded seed images between runs; "": a temporary folder for each run.
     """
@@ -47,6 +48,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     public_url: str = ""
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    hls: bool = True
     drain_s: Annotated[float, between(0, 600, "s")] = 5.0
     state_dir: str = ""
 

@@ -24,6 +24,7 @@ from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context
 from riffstream.server.header_timeout import HEADER_TIMEOUT, HeaderTimeout
 from riffstream.server.heartbeat import watch_peers
+from riffstream.server.hls.handlers import master_handler, media_handler, segment_handler
 from riffstream.server.interfaces import Hub
 from riffstream.server.plain_socket import plain_handler
 from riffstream.server.sockets import RESTARTING, socket_handler
@@ -48,6 +49,12 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         web.get(f"/ws/{station}", socket_handler),
         web.get(f"/ws/{station}/plain", plain_handler),
         web.get(f"/stream/{station}.{{codec:mp3|aac|ogg|wav}}", stream_handler),
+        web.get(f"/hls/{station}/master.m3u8", master_handler),
+        web.get(f"/hls/{station}/{{kbps:[0-9]{{1,4}}}}.m3u8", media_handler),
+        web.get(
+            f"/hls/{station}/{{folder:[0-9a-f]{{1,16}}}}/{{kbps:[0-9]{{1,4}}}}/{{name:init\\.mp4|[0-9]{{1,12}}\\.m4s}}",
+            segment_handler,
+        ),
         web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
         web.get("/status-json.xsl", icecast_status),
         web.get(f"/embed/{station}", static_files.embed_handler),

@@ -19,6 +19,7 @@ from riffstream.config import Config
 from riffstream.server.cached import Cached
 from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, websocket_frame
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
+from riffstream.server.hls.stream import HlsStream
 from riffstream.server.interfaces import Station
 from riffstream.server.sessions import SESSION_S, Sessions
 from riffstream.station.outlet import Outlet, StationEndedError
@@ -129,6 +130,7 @@ class Broadcast:
         listeners: number of reserved places.
         ending: True once :meth:`close` has begun; no connection can join any more.
         card: picture for link previews.
+        hls: segments for HTTP Live Streaming.
         empty_since: time at which the last connection left (``time.monotonic``); None while there is one.
     """
 
@@ -145,6 +147,7 @@ class Broadcast:
         self.retired = FanoutStats()
         self.ending = self._closed = False
         self.empty_since: float | None = time.monotonic()
+        self.hls = HlsStream(station, self.hold)
         self._opening: dict[str, asyncio.Task[Feed]] = {}
         self._unsubscribe = station.subscribe(self.tell)
         self._announced = 0
@@ -293,6 +296,7 @@ class Broadcast:
             self._unsubscribe()
             if self._announce_handle is not None:
                 self._announce_handle.cancel()
+            self.hls.close()
             for opening in tuple(self._opening.values()):
                 opening.cancel()
             for codec in tuple(self.feeds):
@@ -326,6 +330,7 @@ class Broadcast:
     def sweep(self) -> None:
         """Stop encoders without listeners for ``FEED_IDLE_S``, and drop expired sessions."""
         self.sessions.expire()
+        self.hls.sweep()
         for codec, feed in tuple(self.feeds.items()):
             if feed.idle_since is not None and time.monotonic() - feed.idle_since > FEED_IDLE_S:
                 self._retire(codec)

@@ -12,7 +12,7 @@ from riffstream.server.context import CONTEXT
 
 __all__ = ["allow", "preflight"]
 
-_OPEN_PREFIXES = ("/api/", "/stream/", "/listen/", "/healthz", "/status-json.xsl")
+_OPEN_PREFIXES = ("/api/", "/stream/", "/hls/", "/listen/", "/healthz", "/status-json.xsl")
 _REQUEST_HEADERS = "Authorization, Cache-Control, Content-Type, Icy-MetaData, If-Range, Last-Event-ID, Range"
 _ANSWER_HEADERS = (
     "Content-Disposition, Content-Length, Content-Range, Retry-After, "

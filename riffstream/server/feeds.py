@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from riffstream.audio.ogg import PageBody, page_bodies
 from riffstream.protocol import SAMPLE_RATE, AudioFrame, Codec, Flags, pack_frame, split_packets
 from riffstream.server.fanout import Fanout, Frame, websocket_frame
 from riffstream.station.outlet import Chunk, Outlet
 
-__all__ = ["WIRES", "Feed", "OggPackets", "Wire"]
+__all__ = ["WIRES", "Feed", "Follower", "OggPackets", "Wire"]
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 FRESH_S = 2.0  # time for which frames keep their bytes: the burst of most listeners
@@ -124,6 +125,13 @@ class _Packager:
         self.fanout.push(Frame(chunks[0].sample_pos, samples, chunks[-1].rev, build))
 
 
+class Follower(Protocol):
+    """What takes a feed's chunks on its own."""
+
+    def push(self, chunk: Chunk) -> None: ...
+    def end(self) -> None: ...
+
+
 class Feed:
     """Encoded audio of a station in one codec, with its fan-outs. :meth:`open` makes it.
 
@@ -141,6 +149,7 @@ class Feed:
         self._holders = 0
         self._left_at = time.monotonic()
         self._packagers: list[_Packager] = []
+        self._followers: list[Follower] = []
         self._ended = ended
 
     @classmethod
@@ -167,6 +176,17 @@ class Feed:
             self._packagers.append(packager)
         return self.fanouts[key]
 
+    def follow(self, follower: Follower) -> None:
+        """Give it the chunks of the ring, then every new one, and ``end()`` when the feed closes."""
+        for chunk in self._ring:
+            follower.push(chunk)
+        self._followers.append(follower)
+
+    def unfollow(self, follower: Follower) -> None:
+        """Give it nothing more. Harmless when repeated."""
+        if follower in self._followers:
+            self._followers.remove(follower)
+
     def hold(self) -> None:
         """Keep the feed running until :meth:`release`."""
         self._holders += 1
@@ -188,6 +208,9 @@ class Feed:
         self._packagers.clear()
         for fanout in self.fanouts.values():
             fanout.close()
+        followers, self._followers = self._followers, []
+        for follower in followers:
+            follower.end()
 
     def _take(self, chunk: Chunk | None) -> None:
         if chunk is None:
@@ -198,3 +221,5 @@ class Feed:
             self._ring.popleft()
         for packager in self._packagers:
             packager.push(chunk)
+        for follower in tuple(self._followers):
+            follower.push(chunk)

@@ -28,12 +28,22 @@ from riffstream.errors import RiffstreamError
 from riffstream.protocol import SAMPLE_RATE, Flags, join_packets
 from riffstream.station.block import Block
 
-__all__ = ["CODECS", "SHARED", "Chunk", "EncoderError", "Outlet", "StationEndedError"]
+__all__ = ["CODECS", "HLS_KBPS", "SHARED", "Chunk", "EncoderError", "Outlet", "StationEndedError", "hls_codec"]
 
 log = logging.getLogger(__name__)
 
-CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav")
+HLS_KBPS: Final = (64, 128, 256)  # AAC of HLS
+
+
+def hls_codec(kbps: int) -> str:
+    """The codec of an HLS rendition, one of :data:`HLS_KBPS`."""
+    return f"aac-{kbps}"
+
+
+CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav", *map(hls_codec, HLS_KBPS))
 SHARED: Final = {"ogg": "opus", "wav": "pcm_s16"}  # containers of the same encoded audio
+_PLACED: Final = frozenset(("opus", "ogg", *map(hls_codec, HLS_KBPS)))  # listeners get the position of the audio
+_ENCODERS: Final = SHARED | {hls_codec(kbps): "aac" for kbps in HLS_KBPS}
 BEHIND_S: Final = 10.0  # largest backlog of an encoder on a busy machine
 RETRY_S, RETRY_MAX_S = 1.0, 30.0  # delay until a failed encoder is tried again; doubles each time
 
@@ -198,7 +208,7 @@ class Outlet:
             try:
                 if encoder is None or block.pos != expected:
                     sound = False
-                    name = SHARED.get(self.codec, self.codec)
+                    name = _ENCODERS.get(self.codec, self.codec)
                     encoder = make_encoder(name, start=block.pos, bit_rate=self._bit_rate)
                     self._post(source, self._describe, encoder.header, begun)
                     begun = True
@@ -211,7 +221,7 @@ class Outlet:
                 log.warning("encoder %s failed and is replaced: %s: %s", self.codec, type(error).__name__, error)
                 encoder, sound = None, False
                 continue
-            if self.codec in ("opus", "ogg"):  # this wire format has no position for priming samples before sample 0
+            if self.codec in _PLACED:  # there is no position for priming samples before sample 0
                 packets = [packet for packet in packets if packet.sample_pos >= 0]
             if not packets:
                 continue

@@ -7,22 +7,26 @@ Threading model
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from riffstream.audio.aac import FRAME as AAC_FRAME
 from riffstream.config import Config
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Pcm
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.block import Block
-from riffstream.station.outlet import CODECS, SHARED, Outlet
+from riffstream.station.outlet import CODECS, HLS_KBPS, SHARED, Outlet, hls_codec
 from riffstream.station.ring import PcmRing
 
 __all__ = ["Output"]
 
 SLACK_S: Final = 2.0  # margin of the oldest samples, which may be overwritten while a thread reads a recording
 BURST_S: Final = 5.0  # audio encoded at the start of an outlet, so that its first listener does not wait
+HLS_BURST_S: Final = 12.0  # the same for HLS: players buffer three segments before they play
+_HLS_CODECS: Final = frozenset(map(hls_codec, HLS_KBPS))
 
 
 class Output:
@@ -45,6 +49,7 @@ class Output:
             "ogg": rates.ogg_kbps,
             "mp3": rates.mp3_kbps,
             "aac": rates.aac_kbps,
+            **{hls_codec(kbps): kbps for kbps in HLS_KBPS},
         }
 
     @property
@@ -78,14 +83,21 @@ class Output:
             codec = SHARED.get(codec, codec)
         if codec not in self._outlets:
             kbps = self._kbps.get(codec)
-            self._outlets[codec] = Outlet(codec, self._recent, bit_rate=None if kbps is None else kbps * 1000)
+            recent = self._recent_for_hls if codec in _HLS_CODECS else self._recent
+            self._outlets[codec] = Outlet(codec, recent, bit_rate=None if kbps is None else kbps * 1000)
             if self._closed:  # otherwise its encoder would outlive the station
                 self._outlets[codec].close()
         return self._outlets[codec]
 
-    def _recent(self) -> list[Block]:
+    def _recent_for_hls(self) -> list[Block]:
+        """Newest audio for an HLS encoder. It begins at a common border of blocks and AAC frames."""
+        blocks = self._recent(HLS_BURST_S)
+        aligned = itertools.dropwhile(lambda block: block.pos % AAC_FRAME, blocks)
+        return list(aligned) or blocks
+
+    def _recent(self, seconds: float = BURST_S) -> list[Block]:
         """Newest audio for a new encoder, as blocks with the revision at their end."""
-        blocks = self._ring.blocks(BURST_S, self._frame, 0)
+        blocks = self._ring.blocks(seconds, self._frame, 0)
         return [replace(block, rev=self._revision(block.pos + len(block.pcm) - 1)) for block in blocks]
 
     def close(self) -> None:

@@ -101,18 +101,6 @@ def test_a_recording_is_as_long_as_the_ring_by_default(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "[limits]\nrecording_s = 60"), environment={}).recording_s == 60
 
 
-def test_a_key_of_an_older_version_is_passed_over_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for text, environment in (("[server]\nhls = true\nport = 1", {}), ("", {"RIFFSTREAM_SERVER_HLS": "no"})):
-        caplog.clear()
-        config = load_config(write(tmp_path, text), environment=environment)
-        assert config.server.port == (1 if text else 8080)
-        (record,) = caplog.records
-        name = "server.hls" if text else "RIFFSTREAM_SERVER_HLS"
-        assert record.getMessage().startswith(f"{name} has no effect and can be deleted")
-
-
 def test_variables_that_nearly_name_a_setting_are_pointed_out() -> None:
     ours = ("SERVRE_PORT", "PORT", "SERVER_PORT", "CONFIG", "TOKEN")
     environment = {f"RIFFSTREAM_{name}": "1" for name in ours}
@@ -264,12 +252,8 @@ def test_defaults_that_an_older_version_printed_give_way_with_a_warning(
     older = "[server]\nhls = true\n[limits]\nmessage_bytes = 4096\nrecording_s = 600.0\nconnections = 7\n"
     config = load_config(write(tmp_path, older), environment={})
     assert (config.limits.message_bytes, config.recording_s, config.limits.connections) == (36_864, 120, 7)
-    assert [key for key in ("hls", "message_bytes", "recording_s") if key in caplog.text] == [
-        "hls",
-        "message_bytes",
-        "recording_s",
-    ]
-    assert len(caplog.records) == 3
+    assert [key for key in ("message_bytes", "recording_s") if key in caplog.text] == ["message_bytes", "recording_s"]
+    assert len(caplog.records) == 2
 
 
 def test_the_stars_that_are_printed_for_a_token_are_no_token(tmp_path: Path) -> None:

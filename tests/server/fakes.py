@@ -98,13 +98,19 @@ class FakeStation:
     def outlet(self, codec: str) -> Outlet:
         codec = SHARED.get(codec, codec)
         if codec not in self.outlets:
-            self.outlets[codec] = Outlet(codec, self.recent, bit_rate=None if codec == "pcm_s16" else 128_000)
+            recent = self.recent_for_hls if codec.startswith("aac-") else self.recent
+            self.outlets[codec] = Outlet(codec, recent, bit_rate=None if codec == "pcm_s16" else 128_000)
             if self.closed:
                 self.outlets[codec].close()
         return self.outlets[codec]
 
     def recent(self) -> list[Block]:
         first = max(0, self.committed - 5 * 48_000) // BLOCK * BLOCK
+        return [self.block(pos) for pos in range(first, self.committed, BLOCK)]
+
+    def recent_for_hls(self) -> list[Block]:
+        first = max(0, self.committed - 12 * 48_000)
+        first += -first % 76_800  # where an AAC frame and a block begin together
         return [self.block(pos) for pos in range(first, self.committed, BLOCK)]
 
     def block(self, pos: int) -> Block:

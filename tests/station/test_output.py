@@ -10,7 +10,7 @@ import pytest
 from riffstream.config import Config, EncodersSettings, TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.station.block import Block
-from riffstream.station.outlet import CODECS, Chunk, StationEndedError
+from riffstream.station.outlet import CODECS, HLS_KBPS, Chunk, StationEndedError, hls_codec
 from riffstream.station.output import Output
 
 FRAME = 4800
@@ -29,7 +29,7 @@ async def test_each_encoder_has_one_outlet_whatever_its_audio_is_packed_in() -> 
     output = filled(0)
     outlets = {codec: output.outlet(codec) for codec in CODECS}
     assert all(output.outlet(codec) is outlet for codec, outlet in outlets.items())
-    assert len(set(outlets.values())) == 5
+    assert len(set(outlets.values())) == len(CODECS) - 1  # of WAV and PCM
     assert outlets["wav"] is outlets["pcm_s16"]
     assert outlets["ogg"].codec == "ogg"  # its bit rate is another
     same = Output(Config(encoders=EncodersSettings(opus_kbps=96, ogg_kbps=96)), lambda pos: 0)
@@ -81,3 +81,12 @@ async def test_an_outlet_of_a_station_that_is_gone_is_closed() -> None:
             await asyncio.wait_for(outlet.start(lambda chunk: None), 10)
         assert outlet.closed
         assert not outlet.running
+
+
+async def test_renditions_of_hls_begin_where_a_block_and_an_aac_frame_begin_together() -> None:
+    output = filled(150)
+    for codec in map(hls_codec, HLS_KBPS):
+        recent = output.outlet(codec)._recent()
+        assert recent[0].pos % 1024 == 0
+        assert recent[-1].pos == 149 * FRAME
+        assert len(recent) * FRAME > 10 * 48_000

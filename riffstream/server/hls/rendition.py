@@ -1,0 +1,125 @@
+"""One bit rate of a station's HLS stream: encoded audio in, segments of two seconds out.
+
+Threading model: everything runs on the event loop. A segment takes about a millisecond to write.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from riffstream.audio.aac import FRAME
+from riffstream.audio.fmp4 import Fmp4Muxer, split_adts
+from riffstream.protocol import CHANNELS, SAMPLE_RATE, Flags
+from riffstream.station.outlet import Chunk
+
+__all__ = ["KEPT", "SEGMENT_S", "Rendition", "Segment"]
+
+SEGMENT_S = 2
+SLOT = SEGMENT_S * SAMPLE_RATE
+KEPT = 20  # segments in memory: those of the playlist, and as many again for players that are late (RFC 8216, 6.2.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Two seconds of audio.
+
+    Attributes:
+        number: multiples of two seconds on the station's clock; the media sequence number.
+        sample_pos, n_samples: place on the station's clock.
+        broken: it does not continue the segment before.
+        data: ``moof`` and ``mdat``; empty where the audio is missing.
+    """
+
+    number: int
+    sample_pos: int
+    n_samples: int
+    broken: bool
+    data: bytes
+
+
+class Rendition:
+    """The segments of one bit rate. Their borders lie on the first frame at or after every second second of the
+    station's clock, so that renditions of encoders that began together have the same borders.
+
+    Args:
+        bit_rate: bits a second.
+
+    Attributes:
+        init: the initialisation segment.
+        segments: the newest, oldest first, without holes in their numbers.
+        breaks: how many broken segments were forgotten.
+    """
+
+    def __init__(self, bit_rate: int) -> None:
+        self.bit_rate = bit_rate
+        self.segments: deque[Segment] = deque()
+        self.breaks = 0
+        self._muxer = Fmp4Muxer(SAMPLE_RATE, CHANNELS, bit_rate)
+        self.init = self._muxer.init
+        self._frames: list[bytes] = []
+        self._begin = 0
+        self._end: int | None = None  # position behind the last frame; None: nothing came yet
+        self._slot = 0  # of the last frame
+        self._waiting = True  # for the first border
+        self._broken = False
+
+    def push(self, chunk: Chunk) -> None:
+        """The next encoded audio, ADTS frames.
+
+        Raises:
+            ValueError: it is not.
+        """
+        pos = chunk.sample_pos
+        if chunk.flags & Flags.DISCONTINUITY or (self._end is not None and abs(pos - self._end) >= FRAME):
+            self._break(pos)
+        for frame in split_adts(chunk.payload):
+            if self._end is not None and pos // SLOT != self._slot:
+                self._cut()
+            if not self._frames:
+                self._begin = pos
+            self._frames.append(frame)
+            self._slot = pos // SLOT
+            pos += FRAME
+            self._end = pos
+
+    def segment(self, number: int) -> Segment | None:
+        """A segment that is kept; None where it is not."""
+        index = number - self.segments[0].number if self.segments else -1
+        return self.segments[index] if 0 <= index < len(self.segments) else None
+
+    def _break(self, pos: int) -> None:
+        """The audio goes on at another place. What lies before and behind the break share no segment."""
+        if self._end is None:
+            return
+        if pos // SLOT == self._slot:
+            self._frames = []
+        else:
+            self._cut()
+            self._slot = pos // SLOT
+        self._waiting = self._waiting or (not self._frames and pos % SLOT >= FRAME)
+        self._broken = True
+
+    def _cut(self) -> None:
+        """End the segment of the frames gathered so far."""
+        frames, self._frames = self._frames, []
+        if self._waiting:  # its beginning is missing
+            self._waiting = False
+            if not self.segments:
+                return
+            frames = []
+        number = self._slot
+        if self.segments:
+            for missing in range(self.segments[-1].number + 1, number):
+                self._add(Segment(missing, missing * SLOT, SLOT, False, b""))
+        if not frames:
+            self._add(Segment(number, number * SLOT, SLOT, False, b""))
+            return
+        data = self._muxer.segment(number, self._begin, frames)
+        self._add(Segment(number, self._begin, len(frames) * FRAME, self._broken and bool(self.segments), data))
+        self._broken = False
+
+    def _add(self, segment: Segment) -> None:
+        self.segments.append(segment)
+        while len(self.segments) > KEPT:
+            self.breaks += self.segments.popleft().broken

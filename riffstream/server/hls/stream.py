@@ -1,0 +1,162 @@
+"""A station's HLS stream: its renditions while somebody asks for them, and the prompts of their time.
+
+Threading model: everything runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from riffstream import protocol
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.server.feeds import Feed
+from riffstream.server.hls.playlists import LISTED, Title
+from riffstream.server.hls.rendition import SEGMENT_S, Rendition
+from riffstream.server.interfaces import Station
+from riffstream.station.outlet import Chunk, StationEndedError, hls_codec
+
+__all__ = ["HlsStream", "Running"]
+
+IDLE_S = 30.0  # an encoder goes on so long without a request; players ask every two seconds
+START_S = 15.0  # the longest wait for the first segments
+FIRST = 3  # segments with which a rendition begins: players buffer as many before they play
+TITLES = 50
+
+Hold = Callable[[str], Awaitable[Feed]]
+
+
+class Running:
+    """A rendition whose encoder runs.
+
+    Attributes:
+        rendition: its segments.
+        folder: part of their addresses, another one each time the encoder begins: a cache may keep segments for good.
+        asked_at: when somebody asked for it last (``time.monotonic``).
+        has_ended: there will be no more segments.
+    """
+
+    def __init__(self, kbps: int, feed: Feed) -> None:
+        self.rendition = Rendition(kbps * 1000)
+        self.folder = f"{time.time_ns() // 1_000_000:x}"
+        self.asked_at = time.monotonic()
+        self.has_ended = False
+        self._feed: Feed | None = feed
+        feed.follow(self)
+
+    def push(self, chunk: Chunk) -> None:
+        """The next encoded audio."""
+        self.rendition.push(chunk)
+
+    def end(self) -> None:
+        """The feed has closed."""
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the feed go. Harmless when repeated."""
+        feed, self._feed = self._feed, None
+        self.has_ended = True
+        if feed is not None:
+            feed.unfollow(self)
+            feed.release()
+
+
+class HlsStream:
+    """The renditions of one station. Each runs from its first request until :meth:`sweep` finds no request for a while.
+
+    Args:
+        station: what is played.
+        hold: opens the feed of a codec and keeps it running until ``release()``.
+
+    Attributes:
+        titles: the prompts, oldest first.
+    """
+
+    def __init__(self, station: Station, hold: Hold) -> None:
+        self.titles: deque[Title] = deque(maxlen=TITLES)
+        self._station = station
+        self._hold = hold
+        self._running: dict[int, Running] = {}
+        self._starting: dict[int, asyncio.Task[None]] = {}
+        self._began_s: float | None = None
+        self._unsubscribe = station.subscribe(self._told)
+
+    @property
+    def began_s(self) -> float:
+        """POSIX time of the station's sample 0. The same for all renditions and playlists."""
+        if self._began_s is None:
+            self._began_s = time.time() - self._station.sample_pos / SAMPLE_RATE
+        return self._began_s
+
+    async def ready(self, kbps: int) -> Running:
+        """A rendition with its first segments. Starts its encoder where it does not run.
+
+        Args:
+            kbps: one of ``HLS_KBPS``.
+
+        Raises:
+            StationEndedError: the station ends.
+            EncoderError: there is no encoder.
+            TimeoutError: no audio has come.
+        """
+        async with asyncio.timeout(START_S):
+            while (running := self.running(kbps)) is None:
+                starting = self._starting.get(kbps)
+                if starting is None:
+                    starting = self._starting[kbps] = asyncio.create_task(self._start(kbps), name=f"open-hls-{kbps}")
+                    starting.add_done_callback(lambda done: self._started(kbps, done))
+                await asyncio.wait([starting])  # one that stops waiting must not stop the others
+                if not starting.cancelled() and (error := starting.exception()) is not None:
+                    raise error
+            while len(running.rendition.segments) < FIRST:
+                if running.has_ended:
+                    raise StationEndedError
+                await asyncio.sleep(0.05)
+        return running
+
+    def running(self, kbps: int) -> Running | None:
+        """A rendition that runs, which is asked for now; None where none does."""
+        running = self._running.get(kbps)
+        if running is None or running.has_ended:
+            return None
+        running.asked_at = time.monotonic()
+        return running
+
+    def sweep(self) -> None:
+        """Stop the encoders for which nobody has asked for a while."""
+        for kbps, running in tuple(self._running.items()):
+            if running.has_ended or time.monotonic() - running.asked_at > IDLE_S:
+                del self._running[kbps]
+                running.leave()
+
+    def close(self) -> None:
+        """Stop for good. Harmless when repeated."""
+        self._unsubscribe()
+        self._unsubscribe = lambda: None
+        for starting in tuple(self._starting.values()):
+            starting.cancel()
+        for running in self._running.values():
+            running.leave()
+        self._running.clear()
+
+    async def _start(self, kbps: int) -> None:
+        feed = await self._hold(hls_codec(kbps))
+        self._told(self._station.now())
+        self._running[kbps] = Running(kbps, feed)
+
+    def _started(self, kbps: int, task: asyncio.Task[None]) -> None:
+        self._starting.pop(kbps, None)
+        if not task.cancelled():
+            task.exception()  # raised to those who wait; nobody may be left
+
+    def _told(self, message: protocol.ServerMessage) -> None:
+        if not isinstance(message, protocol.Now):
+            return
+        text = " + ".join(part.text for part in message.state.prompts if part.weight > 0)
+        if not self.titles or self.titles[-1].text != text:
+            self.titles.append(Title(message.sample_pos, text))
+        horizon = self._station.sample_pos - 4 * LISTED * SEGMENT_S * SAMPLE_RATE
+        while len(self.titles) > 1 and self.titles[1].sample_pos < horizon:
+            self.titles.popleft()
