@@ -69,7 +69,7 @@ async def test_an_encoder_that_cannot_be_made_is_an_error_and_one_line(
     broken = Broken()
     monkeypatch.setattr(module, "make_encoder", broken)
     outlet = Outlet("mp3", lambda: [block(n) for n in range(50)])
-    with pytest.raises(EncoderError, match="encoder for mp3 does not run") as caught:
+    with pytest.raises(EncoderError, match="encoder for mp3 is not available") as caught:
         await asyncio.wait_for(outlet.start(Heard().append), 5)
     assert 0 < caught.value.retry_s <= module.RETRY_S
     for number in range(50):
