@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from riffstream.generator.joins import complete
 
 from riffstream.config import StationConfig, TimelineSettings
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Piece
 from riffstream.generator.model_renderer import ModelRenderer
+from riffstream.generator.take_stream import complete
 from riffstream.journey.journey import Journey
 from riffstream.spectrogram.vocoder import Vocoder
 from riffstream.station.offline import run

@@ -153,7 +153,7 @@ def pyav(url: str, seconds: float) -> Heard:
     parts: list[Wave] = [np.zeros(0, np.float32)]
     try:
         container = av.open(url, timeout=20)
-    except (OSError, EOFError):
+    except (OSError, EOFError, av.error.ExitError):  # the last: nothing came in time
         raise Ended(parts[0]) from None
     with container:
         resampler = av.AudioResampler("flt", "mono", RATE)
@@ -164,7 +164,7 @@ def pyav(url: str, seconds: float) -> Heard:
                     break
             else:
                 raise Ended(np.concatenate(parts))
-        except (OSError, EOFError):
+        except (OSError, EOFError, av.error.ExitError):
             raise Ended(np.concatenate(parts)) from None
         # Ogg has it in its comments as well, and PyAV reads a container's metadata only once, while it opens it.
         title = container.metadata.get("StreamTitle") or container.streams.audio[0].metadata.get("TITLE")
@@ -183,12 +183,12 @@ def curl(url: str, seconds: float) -> Heard:
 
 
 def microcontroller(url: str, seconds: float) -> Heard:
-    """Reads as an ESP32 does: a small receive buffer, 512 bytes at a time, little faster than it plays.
+    """Reads as an ESP32 does: a small receive buffer, a little at a time, little faster than it plays.
 
     The pauses are taken from a clock, so that a late wake-up is made up for.
     """
     parts = urlsplit(url)
-    pause = 0.0005 if parts.path.endswith("wav") else 0.005
+    size, pause = (2048, 0.002) if parts.path.endswith("wav") else (512, 0.005)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors, socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 5744)
         sock.settimeout(30)
@@ -204,7 +204,7 @@ def microcontroller(url: str, seconds: float) -> Heard:
         decoding = subprocess.Popen(_decoder(seconds), stdin=subprocess.PIPE, stdout=out, stderr=errors, bufsize=0)
         with decoding as decoder, contextlib.suppress(BrokenPipeError):
             assert decoder.stdin is not None
-            while time.monotonic() < deadline and (data := sock.recv(512)):
+            while time.monotonic() < deadline and (data := sock.recv(size)):
                 decoder.stdin.write(data)
                 due += pause
                 time.sleep(max(0.0, due - time.monotonic()))
