@@ -85,6 +85,8 @@ class Source(Protocol):
 
 
 class _Libsndfile:
+    """Decoder of one file with libsndfile."""
+
     def __init__(self, file: BinaryIO) -> None:
         file.seek(0)
         self._file = soundfile.SoundFile(file)
@@ -106,6 +108,8 @@ class _Libsndfile:
 
 
 class _Libav:
+    """Decoder of one file with libav."""
+
     def __init__(self, file: BinaryIO, *, counted: bool) -> None:
         file.seek(0)
         # Tags may be in any encoding. They are not used and must not prevent decoding.

@@ -47,6 +47,8 @@ LONGEST_S = 30 * 24 * 3600.0
 
 
 class _Sink(Protocol):
+    """Destination of decoded blocks: a file, a pipe or a player."""
+
     def write(self, block: NDArray[Any], /) -> object: ...
 
 

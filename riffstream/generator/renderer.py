@@ -53,6 +53,8 @@ class Renderer(Protocol):
 
 @dataclass(slots=True)
 class _Tone:
+    """A job in progress of the test renderer."""
+
     job: Job
     waits: int
     beat: int

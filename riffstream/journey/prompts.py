@@ -50,6 +50,8 @@ class WeightedText:
 
 @dataclass(slots=True)
 class _Run:
+    """A run of text with one weight, while the prompt is parsed."""
+
     text: str
     weight: float = 1.0
 

@@ -1,10 +1,10 @@
 """The server: routes, start and stop.
 
 Threading model
-  Event loop     (uvloop where installed) everything here; torch is never imported in this process.
-  Threads        live codecs encode in the stations' own, recordings in one of ours.
-  Generator      a process of its own behind the hub.
-  stop()         idempotent; tells everyone, waits ``drain_s`` for buffers to empty, then closes.
+  Event loop     (uvloop if installed) everything here; torch is never imported in this process.
+  Threads        live codecs encode in threads of the stations, recordings in the executor.
+  Generator      a separate process behind the hub.
+  stop()         idempotent; notifies all connections, waits ``drain_s`` for buffers to empty, then closes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from riffstream.server.uploads.intake import UPLOADS, Uploads
 
 __all__ = ["Server", "make_app", "raise_file_limit"]
 
-BODY_BYTES = 64 * 1024  # of requests that are no uploads
+BODY_BYTES = 64 * 1024  # of requests other than uploads
 
 
 def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
-    """The application; its context is ``app[CONTEXT]``."""
+    """Make the application; its context is ``app[CONTEXT]``."""
     app = web.Application(middlewares=[responses.middleware], client_max_size=BODY_BYTES)
     context = app[CONTEXT] = Context(config, hub)
     app[UPLOADS] = uploads
@@ -61,7 +61,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         *_defined(health.routes, api.routes, seeds.routes, link_preview.routes),
         web.get("/{path:.*}", static_files.file_handler),
     ]
-    if prefix := context.prefix:  # for proxies that leave it in place
+    if prefix := context.prefix:  # for proxies that do not strip it
         app.add_routes([web.get(prefix, static_files.prefix_handler)])
         app.add_routes([web.RouteDef(each.method, prefix + each.path, each.handler, each.kwargs) for each in routes])
     app.add_routes(routes)
@@ -73,12 +73,12 @@ def _defined(*tables: web.RouteTableDef) -> list[web.RouteDef]:
 
 
 class Server:
-    """A listening server around stations.
+    """The HTTP server of a hub's stations.
 
     Args:
         config: the whole configuration.
         hub: started by :meth:`start`, stopped by :meth:`stop`.
-        uploads: whose folder the hub's generator reads; by default nobody's. Closed by :meth:`stop`.
+        uploads: uploads in the folder that the hub's generator reads; by default none. Closed by :meth:`stop`.
     """
 
     def __init__(self, config: Config, hub: Hub, uploads: Uploads | None = None) -> None:
@@ -96,23 +96,23 @@ class Server:
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
-        """Listen, and begin to warm up the generator.
+        """Listen, and start to warm up the generator.
 
         Returns:
-            The address to open, with the port that was chosen.
+            The URL of the server with the actual port.
 
         Raises:
-            RiffstreamError: the address is in use or not ours.
+            RiffstreamError: the address is in use or not one of this machine.
         """
         server, limits = self.config.server, self.config.limits
-        raise_file_limit(2 * limits.connections + 256)  # as many may be at the door
+        raise_file_limit(2 * limits.connections + 256)  # as many may wait for their first request
         sockets = listening_sockets(server.host, server.port)
         for sock in sockets:
             watch_peers(sock, limits.silence_s)
         self._runner = web.AppRunner(
             self.app,
             keepalive_timeout=limits.keepalive_s,
-            handler_cancellation=True,  # a listener who leaves must not be counted any longer
+            handler_cancellation=True,  # a listener that has left must not be counted
             access_log=None,
             logger=logs.http_logger(),
             lingering_time=min(10.0, limits.body_timeout_s),
@@ -135,14 +135,16 @@ class Server:
         return self.url
 
     async def stop(self) -> None:
-        """Leave in good order: no new connections, ``bye`` to everyone, then the stations and the rest."""
+        """Shut down cleanly: refuse new connections, send ``bye`` to all, then close stations and server."""
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="stop")
         await asyncio.shield(self._stopping)
 
     def catch_signals(self) -> None:
-        """From now on SIGTERM, SIGINT and SIGHUP end :meth:`run` instead of the process; the second one does not wait
-        for listeners. A SIGHUP that is ignored (``nohup``) stays so."""
+        """Let SIGTERM, SIGINT and SIGHUP end :meth:`run` in place of the process.
+
+        A second signal does not wait for listeners. An ignored SIGHUP (``nohup``) stays ignored.
+        """
         for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
             if number not in (signal.SIGTERM, signal.SIGINT) and signal.getsignal(number) is signal.SIG_IGN:
                 continue
@@ -155,7 +157,7 @@ class Server:
         self._asked.set()
 
     async def _unless_hurried(self, work: asyncio.Future[Any]) -> None:
-        """Until ``work`` is done, or somebody asks a second time to leave."""
+        """Wait until ``work`` is done, or until a second signal."""
         hurried = asyncio.ensure_future(self._hurried.wait())
         try:
             await asyncio.wait({work, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +167,7 @@ class Server:
             await asyncio.gather(work, return_exceptions=True)
 
     async def run(self) -> None:
-        """Until a signal (see :meth:`catch_signals`), then :meth:`stop`."""
+        """Wait for a signal (see :meth:`catch_signals`), then :meth:`stop`."""
         self.catch_signals()
         try:
             await self._asked.wait()
@@ -197,7 +199,7 @@ class Server:
 
 
 def raise_file_limit(wanted: int) -> int:
-    """Ask for ``wanted`` open files, since each listener is one; returns what was granted."""
+    """Raise the limit of open files to ``wanted``, because each listener needs one; return the granted limit."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -212,7 +214,7 @@ def raise_file_limit(wanted: int) -> int:
 
 
 def loop_factory() -> Any:
-    """uvloop's event loop where it is installed, else asyncio's."""
+    """Factory of the event loop: uvloop if installed, else asyncio."""
     try:
         import uvloop
     except ImportError:

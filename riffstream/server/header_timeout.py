@@ -14,14 +14,14 @@ __all__ = ["HEADER_TIMEOUT", "HeaderTimeout"]
 
 
 class HeaderTimeout:
-    """Watches each connection until its first request is complete. After that, aiohttp's keep-alive timeout applies.
+    """Timeout for each connection's first complete request. Later aiohttp's keep-alive timeout applies.
 
     Args:
-        patience_s: until a connection's first request is complete.
-        most: connections without a request at once; with one more, the oldest of them is closed.
+        patience_s: longest time until the first request is complete, seconds.
+        most: maximum number of connections without a request; one more closes the oldest.
 
     Attributes:
-        turned_away: connections closed so far.
+        turned_away: number of connections closed so far.
     """
 
     def __init__(self, patience_s: float, most: int) -> None:
@@ -30,7 +30,7 @@ class HeaderTimeout:
         self._waiting: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
 
     def guard(self, make: Callable[[], asyncio.BaseProtocol]) -> Callable[[], asyncio.BaseProtocol]:
-        """A protocol factory like ``make`` whose connections are watched."""
+        """Wrap a protocol factory so that its connections have the timeout."""
 
         def accept() -> asyncio.BaseProtocol:
             handler = make()
@@ -51,7 +51,7 @@ class HeaderTimeout:
         if (timer := self._waiting.pop(handler, None)) is not None:
             timer.cancel()
         transport = getattr(handler, "transport", None)
-        if transport is not None:  # else it has gone by itself
+        if transport is not None:  # otherwise it is closed already
             self.turned_away += 1
             transport.abort()
 

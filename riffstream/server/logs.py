@@ -27,6 +27,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class _Text(logging.Formatter):
+    """Formatter of a record as a line of text."""
+
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{key}={value}" for key, value in _fields(record).items())
         when = time.strftime("%H:%M:%S", time.localtime(record.created))
@@ -36,6 +38,8 @@ class _Text(logging.Formatter):
 
 
 class _Json(logging.Formatter):
+    """Formatter of a record as a JSON object."""
+
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
             "time": round(record.created, 3),

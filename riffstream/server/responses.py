@@ -1,4 +1,4 @@
-"""What every answer has in common: security headers, CORS headers, errors as JSON."""
+"""Common parts of all answers: security headers, CORS headers, errors as JSON."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["add_headers", "middleware"]
 
-# The player fetches from its own origin, or from another riffstream server that it was pointed at; it runs no script
-# that is not its own. Audio worklets and workers may come from blobs, artwork from data.
+# The player fetches from its own origin or from another riffstream server; it runs only its own scripts. Audio worklets
+# and workers may come from blobs, artwork from data.
 _POLICY = (
     "default-src 'self'; script-src 'self'; worker-src 'self' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' blob: http: https:; connect-src 'self' ws: wss: http: https:; "
@@ -33,7 +33,11 @@ _HEADERS = {
 async def middleware(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Errors as ``{code, message}``; nothing internal leaves the server."""
+    """Answer errors as ``{code, message}`` without internal details.
+
+    A connection that the client has closed becomes an unlogged 499; every other unexpected exception becomes a logged
+    500.
+    """
     request.app[HEADER_TIMEOUT].stop(request)
     if (answer := cors.preflight(request)) is not None:
         return answer
@@ -48,24 +52,24 @@ async def middleware(
         raise refuse(web.HTTPNotFound, "not_found", str(error)) from None
     except EncoderError as error:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=error.retry_s) from None
-    except Exception as error:  # whatever the fault is, the client gets JSON without internals and the log the rest
+    except Exception as error:  # JSON without details for the client, the traceback for the log
         if isinstance(error, ConnectionError) and (request.transport is None or request.transport.is_closing()):
-            return web.Response(status=499)  # the client has gone: nobody reads this, and it is no fault of ours
+            return web.Response(status=499)  # the client has closed the connection: not an error of the server
         request.app[CONTEXT].counters["errors"] += 1
         logs.event("request failed", level=logging.ERROR, path=request.path, exc_info=True)
-        raise refuse(web.HTTPInternalServerError, "internal", "something went wrong; the log says what") from None
+        raise refuse(web.HTTPInternalServerError, "internal", "internal error; see the server's log") from None
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Security headers and, for what any site may use, CORS. A signal, so that streams have them as well."""
+    """Add security and CORS headers. It is a signal handler, so that streams have them too."""
     if response.status == 101:
         return
     path = request.app[CONTEXT].own_path(request)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers["Server"] = "riffstream"  # versions are nobody's business but /healthz's
+    response.headers["Server"] = "riffstream"  # the version is shown only by /healthz
     if response.content_type == "application/json":
-        response.headers.setdefault("Cache-Control", "no-store")  # what plays is old in a second
+        response.headers.setdefault("Cache-Control", "no-store")  # the current music changes every second
     if response.content_type == "text/html":
         frames = "*" if path.startswith("/embed/") else "'self'"
         response.headers["Content-Security-Policy"] = _POLICY.format(frames=frames)

@@ -104,6 +104,8 @@ def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 class _Block(nn.Module):
+    """Transformer block with adaptive layer norm, and cross-attention to the text if ``cross``."""
+
     def __init__(self, config: DenoiserConfig, cross: bool) -> None:
         super().__init__()
         d = config.width

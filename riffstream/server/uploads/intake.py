@@ -1,8 +1,8 @@
-"""Uploaded seed images: receiving a file, having it decoded, keeping and dropping what came of it.
+"""Uploaded seed images: receiving, decoding in a worker process, keeping and dropping.
 
 Threading model
   Event loop     every method; nothing here decodes or waits for the disk.
-  Threads        write what arrives, list and delete folders.
+  Threads        write received data, list and delete folders.
   Worker         a process for each file (``worker.py``), at most ``AT_ONCE``; killed when it takes too long, or
                  when whoever uploads goes away.
   close()        idempotent; deletes the folder unless it was configured to stay (``locked_folder.py``).
@@ -38,31 +38,31 @@ from riffstream.server.uploads.worker import Result, Rules
 
 __all__ = ["UPLOADS", "TooLargeError", "Uploads"]
 
-AT_ONCE = 2  # files being decoded; as many more wait
+AT_ONCE = 2  # maximum number of files in decoding; as many more may wait
 ADDRESSES = 10_000
 RESULT_BYTES = 64 * 1024
 WORKER = (sys.executable, "-m", "riffstream.server.uploads.worker")
 
 
 class TooLargeError(web.HTTPClientError):
-    """413; aiohttp's own wants to word the message."""
+    """HTTP 413 with a free message, unlike aiohttp's own class."""
 
     status_code = 413
 
 
 class Uploads:
-    """See the module.
+    """Store of uploaded seed images, with their limits and their worker processes.
 
     Args:
-        config: limits, and where uploads are kept.
-        command: starts a worker; tests put in others.
+        config: limits, and the folder.
+        command: command of a worker; tests replace it.
 
     Raises:
-        ParameterError: the folder cannot be made, or belongs to another server that runs.
+        ParameterError: the folder cannot be created, or another running server uses it.
 
     Attributes:
-        folder: what the generator reads; None where there is nowhere to write.
-        entries: what is kept, the oldest first.
+        folder: folder for the generator; None if no folder is writable.
+        entries: kept uploads by name, the oldest first.
     """
 
     def __init__(self, config: Config, *, command: Sequence[str] = WORKER) -> None:
@@ -80,23 +80,23 @@ class Uploads:
 
     @property
     def open(self) -> bool:
-        """Whether anything can be uploaded."""
+        """Whether uploads are accepted."""
         return self.closed_because is None
 
     @property
     def closed_because(self) -> str | None:
-        """Why nothing can be uploaded; None where it can."""
+        """Reason why uploads are refused; None if they are accepted."""
         if self.limits.uploads == 0:
             return "this server takes no uploads (limits.uploads is 0)"
-        return None if self.folder is not None else "this server has no folder that it may write to (server.state_dir)"
+        return None if self.folder is not None else "this server has no writable folder (server.state_dir)"
 
     def file(self, name: str, part: str) -> Path:
-        """A file of a kept upload."""
+        """Path of a file of a kept upload."""
         assert self.folder is not None
         return self.folder / name / part
 
     def public_limits(self) -> dict[str, float]:
-        """What a file may be, for clients."""
+        """Limits on uploads for clients."""
         limits = self.limits
         return {
             "bytes": int(limits.upload_mb * 1e6),
@@ -105,7 +105,7 @@ class Uploads:
         }
 
     def take_turn(self, address: str) -> None:
-        """Count an upload of an address. Raises 429 where it was one too many, 503 where others wait."""
+        """Count an upload of an address. Raises 429 above the rate limit, 503 if too many others wait."""
         bucket = self._buckets.get(address)
         if bucket is None:
             bucket = self._buckets[address] = TokenBucket(self.limits.upload_interval_s, self.limits.upload_burst)
@@ -123,7 +123,7 @@ class Uploads:
 
     @contextlib.contextmanager
     def workplace(self) -> Iterator[Path]:
-        """A folder for one upload, gone at the end."""
+        """Temporary folder for one upload during the ``with`` block."""
         assert self.folder is not None
         self._busy += 1
         place = Path(tempfile.mkdtemp(prefix=".work-", dir=self.folder))
@@ -144,20 +144,22 @@ class Uploads:
         key: float | None = None,
         stereo: bool | None = None,
     ) -> tuple[Upload, list[str]]:
-        """Have a file decoded and keep what comes of it.
+        """Decode a file and keep the result.
 
         Args:
-            source: the file as it came, in ``place``.
-            title: for people.
-            used: gives the names that are not to be dropped in favour of this one, at the time when it is kept.
-            bpm, key: as the user gave them; None: to be found.
-            stereo: whether a picture is stereo; None: as its EXIF or its planes say.
+            source: the received file, in ``place``.
+            place: temporary folder of this upload.
+            title: display name.
+            used: function that returns the names in use, which must not be dropped.
+            bpm: the user's tempo; None: detect it.
+            key: the user's key; None: detect it.
+            stereo: whether a picture is stereo; None: by its EXIF or its planes.
 
         Returns:
-            the upload, and remarks on its file: damage, assumptions.
+            The upload, and remarks on its file (damage, assumptions).
 
         Raises:
-            HTTPException: 400, 413 or 415 with what is wrong with the file; 503 where everything kept is in use.
+            HTTPException: 400, 413 or 415 with the fault of the file; 503 if all kept uploads are in use.
         """
         made = place / "made"
         made.mkdir()
@@ -223,7 +225,7 @@ class Uploads:
             if path.stat().st_size > RESULT_BYTES:
                 raise ValueError
             return msgspec.json.decode(path.read_bytes(), type=Result)
-        except (OSError, ValueError):  # it ended before it could say why: a decoder crashed, or memory ran out
+        except (OSError, ValueError):  # no result: a decoder crashed, or memory ran out
             return _without_result(process.returncode, limits)
 
     async def _keep(self, entry: Upload, made: Path, used: Callable[[], Collection[str]]) -> None:
@@ -232,14 +234,14 @@ class Uploads:
                 self.entries.move_to_end(entry.name)
                 return
             size = sum(file.stat().st_size for file in made.iterdir())
-            while going := self._to_drop(size, used()):  # asked again each time: music goes on meanwhile
+            while going := self._to_drop(size, used()):  # checked again each time, because the music changes
                 await self.drop(going[0])
             made.rename(self.file(entry.name, ""))
             self.entries[entry.name] = entry
             self._sizes[entry.name] = size
 
     def _to_drop(self, size: int, used: Collection[str]) -> list[str]:
-        """The oldest unused ones that must go for one more of ``size`` bytes. Raises 503 where that is not enough."""
+        """Oldest unused uploads to drop for a new one of ``size`` bytes. Raises 503 if they are not enough."""
         count, total = len(self.entries) + 1, sum(self._sizes.values()) + size
         going: list[str] = []
         for name in self.entries:
@@ -259,14 +261,14 @@ class Uploads:
         assert self.folder is not None
         self.entries.pop(name, None)
         self._sizes.pop(name, None)
-        # Renamed first: the generator sees it whole or not at all.
+        # Renamed first, so that the generator never sees a part of it.
         going = self.folder / f".work-{name}"
         with contextlib.suppress(OSError):
             (self.folder / name).rename(going)
         await asyncio.to_thread(shutil.rmtree, going, ignore_errors=True)
 
     def _load(self) -> None:
-        """Find what an earlier run has left."""
+        """Load the uploads of an earlier run."""
         if self.folder is None:
             return
         found: list[Upload] = []
@@ -280,7 +282,7 @@ class Uploads:
             self.entries[entry.name] = entry
 
     async def close(self) -> None:
-        """Delete the folder, unless it is to stay."""
+        """Delete a temporary folder."""
         if self._place is not None:
             await asyncio.to_thread(self._place.close)
 
@@ -298,13 +300,13 @@ def _hold_folder(state_dir: str) -> LockedFolder | None:
         return LockedFolder.lasting(Path(state_dir).expanduser().resolve() / "seeds")
     except FolderTakenError:
         raise ParameterError("server.state_dir", state_dir, "a folder that no other running server uses") from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: "~" of a user that has no home
+    except (OSError, RuntimeError) as error:  # RuntimeError: "~" of a user without a home
         allowed = f"a folder that can be written to ({getattr(error, 'strerror', error)})"
         raise ParameterError("server.state_dir", state_dir, allowed) from None
 
 
 def _without_result(code: int | None, limits: LimitsSettings) -> Result:
-    """Why a process ended before it could say so."""
+    """Result for a worker that ended without one, by its exit code."""
     if code == -getattr(signal, "SIGXCPU", 24):
         return Result(status=413, message=f"file takes too long to read; allowed: up to {limits.upload_s:g} s")
     how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -1,13 +1,13 @@
-"""A folder that one running server holds; temporary ones outlive a server that is killed, and the next one clears them.
+"""Folders locked by a running server. A killed server leaves temporary folders, which the next server deletes.
 
-The holder has a lock (``flock``) on the folder itself. The system lets go of it when the process ends, however it ends,
-so that a folder nobody holds is one whose server is dead: no process numbers, no ages, nothing to mistake. Where there
-is no ``flock`` (Windows), folders are neither held nor cleared.
+The lock (``flock``) is on the folder itself. The system releases it at any end of the process, so an unlocked folder
+belongs to no running server; process ids or ages are not needed. Without ``flock`` (Windows) folders are neither locked
+nor deleted.
 
 Threading model
-  Any thread    makes and closes; one at a time for each object.
-  Processes     several may make, hold and clear folders beside each other at the same time. Whoever deletes a folder
-                holds it meanwhile, and whoever made one looks, once it is held, whether it is still there.
+  Any thread    creates and closes; one at a time for each object.
+  Processes     several may create, lock and delete folders at the same time. A process locks a folder before it deletes
+                it, and checks that its own new folder still exists once it is locked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["FolderTakenError", "LockedFolder"]
 
 
 class FolderTakenError(Exception):
-    """Another running server holds the folder."""
+    """Another running server uses the folder."""
 
 
 class LockedFolder:
@@ -45,8 +45,10 @@ class LockedFolder:
 
     @classmethod
     def temporary(cls, prefix: str) -> LockedFolder:
-        """A new folder among the system's temporary ones, deleted by :meth:`close`. Those of the same prefix and user
-        whose servers are dead are deleted now. Raises OSError."""
+        """Create a temporary folder, which :meth:`close` deletes.
+
+        Folders of dead servers with the same prefix and user are deleted now. Raises OSError.
+        """
         parent = Path(tempfile.gettempdir())
         for path in parent.glob(f"{prefix}*"):
             _clear(path)
@@ -55,11 +57,11 @@ class LockedFolder:
             lock = _hold(path, wait=True)
             if lock is not None or fcntl is None:
                 return cls(path, lock, lasting=False)
-            # Another server, starting in this instant, took it for a dead one's before it was held.
+            # Another starting server deleted it before it was locked.
 
     @classmethod
     def lasting(cls, path: Path) -> LockedFolder:
-        """A folder that stays; made where it is missing. Raises OSError; :class:`FolderTakenError`."""
+        """Lock a permanent folder, created if it is missing. Raises OSError; :class:`FolderTakenError`."""
         path.mkdir(parents=True, exist_ok=True)
         lock = _hold(path, wait=False)
         if lock is None and fcntl is not None:
@@ -67,7 +69,7 @@ class LockedFolder:
         return cls(path, lock, lasting=True)
 
     def close(self) -> None:
-        """Let go of it; a temporary one is deleted first. Idempotent."""
+        """Unlock the folder, after deleting a temporary one. Idempotent."""
         if not self._lasting:
             shutil.rmtree(self.path, ignore_errors=True)
         if self._lock is not None:
@@ -76,12 +78,15 @@ class LockedFolder:
 
 
 def _hold(path: Path, *, wait: bool) -> int | None:
-    """Lock a folder: the descriptor that holds it; None where another has it, or where it is gone since. Raises OSError
-    where it cannot be opened for another reason."""
+    """Lock a folder and return the descriptor; None if another process has locked or deleted it.
+
+    Raises:
+        OSError: it cannot be opened for another reason.
+    """
     if fcntl is None:
         return None
     try:
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)  # not inherited by the processes we start
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)  # not inherited by child processes
     except FileNotFoundError:
         return None
     try:
@@ -100,8 +105,8 @@ def _hold(path: Path, *, wait: bool) -> int | None:
 
 
 def _clear(path: Path) -> None:
-    """Delete a folder of ours that nobody holds; whatever else it is, leave it alone."""
-    if fcntl is None:  # nothing shows whether its server still runs
+    """Delete an unlocked folder of this user and prefix; do nothing with others."""
+    if fcntl is None:  # it is unknown whether its server still runs
         return
     with contextlib.suppress(OSError):
         about = path.lstat()
