@@ -1,1 +1,1 @@
-"""HTTP Live Streaming (RFC 8216): playlists and segments of every station, for browsers, phones and CDNs."""
+"""HTTP Live Streaming (RFC 8216): playlists and segments of each station for browsers, phones and CDNs."""

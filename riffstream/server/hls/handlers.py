@@ -18,7 +18,7 @@ FOR_GOOD = "max-age=31536000, immutable"
 
 
 async def master_handler(request: web.Request) -> web.Response:
-    """``master.m3u8``: the bit rates. It starts the first one's encoder, so that the next request finds it ready."""
+    """Send ``master.m3u8``, the list of bit rates, and start the first one's encoder for the next request."""
     broadcast, visible = _broadcast(request)
     if request.method == "GET":
         await _ready(broadcast, HLS_KBPS[len(HLS_KBPS) // 2])
@@ -27,7 +27,7 @@ async def master_handler(request: web.Request) -> web.Response:
 
 
 async def media_handler(request: web.Request) -> web.Response:
-    """``{kbps}.m3u8``: the newest segments of one bit rate."""
+    """Send ``{kbps}.m3u8``, the newest segments of one bit rate."""
     broadcast, visible = _broadcast(request)
     kbps = _kbps(request)
     running = await _ready(broadcast, kbps)
@@ -38,7 +38,7 @@ async def media_handler(request: web.Request) -> web.Response:
 
 
 async def segment_handler(request: web.Request) -> web.Response:
-    """``{folder}/{kbps}/init.mp4`` and ``{folder}/{kbps}/{number}.m4s``. They never change."""
+    """Send ``{folder}/{kbps}/init.mp4`` or ``{folder}/{kbps}/{number}.m4s``, which never change."""
     broadcast, visible = _broadcast(request)
     running = broadcast.hls.running(_kbps(request))
     name = request.match_info["name"]
@@ -55,7 +55,7 @@ async def segment_handler(request: web.Request) -> web.Response:
 
 
 def _broadcast(request: web.Request) -> tuple[Broadcast, str]:
-    """The station's broadcast, and whether caches may share the answer."""
+    """Broadcast of the station, and the cache directive of the answer (``public`` or ``private``)."""
     context = request.app[CONTEXT]
     broadcast = context.broadcast(request.match_info["station"])
     if not context.config.server.hls:
@@ -66,7 +66,7 @@ def _broadcast(request: web.Request) -> tuple[Broadcast, str]:
 
 
 async def _ready(broadcast: Broadcast, kbps: int) -> Running:
-    """A rendition with its first segments. Raises 503 where none come."""
+    """Rendition with its first segments. Raises 503 without audio."""
     try:
         return await broadcast.hls.ready(kbps)
     except TimeoutError:

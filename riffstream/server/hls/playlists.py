@@ -1,4 +1,4 @@
-"""Playlists of an HLS stream (RFC 8216). Pure."""
+"""Playlists of an HLS stream (RFC 8216), as pure functions."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from riffstream.server.hls.rendition import SEGMENT_S, Segment
 
 __all__ = ["LISTED", "Title", "master_playlist", "media_playlist"]
 
-LISTED = 8  # segments of a media playlist: 16 s, of which players begin six from the end
+LISTED = 8  # segments in a media playlist: 16 s; players begin 6 s before the end
 CODECS = "mp4a.40.2"
 
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """The prompts from a sample on."""
+    """Title of a station from a sample on.
+
+    Attributes:
+        sample_pos: first sample on the station's clock.
+        text: the prompts.
+    """
 
     sample_pos: int
     text: str
 
 
 def master_playlist(bit_rates: Sequence[int]) -> str:
-    """The list of renditions, the middle one first: many players begin with the first.
+    """Master playlist of the renditions. The middle bit rate comes first, because many players begin with the first.
 
     Args:
         bit_rates: bits a second, ascending.
@@ -41,12 +46,12 @@ def master_playlist(bit_rates: Sequence[int]) -> str:
 def media_playlist(
     kept: Sequence[Segment], breaks: int, folder: str, began_s: float, titles: Sequence[Title] = ()
 ) -> str:
-    """The newest segments of one rendition.
+    """Media playlist with the newest segments of one rendition.
 
     Args:
         kept: one or more segments, oldest first.
-        breaks: broken segments before the first one of ``kept``.
-        folder: of the segments' addresses, relative to the playlist's.
+        breaks: number of broken segments before the first one of ``kept``.
+        folder: folder of the segments, relative to the playlist.
         began_s: POSIX time of the station's sample 0.
         titles: oldest first; those of the listed segments are written as date ranges.
     """
@@ -75,7 +80,7 @@ def media_playlist(
 
 
 def _date_ranges(titles: Sequence[Title], begin: int, began_s: float) -> list[str]:
-    """Titles from the one that plays at ``begin`` on."""
+    """Date ranges of the titles from sample ``begin`` on."""
     older = [title for title in titles if title.sample_pos <= begin]
     shown = [*older[-1:], *(title for title in titles if title.sample_pos > begin)]
     return [
@@ -91,5 +96,5 @@ def _date(began_s: float, sample_pos: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As a quoted string may hold it: one line without double quotes."""
+    """Text for a quoted string: one line without double quotes."""
     return " ".join(text.replace('"', "'").split())

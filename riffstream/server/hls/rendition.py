@@ -1,4 +1,4 @@
-"""One bit rate of a station's HLS stream: encoded audio in, segments of two seconds out.
+"""One bit rate of a station's HLS stream: encoded audio to segments of two seconds.
 
 Threading model: everything runs on the event loop. A segment takes about a millisecond to write.
 """
@@ -17,18 +17,19 @@ __all__ = ["KEPT", "SEGMENT_S", "Rendition", "Segment"]
 
 SEGMENT_S = 2
 SLOT = SEGMENT_S * SAMPLE_RATE
-KEPT = 20  # segments in memory: those of the playlist, and as many again for players that are late (RFC 8216, 6.2.2)
+KEPT = 20  # segments in memory: those of the playlist, and more for late players (RFC 8216, 6.2.2)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Two seconds of audio.
+    """A segment of two seconds.
 
     Attributes:
-        number: multiples of two seconds on the station's clock; the media sequence number.
-        sample_pos, n_samples: place on the station's clock.
-        broken: it does not continue the segment before.
-        data: ``moof`` and ``mdat``; empty where the audio is missing.
+        number: media sequence number: position in units of two seconds on the station's clock.
+        sample_pos: first sample on the station's clock.
+        n_samples: samples per channel.
+        broken: True if it does not continue the previous segment.
+        data: ``moof`` and ``mdat``; empty if the audio is missing.
     """
 
     number: int
@@ -47,8 +48,8 @@ class Rendition:
 
     Attributes:
         init: the initialisation segment.
-        segments: the newest, oldest first, without holes in their numbers.
-        breaks: how many broken segments were forgotten.
+        segments: the newest segments, oldest first, with consecutive numbers.
+        breaks: number of broken segments that were dropped.
     """
 
     def __init__(self, bit_rate: int) -> None:
@@ -59,16 +60,16 @@ class Rendition:
         self.init = self._muxer.init
         self._frames: list[bytes] = []
         self._begin = 0
-        self._end: int | None = None  # position behind the last frame; None: nothing came yet
+        self._end: int | None = None  # position after the last frame; None before the first
         self._slot = 0  # of the last frame
         self._waiting = True  # for the first border
         self._broken = False
 
     def push(self, chunk: Chunk) -> None:
-        """The next encoded audio, ADTS frames.
+        """Add the next chunk of ADTS frames.
 
         Raises:
-            ValueError: it is not.
+            ValueError: not ADTS frames.
         """
         pos = chunk.sample_pos
         if chunk.flags & Flags.DISCONTINUITY or (self._end is not None and abs(pos - self._end) >= FRAME):
@@ -84,12 +85,12 @@ class Rendition:
             self._end = pos
 
     def segment(self, number: int) -> Segment | None:
-        """A segment that is kept; None where it is not."""
+        """Segment by number; None if it is not kept."""
         index = number - self.segments[0].number if self.segments else -1
         return self.segments[index] if 0 <= index < len(self.segments) else None
 
     def _break(self, pos: int) -> None:
-        """The audio goes on at another place. What lies before and behind the break share no segment."""
+        """Continue at another position. No segment contains audio from both sides of a break."""
         if self._end is None:
             return
         if pos // SLOT == self._slot:
@@ -101,7 +102,7 @@ class Rendition:
         self._broken = True
 
     def _cut(self) -> None:
-        """End the segment of the frames gathered so far."""
+        """End the current segment."""
         frames, self._frames = self._frames, []
         if self._waiting:  # its beginning is missing
             self._waiting = False

@@ -1,4 +1,4 @@
-"""A station's HLS stream: its renditions while somebody asks for them, and the prompts of their time.
+"""A station's HLS stream: its renditions while they are requested, and their titles.
 
 Threading model: everything runs on the event loop.
 """
@@ -20,22 +20,23 @@ from riffstream.station.outlet import Chunk, StationEndedError, hls_codec
 
 __all__ = ["HlsStream", "Running"]
 
-IDLE_S = 30.0  # an encoder goes on so long without a request; players ask every two seconds
-START_S = 15.0  # the longest wait for the first segments
-FIRST = 3  # segments with which a rendition begins: players buffer as many before they play
+IDLE_S = 30.0  # running time of an encoder after the last request; players send one every two seconds
+START_S = 15.0  # longest wait for the first segments
+FIRST = 3  # segments at the start of a rendition: players buffer three before they play
 TITLES = 50
 
 Hold = Callable[[str], Awaitable[Feed]]
 
 
 class Running:
-    """A rendition whose encoder runs.
+    """A rendition with a running encoder.
 
     Attributes:
         rendition: its segments.
-        folder: part of their addresses, another one each time the encoder begins: a cache may keep segments for good.
-        asked_at: when somebody asked for it last (``time.monotonic``).
-        has_ended: there will be no more segments.
+        folder: part of the segments' addresses. It changes with each start of the encoder, so that caches may keep
+            segments permanently.
+        asked_at: time of the last request (``time.monotonic``).
+        has_ended: True if there will be no more segments.
     """
 
     def __init__(self, kbps: int, feed: Feed) -> None:
@@ -47,15 +48,15 @@ class Running:
         feed.follow(self)
 
     def push(self, chunk: Chunk) -> None:
-        """The next encoded audio."""
+        """Add the next encoded chunk."""
         self.rendition.push(chunk)
 
     def end(self) -> None:
-        """The feed has closed."""
+        """Handle the end of the feed."""
         self.leave()
 
     def leave(self) -> None:
-        """Let the feed go. Harmless when repeated."""
+        """Release the feed. Idempotent."""
         feed, self._feed = self._feed, None
         self.has_ended = True
         if feed is not None:
@@ -64,14 +65,14 @@ class Running:
 
 
 class HlsStream:
-    """The renditions of one station. Each runs from its first request until :meth:`sweep` finds no request for a while.
+    """The renditions of one station. Each runs from its first request until ``IDLE_S`` without one.
 
     Args:
-        station: what is played.
-        hold: opens the feed of a codec and keeps it running until ``release()``.
+        station: the station.
+        hold: function that opens the feed of a codec and keeps it running until ``release()``.
 
     Attributes:
-        titles: the prompts, oldest first.
+        titles: recent titles, oldest first.
     """
 
     def __init__(self, station: Station, hold: Hold) -> None:
@@ -85,21 +86,21 @@ class HlsStream:
 
     @property
     def began_s(self) -> float:
-        """POSIX time of the station's sample 0. The same for all renditions and playlists."""
+        """POSIX time of the station's sample 0, the same for all renditions and playlists."""
         if self._began_s is None:
             self._began_s = time.time() - self._station.sample_pos / SAMPLE_RATE
         return self._began_s
 
     async def ready(self, kbps: int) -> Running:
-        """A rendition with its first segments. Starts its encoder where it does not run.
+        """Return a rendition with its first segments, starting its encoder if necessary.
 
         Args:
             kbps: one of ``HLS_KBPS``.
 
         Raises:
-            StationEndedError: the station ends.
-            EncoderError: there is no encoder.
-            TimeoutError: no audio has come.
+            StationEndedError: the station has ended.
+            EncoderError: the encoder cannot run.
+            TimeoutError: no audio within ``START_S``.
         """
         async with asyncio.timeout(START_S):
             while (running := self.running(kbps)) is None:
@@ -107,7 +108,7 @@ class HlsStream:
                 if starting is None:
                     starting = self._starting[kbps] = asyncio.create_task(self._start(kbps), name=f"open-hls-{kbps}")
                     starting.add_done_callback(lambda done: self._started(kbps, done))
-                await asyncio.wait([starting])  # one that stops waiting must not stop the others
+                await asyncio.wait([starting])  # a cancelled caller must not cancel the start for the others
                 if not starting.cancelled() and (error := starting.exception()) is not None:
                     raise error
             while len(running.rendition.segments) < FIRST:
@@ -117,7 +118,7 @@ class HlsStream:
         return running
 
     def running(self, kbps: int) -> Running | None:
-        """A rendition that runs, which is asked for now; None where none does."""
+        """Running rendition, whose time of request is updated; None if it does not run."""
         running = self._running.get(kbps)
         if running is None or running.has_ended:
             return None
@@ -125,14 +126,14 @@ class HlsStream:
         return running
 
     def sweep(self) -> None:
-        """Stop the encoders for which nobody has asked for a while."""
+        """Stop the encoders without a request for ``IDLE_S``."""
         for kbps, running in tuple(self._running.items()):
             if running.has_ended or time.monotonic() - running.asked_at > IDLE_S:
                 del self._running[kbps]
                 running.leave()
 
     def close(self) -> None:
-        """Stop for good. Harmless when repeated."""
+        """Stop all renditions permanently. Idempotent."""
         self._unsubscribe()
         self._unsubscribe = lambda: None
         for starting in tuple(self._starting.values()):
@@ -149,7 +150,7 @@ class HlsStream:
     def _started(self, kbps: int, task: asyncio.Task[None]) -> None:
         self._starting.pop(kbps, None)
         if not task.cancelled():
-            task.exception()  # raised to those who wait; nobody may be left
+            task.exception()  # raised to the waiting callers, if any are left
 
     def _told(self, message: protocol.ServerMessage) -> None:
         if not isinstance(message, protocol.Now):
