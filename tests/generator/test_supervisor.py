@@ -19,7 +19,7 @@ import pytest
 from riffstream.config import GeneratorSettings
 from riffstream.generator import supervisor as module
 from riffstream.generator.link import Link
-from riffstream.generator.messages import NO_PCM, Cancel, Configure, Done, Failed, FromGenerator, Info, Job
+from riffstream.generator.messages import NO_PCM, Cancel, Configure, Done, Failed, FromGenerator, Heartbeat, Info, Job
 from riffstream.generator.supervisor import HEALTHY_S, STARTS, GeneratorError, Supervisor
 from riffstream.journey.journey import Journey
 
@@ -294,3 +294,53 @@ async def test_closing_twice_is_closing_once() -> None:
     await supervisor.close()
     assert supervisor.state == "stopped"
     assert supervisor.pid is None
+
+
+async def test_its_health_is_told_in_plain_values() -> None:
+    async with started() as supervisor:
+        assert supervisor.health()["state"] == "loading"
+        await supervisor.wait_settled()
+        await until(lambda: supervisor.rss_mb > 1)
+        health = supervisor.health()
+        assert health["state"] == "ready"
+        assert health["pid"] == supervisor.pid
+        assert (health["restarts"], health["reason"], health["loading"], health["pending"]) == (0, "", "", 0)
+        assert health["rss_mb"] > 1
+    assert supervisor.health()["state"] == "stopped"
+    assert supervisor.pid is None
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SIGSTOP to stall a process")
+@pytest.mark.parametrize(("step_s", "limit"), [(0.0, 3.0), (2.0, 12.0)])
+async def test_a_stalled_generator_is_replaced_a_slow_one_is_not(step_s: float, limit: float) -> None:
+    now = [0.0]
+    async with started(clock=lambda: now[0]) as supervisor:
+        await supervisor.wait_settled()
+        stalled = supervisor.pid
+        assert stalled is not None
+        os.kill(stalled, signal.SIGSTOP)
+        await asyncio.sleep(0.1)  # what it had sent is read
+        supervisor._receive(Heartbeat(rss_mb=1.0, pending=1, step_s=step_s), NO_PCM)
+        now[0] = limit - 0.1
+        await asyncio.sleep(1.1)  # longer than the watch waits
+        assert (supervisor.state, supervisor.pid) == ("ready", stalled)
+        now[0] = limit + 0.1
+        await until(lambda: bool(supervisor.lost))
+        assert supervisor.lost == [f"no heartbeat for {limit:g} s"]
+        await until(lambda: supervisor.state == "ready")
+        assert supervisor.pid != stalled
+        assert supervisor.restarts == 1
+
+
+async def test_what_is_sent_without_a_generator_is_dropped() -> None:
+    async with started() as supervisor:
+        supervisor.send([job()])
+        await supervisor.wait_settled()
+        os.kill(supervisor.pid or 0, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+        await until(lambda: supervisor.state == "waiting")
+        supervisor.send([job()])
+        await until(lambda: len(supervisor.ready) == 2)
+        await asyncio.sleep(0.2)
+        assert all(isinstance(each, Heartbeat) for each in supervisor.reports)
+        supervisor.send([job()])
+        await until(lambda: any(isinstance(each, Done) for each in supervisor.reports))

@@ -1,0 +1,70 @@
+"""Estimates of rendering times, and the effort that the time left allows."""
+
+from __future__ import annotations
+
+import pytest
+
+from riffstream.generator.messages import Info, Job
+from riffstream.journey.journey import Journey
+from riffstream.station.effort import SHARE, Effort
+
+INFO = Info(model="tone", steps=20)
+JOB = Job(station="s", take=0, number=0, clip=0, spec=Journey.single("x", guidance=5.0).clip(0), hops=(375.0,) * 8)
+
+
+def test_an_estimate_rises_faster_than_it_falls() -> None:
+    effort = Effort(first_s=1.0, done_s=1.0)
+    effort.first(2.0, reused=False)
+    effort.done(0.0)
+    assert effort.first_s == pytest.approx(1.6)
+    assert effort.done_s == pytest.approx(0.7)
+    for _ in range(30):
+        effort.first(3.0, reused=False)
+        effort.done(3.0)
+    assert (effort.first_s, effort.done_s) == pytest.approx((3.0, 3.0))
+
+
+def test_a_known_clip_tells_the_time_of_the_vocoder_alone() -> None:
+    effort = Effort(first_s=1.0, vocoder_s=0.1)
+    effort.first(0.2, reused=True)
+    assert effort.first_s == 1.0
+    assert effort.vocoder_s == pytest.approx(0.16)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_clips_with_less_effort_estimate_those_with_all_of_it(level: int) -> None:
+    effort = Effort(first_s=1.0, done_s=2.0)
+    for _ in range(20):
+        effort.first(1.0 * SHARE[level], reused=False, level=level)
+        effort.done(2.0 * SHARE[level], level=level)
+    assert (effort.first_s, effort.done_s) == pytest.approx((1.0, 2.0))
+
+
+def test_the_level_follows_the_time_left_and_does_not_flutter() -> None:
+    effort = Effort(done_s=1.0)
+    margins = [9.0, 1.3, 1.19, 1.3, 0.79, 1.3, 1.49, 1.51, 0.5]
+    assert [effort.assess(margin) for margin in margins] == [0, 0, 1, 1, 2, 2, 2, 0, 2]
+    assert effort.late == 6
+
+
+def test_a_steer_is_hasty_where_its_first_clip_would_take_too_long() -> None:
+    effort = Effort(first_s=1.0, done_s=1.0)
+    assert (effort.hasty(1.5), effort.hasty(0.8)) == (0, 1)
+    effort.assess(0.1)
+    assert (effort.hasty(1.5), effort.hasty(0.8)) == (2, 2)
+
+
+def test_without_deadlines_the_effort_is_whole() -> None:
+    effort = Effort(first_s=9.0, done_s=9.0)
+    effort.adaptive = False
+    assert (effort.assess(0.0), effort.hasty(0.1), effort.late) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("asked", "steps"), [(None, [None, 12, 10]), (10, [10, 6, 5]), (2, [2, 2, 2]), (1, [1, 1, 1])])
+def test_less_effort_is_fewer_steps_and_at_last_no_guidance(asked: int | None, steps: list[int | None]) -> None:
+    job = Job(**{name: getattr(JOB, name) for name in JOB.__struct_fields__} | {"steps": asked})
+    eased = [Effort.eased(job, INFO, level) for level in (0, 1, 2)]
+    assert [each.steps for each in eased] == steps
+    assert [each.spec.start.guidance for each in eased] == [5.0, 5.0, 1.0]
+    assert [each.spec.end.guidance for each in eased] == [5.0, 5.0, 1.0]
+    assert eased[0] is job
