@@ -7,6 +7,7 @@ naming schemes then agree:
   of single-file checkpoints (``lora_unet_input_blocks_1_1_...``);
 - diffusers with peft: ``unet.down_blocks.0...to_q.lora_A.weight``, ``.lora_B.weight``;
 - diffusers until 0.21: ``unet...to_q.lora.down.weight``, or ``unet...attn1.processor.to_q_lora.down.weight``;
+- diffusers until 0.16, text encoder: ``text_encoder...self_attn.to_q_lora.down.weight``;
 - files with one part only, without the prefix ``unet.``, as saved by peft.
 """
 
@@ -114,6 +115,8 @@ def _layers(module: nn.Module, part: str) -> dict[str, tuple[str, nn.Module]]:
         for key, found in list(flat.items()):
             bare = key.removeprefix("textmodel")
             flat |= {bare: found, f"textmodel{bare}": found}
+        for key, found in list(flat.items()):  # diffusers until 0.16 named attention as in its own networks
+            flat[re.sub(r"(?<=selfattn)(q|k|v|out)proj$", r"to\1", key)] = found
     config = getattr(module, "config", None)
     if part == "unet" and config is not None:
         theirs = rename(named, {new: old for old, new in unet_layout(config).items()})

@@ -229,6 +229,41 @@ def test_files_give_what_diffusers_makes_of_them(
             assert torch.allclose(value, theirs[name], atol=1e-4), name
 
 
+@pytest.mark.parametrize("dora", [False, True])
+def test_diffusers_names_of_every_kohya_layer_change_the_same_layers(
+    dora: bool, own: dict[str, nn.Module], tmp_path: Path
+) -> None:
+    # What diffusers' own loader calls; it removes dora_scale before, so the converter is called directly.
+    from diffusers.loaders.lora_conversion_utils import _convert_non_diffusers_lora_to_diffusers as convert
+
+    generator = torch.Generator().manual_seed(3)
+    tensors: dict[str, Tensor] = {}
+    count = 0
+    for part, prefix in (("unet", "lora_unet"), ("text_encoder", "lora_te")):
+        for name, module in own[part].named_modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                shape = module.weight.shape
+                level = "text_model_" if part == "text_encoder" and not name.startswith("text_model.") else ""
+                stem = f"{prefix}_{level}{name.replace('.', '_')}"
+                tensors[f"{stem}.lora_down.weight"] = torch.randn(2, *shape[1:], generator=generator)
+                tensors[f"{stem}.lora_up.weight"] = torch.randn(
+                    shape[0], 2, *[1] * (len(shape) - 2), generator=generator
+                )
+                if dora:
+                    tensors[f"{stem}.dora_scale"] = torch.rand(shape[0], 1, generator=generator) + 0.5
+                count += 1
+    converted, _ = convert(dict(tensors))
+    assert len(converted) == len(tensors) == (3 if dora else 2) * count
+    after = []
+    for folder, names in (("kohya", tensors), ("converted", converted)):
+        before = {part: {n: v.clone() for n, v in module.state_dict().items()} for part, module in own.items()}
+        assert merge_lora(own, LoraSpec(write(tmp_path / folder, names))) == count
+        after.append({(part, n): v.clone() for part, module in own.items() for n, v in module.state_dict().items()})
+        for part, module in own.items():
+            module.load_state_dict(before[part])
+    assert all(torch.equal(value, after[1][name]) for name, value in after[0].items())
+
+
 def test_names_of_single_files_and_without_a_level_are_met(own: dict[str, nn.Module], tmp_path: Path) -> None:
     tensors = pairs(own, "kohya")
     plain = change(own, write(tmp_path / "plain", tensors))
