@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from riffstream.diffusion.mini.denoiser import Denoiser
-    from riffstream.training.denoiser_batches import Batch
+    from riffstream.training.denoiser import Batch
     from riffstream.training.gradient_helper import Job
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -171,8 +171,7 @@ def _clip() -> tuple[Callable[[], object], Callable[[], None]]:
 def _train(*, helped: bool) -> tuple[Callable[[], object], Callable[[], None]]:
     import torch
 
-    from riffstream.training.denoiser import PRESETS, optimisers
-    from riffstream.training.denoiser_batches import flow_loss
+    from riffstream.training.denoiser import PRESETS, flow_loss, optimisers
     from riffstream.training.gradient_helper import GradientHelper
 
     preset = PRESETS["cpu"]
@@ -198,8 +197,7 @@ def _network_and_batch() -> tuple[Denoiser, Batch]:
     import torch
 
     from riffstream.diffusion.mini.denoiser import Denoiser
-    from riffstream.training.denoiser import PRESETS
-    from riffstream.training.denoiser_batches import Batch
+    from riffstream.training.denoiser import PRESETS, Batch
 
     preset = PRESETS["cpu"]
     model = Denoiser(preset.config)
@@ -212,7 +210,7 @@ def _network_and_batch() -> tuple[Denoiser, Batch]:
 
 
 def _helper_job() -> Job:
-    from riffstream.training.denoiser_batches import flow_loss
+    from riffstream.training.denoiser import flow_loss
 
     other, batch = _network_and_batch()
 

@@ -25,12 +25,13 @@ from riffstream.errors import ParameterError
 from riffstream.training.checkpoints import load_denoiser
 from riffstream.training.denoiser import (
     PRESETS,
+    Batch,
     DenoiserPreset,
     compile_blocks,
+    draw,
     optimisers,
     prepare_data,
 )
-from riffstream.training.denoiser_batches import Batch, draw
 from riffstream.training.gradient_helper import GradientHelper, Job
 from riffstream.training.guard import StepGuard
 from riffstream.training.latents import LatentSet

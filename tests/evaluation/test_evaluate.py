@@ -15,8 +15,7 @@ from riffstream.corpus.building import CorpusOptions, build_corpus
 from riffstream.corpus.data import Corpus
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import CheckpointError, RiffstreamError
-from riffstream.evaluation.evaluate import evaluate
-from riffstream.evaluation.evaluation_table import markdown
+from riffstream.evaluation.evaluate import evaluate, markdown
 from riffstream.evaluation.probe import Probe, fit_probe, load_probe, probe_features, recognition
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 

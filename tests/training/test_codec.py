@@ -13,8 +13,7 @@ import torch
 from riffstream.corpus.data import find_songs
 from riffstream.errors import CheckpointError, RiffstreamError
 from riffstream.training import codec
-from riffstream.training.codec import PRESETS, load_codec, split_songs, train_codec
-from riffstream.training.codec_losses import codec_loss, detail_loss
+from riffstream.training.codec import PRESETS, codec_loss, detail_loss, load_codec, split_songs, train_codec
 from riffstream.training.latents import fingerprint, pick_captions
 from tests.training.small import write_corpus
 

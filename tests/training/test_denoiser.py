@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 
 from riffstream.training.checkpoints import load_denoiser
-from riffstream.training.denoiser import PRESETS, make_job, train_denoiser
-from riffstream.training.denoiser_batches import draw, flow_loss
+from riffstream.training.denoiser import PRESETS, draw, flow_loss, make_job, train_denoiser
 from riffstream.training.gradient_helper import GradientHelper
 from riffstream.training.latents import LatentSet
 from tests.training.small import compile_eagerly, small_denoiser, small_latents

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from riffstream.diffusion.schedules import shifted
-from riffstream.training.denoiser_batches import SHIFT, Batch, draw, flow_loss, shifted_times
+from riffstream.training.denoiser import SHIFT, Batch, draw, flow_loss, shifted_times
 from riffstream.training.latents import LatentSet
 from tests.training.small import small_denoiser, small_latents
 

@@ -17,8 +17,7 @@ from riffstream.diffusion.schedules import flow_path
 from riffstream.errors import ParameterError
 from riffstream.training import loop
 from riffstream.training.checkpoints import resume_model
-from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
-from riffstream.training.denoiser_batches import draw
+from riffstream.training.denoiser import PRESETS, draw, prepare_data, train_denoiser
 from riffstream.training.distil import Aim, distil, guided_velocity, make_job, teacher_target
 from riffstream.training.export import export
 from riffstream.training.gradient_helper import GradientHelper
