@@ -174,3 +174,8 @@ def test_rows_of_a_table_have_its_columns(page: Path) -> None:
     for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
         header, *rows = table.splitlines()
         assert [row for row in rows if row.count("|") != header.count("|")] == [], header
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_conflict_is_left(page: Path) -> None:
+    assert re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", page.read_text(encoding="utf-8"), re.M) == []
