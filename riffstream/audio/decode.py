@@ -166,7 +166,8 @@ class _Libav:
             at_s += len(block.samples) / rate
             if at_s <= start_s:
                 continue
-            block = block.part(max(0, round((start_s - begin) * rate)), None)
+            # Both are rounded: of a start halfway between two samples, each seek would else choose another one.
+            block = block.part(max(0, round(start_s * rate) - round(begin * rate)), None)
             if self._gapless and self.seconds and at_s > self.seconds:
                 kept = max(0, len(block.samples) - round((at_s - max(begin, self.seconds)) * rate))
                 padding.append(block.part(kept, None))

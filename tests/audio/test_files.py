@@ -161,6 +161,16 @@ def convert(need_tool: Callable[[str], str], tmp_path: Path) -> Callable[..., Pa
     return run
 
 
+def test_a_start_between_two_samples_is_the_same_sample_after_any_seek(tmp_path: Path) -> None:
+    """Odd multiples of 5 ms lie halfway between two samples of 44.1 kHz."""
+    write_audio(tmp_path / "a.wav", noise(3 * 44_100), 44_100)
+    whole = read_audio(tmp_path / "a.wav").samples
+    for ms in range(5, 2900, 70):
+        part = read_audio(tmp_path / "a.wav", start_s=ms / 1000, max_seconds=0.01, cut=True).samples
+        first = round(ms / 1000 * 44_100)
+        np.testing.assert_array_equal(part, whole[first : first + len(part)], err_msg=f"{ms} ms")
+
+
 @pytest.mark.parametrize("name", ["a.m4a", "a.webm", "a.mka", "a.aif", "a.mp3", "a.opus", "a.w64"])
 def test_what_soundfile_does_not_know_libav_reads(name: str, convert: Callable[..., Path]) -> None:
     path = convert(name)
