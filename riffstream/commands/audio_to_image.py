@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Convert one file."""
     check_image_name(args.image)
     image = spectrogram_of(args.audio, ImageOptions.of(args, stereo=args.stereo))
     save_image(image, args.image)

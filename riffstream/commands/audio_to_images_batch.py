@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Convert all files of the folder."""
     from riffstream.commands._batch import find_audio, output_stems, run_batch
     from riffstream.errors import ParameterError
 

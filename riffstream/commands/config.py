@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Print the configuration."""
     if args.presets:
         for name, path in presets().items():
             if not args.quiet:

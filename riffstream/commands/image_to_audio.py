@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Convert one image."""
     from riffstream.audio.files import file_format, write_audio
     from riffstream.errors import ParameterError
 

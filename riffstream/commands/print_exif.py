@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Print the parameters of each image."""
     from riffstream.errors import MediaError
     from riffstream.spectrogram.image import read_image
     from riffstream.spectrogram.params import ExifTag

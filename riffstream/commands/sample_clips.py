@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Write the clips."""
     from riffstream.commands._clips import ClipOptions, cut_clips, generator
     from riffstream.errors import ParameterError
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Write clips of all files of the folder."""
     from riffstream.commands._batch import find_audio, output_stems, run_batch
     from riffstream.commands._clips import ClipOptions
     from riffstream.errors import ParameterError

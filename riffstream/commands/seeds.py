@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """List or export loops."""
     from riffstream.models.seeds import SEEDS_FOLDER, SeedEntry, SeedLibrary
 
     library = SeedLibrary(args.folder or SEEDS_FOLDER)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 
+from riffstream.errors import RiffstreamError
+
 EXAMPLES = """examples:
   riffstream train corpus --out runs/corpus --hours 30
   riffstream train codec --corpus runs/corpus --out runs/mini
@@ -41,13 +43,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. The stage's module is loaded here and parses its own options."""
-    module = importlib.import_module(STAGES[args.stage][0])
-    parser: argparse.ArgumentParser = args.parser_class(
-        prog=f"riffstream train {args.stage}",
-        description=module.__doc__,
-        epilog=getattr(module, "EXAMPLES", None),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.add_arguments(parser)
-    return int(module.run(parser.parse_args(args.arguments)))
+    """Run a stage. Its module is loaded here and parses its own options.
+
+    Raises:
+        RiffstreamError: a package of the extra ``train`` is not installed.
+    """
+    try:
+        module = importlib.import_module(STAGES[args.stage][0])
+        parser: argparse.ArgumentParser = args.parser_class(
+            prog=f"riffstream train {args.stage}",
+            description=module.__doc__,
+            epilog=getattr(module, "EXAMPLES", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(parser)
+        return int(module.run(parser.parse_args(args.arguments)))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "scipy":
+            raise
+        raise RiffstreamError(
+            f"train {args.stage} needs scipy; install it with: pip install 'riffstream[train]'"
+        ) from None
