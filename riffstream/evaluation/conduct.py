@@ -11,13 +11,13 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from riffstream.corpus import measures
-from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
+from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.evaluation.options import add_model_options, add_run_options, seed_library
 from riffstream.journey.chords import Chord
 from riffstream.journey.conditions import PARTS, BarPlan, lay_out
 from riffstream.journey.keyframe import NONE
@@ -43,20 +43,12 @@ THERE, GONE = 0.7, 0.1  # levels from which a part counts as playing, and under 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train conduct``."""
-    parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder")
-    parser.add_argument("--held-out", type=Path, default=None, help="a corpus made with another seed, for the clips")
-    parser.add_argument("--model", default="mini", help="mini or a checkpoint folder")
-    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder for listener, JSON and table")
+    add_model_options(parser)
     parser.add_argument("--clips", type=int, default=48, help="held-out clips for each row, 4 to 1000")
     parser.add_argument("--listener-clips", type=int, default=3000, help="clips from which the parts' listener learns")
     parser.add_argument("--from-noise", action="store_true", help="without the loop that the model starts from")
-    parser.add_argument("--steps", type=int, default=None, help="denoising steps; default: the model's")
     parser.add_argument("--sampler", default=None, help="default: the model's")
-    parser.add_argument("--guidance", type=float, default=None, help="default: the model's")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
-    parser.add_argument("--seed", type=int, default=0, help="of clips, captions and noise")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_run_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,16 +57,12 @@ def run(args: argparse.Namespace) -> int:
     from riffstream.diffusion.checkpoint import Checkpoint
     from riffstream.diffusion.engine import Engine
     from riffstream.evaluation.probe import load_probe
-    from riffstream.models.seeds import SeedLibrary
 
     if not 4 <= args.clips <= 1000:
         raise ParameterError("clips", args.clips, "4 to 1000")
     corpus = Corpus(args.corpus)
     family = Checkpoint.load(args.model, device=args.device)
-    try:
-        library = SeedLibrary.of(args.model)
-    except CheckpointError:
-        library = None
+    library = seed_library(args.model)
     args.out.mkdir(parents=True, exist_ok=True)
     kept = args.out / "listener.safetensors"
     if kept.is_file():

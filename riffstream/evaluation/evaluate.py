@@ -13,15 +13,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from riffstream.corpus import measures
-from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
+from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.evaluation.options import add_model_options, add_run_options, seed_library
 from riffstream.journey.keyframe import AUTO, NONE
-from riffstream.models.seeds import SeedLibrary
 
 if TYPE_CHECKING:
     from riffstream.corpus.data import Corpus
@@ -64,19 +63,11 @@ class Generated:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train evaluate``."""
-    parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder")
-    parser.add_argument("--held-out", type=Path, default=None, help="a corpus made with another seed, for the prompts")
-    parser.add_argument("--model", default="mini", help="mini or a checkpoint folder")
-    parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder for probe, JSON and table")
+    add_model_options(parser)
     parser.add_argument("--clips", type=int, default=192, help="prompts to render, 8 to 10000")
     parser.add_argument("--probe-clips", type=int, default=8000, help="clips the probe learns from")
     parser.add_argument("--drift-clips", type=int, default=64, help="clips of one continued stream; 0: leave out")
-    parser.add_argument("--steps", type=int, default=None, help="denoising steps; default: the model's")
-    parser.add_argument("--guidance", type=float, default=None, help="default: the model's")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
-    parser.add_argument("--seed", type=int, default=0, help="of prompts and noise")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_run_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         corpus,
         probe,
         held_out=Corpus(args.held_out) if args.held_out else None,
-        library=_library(args.model),
+        library=seed_library(args.model),
         clips=args.clips,
         drift_clips=args.drift_clips,
         steps=args.steps,
@@ -118,13 +109,6 @@ def run(args: argparse.Namespace) -> int:
     elif not args.quiet:
         print(table)
     return 0
-
-
-def _library(model: str) -> SeedLibrary | None:
-    try:
-        return SeedLibrary.of(model)
-    except CheckpointError:
-        return None
 
 
 def evaluate(
