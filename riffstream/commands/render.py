@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from riffstream.audio.files import AudioFileWriter, file_format
@@ -20,6 +21,7 @@ from riffstream.generator.renderer import Renderer, ToneRenderer
 from riffstream.journey.conditions import PARTS
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.keyframe import CONDITIONED
+from riffstream.journey.pace import read_pace
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.ranges import check
 from riffstream.text_files import readable
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--denoising", type=float, metavar="X", help="distance from the seed image, 0 to 1 (the model's)")
     what.add_argument("--guidance", type=float, metavar="X", help="strength of the prompt, 0 to 30 (the model's)")
-    what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240")
+    what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240 (that of the words, docs/tempo.md)")
     what.add_argument("--key", type=float, metavar="X", help="transposition in semitones, -6 to 6")
     what.add_argument("--beats-per-bar", type=int, default=4, metavar="N", help="4, or 3 for waltzes (4)")
     asked = parser.add_argument_group("musical conditions, for models that support them (see docs/mini.md)")
@@ -119,8 +121,8 @@ def run(args: argparse.Namespace) -> int:
         log = SteeringLog("render", args.save_log or None)
         score = Score.of(station, renderer.info, journey)
         file.tags = {"title": " → ".join(args.prompt) or journey.name or "riffstream", "artist": "riffstream"}
-        if args.bpm:
-            file.tags["bpm"] = f"{args.bpm:g}"
+        if tempo := args.bpm or (read_pace(args.prompt[0]).bpm if len(args.prompt) == 1 else None):
+            file.tags["bpm"] = f"{tempo:g}"
         blocks = play(score, renderer, n_samples, settings, log=log, model=args.model, steps=steps)
         _write(args, file, blocks, n_samples, renderer.info, began)
     log.close(n_samples)
@@ -164,7 +166,9 @@ def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
     )
     if len(prompts) == 1:
         return Journey.single(keyframe)
-    clip_samples = info.hop * info.frames * (info.bpm or 120.0) / (args.bpm or info.bpm or 120.0)
+    own = info.bpm or 120.0
+    tempos = [args.bpm or read_pace(prompt).bpm or own for prompt in prompts]
+    clip_samples = info.hop * info.frames * fmean(own / tempo for tempo in tempos)
     share = n_samples / clip_samples / len(prompts)
     travel = max(1, round(share / 3))
     stay = max(1, round(share - travel * (len(prompts) - 1) / len(prompts)))

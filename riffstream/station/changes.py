@@ -16,12 +16,12 @@ from riffstream import protocol
 from riffstream.station.score import Change
 from riffstream.station.take import Take
 
-__all__ = ["Pending", "Reply", "Requests", "Wish", "merged"]
+__all__ = ["Pending", "Reply", "Waiters", "Wish", "merged"]
 
 Reply = Callable[[protocol.ServerMessage], None]
 
 
-class Requests:
+class Waiters:
     """Requests that wait for one change, in order of arrival. Each is answered once."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Pending:
     change: Change
     at: str
     since: float
-    requests: Requests = field(default_factory=Requests)
+    requests: Waiters = field(default_factory=Waiters)
     deaths: int = 0
 
 
@@ -88,7 +88,7 @@ class Wish:
     at: str
     rev: int
     since: float
-    requests: Requests = field(default_factory=Requests)
+    requests: Waiters = field(default_factory=Waiters)
 
 
 def merged(change: Change, before: Change) -> Change:

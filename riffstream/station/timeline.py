@@ -20,7 +20,7 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Done, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
 from riffstream.station.block import Block
-from riffstream.station.changes import Pending, Reply, Requests, Wish, merged
+from riffstream.station.changes import Pending, Reply, Waiters, Wish, merged
 from riffstream.station.effort import Effort
 from riffstream.station.fallback import Fallback
 from riffstream.station.history import announced, moment
@@ -73,7 +73,7 @@ class Timeline:
         self.score = score
         self.effort = Effort()
         self._planner = Planner(station, self.playout, self.effort, steps=steps)
-        self._waiting: dict[int, Requests] = {}  # take -> requests that wait for the start of its cue
+        self._waiting: dict[int, Waiters] = {}  # take -> requests that wait for the start of its cue
         self._wish: Wish | None = None
         self._fallback = Fallback()
         self._deaths = 0  # consecutive generators that ended while rendering the lead
@@ -173,7 +173,7 @@ class Timeline:
     def _accept(self, ident: str, change: Change, at: str, reply: Reply, now: float) -> None:
         self.score = change.score
         pending, wish = self._pending, self._wish
-        waiting = wish.requests if wish else pending.requests if pending else Requests()
+        waiting = wish.requests if wish else pending.requests if pending else Waiters()
         if change.kind == "none":
             pos = self.playout.mixer.earliest
             reply(self._scheduled(ident, self.rev, pos))
@@ -224,7 +224,7 @@ class Timeline:
         at: str,
         rev: int,
         since: float,
-        requests: Requests | None = None,
+        requests: Waiters | None = None,
         deaths: int = 0,
     ) -> Pending:
         """Open a take for ``change``. The next :meth:`plan` sends its first job."""
@@ -233,7 +233,7 @@ class Timeline:
         # one answer that was half a minute late for a long time.
         wait = min(wait, self.settings.ahead_s)
         take = self._planner.open(rev, change.score, opening(self.playout, change, aim(self.playout, at, wait)))
-        waiting = requests if requests is not None else Requests()
+        waiting = requests if requests is not None else Waiters()
         take.suspect = deaths > 0 or (not waiting and self._deaths > 0)
         return Pending(take, change, at, since, waiting, deaths)
 

@@ -8,15 +8,15 @@ from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.generator.renderer import ToneRenderer
 from riffstream.journey.journey import Journey
-from riffstream.station.changes import Requests, merged
+from riffstream.station.changes import Waiters, merged
 from riffstream.station.score import Change, Score
 
 SCORE = Score.of(StationConfig(), ToneRenderer().info, Journey.single("a"))
 LATER = Score.of(StationConfig(), ToneRenderer().info, Journey.single("b"))
 
 
-def waiting() -> tuple[Requests, list[protocol.ServerMessage]]:
-    requests, replies = Requests(), list[protocol.ServerMessage]()
+def waiting() -> tuple[Waiters, list[protocol.ServerMessage]]:
+    requests, replies = Waiters(), list[protocol.ServerMessage]()
     assert not requests
     assert requests.newest == ""
     requests.add("one", 4, replies.append)

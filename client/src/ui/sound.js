@@ -77,7 +77,7 @@ export function mountSound(app, panel) {
     };
     const auto = make("button", {
       type: "button", className: "plain steers", textContent: "auto", title: `Back to ${own}`, hidden: true,
-      "aria-label": `${fader.label}: back to ${own}`,
+      "aria-label": `${fader.label}, auto: back to ${own}`,
       onclick: () => app.steer({ [fader.name]: null }, `${fader.label.toLowerCase()} on its own`),
     });
     app.onChange(() => {
