@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine's description, timing, and tables in Markdown and JSON."""
+"""Common parts of all benchmarks: description of the machine, timing, tables in Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Timing", "environment", "environment_lines", "markdown_table", "repo
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of repeated runs of one thing."""
+    """Seconds of repeated runs of a function."""
 
     median_s: float
     p95_s: float
@@ -31,10 +31,10 @@ class Timing:
 def time_runs(
     work: Callable[[], object], *, runs: int = 5, warm_up: int = 1, clock: Callable[[], float] = time.perf_counter
 ) -> Timing:
-    """Time of ``work()``, after ``warm_up`` runs that do not count.
+    """Time of ``work()``, after ``warm_up`` unmeasured runs.
 
-    Wall time by default; ``time.process_time`` counts the process's CPU seconds, which a busy machine hardly changes,
-    and which are the wall time of one thread on an idle one. On a GPU ``work`` must synchronise itself.
+    The default is wall time. ``time.process_time`` measures CPU seconds of the process, which hardly depend on the load
+    of the machine. For one thread on an idle machine the two are equal. On a GPU ``work`` must synchronise.
     """
     for _ in range(warm_up):
         work()
@@ -63,7 +63,7 @@ def environment(packages: Sequence[str] = ("torch", "numpy")) -> dict[str, Any]:
 
 
 def environment_lines(facts: Mapping[str, Any]) -> str:
-    """``environment``'s result in one paragraph of Markdown."""
+    """The result of ``environment`` as a paragraph of Markdown."""
     load = "" if facts.get("load") is None else f", load {facts['load'][0]:g}"
     shown = {"date", "processor", "cores", "load", "system", "riffstream", "commit"}
     versions = ", ".join(f"{name} {value}" for name, value in facts.items() if name not in shown)
@@ -84,7 +84,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
 
 
 def report(title: str, sections: Sequence[tuple[str, str]], facts: Mapping[str, Any]) -> str:
-    """A Markdown page: title, the machine, and each section's heading and body."""
+    """A Markdown page: title, machine, and heading and body of each section."""
     return "\n\n".join(
         [f"# {title}", environment_lines(facts), *(f"## {heading}\n\n{body}" for heading, body in sections)]
     )
@@ -121,7 +121,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """The checkout's commit, marked where files differ from it; "installed" outside a checkout."""
+    """The checkout's commit, marked as dirty if files differ from it; "installed" outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "installed"

@@ -1,5 +1,5 @@
-"""Image to audio, measured: speed and quality of the vocoder beside Griffin-Lim and the original's own steps, and how
-much of the mel each inversion explains. Everything runs on one thread, and seconds are its CPU seconds."""
+"""Benchmark of image to audio: speed and quality of the vocoder, of Griffin-Lim and of the original's steps, and the
+residuals of the mel inversions. All work runs on one thread; seconds are its CPU seconds."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Synthesis = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way of making audio from mel amplitudes."""
+    """One method of synthesis from mel amplitudes."""
 
     way: str
     seconds: float
@@ -53,10 +53,10 @@ class Row:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``riffstream bench dsp``."""
-    parser.add_argument("--quick", action="store_true", help="leave out the original's slow steps and the curve")
-    parser.add_argument("--runs", type=int, default=5, help="timed repetitions of each fast way (default 5)")
+    parser.add_argument("--quick", action="store_true", help="skip the original's slow steps and the inversion curve")
+    parser.add_argument("--runs", type=int, default=5, help="timed repetitions of each fast method (default 5)")
     parser.add_argument("--picture", metavar="FILE", help="also draw a clip and its round trip into this PNG")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep torch to one thread."""
+    """Limit torch to one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -111,7 +111,7 @@ def one_thread() -> Iterator[None]:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as Markdown; the first one is what the speed-up refers to."""
+    """The rows as Markdown; the speed-up is relative to the first row."""
     materials = list(rows[0].distance_db)
     header = ["way", "CPU s (median)", "CPU s (p95)", "x real time", "x first row"]
     header += [f"LSD dB, {name}" for name in materials] + [f"SC, {name}" for name in materials] + ["pre-echo dB"]
@@ -126,7 +126,7 @@ def table(rows: list[Row]) -> str:
 
 
 def riffusion_rows(*, quick: bool, runs: int, say: Callable[[str], None]) -> list[Row]:
-    """The original's steps, Griffin-Lim with our inversion, and the vocoder, on images at Riffusion's parameters."""
+    """The original's steps, Griffin-Lim after riffstream's inversion, and the vocoder, at Riffusion's parameters."""
     params = SpectrogramParams.riffusion()
     waves = {name: wave.mean(0, keepdim=True) for name, wave in _materials(params, RIFFUSION_FRAMES).items()}
 
@@ -146,7 +146,7 @@ def riffusion_rows(*, quick: bool, runs: int, say: Callable[[str], None]) -> lis
 
 
 def mini_rows(*, runs: int, say: Callable[[str], None]) -> list[Row]:
-    """Griffin-Lim and the vocoder at the embedded model's parameters, mel inversion included."""
+    """Griffin-Lim and the vocoder at the embedded model's parameters, including mel inversion."""
     params = SpectrogramParams.mini()
     waves = _materials(params, MINI_FRAMES)
     ways: list[tuple[str, Synthesis]] = [("Griffin-Lim 32", Vocoder(params, method="griffin-lim"))]
@@ -205,8 +205,8 @@ def _mel(wave: Tensor, params: SpectrogramParams, through_image: bool) -> Tensor
 def quality(wave: Tensor, source: Tensor, params: SpectrogramParams) -> tuple[float, float]:
     """Log-spectral distance in dB and spectral convergence, at the best common gain.
 
-    Both compare magnitudes (window 2048, hop 256) from 20 Hz to the mel scale's top, the first and last tenth of a
-    second left out. The distance is the root mean square of the difference in dB over a frame's bins, averaged over
+    Both compare magnitudes (window 2048, hop 256) from 20 Hz to the top of the mel scale, without the first and last
+    100 ms. The distance is the root mean square of the difference in dB over a frame's bins, averaged over
     frames, with a floor 80 dB below the source's loudest bin; the convergence is the relative error of the magnitudes.
     """
     rate = params.sample_rate
@@ -224,7 +224,7 @@ def quality(wave: Tensor, source: Tensor, params: SpectrogramParams) -> tuple[fl
 
 
 def pre_echo_db(wave: Tensor, onsets: list[int], rate: int) -> float:
-    """Level of the 3 to 20 ms before drum hits out of silence, relative to the 20 ms after: mean over hits, in dB."""
+    """Level from 20 to 3 ms before drum hits out of silence, relative to the 20 ms after them: mean in dB."""
     near, far = int(0.003 * rate), int(0.02 * rate)
     ratios = [
         float(wave[start - far : start - near].square().mean() / wave[start : start + far].square().mean())
@@ -234,10 +234,10 @@ def pre_echo_db(wave: Tensor, onsets: list[int], rate: int) -> float:
 
 
 def inversion_curve(*, say: Callable[[str], None], params: SpectrogramParams | None = None) -> list[list[float]]:
-    """Residual of the original's inversion and of ours against the number of frames, with seconds.
+    """Residuals and seconds of the original's inversion and of riffstream's, by the number of frames.
 
-    ``params`` are Riffusion's by default. A row: frames; then for each inversion the relative residual of all bins, of
-    the lowest 64, and seconds.
+    ``params`` are Riffusion's by default. Columns of a row: frames; then for each inversion the relative residual of
+    all bins, that of the lowest 64 bins, and seconds.
     """
     params = SpectrogramParams.riffusion() if params is None else params
     wave = _materials(params, max(CURVE_FRAMES))["synthetic"].mean(0, keepdim=True)

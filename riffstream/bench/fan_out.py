@@ -1,4 +1,4 @@
-"""What a listener costs: the server's CPU beside that of a bare write of the same bytes, in one run."""
+"""CPU cost of a listener: the server in comparison with a bare write of the same bytes, in one run."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ class FanOut:
     """One measurement.
 
     Attributes:
-        listeners, seconds: how many and how long.
-        us_per_listener_s: CPU of the server's process, microseconds per listener and second, less what the same
-            server takes with a single listener (encoding, its own clockwork).
-        idle_ms_per_s: that single-listener load, milliseconds per second.
-        kbit_s: payload per listener.
-        lag_p95_ms, lag_max_ms: of the event loop meanwhile.
-        report: what the listeners saw.
-        skips, closed: listeners that lost audio or their connection.
+        listeners: number of listeners.
+        seconds: duration of the measurement in seconds.
+        us_per_listener_s: CPU time of the server's process, in microseconds per listener and second, without the time
+            of the same server with a single listener (encoding, timers).
+        idle_ms_per_s: CPU time with a single listener, in milliseconds per second.
+        kbit_s: payload per listener, in kbit/s.
+        lag_p95_ms: 95th percentile of the event loop's lag, in milliseconds.
+        lag_max_ms: largest lag of the event loop, in milliseconds.
+        report: counts from the listeners' side.
+        skips: number of skips of the server's listeners.
+        closed: number of connections that the server closed.
     """
 
     listeners: int
@@ -48,12 +51,12 @@ class FanOut:
 
 
 def serve_noise(listeners: int, seconds: float, *, core: int | None = None) -> FanOut:
-    """The real server, with noise instead of a model, and ``listeners`` real sockets that do not steer."""
+    """Measure the real server with noise instead of a model, and ``listeners`` real sockets without steering."""
     return _measure(_noise_server, listeners, seconds, core)
 
 
 def bare(listeners: int, seconds: float, *, core: int | None = None, frame_bytes: int = FRAME_BYTES) -> FanOut:
-    """The least that any server could do: one ready-made frame written to each transport, twice a second."""
+    """Measure the lower bound of a server: one prepared frame to each transport, twice a second."""
     return _measure(partial(_bare_server, frame_bytes=frame_bytes), listeners, seconds, core)
 
 
@@ -107,7 +110,7 @@ def _pin(core: int | None) -> None:
 
 
 async def _answer(pipe: Connection, figures: Callable[[], dict[str, Any]]) -> None:
-    """Report CPU and figures whenever asked, until the other end closes."""
+    """Report CPU time and figures on request, until the other end closes."""
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -162,7 +165,7 @@ def _bare_server(pipe: Connection, core: int | None, *, frame_bytes: int) -> Non
 
     class Accept(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+            self.transport = cast(asyncio.Transport, transport)  # uvloop's transport is not a subclass
 
         def data_received(self, data: bytes) -> None:
             if self.transport not in transports:

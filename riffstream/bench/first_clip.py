@@ -1,6 +1,6 @@
-"""How long a fresh process takes to its first clip of sound: interpreter, torch, weights, a clip, its audio.
+"""Time from the start of a process to its first clip of audio: interpreter, torch, weights, a clip, its audio.
 
-Run as a module it is that process: ``python -m riffstream.bench.first_clip MODEL DEVICE DTYPE``.
+The measured process is this module: ``python -m riffstream.bench.first_clip MODEL DEVICE DTYPE``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ __all__ = ["first_clip"]
 
 
 def first_clip(model: str, device: str = "auto", dtype: str = "auto", *, runs: int = 3) -> list[float]:
-    """Seconds from the start of a process until a clip is audio, ``runs`` times after one that warms the file cache.
+    """Seconds from the start of a process to a clip of audio, for ``runs`` runs after one to warm the file cache.
 
     Raises:
-        RiffstreamError: the process failed, with what it said.
+        RiffstreamError: the process failed; the message has its stderr.
     """
     command = [sys.executable, "-m", "riffstream.bench.first_clip", model, device, dtype]
     seconds = []
@@ -26,7 +26,7 @@ def first_clip(model: str, device: str = "auto", dtype: str = "auto", *, runs: i
         begin = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            # The line, not the end: what a process tears down afterwards is nobody's wait.
+            # Measure to the output line: the exit of the process does not count.
             samples = process.stdout.readline()
             seconds.append(time.perf_counter() - begin)
             error = process.communicate()[1]
@@ -36,7 +36,7 @@ def first_clip(model: str, device: str = "auto", dtype: str = "auto", *, runs: i
 
 
 def _make(model: str, device: str, dtype: str) -> int:
-    """Samples of a clip, made with what a station uses."""
+    """Number of samples of a clip, rendered with the components of a station."""
     from riffstream.diffusion.checkpoint import Checkpoint
     from riffstream.diffusion.clip import ClipRequest
     from riffstream.diffusion.engine import Engine

@@ -1,4 +1,4 @@
-"""A real server as a process with a real model: time to first sound, and the delay of steers."""
+"""A server process with a real model: time to first sound, and delay of steers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from riffstream.protocol import SAMPLE_RATE
 __all__ = ["SteerDelays", "first_sound", "known", "serving", "steer_delays"]
 
 AUDIBLE = 1e-3  # -60 dBFS
-LEAVE_S = 15.0  # longer than a server takes that drains its listeners
+LEAVE_S = 15.0  # longer than the drain time of a server
 PROMPTS = (
     "church bells",
     "deep house",
@@ -37,8 +37,8 @@ PROMPTS = (
 async def serving(
     arguments: Sequence[str], *, listeners: int = 1000
 ) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """``riffstream serve`` on a free port, for so many listeners: its address and process; ended by SIGTERM, or after
-    ``LEAVE_S`` killed."""
+    """Run ``riffstream serve`` on a free port for this number of listeners; yields its address and process. SIGTERM
+    ends it; after ``LEAVE_S`` it is killed."""
     most = str(max(4000, listeners + 100))
     limits = {"CONNECTIONS_PER_ADDRESS": "1000000", "CONNECTIONS": most, "LISTENERS_PER_STATION": most}
     process = await asyncio.create_subprocess_exec(
@@ -71,7 +71,7 @@ async def serving(
 
 
 async def _joined(url: str, **options: Any) -> Radio:
-    """A connection, as soon as there is a station to connect to."""
+    """A connection, once the station exists."""
     give_up = time.monotonic() + 600
     while True:
         try:
@@ -83,7 +83,7 @@ async def _joined(url: str, **options: Any) -> Radio:
 
 
 async def first_sound(arguments: Sequence[str]) -> float:
-    """Seconds from the command to the first audible sample at a listener with 200 ms of buffer."""
+    """Seconds from the command to the first audible sample of a listener with 200 ms of buffer."""
     began = time.monotonic()
     async with serving(arguments) as (url, _):
         radio = await _joined(url)
@@ -92,15 +92,15 @@ async def first_sound(arguments: Sequence[str]) -> float:
             async for block in radio:
                 if abs(block.samples).max() > AUDIBLE:
                     heard += len(block.samples) / SAMPLE_RATE
-                    if heard >= BUFFER_S:  # the player starts now
+                    if heard >= BUFFER_S:  # playback starts now
                         return time.monotonic() - began
         finally:
             await radio.close()
-    raise RiffstreamError("the server ended before it made a sound")
+    raise RiffstreamError("the server ended before the first audible sample")
 
 
 class _Player:
-    """Plays a radio as the browser does, without a sound card."""
+    """Plays a radio like the browser player, without a sound card."""
 
     def __init__(self, radio: Radio) -> None:
         self.radio = radio
@@ -117,7 +117,7 @@ class _Player:
 
     @property
     def played_s(self) -> float:
-        """Sound received."""
+        """Seconds of received audio."""
         return self.playback.received / SAMPLE_RATE
 
     async def stop(self) -> None:
@@ -130,8 +130,11 @@ class SteerDelays:
     """Seconds from sending a steer to its first audible sample.
 
     Attributes:
-        seconds: one for each steer. failed: those that were refused or not heard.
-        underruns, gaps: at the listener meanwhile. played_s: sound that it received.
+        seconds: delays in seconds, one per steer.
+        failed: number of rejected or inaudible steers.
+        underruns: number of underruns at the listener.
+        gaps: number of gaps at the listener.
+        played_s: received audio, in seconds.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -141,12 +144,12 @@ class SteerDelays:
     played_s: float = 0.0
 
     def quantile(self, q: float) -> float:
-        """Of the delays; nan where there are none."""
+        """A percentile of the delays; nan without any."""
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """Plain JSON values; what is not known is None."""
+        """Plain JSON values; None for unknown values."""
         return {
             "steers": len(self.seconds),
             "failed": self.failed,
@@ -159,21 +162,21 @@ class SteerDelays:
 
 
 def known(value: float, digits: int) -> float | None:
-    """``value`` rounded; None where it is not finite, which JSON cannot say."""
+    """``value`` rounded; None for a non-finite value, which JSON does not support."""
     return round(value, digits) if math.isfinite(value) else None
 
 
 async def steer_delays(
     url: str, count: int, every_s: float, at: str = "asap", result: SteerDelays | None = None, limit_s: float = math.inf
 ) -> SteerDelays:
-    """Steer ``count`` times through a real socket while playing.
+    """Steer ``count`` times through a real socket during playback.
 
     Args:
-        result: filled while it goes on, for observers.
-        limit_s: no steer is sent after so long, however many are left (slow ones take more than ``every_s``).
+        result: filled during the measurement, for observers.
+        limit_s: time limit in seconds for new steers. Slow steers take more than ``every_s``.
 
     Raises:
-        RiffstreamError: the sound ended.
+        RiffstreamError: the audio ended.
     """
     result = SteerDelays() if result is None else result
     radio = await _joined(url)
@@ -187,7 +190,7 @@ async def steer_delays(
             if began >= until:
                 break
             if player.task.done():
-                raise RiffstreamError(f"the sound ended after {player.played_s:.0f} s of it")
+                raise RiffstreamError(f"the audio ended after {player.played_s:.0f} s")
             try:
                 applied = await radio.steer(PROMPTS[n % len(PROMPTS)], seed=n, at=at, timeout_s=30)
                 result.seconds.append(player.playback.audible_at(applied.audible_at) - began)

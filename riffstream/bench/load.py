@@ -1,4 +1,4 @@
-"""Steering while thousands listen: its delay with and without them, and what they cost the server."""
+"""Steering under load: its delay with and without thousands of listeners, and their cost to the server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from riffstream.bench.sinks import SinkReport, run_sinks
 __all__ = ["Load", "load"]
 
 EVERY_S = 5.0
-SETTLE_S = 5.0  # bursts of those who have just joined
+SETTLE_S = 5.0  # wait for the bursts of new listeners
 LONGEST_S = 24 * 3600.0
 
 
@@ -27,16 +27,19 @@ class Load:
     """One measurement.
 
     Attributes:
-        listeners, joined: asked for, and there.
-        without, with_load: delays of steers.
-        us_per_listener_s: CPU of the server's process per listener and second, microseconds, less what it takes with
-            one listener who steers and one who does not.
-        kbit_s: sent to each.
-        bare_us_per_listener_s, bare_kbit_s: the same of a bare write of frames of the same size. ratio: of the two
-            costs, each divided by its bytes.
-        drops: frames missing, flagged or skipped, and connections lost.
-        lag_p95_ms: of the server's event loop in the last minute.
-        client_cpu: share of a core that the listeners' process took.
+        listeners: requested number of listeners.
+        joined: number of connected listeners.
+        without: delays of steers without the listeners.
+        with_load: delays of steers with the listeners.
+        us_per_listener_s: CPU time of the server's process, in microseconds per listener and second, without the time
+            for one steering and one passive listener.
+        kbit_s: payload per listener, in kbit/s.
+        bare_us_per_listener_s: the same for a bare write of frames of equal size.
+        bare_kbit_s: payload of the bare write per listener, in kbit/s.
+        ratio: CPU time per byte of the server, relative to that of the bare write.
+        drops: number of missing, flagged and skipped frames and of lost connections.
+        lag_p95_ms: 95th percentile of the lag of the server's event loop in the last minute, in milliseconds.
+        client_cpu: CPU time of the listeners' process, as a share of one core.
     """
 
     listeners: int
@@ -56,13 +59,13 @@ class Load:
 def load(
     arguments: Sequence[str], listeners: int, steers: int, *, seconds: float = 20.0, core: int | None = None
 ) -> Load:
-    """Serve, steer alone, have ``listeners`` join, and steer again.
+    """Start a server and steer without load, then add ``listeners`` and steer again.
 
     Args:
-        arguments: of ``riffstream serve``.
-        steers: in each part, one every 5 s.
-        seconds: length of the bare write that is measured for comparison.
-        core: to pin the bare write to.
+        arguments: arguments of ``riffstream serve``.
+        steers: number of steers in each part, one every 5 s.
+        seconds: duration of the bare write in seconds.
+        core: CPU core of the bare write.
     """
     return asyncio.run(_load(arguments, listeners, steers, seconds, core))
 
@@ -70,7 +73,7 @@ def load(
 async def _load(arguments: Sequence[str], listeners: int, steers: int, seconds: float, core: int | None) -> Load:
     async with serving(arguments, listeners=listeners) as (url, _):
         port = int(url.rsplit(":", 1)[1])
-        await steer_delays(url, 1, 0.0)  # the first one warms up
+        await steer_delays(url, 1, 0.0)  # warm up with the first steer
         async with _Crowd(port, 1) as few:
             before = await asyncio.to_thread(_figures, url)
             without = await steer_delays(url, steers, EVERY_S)
@@ -107,8 +110,8 @@ async def _load(arguments: Sequence[str], listeners: int, steers: int, seconds: 
 
 
 class _Crowd:
-    """Listeners in a process of their own: they must not hold up the one whose delays are measured. Entering returns
-    when all are in; leaving ends the process, whatever it does."""
+    """Listeners in a separate process, to keep them from delaying the measured listener. Entry returns after all have
+    joined. Exit ends the process in any state."""
 
     def __init__(self, port: int, count: int) -> None:
         self._ours, theirs = multiprocessing.Pipe()
@@ -116,7 +119,7 @@ class _Crowd:
             target=_listen, args=(theirs, port, count), daemon=True
         )
         self._process.start()
-        theirs.close()  # so that reading ends when the process does
+        theirs.close()  # reading ends with the process
 
     async def __aenter__(self) -> Self:
         try:
@@ -130,7 +133,7 @@ class _Crowd:
         self._process.kill()
 
     async def leave(self) -> tuple[SinkReport, float]:
-        """End them: what they saw, and the share of a core that they took."""
+        """End the listeners: their report, and their CPU time as a share of one core."""
         self._ours.send("leave")
         found: tuple[SinkReport, float] = await asyncio.to_thread(self._ours.recv)
         await asyncio.to_thread(self._process.join, 10)
@@ -154,7 +157,7 @@ def _listen(pipe: Connection, port: int, count: int) -> None:
 
 
 def _figures(url: str) -> dict[str, float]:
-    """What the server has counted so far."""
+    """The current values of the server's metrics."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     told = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}

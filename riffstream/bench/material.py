@@ -1,4 +1,4 @@
-"""Sound to measure with: a synthetic piece, drum hits, and the same piece as MIDI through fluidsynth where it is."""
+"""Test material: a synthetic piece, drum hits, and the same piece as MIDI through fluidsynth if installed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KICK, SNARE, HAT = 36, 38, 42
 
 
 def _score(bars: int) -> Iterator[tuple[float, float, str, int]]:
-    """Notes as (beat, beats long, part, MIDI note)."""
+    """Notes as (beat, length in beats, part, MIDI note)."""
     rng = np.random.default_rng(0)
     for bar in range(bars):
         chord = CHORDS[bar % 4]
@@ -43,7 +43,7 @@ def _score(bars: int) -> Iterator[tuple[float, float, str, int]]:
 
 
 def synthetic_piece(rate: int, bars: int = 3) -> np.ndarray:
-    """[2, N] float32: chords, bass, a melody and drums at 120 bpm, made of decaying partials and noise."""
+    """[2, N] float32: chords, bass, a melody and drums at 120 bpm, from decaying partials and noise."""
     rng = np.random.default_rng(1)
     beat = 60 / BPM * rate
     out = np.zeros((2, int((4 * bars + 2) * beat)))
@@ -81,7 +81,7 @@ def _drum(rate: int, note: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def drum_hits(rate: int, count: int = 8) -> tuple[np.ndarray, list[int]]:
-    """[N] float32 snare and kick out of silence, and the samples at which they start."""
+    """Snare and kick hits out of silence, [N] float32, and their start positions in samples."""
     rng = np.random.default_rng(2)
     onsets = [int((0.3 + 0.4 * k) * rate) for k in range(count)]
     out = np.zeros(onsets[-1] + rate // 2, dtype=np.float32)
@@ -92,7 +92,7 @@ def drum_hits(rate: int, count: int = 8) -> tuple[np.ndarray, list[int]]:
 
 
 def rendered_midi(rate: int, bars: int = 3) -> np.ndarray | None:
-    """[2, N] float32: the piece played by fluidsynth with a General MIDI sound font; None where either is missing."""
+    """[2, N] float32: the piece, played by fluidsynth with a General MIDI soundfont; None if either is missing."""
     program = shutil.which("fluidsynth")
     font = next((path for path in SOUND_FONTS if Path(path).exists()), None)
     if program is None or font is None:

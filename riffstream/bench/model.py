@@ -1,4 +1,4 @@
-"""How fast a model makes clips: seconds a clip by stage, throughput against stations, and other ways side by side."""
+"""Speed of a model: seconds per clip by stage, throughput by number of stations, and comparison with other methods."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
-    parser.add_argument("--steps", type=int, help="denoising steps (the model's default)")
-    parser.add_argument("--guidance", type=float, help="guidance (the model's default; 1 turns it off)")
-    parser.add_argument("--stations", default="1,2,4,8", help="clips in progress at once, a list")
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
+    parser.add_argument("--guidance", type=float, help="guidance (default: the model's; 1: off)")
+    parser.add_argument("--stations", default="1,2,4,8", help="numbers of clips in progress, comma-separated")
     parser.add_argument("--runs", type=int, default=5, help="repetitions of each measurement")
-    parser.add_argument("--rivals", action="store_true", help="also diffusers' own pipeline, and Riffusion's way")
+    parser.add_argument("--rivals", action="store_true", help="also measure diffusers' pipeline and Riffusion's method")
     parser.add_argument("--compile", action="store_true", help="torch.compile the networks (Stable Diffusion)")
-    parser.add_argument("--whole", action="store_true", help=f"with {RANDOM} on a CPU: whole clips, which take minutes")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
+    parser.add_argument("--whole", action="store_true", help=f"with {RANDOM} on a CPU: whole clips; takes minutes")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -> dict[str, Any]:
-    """Everything that ``args`` ask for, as JSON values."""
+    """All measurements requested by ``args``, as JSON values."""
     from riffstream.bench import model_measure as bench
 
     def say(what: str) -> None:
@@ -106,7 +106,7 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
         result = bench.throughput(family, clips=clips, steps=steps, guidance=guidance, rounds=max(2, args.runs // 2))
         report["throughput"] += bench.plain([result])
     if args.rivals and family.name != "stable-diffusion":
-        report["notes"].append("no rivals: diffusers' pipelines run Stable Diffusion checkpoints only")
+        report["notes"].append("no comparison: diffusers' pipelines support Stable Diffusion checkpoints only")
     elif args.rivals:
         say("diffusers' pipelines")
         found = bench.rivals(
@@ -114,7 +114,7 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
         )
         report["rivals"] = bench.plain(found)
     if device.type != "cuda":
-        report["notes"].append("no GPU was used: on one, run with --model sd15-random --rivals for the side-by-side")
+        report["notes"].append("no GPU was used; on a GPU, add --model sd15-random --rivals for the comparison")
     return report
 
 

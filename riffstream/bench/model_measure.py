@@ -1,4 +1,4 @@
-"""Measurements of one model: its stages, its throughput, and other ways of running it."""
+"""Measurements of one model: stages, throughput, and other methods with the same networks."""
 
 from __future__ import annotations
 
@@ -48,14 +48,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Clips in progress at once, and what comes out.
+    """Throughput of simultaneous clips.
 
     Attributes:
-        clips: stations, each with one clip in progress.
-        seconds_per_clip: of the machine's time.
-        real_time: seconds of audio a second, all stations together, without the vocoder.
-        p50_s, p95_s: from submission to the finished clip.
-        peak_gb: of the device's memory (of the process on a CPU).
+        clips: number of stations, each with one clip in progress.
+        seconds_per_clip: wall time divided by the number of clips, in seconds.
+        real_time: seconds of audio per second for all stations together, without the vocoder.
+        p50_s: median time from submission to the finished clip, in seconds.
+        p95_s: 95th percentile of this time, in seconds.
+        peak_gb: peak memory of the device (on a CPU, of the process), in GB.
     """
 
     clips: int
@@ -69,7 +70,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """Another way of making the same clips."""
+    """Another method for the same clips."""
 
     name: str
     steps: int
@@ -85,7 +86,7 @@ def sync(device: torch.device) -> None:
 
 
 def timed(run: Callable[[], object], device: torch.device, *, runs: int, warm_up: int = 1) -> list[float]:
-    """Seconds of each of ``runs`` runs, after ``warm_up`` that do not count."""
+    """Seconds of each of ``runs`` runs, after ``warm_up`` unmeasured runs."""
     for _ in range(warm_up):
         run()
     times = []
@@ -99,20 +100,20 @@ def timed(run: Callable[[], object], device: torch.device, *, runs: int, warm_up
 
 
 def percentile(times: Iterable[float], share: float) -> float:
-    """Of a sorted list, the value below which ``share`` of it lies (nearest rank)."""
+    """The quantile ``share`` of a sorted list (nearest rank)."""
     ordered = sorted(times)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def clip_seconds(family: Family) -> float:
-    """How much audio a clip of the model's own size is."""
+    """Seconds of audio in a clip of the model's size."""
     if family.beats is not None:
         return family.beats * 60 / (family.defaults.bpm or 110.0)
     return family.frames * family.params.hop() / family.params.sample_rate
 
 
 def peak_memory(device: torch.device) -> float:
-    """GB: allocated on a GPU since the last reset; else the process's greatest resident size so far."""
+    """Peak memory in GB: on a GPU, the allocation since the last reset; otherwise the process's resident size."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
@@ -120,7 +121,7 @@ def peak_memory(device: torch.device) -> float:
 
 @torch.no_grad()
 def matmul_rate(device: torch.device, dtype: torch.dtype, *, size: int | None = None) -> float:
-    """FLOP a second of one large matrix product: what the device can do at best."""
+    """FLOP per second of one large matrix product: the device's practical peak."""
     size = size or (8192 if device.type == "cuda" else 1024)
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     return 2.0 * size**3 / min(timed(lambda: a @ b, device, runs=5, warm_up=2))
@@ -132,7 +133,7 @@ def evaluation(family: Family, *, batch: int = 1, runs: int = 3) -> tuple[float,
     text = TextEmbedding.stack([family.encode_text([PROMPT])] * batch)
     x = torch.randn(batch, *family.latent_shape(), device=family.device)
     t = torch.full((batch,), 0.5 if family.schedule.kind == "flow" else 500.0, device=family.device)
-    # Fused attention is invisible to the counter on CPUs; written out as matrix products it counts.
+    # The counter does not include fused attention on CPUs, but includes its matrix products.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         family.denoise(x, t, text)
     times = timed(lambda: family.denoise(x, t, text), family.device, runs=runs, warm_up=0)
@@ -140,13 +141,13 @@ def evaluation(family: Family, *, batch: int = 1, runs: int = 3) -> tuple[float,
 
 
 def request(seed: int, guidance: float | None) -> ClipRequest:
-    """A clip from noise alone, so that all its steps are done."""
+    """A clip from noise alone, which takes all steps."""
     keyframe = Keyframe.of(PROMPT, seed=seed, guidance=guidance)
     return ClipRequest(ClipSpec(keyframe, keyframe, 0.0))
 
 
 def stages(family: Family, *, steps: int | None, guidance: float | None, runs: int) -> list[Stage]:
-    """Text, denoising, decoding, vocoding and their sum, for one clip by itself."""
+    """Text, denoising, decoding, vocoding and their sum, for a single clip."""
     engine = Engine(family, steps=steps)
     vocoder = Vocoder(family.params, device="cpu")
     hop = family.params.hop(family.defaults.bpm) if family.beats is not None else family.params.hop()
@@ -172,7 +173,7 @@ def stages(family: Family, *, steps: int | None, guidance: float | None, runs: i
 def throughput(
     family: Family, *, clips: int, steps: int | None, guidance: float | None, rounds: int, max_batch: int = 16
 ) -> Throughput:
-    """``clips`` stations at once, each submitting its next clip as soon as it has one, staggered as stations are."""
+    """``clips`` simultaneous stations. Each submits its next clip after the last one; starts are staggered."""
     engine = Engine(family, steps=steps, max_batch=max_batch)
     journeys = [Journey.single(PROMPT, seed=1000 * k, guidance=guidance) for k in range(clips)]
     submitted: dict[int, float] = {}
@@ -212,10 +213,10 @@ def throughput(
 
 
 def rivals(family: Any, *, steps: int, guidance: float, stations: int = 8, runs: int = 2) -> list[Rival]:
-    """diffusers' own img2img pipeline with the same networks: clip by clip and batched at ``steps`` steps in this
-    precision, and Riffusion's way (PNDM, 50 steps, batch 1, guidance at each step).
+    """diffusers' img2img pipeline with the same networks: single and batched with ``steps`` steps in this precision,
+    and Riffusion's method (PNDM, 50 steps, batch 1, guidance at each step).
 
-    Strength 1, so that all ways evaluate all their steps. The pipeline encodes its seed image anew for each clip.
+    With strength 1, all methods evaluate all their steps. The pipeline encodes its seed image again for each clip.
     """
     diffusers: Any = importlib.import_module("diffusers")
 

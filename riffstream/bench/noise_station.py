@@ -1,4 +1,4 @@
-"""A station that plays prepared noise: the server's own cost, without a model beside it."""
+"""A station with prepared noise, to measure the server without a model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from riffstream.station.outlet import SHARED, Outlet
 
 __all__ = ["NoiseHub", "NoiseStation"]
 
-BLOCK = 4800  # 100 ms, as stations commit
+BLOCK = 4800  # 100 ms, the block of a real station
 LOOP_BLOCKS = 40
-REFUSAL = protocol.ProtocolError("forbidden", "noise is not to be steered")
+REFUSAL = protocol.ProtocolError("forbidden", "the noise station cannot be steered")
 
 
 class _Lease:
     def close(self) -> None:
-        """Nothing pauses."""
+        """Does nothing: the noise never pauses."""
 
 
 class NoiseStation:
-    """Pink noise in a loop, committed every 100 ms; Opus needs its full bit rate for it."""
+    """Pink noise in a loop, committed every 100 ms. It uses the full bit rate of Opus."""
 
     rev = 0
     title = "noise"
@@ -109,7 +109,7 @@ class NoiseStation:
 
 
 class NoiseHub:
-    """One such station, ``main``."""
+    """A hub with one such station, ``main``."""
 
     ready = True
     info = None
@@ -128,7 +128,7 @@ class NoiseHub:
         await self.stations.pop(name).close()
 
     def drain(self) -> None:
-        """There is no generator."""
+        """Does nothing: there is no generator."""
 
     def health(self) -> dict[str, Any]:
         return {"ready": True, "generator": {}}

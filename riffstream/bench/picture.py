@@ -1,4 +1,4 @@
-"""A picture of a clip and of what is left of it after the round trip through mel amplitudes and the vocoder."""
+"""A picture of a clip before and after the round trip through mel amplitudes and the vocoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INK = ((0, 0, 4), (64, 10, 103), (147, 38, 103), (221, 81, 58), (252, 165, 10), 
 
 
 def draw_round_trip(wave: Tensor, params: SpectrogramParams, path: str | Path) -> None:
-    """Draw the spectrogram of ``wave`` [A, N] above that of ``wave`` analysed and synthesised again, as a PNG."""
+    """Draw the spectrogram of ``wave`` [A, N] above that of its analysis and resynthesis, as PNG."""
     mono = wave.mean(0, keepdim=True)
     mel = analyse(mono, params, frames=int(mono.shape[-1] / params.hop()))
     again = analyse(Vocoder(params)(mel), params, frames=mel.shape[-1])
@@ -30,7 +30,7 @@ def draw_round_trip(wave: Tensor, params: SpectrogramParams, path: str | Path) -
     panels = (("clip", mel), ("the same clip from mel amplitudes alone, through the vocoder", again))
     for k, (label, amplitudes) in enumerate(panels):
         top = k * (height + LABEL_HEIGHT)
-        # 64 steps are enough for the eye and keep the file small.
+        # 64 grey levels are visually sufficient and keep the file small.
         share = np.clip(amplitudes[0].numpy() / float(mel.max()), 0, 1) ** params.power_for_image
         page.paste(Image.fromarray(np.round(share * 63).astype(np.uint8)[::-1]), (0, top + LABEL_HEIGHT))
         draw.text((4, top + 3), label, fill=63)

@@ -1,4 +1,4 @@
-"""When a listener hears what: the browser player's buffering (client/src), on paper, so that delays include it."""
+"""A model of the browser player's buffering (client/src), to include it in measured delays."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["BUFFER_S", "Playback"]
 
-BUFFER_S: Final = 0.2  # held before playing
-FAR_BEHIND_S: Final = 0.5  # more than this beyond the buffer: skip to live (what the browser allows while it fills)
-CATCH_UP: Final = 1.005  # rate of reading while there is a tenth more than the buffer
+BUFFER_S: Final = 0.2  # buffer before playback
+FAR_BEHIND_S: Final = 0.5  # excess over the buffer that causes a skip to live (the browser's limit during filling)
+CATCH_UP: Final = 1.005  # reading rate with an excess of 10 % over the buffer
 
 
 class Playback:
-    """The place of playing on the wall clock.
+    """Playback position as a function of the wall clock.
 
-    It begins as soon as 200 ms are there. An underrun stops it until they are there again; what then came late all at
-    once is skipped, or, up to half a second of it, caught up with by reading 0.5 % faster. So an underrun does not
-    delay everything that comes after it.
+    Playback starts with 200 ms in the buffer. An underrun stops it until the buffer is full again. Late audio that then
+    arrives at once is skipped; up to 0.5 s of it is played 0.5 % faster instead. An underrun thus does not delay all
+    later audio.
 
     Attributes:
-        underruns, skips: counted. received: samples. edge: sample clock behind the last block.
+        underruns: number of underruns.
+        skips: number of skips.
+        received: number of received samples.
+        edge: sample position after the last block.
     """
 
     def __init__(self) -> None:
         self.underruns = self.skips = self.received = 0
         self.edge = 0
-        self._start: int | None = None  # where playing will begin, while the buffer fills
-        self._at = 0.0  # when the last block came
-        self._anchor: tuple[float, float] | None = None  # (when, sample) of playing
+        self._start: int | None = None  # start position during buffering
+        self._at = 0.0  # time of the last block
+        self._anchor: tuple[float, float] | None = None  # (time, sample) of playback
         self._rate = 1.0
 
     def receive(self, now: float, sample_pos: int, n_samples: int, *, discontinuity: bool = False) -> None:
-        """A block has come, at ``now`` (monotonic seconds)."""
+        """Register a block at the time ``now`` (monotonic seconds)."""
         if self._anchor is not None and (discontinuity or self.position(now) > self.edge):
             self.underruns += not discontinuity
             self._anchor = self._start = None
@@ -57,19 +60,19 @@ class Playback:
         if self.edge - position > (BUFFER_S + FAR_BEHIND_S) * SAMPLE_RATE:
             position = self.edge - BUFFER_S * SAMPLE_RATE
             self.skips += 1
-        mean = self.edge - position - n_samples / 2  # between two blocks it falls by one
+        mean = self.edge - position - n_samples / 2  # the buffer falls by one block between two blocks
         self._anchor = now, position
         self._rate = CATCH_UP if mean > 1.1 * BUFFER_S * SAMPLE_RATE else 1.0
 
     def position(self, now: float) -> float:
-        """The sample that is audible; where nothing is yet, the one that will be first."""
+        """The audible sample; before playback, the first one."""
         if self._anchor is None:
             return float(self._start or 0)
         when, sample = self._anchor
         return sample + (now - when) * SAMPLE_RATE * self._rate
 
     def audible_at(self, sample: int) -> float:
-        """When (monotonic seconds) a sample is, was or will be audible."""
+        """The time of a sample's playback, past or future, in monotonic seconds."""
         if self._anchor is not None:
             when, first = self._anchor
             return when + (sample - first) / (SAMPLE_RATE * self._rate)

@@ -1,4 +1,4 @@
-"""A checkpoint of Stable Diffusion 1.5's size with random weights, made in memory: speed does not depend on them."""
+"""A checkpoint of Stable Diffusion 1.5's size with random weights in memory: speed does not depend on weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["random_sd15"]
 
 
 class _WordTokenizer:
-    """One token a word, by checksum: the text encoder's work does not depend on which token it is."""
+    """One token per word, by checksum: the text encoder's cost does not depend on the tokens."""
 
     bos_token_id, eos_token_id, pad_token_id = 49406, 49407, 49407
     model_max_length = 77
@@ -32,7 +32,7 @@ class _WordTokenizer:
 def random_sd15(
     device: torch.device, dtype: torch.dtype, *, options: SdOptions | None = None, seed: int = 0
 ) -> StableDiffusion:
-    """The family, 1.07 billion random parameters in ``dtype`` on ``device``."""
+    """The family with 1.07 billion random parameters in ``dtype`` on ``device``."""
     diffusers: Any = importlib.import_module("diffusers")
     transformers: Any = importlib.import_module("transformers")
 
@@ -54,7 +54,7 @@ def random_sd15(
 
 
 def _filled(module: nn.Module, device: torch.device, dtype: torch.dtype, generator: torch.Generator) -> nn.Module:
-    """Weights of variance 1 / fan-in, so that activations stay of size 1; norms at 1 and biases at 0."""
+    """Weights of variance 1 / fan-in, for activations of size 1; norms are 1 and biases 0."""
     module = module.to(dtype).to_empty(device=device).eval().requires_grad_(False)
     for name, parameter in module.named_parameters():
         if parameter.ndim > 1:

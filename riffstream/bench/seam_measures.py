@@ -1,9 +1,9 @@
-"""Are the joins between clips audible? Measures them against the inside of the clips.
+"""Audibility of the joins between clips, in comparison with the inside of clips.
 
-At each place three things are measured over a few milliseconds: spectral flux (how much the spectrum changes), phase
-jump (how far partials stray from their own course; after Bello et al., "A tutorial on onset detection in music
-signals", IEEE TSAP 2005), and the step in level. Joins lie on bar lines, where notes begin anyway, so they are compared
-with the other bar lines (or beats) of the same music, by a permutation test.
+There are three measures at each place, over a few milliseconds: spectral flux (change of the spectrum), phase jump
+(deviation of partials from their predicted phase; after Bello et al., "A tutorial on onset detection in music signals",
+IEEE TSAP 2005), and the step in level. Joins are on bar lines, which have note onsets, so a permutation test compares
+them with the other bar lines (or beats) of the same music.
 
 Pure numpy; used by tests and by ``riffstream bench stream``.
 """
@@ -24,19 +24,20 @@ __all__ = ["MEASURES", "SeamReport", "compare", "measure", "report"]
 
 WINDOW: Final = 1024
 HOP: Final = 128
-REACH: Final = 1536  # samples on either side of a place that are looked at
+REACH: Final = 1536  # samples on either side of a place in the measures
 MEASURES: Final = ("flux", "phase", "level")
 PERMUTATIONS: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class SeamReport:
-    """Joins against references.
+    """Comparison of joins with references.
 
     Attributes:
-        joins, references: how many places of each.
-        ratio: measure -> median at the joins over median at the references.
-        p: measure -> probability of medians at least this far apart if joins were like references.
+        joins: number of joins.
+        references: number of references.
+        ratio: measure -> ratio of the median at joins to the median at references.
+        p: measure -> probability of at least this difference if joins and references are alike.
     """
 
     joins: int
@@ -46,7 +47,7 @@ class SeamReport:
 
     @property
     def worst_p(self) -> float:
-        """The smallest p, corrected for looking at three measures (Bonferroni)."""
+        """The smallest p, with Bonferroni correction for three measures."""
         return min(1.0, min(self.p.values()) * len(self.p))
 
 
@@ -69,14 +70,14 @@ def measure(pcm: Pcm, place: int) -> tuple[float, float, float]:
     logs = np.log1p(100 * size)
     flux = np.maximum(np.diff(logs, axis=0), 0).sum(axis=1)
     unit = spectra / np.maximum(size, 1e-12)
-    # A steady partial turns by the same angle from frame to frame: the second difference of its phase is 0.
+    # A steady partial advances by the same angle in each frame: the second difference of its phase is 0.
     bend = np.abs(np.angle(unit[2:] * np.conj(unit[1:-1]) ** 2 * unit[:-2]))
     weight = np.minimum(np.minimum(size[2:], size[1:-1]), size[:-2])
     phase = (bend * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-9)
     half = len(part) // 2
     before, after = (np.sqrt(np.mean(side**2)) for side in (part[half - REACH : half], part[half : half + REACH]))
     level = abs(20 * np.log10((after + 1e-6) / (before + 1e-6)))
-    # The strongest change against the usual one around it: a click stands out, loud music does not.
+    # The strongest change relative to the surrounding ones: a click stands out, loud music does not.
     return float(flux.max() / (np.median(flux) + 1.0)), float(phase.max()), float(level)
 
 
@@ -94,7 +95,7 @@ def report(pcm: Pcm, joins: Sequence[int], references: Sequence[int], *, seed: i
 
 
 def compare(at_joins: NDArray[np.float64], inside: NDArray[np.float64], seed: int = 0) -> SeamReport:
-    """Compare what :func:`measure` gave, [n, 3] at joins and [m, 3] inside, of one stream or of many."""
+    """Compare results of :func:`measure`, [n, 3] at joins and [m, 3] inside clips, of one or more streams."""
     ratio, p = {}, {}
     for column, name in enumerate(MEASURES):
         ratio[name] = float(np.median(at_joins[:, column]) / max(1e-9, np.median(inside[:, column])))
@@ -103,7 +104,7 @@ def compare(at_joins: NDArray[np.float64], inside: NDArray[np.float64], seed: in
 
 
 def _permutation(a: NDArray[np.float64], b: NDArray[np.float64], seed: int) -> float:
-    """One-sided p: joins larger than references by this much in the mean of ranks."""
+    """One-sided p of the excess of the joins' mean rank over the references'."""
     values = np.concatenate([a, b])
     ranks = np.argsort(np.argsort(values)).astype(np.float64)
     found = ranks[: len(a)].mean()

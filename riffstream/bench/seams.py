@@ -1,4 +1,4 @@
-"""Clips that follow each other: can their joins be heard, and does the music drift away or settle on a loop?"""
+"""Benchmark of successive clips: audibility of joins, drift of the music, convergence to a loop."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from riffstream.protocol import SAMPLE_RATE
 __all__ = ["EXAMPLES", "add_arguments", "drift", "run"]
 
 PROMPTS: Final = ("deep house", "solo piano", "string quartet", "rock guitar riff", "ambient pads")
-EXAMPLES = """Each prompt plays on, rendered as a station renders it, without the leveller. Joins are compared with the
-bar lines in the middle of clips (a ratio of 1: the same; p: how probable a ratio as large is if they are alike).
-Drift compares the first clips with the last, and each clip with the one before and the eighth before.
+EXAMPLES = """Each prompt is rendered as a continuous stream, like a station without the leveller. Joins are compared
+with the bar lines inside clips (ratio 1: equal; p: probability of at least this ratio if joins are like bar lines).
+Drift compares the first clips with the last, and each clip with the previous one and the eighth before it.
 
-With --corpus, songs of a corpus are measured in the same places, through the same vocoder: what music itself does
-where a clip of eight beats would end. Prompts are then names of styles.
+With --corpus, the same places of a corpus's songs are measured through the same vocoder, as a reference from real
+songs. Prompts are then names of styles.
 
 examples:
   riffstream bench seams
@@ -36,14 +36,14 @@ NEAR, FAR = 1, 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``riffstream bench seams``."""
     parser.add_argument("--prompt", action="append", metavar="P", help="a prompt (may be repeated; default: five)")
-    parser.add_argument("--clips", type=int, default=32, metavar="N", help="clips of each, 24 to 10000 (32)")
-    parser.add_argument("--corpus", type=Path, metavar="DIR", help="measure songs of a corpus in place of the stream")
-    parser.add_argument("--model", default="mini", help="a model with a beat: mini or a checkpoint folder")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the noise (1)")
+    parser.add_argument("--clips", type=int, default=32, metavar="N", help="clips per prompt, 24 to 10000 (32)")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="measure songs of a corpus instead of the stream")
+    parser.add_argument("--model", default="mini", help="a model with a beat grid: mini or a checkpoint folder")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the noise (1)")
     parser.add_argument(
-        "--drift", type=int, metavar="N", help="clips from one noise seed to the next (the model's own)"
+        "--drift", type=int, metavar="N", help="clips from one noise seed to the next (default: the model's)"
     )
-    parser.add_argument("--json", action="store_true", help="JSON in place of tables")
+    parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -86,7 +86,7 @@ def _songs(args: argparse.Namespace) -> int:
 
 
 def _style(corpus: Any, style: str, clips: int) -> seams.SeamReport | None:
-    """Songs of a style in 4/4, some ``clips`` of them; None where there are too few to compare."""
+    """Songs of a style in 4/4, about ``clips`` clips; None for too few clips."""
     import torch
 
     from riffstream.spectrogram.params import SpectrogramParams
@@ -130,16 +130,17 @@ def _measure(renderer: Any, prompt: str, clips: int, seed: int, pace: int | None
 
 
 def drift(pcm: Pcm, clip: float) -> dict[str, float]:
-    """How music changes over clips that follow each other.
+    """Change of music over successive clips.
 
     Args:
         pcm: [n, 2].
         clip: samples of a clip, fractional; 24 clips or more.
 
     Returns:
-        level_db and centroid_octaves: the last quarter against the first; near and far: the correlation of a clip's
-        spectrogram (beat by beat, over 48 bands) with that of the clip before and of the eighth before, in the second
-        half; settling: by how much ``far`` grew from the first half to the second (towards a loop).
+        ``level_db``, ``centroid_octaves``: difference between the last quarter and the first.
+        ``near``: correlation of a clip's spectrogram (48 bands) with that of the previous clip, in the second half.
+        ``far``: the same correlation with the eighth clip before.
+        ``settling``: increase of ``far`` from the first half to the second, a sign of a loop.
     """
     count = int(len(pcm) / clip + 0.01)
     clips = [_picture(pcm[round(clip * n) : round(clip * (n + 1))]) for n in range(count)]
@@ -164,7 +165,7 @@ def drift(pcm: Pcm, clip: float) -> dict[str, float]:
 
 
 def _spectra(pcm: Pcm) -> NDArray[np.float64]:
-    """[frames, 1025] amplitudes of the sum of both channels."""
+    """Amplitudes of the sum of both channels, [frames, 1025]."""
     mono = pcm.mean(axis=1).astype(np.float64)
     starts = range(0, len(mono) - 2048, 1024)
     found: NDArray[np.float64] = np.abs(
@@ -174,7 +175,7 @@ def _spectra(pcm: Pcm) -> NDArray[np.float64]:
 
 
 def _picture(pcm: Pcm) -> NDArray[np.float64]:
-    """[64, 48] log-amplitudes: eighths of a beat, bands of equal ratio from 60 Hz to 16 kHz."""
+    """Log-amplitudes [64, 48]: eighths of a beat, bands of equal ratio from 60 Hz to 16 kHz."""
     spectra = _spectra(pcm)
     edges = np.unique(np.round(np.geomspace(60, 16_000, 49) / SAMPLE_RATE * 2048).astype(int))
     bands = np.add.reduceat(spectra**2, edges[:-1], axis=1)

@@ -1,6 +1,6 @@
-"""Thousands of listeners in one cheap process: they say hello, read, and count what they get.
+"""Thousands of lightweight listeners in one process. They send a hello, read, and count frames.
 
-Raw sockets and epoll, so that on a small machine the clients leave the core to the server that is measured.
+Raw sockets and epoll keep the clients' CPU time small, so a small machine can measure the server.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ __all__ = ["SinkReport", "client_frame", "masked", "run_sinks"]
 
 @dataclass(slots=True)
 class SinkReport:
-    """What the listeners saw.
+    """Counts from the listeners' side.
 
     Attributes:
-        joined: connections that were welcomed. lost: closed by the server.
-        frames, bytes: received. gaps: frames missing by their numbers. flagged: with the discontinuity flag.
+        joined: connections with a welcome message.
+        lost: connections that the server closed.
+        frames: received frames.
+        bytes: received bytes.
+        gaps: frames missing in the sequence.
+        flagged: frames with the discontinuity flag.
     """
 
     joined: int = 0
@@ -36,7 +40,7 @@ class SinkReport:
 
 
 def client_frame(text: str) -> bytes:
-    """A masked WebSocket text frame, as clients send them; up to 65,535 bytes."""
+    """A masked WebSocket text frame of a client; up to 65,535 bytes."""
     return masked(0x81, text.encode())
 
 
@@ -50,7 +54,7 @@ def masked(first: int, data: bytes) -> bytes:
 
 
 class _Sink:
-    """One listener: parses just enough to check sequence numbers."""
+    """One listener with a minimal parser, for sequence numbers only."""
 
     __slots__ = ("buffer", "report", "seq", "shaken", "sock")
 
@@ -106,11 +110,11 @@ def run_sinks(
     path: str = "/ws/main",
     stop: Callable[[], bool] | None = None,
 ) -> SinkReport:
-    """Join ``count`` listeners (Opus, not steering) and read for ``seconds`` after the last has joined.
+    """Join ``count`` passive Opus listeners and read for ``seconds`` after the last one has joined.
 
     Args:
-        joined: called when all are in.
-        stop: asked ten times a second whether to end before that.
+        joined: called after all have joined.
+        stop: called ten times a second; True ends the measurement early.
     """
     report = SinkReport()
     selector = selectors.DefaultSelector()

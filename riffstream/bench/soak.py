@@ -1,4 +1,4 @@
-"""A real server for long, with a steer every few seconds: underruns, gaps, delays, and memory minute by minute."""
+"""A long run of a real server with a steer every few seconds: underruns, gaps, delays, and memory per minute."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from riffstream.bench.live import SteerDelays, known, steer_delays
 
 __all__ = ["Sample", "Soak", "resident_mb", "soak", "write_json"]
 
-SETTLED_S: Final = 300.0  # from here on memory has to be flat
-EVERY_S: Final = 5.0  # between two looks at memory
-AROUND_S: Final = 30.0  # the memory at a time is the median of so long: what is on its way comes and goes
+SETTLED_S: Final = 300.0  # memory must be flat from this time on
+EVERY_S: Final = 5.0  # interval between memory samples
+AROUND_S: Final = 30.0  # window of the median of memory: buffers in transit fluctuate
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Resident memory in megabytes (10**6 bytes) at a time since the beginning."""
+    """Resident memory in megabytes (10**6 bytes) at a time after the start."""
 
     at_s: float
     server_mb: float
@@ -33,7 +33,7 @@ class Sample:
 
     @property
     def total_mb(self) -> float:
-        """Of both processes."""
+        """Sum of both processes."""
         return self.server_mb + self.generator_mb
 
 
@@ -42,10 +42,16 @@ class Soak:
     """A long run.
 
     Attributes:
-        seconds: how long it is to be. delays: of the steers, with underruns and gaps at the listener.
-        station_underruns, repeats, late, restarts: as the server counts them. blind: looks at the server that failed.
+        seconds: planned duration in seconds.
+        delays: delays of the steers, with underruns and gaps at the listener.
+        station_underruns: underruns in the server's metrics.
+        repeats: repeats in the server's metrics.
+        late: clips with fewer steps in the server's metrics.
+        restarts: restarts in the server's metrics.
+        blind: number of failed requests for the server's metrics.
         samples: memory over time.
-        complete: whether it ran to its end. error: why not.
+        complete: whether the run reached its end.
+        error: reason for an early end; otherwise empty.
     """
 
     seconds: float
@@ -61,11 +67,11 @@ class Soak:
 
     @property
     def settled_s(self) -> float:
-        """From when on memory is judged: minute 5, or half of a run that is shorter than ten."""
+        """Start of the memory check in seconds: minute 5, or half of a run of less than ten minutes."""
         return min(SETTLED_S, self.seconds / 2)
 
     def around(self, at_s: float) -> Sample | None:
-        """Median memory around a time; None where nothing was seen then."""
+        """Median memory around a time; None without samples."""
         near = [each for each in self.samples if abs(each.at_s - at_s) <= AROUND_S / 2 and each.generator_mb]
         if not near:
             return None
@@ -81,7 +87,7 @@ class Soak:
 
     @property
     def growth_percent(self) -> float:
-        """From when memory is judged to the end; nan before."""
+        """Growth of memory from the start of the check to the end; nan before the check."""
         end = self.samples[-1].at_s - AROUND_S / 2 if self.samples else 0.0
         first, last = self.around(self.settled_s), self.around(end)
         if first is None or last is None or last.at_s <= first.at_s:
@@ -90,7 +96,7 @@ class Soak:
 
     @property
     def slope_mb_per_hour(self) -> float:
-        """Least-squares slope of both processes together from when memory is judged; nan before."""
+        """Least-squares slope of both processes together since the start of the check; nan before it."""
         settled = [each for each in self.samples if each.at_s >= self.settled_s and each.generator_mb]
         if len(settled) < 3:
             return math.nan
@@ -98,7 +104,7 @@ class Soak:
         return float(fit.slope * 3600)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; what is not known yet is None."""
+        """Plain JSON values; None for unknown values."""
         delays = self.delays
         return {
             "seconds": self.seconds,
@@ -132,21 +138,21 @@ _PROCESSES: Final = ("server_mb", "generator_mb")
 async def soak(
     url: str, pid: int, seconds: float, *, every_s: float = 5.0, told: Callable[[Soak], None] | None = None
 ) -> Soak:
-    """Play and steer for ``seconds``, watching memory and underruns.
+    """Play and steer for ``seconds`` and record memory and underruns.
 
     Args:
-        pid: of the server; its metrics name the generator's.
-        every_s: from steer to steer.
-        told: called every minute and at the end with what is known.
+        pid: process id of the server; its metrics name the generator's.
+        every_s: interval between steers in seconds.
+        told: called every minute and at the end with the results so far.
 
-    A run that breaks off is returned as well, with ``error`` set.
+    An aborted run is also returned, with ``error`` set.
     """
     result = Soak(seconds)
     watching = asyncio.create_task(_watch(result, url, pid, told))
     try:
         await steer_delays(url, max(1, int(seconds / every_s)), every_s, result=result.delays, limit_s=seconds)
         result.complete = True
-    except Exception as error:  # hours of figures are worth having even then
+    except Exception as error:  # keep the figures of hours despite the error
         result.error = f"{type(error).__name__}: {error}"
     finally:
         watching.cancel()
@@ -185,7 +191,7 @@ def _metrics(url: str) -> dict[str, float]:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process in megabytes; 0 where it cannot be read."""
+    """Resident memory of a process in megabytes; 0 if it cannot be read."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except (OSError, ValueError, IndexError):
@@ -193,7 +199,7 @@ def resident_mb(pid: int) -> float:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a file that is whole at every moment."""
+    """Write a file atomically."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     part.replace(path)

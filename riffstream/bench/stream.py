@@ -1,4 +1,4 @@
-"""The server through real sockets: time to first sound, delay of steers, soak, and the cost of a listener."""
+"""Benchmark of the server through real sockets: time to first sound, delay of steers, soak, cost of a listener."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["EXAMPLES", "PARTS", "add_arguments", "run"]
 PARTS = ("start", "steer", "soak", "fanout", "load")
 EXAMPLES = """parts:
   start   command to first audible sample
-  steer   a steer to its first audible sample, at a listener with 200 ms of buffer
-  soak    the same for long: underruns and memory
-  fanout  CPU of the server per listener and second, beside a bare write of the same bytes
-  load    the delay of steers without and with all those listeners, and what they cost the server
+  steer   a steer to its first audible sample, for a listener with 200 ms of buffer
+  soak    a long run with steers: underruns and memory
+  fanout  CPU of the server per listener and second, in comparison with a bare write of the same bytes
+  load    the delay of steers with and without these listeners, and their cost to the server
 
 examples:
   riffstream bench stream
@@ -32,14 +32,14 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``riffstream bench stream``."""
     parser.add_argument("--only", action="append", choices=PARTS, help="one part (may be repeated; default: all)")
-    parser.add_argument("--model", default="mini", help="what the stations play (tone: a test signal)")
-    parser.add_argument("--listeners", type=int, default=2000, metavar="N", help="for fanout and load (2000)")
-    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="length of fanout (20)")
-    parser.add_argument("--steers", type=int, default=30, metavar="N", help="for steer and load (30)")
-    parser.add_argument("--soak", type=float, default=120, metavar="S", help="length of the soak (120)")
+    parser.add_argument("--model", default="mini", help="model of the stations (tone: a test signal)")
+    parser.add_argument("--listeners", type=int, default=2000, metavar="N", help="listeners of fanout and load (2000)")
+    parser.add_argument("--seconds", type=float, default=20, metavar="S", help="duration of fanout (20)")
+    parser.add_argument("--steers", type=int, default=30, metavar="N", help="steers of steer and load (30)")
+    parser.add_argument("--soak", type=float, default=120, metavar="S", help="duration of the soak (120)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file for the soak, rewritten every minute")
     parser.add_argument("--core", type=int, help="pin the server of fanout to this core")
-    parser.add_argument("--json", action="store_true", help="JSON in place of tables")
+    parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -111,7 +111,7 @@ def _soak(args: argparse.Namespace) -> dict[str, Any]:
 def _fanout(args: argparse.Namespace) -> dict[str, Any]:
     from riffstream.bench.fan_out import bare, serve_noise
 
-    # Interleaved, so that whatever else the machine does meets both alike.
+    # Interleaved: other load on the machine affects both equally.
     rounds = [(bare, "bare"), (serve_noise, "server"), (bare, "bare"), (serve_noise, "server")]
     found: dict[str, list[Any]] = {"bare": [], "server": []}
     for measure, name in rounds:

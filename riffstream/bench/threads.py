@@ -1,5 +1,5 @@
-"""Work on a machine that others use as well: times by the number of threads, by how they wait for each other, and by
-the number of other busy processes. Each measurement runs in a process of its own."""
+"""Benchmark of a shared machine: times by number of threads, by their way of waiting, and by number of other busy
+processes. Each measurement runs in a separate process."""
 
 from __future__ import annotations
 
@@ -39,18 +39,23 @@ JOBS = {
     "train": "one training step of the denoiser, 64 examples",
     "helper": "the same with a gradient helper, per 64 examples",
 }
-# How threads wait: what OpenMP does by itself (GNU's own default, spelled out), and what riffstream sets.
+# How threads wait: OpenMP's default (GNU's, written out), and riffstream's setting.
 POLICIES = {"spin": {"GOMP_SPINCOUNT": "300000"}, "sleep": {"OMP_WAIT_POLICY": "PASSIVE"}}
 SPIN = "while True: pass"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Seconds of one job, median and greatest.
+    """Seconds of one job.
 
     Attributes:
-        busy: other processes that compute without a pause.
+        job: a key of ``JOBS``.
+        threads: number of threads.
         wait: "spin" or "sleep" at OpenMP's barriers.
+        busy: number of other processes with constant CPU load.
+        median_s: median in seconds.
+        worst_s: maximum in seconds.
+        runs: number of runs.
     """
 
     job: str
@@ -64,10 +69,10 @@ class Row:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``riffstream bench threads``."""
-    parser.add_argument("--jobs", default=",".join(JOBS), help=f"of {', '.join(JOBS)} (default all)")
+    parser.add_argument("--jobs", default=",".join(JOBS), help=f"list of {', '.join(JOBS)} (default all)")
     parser.add_argument("--busy", default="0,1,2", metavar="N,N", help="numbers of busy processes (default 0,1,2)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="time for each measurement (default 4)")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement (default 4)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -101,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(rows: list[Row]) -> str:
-    """A line for each job, number of threads and way of waiting; a column for each number of busy processes."""
+    """A row per job, number of threads and way of waiting; a column per number of busy processes."""
     columns = sorted({row.busy for row in rows})
     found = {(row.job, row.threads, row.wait, row.busy): row for row in rows}
     lines = []
@@ -114,7 +119,7 @@ def table(rows: list[Row]) -> str:
 
 @contextlib.contextmanager
 def _busy(count: int) -> Iterator[None]:
-    """``count`` processes that compute without a pause while the block runs."""
+    """``count`` processes with constant CPU load during the block."""
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             process = stack.enter_context(subprocess.Popen([sys.executable, "-c", SPIN]))
@@ -123,10 +128,10 @@ def _busy(count: int) -> Iterator[None]:
 
 
 def _measure(job: str, threads: int, wait: str, busy: int, seconds: float) -> Row:
-    """One job in a process of its own.
+    """Measure one job in a separate process.
 
     Raises:
-        RiffstreamError: the process failed, with its last words.
+        RiffstreamError: the process failed; the message has the end of its stderr.
     """
     own = {name: value for name, value in os.environ.items() if name not in WAITING}
     command = [sys.executable, "-m", "riffstream.bench.threads", job, str(threads), str(seconds)]
@@ -180,7 +185,7 @@ def _train(*, helped: bool) -> tuple[Callable[[], object], Callable[[], None]]:
     helper = GradientHelper(model, _helper_job, ()) if helped else None
 
     def step() -> int:
-        """Returns the examples of the step."""
+        """One training step; returns its number of examples."""
         for stage in stages:
             stage.zero_grad(set_to_none=True)
         flow_loss(model, batch, model.config.columns_triple).backward()  # type: ignore[no-untyped-call]
@@ -221,7 +226,7 @@ def _helper_job() -> Job:
 
 
 def _times(job: str, seconds: float) -> list[float]:
-    """Seconds of each run: three at least, and as many as fit."""
+    """Seconds of each run: at least three runs, and as many as fit in the time."""
     makers: dict[str, Callable[[], tuple[Callable[[], object], Callable[[], None]]]] = {
         "image": _image,
         "clip": _clip,

@@ -1,1 +1,1 @@
-"""The training corpus: composition, synthesis, captions, windows on disk. Knows no network."""
+"""The training corpus: composition, synthesis, captions, files. Contains no neural network."""

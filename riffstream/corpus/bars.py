@@ -1,6 +1,6 @@
-"""What each bar of a song holds, exact because the song was composed: chords, parts, onsets, level, form.
+"""Facts of each bar of a song: chords, parts, onsets, level, form. They are exact, because the song was composed.
 
-These facts lie in a song's JSON beside its windows; ``conditions.py`` makes them the numbers that a denoiser takes.
+A song's JSON stores them beside its windows. ``conditions.py`` converts them to the denoiser's input.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from riffstream.journey.conditions import PARTS
 
 __all__ = ["bar_facts"]
 
-QUIET_DB = -60.0  # parts this far under the loudest one of the bar are left out
-CARRIED = 0.6  # share of the notes' time that must lie on the chord, where the bar is said to have it
+QUIET_DB = -60.0  # quieter parts, relative to the bar's loudest part, are omitted
+CARRIED = 0.6  # smallest share of the notes' time on chord tones in a bar that carries its chord
 _TOGETHER = 0.06  # beats: notes of one voice this close are one onset (a strummed chord)
 _FILL_DRUMS = {"snare", "clap", "tom", "low_tom"}
 _FILL_PITCHES = {37, 38, 39, 40, 41, 43, 45, 47, 48, 50}  # General MIDI's snares, claps and toms
@@ -30,16 +30,20 @@ def bar_facts(song: Song, mix: np.ndarray, stems: Sequence[Stem], codes: np.ndar
     """The facts of each bar.
 
     Args:
-        song: as it was played.
+        song: the song as played.
         mix: [2, N]; only its length is used.
-        stems: one for each of the song's voices, after balancing.
-        codes: uint8 [windows, 2, mels, frames], as ``encode_song`` made it.
+        stems: one per voice of the song, balanced.
+        codes: uint8 [windows, 2, mels, frames], from ``encode_song``.
 
     Returns:
-        For each bar that lies in a window: ``chords``, one or two symbols, None where the notes played there do not
-        carry the chord; ``parts``, the level of each part in dB under the loudest one, silent ones left out;
-        ``onsets`` a beat; ``level_db`` and ``brightness`` of the sound; ``starts`` and ``ends``, whether the
-        arrangement changes at the beginning or the end of the bar; ``fill``, whether the drums lead over its end.
+        One dict for each bar inside a window:
+
+        ``chords``: one or two symbols; None where the bar's notes do not carry the chord.
+        ``parts``: level of each audible part in dB, relative to the loudest part.
+        ``onsets``: onsets per beat.
+        ``level_db``, ``brightness``: measures of the sound.
+        ``starts``, ``ends``: whether the arrangement changes at the beginning or the end of the bar.
+        ``fill``: whether a drum fill ends the bar.
     """
     beats = song.style.beats
     bars = codes.shape[0] * (codes.shape[-1] // (64 * beats))
@@ -93,7 +97,7 @@ def _onset_beats(voice: Voice) -> np.ndarray:
 
 
 def _fills(voices: Sequence[Voice], beats: int, bars: int) -> list[bool]:
-    """Bars on whose last beat the drums play three or more snares and toms, and two more than they usually do."""
+    """Bars with a drum fill: at least three snares and toms on the last beat, and two more than usual."""
     counts, playing = np.zeros(bars, int), np.zeros(bars, bool)
     for voice in voices:
         if voice.role != "drums":
@@ -111,7 +115,7 @@ def _fills(voices: Sequence[Voice], beats: int, bars: int) -> list[bool]:
 
 
 def _chords(song: Song, bar: int) -> list[str | None]:
-    """The bar's chords, None where the notes do not carry them."""
+    """The bar's chords; None for a chord that its notes do not carry."""
     each = song.chords_per_bar
     span = song.style.beats / each
     chords = song.chords[bar * each : (bar + 1) * each]
@@ -122,7 +126,7 @@ def _chords(song: Song, bar: int) -> list[str | None]:
 
 
 def _carried(song: Song, chord: Chord, begin: float, span: float) -> bool:
-    """Whether most of the time of the notes that are no drums lies on the chord's tones."""
+    """Whether the pitched notes spend most of their time on the chord's tones."""
     on = total = 0.0
     for voice in song.voices:
         if voice.role == "drums":

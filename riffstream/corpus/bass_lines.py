@@ -54,7 +54,7 @@ def bass_line(rows: Sequence[str], length: float = 0.9) -> Part:
 
 
 def _approach(root: int, following: int) -> int:
-    """The white key next to the following root, from below when rising."""
+    """The white key beside the next root, from below when the line rises."""
     step = -1 if following >= root else 1
     pitch = following + step
     while pitch % 12 not in MAJOR:

@@ -1,7 +1,7 @@
-"""The training corpus: songs are written, played, analysed and captioned; one worker a core, resumable.
+"""Building of the training corpus: songs are composed, played, analysed and captioned by one worker per core.
 
-A corpus folder holds ``songs/<style>/<index>.npy`` (uint8 [windows, 2, 256, frames], see ``mels.py``) with a ``.json``
-beside each, and ``manifest.json``. ``data.Corpus`` reads it.
+A corpus folder holds ``songs/<style>/<index>.npy`` (uint8 [windows, 2, 256, frames], see ``mels.py``), a ``.json``
+for each song, and ``manifest.json``. ``data.Corpus`` reads it. An interrupted build can be resumed.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ from riffstream.threads import usable_cores
 
 __all__ = ["CorpusOptions", "build_corpus", "plan", "song_files", "split_of"]
 
-FORMAT = 2  # 1 had no facts of bars
-HELD_OUT = 40  # one song in so many
-AUDIBLE_DB = 24.0  # instruments this far under the loudest are not named
+FORMAT = 2  # format 1 had no bar facts
+HELD_OUT = 40  # one song in 40
+AUDIBLE_DB = 24.0  # captions omit instruments this far below the loudest
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusOptions:
-    """What to build.
+    """Options of a build.
 
     Attributes:
-        out: folder; existing songs in it are kept.
-        hours: of music; songs: stop earlier after so many (0: no limit).
-        seed: changes every song.
-        workers: processes; 0 for one a core.
-        soundfonts: names to use; empty: own synthesisers only.
-        styles: names to make; empty: all.
-        keep_audio: also write ``.flac`` files, to listen to.
+        out: corpus folder; existing songs are kept.
+        hours: amount of music, in hours.
+        songs: largest number of songs; 0: no limit.
+        seed: seed of the corpus; it changes every song.
+        workers: number of processes; 0: one per core.
+        soundfonts: names of soundfonts; empty: synthesisers only.
+        styles: names of styles; empty: all.
+        keep_audio: also write ``.flac`` files.
     """
 
     out: Path
@@ -62,7 +63,7 @@ class CorpusOptions:
 
 
 def plan(sources: Sequence[Source]) -> Iterator[tuple[Source, int]]:
-    """Songs without end: the source that is furthest behind its weight comes next, so any beginning is balanced."""
+    """An endless sequence of songs. The source furthest below its weight comes next, so every prefix is balanced."""
     made = [0] * len(sources)
     while True:
         place = min(range(len(sources)), key=lambda i: ((made[i] + 0.5) / sources[i].weight, i))
@@ -71,7 +72,7 @@ def plan(sources: Sequence[Source]) -> Iterator[tuple[Source, int]]:
 
 
 def song_files(out: Path, name: str) -> tuple[Path, Path]:
-    """The array and the description of a song, ``<style>/<index>``."""
+    """Paths of the array and the description of a song ``<style>/<index>``."""
     style, index = name.rsplit("/", 1)
     base = out / "songs" / style / f"{int(index):05d}"
     return base.with_suffix(".npy"), base.with_suffix(".json")
@@ -94,7 +95,7 @@ def _font(options: CorpusOptions, rng: np.random.Generator) -> tuple[str, SoundF
     names = [name for name in options.soundfonts if name in find_soundfonts()]
     if not names:
         return "none", None
-    # The second soundfont costs 15 s to load and twice the memory, so each worker loads it once, when first asked.
+    # The second soundfont takes 15 s to load and doubles the memory. Each worker loads it once, at its first use.
     name = names[0] if len(names) == 1 or rng.random() < 0.65 else names[1]
     fonts = _state["fonts"]
     if name not in fonts:
@@ -137,7 +138,7 @@ def _make(task: tuple[str, int]) -> dict[str, Any]:
 def describe(
     song: Song, words: Sequence[str], roles: Sequence[str], levels: np.ndarray, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """A song's JSON: what it is, and for each window what sounds in it and its captions."""
+    """A song's JSON: facts of the song, and the instruments and captions of each window."""
     starts = np.cumsum([0, *(section.bars for section in song.sections)])
     drums_in_song = "drums" in roles
     clips = []
@@ -190,15 +191,15 @@ def describe(
 
 
 def split_of(name: str) -> str:
-    """ "train" or "held_out", from the song's name alone, so that it never changes as a corpus grows."""
+    """ "train" or "held_out". It depends on the song's name alone, so a growing corpus keeps its split."""
     return "held_out" if zlib.crc32(name.encode()) % HELD_OUT == 0 else "train"
 
 
 def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, Any]:
-    """Make the corpus, or what is missing of it.
+    """Build the corpus, or its missing songs.
 
     Args:
-        options: what to build.
+        options: options of the build.
         quiet: no progress bar.
 
     Returns:
@@ -259,14 +260,14 @@ def build_corpus(options: CorpusOptions, *, quiet: bool = False) -> dict[str, An
 
 
 def _claim(options: CorpusOptions) -> None:
-    """Songs of two seeds must not share a folder: they have the same names."""
+    """Refuse a folder of another seed: songs of two seeds have the same names."""
     path = options.out / "corpus.json"
     mine = {"format": FORMAT, "seed": options.seed, "soundfonts": list(options.soundfonts)}
     if path.is_file():
         other = json.loads(path.read_text(encoding="utf-8"))
         for key, value in mine.items():
             if other.get(key) != value:
-                raise ParameterError(key, value, f"{other.get(key)!r}, with which {options.out} was begun")
+                raise ParameterError(key, value, f"{other.get(key)!r}, the value of the existing corpus {options.out}")
     path.write_text(json.dumps(mine))
 
 
@@ -277,7 +278,7 @@ _BAR = "{l_bar}{bar}| {n:.2f}/{total:.2f} h {postfix} [{elapsed}<{remaining}]"
 def _results(
     options: CorpusOptions, tasks: Iterator[tuple[str, int]], workers: int
 ) -> Iterator[Iterator[dict[str, Any]]]:
-    """Songs in the order of the tasks, made by ``workers`` processes, or in this one where one is enough."""
+    """Songs in the order of the tasks, from ``workers`` processes; one worker runs in this process."""
     if workers == 1:
         _start_worker(options)
         yield map(_make, tasks)
@@ -288,7 +289,7 @@ def _results(
 
 
 def _in_order(pool: Any, tasks: Iterator[tuple[str, int]], *, ahead: int) -> Iterator[dict[str, Any]]:
-    """Results in the order of the tasks, which have no end: only ``ahead`` of them are handed out at a time."""
+    """Results of endless tasks, in their order. At most ``ahead`` tasks are in progress."""
     waiting = [pool.apply_async(_make, (next(tasks),)) for _ in range(ahead)]
     while True:
         yield waiting.pop(0).get()

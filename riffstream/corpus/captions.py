@@ -1,8 +1,8 @@
-"""Captions: many ways of asking for what a clip sounds like.
+"""Captions: many descriptions of a clip, in the style of user prompts.
 
-Each clip gets several, from a bare style name to a whole sentence, because a prompt is only understood if something
-like it was a caption. What they say is what is in the window: the instruments by loudness, whether drums play, the
-tempo in words, the mode, the mood, the colour of the production.
+Each clip gets several captions, from a style name to a whole sentence: a model only understands prompts that resemble
+its training captions. Captions describe the window: instruments by loudness, presence of drums, tempo in words, mode,
+mood and production.
 """
 
 from __future__ import annotations
@@ -49,19 +49,22 @@ _WISHES = (
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What is true of one clip.
+    """Facts of one clip.
 
     Attributes:
-        tags, moods, scenes: the style's.
-        description: the groove's own words, or "".
-        instruments: sounding ones, loudest first.
-        lead: the instrument with the tune, or "".
+        tags: names of the style.
+        moods: adjectives of the style.
+        scenes: phrases of the style.
+        description: description of the groove, or "".
+        instruments: audible instruments, loudest first.
+        lead: instrument that plays the melody, or "".
         section: key of the arrangement ("full", "breakdown", ...).
-        drums: whether drums sound; drums_in_song: whether they do elsewhere in the song.
-        bpm: tempo.
-        minor: A minor rather than C major.
+        drums: whether the clip has drums.
+        drums_in_song: whether another part of the song has drums.
+        bpm: tempo in beats per minute.
+        minor: whether the key is A minor instead of C major.
         beats_per_bar: 4 or 3.
-        look: words for the production, may be empty.
+        look: words for the production; may be empty.
     """
 
     tags: Sequence[str]
@@ -80,7 +83,7 @@ class ClipFacts:
 
 
 def tempo_words(bpm: float) -> tuple[str, ...]:
-    """Ways of saying a tempo.
+    """Words for a tempo.
 
     >>> tempo_words(60)[0]
     'very slow'
@@ -97,7 +100,7 @@ def _line(*parts: str) -> str:
 
 
 class _Writer:
-    """Words for one clip, chosen once, and the sentences made of them."""
+    """Random words for one clip, and captions built from them."""
 
     def __init__(self, facts: ClipFacts, rng: np.random.Generator) -> None:
         self.facts, self.rng = facts, rng
@@ -105,10 +108,10 @@ class _Writer:
         self.tempo = self.pick(tempo_words(facts.bpm))
         self.names = list(dict.fromkeys(facts.instruments))
         self.melodic = [name for name in self.names if "drum" not in name] or self.names
-        # A breakdown is only heard as one in a song that has drums elsewhere.
+        # A breakdown is only recognisable in a song with drums elsewhere.
         known = facts.section in _SECTIONS and (facts.section != "breakdown" or facts.drums_in_song)
         self.section = self.pick(_SECTIONS[facts.section]) if known else ""
-        self.bare = facts.section in ("drums alone", "groove")  # nothing but rhythm: do not promise a tune
+        self.bare = facts.section in ("drums alone", "groove")  # rhythm only: the caption must not name a melody
         self.mode = self.pick(_MINOR if facts.minor else _MAJOR)
         self.look = self.pick(facts.look) if facts.look else ""
 
@@ -119,13 +122,13 @@ class _Writer:
         return bool(self.rng.random() < probability)
 
     def style(self) -> str:
-        """The bare style, as most people type it; where only drums play, say so."""
+        """The style alone, the commonest prompt; a clip of drums alone is captioned as such."""
         name = self.facts.tags[0] if self.chance(0.5) else self.tag
         form = self.pick(_FORMS) if self.chance(0.35) else "{s}"
         return _line(form.format(s=name), self.section if self.bare or self.chance(0.35) else "")
 
     def instruments(self) -> str:
-        """Instruments first."""
+        """A caption that begins with the instruments."""
         if not self.melodic or self.bare:
             return _line(self.section or "drums", self.tag)
         head = _list(self.melodic[: int(self.rng.integers(1, 4))])
@@ -141,19 +144,19 @@ class _Writer:
         return _line(body, self.section, self.look)
 
     def scene(self) -> str:
-        """As a user would ask who knows no style names."""
+        """A caption without a style name."""
         scene = self.pick(self.facts.scenes)
         return scene if self.chance(0.7) and not self.bare else _line(scene, self.section or self.tag)
 
     def everything(self) -> str:
-        """All that is known, as a list of tags."""
+        """All facts as a list of tags."""
         tempo = self.tempo if self.chance(0.6) else f"{round(self.facts.bpm)} bpm"
         meter = self.pick(_THREE) if self.facts.beats_per_bar == 3 else ""
         mode = self.mode if self.chance(0.7) else ""
         return _line(self.tag, self.mood, tempo, mode, *self.names[:4], self.section, self.look, meter)
 
     def tune(self) -> str:
-        """The tune, or the groove's own words, or a wish."""
+        """The melody, the groove's description, or a request."""
         facts = self.facts
         if facts.lead and self.chance(0.75):
             lead = self.pick(_LEAD).format(i=facts.lead)
@@ -178,7 +181,7 @@ class _Writer:
         return self.pick(_WISHES).format(m=self.pick(self.facts.moods), s=self.pick(self.facts.tags))
 
     def extra(self) -> str:
-        """What is special about the window, if anything is."""
+        """The special feature of the window, if there is one."""
         if self.section and not self.bare and self.chance(0.8):
             return _line(self.tag, self.section)
         if len(self.melodic) == 1 and not self.facts.drums:
@@ -188,11 +191,11 @@ class _Writer:
 
 
 def captions(facts: ClipFacts, rng: np.random.Generator) -> list[str]:
-    """Up to eight different captions of one clip, short ones and long ones.
+    """Up to eight different captions of one clip, short and long.
 
     Args:
-        facts: what is true of it.
-        rng: source of chance.
+        facts: facts of the clip.
+        rng: random number generator.
     """
     writer = _Writer(facts, rng)
     made = [

@@ -1,7 +1,7 @@
-"""Render the training corpus: music written, played and captioned by this program, as beat-synchronous spectrograms.
+"""Render the training corpus: music that this program composes, plays and captions, as beat-synchronous spectrograms.
 
-Songs that exist in the folder are kept, so an interrupted run goes on where it stopped, and a larger --hours adds to a
-smaller corpus. docs/corpus.md describes what comes out.
+Existing songs in the folder are kept: an interrupted run continues, and a larger --hours extends a smaller corpus.
+docs/corpus.md describes the output.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ PRESETS: dict[str, tuple[float, tuple[str, ...], tuple[str, ...]]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train corpus``."""
-    parser.add_argument("--out", type=Path, default=Path("corpus"), help="folder to write")
+    parser.add_argument("--out", type=Path, default=Path("corpus"), help="output folder")
     parser.add_argument("--preset", choices=PRESETS, default="full", help="smoke: two minutes of music in seconds")
-    parser.add_argument("--hours", type=float, default=None, help="of music to have in the end (full: 30)")
-    parser.add_argument("--songs", type=int, default=0, help="stop after so many songs")
-    parser.add_argument("--seed", type=int, default=0, help="another seed makes other songs")
-    parser.add_argument("--workers", type=int, default=0, help="processes; default: one a core")
+    parser.add_argument("--hours", type=float, default=None, help="total hours of music (preset full: 30)")
+    parser.add_argument("--songs", type=int, default=0, help="maximum number of songs; default: no limit")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the songs")
+    parser.add_argument("--workers", type=int, default=0, help="number of processes; default: one per core")
     parser.add_argument("--styles", default="", help="comma-separated names; default: all")
-    parser.add_argument("--list-styles", action="store_true", help="print the styles' names and stop")
-    parser.add_argument("--synths-only", action="store_true", help="use no soundfont and no MMA")
-    parser.add_argument("--keep-audio", action="store_true", help="also write .flac files, to listen to")
+    parser.add_argument("--list-styles", action="store_true", help="print the names of the styles and exit")
+    parser.add_argument("--synths-only", action="store_true", help="use neither soundfonts nor MMA")
+    parser.add_argument("--keep-audio", action="store_true", help="also write .flac files")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
 

@@ -16,7 +16,7 @@ from riffstream.errors import RiffstreamError
 
 __all__ = ["Corpus", "CorpusClip", "SongFile", "find_songs"]
 
-OPEN_FILES = 256  # songs kept mapped; far under the usual limit of 1024 files
+OPEN_FILES = 256  # memory-mapped songs; far below the usual limit of 1024 open files
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,15 @@ class CorpusClip:
     """A clip of a corpus: a window of a song.
 
     Attributes:
-        song: ``<style>/<index>``; position: number of the window in the song.
-        style: style label; bpm: tempo; beats: 8, or 6 in 3/4; minor: A minor instead of C major.
+        song: ``<style>/<index>``.
+        position: number of the window in the song.
+        style: style label.
+        bpm: tempo in beats per minute.
+        beats: beats in the clip, 8, or 6 in 3/4.
+        minor: whether the key is A minor instead of C major.
         held_out: whether the song is kept from training.
-        section: full, breakdown, drums alone, ...; look: name of the production (``mixing.LOOKS``).
+        section: full, breakdown, drums alone, ...
+        look: name of the production (``mixing.LOOKS``).
         instruments: audible instruments, loudest first.
         captions: descriptions of the clip.
         path: the song's array.
@@ -123,7 +128,7 @@ class CorpusClip:
 
 
 class Corpus:
-    """All finished clips of a corpus folder, including one that is still growing.
+    """All finished clips of a corpus folder. The folder may still be growing.
 
     Songs are in the order of their names, so numbers are stable once the corpus is complete.
 
@@ -134,7 +139,7 @@ class Corpus:
     def __init__(self, path: str | Path) -> None:
         """
         Args:
-            path: the folder that ``riffstream train corpus --out`` wrote.
+            path: a folder written by ``riffstream train corpus --out``.
 
         Raises:
             RiffstreamError: see :func:`find_songs`.
@@ -203,7 +208,7 @@ class Corpus:
         return self.clips[index].beats
 
     def previous(self, index: int) -> int | None:
-        """Number of the clip before in the same song; None for a song's first."""
+        """Number of the preceding clip of the song; None for its first clip."""
         return index - 1 if self.clips[index].position else None
 
     def split(self, which: Literal["train", "held_out"]) -> list[int]:

@@ -1,7 +1,7 @@
 """Synthetic drum kits and drum patterns.
 
 A pattern is one bar of sixteen steps (twelve in 3/4) for each voice: ``x`` a hit, ``X`` an accent, ``o`` soft, ``r`` a
-roll of two, ``?`` a hit that may come or not.
+roll of two, ``?`` an optional hit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from riffstream.corpus.styles import read_table
 
 __all__ = ["GM_DRUMS", "KITS", "PATTERNS", "drum_hits", "drum_track", "render_drums"]
 
-Pattern = Mapping[str, tuple[str, ...]]  # voice -> bars that alternate
+Pattern = Mapping[str, tuple[str, ...]]  # voice -> alternating bars
 
 GM_DRUMS = {
     "kick": 36,
@@ -216,10 +216,10 @@ def drum_hits(
 
     Args:
         pattern: a name in ``PATTERNS``.
-        bars: how many.
-        beats: in a bar, 3 or 4.
-        fills: a fill in most eighth bars, and in most bars that lead to one of ``borders``.
-        borders: bars where a section begins.
+        bars: number of bars.
+        beats: beats in a bar, 3 or 4.
+        fills: whether most eighth bars, and most bars before ``borders``, end with a fill.
+        borders: first bars of sections.
         human: spread of the velocities.
         active: for each bar, whether the drums play.
     """

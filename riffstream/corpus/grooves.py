@@ -1,6 +1,6 @@
-"""Songs from the grooves of MMA (Musical MIDI Accompaniment, mellowood.ca/mma), where it is installed.
+"""Songs from the grooves of MMA (Musical MIDI Accompaniment, mellowood.ca/mma), if it is installed.
 
-MMA turns chords and a groove into a band's MIDI; tunes, sections, sound and production are ours.
+MMA renders chords and a groove as MIDI for a band. Melodies, sections, sound and production are riffstream's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from riffstream.errors import RiffstreamError
 __all__ = ["Groove", "GrooveSource", "find_grooves", "mma_available"]
 
 LIBRARIES = (Path("/usr/share/mma/lib/stdlib"), Path("/usr/local/share/mma/lib/stdlib"))
-_PASSING = re.compile(r"(Intro|End|Fill|Ending|Tag|Metronome)\d*$")  # not grooves to stay in
+_PASSING = re.compile(r"(Intro|End|Fill|Ending|Tag|Metronome)\d*$")  # grooves for one passage only
 _ROLES = {"Bass": "bass", "Walk": "bass", "Drum": "drums", "Arpeggio": "arp", "Scale": "arp", "Plectrum": "chords"}
 _BASS_PROGRAMS = range(32, 40)
 
@@ -52,13 +52,13 @@ class Groove:
 
 
 def mma_available() -> bool:
-    """Whether the ``mma`` program and its library are here."""
+    """Whether the ``mma`` program and its library are installed."""
     return shutil.which("mma") is not None and any(path.is_dir() for path in LIBRARIES)
 
 
 @lru_cache(maxsize=1)
 def find_grooves() -> dict[str, tuple[Groove, ...]]:
-    """The usable grooves by file: in 4/4 or 3/4, and made to be stayed in (no intros, fills or endings)."""
+    """The usable grooves by file: in 4/4 or 3/4, without intros, fills and endings."""
     found: dict[str, list[Groove]] = {}
     library = next((path for path in LIBRARIES if path.is_dir()), None)
     for path in sorted(library.glob("*.mma")) if library else []:
@@ -77,7 +77,7 @@ def find_grooves() -> dict[str, tuple[Groove, ...]]:
 
 
 def _tidy(text: str) -> str:
-    """A description as a caption: one short sentence, lower case, without the groove's own name in code."""
+    """A groove's description as a caption: one short sentence in lower case, without the groove's code name."""
     sentence = " ".join(text.replace("\\\n", " ").replace("``", "").replace("''", "").replace('"', "").split())
     sentence = re.split(r"[.;(]", sentence)[0].strip().lower()
     if re.search(r"\b\w+\d+\w*\b|ignore|tempo|beats? \d|bars? \d", sentence) or not 10 <= len(sentence) <= 80:
@@ -128,7 +128,7 @@ class GrooveSource:
         return groove_styles()[self.file].weight
 
     def compose(self, index: int, seed: int) -> Song:
-        """Write song number ``index``: one or two grooves, perhaps a tune on top.
+        """Compose song number ``index``: one or two grooves, with a melody in some songs.
 
         Raises:
             RiffstreamError: MMA failed.
@@ -175,7 +175,7 @@ class GrooveSource:
         return Voice(words, role, "midi", track=track)
 
 
-# Who may take the tune, by what the style is called.
+# Instruments for the melody, by words in the style's name.
 _SOLOISTS = (
     (
         ("jazz", "swing", "dixie", "bebop", "charleston", "foxtrot", "broadway"),

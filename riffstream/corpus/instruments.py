@@ -1,4 +1,4 @@
-"""The instruments: what captions call them, how they are made, where they play and how loud."""
+"""The instruments: names in captions, sound, register and level."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Instrument:
     """One instrument.
 
     Attributes:
-        words: what captions call it, the plainest first.
-        program: General MIDI program, or None where ``patch`` makes it.
-        patch: name in ``synths.PATCHES``; also the stand-in where no soundfont is installed.
-        register: MIDI pitch that parts stay near.
-        gain_db: against the other instruments.
+        words: names in captions, the plainest first.
+        program: General MIDI program; None for an instrument that ``patch`` plays.
+        patch: name in ``synths.PATCHES``; also the replacement without a soundfont.
+        register: MIDI pitch at the centre of its parts.
+        gain_db: level in dB relative to the other instruments.
     """
 
     words: tuple[str, ...]
@@ -33,7 +33,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     for name, row in read_table("instruments.toml").items()
 }
 
-# General MIDI's programs in plain words, for tracks that MMA chooses itself.
+# General MIDI programs in plain words, for tracks that MMA chooses.
 GM_NAMES = [
     "piano",
     "bright piano",

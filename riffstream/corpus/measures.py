@@ -1,4 +1,4 @@
-"""What can be measured on mel spectrograms without a network: rhythm, key, loudness, distances between sets.
+"""Measures of mel spectrograms without a neural network: rhythm, key, loudness, distances between sets.
 
 Mel amplitudes are those of ``SpectrogramParams.mini()``: [2, 256, T], 64 frames a beat.
 """
@@ -43,7 +43,7 @@ def _hertz() -> np.ndarray:
 def onset_strength(mel: np.ndarray) -> np.ndarray:
     """Rise of the level from frame to frame, summed over frequency: [T] >= 0, in units of 20 dB.
 
-    Levels under 0 dB (60 dB under a full-scale tone) count as equal: the flicker of a noise floor is no rhythm.
+    Levels below 0 dB (60 dB below a full-scale tone) count as equal: fluctuation of the noise floor is not rhythm.
     """
     level = np.log10(mel.mean(0) + 1.0)
     rise = np.maximum(level[:, 1:] - level[:, :-1], 0).sum(0)
@@ -53,17 +53,17 @@ def onset_strength(mel: np.ndarray) -> np.ndarray:
 def _autocorrelation(onsets: np.ndarray) -> np.ndarray:
     centred = onsets - onsets.mean()
     full = np.fft.irfft(np.abs(np.fft.rfft(centred, 2 * len(centred))) ** 2)[: len(centred)]
-    # Divided by the overlap, so that long lags are not at a disadvantage.
+    # Dividing by the overlap removes the bias against long lags.
     return np.asarray(full / np.arange(len(centred), 0, -1))
 
 
 def tempo_error(mel: np.ndarray, reach: float = 0.12) -> float | None:
-    """How far the rhythm's own period is from the beat, as a fraction.
+    """Deviation of the rhythm's period from the beat, as a fraction.
 
-    The lag near two beats (within ``reach``) at which the onsets repeat best is compared with 128 frames.
+    Compares 128 frames, two beats, with the lag of the best repetition of the onsets within ``reach`` of it.
 
     Returns:
-        0 for exact; None where nothing repeats there (pads, rubato).
+        0 for an exact tempo; None without a repetition (pads, rubato).
     """
     correlation = _autocorrelation(onset_strength(mel))
     centre = 2 * FRAMES_PER_BEAT
@@ -77,10 +77,10 @@ def tempo_error(mel: np.ndarray, reach: float = 0.12) -> float | None:
 def phase_error(mel: np.ndarray) -> float | None:
     """Distance in frames from the strongest regular onset to the nearest sixteenth of the beat grid.
 
-    Onsets show a little before their frame, by up to half a window: the corpus itself measures about one frame.
+    Onsets appear up to half a window early: the corpus measures about one frame.
 
     Returns:
-        0 to 8 frames (chance: 4); None where there is no regular onset.
+        0 to 8 frames (chance: 4); None without regular onsets.
     """
     onsets = onset_strength(mel)
     folded = onsets.reshape(-1, FRAMES_PER_BEAT).mean(0)
@@ -91,13 +91,13 @@ def phase_error(mel: np.ndarray) -> float | None:
 
 
 def beat_strength(mel: np.ndarray) -> float:
-    """Share of the onsets that falls within two frames of a sixteenth: 0.31 by chance."""
+    """Share of the onsets within two frames of a sixteenth, 0 to 1; 0.31 by chance."""
     onsets = onset_strength(mel).reshape(-1, 16)
     return float(onsets[:, [0, 1, 2, 14, 15]].sum() / max(onsets.sum(), 1e-9))
 
 
 def key_share(mel: np.ndarray) -> float:
-    """Share of the tonal energy between 500 and 2200 Hz that lies on the white keys: 7/12 = 0.58 for noise."""
+    """Share of the white keys in the tonal energy between 500 and 2200 Hz, 0 to 1; 7/12 = 0.58 for noise."""
     hertz = _hertz()
     pitch = np.round(69 + 12 * np.log2(hertz / 440)).astype(int) % 12
     use = (hertz > 500) & (hertz < 2200)
@@ -120,10 +120,10 @@ def brightness_octaves(mel: np.ndarray) -> float:
 
 
 def onsets_per_beat(mel: np.ndarray) -> float:
-    """Peaks of the onset strength a beat, at least a tenth of a beat apart.
+    """Peaks of the onset strength per beat, at least a tenth of a beat apart.
 
-    Peaks of 2 (40 dB in all) over their surroundings count: of the tried thresholds this one agrees best with the notes
-    of the corpus (0.73 with the logarithm of their onsets).
+    A peak counts from 2 (40 dB in all) above its surroundings. Of the tested thresholds, this one agrees best with the
+    notes of the corpus: a correlation of 0.73 with the logarithm of their onsets.
     """
     onsets = np.convolve(onset_strength(mel), np.ones(3) / 3, "same")
     peaks, _ = signal.find_peaks(onsets, prominence=2, distance=6)
@@ -131,9 +131,9 @@ def onsets_per_beat(mel: np.ndarray) -> float:
 
 
 def percussive_db(mel: np.ndarray) -> float:
-    """Level above 2 kHz of what is short and wide rather than long and narrow, in dB.
+    """Level of the percussive sound above 2 kHz, in dB: short and wide in the spectrogram, not long and narrow.
 
-    Median filters along time and frequency tell the two apart (Fitzgerald 2010).
+    Median filters along time and frequency separate the two (Fitzgerald 2010).
     """
     upper = mel.mean(0)[_hertz() > 2000]
     long, wide = ndimage.median_filter(upper, (1, 17)), ndimage.median_filter(upper, (17, 1))
@@ -142,7 +142,7 @@ def percussive_db(mel: np.ndarray) -> float:
 
 
 def chroma(mel: np.ndarray) -> np.ndarray:
-    """How much each pitch class stands out between 180 and 2000 Hz, [12]; 0 is C."""
+    """Prominence of each pitch class between 180 and 2000 Hz, [12]; index 0 is C."""
     pitch = 69 + 12 * np.log2(_hertz() / 440)
     spectrum = mel.mean((0, 2))
     out = np.sqrt(np.maximum(spectrum - ndimage.median_filter(spectrum, 13), 0))
@@ -152,7 +152,7 @@ def chroma(mel: np.ndarray) -> np.ndarray:
 
 
 def chord_agreement(chroma: np.ndarray, classes: Iterable[int]) -> float:
-    """Correlation of a chroma [12] with a chord's pitch classes: 1 where they alone sound, 0 for silence."""
+    """Correlation of a chroma [12] with a chord's pitch classes: 1 for these classes alone, 0 for silence."""
     wanted = np.isin(np.arange(12), list(classes)).astype(float)
     if chroma.std() < 1e-9 or wanted.std() == 0:
         return 0.0
@@ -160,7 +160,7 @@ def chord_agreement(chroma: np.ndarray, classes: Iterable[int]) -> float:
 
 
 def mel_distance_db(first: np.ndarray, second: np.ndarray, floor_db: float = -20.0) -> float:
-    """Mean absolute difference of two clips in dB, levels under ``floor_db`` taken as equal to it."""
+    """Mean absolute difference of two clips in dB, levels below ``floor_db`` raised to it."""
     low = 10 ** (floor_db / 20)
     return float(np.abs(20 * np.log10(np.maximum(first, low) / np.maximum(second, low))).mean())
 
@@ -172,8 +172,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         first: [N, D]; second: [K, D].
 
     Returns:
-        ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``, >= 0. It falls with the number of clips, so compare only
-        figures made from equal numbers.
+        ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``, >= 0. It falls with the number of clips: compare only
+        figures of equal numbers of clips.
     """
     mean = first.mean(0) - second.mean(0)
     one, two = np.cov(first.T), np.cov(second.T)

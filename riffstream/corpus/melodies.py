@@ -1,4 +1,4 @@
-"""Tunes over chords: a two-bar motif, repeated, answered and varied."""
+"""Melodies over chords: a two-bar motif, repeated, answered and varied."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def melody(
     length: float = 0.95,
     dotted: bool = False,
 ) -> list[Note]:
-    """A tune from a two-bar motif that is repeated, answered and varied, chord tones on strong beats."""
+    """A melody: a two-bar motif, repeated, answered and varied, with chord tones on strong beats."""
     grid = 0.5 if density < 0.75 else 0.25
 
     def rhythm() -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""How the corpus stores spectrograms: one byte for each mel amplitude, 0.4 dB a step."""
+"""Storage of the corpus's spectrograms: one byte per mel amplitude, in steps of 0.4 dB."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def encode_song(wave: np.ndarray, *, bpm: float, beats: int, beats_in_window: in
 
     Args:
         wave: [2, N] float32, beat 0 at sample 0.
-        bpm: beats a minute.
-        beats: in the song; what remains after the last whole window is dropped.
-        beats_in_window: 8, or 6 in 3/4.
+        bpm: beats per minute.
+        beats: beats in the song; the remainder after the last whole window is dropped.
+        beats_in_window: beats in a window, 8, or 6 in 3/4.
 
     Returns:
         uint8 [windows, 2, 256, 64 * beats_in_window].

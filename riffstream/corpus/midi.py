@@ -1,4 +1,4 @@
-"""Reading standard MIDI files: enough for what MMA writes."""
+"""A reader of standard MIDI files, limited to the files that MMA writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MidiChannel", "read_midi"]
 
 @dataclass(slots=True)
 class MidiChannel:
-    """What one track of the file plays on one channel; channel 9 is percussion."""
+    """The notes of one track on one channel; channel 9 is percussion."""
 
     name: str
     channel: int
@@ -33,16 +33,16 @@ def _number(data: bytes, position: int) -> tuple[int, int]:
 
 
 def read_midi(data: bytes) -> list[MidiChannel]:
-    """Read a file of format 0 or 1; time in quarter notes, tempo events are ignored.
+    """Read a file of format 0 or 1. Times are in quarter notes; tempo events are ignored.
 
     Args:
-        data: the whole file.
+        data: content of the file.
 
     Returns:
         One entry for each track and channel with notes, in file order.
 
     Raises:
-        MediaError: not a MIDI file, or one that ends too early.
+        MediaError: not a MIDI file, or a truncated one.
     """
     if data[:4] != b"MThd" or len(data) < 14:
         raise MediaError("not a MIDI file: no MThd header")
@@ -96,7 +96,7 @@ def _read_track(data: bytes, ticks: int) -> list[MidiChannel]:
                 start, velocity = started.pop(0)
                 channel.notes.append(Note(start, max(beat - start, 0.02), first, velocity))
         elif kind == 12:
-            if not channel.notes:  # what plays first; MMA also resets instruments at the end
+            if not channel.notes:  # the first program counts: MMA also resets instruments at the end
                 channel.program = first
         elif kind == 11 and first in (7, 10, 11, 64):
             channel.controls.append((beat, first, second))

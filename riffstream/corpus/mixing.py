@@ -1,4 +1,4 @@
-"""From stems to a finished mix: balance, room, the look of the whole."""
+"""Mixing of stems: balance, room, production."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from riffstream.corpus.production import RATE
 
 __all__ = ["LOOKS", "Look", "Stem", "balance", "loudness_by_window", "master"]
 
-# Level of each role in the mix, dB RMS while it plays.
+# Level of each role in the mix, dB RMS of its active passages.
 ROLE_DB = {"drums": -15.0, "bass": -18.0, "chords": -20.5, "pad": -23.0, "arp": -22.0, "lead": -18.5, "extra": -23.0}
-_ALONE_DB = {"pad": -18.0, "arp": -19.0}  # where there is nothing else to carry the piece
+_ALONE_DB = {"pad": -18.0, "arp": -19.0}  # if no other role carries the piece
 
 
 @dataclass(slots=True)
 class Stem:
-    """One instrument's audio: what captions call it, its role, [2, N] float32."""
+    """Audio of one instrument: its name in captions, its role, [2, N] float32."""
 
     words: str
     role: str
@@ -28,7 +28,7 @@ class Stem:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A colour of the whole mix, and the words for it."""
+    """A production style of the whole mix, and words for it."""
 
     words: tuple[str, ...]
     apply: Callable[[np.ndarray, float, int], np.ndarray]  # (wave, beat in seconds, seed) -> wave
@@ -110,7 +110,7 @@ def _active_rms(wave: np.ndarray) -> float:
 
 
 def balance(stems: Sequence[Stem], rng: np.random.Generator, gains_db: Sequence[float]) -> None:
-    """Bring every stem to its role's level, a little different in every song. Changes the stems."""
+    """Set every stem to the level of its role, with a small random offset per song. Changes the stems in place."""
     roles = {stem.role for stem in stems}
     for stem, gain in zip(stems, gains_db, strict=True):
         level = ROLE_DB.get(stem.role, -21.0)
@@ -125,9 +125,9 @@ def loudness_by_window(stems: Sequence[Stem], window: float, count: int) -> np.n
     """Level of each stem in each window, dB, [stems, windows]; -120 where silent.
 
     Args:
-        stems: after balancing.
+        stems: balanced stems.
         window: length of a window in samples.
-        count: how many windows.
+        count: number of windows.
     """
     out = np.full((len(stems), count), -120.0)
     for i, stem in enumerate(stems):
@@ -149,17 +149,17 @@ def master(
     opening: float = 0.0,
     target_lufs: float = -18.0,
 ) -> np.ndarray:
-    """Sum the stems and finish them.
+    """Mix and master the stems.
 
     Args:
-        stems: balanced.
+        stems: balanced stems.
         look: a name in ``LOOKS``.
-        bpm: beats a minute.
-        seed: chance of the effects.
-        room: reverb time in seconds and level, for all but drums and bass (a quarter for those).
-        pump: depth of ducking of all but the drums.
-        opening: beats at the start during which a low-pass filter opens; 0 for none.
-        target_lufs: loudness of the whole.
+        bpm: beats per minute.
+        seed: seed of the effects.
+        room: reverb time in seconds, and reverb level; drums and bass get a quarter of the level.
+        pump: depth of the ducking, 0 to 1; drums are not ducked.
+        opening: beats of a low-pass filter sweep at the start; 0: no sweep.
+        target_lufs: integrated loudness of the mix, in LUFS.
 
     Returns:
         [2, N] float32.

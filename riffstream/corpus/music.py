@@ -1,4 +1,4 @@
-"""Notes, chords and progressions: the little music theory that the corpus needs.
+"""Notes, chords and progressions of the corpus.
 
 Everything is in C major or A minor: a clip's key is a property of the vocoder, not of the model (see docs/corpus.md).
 """
@@ -34,9 +34,10 @@ class Track:
     """Notes for one instrument.
 
     Attributes:
-        name: the instrument in words, as captions say it ("grand piano").
+        name: name of the instrument in captions ("grand piano").
         program: General MIDI program 0-127 (the kit number for drums).
-        volume: MIDI volume 0-127; pan: -1 (left) to 1.
+        volume: MIDI volume 0-127.
+        pan: position from -1 (left) to 1 (right).
         controls: (beat, controller, value); controller 128 is the pitch bend, 0-16383.
     """
 
@@ -55,12 +56,12 @@ def hertz(pitch: float | np.ndarray) -> float | np.ndarray:
 
 
 def nearest(pitch_class: int, around: int) -> int:
-    """The pitch of a class that is nearest to ``around``."""
+    """The pitch of this class nearest to ``around``."""
     return around + (pitch_class - around + 6) % 12 - 6
 
 
 def voicing(chord: Chord, around: int, previous: Sequence[int] | None = None, *, notes: int = 4) -> list[int]:
-    """Pitches for a chord, close together near ``around``, moving little from the chord before."""
+    """Pitches of a chord in close position near ``around``, with little movement from the previous chord."""
     classes = list(dict.fromkeys(chord.classes))
     if len(classes) > notes:
         classes = classes[1:] if len(classes) - 1 == notes else [classes[1], *classes[3:]][:notes]
@@ -69,7 +70,7 @@ def voicing(chord: Chord, around: int, previous: Sequence[int] | None = None, *,
     return sorted(low + (pitch_class - low) % 12 for pitch_class in classes)
 
 
-# Moods pick among these. All stay in C major / A minor but for tasteful borrowed chords and secondary dominants.
+# Moods select among these. All are in C major or A minor, with a few borrowed chords and secondary dominants.
 _PROGRESSIONS: dict[str, tuple[str, ...]] = {
     "major": (
         "C G Am F", "C F G C", "C Am F G", "F G C Am", "C G F G", "C F C G", "C Em F G", "F C G Am", "C Am Dm G",
@@ -103,11 +104,11 @@ _PROGRESSIONS: dict[str, tuple[str, ...]] = {
 
 
 def progression(kind: str, bars: int, rng: np.random.Generator) -> list[Chord]:
-    """Chords for ``bars`` bars, one a bar (slow kinds stretch it over two), from a family of progressions.
+    """Chords from a family of progressions: one chord per bar, or one per two bars in slow kinds.
 
     Args:
         kind: major, minor, jazz, minor_jazz, blues, calm, dark, modal or power.
-        bars: how many bars to fill.
+        bars: number of bars.
         rng: source of chance.
     """
     names = str(rng.choice(_PROGRESSIONS[kind])).split()

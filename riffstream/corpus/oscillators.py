@@ -14,8 +14,8 @@ _TABLE_BITS = 12
 
 
 def envelope(samples: int, attack: float, decay: float, sustain: float, release: float, length: int) -> np.ndarray:
-    """Attack, decay, sustain, release in seconds; ``length`` is when the key is released, in samples."""
-    # Drawn at one point in sixteen, then joined by lines: a millisecond of attack still has three points.
+    """Attack, decay, sustain, release in seconds; ``length`` is the time of the key release, in samples."""
+    # One point per 16 samples, with linear interpolation: an attack of 1 ms still has three points.
     points = np.append(np.arange(0, samples, 16), samples)
     time = points / RATE
     rise = np.minimum(time / max(attack, 1e-4), 1.0)
@@ -52,9 +52,9 @@ def _wavetable(shape: str, harmonics: int) -> np.ndarray:
 
 
 def oscillator(shape: str, hz: float | np.ndarray, samples: int, phase: float = 0.0) -> np.ndarray:
-    """A band-limited wave, [samples]; ``hz`` may move (an array of that length).
+    """A band-limited wave, [samples]; ``hz`` is a constant, or an array [samples].
 
-    The phase is a 32-bit integer that wraps by itself; its top twelve bits index the table.
+    The phase is a 32-bit integer with natural wrap-around; its top twelve bits index the table.
     """
     top = float(np.max(hz))
     table = _wavetable(shape, int(np.clip(16000 / max(top, 20), 1, 400)))

@@ -1,6 +1,7 @@
-"""Patches that sound while a key is held: pads, leads, basses, voices, organs.
+"""Sustained patches: pads, leads, basses, voices, organs.
 
-Each takes (hertz, samples until release, velocity 0 to 1, chance) and gives [2, n] float32 with its release.
+Each takes (hertz, samples until release, velocity 0 to 1, random generator) and returns [2, n] float32, release
+included.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Patches that are struck or plucked and then ring by themselves: bells, bars, strings, electric pianos.
+"""Struck and plucked patches: bells, bars, strings, electric pianos.
 
-Each takes (hertz, samples until release, velocity 0 to 1, chance) and gives [2, n] float32.
+Each takes (hertz, samples until release, velocity 0 to 1, random generator) and returns [2, n] float32.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def marimba(hz: float, length: int, velocity: float, rng: np.random.Generator) -
 
 
 def string_pluck(brightness: float, decay: float) -> Patch:
-    """Karplus and Strong's string (Computer Music Journal 7(2), 1983), its loop run as one recursive filter."""
+    """Karplus and Strong's string (Computer Music Journal 7(2), 1983), with the loop as one recursive filter."""
 
     def patch(hz: float, length: int, velocity: float, rng: np.random.Generator) -> np.ndarray:
         n = min(length + int(0.25 * RATE), int(3.0 * RATE))

@@ -1,7 +1,6 @@
-"""Parts: how an instrument plays a row of chords. Each function gives notes, beat 0 at the first bar.
+"""Parts: an instrument's notes over a chord sequence. Each function returns notes; beat 0 is the first bar.
 
-All take ``(chords, beats, rng, register)``: one chord a bar, beats in a bar, source of chance, and the pitch to stay
-near.
+All take ``(chords, beats, rng, register)``: one chord per bar, beats in a bar, random number generator, central pitch.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def sustain(chords: Sequence[Chord], beats: int, rng: np.random.Generator, regis
 
 
 def _rhythm(rows: Sequence[str], length: float, base: int = 86, notes: int = 4, strum: float = 0.0) -> Part:
-    """Chords struck on the steps of a sixteenth grid; ``x`` short, ``-`` holds the stroke before, ``X`` accented."""
+    """Chords on a grid of sixteenths; ``x`` short, ``-`` holds the previous stroke, ``X`` accented."""
 
     def part(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
         row = str(rng.choice(list(rows)))
@@ -168,7 +167,7 @@ def power(rows: Sequence[str]) -> Part:
 
 
 def bells(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
-    """Change ringing: scale tones in an order that keeps changing, one a beat or two."""
+    """Change ringing: scale tones in a changing order, one per beat or one per two beats."""
     scale = [register + p for p in (0, 2, 4, 5, 7, 9, 11, 12)]
     scale = [p - (register % 12) for p in scale]
     order = list(range(len(scale)))[::-1][: int(rng.integers(4, 8))]
@@ -186,7 +185,7 @@ def bells(chords: Sequence[Chord], beats: int, rng: np.random.Generator, registe
 
 
 def toll(chords: Sequence[Chord], beats: int, rng: np.random.Generator, register: int) -> list[Note]:
-    """One bell a bar, on the root or fifth."""
+    """One bell per bar, on the root or fifth."""
     return [
         Note(bar * beats, 6.0, nearest(chord.root, register), velocity(rng, 100))
         for bar, chord in enumerate(chords)

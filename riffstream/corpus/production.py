@@ -1,7 +1,7 @@
-"""Effects for the corpus: small, vectorised, stereo, [2, N] float32 in and out, 48 kHz.
+"""Effects for the corpus: vectorised, stereo, [2, N] float32 in and out, 48 kHz.
 
-Filters that move over time work on short spectra rather than sample by sample: the training material is a magnitude
-spectrogram, so their phase does not matter, and they run hundreds of times faster than real time.
+Time-varying filters work on short spectra, not on samples, and run hundreds of times faster than real time. The
+training material is a magnitude spectrogram, so their phase does not matter.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def equalise(wave: np.ndarray, hz: float, gain_db: float, q: float = 0.8) -> np.
 def moving_filter(
     wave: np.ndarray, cutoff_hz: np.ndarray, resonance: float = 0.0, *, kind: str = "low", slope: float = 4.0
 ) -> np.ndarray:
-    """A resonant filter whose cutoff moves.
+    """A resonant filter with a time-varying cutoff.
 
     Args:
         wave: [2, N] or [N].
-        cutoff_hz: [any length >= 2] cutoff over the length of the wave, linearly spaced in time.
+        cutoff_hz: [K], K >= 2, cutoff frequencies at equal distances over the wave.
         resonance: 0 (none) to 1 (about 20 dB at the cutoff).
         kind: "low", "high" or "band".
-        slope: order; 4 is 24 dB an octave.
+        slope: filter order; 4 is 24 dB per octave.
     """
     mono = wave.ndim == 1
     x = np.atleast_2d(wave)
@@ -88,7 +88,7 @@ def moving_filter(
     if resonance > 0:
         gain = gain * (1 + 9 * resonance * np.exp(-((np.log2(ratio) * (2.5 + 3 * resonance)) ** 2)))
     spectrum *= gain
-    back = np.fft.irfft(spectrum, axis=-1).astype(np.float32) * window  # the root of Hann twice: halves sum to 1
+    back = np.fft.irfft(spectrum, axis=-1).astype(np.float32) * window  # root Hann twice: halves sum to 1
     out = np.zeros((x.shape[0], count * _HOP + _FFT), np.float32)
     for shift in range(_FFT // _HOP):
         part = back[:, shift :: _FFT // _HOP]
@@ -113,14 +113,14 @@ def _room(seconds: float, brightness_hz: float, seed: int) -> np.ndarray:
 
 
 def reverb(wave: np.ndarray, seconds: float, mix: float, *, brightness_hz: float = 6000.0, seed: int = 0) -> np.ndarray:
-    """A diffuse room: convolution with decaying noise, different in the two ears.
+    """A diffuse room: convolution with decaying noise, independent in the two channels.
 
     Args:
         wave: [2, N].
         seconds: time to fall by 60 dB (0.3 a room, 2 a hall, 6 a cathedral).
-        mix: level of the room against the direct sound, 0 to 1.
-        brightness_hz: above it the room is damped.
-        seed: which room.
+        mix: level of the reverb relative to the direct sound, 0 to 1.
+        brightness_hz: cutoff of the damping.
+        seed: seed of the room's noise.
     """
     wet = signal.oaconvolve(wave, _room(round(seconds, 1), round(brightness_hz, -2), seed % 4), axes=-1)
     return np.asarray((wave * (1 - 0.4 * mix) + mix * wet[:, : wave.shape[1]]).astype(np.float32))
@@ -129,7 +129,7 @@ def reverb(wave: np.ndarray, seconds: float, mix: float, *, brightness_hz: float
 def delay(
     wave: np.ndarray, seconds: float, *, feedback: float = 0.4, mix: float = 0.3, damp_hz: float = 3500.0
 ) -> np.ndarray:
-    """Echoes that change sides, each darker than the one before."""
+    """A ping-pong delay with echoes of decreasing brightness."""
     step = int(seconds * RATE)
     out = wave.copy()
     echo, gain = wave, mix
@@ -143,7 +143,7 @@ def delay(
 
 
 def chorus(wave: np.ndarray, *, rate_hz: float = 0.7, depth_ms: float = 3.0, mix: float = 0.5) -> np.ndarray:
-    """Two wandering copies, opposite in the two ears."""
+    """A chorus: two modulated copies, opposite in the two channels."""
     time = np.arange(wave.shape[1])
     out = wave * (1 - 0.3 * mix)
     for channel in range(2):
@@ -154,7 +154,7 @@ def chorus(wave: np.ndarray, *, rate_hz: float = 0.7, depth_ms: float = 3.0, mix
 
 
 def phaser(wave: np.ndarray, *, rate_hz: float = 0.3, mix: float = 0.7) -> np.ndarray:
-    """Notches that sweep: the wave minus a band that wanders."""
+    """A phaser: sweeping notches, made by subtraction of moving bands."""
     points = np.linspace(0, wave.shape[1] / RATE, max(8, wave.shape[1] // 4000))
     sweep = 400 * 2 ** (2.2 * (1 + np.sin(2 * np.pi * rate_hz * points)) / 2)
     return (
@@ -181,7 +181,7 @@ def compress(
 def pump(
     wave: np.ndarray, beat_samples: float, *, depth: float = 0.8, release: float = 0.6, offset: float = 0.0
 ) -> np.ndarray:
-    """Side-chain ducking on every beat, as a kick would cause it (``release`` in beats)."""
+    """Side-chain ducking on every beat, like that of a kick drum (``release`` in beats)."""
     phase = ((np.arange(wave.shape[1]) / beat_samples - offset) % 1.0).astype(np.float32)
     return np.asarray(wave * (1 - depth * np.clip(1 - phase / release, 0, 1) ** 1.5))
 
@@ -190,7 +190,7 @@ def amplifier(wave: np.ndarray, drive: float) -> np.ndarray:
     """A guitar amplifier: tight low end, gain, soft clipping, a speaker cabinet.
 
     Args:
-        wave: [2, N] or [N], any level (it is normalised first).
+        wave: [2, N] or [N] at any level; it is normalised first.
         drive: 1 (edge of breaking up) to 40 (metal).
     """
     x = high_pass(wave, 90, 1)
@@ -230,7 +230,7 @@ def vinyl(wave: np.ndarray, *, amount: float = 1.0, seed: int = 0) -> np.ndarray
 
 
 def widen(wave: np.ndarray, width: float) -> np.ndarray:
-    """Scale the side signal: 0 mono, 1 as it is, 2 wide."""
+    """Scale the side signal: 0 mono, 1 unchanged, 2 wide."""
     middle, side = wave.mean(0), (wave[0] - wave[1]) / 2
     return np.stack([middle + width * side, middle - width * side])
 
@@ -252,12 +252,12 @@ def loudness(wave: np.ndarray) -> float:
 
 
 def level(wave: np.ndarray, target_lufs: float = -18.0) -> np.ndarray:
-    """Bring the whole to one loudness, peaks held under -1 dBFS."""
+    """Normalise the loudness; the limiter keeps peaks below -1 dBFS."""
     return limit(wave * 10 ** ((target_lufs - loudness(wave)) / 20))
 
 
 def limit(wave: np.ndarray, ceiling: float = 0.89) -> np.ndarray:
-    """A look-ahead limiter: gain falls before a peak (5 ms), recovers in 50 ms."""
+    """A look-ahead limiter: the gain falls within 5 ms before a peak and recovers in 50 ms."""
     if np.abs(wave).max() <= ceiling:
         return wave.astype(np.float32)
     block = 48

@@ -21,14 +21,14 @@ from riffstream.corpus.synths import render_patch
 __all__ = ["Section", "Song", "Voice", "borders", "compose", "lay_out", "perform", "without_gaps"]
 
 BARS_IN_WINDOW = 2
-HALF_BARS = 0.12  # songs in 4/4 whose chords change in the middle of the bar
+HALF_BARS = 0.12  # share of songs in 4/4 with two chords per bar
 _EARLY = 0.06  # beats
 AMPLIFIED = ("amp_guitar", "lead_guitar")
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A stretch of bars and the roles that play in it; ``name`` is for captions."""
+    """A sequence of bars and its active roles; ``name`` is a key of the captions."""
 
     bars: int
     roles: frozenset[str]
@@ -41,18 +41,18 @@ class Voice:
 
     words: str
     role: str
-    instrument: str  # a name in INSTRUMENTS, "drums" (hits on a kit) or "midi" (the track below, as it is)
+    instrument: str  # a name in INSTRUMENTS, "drums" (hits on a kit) or "midi" (the track below, unchanged)
     notes: list[Note] = field(default_factory=list)
     hits: list[tuple[float, str, int]] = field(default_factory=list)
     pan: float = 0.0
     kit: str = "gm"
     track: Track | None = None
-    part: str = ""  # what a listener would call it, where the role does not say: chords, pad, arp, lead or bass
+    part: str = ""  # the audible function, if it differs from the role: chords, pad, arp, lead or bass
 
 
 @dataclass(slots=True)
 class Song:
-    """Everything about a song but its sound."""
+    """A composed song, without its sound."""
 
     name: str
     style: Style
@@ -64,7 +64,7 @@ class Song:
     voices: list[Voice]
     look: str
     opening: float = 0.0
-    descriptions: list[str] = field(default_factory=list)  # by section: the groove's own words
+    descriptions: list[str] = field(default_factory=list)  # of the groove, by section
     chords_per_bar: int = 1  # 2: a chord for each half of a bar
 
     @property
@@ -74,13 +74,13 @@ class Song:
 
     @property
     def minor(self) -> bool:
-        """Whether it rests on A minor rather than C major."""
+        """Whether the key is A minor instead of C major."""
         roots = [chord.root for chord in self.chords]
         return roots[0] == 9 or roots.count(9) > roots.count(0)
 
 
 def lay_out(roles: set[str], bars: int, rng: np.random.Generator) -> list[Section]:
-    """Sections of 2 to 8 bars: mostly everything plays; also intros, breakdowns, drums alone, the tune in and out."""
+    """Sections of 2 to 8 bars: mostly full arrangements, also intros, breakdowns, drums alone and no lead."""
     rhythm, colour = roles & {"drums", "bass"}, roles - {"drums", "bass", "lead"}
     choices: list[tuple[str, set[str], float]] = [("full", roles, 6.0)]
     if "lead" in roles and len(roles) > 2:
@@ -113,12 +113,12 @@ def lay_out(roles: set[str], bars: int, rng: np.random.Generator) -> list[Sectio
 
 
 def active_bars(sections: Sequence[Section], role: str) -> list[bool]:
-    """For each bar, whether a role plays."""
+    """Whether a role plays in each bar."""
     return [role in section.roles for section in sections for _ in range(section.bars)]
 
 
 def borders(sections: Sequence[Section]) -> set[int]:
-    """Bars with which another set of roles comes in; bar 0 among them."""
+    """First bars of a new set of roles, bar 0 included."""
     found: set[int] = set()
     bar, before = 0, None
     for section in sections:
@@ -130,7 +130,7 @@ def borders(sections: Sequence[Section]) -> set[int]:
 
 
 def cut_to_sections(notes: Sequence[Note], active: Sequence[bool], beats: int) -> list[Note]:
-    """Keep what sounds in active bars: notes end with their stretch of them, and long ones enter where it begins."""
+    """Keep notes in active bars, cut to their run of active bars."""
     stretches: list[tuple[float, float]] = []
     for bar, plays in enumerate(active):
         if plays and stretches and stretches[-1][1] == bar * beats:
@@ -140,8 +140,8 @@ def cut_to_sections(notes: Sequence[Note], active: Sequence[bool], beats: int) -
     out = []
     for note in notes:
         for begin, end in stretches:
-            late = begin - note.start  # above zero: it began before the stretch
-            # MMA's players are up to a twentieth of a beat early: those notes belong to the bar that they lead into.
+            late = begin - note.start  # above zero: the note began before the run
+            # MMA plays notes up to a twentieth of a beat early: those notes belong to the following bar.
             if note.start < end - _EARLY and (late <= _EARLY or note.length - late >= 1):
                 start = max(note.start, begin)
                 length = min(note.start + note.length, end) - start
@@ -151,7 +151,7 @@ def cut_to_sections(notes: Sequence[Note], active: Sequence[bool], beats: int) -
 
 
 def without_gaps(sections: Sequence[Section], voices: Sequence[Voice], beats: int) -> list[Section]:
-    """Replace sections that leave a window silent, because the voices chosen for them rest there, by everything."""
+    """Replace sections with a silent window, caused by resting voices, by the full arrangement."""
     everyone = frozenset(voice.role for voice in voices)
     spans = [
         (voice.role, note.start, note.start + note.length)
@@ -175,13 +175,13 @@ def without_gaps(sections: Sequence[Section], voices: Sequence[Voice], beats: in
 
 
 def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) -> Song:
-    """Write a song.
+    """Compose a song.
 
     Args:
-        style: what kind.
-        index: which of the style's songs; the same (style, index, seed) is the same song.
-        seed: of the whole corpus.
-        soundfont: whether General MIDI instruments can be played; otherwise their synthetic stand-ins are.
+        style: style of the song.
+        index: number of the song in the style; equal (style, index, seed) give equal songs.
+        seed: seed of the corpus.
+        soundfont: whether a soundfont plays General MIDI instruments; otherwise synthesisers replace them.
     """
     digest = [ord(letter) for letter in style.name]
     rng = np.random.default_rng([seed, index, *digest])
@@ -231,12 +231,12 @@ def compose(style: Style, index: int, *, seed: int = 0, soundfont: bool = True) 
 
 
 def chords_per_bar(beats: int, rng: np.random.Generator) -> int:
-    """1, or 2 in some songs in 4/4."""
+    """Chords per bar: 1, or 2 in some songs in 4/4."""
     return 2 if beats == 4 and rng.random() < HALF_BARS else 1
 
 
 def part_of(role: str, pattern: str) -> str:
-    """The part that a voice plays: its role, and for extra voices what their pattern makes of them."""
+    """The part of a voice: its role, or for extra voices the part of their pattern."""
     if role != "extra":
         return role
     if pattern.startswith(("sustain", "whole", "halves", "drone")):
@@ -264,8 +264,8 @@ def perform(song: Song, soundfont: SoundFont | None) -> tuple[np.ndarray, list[S
     """Play and mix a song.
 
     Args:
-        song: from ``compose``.
-        soundfont: None plays everything on the synthesisers.
+        song: result of ``compose``.
+        soundfont: None: synthesisers play all instruments.
 
     Returns:
         The mix [2, N] float32 at 48 kHz (beat 0 at sample 0), the stems, and their levels in dB [stems, windows].

@@ -1,8 +1,8 @@
-"""General MIDI instruments from a soundfont: libfluidsynth in this process, one stereo output per track.
+"""General MIDI instruments from a soundfont: libfluidsynth in this process, with one stereo output per track.
 
-Driving the library directly (ctypes) rather than the ``fluidsynth`` program loads the soundfont once per process, puts
-every note on its exact sample (to 64), and keeps the tracks apart, so that production can treat them one by one and
-captions can say which instrument is loudest.
+The ctypes binding has advantages over the ``fluidsynth`` program: the soundfont is loaded once per process, notes
+start within 64 samples of their time, and tracks stay separate. Production treats each track by itself, and captions
+name the loudest instrument.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SOUNDFONTS: dict[str, tuple[str, ...]] = {
         "/usr/share/sounds/sf3/MuseScore_General.sf3",
     ),
 }
-_BLOCK = 64  # fluidsynth's internal buffer: events take effect at multiples of it (1.3 ms)
-_CHANNELS = 8  # tracks in one pass: fluidsynth mixes all of its outputs, used or not
+_BLOCK = 64  # size of fluidsynth's internal buffer, in samples (1.3 ms): events take effect at its multiples
+_CHANNELS = 8  # tracks in one pass: fluidsynth also mixes unused outputs
 
 
 def _library() -> ctypes.CDLL | None:
@@ -41,12 +41,12 @@ def _library() -> ctypes.CDLL | None:
 
 
 def library_available() -> bool:
-    """Whether libfluidsynth can be loaded here."""
+    """Whether libfluidsynth can be loaded."""
     return _library() is not None
 
 
 def find_soundfonts() -> dict[str, Path]:
-    """The known soundfonts that are installed: name -> file."""
+    """Installed soundfonts among the known ones: name -> file."""
     found = {}
     for name, places in SOUNDFONTS.items():
         for place in places:
@@ -57,7 +57,7 @@ def find_soundfonts() -> dict[str, Path]:
 
 
 class SoundFont:
-    """A soundfont, loaded.
+    """A loaded soundfont.
 
     Threading model
       One thread at a time; each worker process loads its own. ``close()`` frees the memory and is idempotent.
@@ -67,7 +67,7 @@ class SoundFont:
         """
         Args:
             path: an .sf2 or .sf3 file.
-            sample_rate: of the audio, in Hz.
+            sample_rate: sample rate of the audio, in Hz.
 
         Raises:
             RiffstreamError: the library or the file is missing; the message names the Debian packages.
@@ -81,7 +81,7 @@ class SoundFont:
         for name in ("new_fluid_settings", "new_fluid_synth", "fluid_synth_get_sfont_by_id"):
             getattr(library, name).restype = pointer
         self._lib = library
-        library.fluid_set_log_function(3, None, None)  # warnings, e.g. a missing instrument, are not for the user
+        library.fluid_set_log_function(3, None, None)  # hide warnings, e.g. about a missing instrument
         library.fluid_set_log_function(2, None, None)
         self._settings = pointer(library.new_fluid_settings())
         self._set_number("synth.sample-rate", float(sample_rate))
@@ -109,17 +109,17 @@ class SoundFont:
         """Play tracks together.
 
         Args:
-            tracks: a drum track gets a percussion bank.
-            bpm: beats a minute; sample 0 is beat 0.
-            samples: length of the result; what still rings is cut.
+            tracks: tracks to play; a drum track gets a percussion bank.
+            bpm: beats per minute; sample 0 is beat 0.
+            samples: length of the result; later sound is cut.
 
         Returns:
-            One float32 array [2, samples] a track, in the order given, dry (no reverb, no chorus).
+            One float32 array [2, samples] per track, in the given order, without reverb and chorus.
         """
         if len(tracks) > _CHANNELS:
             first = self.render(tracks[:_CHANNELS], bpm=bpm, samples=samples)
             return first + self.render(tracks[_CHANNELS:], bpm=bpm, samples=samples)
-        # A synthesiser of its own for each pass: one that has played before, even after a reset, gives other samples.
+        # A new synthesiser for each pass: a used one gives different samples, even after a reset.
         lib = self._lib
         synth = ctypes.c_void_p(lib.new_fluid_synth(self._settings))
         lib.fluid_synth_add_sfont(synth, self._font)

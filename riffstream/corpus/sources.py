@@ -1,4 +1,4 @@
-"""Where songs come from: the styles of our own, and MMA's grooves where MMA is installed."""
+"""Sources of songs: the built-in styles, and MMA's grooves if MMA is installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Source", "StyleSource", "all_sources"]
 
 
 class Source(Protocol):
-    """Makes songs of one style."""
+    """A source of songs of one style."""
 
     @property
     def name(self) -> str:
@@ -24,15 +24,15 @@ class Source(Protocol):
 
     @property
     def weight(self) -> float:
-        """How many songs it gets, against 1."""
+        """Relative number of songs in a corpus, above 0."""
 
     def compose(self, index: int, seed: int) -> Song:
-        """Write song number ``index``."""
+        """Compose song number ``index``."""
 
 
 @dataclass(frozen=True, slots=True)
 class StyleSource:
-    """A style of our own."""
+    """A built-in style."""
 
     style: Style
     soundfont: bool = True
@@ -56,11 +56,11 @@ def _all(soundfont: bool) -> tuple[Source, ...]:
 
 
 def all_sources(soundfont: bool, names: Sequence[str] = ()) -> list[Source]:
-    """Every source that can play here.
+    """All sources with installed instruments.
 
     Args:
-        soundfont: whether General MIDI instruments can be played; without them MMA's grooves are left out.
-        names: only these styles; empty for all.
+        soundfont: whether a soundfont is available; MMA's grooves need one.
+        names: names of styles; empty: all.
 
     Raises:
         ParameterError: an unknown name.

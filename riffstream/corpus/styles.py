@@ -1,6 +1,6 @@
-"""Styles are data: what they are called, how people ask for them, tempo, harmony, and which instruments may play what.
+"""Styles as data: names, prompt phrases, tempo, harmony, and the instruments and patterns of each voice.
 
-The tables are in ``tables/``: our own styles in electronic.toml and acoustic.toml, MMA's grooves in grooves.toml.
+The tables are in ``tables/``: built-in styles in electronic.toml and acoustic.toml, MMA's grooves in grooves.toml.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ class StylePart:
     """One voice of the arrangement.
 
     Attributes:
-        role: bass, chords, pad, arp, lead or extra: decides which sections it plays in.
-        instruments, patterns: names to choose from (``instruments.INSTRUMENTS``, ``patterns.PARTS``).
-        chance: probability that a song has it.
-        shift: semitones from the instrument's register.
+        role: bass, chords, pad, arp, lead or extra; it determines the sections of the voice.
+        instruments: possible instruments, names in ``instruments.INSTRUMENTS``.
+        patterns: possible patterns, names in ``patterns.PARTS``.
+        chance: probability of the voice in a song, 0 to 1.
+        shift: distance from the instrument's register in semitones.
     """
 
     role: str
@@ -40,23 +41,23 @@ class Style:
     """One style.
 
     Attributes:
-        name: identifies it; also the label of the evaluation's probe.
-        tags: what it is called, the plainest first.
+        name: unique name; also the label of the evaluation's probe.
+        tags: names in captions, the plainest first.
         moods: adjectives.
-        scenes: phrases as a user might type them.
-        bpm: range of tempi.
+        scenes: phrases in the style of user prompts.
+        bpm: range of tempos in beats per minute.
         harmony: families of ``music.progression``.
-        parts: the voices.
-        drums: patterns of ``drums.PATTERNS``, empty for none.
-        kits: of ``drums.KITS`` or the soundfont's (``gm``; ``gm40`` for its kit 40, brushes).
-        drum_chance: probability that a song has drums.
-        beats: in a bar, 4 or 3.
-        swing: see ``patterns.swung``.
-        production: names of ``mixing.LOOKS`` that suit it.
+        parts: voices of the arrangement.
+        drums: names in ``drums.PATTERNS``; empty: no drums.
+        kits: names in ``drums.KITS``, or kits of the soundfont (``gm``; ``gm40`` is its kit 40, brushes).
+        drum_chance: probability of drums in a song, 0 to 1.
+        beats: beats in a bar, 4 or 3.
+        swing: see ``melodies.swung``.
+        production: suitable names in ``mixing.LOOKS``.
         pump: depth of side-chain ducking on the beat, 0 to 1.
-        room: reverb time in seconds and level.
+        room: reverb time in seconds, and reverb level.
         drive: amplifier drive of distorted guitars.
-        weight: how many songs it gets, against 1.
+        weight: relative number of songs in a corpus, above 0.
     """
 
     name: str
@@ -114,7 +115,7 @@ def style_of(name: str, values: Mapping[str, Any]) -> Style:
 
 
 def read_table(file: str) -> dict[str, Any]:
-    """A TOML file of ``tables/``, in the order written."""
+    """A TOML file of ``tables/``, in file order."""
     text = resources.files("riffstream.corpus").joinpath("tables", file).read_text(encoding="utf-8")
     return tomllib.loads(text)
 
@@ -127,11 +128,11 @@ def _styles(file: str, prefix: str = "") -> dict[str, Style]:
 
 @lru_cache(maxsize=1)
 def own_styles() -> tuple[Style, ...]:
-    """The styles that play on our own parts, patterns and synthesisers."""
+    """The built-in styles, with riffstream's parts, patterns and synthesisers."""
     return (*_styles("electronic.toml").values(), *_styles("acoustic.toml").values())
 
 
 @lru_cache(maxsize=1)
 def groove_styles() -> dict[str, Style]:
-    """What each file of MMA's library is as a style (it brings its own parts)."""
+    """The style of each file of MMA's library. MMA supplies the parts."""
     return _styles("grooves.toml", "mma_")

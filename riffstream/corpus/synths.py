@@ -1,6 +1,6 @@
-"""Synthesisers: what General MIDI lacks. A patch turns notes into a stereo stem.
+"""Synthesisers for sounds outside General MIDI. A patch renders notes as a stereo stem.
 
-Equal notes share one rendering, so a stem takes a few hundredths of its length in time.
+Equal notes share one rendering, so rendering takes a few hundredths of the stem's duration.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def render_patch(
 
     Args:
         patch: a name in ``PATCHES``.
-        notes: what to play; sample 0 is beat 0.
-        bpm: beats a minute.
-        samples: length of the result.
-        rng: source of chance (phases, noise).
-        octave: shift.
+        notes: notes to play; sample 0 is beat 0.
+        bpm: beats per minute.
+        samples: length of the result in samples.
+        rng: random number generator of phases and noise.
+        octave: transposition in octaves.
 
     Returns:
         [2, samples] float32.

@@ -1,8 +1,8 @@
-"""Measure how far a model plays what it is asked for: chords, parts, density, energy and brightness.
+"""Measure how well a model follows its conditions: chords, parts, density, energy and brightness.
 
-Held-out clips are rendered again under conditions, and the same measures are taken of the real clips: they are the
-ceiling. The clips' own conditions ask for what their songs play; other values are asked for one group at a time,
-whatever the words say. docs/evaluation.md explains the rows.
+Held-out clips are rendered again under conditions. The same measures of the real clips are the ceiling. Some rows use
+the conditions of the clips' own songs. Others request different values for one group at a time, independent of the
+caption. docs/evaluation.md explains the rows.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ EXAMPLES = """examples:
   riffstream train conduct --corpus runs/corpus --model my-model --clips 16 --from-noise --json
 """
 
-COMMONEST = 24  # chords among which the asked one should be the nearest
-VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)  # asked for of density, energy and brightness
-THERE, GONE = 0.7, 0.1  # levels from which a part counts as playing, and under which as silent
+COMMONEST = 24  # number of candidate chords; the requested one should be the nearest
+VALUES = (0.1, 0.3, 0.5, 0.7, 0.9)  # requested density, energy and brightness
+THERE, GONE = 0.7, 0.1  # lowest level of a playing part, highest level of a silent part
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train conduct``."""
     add_model_options(parser)
     parser.add_argument("--clips", type=int, default=48, help="held-out clips for each row, 4 to 1000")
-    parser.add_argument("--listener-clips", type=int, default=3000, help="clips from which the parts' listener learns")
-    parser.add_argument("--from-noise", action="store_true", help="without the loop that the model starts from")
+    parser.add_argument("--listener-clips", type=int, default=3000, help="training clips of the listener for parts")
+    parser.add_argument("--from-noise", action="store_true", help="start from noise, not from a seed loop")
     parser.add_argument("--sampler", default=None, help="default: the model's")
     add_run_options(parser)
 
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def fit_listener(corpus: Corpus, *, clips: int, epochs: int = 8, seed: int = 0, quiet: bool = False) -> Probe:
-    """A probe that names the parts in place of the instruments."""
+    """Train a probe for parts instead of instruments."""
     from riffstream.evaluation.probe import fit_probe
 
     def parts(index: int) -> np.ndarray:
@@ -120,15 +120,15 @@ def conduct(
     """Render held-out clips under conditions and measure them.
 
     Args:
-        engine: with the model; of one that takes no conditions only what it plays without them is measured.
-        corpus: with facts of bars; its held-out songs are used, unless there is
-        held_out: a corpus of songs that nobody learned from (another seed).
-        listener: :func:`fit_listener`'s.
-        clips: for each row.
-        start: ``seed_image`` and ``denoising``, the model's own by default.
+        engine: engine of the model. A model without conditions is only measured without them.
+        corpus: corpus with bar facts; its held-out songs are used without ``held_out``.
+        held_out: corpus of unseen songs (another seed).
+        listener: result of :func:`fit_listener`.
+        clips: number of clips in each row.
+        start: ``seed_image`` and ``denoising``, by default the model's.
 
     Returns:
-        ``chords``: rows of figures; ``parts``: a row for each part; ``levels``: a row for each measure.
+        ``chords``: rows of figures; ``parts``: a row per part; ``levels``: a row per measure.
 
     Raises:
         RiffstreamError: the corpus has no held-out clips with facts.
@@ -171,7 +171,7 @@ def conduct(
 
 
 class _Player:
-    """Renders held-out clips again: their captions and meters, and conditions of our own."""
+    """Renders held-out clips again, with their captions and meters, under given conditions."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class _Player:
         self.prompts = {i: str(rng.choice(corpus.captions(i))) for i in range(len(corpus))}
 
     def play(self, chosen: Sequence[int], asked: Sequence[np.ndarray | None], what: str) -> list[np.ndarray]:
-        """Mel amplitudes [2, M, T] of each clip under its conditions; noise seeds are those of the places."""
+        """Mel amplitudes [2, M, T] of each clip under its conditions. Its position is the seed of its noise."""
         from tqdm import tqdm
 
         from riffstream.evaluation import trials
@@ -235,7 +235,7 @@ def _level(corpus: Corpus, index: int, part: str) -> float:
 
 
 def _bar_chords(corpus: Corpus, index: int) -> list[Chord] | None:
-    """The chords of a clip's two bars where each has one, and they differ in their pitch classes."""
+    """The chords of a clip's two bars, if each bar has one chord and their pitch classes differ."""
     chords = [plan.chords for plan in _plans(corpus, index)]
     single = [row[0] for row in chords if len(row) == 1 and row[0] is not None]
     if len(single) != len(chords) or len({frozenset(chord.classes) for chord in single}) < len(single):
@@ -244,7 +244,7 @@ def _bar_chords(corpus: Corpus, index: int) -> list[Chord] | None:
 
 
 def _commonest(corpus: Corpus) -> list[frozenset[int]]:
-    """Pitch classes of the commonest chords of the corpus."""
+    """Pitch classes of the most common chords of the corpus."""
     seen: Counter[frozenset[int]] = Counter()
     for clip in corpus.clips:
         for bar in clip.bars:
@@ -255,8 +255,8 @@ def _commonest(corpus: Corpus) -> list[frozenset[int]]:
 def _chord_figures(
     corpus: Corpus, chosen: Sequence[int], mels: Sequence[np.ndarray], common: Sequence[frozenset[int]]
 ) -> dict[str, float]:
-    """How the chroma of each bar agrees with its own chord, the other bar's, another clip's; and how often no common
-    chord agrees better than its own."""
+    """Agreement of each bar's chroma with its own chord, the other bar's chord and another clip's chord; and the share
+    of bars in which no common chord agrees better than its own."""
     chords = [chord for i in chosen if (chord := _bar_chords(corpus, i)) is not None]
     own: list[float] = []
     swapped: list[float] = []
@@ -278,7 +278,7 @@ def _chord_figures(
 def _part_figures(
     player: _Player, listener: Probe, part: str, have: Sequence[int], lack: Sequence[int]
 ) -> dict[str, float]:
-    """One part asked for, and asked not to play, in clips whose songs have it, by the same words and noise."""
+    """One part on request and on request silent, in clips of songs with this part, with the same caption and noise."""
     from riffstream.evaluation.probe import probe_features
 
     corpus = player.corpus
@@ -309,7 +309,7 @@ def _part_figures(
 
 
 def _level_figures(player: _Player, name: str, chosen: Sequence[int]) -> dict[str, float]:
-    """What is heard for each value asked, and the share of steps from value to value that go up, clip by clip."""
+    """The measure for each requested value, and the share of rising steps between successive values, per clip."""
     corpus = player.corpus
     measure = {
         "density": measures.onsets_per_beat, "energy": measures.loudness_db, "brightness": measures.brightness_octaves,

@@ -1,9 +1,9 @@
-"""Measure a model against held-out music: does it play what was asked, in time, in key, and without falling asleep?
+"""Compare a model with held-out music: adherence to prompts, tempo, key, and stability of long streams.
 
-The judge is a probe trained on the corpus alone (``probe.py``); it is made once and kept in the output folder. Real
-held-out clips are measured beside the generated ones, as are clips that only went through the codec (the ceiling of
-every model with this codec), the generated ones against another prompt's labels (the floor), and what the words of the
-prompts tell unheard (``words.py``).
+The judge is a probe, trained on the corpus alone (``probe.py``). It is trained once and saved in the output folder.
+The tables compare generated clips with real held-out clips, with clips after a round trip through the codec (the
+ceiling of all models with this codec), with the labels of other prompts (the floor), and with guesses from the words of
+the prompts alone (``word_scores.py``).
 """
 
 from __future__ import annotations
@@ -52,7 +52,15 @@ _COLUMNS = (
 
 @dataclass(slots=True)
 class Generated:
-    """Clips and what was asked for: mel amplitudes [2, 256, T] each, prompts, styles and instruments of the source."""
+    """Clips and their prompts.
+
+    Attributes:
+        mels: mel amplitudes, [2, 256, T] each.
+        prompts: prompts of the clips.
+        styles: styles of the source clips.
+        instruments: instruments of the source clips.
+        features: input of the probe.
+    """
 
     mels: list[np.ndarray]
     prompts: list[str]
@@ -65,8 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train evaluate``."""
     add_model_options(parser)
     parser.add_argument("--clips", type=int, default=192, help="prompts to render, 8 to 10000")
-    parser.add_argument("--probe-clips", type=int, default=8000, help="clips the probe learns from")
-    parser.add_argument("--drift-clips", type=int, default=64, help="clips of one continued stream; 0: leave out")
+    parser.add_argument("--probe-clips", type=int, default=8000, help="training clips of the probe")
+    parser.add_argument("--drift-clips", type=int, default=64, help="clips of one continuous stream; 0: none")
     add_run_options(parser)
 
 
@@ -128,21 +136,24 @@ def evaluate(
     """Render held-out prompts and measure them.
 
     Args:
-        family: the model, of the mini family (its mels are beat-synchronous).
-        corpus: what the model and the probe learned from; its held-out songs give the prompts, unless there is
-        held_out: a corpus of songs that nobody learned from (another seed).
+        family: model of the mini family, with beat-synchronous mels.
+        corpus: training corpus of the model and the probe. Prompts come from its held-out songs without ``held_out``.
+        held_out: corpus of unseen songs (another seed).
         probe: the judge.
-        library: the seed library that the model plays with. Where its default is to start from the nearest loop, clips
-            from noise alone and those loops alone are measured as well.
-        clips: prompts to render; drift_clips: length of the continued stream; the rest as in ``ClipRequest``.
-        seed: of prompts and noise.
-        quiet: no progress bars.
+        library: seed library of the model. If the model starts from the nearest loop by default, clips from noise alone
+            and the loops alone are also measured.
+        clips: number of prompts to render.
+        drift_clips: length of the continuous stream in clips.
+        steps: see ``ClipRequest``.
+        guidance: see ``ClipRequest``.
+        seed: seed of prompts and noise.
+        quiet: whether to hide progress bars.
 
     Returns:
-        Figures by name, each row a dict of columns; ``markdown`` prints them.
+        Figures by name; each row is a dict of columns. ``markdown`` prints them.
 
     Raises:
-        RiffstreamError: no held-out clips, or a model without a beat.
+        RiffstreamError: no held-out clips, or a model without a beat grid.
     """
     from riffstream.diffusion.engine import Engine
     from riffstream.evaluation import trials
@@ -156,7 +167,7 @@ def evaluate(
     if not unseen:
         raise RiffstreamError(f"{corpus.path} has no held-out songs yet; render more hours or give --held-out")
     drawn = [unseen[int(i)] for i in rng.permutation(len(unseen))]
-    # Prompts from at most half of the clips: the other half is the Fréchet distance's reference.
+    # At most half of the clips supply prompts: the other half is the reference of the Fréchet distance.
     chosen = drawn[: min(clips, len(drawn) // 2)]
     begin = time.perf_counter()
     prompts = [str(rng.choice(source.captions(i))) for i in chosen]
@@ -217,7 +228,7 @@ def _render(
     quiet: bool,
     **start: Any,
 ) -> Generated:
-    """One clip of each prompt; ``start``: ``seed_image`` and ``denoising``, the model's own by default."""
+    """One clip per prompt; ``start``: ``seed_image`` and ``denoising``, by default the model's."""
     from tqdm import tqdm
 
     from riffstream.evaluation import trials
@@ -267,7 +278,7 @@ def _through_codec(family: Family, mel: np.ndarray) -> np.ndarray:
 def _told(
     family: Family, corpus: Corpus, clips: Generated, seed: int
 ) -> tuple[dict[str, float], dict[str, tuple[int, float]]]:
-    """What can be guessed of the clips from their prompts, unheard."""
+    """Scores of guesses about the clips from their prompts alone."""
     from riffstream.evaluation.word_scores import fit_reader, sentence_vectors
 
     vectors = list(sentence_vectors(family, clips.prompts))
@@ -287,7 +298,7 @@ def _recognise(probe: Judge, clips: Generated) -> tuple[dict[str, float], dict[s
 
 
 def rhythm_and_level(mels: Sequence[np.ndarray]) -> dict[str, float]:
-    """Tempo, phase, key and loudness of a set of clips: means over the clips where each can be measured."""
+    """Tempo, phase, key and loudness of a set of clips: means over the measurable clips."""
     tempo = [error for mel in mels if (error := measures.tempo_error(mel)) is not None]
     phase = [error for mel in mels if (error := measures.phase_error(mel)) is not None]
     level = [measures.loudness_db(mel) for mel in mels]

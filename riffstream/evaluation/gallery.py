@@ -1,7 +1,7 @@
-"""Ten prompts of ten styles, rendered as ``riffstream render`` does, with pictures and what a listener recognises.
+"""Ten prompts of ten styles, rendered as in ``riffstream render``, with pictures and recognised styles and instruments.
 
-The listener is the probe of ``riffstream train evaluate``. It hears the finished audio: vocoder, joins and loudness are
-in it, not the model's latents alone.
+The listener is the probe of ``riffstream train evaluate``. Its input is the finished audio, including the effects of
+vocoder, joins and loudness.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ EXAMPLES = """examples:
   riffstream train gallery --prompt "slow waltz, strings" --seconds 10 --out runs/waltz
 """
 
-RANGE_DB = 70.0  # of the pictures
+RANGE_DB = 70.0  # dynamic range of the pictures
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What the probe says of one recording: its likeliest styles and instruments, each with its share in [0, 1]."""
+    """The probe's most likely styles and instruments of one recording, each with its share in [0, 1]."""
 
     styles: dict[str, float]
     instruments: dict[str, float]
 
 
 def windows(samples: np.ndarray, bpm: float) -> list[np.ndarray]:
-    """Mel amplitudes [2, 256, 512] of each whole stretch of 8 beats.
+    """Mel amplitudes [2, 256, 512] of each complete section of 8 beats.
 
     Args:
         samples: [N, 2] at 48 kHz, beat 0 at sample 0.
@@ -59,7 +59,7 @@ def windows(samples: np.ndarray, bpm: float) -> list[np.ndarray]:
 
 
 def hear(probe: Probe, mels: Sequence[np.ndarray], count: int = 3) -> Heard:
-    """The probe's opinion of a recording, averaged over its clips; the ``count`` best styles and instruments."""
+    """The probe's result for a recording, averaged over its clips: the ``count`` best styles and instruments."""
     _, style, kinds = probe.listen([probe_features(mel) for mel in mels])
     shares = np.exp(style - style.max(1, keepdims=True))
     shares = (shares / shares.sum(1, keepdims=True)).mean(0)
@@ -72,7 +72,7 @@ def hear(probe: Probe, mels: Sequence[np.ndarray], count: int = 3) -> Heard:
 
 
 def picture(mels: Sequence[np.ndarray], width: int = 1024) -> Image.Image:
-    """Grey, low notes at the bottom, dark where loud, ``RANGE_DB`` from the loudest place down."""
+    """A grey picture with low notes at the bottom; dark is loud. The range is ``RANGE_DB`` below the loudest place."""
     level = 20 * np.log10(np.concatenate([mel.mean(0) for mel in mels], axis=1) + 1e-6)
     shade = np.clip((level.max() - level) / RANGE_DB, 0, 1) * 255
     image = Image.fromarray(np.ascontiguousarray(shade[::-1]).astype(np.uint8))
@@ -80,7 +80,7 @@ def picture(mels: Sequence[np.ndarray], width: int = 1024) -> Image.Image:
 
 
 def markdown(rows: Sequence[tuple[str, Heard | None]], seconds: float) -> str:
-    """The gallery as a table; the pictures stand in the order of the rows."""
+    """The gallery as a table; pictures and rows have the same order."""
     lines = ["| | prompt | styles heard | instruments heard |", "|---|---|---|---|"]
     for number, (prompt, heard) in enumerate(rows, 1):
         cells = ("", "") if heard is None else (_listed(heard.styles), _listed(heard.instruments))
@@ -94,11 +94,11 @@ def _listed(shares: dict[str, float]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train gallery``."""
-    parser.add_argument("--model", default="mini", help="mini or a checkpoint folder of its kind")
-    parser.add_argument("--prompt", action="append", default=None, help="in place of the ten; may be repeated")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each; 8 beats at least")
+    parser.add_argument("--model", default="mini", help="mini or a checkpoint folder of the mini family")
+    parser.add_argument("--prompt", action="append", default=None, help="replaces the ten prompts; may be repeated")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of each recording, at least 8 beats")
     parser.add_argument("--bpm", type=float, default=110.0, help="tempo, 40 to 240")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
     parser.add_argument("--probe", type=Path, default=None, help="probe.safetensors of 'riffstream train evaluate'")
     parser.add_argument("--out", type=Path, default=Path("runs/gallery"), help="folder for audio, picture and table")
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")

@@ -1,4 +1,4 @@
-"""Options and resources that the stages of evaluation share."""
+"""Common options and resources of the evaluation stages."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["add_model_options", "add_run_options", "seed_library"]
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Corpora, model and output folder."""
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder")
-    parser.add_argument("--held-out", type=Path, default=None, help="a corpus made with another seed, for the clips")
+    parser.add_argument("--held-out", type=Path, default=None, help="corpus of the clips, made with another seed")
     parser.add_argument("--model", default="mini", help="mini or a checkpoint folder")
     parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), help="folder for probe, JSON and table")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Sampling, device, seed and the form of the output."""
+    """Sampling, device, seed and output format."""
     parser.add_argument("--steps", type=int, default=None, help="denoising steps; default: the model's")
     parser.add_argument("--guidance", type=float, default=None, help="default: the model's")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ...")
-    parser.add_argument("--seed", type=int, default=0, help="of clips, prompts and noise")
+    parser.add_argument("--seed", type=int, default=0, help="seed of clips, prompts and noise")
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 

@@ -1,6 +1,7 @@
-"""A small listener: a network that names style and instruments from a spectrogram, trained on the corpus alone.
+"""A small classifier of style and instruments from a spectrogram, trained on the corpus alone.
 
-It never sees the generator or its codec. Its last hidden layer is the embedding of the Fréchet distance.
+The generator and its codec have no part in its training. Its last hidden layer is the embedding of the Fréchet
+distance.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = [
 
 EMBEDDING = 96
 
-# Class -> what its names contain; the first class that matches counts, so the special ones come before the general.
+# Class -> substrings of its names. The first match counts, so specific classes precede general ones.
 INSTRUMENT_CLASSES: dict[str, tuple[str, ...]] = {
     "electronic drums": (
         "electronic drums",
@@ -106,7 +107,7 @@ INSTRUMENT_CLASSES: dict[str, tuple[str, ...]] = {
 
 
 def instrument_class(name: str) -> str | None:
-    """The class of an instrument as the corpus names it.
+    """The class of an instrument, given its name in the corpus.
 
     >>> instrument_class("upright bass")
     'bass'
@@ -117,14 +118,14 @@ def instrument_class(name: str) -> str | None:
 
 
 def probe_features(mel: np.ndarray) -> np.ndarray:
-    """What the probe hears: [2, 256, T] amplitudes to uint8 [64, T / 4], levels from -20 to 60 dB."""
+    """The probe's input: [2, 256, T] amplitudes to uint8 [64, T / 4], levels from -20 to 60 dB."""
     amplitude = mel.mean(0)
     pooled = amplitude.reshape(64, 4, amplitude.shape[1] // 4, 4).mean((1, 3))
     return np.asarray(np.clip((20 * np.log10(pooled + 1e-6) + 20) * (255 / 80), 0, 255).astype(np.uint8))
 
 
 class Probe(nn.Module):
-    """Five strided convolutions, an embedding, two heads. About 0.2 M parameters."""
+    """Five strided convolutions, an embedding and two heads, with about 0.2 M parameters."""
 
     def __init__(self, styles: Sequence[str], instruments: Sequence[str]) -> None:
         super().__init__()
@@ -139,7 +140,7 @@ class Probe(nn.Module):
         self.instrument_head = nn.Linear(EMBEDDING, len(self.instruments))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Listen.
+        """Classify clips.
 
         Args:
             features: uint8 [B, 64, T / 4].
@@ -154,7 +155,7 @@ class Probe(nn.Module):
 
     @torch.no_grad()
     def listen(self, features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """``forward`` for any number of clips, also of different lengths, in evaluation mode; numpy in and out."""
+        """``forward`` in evaluation mode for any number of clips of any lengths; numpy in and out."""
         self.eval()
         out = []
         for item in features:
@@ -168,10 +169,10 @@ class Probe(nn.Module):
 
 
 def load_probe(path: Path) -> Probe:
-    """Read ``Probe.save``'s file.
+    """Read a file of ``Probe.save``.
 
     Raises:
-        CheckpointError: missing, or not a probe.
+        CheckpointError: the file is missing or not a probe.
     """
     from safetensors import safe_open
 
@@ -187,12 +188,13 @@ def load_probe(path: Path) -> Probe:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What the probe recognises in a set of clips, 0 to 1.
+    """The probe's recognition rates in a set of clips, 0 to 1.
 
     Attributes:
-        style_top1, style_top5: the asked style comes first, or among the first five.
+        style_top1: share of clips with the requested style in first place.
+        style_top5: share of clips with the requested style in the first five places.
         instrument_precision: see ``recognition``.
-        classes: for each class of instruments that was asked for, in how many clips, and the share where it was heard.
+        classes: requested class of instruments -> (number of clips, share of clips with the class recognised).
     """
 
     style_top1: float
@@ -202,7 +204,7 @@ class ProbeResult:
 
 
 def instrument_targets(names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Which classes are among the first five names, float32 [classes]."""
+    """Whether each class is among the first five names, float32 [classes]."""
     heard = {instrument_class(name) for name in names[:5]}
     return np.array([kind in heard for kind in classes], np.float32)
 
@@ -220,13 +222,13 @@ def fit_probe(
     """Train a probe on the corpus's training songs.
 
     Args:
-        corpus: what to learn.
-        clips: how many, drawn at random.
-        epochs: passes.
-        seed: of weights and order.
-        quiet: no progress bars.
-        classes: what the second head names; target: what of it sounds in a clip of the corpus, float32 [classes]; the
-            instruments by default.
+        corpus: training corpus.
+        clips: number of random clips.
+        epochs: passes over the clips.
+        seed: seed of weights and order.
+        quiet: whether to hide progress bars.
+        classes: labels of the second head, by default instruments.
+        target: function from the number of a clip to its labels, float32 [classes]; by default its instruments.
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -264,28 +266,29 @@ def fit_probe(
 
 
 class Judge(Protocol):
-    """What names styles and instruments: a ``Probe`` by ear, or a ``Reader`` from the words."""
+    """A classifier of styles and instruments: a ``Probe`` of the sound, or a ``Reader`` of the words."""
 
     styles: list[str]
     instruments: list[str]
 
     def listen(self, features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Embeddings, style logits and instrument logits, a row a clip."""
+        """Embeddings, style logits and instrument logits, one row per clip."""
 
 
 def recognition(
     probe: Judge, features: Sequence[np.ndarray], styles: Sequence[str], instruments: Sequence[Sequence[str]]
 ) -> ProbeResult:
-    """How often the probe hears what was asked.
+    """The probe's recognition of requested styles and instruments.
 
     Args:
-        probe: trained.
-        features: of the clips.
-        styles: asked styles; instruments: asked instruments, in the corpus's words.
+        probe: trained probe.
+        features: features of the clips.
+        styles: requested styles.
+        instruments: requested instruments, by their names in the corpus.
 
     Returns:
-        Style in the first place and in the first five; for the instruments, the precision at as many answers as were
-        asked for, averaged over clips.
+        Rates of the style in first place and in the first five. For instruments, the mean precision over clips, with as
+        many answers as requested instruments.
     """
     _, style, kind = probe.listen(features)
     order = np.argsort(-style, 1)

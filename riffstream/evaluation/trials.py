@@ -1,4 +1,4 @@
-"""Trials of a model beyond single clips: many seeds of a prompt, the way between prompts, a long continued stream."""
+"""Trials of a model beyond single clips: many seeds of a prompt, interpolation between prompts, a long stream."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def diversity(
     reference: np.ndarray,
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """Spread of six seeds of one prompt, against that between any two real clips (1: as different as two songs)."""
+    """Spread of six seeds of one prompt, relative to that of two random real clips (1: as different as two songs)."""
     within = []
     for prompt in [str(p) for p in rng.choice(prompts, 4)]:
         mels = [engine.render(request(prompt, 1000 + seed, guidance)).mel.numpy() for seed in range(6)]
@@ -57,7 +57,7 @@ def _spread(embedding: np.ndarray) -> float:
 def interpolation(
     engine: Engine, prompts: Sequence[str], guidance: float | None, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Nine clips from one prompt to another with one seed: the largest step against the mean step (1: even)."""
+    """Nine clips from one prompt to another with one seed: ratio of the largest to the mean step (1: even)."""
     evenness, steps = [], []
     for _ in range(3):
         first, second = (str(p) for p in rng.choice(prompts, 2, replace=False))
@@ -73,7 +73,7 @@ def interpolation(
 
 
 def drift(engine: Engine, probe: Probe, prompt: str, guidance: float | None, clips: int) -> dict[str, float]:
-    """One prompt continued clip by clip: its last quarter against its first."""
+    """One prompt as a continuous stream: comparison of its last quarter with its first."""
     mels: list[np.ndarray] = []
     previous = None
     for number in range(clips):

@@ -1,7 +1,7 @@
-"""What a prompt's words alone tell of a clip: how far style and instruments can be guessed without hearing anything.
+"""Recognition of a clip's style and instruments from the words of its prompt alone, without sound.
 
-Many captions name no style ("something calm"), so a model that obeyed every word would still not play the style of the
-clip that a caption was written for. This reader, beside the listener of ``probe.py``, says how much there is to obey.
+Many captions name no style ("something calm"). Even a model with perfect adherence to the words cannot play the style
+of the caption's clip in these cases. The scores of this reader show the limit for the scores of ``probe.py``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ __all__ = ["Reader", "fit_reader", "sentence_vectors"]
 
 
 class Reader(nn.Module):
-    """Style and instruments from a sentence vector [D]: one linear layer each. Answers as ``Probe`` does.
+    """Style and instruments from a sentence vector [D]: one linear layer each, with the interface of ``Probe``.
 
     Args:
-        width: D. styles, instruments: the labels.
+        width: D.
+        styles: labels of styles.
+        instruments: labels of instruments.
     """
 
     def __init__(self, width: int, styles: Sequence[str], instruments: Sequence[str]) -> None:
@@ -33,19 +35,19 @@ class Reader(nn.Module):
         self.instrument_head = nn.Linear(width, len(self.instruments))
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors [B, D] to style logits [B, styles] and instrument logits [B, instruments]."""
+        """Map vectors [B, D] to style logits [B, styles] and instrument logits [B, instruments]."""
         return self.style_head(vectors), self.instrument_head(vectors)
 
     @torch.no_grad()
     def listen(self, features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The vectors as they are, and both answers."""
+        """The unchanged vectors, style logits and instrument logits."""
         vectors = torch.from_numpy(np.stack(features))
         style, instruments = self(vectors)
         return vectors.numpy(), style.numpy(), instruments.numpy()
 
 
 def sentence_vectors(family: Family, texts: Sequence[str]) -> np.ndarray:
-    """Mean token embeddings of length 1, float32 [N, D]. Texts of like length go together: little is padding."""
+    """Mean token embeddings of length 1, float32 [N, D]. Batches of texts of similar length need little padding."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     parts = []
     for k in range(0, len(order), 64):

@@ -1,8 +1,8 @@
-"""The seed library: named loops that img2img starts from, chosen by name or by likeness to a prompt.
+"""The seed library: named loops as starting points of img2img, chosen by name or by similarity to a prompt.
 
 A library is a folder with ``seeds.json`` (names, tags, captions, tempo), ``seeds.safetensors`` (``latents``
 [N, C, h, w] float16 of the embedded model, ``vectors`` [N, D] float16 sentence embeddings) and
-``previews/NAME.png``. Names and tags are read without torch.
+``previews/NAME.png``. Reading names and tags needs no torch.
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ class SeedEntry:
     """One loop.
 
     Attributes:
-        name: short, in lower case with underscores.
-        style: the corpus style it comes from.
-        tags: words that describe it; caption: a whole phrase.
-        bpm: tempo of its song; the loop itself has none, since the hop follows the station's tempo.
-        beats: 8, or 6 in 3/4.
+        name: short name in lower case with underscores.
+        style: style of its song in the corpus.
+        tags: descriptive words.
+        caption: descriptive phrase.
+        bpm: tempo of its song in beats per minute. The loop has no tempo: the hop size follows the station's tempo.
+        beats: beats in the loop, 8, or 6 in 3/4.
     """
 
     name: str
@@ -50,10 +51,10 @@ class SeedEntry:
 
 
 class SeedLibrary:
-    """Read a library folder; the default is the embedded model's own.
+    """Read a library folder, by default that of the embedded model.
 
     Raises:
-        CheckpointError: the folder holds no library, or ``seeds.json`` cannot be read.
+        CheckpointError: the folder has no library, or ``seeds.json`` cannot be read.
     """
 
     def __init__(self, folder: Path = SEEDS_FOLDER) -> None:
@@ -69,13 +70,13 @@ class SeedLibrary:
 
     @classmethod
     def of(cls, model: str | Path) -> SeedLibrary:
-        """The library beside a checkpoint's weights, in its folder ``seeds``, or the embedded model's own."""
+        """The library in the folder ``seeds`` of a checkpoint; without one, that of the embedded model."""
         folder = Path(model) / "seeds"
         return cls(folder if (folder / "seeds.json").is_file() else SEEDS_FOLDER)
 
     @property
     def names(self) -> list[str]:
-        """All names, in the library's order."""
+        """All names, in library order."""
         return list(self._places)
 
     def __getitem__(self, name: str) -> SeedEntry:
@@ -109,11 +110,11 @@ class SeedLibrary:
         return latents[..., : latents.shape[-1] * self.entries[place].beats // 8]
 
     def stacked(self) -> tuple[Tensor, Tensor]:
-        """All loops in the library's order: latents [N, C, h, w] and sentence embeddings [N, D], float32."""
+        """All loops in library order: latents [N, C, h, w] and sentence embeddings [N, D], float32."""
         return self._tensors["latents"].float(), self._tensors["vectors"].float()
 
     def load(self, name: str, family: Family) -> Tensor | Path | None:
-        """For the engine: latents where ``family`` is the embedded model, else the preview picture; None: unknown."""
+        """For the engine: latents for the embedded model, the preview picture for others; None for an unknown name."""
         if name not in self:
             return None
         latents = self.latents(name)
@@ -122,19 +123,19 @@ class SeedLibrary:
         return self.preview(name)
 
     def preview(self, name: str) -> Path:
-        """The loop's picture, a PNG with low notes at the bottom."""
+        """The loop's picture as PNG, with low notes at the bottom."""
         self._place(name)
         return self.folder / "previews" / f"{name}.png"
 
     def nearest(self, prompt: str, encoder: MiniTextEncoder, count: int = 1) -> list[tuple[SeedEntry, float]]:
-        """The ``count`` seeds most like a prompt, best first, each with its cosine in [-1, 1]."""
+        """The ``count`` seeds most similar to a prompt, best first, each with its cosine similarity in [-1, 1]."""
         if count < 1:
             raise ParameterError("count", count, f"1 to {len(self.entries)}")
         return self._rank(encoder.sentences([prompt])[0])[:count]
 
     def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
-        """For the engine: names of the ``count`` loops of ``beats`` beats most like a sentence vector [D] of length 1,
-        best first, each with its cosine; none where the family is not the embedded model."""
+        """For the engine: the ``count`` loops of ``beats`` beats most similar to a sentence vector [D] of length 1,
+        best first, as (name, cosine similarity). Empty for other families than the embedded model."""
         if family.name != "mini" or len(vector) != self._tensors["vectors"].shape[1]:
             return []
         return [(entry.name, likeness) for entry, likeness in self._rank(vector) if entry.beats == beats][:count]
@@ -145,7 +146,7 @@ class SeedLibrary:
 
     @staticmethod
     def write(folder: Path, entries: Sequence[SeedEntry], latents: Tensor, vectors: Tensor) -> None:
-        """Write ``seeds.json`` and ``seeds.safetensors``; previews are the caller's."""
+        """Write ``seeds.json`` and ``seeds.safetensors``; the caller writes the previews."""
         from riffstream.diffusion.mini.files import write_tensors
 
         folder.mkdir(parents=True, exist_ok=True)

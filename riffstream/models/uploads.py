@@ -1,12 +1,12 @@
-"""Seed images that users uploaded: a folder that the server writes and the generator reads.
+"""Uploaded seed images: a folder, written by the server and read by the generator.
 
-Each is a folder ``NAME/`` with ``seed.json`` (:class:`Upload`), ``preview.png`` and either ``loop.wav`` (8 beats of
-audio, 48 kHz stereo) or ``loop.png`` (8 beats of spectrogram, its parameters as EXIF). Its name says what is in it
-(a hash), so it never changes; it appears and disappears whole. The folder outlives a generator that crashes.
+Each upload is a folder ``NAME/`` with ``seed.json`` (:class:`Upload`), ``preview.png`` and either ``loop.wav`` (8 beats
+of audio, 48 kHz stereo) or ``loop.png`` (8 beats of spectrogram, with its parameters as EXIF). Its name is a hash of
+its content, so an upload never changes. It is added and removed atomically. The folder survives a generator crash.
 
 Threading model
-  Server process    adds and drops (``server/uploads/intake.py``); reads without torch.
-  Generator         reads, whenever a name is asked for; a folder that vanished is an unknown name.
+  Server process    adds and removes uploads (``server/uploads/intake.py``); reads without torch.
+  Generator         reads an upload on request; a removed folder is an unknown name.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ BEATS: Final = 8
 RATE: Final = 48_000
 PREVIEW, AUDIO, PICTURE, ABOUT = "preview.png", "loop.wav", "loop.png", "seed.json"
 LEVEL: Final = 5.6  # root mean square of the seed library's mel amplitudes (15 dB)
-KEPT: Final = 32  # encoded uploads in memory, some 100 kB each
+KEPT: Final = 32  # encoded uploads in memory, about 100 kB each
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of an upload.
+    """Metadata of an upload.
 
     Attributes:
         name: ``upload-`` and twelve hexadecimal digits.
-        title: for people.
-        bpm: tempo of the loop; the loop is 8 beats, ``seconds`` long.
-        key: by how many semitones its notes stand above those of C major and A minor, where that is known. It is played
-            so much lower, in the key that models with a beat grid know; a station's ``key`` brings it back.
+        title: display name.
+        bpm: tempo of the loop in beats per minute; the loop has 8 beats.
+        seconds: duration of the loop in seconds.
+        key: semitones of its notes above C major and A minor; 0 if unknown. Models with a beat grid play it that much
+            lower, in their own key. The ``key`` of a station restores the pitch.
         kind: audio or picture.
-        at: when it was uploaded, seconds since 1970.
+        at: time of the upload, in seconds since 1970.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_upload(folder: Path, name: str) -> Upload | None:
-    """An upload in ``folder``; None where there is none of this name. Any string may be asked for."""
+    """An upload in ``folder``; None for an unknown name. ``name`` may be any string."""
     if not NAME.fullmatch(name):
         return None
     try:
@@ -73,7 +74,7 @@ class UploadedSeeds:
     """The generator's view of the folder, as a source of seed images.
 
     Args:
-        folder: what the server writes to.
+        folder: folder of the uploads.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,10 +82,10 @@ class UploadedSeeds:
         self._known: OrderedDict[str, Tensor] = OrderedDict()
 
     def load(self, name: str, family: Family) -> Tensor | None:
-        """Latents [C, h, w] of an upload, on the family's beat grid whatever the loop's tempo; None: unknown.
+        """Latents [C, h, w] of an upload on the family's beat grid, at any tempo of the loop; None for an unknown name.
 
         Raises:
-            MediaError: its files are damaged.
+            MediaError: the upload's files are damaged.
         """
         if name in self._known:
             self._known.move_to_end(name)
@@ -105,17 +106,17 @@ class _Source(Protocol):
 
 
 class SeedSources:
-    """Several sources as one: the first that knows a name."""
+    """Several sources as one. The first source with a name wins."""
 
     def __init__(self, *sources: _Source) -> None:
         self.sources = sources
 
     def load(self, name: str, family: Family) -> Any:
-        """As each source's own ``load``; None where none knows the name."""
+        """``load`` of the first source with the name; None without one."""
         return next((found for each in self.sources if (found := each.load(name, family)) is not None), None)
 
     def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
-        """From the first source that can be searched; uploads are chosen by name alone."""
+        """Search the first searchable source. Uploads have no search."""
         from riffstream.diffusion.seed_images import SeedSearch
 
         library = next((each for each in self.sources if isinstance(each, SeedSearch)), None)
@@ -123,21 +124,21 @@ class SeedSources:
 
 
 def _interval(entry: Upload, family: Family) -> float:
-    """The ratio of an upload's frequencies to those that it is to be played at. 1 where the model has no key of its own
-    (and no beat grid)."""
+    """The ratio of an upload's original frequencies to its playing frequencies; 1 for models without a fixed key
+    and beat grid."""
     return float(2 ** (entry.key / 12)) if family.beats is not None else 1.0
 
 
 def _of_audio(path: Path, family: Family, interval: float) -> Tensor:
-    """The loop's mel amplitudes [A, M, frames], its frequencies divided by ``interval``. Where the model has a beat
-    grid, 8 beats fill it; else the loop goes round for as long as a clip lasts."""
+    """The loop's mel amplitudes [A, M, frames], with frequencies divided by ``interval``. 8 beats fill a model's beat
+    grid. Without a beat grid the loop repeats for the length of a clip."""
     import torch
 
     from riffstream.audio.files import read_audio
     from riffstream.spectrogram.analysis import analyse
 
     params, frames = family.params, family.frames
-    # Played slower it is lower; the grid has as many frames whatever that takes.
+    # Slower playback lowers the pitch; the number of frames in the grid stays the same.
     rate = round(params.sample_rate * interval)
     samples = read_audio(path, sample_rate=rate, channels=params.channels).samples
     hop = len(samples) / frames if family.beats is not None else params.hop()
@@ -147,8 +148,8 @@ def _of_audio(path: Path, family: Family, interval: float) -> Tensor:
 
 
 def _of_picture(path: Path, family: Family, interval: float) -> Tensor:
-    """A spectrogram picture's mel amplitudes, brought to the model's own frequencies, frames and level; its frequencies
-    are divided by ``interval``."""
+    """A spectrogram picture's mel amplitudes, converted to the model's frequencies, frames and level. Frequencies are
+    divided by ``interval``."""
     import torch
     import torch.nn.functional as F
 
@@ -160,7 +161,7 @@ def _of_picture(path: Path, family: Family, interval: float) -> Tensor:
     mel = _move_bands(shown, theirs, ours, interval)
     mel = mel[:1].expand(ours.channels, -1, -1) if len(mel) == 1 else mel if ours.stereo else mel.mean(0, keepdim=True)
     width = family.frames
-    if family.beats is None:  # as long as it was
+    if family.beats is None:  # keep the length
         width = max(1, round(mel.shape[-1] * theirs.hop() / theirs.sample_rate * ours.sample_rate / ours.hop()))
     mel = F.interpolate(mel, width, mode="linear", align_corners=False)
     mel = mel.repeat(1, 1, -(-family.frames // width))[..., : family.frames]
@@ -171,8 +172,8 @@ def _of_picture(path: Path, family: Family, interval: float) -> Tensor:
 
 
 def _move_bands(mel: Tensor, theirs: SpectrogramParams, ours: SpectrogramParams, interval: float) -> Tensor:
-    """Mel amplitudes [A, M, T] of one filter bank as those of another [A, M', T]: amplitude per Hertz, read at our
-    filters' centres times ``interval``, times our filters' width. Nothing is invented beyond their highest one."""
+    """Convert mel amplitudes [A, M, T] of one filter bank to another, [A, M', T]: amplitude per Hertz at the new
+    filters' centres times ``interval``, times the new filters' width. Frequencies above the old bank stay silent."""
     import torch
 
     from riffstream.spectrogram.mel import centre_frequencies

@@ -1,8 +1,8 @@
-"""Compare a folder of the original's numbers with ours: ``python -m riffstream.parity.check FOLDER``.
+"""Compare riffstream with a folder of the original's numbers: ``python -m riffstream.parity.check FOLDER``.
 
-The folder holds ``tiny_sd/`` (a checkpoint), ``cases.json``, ``diffusion.npz`` and ``inputs/``; ``prompts.json`` and
-``prompts.npz``, and ``components.npz``, are compared where they exist. One JSON line is printed for each case; the exit
-code is 1 when one is outside the tolerances.
+The folder contains ``tiny_sd/`` (a checkpoint), ``cases.json``, ``diffusion.npz`` and ``inputs/``. Optional files are
+``prompts.json`` with ``prompts.npz``, and ``components.npz``. The output is one JSON line per case. The exit code is 1
+if a case exceeds the tolerances.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from riffstream.parity.riffuse import RiffuseResult, embed_prompt, riffuse, weig
 
 __all__ = ["Report", "check_case", "check_components", "check_prompt", "load_family", "read_cases", "reports"]
 
-# Largest relative error, max|x - ref| / max|ref|. Rounding alone reaches a third of these (measured by a float64 run of
-# the original); the smallest change of behaviour that matters exceeds them.
+# Largest relative error, max|x - ref| / max|ref|. Rounding alone reaches a third of these values, measured with a
+# float64 run of the original. Every relevant change of behaviour exceeds them.
 TEXT = 1e-5
 LATENTS, LATENTS_LARGE = 1e-4, 5e-4
-IMAGE, IMAGE_LARGE = 0.005, 0.01  # share of values that may differ, by one level at most
+IMAGE, IMAGE_LARGE = 0.005, 0.01  # permitted share of differing values, by one level at most
 LARGE = 192  # pixels; wider images count as large
 
 
@@ -40,9 +40,9 @@ class Report:
     """One compared case.
 
     Attributes:
-        id: the case's name.
-        deviations: what was compared, and how far off it is (relative; shares of values for images).
-        failures: what lies outside its tolerance, in words; empty when all agrees.
+        id: name of the case.
+        deviations: relative error of each compared value; for images, the share of differing values.
+        failures: descriptions of values outside their tolerance; empty without any.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Report:
             self.failures.append(f"{name}: {ours}, not {reference}")
 
     def image(self, ours: np.ndarray, reference: np.ndarray, share: float) -> None:
-        """Compare uint8 images: one level of difference at most, and only on a share of the values."""
+        """Compare uint8 images: a limited share of the values may differ, by one level."""
         off = np.abs(ours.astype(np.int16) - reference.astype(np.int16))
         self.deviations["image"] = float((off > 0).mean())
         if off.max() > 1 or self.deviations["image"] > share:
@@ -77,7 +77,7 @@ class Report:
 
 
 def load_family(folder: Path) -> StableDiffusion:
-    """The set's checkpoint, as the original ran it: float32 on the CPU."""
+    """The checkpoint of the set, in the original's precision and device: float32 on the CPU."""
     family = Checkpoint.load(folder / "tiny_sd", device="cpu", dtype="float32", progress=False)
     assert isinstance(family, StableDiffusion)
     return family
@@ -92,7 +92,7 @@ def read_cases(folder: Path) -> list[dict[str, Any]]:
 def check_case(
     family: StableDiffusion, case: Mapping[str, Any], arrays: Mapping[str, np.ndarray], inputs: Path
 ) -> Report:
-    """Run one case of ``cases.json`` through ``riffuse`` and compare every array that the set has of it."""
+    """Run one case of ``cases.json`` through ``riffuse`` and compare all its arrays in the set."""
     payload = case["payload"]
 
     def picture(key: str) -> Image.Image | None:
@@ -148,7 +148,7 @@ def check_prompt(family: StableDiffusion, case: Mapping[str, Any], arrays: Mappi
     runs = parse_weights(case["prompt"])
     report.same("parsed", [[run.text, run.weight] for run in runs], case["parsed"])
     tokens = weighted_tokens(family, runs)
-    # The set stores the body of all chunks between one pair of marks.
+    # The set stores all chunks between one pair of start and end tokens.
     body = tokens.ids[:, 1:-1].flatten().tolist()
     report.same("token_ids", [int(tokens.ids[0, 0]), *body, int(tokens.ids[-1, -1])], arrays[f"{name}/token_ids"])
     report.near("weights", tokens.weights.flatten(), arrays[f"{name}/weights"], 1e-6)
@@ -177,7 +177,7 @@ def check_components(family: StableDiffusion, arrays: Mapping[str, np.ndarray]) 
 
 
 def reports(folder: Path) -> Iterator[Report]:
-    """Compare everything in a folder, case by case."""
+    """Compare all cases of a folder."""
     family = load_family(folder)
     if (folder / "components.npz").is_file():
         yield check_components(family, np.load(folder / "components.npz"))
@@ -191,7 +191,7 @@ def reports(folder: Path) -> Iterator[Report]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print one JSON line for each case; 1 when one disagrees."""
+    """Print one JSON line per case. Returns 1 if a case fails, otherwise 0."""
     if len(argv) != 1 or not (Path(argv[0]) / "cases.json").is_file():
         print("usage: python -m riffstream.parity.check FOLDER   (it holds cases.json)", file=sys.stderr)
         return 2

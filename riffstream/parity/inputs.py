@@ -1,4 +1,4 @@
-"""The payload of Riffusion's server (``POST /run_inference/``), read as that server reads it. No torch here."""
+"""The payload of Riffusion's server (``POST /run_inference/``), with that server's rules. Does not use torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["InferenceInput", "PayloadError", "PromptInput"]
 
 
 class PayloadError(RiffstreamError, ValueError):
-    """A payload that Riffusion's server answers with status 400; the message is the body that it sends."""
+    """A payload that Riffusion's server rejects with status 400; the message is the body of its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class PromptInput:
     """One end of the interpolation.
 
     Attributes:
-        prompt: text with weights.
-        seed: of the noise.
+        prompt: prompt, with optional weights.
+        seed: seed of the noise.
         negative_prompt: accepted and ignored, as in Riffusion.
         denoising: strength of img2img, nominally 0 to 1.
-        guidance: scale of classifier-free guidance; it is on above 1.
+        guidance: scale of classifier-free guidance; guidance is on above 1.
     """
 
     prompt: str
@@ -37,13 +37,15 @@ class PromptInput:
 
 @dataclass(frozen=True, slots=True)
 class InferenceInput:
-    """What is asked of ``riffuse``.
+    """Inputs of ``riffuse``.
 
     Attributes:
-        start, end: the ends of the interpolation.
-        alpha: the place between them, nominally 0 to 1.
-        num_inference_steps: of the whole schedule, of which denoising takes a part.
-        seed_image_id, mask_image_id: names of images; no mask repaints everything.
+        start: first end of the interpolation.
+        end: second end of the interpolation.
+        alpha: position between them, nominally 0 to 1.
+        num_inference_steps: steps of the whole schedule; ``denoising`` selects a part of it.
+        seed_image_id: name of the seed image.
+        mask_image_id: name of the mask; without a mask the whole image is repainted.
     """
 
     start: PromptInput
@@ -55,11 +57,11 @@ class InferenceInput:
 
     @classmethod
     def from_payload(cls, payload: Any) -> InferenceInput:
-        """Check a decoded JSON value. Unknown fields are ignored; a bool is an int and an int a float, but no other
-        type is taken for another.
+        """Check a decoded JSON value. Unknown fields are ignored. A bool is a valid int, and an int a valid float; all
+        other types must match.
 
         Raises:
-            PayloadError: a missing field or a wrong type, in the original's words.
+            PayloadError: a missing field or a wrong type, with the original's message.
         """
         values = payload if isinstance(payload, Mapping) else {}
         start, end = (
@@ -68,7 +70,7 @@ class InferenceInput:
         return cls(start=start, end=end, **_fields(cls, values, _INPUT, ""))
 
 
-Types = tuple[str, tuple[type, ...]]  # the name in messages, and what is taken
+Types = tuple[str, tuple[type, ...]]  # name in messages, accepted types
 _TEXT: Types = ("str", (str,))
 _WHOLE: Types = ("int", (int,))
 _NUMBER: Types = ("float", (int, float))

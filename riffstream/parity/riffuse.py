@@ -1,8 +1,8 @@
-"""Riffusion's ``riffuse``, number for number: ``parity=True``.
+"""A numerical reproduction of Riffusion's ``riffuse``: ``parity=True``.
 
-Everything that the default mode mends is kept: the seed image's posterior noise equals the first seed's noise, the
-schedule is cut where Riffusion cuts it, PNDM redoes the wrong call, negative prompts are ignored, and kept areas of a
-masked clip stay slightly noisy. Use the engine for music, and this to compare with the original.
+It keeps the faults that the default mode corrects: the seed image's posterior noise equals the first seed's noise, the
+schedule is cut at Riffusion's place, PNDM repeats the wrong call, negative prompts are ignored, and kept areas of a
+masked clip stay slightly noisy. Use the engine for music, and this module for comparisons with the original.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from riffstream.parity.schedulers import Scheduler, Stepper, make_stepper
 
 __all__ = ["RiffuseResult", "WeightedTokens", "embed_prompt", "riffuse", "slerp", "weighted_tokens"]
 
-SCALING = 0.18215  # written into the original, whatever the checkpoint's config says
+SCALING = 0.18215  # a constant in the original, which ignores the checkpoint's config
 CHUNKS = 3
 
 
 @dataclass(slots=True)
 class RiffuseResult:
-    """The image, and what led to it. Tensors are on the model's device, in its dtype.
+    """The image and its intermediate results. Tensors have the model's device and dtype.
 
     Attributes:
         image: uint8 [H, W, 3].
         text_embedding: [1, S, D], the guided branch only.
         init_latents: [1, C, h, w] of the seed image, scaled.
         noise: [1, C, h, w].
-        noise_timestep: the level at which the seed image was noised.
-        start_latents: [1, C, h, w] entering the loop.
-        timesteps: of every evaluation, in order.
+        noise_timestep: timestep of the noise on the seed image.
+        start_latents: [1, C, h, w] at the start of the loop.
+        timesteps: timestep of each evaluation, in order.
         step_latents: [1, C, h, w] after each step and its mask.
         final_latents: [1, C, h, w], scaled.
         mask: [1, C, h, w], 1 where the original is kept; None without a mask.
@@ -74,15 +74,15 @@ def riffuse(
 
     Args:
         family: a Stable Diffusion checkpoint; the original's numbers need float32 on the CPU.
-        inputs: prompts, seeds, alpha, steps. alpha and denoising are used as they are, even outside 0 to 1.
-        seed_image: scaled down to multiples of 32.
-        mask_image: of the same size; white is repainted, black kept, grey blended.
+        inputs: prompts, seeds, alpha, steps. alpha and denoising are not limited to 0 to 1.
+        seed_image: seed image; its sides are scaled down to multiples of 32.
+        mask_image: mask of the same size; white is repainted, black is kept, grey is blended.
         scheduler: ``pndm`` (the original's default) or ``ddim``.
-        use_reweighting: read weights in the prompts.
+        use_reweighting: whether weights in the prompts apply.
 
     Raises:
-        ParameterError: a mask of another size than the seed image, prompts of unequal or too great length (the original
-            cannot interpolate them, nor guide beyond one chunk), or steps outside the schedule.
+        ParameterError: the mask and the seed image differ in size; the prompts differ in length or are too long (the
+            original cannot interpolate them, and cannot guide beyond one chunk); or the steps exceed the schedule.
     """
     start, end, alpha = inputs.start, inputs.end, inputs.alpha
     guidance = start.guidance * (1.0 - alpha) + end.guidance * alpha
@@ -100,7 +100,7 @@ def riffuse(
         pixels = image_to_pixels(fit_image(seed_image))
         mean, deviation = family.moments(pixels)
         first = _noise(family, start.seed, mean)
-        # A fresh generator with the same seed and shape: the posterior's noise is the first seed's noise.
+        # A new generator with the same seed and shape: the posterior's noise equals the first seed's noise.
         init_latents = SCALING * (mean + deviation * first)
         mask = None if mask_image is None else _mask(mask_image, init_latents)
         noise = slerp(alpha, first, _noise(family, end.seed, mean))
@@ -133,10 +133,10 @@ def riffuse(
 
 @dataclass(frozen=True, slots=True)
 class WeightedTokens:
-    """A prompt as the original tokenises it.
+    """A prompt with the original's tokens.
 
     Attributes:
-        ids: int64 [n, L], chunk by chunk, marks included.
+        ids: int64 [n, L], a row per chunk, with start and end tokens.
         weights: float32 [n, L].
     """
 
@@ -145,7 +145,7 @@ class WeightedTokens:
 
 
 def weighted_tokens(family: StableDiffusion, prompt: Sequence[WeightedText]) -> WeightedTokens:
-    """Up to three chunks of 75 tokens, padded with end marks; what is longer is cut."""
+    """Up to three chunks of 75 tokens, padded with end tokens; the rest is cut."""
     ids, weights = weigh_tokens(family.tokenize, prompt)
     end = family.tokenizer.eos_token_id
     length = family.text_length
@@ -162,7 +162,7 @@ def weighted_tokens(family: StableDiffusion, prompt: Sequence[WeightedText]) -> 
 
 
 def embed_prompt(family: StableDiffusion, prompt: str, *, use_reweighting: bool = True) -> Tensor:
-    """[1, 77 n, D]: with weights and long prompts, or plain (one chunk, cut) without reweighting."""
+    """[1, 77 n, D]: with weights and long prompts; without reweighting, one plain chunk."""
     if not use_reweighting:
         return family.encode_weighted([WeightedText(prompt)]).tokens
     tokens = weighted_tokens(family, parse_weights(prompt))
@@ -171,9 +171,9 @@ def embed_prompt(family: StableDiffusion, prompt: str, *, use_reweighting: bool 
 
 
 def slerp(t: float, a: Tensor, b: Tensor) -> Tensor:
-    """From ``a`` to ``b`` along the great circle of the whole tensors; straight where they are nearly parallel.
+    """Interpolate from ``a`` to ``b`` on the great circle of the whole tensors; linearly if they are nearly parallel.
 
-    In numpy and in the tensors' dtype, as in the original, so that the last digits agree.
+    Uses numpy and the tensors' dtype, like the original, for agreement to the last digits.
     """
     v0, v1 = a.cpu().numpy(), b.cpu().numpy()
     dot = np.sum(v0 * v1 / (np.linalg.norm(v0) * np.linalg.norm(v1)))
@@ -215,7 +215,7 @@ def _mask(image: Image.Image | np.ndarray, like: Tensor) -> Tensor:
 
 
 def _truncate(stepper: Stepper, steps: int, strength: float) -> tuple[int, list[int]]:
-    """The timestep of the seed image's noise, and those of the loop."""
+    """The timestep of the seed image's noise, and the timesteps of the loop."""
     taken = min(int(steps * strength) + stepper.offset, steps)
     if taken < 0:
         raise ParameterError("denoising", strength, "0 or more")
@@ -237,7 +237,7 @@ def _predict(
 
 
 def _exact(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Full float32 products: cuDNN would use TF32 for convolutions, whose error is a thousand times the tolerance."""
+    """Full float32 products: the error of TF32, cuDNN's default for convolutions, is a thousand times the tolerance."""
     if device.type == "cuda":
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     return contextlib.nullcontext()

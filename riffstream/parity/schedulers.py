@@ -1,7 +1,7 @@
-"""DDIM and PNDM as Riffusion drives them: objects with state, fed with a truncated list of timesteps.
+"""DDIM and PNDM in Riffusion's use: stateful objects over a truncated list of timesteps.
 
-The default mode has samplers of its own (``samplers.py``); these keep the original's order of operations and its quirks
-(parity's README lists them), so that its numbers come out to the last digits.
+The default mode uses ``samplers.py``. These schedulers keep the original's order of operations and its quirks, listed
+in parity's README, for agreement to the last digits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Scheduler = Literal["pndm", "ddim"]
 
 
 class Stepper:
-    """One walk down the noise levels. ``timesteps`` is the whole list, highest first."""
+    """A scheduler for one denoising run. ``timesteps`` is the whole list, highest first."""
 
     timesteps: Tensor  # [K] int64
 
@@ -39,7 +39,7 @@ class Stepper:
         return level**0.5 * clean + (1 - level) ** 0.5 * noise
 
     def step(self, prediction: Tensor, timestep: int, x: Tensor) -> Tensor:
-        """``x`` [B, C, h, w] one level down, from the network's prediction at ``timestep``."""
+        """``x`` [B, C, h, w] one noise level lower, given the network's prediction at ``timestep``."""
         raise AssertionError("each scheduler has its own")
 
     def _level(self, timestep: int) -> Tensor:
@@ -68,9 +68,9 @@ class DdimStepper(Stepper):
 class PndmStepper(Stepper):
     """PNDM without its Runge-Kutta start (Liu et al. 2022, arXiv:2202.09778, equation 12).
 
-    The second call redoes the first one's step with the mean of two predictions. The full list holds its second
-    timestep twice to that end; a truncated list usually does not, and the latents then lag one level behind the
-    timesteps. Riffusion runs that way, and so does this.
+    The second call repeats the first step with the mean of two predictions. For this purpose the full list contains its
+    second timestep twice. A truncated list usually does not, and its latents lag one level behind the timesteps.
+    Riffusion has this fault, and this class reproduces it.
     """
 
     def __init__(self, schedule: TrainingSchedule, steps: int) -> None:
@@ -120,7 +120,7 @@ def make_stepper(name: Scheduler, schedule: TrainingSchedule, steps: int) -> Ste
 
 
 def _alphas_cumprod(schedule: TrainingSchedule) -> Tensor:
-    """[train_steps] float32, the share of the clean signal's variance at each timestep."""
+    """Share of the clean signal's variance at each timestep, float32 [train_steps]."""
     first, last, count = schedule.beta_start, schedule.beta_end, schedule.train_steps
     if schedule.kind != "ddpm" or schedule.prediction not in ("epsilon", "v_prediction"):
         raise ParameterError("checkpoint", schedule.prediction, "parity needs epsilon or v_prediction")

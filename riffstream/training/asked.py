@@ -1,4 +1,4 @@
-"""Conditions for training: a song's facts as the numbers that the denoiser takes, and what is left out of them."""
+"""Conditions for training: conversion of a song's facts to the denoiser's input, and random omission."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from riffstream.journey.conditions import GROUPS, PARTS, PARTS_GIVEN, PARTS_LEVE
 
 __all__ = ["COLUMNS", "clip_conditions", "leave_out", "plan_of", "share"]
 
-COLUMNS = 16  # of a clip in 4/4; clips in 3/4 fill twelve
-# Mean and standard deviation over the corpus, by which a measure becomes a share of its bars.
+COLUMNS = 16  # columns of a clip in 4/4; clips in 3/4 use twelve
+# Mean and standard deviation over the corpus. They convert a measure to its quantile among the bars.
 USUAL = {"onsets": (2.2, 0.7), "level_db": (41.7, 1.8), "brightness": (9.7, 0.8)}
-PART_DB = (-45.0, -9.0)  # a part this far under the loudest one counts as silent, as fully there
+PART_DB = (-45.0, -9.0)  # levels of a silent and of a full part, relative to the loudest part
 NOTHING, EACH = (
     0.15,
     (0.05, 0.65),
-)  # examples without any conditions; chances of leaving out a group, one for an example
+)  # share of examples without conditions; range of an example's probability of omission per group
 
 
 def share(measure: str, value: float) -> float:
-    """The share of the corpus's bars, 0 to 1, whose ``measure`` (a key of :data:`USUAL`) is lower."""
+    """Share of the corpus's bars with a lower ``measure`` (a key of :data:`USUAL`), 0 to 1."""
     mean, spread = USUAL[measure]
     raw = math.log2(1 + value) if measure == "onsets" else value
     return 0.5 * (1 + math.erf((raw - mean) / spread / math.sqrt(2)))
 
 
 def plan_of(facts: Mapping[str, Any]) -> BarPlan:
-    """One bar's facts (``bars.bar_facts``) as what one would ask for to get it."""
+    """The conditions that request a bar with these facts (``bars.bar_facts``)."""
     low, high = PART_DB
     levels = {part: (facts["parts"].get(part, -120.0) - low) / (high - low) for part in PARTS}
     return BarPlan(
@@ -49,11 +49,11 @@ def plan_of(facts: Mapping[str, Any]) -> BarPlan:
 
 
 def clip_conditions(facts: Sequence[Mapping[str, Any]], beats: int) -> np.ndarray:
-    """Conditions of a clip, float32 [COLUMNS, SIZE]; zeros where nothing is known.
+    """Conditions of a clip, float32 [COLUMNS, SIZE]; zeros for unknown values.
 
     Args:
-        facts: of each of its bars; empty for a song whose maker wrote none.
-        beats: in the clip, 8 or 6.
+        facts: facts of each bar; empty for a song without facts.
+        beats: beats in the clip, 8 or 6.
     """
     out = np.zeros((COLUMNS, SIZE), np.float32)
     if facts:
@@ -63,8 +63,8 @@ def clip_conditions(facts: Sequence[Mapping[str, Any]], beats: int) -> np.ndarra
 
 
 def leave_out(conditions: Tensor, generator: torch.Generator) -> Tensor:
-    """Conditions [B, columns, SIZE] with some of them not given: all of an example's, or each group and each part of it
-    by a chance of its own, so that any few of them are enough to ask for."""
+    """Conditions [B, columns, SIZE] with random omissions: all of an example, or groups and parts independently. The
+    model thus learns to follow any subset of conditions."""
     size = len(conditions)
     conditions = conditions.clone()
     chance = EACH[0] + (EACH[1] - EACH[0]) * torch.rand(size, generator=generator)

@@ -1,4 +1,4 @@
-"""Models in a run folder: where training starts, and the averaged weights that it ends with."""
+"""Models in a run folder: the initial model of a training run, and its final averaged weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_denoiser(path: Path, device: torch.device) -> Denoiser:
 
 
 def resume_model(source: str, out: Path) -> MiniFamily:
-    """Put a model's codec into run folder ``out`` and return the model, whose denoiser is where training starts."""
+    """Copy a model's codec into run folder ``out`` and return the model. Training starts from its denoiser."""
     family = MiniFamily.load(MODEL_FOLDER if source == "mini" else Path(source), dtype=torch.float32)
     if not (out / "codec.pt").is_file():
         weights = {name: value.detach().clone() for name, value in family.codec.named_parameters()}

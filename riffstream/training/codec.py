@@ -1,4 +1,4 @@
-"""Train the latent codec: principal components first, then convolutions that mend what they lose."""
+"""Train the latent codec: principal components first, then convolutions that restore the lost detail."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ __all__ = [
     "train_codec",
 ]
 
-POOL = 4  # cells over which the energy of a band is averaged
+POOL = 4  # side of the square for averages of a band's energy, in cells
 PATCH = 16  # frames of a codec patch
-AUDIBLE = 30.0  # dB over the floor: what counts as loud in the table
+AUDIBLE = 30.0  # dB above the floor: threshold of loud places in the table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecPreset:
-    """Sizes and batch of a scale. ``crop``: frames of a training example; ``detail``: weight of :func:`detail_loss`."""
+    """Model sizes and batch of a preset. ``crop``: frames of an example; ``detail``: weight of :func:`detail_loss`."""
 
     config: CodecConfig
     batch: int = 8
@@ -78,9 +78,9 @@ PRESETS = {
 
 
 def codec_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Weighted L1 of features and of their slopes along time and frequency, which keeps onsets and partials sharp.
+    """Weighted L1 of features and of their slopes along time and frequency. The slopes keep onsets and partials sharp.
 
-    Loud places weigh more; the balance counts only where something sounds.
+    Loud places have more weight. The stereo balance counts only in audible places.
     """
     weight = _weight(wanted)
     error = made - wanted
@@ -92,12 +92,12 @@ def codec_loss(made: Tensor, wanted: Tensor) -> Tensor:
 
 
 def detail_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Distance of the local energies of both in the bands of a Haar wavelet, three octaves along both axes.
+    """Distance of the local energies of both in the bands of a Haar wavelet, over three octaves on both axes.
 
-    The error of single points is smallest where a network blurs what it cannot know. This one is smallest where the
-    *amount* of flicker is right, around each place and at each scale, whatever its course (the idea of texture losses:
-    Portilla & Simoncelli 2000). A network that pays it with the same dots in every patch is caught by looking at each
-    place of a patch over all patches of a row: neither the error's mean nor the energies may stand out there.
+    A pointwise error rewards blur of unpredictable detail. This loss rewards the right *amount* of fluctuation around
+    each place and at each scale, independent of its course, as texture losses do (Portilla & Simoncelli 2000). A
+    network could meet it with equal dots in every patch. Therefore the loss also compares each place of a patch over
+    all patches of a row: neither the mean error nor the energies may stand out.
     """
     weight = _weight(wanted)
     error = fold(weight * (made - wanted), PATCH).mean(-2)
@@ -117,7 +117,7 @@ def _weight(wanted: Tensor) -> Tensor:
 
 
 def wavelet(x: Tensor, octaves: int = 3) -> list[Tensor]:
-    """[B, 2, 3, M / 2**k, T / 2**k] for k = 1 to ``octaves``: rises in frequency, in time, and in both."""
+    """Haar bands [B, 2, 3, M / 2**k, T / 2**k] for k = 1 to ``octaves``: along frequency, along time, along both."""
     bands = []
     for _ in range(octaves):
         a, b, c, d = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
@@ -127,31 +127,34 @@ def wavelet(x: Tensor, octaves: int = 3) -> list[Tensor]:
 
 
 def local_rms(bands: Tensor) -> Tensor:
-    """Root mean square over squares of ``POOL`` cells; the small constant keeps its slope finite at silence."""
+    """Root mean square over squares of ``POOL`` cells; the small constant keeps the gradient finite in silence."""
     b, sides, kinds, height, width = bands.shape
     energy = F.avg_pool2d(bands.square().flatten(1, 2), POOL)
     return (energy.view(b, sides, kinds, height // POOL, width // POOL) + 1e-4).sqrt()
 
 
 def fold(x: Tensor, period: int) -> Tensor:
-    """[..., T] to [..., T / period, period]."""
+    """Reshape [..., T] to [..., T / period, period]."""
     return x.reshape(*x.shape[:-1], -1, period)
 
 
 def _folded_rms(energy: Tensor, period: int) -> Tensor:
-    """[B, 2, 3, h, period]: root mean square over the columns that are ``period`` apart."""
+    """Root mean square over columns at a distance of ``period``, [B, 2, 3, h, period]."""
     return (fold(energy, period).mean(-2) + 1e-4).sqrt()
 
 
 @torch.no_grad()
 def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict[str, float]:
-    """Errors on up to ``count`` windows of ``songs``, also of the linear part alone (``pca_...``).
+    """Errors on up to ``count`` windows of ``songs``; keys with ``pca_`` are of the linear part alone.
 
-    ``level_db``: mean absolute error of the level; ``loud_db``: where it is 30 dB and more over the floor;
-    ``balance_db``: of the stereo balance there; ``variance``: share of the level's variance that is kept;
-    ``detail_db``: how the local energy of the finest wavelet bands stands to the original's, on average over loud
-    places (below 0: blurred); ``pattern_db``: how far the level at each place of a patch lies from the original's,
-    averaged over all patches of a row (the same dots in every patch would show here).
+    ``level_db``: mean absolute error of the level.
+    ``loud_db``: mean absolute error of the level in places at least 30 dB above the floor.
+    ``balance_db``: mean absolute error of the stereo balance in these places.
+    ``variance``: preserved share of the level's variance.
+    ``detail_db``: local energy of the finest wavelet bands relative to the original, mean over loud places. Negative
+        values mean blur.
+    ``pattern_db``: deviation of the level at each place of a patch, averaged over all patches of a row. It reveals
+        equal dots in every patch.
     """
     config = codec.config
     linear = Codec(config)
@@ -193,7 +196,7 @@ def evaluate_codec(codec: Codec, songs: list[SongFile], count: int = 48) -> dict
 
 
 def split_songs(songs: list[SongFile]) -> tuple[list[SongFile], list[SongFile]]:
-    """Training songs and held-out ones (where a small corpus holds none out, every eighth song is)."""
+    """Training songs and held-out songs. In a small corpus without held-out songs, every eighth song is held out."""
     held = [song for song in songs if song.held_out] or songs[::8]
     names = {song.name for song in held}
     return [song for song in songs if song.name not in names] or held, held
@@ -210,19 +213,19 @@ def train_codec(
     quiet: bool = False,
     decoder_only: bool = False,
 ) -> dict[str, Any]:
-    """Train for ``minutes``, going on from ``out/codec.pt`` where there is one; the step size falls over the last half.
+    """Train for ``minutes`` from ``out/codec.pt``, or from scratch. The step size falls over the last half.
 
     Args:
-        decoder_only: leave the encoder and the linear part as they are. The latents stay the same, and so do cached
-            ones and every denoiser trained on them; the decoder may get other sizes than it had.
+        decoder_only: keep the encoder and the linear part. The latents stay the same, so cached latents and all
+            denoisers trained on them stay valid. The sizes of the decoder may change.
 
     Returns:
         The errors of :func:`evaluate_codec` and the number of steps.
 
     Raises:
         RiffstreamError: the corpus has no songs.
-        CheckpointError: ``out/codec.pt`` has other sizes than ``preset``.
-        TrainingError: ten steps in a row were not finite; the last saved state is good.
+        CheckpointError: the sizes in ``out/codec.pt`` differ from ``preset``.
+        TrainingError: ten steps in a row were not finite; the last saved state is valid.
     """
     log = Log(out, "codec", quiet=quiet)
     songs, held = split_songs(find_songs(corpus))
@@ -304,7 +307,7 @@ def train_codec(
 
 
 def _keep_encoder(codec: Codec, before: Codec, out: Path) -> None:
-    """Copy what makes the latents, and what else has the same shape, from ``before``."""
+    """Copy the encoder, the linear part, and all tensors of equal shape from ``before``."""
     own, given = codec.state_dict(), before.state_dict()
     for name, value in own.items():
         same = name in given and given[name].shape == value.shape
@@ -315,12 +318,12 @@ def _keep_encoder(codec: Codec, before: Codec, out: Path) -> None:
 
 
 def _some(count: int, wanted: int, seed: int) -> list[int]:
-    """At most ``wanted`` different numbers below ``count``, in random order."""
+    """Up to ``wanted`` distinct numbers below ``count``, in random order."""
     return random.Random(seed).sample(range(count), min(wanted, count))
 
 
 def _crop(song: SongFile, config: CodecConfig, window: int, at: int, length: int, padded: int) -> Tensor:
-    """Features [2, mels, padded] of ``length`` frames of a window from frame ``at`` on, with zeros behind."""
+    """Features [2, mels, padded] of ``length`` frames of a window from frame ``at``, padded with zeros."""
     features = song_features(song, config, [window], slice(at, at + length))[0]
     return F.pad(features, (0, padded - length))
 
@@ -345,7 +348,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decoder-only",
         action="store_true",
-        help="keep the encoder, and with it every denoiser trained on its latents",
+        help="train the decoder only; denoisers trained on the latents stay valid",
     )
 
 

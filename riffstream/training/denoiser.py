@@ -1,4 +1,4 @@
-"""Train the denoiser: a rectified flow on cached latents, conditioned on captions and on the clip before."""
+"""Train the denoiser: a rectified flow on cached latents, conditioned on captions and on the previous clip."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ __all__ = [
     "train_denoiser",
 ]
 
-GUIDANCE = 2.5  # of the samples
+GUIDANCE = 2.5  # guidance of the sample pictures
 DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.3, 0.25
-# Captions name instruments and drums; where they always came with conditions, conditions would only repeat them.
+# Captions name instruments and drums. With a caption in every example, conditions would be redundant.
 DROP_CAPTION_CONDITIONED = 0.5
-# What the caption says is decided near noise (two thirds of what a caption takes off the loss lie above t = 0.8, see
-# docs/mini.md), so most training lies there. SPREAD: of the logit of the place on that shifted way.
+# The caption takes effect near noise: two thirds of its loss reduction are above t = 0.8, see docs/mini.md. Most
+# training times are there. SPREAD: standard deviation of the logit of the position, before the shift.
 SHIFT, SPREAD = 3.0, 1.4
-# One example in four keeps the times unshifted: fine detail is decided near music.
+# One example in four has unshifted times: fine detail forms near music.
 PLAIN, PLAIN_SPREAD = 0.25, 1.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenoiserPreset:
-    """Sizes and batch of a scale. ``rate``: step size of Muon; ``adam_rate``: of AdamW, for all but the matrices."""
+    """Model sizes and batch of a preset. ``rate``: step size of Muon (matrices); ``adam_rate``: of AdamW (the rest)."""
 
     config: DenoiserConfig
     batch: int = 64
@@ -97,8 +97,15 @@ class Batch:
     """One batch of training examples, on the training device.
 
     Attributes:
-        clean, noise, previous: [B, C, h, w]. t: [B]. tokens: [B, S, D], mask: [B, S]. previous_mask, triple: [B] bool;
-        ``triple`` is None where no clip is in 3/4. conditions: [B, columns, SIZE], zeros where none is given.
+        clean: latents of the clips, [B, C, h, w].
+        noise: Gaussian noise, [B, C, h, w].
+        t: times in [0, 1], [B].
+        tokens: caption embeddings, [B, S, D].
+        mask: mask of the tokens, [B, S].
+        previous: latents of the previous clips, [B, C, h, w].
+        previous_mask: whether ``previous`` is given, bool [B].
+        triple: whether a clip is in 3/4, bool [B]; None for a batch without 3/4.
+        conditions: [B, columns, SIZE], zeros for conditions that are not given.
     """
 
     clean: Tensor
@@ -112,7 +119,7 @@ class Batch:
     conditions: Tensor
 
     def parts(self, size: int) -> list[Batch]:
-        """The same examples, ``size`` at a time."""
+        """The same examples in batches of ``size``."""
         values = [getattr(self, name) for name in Batch.__slots__]
         return [
             Batch(*(None if value is None else value[k : k + size] for value in values))  # type: ignore[arg-type]
@@ -130,12 +137,12 @@ def draw(
     validation: bool = False,
     one_shape: bool = False,
 ) -> Batch:
-    """Batch number ``seed``: a pure function of its arguments, so that a resumed run sees what the whole one saw.
+    """Batch number ``seed``: a pure function of its arguments, so interruptions of a run do not change its batches.
 
     Args:
-        validation: nothing is dropped by chance: every other clip has its previous one, and no clip its conditions, so
-            that the loss compares with that of a model without any; t is spread evenly.
-        one_shape: captions keep their padding and ``triple`` is always there, so that compiled code fits every batch.
+        validation: no random omissions. Every second clip has its previous clip, and no clip has conditions: the loss
+            is comparable with that of a model without conditions. t is spread evenly.
+        one_shape: captions keep their padding and ``triple`` is always present: compiled code fits every batch.
     """
     generator = torch.Generator().manual_seed(seed)
     if validation:
@@ -173,19 +180,19 @@ def draw(
 
 
 def training_times(size: int, generator: torch.Generator) -> Tensor:
-    """Times t [size] to train at: most of them shifted towards noise."""
+    """Training times t [size], most of them shifted towards noise."""
     t = shifted_times(torch.sigmoid(SPREAD * torch.randn(size, generator=generator)))
     plain = torch.sigmoid(PLAIN_SPREAD * torch.randn(size, generator=generator))
     return torch.where(torch.rand(size, generator=generator) < PLAIN, plain, t)
 
 
 def shifted_times(places: Tensor) -> Tensor:
-    """Times t [B] at ``places`` [B] in [0, 1] of the way from music to noise."""
+    """Times t [B] for positions ``places`` [B] in [0, 1] from music to noise."""
     return shifted(places, SHIFT)
 
 
 def flow_loss(model: nn.Module, batch: Batch, narrow: int) -> Tensor:
-    """Mean squared error of ``noise - x_0``, over the cells that a clip fills (``narrow`` columns in 3/4)."""
+    """Mean squared error of ``noise - x_0`` over the cells of a clip (``narrow`` columns in 3/4)."""
     t = batch.t[:, None, None, None]
     x = (1 - t) * batch.clean + t * batch.noise
     if batch.triple is not None:
@@ -202,14 +209,14 @@ def flow_loss(model: nn.Module, batch: Batch, narrow: int) -> Tensor:
 
 
 def compile_blocks(model: Denoiser) -> None:
-    """Have the transformer's blocks compiled at their first use. Block by block: they share two graphs, which compile
-    in a minute; the whole network as one graph takes longer than a short run."""
+    """Compile the transformer's blocks at their first use. The blocks share two graphs, which compile in a minute. One
+    graph of the whole network takes longer than a short run."""
     for block in model.blocks:
         block.compile(dynamic=False)
 
 
 def make_job(data: LatentSet, rows: Tensor, size: int, seed: int, narrow: int, compiled: bool = False) -> Job:
-    """Work for a :class:`GradientHelper`: batches from a stream of their own."""
+    """The job of a :class:`GradientHelper`: batches of a separate random stream."""
 
     def job(model: nn.Module, index: int) -> tuple[Tensor, int]:
         if compiled and index == 0:
@@ -223,7 +230,7 @@ def make_job(data: LatentSet, rows: Tensor, size: int, seed: int, narrow: int, c
 
 
 def optimisers(model: Denoiser, preset: DenoiserPreset) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks (adaptive layer norms apart), AdamW for everything else."""
+    """Muon for the matrices of the blocks, except adaptive layer norms; AdamW for all other parameters."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, value in model.named_parameters():
@@ -238,8 +245,8 @@ def optimisers(model: Denoiser, preset: DenoiserPreset) -> list[torch.optim.Opti
 def prepare_data(
     corpus: Path, out: Path, device: torch.device, log: Log, *, text: MiniTextEncoder | None = None
 ) -> LatentSet:
-    """The corpus as latents of ``out/codec.pt``, from ``out/latents.pt`` where they are known already; captions by the
-    shipped text encoder unless another is given."""
+    """The corpus as latents of ``out/codec.pt``, with the cache ``out/latents.pt``. The default text encoder is the
+    embedded model's."""
     text = text or MiniTextEncoder.load(MODEL_FOLDER / "text_encoder", MODEL_FOLDER / "tokenizer", device)
     data = LatentSet(corpus, load_codec(out / "codec.pt", device), text)
     data.restore(out)
@@ -266,21 +273,21 @@ def train_denoiser(
     max_steps: int | None = None,
     pictures: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Train for ``minutes``, or until ``max_steps`` in all, going on from ``out/denoiser.pt`` where there is one.
+    """Train for ``minutes``, or up to ``max_steps`` steps in total, from ``out/denoiser.pt`` if it exists.
 
     Args:
-        decay_minutes: let the step size fall to zero over the last so many. The state before is kept in
-            ``denoiser.pt``, for later runs; the result goes to ``denoiser_final.pt``.
-        helper_core: also run a gradient helper there (-1: anywhere). Runs without one resume exactly.
-        resume_from: weights to start from when there is no state yet.
+        decay_minutes: minutes at the end of the run with a step size that falls to zero. ``denoiser.pt`` keeps the
+            state before them for later runs; ``denoiser_final.pt`` is the result.
+        helper_core: CPU core of a gradient helper; -1: any core; None: no helper. Runs without a helper resume exactly.
+        resume_from: initial weights of a run without a state.
         compiled: train the blocks through ``torch.compile``.
-        pictures: prompts of which samples are painted with every checkpoint, into ``out/samples``.
+        pictures: prompts of the sample pictures, written to ``out/samples`` with every checkpoint.
 
     Returns:
         Steps, examples and the held-out loss of the averaged weights.
 
     Raises:
-        TrainingError: the loss stays infinite or undefined; the last saved state is good.
+        TrainingError: the loss stays infinite or undefined; the last saved state is valid.
     """
     log = log or Log(out, "denoiser", quiet=True)
     torch.manual_seed(seed)
@@ -374,17 +381,15 @@ def train_denoiser(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train denoiser``."""
     common_arguments(parser, minutes=60)
-    parser.add_argument("--decay-minutes", type=float, default=0.0, help="let the step size fall over the last minutes")
-    parser.add_argument(
-        "--resume-from", default=None, help="mini or a model folder: its codec and denoiser to begin with"
-    )
+    parser.add_argument("--decay-minutes", type=float, default=0.0, help="minutes of falling step size at the end")
+    parser.add_argument("--resume-from", default=None, help="mini or a model folder: initial codec and denoiser")
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="through torch.compile: nearly twice as fast after a minute; needs a C++ compiler",
+        help="use torch.compile: nearly twice as fast after a minute; needs a C++ compiler",
     )
-    parser.add_argument("--rate", type=float, default=1.0, help="step size, as a share of the preset's, above 0 to 10")
-    parser.add_argument("--helper-core", type=int, default=None, help="a second process there adds gradients (-1: any)")
+    parser.add_argument("--rate", type=float, default=1.0, help="step size relative to the preset, above 0 to 10")
+    parser.add_argument("--helper-core", type=int, default=None, help="CPU core of a gradient helper process (-1: any)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
-"""Distil guidance and large steps into the denoiser, so that few evaluations without a second branch suffice.
+"""Distil guidance and large steps into the denoiser: the student needs few evaluations and no second branch.
 
-The student learns the teacher's guided velocity (Meng et al. 2022, arXiv:2210.03142), taken in the middle of each step
-of the few-step schedule that it will be sampled with: an Euler step of the student is a second-order step of the guided
-teacher, at a quarter of the evaluations (compare progressive distillation, Salimans & Ho 2022, arXiv:2202.00512).
+The student learns the teacher's guided velocity (Meng et al. 2022, arXiv:2210.03142) in the middle of each step of its
+own few-step schedule. An Euler step of the student thus equals a second-order step of the guided teacher, with a
+quarter of the evaluations (compare progressive distillation, Salimans & Ho 2022, arXiv:2202.00512).
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ from riffstream.training.sample import PROMPTS, write_samples
 
 __all__ = ["Aim", "add_arguments", "distil", "first_student", "guided_velocity", "make_job", "run", "teacher_target"]
 
-RESCALE = 0.7  # 0 leaves guidance as it is
+RESCALE = 0.7  # 0: no rescaling
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a student is for.
+    """The intended sampling of a student.
 
     Attributes:
-        guidance: to build in, 1 to 20; 1 is none.
-        steps: of the schedule it will be sampled with, 1 to 100; shift: of that schedule towards noise, above 0 to 100;
-            1 is even steps.
+        guidance: built-in guidance, 1 to 20; 1: none.
+        steps: steps of the schedule, 1 to 100.
+        shift: shift of the schedule towards noise, above 0 to 100; 1: even steps.
     """
 
     guidance: float = 2.5
@@ -82,11 +82,11 @@ AIM = Aim()
 def guided_velocity(
     model: Denoiser, x: Tensor, t: Tensor, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float
 ) -> Tensor:
-    """The guided velocity [B, C, h, w] float32; ``empty``: tokens [1, S, D] and mask of no caption. Guidance is over
-    the words and the conditions together: the other branch has neither.
+    """The guided velocity [B, C, h, w] float32. ``empty``: tokens [1, S, D] and mask of the empty caption. Guidance
+    covers words and conditions together: the unguided branch has neither.
 
-    ``v_u + guidance (v_c - v_u)``, and then the clean latents that it points at are brought back, by ``RESCALE``, to
-    the spread of those that ``v_c`` points at (Lin et al. 2023, arXiv:2305.08891): guidance alone overdrives them.
+    The velocity is ``v_u + guidance (v_c - v_u)``. Guidance alone overdrives the predicted clean latents: ``RESCALE``
+    moves their spread towards that of the prediction of ``v_c`` (Lin et al. 2023, arXiv:2305.08891).
     """
     size, spaces = len(x), batch.tokens.shape[1]
     tokens = torch.cat([batch.tokens, empty[0][:, :spaces].expand(size, -1, -1)])
@@ -111,9 +111,9 @@ def guided_velocity(
 def teacher_target(
     teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], aim: Aim
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their t on the grid of the schedule aimed at, and the velocity that a step from t to the next
-    point of the grid should take: the guided one in the middle of the step (midpoint rule, second order).
-    ``batch.t``: places on the way, in [0, 1]."""
+    """Noisy latents, their t on the grid of the aim's schedule, and the target velocity of a step from t to the next
+    grid point: the guided velocity in the middle of the step (midpoint rule, second order). ``batch.t``: positions from
+    music to noise, in [0, 1]."""
     place = (batch.t * aim.steps).ceil().clamp(1, aim.steps) / aim.steps
     t = shifted(place, aim.shift)
     half = ((t - shifted(place - 1 / aim.steps, aim.shift)) / 2)[:, None, None, None]
@@ -123,7 +123,7 @@ def teacher_target(
 
 
 def student_loss(student: nn.Module, teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], aim: Aim) -> Tensor:
-    """Mean squared distance of the student's velocity to :func:`teacher_target`."""
+    """Mean squared distance of the student's velocity from :func:`teacher_target`."""
     x, t, target = teacher_target(teacher, batch, empty, aim)
     with autocast(x.device):
         made = student(
@@ -133,7 +133,7 @@ def student_loss(student: nn.Module, teacher: Denoiser, batch: Batch, empty: tup
 
 
 def draw_places(data: LatentSet, rows: Tensor, size: int, seed: int, device: torch.device, compiled: bool) -> Batch:
-    """Batch number ``seed`` with places spread evenly, so that all steps are learned alike."""
+    """Batch number ``seed`` with evenly spread positions, so all steps get equal training."""
     batch = draw(data, rows, size, seed, device, one_shape=compiled)
     batch.t = torch.rand(len(batch.t), generator=torch.Generator().manual_seed(seed)).to(device)
     return batch
@@ -142,7 +142,7 @@ def draw_places(data: LatentSet, rows: Tensor, size: int, seed: int, device: tor
 def make_job(
     teacher: Denoiser, data: LatentSet, rows: Tensor, size: int, seed: int, aim: Aim, compiled: bool = False
 ) -> Job:
-    """Work for a :class:`GradientHelper`: batches from a stream of their own."""
+    """The job of a :class:`GradientHelper`: batches of a separate random stream."""
     empty = (data.tokens[:1].float(), data.mask[:1])
 
     def job(student: nn.Module, index: int) -> tuple[Tensor, int]:
@@ -159,10 +159,10 @@ def make_job(
 
 @torch.no_grad()
 def first_student(teacher: Denoiser, state: dict[str, Any] | None) -> Denoiser:
-    """A copy of the teacher, plus what an earlier distillation had changed in its own teacher where there was one.
+    """A copy of the teacher, plus the weight change of an earlier distillation if there was one.
 
-    Weights that two trainings add to one network are about additive (Ilharco et al. 2023, arXiv:2212.04089), so the
-    student of a teacher that was trained further begins near to where it would come.
+    Weight changes of two trainings of one network are approximately additive (Ilharco et al. 2023, arXiv:2212.04089).
+    After further training of the teacher, the new student therefore starts close to its result.
     """
     student = copy.deepcopy(teacher)
     if state is not None and state["config"] == asdict(teacher.config):
@@ -192,22 +192,22 @@ def distil(
     log: Log | None = None,
     pictures: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Train a student of ``out/denoiser_final.pt`` (or ``denoiser.pt``) for ``minutes`` into ``out/distilled.pt``.
+    """Train a student of ``out/denoiser_final.pt`` (or ``denoiser.pt``) for ``minutes`` and save ``out/distilled.pt``.
 
-    It goes on from ``out/distilled.pt`` where that student has the same teacher and aim, and begins with
-    :func:`first_student` otherwise.
+    Training continues from ``out/distilled.pt`` if that student has the same teacher and aim. Otherwise it starts
+    with :func:`first_student`.
 
     Args:
-        helper_core: also run a gradient helper there (-1: anywhere).
+        helper_core: CPU core of a gradient helper; -1: any core; None: no helper.
         compiled: run the blocks through ``torch.compile``.
-        pictures: prompts of which the student's samples are painted at the end, into ``out/samples``.
+        pictures: prompts of the student's sample pictures, written to ``out/samples`` at the end.
 
     Returns:
-        Steps and examples in all, and the student's mean squared distance to the teacher's target on held-out clips,
+        Total steps and examples, and the student's mean squared distance from the teacher's target on held-out clips,
         before and after.
 
     Raises:
-        TrainingError: the loss stays infinite or undefined; the last saved state is good.
+        TrainingError: the loss stays infinite or undefined; the last saved state is valid.
     """
     log = log or Log(out, "distil", quiet=True)
     source = out / "denoiser_final.pt"
@@ -291,11 +291,11 @@ def distil(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train distil``."""
     common_arguments(parser, minutes=12)
-    parser.add_argument("--guidance", type=float, default=2.5, help="guidance to build in")
-    parser.add_argument("--steps", type=int, default=8, help="steps of the schedule to distil for")
-    parser.add_argument("--shift", type=float, default=1.0, help="of that schedule towards noise (1: even steps)")
-    parser.add_argument("--compile", action="store_true", help="through torch.compile, as of the denoiser")
-    parser.add_argument("--helper-core", type=int, default=None, help="a second process there adds gradients (-1: any)")
+    parser.add_argument("--guidance", type=float, default=2.5, help="built-in guidance, 1 to 20")
+    parser.add_argument("--steps", type=int, default=8, help="steps of the schedule, 1 to 100")
+    parser.add_argument("--shift", type=float, default=1.0, help="shift of the schedule towards noise (1: even steps)")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile, as for the denoiser")
+    parser.add_argument("--helper-core", type=int, default=None, help="CPU core of a gradient helper process (-1: any)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Assemble a checkpoint folder from a training run, or the text encoder's part of it from the original weights."""
+"""Export of a checkpoint folder from a training run, or of its text encoder from the original weights."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DISTILLED = Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.875, bp
 
 
 def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Defaults | None = None) -> Defaults:
-    """Write the newest state of run folder ``out`` as a checkpoint to ``to``; readers of ``to`` see whole files only.
+    """Write the newest state of run folder ``out`` as a checkpoint to ``to``. Files in ``to`` are replaced atomically.
 
-    ``defaults``: how it sounds best, where the caller knows better than its kind of training tells.
+    ``defaults``: defaults of the checkpoint; by default they follow from the kind of training.
 
-    Of the denoisers (distilled, final, in training) the one saved last is taken.
+    Among the denoisers (distilled, final, in training) the last saved one is exported.
 
     Returns:
-        The defaults that suit it: a distilled model needs no guidance.
+        The checkpoint's defaults; a distilled model needs no guidance.
     """
     cpu = torch.device("cpu")
     codec = load_codec(out / "codec.pt", cpu)
@@ -47,7 +47,7 @@ def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Def
         if text_from != to and not (to / part).is_dir():
             shutil.copytree(text_from / part, to / part)
     text = MiniTextEncoder.load(to / "text_encoder", to / "tokenizer")
-    aim = (load_state(chosen, cpu) or {}).get("aim")  # of a distilled one: the schedule that it is for
+    aim = (load_state(chosen, cpu) or {}).get("aim")  # for a distilled model: its intended schedule
     if defaults is None:
         defaults = GUIDED if aim is None else replace(DISTILLED, steps=aim["steps"])
     shift = 1.0 if aim is None else aim["shift"]
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train export``."""
     parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="run folder")
     parser.add_argument("--to", type=Path, required=True, help="checkpoint folder to write")
-    parser.add_argument("--text-encoder", action="store_true", help="also make the text encoder from its package")
+    parser.add_argument("--text-encoder", action="store_true", help="also export the text encoder from its package")
     parser.add_argument("--log", type=Path, default=None, help="also write the run's log as Markdown tables")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -1,9 +1,9 @@
-"""Fine-tune a model on your own music: a folder of audio files and what to call them.
+"""Fine-tune a model on your own music: a folder of audio files with captions.
 
-Subfolders (albums) are looked into. ``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) holds captions, one a
-line; without it the file's name is the caption. Tempo comes from ``tempo.txt`` (``tempo_file.py``), from ``--bpm``, or
-is found by autocorrelation of the onsets. The model knows C major and A minor only, so music in another key is
-transposed there, by resampling: clips lie on the beat, so that it changes their pitch alone.
+Subfolders (albums) are included. ``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) contains captions, one per
+line. Without it the file's name is the caption. Tempo comes from ``tempo.txt`` (``tempo_file.py``), from ``--bpm``, or
+from autocorrelation of the onsets. The model only knows C major and A minor, so music in other keys is transposed by
+resampling. Clips follow the beat, so resampling only changes their pitch.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ EXAMPLES = """examples:
 """
 
 RATE = 48000
-LEVEL = 0.1  # root mean square: the corpus' loudness, roughly
+LEVEL = 0.1  # root mean square, close to the loudness of the corpus
 LOOPS = 96
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of a folder.
+    """The result of an import.
 
     Attributes:
-        songs: how many were cut into clips.
-        transposed: path below the folder -> semitones that it was moved by.
-        skipped: path below the folder -> why.
-        remarks: what was guessed in the text files, and lines of ``tempo.txt`` that match no song.
+        songs: number of imported songs.
+        transposed: path below the folder -> transposition in semitones.
+        skipped: path below the folder -> reason.
+        remarks: guesses about the text files, and lines of ``tempo.txt`` without a song.
     """
 
     songs: int
@@ -64,16 +64,16 @@ class Imported:
 def import_folder(
     folder: Path, corpus: Path, *, bpm: float | None = None, key: int | None = None, beats: int = 8
 ) -> Imported:
-    """Cut the audio files of ``folder`` and its subfolders into beat-synchronous clips: a corpus that training reads.
+    """Cut the audio files of ``folder`` and its subfolders into beat-synchronous clips: a corpus for training.
 
     Args:
-        bpm: tempo of the files that ``tempo.txt`` does not name, 40 to 240; None: it is found.
-        key: semitones by which the music stands above C major or A minor, -6 to 6; None: it is found.
-        beats: of a clip, 8, or 6 in 3/4.
+        bpm: tempo of files that ``tempo.txt`` does not name, 40 to 240; None: estimated.
+        key: semitones of the music above C major or A minor, -6 to 6; None: estimated.
+        beats: beats of a clip, 8, or 6 in 3/4.
 
     Raises:
-        ParameterError: no folder, a tempo or key out of range, a line of ``tempo.txt`` that holds no tempo.
-        RiffstreamError: the folder holds no audio that is long enough for one clip.
+        ParameterError: no folder, a tempo or key out of range, or a line of ``tempo.txt`` without a tempo.
+        RiffstreamError: the folder has no audio of at least one clip's length.
     """
     if not folder.is_dir():
         raise ParameterError("folder", str(folder), "a folder of audio files")
@@ -92,7 +92,7 @@ def import_folder(
         except RiffstreamError as error:
             skipped[name] = str(error)
             continue
-        except Exception as error:  # one odd file must not end the import
+        except Exception as error:  # one bad file must not stop the import
             skipped[name] = f"{type(error).__name__}: {error}"
             continue
         if not len(codes):
@@ -120,7 +120,7 @@ def import_folder(
 
 
 def _all_tempos(folder: Path, files: list[Path]) -> tuple[dict[Path, float], list[str]]:
-    """Tempos from every ``tempo.txt``; an album's own counts more than one above it."""
+    """Tempos from every ``tempo.txt``; the file of an album takes precedence over those of parent folders."""
     tempos, remarks = read_tempos(folder / "tempo.txt", files)
     below = {parent for path in files for parent in path.parents if folder in parent.parents}
     for place in sorted(below, key=lambda path: len(path.parts)):
@@ -131,13 +131,13 @@ def _all_tempos(folder: Path, files: list[Path]) -> tuple[dict[Path, float], lis
 
 
 def _words(path: Path) -> str:
-    """A caption of a file's name; a mere number says nothing, so it gets the album's name."""
+    """A caption from a file's name; a bare number gets the album's name as prefix."""
     words = readable(path.stem).replace("_", " ")
     return words if any(char.isalpha() for char in words) else f"{readable(path.parent.name).replace('_', ' ')} {words}"
 
 
 def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> tuple[np.ndarray, float, int]:
-    """The clips of a file, uint8 [windows, 2, 256, 64 * beats], its tempo, and by how much it was transposed."""
+    """The clips of a file, uint8 [windows, 2, 256, 64 * beats], its tempo, and its transposition in semitones."""
     from riffstream.audio.files import read_audio
     from riffstream.audio.key import find_key
 
@@ -149,14 +149,14 @@ def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> tuple[
         wave = np.ascontiguousarray(read_audio(path, sample_rate=round(RATE * slower), channels=2).samples.T)
     wave = wave[:, round(first * slower) :]
     wave = wave * (LEVEL / max(float(np.sqrt((wave**2).mean())), 1e-4))
-    whole = int(wave.shape[1] / RATE * tempo / slower / 60 + 0.1)  # a tenth of the last beat may lack
+    whole = int(wave.shape[1] / RATE * tempo / slower / 60 + 0.1)  # a tenth of the last beat may be missing
     codes = encode_song(wave.astype(np.float32), bpm=tempo / slower, beats=whole, beats_in_window=beats)
     return codes, tempo, -above
 
 
 def _captions(path: Path, words: str) -> tuple[list[str], str | None]:
-    """The captions of a song, and a remark on how their file was read; lines that begin with ``# `` are comments."""
-    wanted = readable(path.stem).casefold()  # macOS takes letters apart in names; other systems do not
+    """The captions of a song, and a remark on the reading of their file. Lines that begin with ``# `` are comments."""
+    wanted = readable(path.stem).casefold()  # macOS decomposes accented letters in names; other systems do not
     notes = [file for file in path.parent.iterdir() if file.suffix.lower() == ".txt" and file.is_file()]
     found = path.with_suffix(".txt") if path.with_suffix(".txt").is_file() else None
     found = found or next((file for file in sorted(notes) if readable(file.stem).casefold() == wanted), None)
@@ -182,7 +182,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="semitones of all files above C major or A minor, -6 to 6; 0: leave them; found for each by default",
     )
     parser.add_argument("--triple", action="store_true", help="the music is in 3/4")
-    parser.add_argument("--rate", type=float, default=0.3, help="step size, as a share of the preset's")
+    parser.add_argument("--rate", type=float, default=0.3, help="step size relative to the preset")
     parser.add_argument("--to", type=Path, default=Path("finetuned"), help="checkpoint folder to write")
 
 
@@ -206,7 +206,7 @@ def run(args: argparse.Namespace) -> int:
         resume_from=denoiser, log=log, pictures=data.texts[1:11],
     )  # fmt: skip
     source = MODEL_FOLDER if args.resume_from == "mini" else Path(args.resume_from)
-    # A distilled model has its guidance built in; training on plain targets fades it slowly, so a little is added.
+    # Training on plain targets slowly weakens the built-in guidance of a distilled model: add a little guidance.
     kept = family.defaults
     defaults = replace(kept, sampler="unipc", guidance=1.5) if kept.guidance == 1 else kept
     export(args.out, args.to, text_from=source, defaults=defaults)

@@ -1,8 +1,8 @@
-"""Gradient helpers: extra processes that add what they can to a run on a CPU that others use as well.
+"""Gradient helpers: additional processes for a training run on a shared CPU.
 
-Threads of one process wait for each other at every matrix product, so one busy neighbour slows them all. A helper works
-alone on a batch of its own against the shared weights and leaves the gradient in shared memory; the main process takes
-it when it is there (at most one step stale) and never waits.
+Threads of one process wait for each other at every matrix product, so one busy neighbour slows all of them. A helper
+computes the gradient of its own batch with the shared weights and stores it in shared memory. The main process takes
+a finished gradient, at most one step old, and never waits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _work(
 ) -> None:
     torch.set_num_threads(1)
     if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, 0, 10)  # it gives way to the main process and to everybody else
+        os.setpriority(os.PRIO_PROCESS, 0, 10)  # lower priority than the main process and other programs
     if core >= 0 and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
     job = make_job(*arguments)
@@ -57,13 +57,13 @@ class GradientHelper:
     """One helper process.
 
     Args:
-        model: its parameters move to shared memory; the main process must change them in place from now on.
-        make_job: importable function that builds the job inside the helper from ``arguments``.
-        core: CPU core to stay on; -1: any.
+        model: its parameters move to shared memory; the main process must change them in place afterwards.
+        make_job: importable function; it builds the job from ``arguments`` inside the helper.
+        core: CPU core of the helper; -1: any core.
 
     Threading model
         Main process calls ``add_to`` after its own backward pass; never blocks.
-        ``close()`` is idempotent and ends the process within 5 s. The helper also ends when its parent is gone.
+        ``close()`` is idempotent and ends the process within 5 s. The helper also ends after the end of its parent.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class GradientHelper:
         self._process.start()
 
     def add_to(self, examples: int) -> int:
-        """Join the helper's gradient, if there is one, with the main one of ``examples``; returns its examples."""
+        """Average a finished helper gradient into the main gradient of ``examples``; returns the helper's examples."""
         extra = int(self._shared.control[0])
         if extra == 0:
             return 0

@@ -1,4 +1,4 @@
-"""A guard against steps that are not finite: one of them would destroy weights, momentum and average at once."""
+"""A guard against non-finite steps: a single one would destroy weights, momentum and average."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["StepGuard", "TrainingError", "all_finite"]
 
 
 class TrainingError(RiffstreamError):
-    """A training run that cannot go on. The message says what to do."""
+    """A training run that cannot continue. The message names a remedy."""
 
 
 class StepGuard:
-    """Decides for each step whether its gradient may be used.
+    """A check of the gradient of each step.
 
     Args:
-        limit: successive steps without a finite loss and gradient that end the run, 1 or more.
+        limit: number of successive steps without a finite loss and gradient that ends the run, 1 or more.
     """
 
     def __init__(self, limit: int = 10) -> None:
@@ -31,10 +31,11 @@ class StepGuard:
         self._in_a_row = 0
 
     def passes(self, loss: Tensor, norm: Tensor) -> bool:
-        """Whether to take the step.
+        """Whether the step is valid.
 
         Args:
-            loss: scalar. norm: scalar, the norm of the gradient (``torch.nn.utils.clip_grad_norm_`` returns it).
+            loss: loss of the step, scalar.
+            norm: norm of the gradient, scalar (result of ``torch.nn.utils.clip_grad_norm_``).
 
         Raises:
             TrainingError: ``limit`` steps in a row were not finite.
@@ -53,7 +54,7 @@ class StepGuard:
 
 
 def all_finite(state: Mapping[str, Any]) -> bool:
-    """Whether every number of every tensor in nested dictionaries and lists is finite."""
+    """Whether all tensors in nested dictionaries and lists are finite."""
     for value in state.values():
         if isinstance(value, Tensor):
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):

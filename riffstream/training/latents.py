@@ -33,15 +33,20 @@ def song_features(
 
 
 class LatentSet:
-    """Latents and captions of a corpus, in memory; ``refresh`` takes in songs that appeared since.
+    """Latents and captions of a corpus, in memory; ``refresh`` adds new songs.
 
     Attributes:
-        codec, text: what the latents and the embeddings are made with.
+        codec: encoder of the latents.
+        text: encoder of the captions.
         latents: [N, C, rows, columns] float16; clips in 3/4 fill the first columns, the rest is zero.
-        triple, held_out: [N] bool. previous: [N] index of the window before, -1 where there is none.
-        conditions: [N, COLUMNS, SIZE] float16, zeros where nothing is known (``asked.py``).
-        captions: for each clip, rows of ``tokens``. style: [N] index into ``styles``.
-        tokens: caption embeddings [K, S, D] float16 and ``mask`` [K, S] float32; row 0 is the empty caption.
+        triple: whether a clip is in 3/4, [N] bool.
+        held_out: whether a clip is held out, [N] bool.
+        previous: index of the preceding window, [N]; -1 for a song's first.
+        conditions: [N, COLUMNS, SIZE] float16, zeros for unknown values (``asked.py``).
+        captions: rows of ``tokens`` for each clip.
+        style: index into ``styles``, [N].
+        tokens: caption embeddings [K, S, D] float16; row 0 is the empty caption.
+        mask: mask of the tokens, [K, S] float32.
     """
 
     def __init__(
@@ -110,13 +115,13 @@ class LatentSet:
         return len(fresh)
 
     def add_texts(self, texts: Sequence[str]) -> None:
-        """Embed those of ``texts`` that are new."""
+        """Embed the new texts among ``texts``."""
         fresh = [text for text in dict.fromkeys(texts) if text not in self._rows]
         if not fresh:
             return
         tokens = torch.zeros(len(fresh), self._length, self.tokens.shape[-1], dtype=torch.float16)
         mask = torch.zeros(len(fresh), self._length)
-        order = sorted(range(len(fresh)), key=lambda i: len(fresh[i]))  # little padding in each batch
+        order = sorted(range(len(fresh)), key=lambda i: len(fresh[i]))  # similar lengths in a batch need little padding
         for k in range(0, len(order), 32):
             rows = order[k : k + 32]
             embedding, _ = self.text.encode([fresh[i] for i in rows])
@@ -133,20 +138,20 @@ class LatentSet:
     _CLIPS = ("latents", "triple", "held_out", "previous", "style", "styles", "wanted", "names")
 
     def save(self, folder: Path) -> None:
-        """Keep everything for the next run: ``latents.pt`` and ``texts.pt``."""
+        """Save all data for the next run, as ``latents.pt`` and ``texts.pt``."""
         state = {name: getattr(self, name) for name in self._CLIPS}
         save_state(folder / "latents.pt", {**state, "known": self._known, "codec": fingerprint(self.codec)})
         self.save_texts(folder)
 
     def save_texts(self, folder: Path) -> None:
-        """Keep the caption embeddings, which no change of the codec touches."""
+        """Save the caption embeddings, which do not depend on the codec."""
         save_state(folder / "texts.pt", {"texts": self.texts, "tokens": self.tokens, "mask": self.mask})
 
     def restore(self, folder: Path) -> None:
-        """Read what :meth:`save` wrote. What is missing is no error.
+        """Read the files of :meth:`save`. Missing files are not an error.
 
-        Latents of another codec are left out, and those of songs that were made anew since: songs of another corpus
-        have the same names.
+        Latents of another codec are ignored, as are latents of songs with a newer file: songs of another corpus have
+        the same names.
         """
         texts = load_state(folder / "texts.pt", torch.device("cpu"))
         if texts is not None and texts["tokens"].shape[1:] == self.tokens.shape[1:]:
@@ -163,14 +168,14 @@ class LatentSet:
             setattr(self, name, state[name])
         self._known = state["known"]
         known = {f"{song.name}/{k}": (facts, song.beats) for song in songs for k, facts in enumerate(song.facts)}
-        # Made anew each time: they cost little, and what is taken for usual may change with the program.
+        # Always recomputed: the cost is small, and the reference values may change between versions.
         rows = [clip_conditions(*known.get(name, ((), 8))) for name in self.names]
         self.conditions = torch.from_numpy(np.stack(rows)).half() if rows else self.conditions
         self.add_texts([text for texts in self.wanted for text in texts])
         self.captions = [[self._rows[text] for text in texts] for texts in self.wanted]
 
     def __getstate__(self) -> dict[str, object]:
-        # Gradient helpers get the data alone: networks would cross the process boundary by value.
+        # Gradient helpers only get the data: pickling would copy the networks.
         return {name: value for name, value in self.__dict__.items() if name not in ("codec", "text", "_rows")}
 
     def rows(self, *, held_out: bool) -> Tensor:
@@ -179,7 +184,7 @@ class LatentSet:
 
 
 def fingerprint(codec: Codec) -> str:
-    """Changes whenever the latents that ``codec`` makes do."""
+    """A fingerprint of the encoding part of ``codec``: it changes with the latents."""
     digest = hashlib.sha256()
     for name, value in sorted(codec.state_dict().items()):
         if name.startswith(("encoder", "basis", "mean", "latent")):
@@ -188,7 +193,7 @@ def fingerprint(codec: Codec) -> str:
 
 
 def pick_captions(texts: Sequence[str], count: int, seed: int) -> list[str]:
-    """At most ``count`` of a clip's captions, spread over the list by a rotation that differs from clip to clip."""
+    """Up to ``count`` of a clip's captions, spread over the list with a rotation per clip."""
     if len(texts) <= count:
         return list(texts)
     step = len(texts) / count

@@ -1,4 +1,4 @@
-"""What every training run shares: saving and resuming, the log, the moving average of the weights, the step size."""
+"""Common parts of all training runs: saving and resuming, the log, the moving average of the weights, the step size."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ __all__ = [
 
 
 def common_arguments(parser: argparse.ArgumentParser, *, minutes: float) -> None:
-    """Options that all stages take."""
+    """Options of all stages."""
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder (riffstream train corpus)")
     parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="run folder: states, log, exported model")
-    parser.add_argument("--preset", choices=("cpu", "gpu", "smoke"), default="cpu", help="sizes and batch")
-    parser.add_argument("--minutes", type=float, default=minutes, help="stop after so long; the next run goes on")
+    parser.add_argument("--preset", choices=("cpu", "gpu", "smoke"), default="cpu", help="model sizes and batch")
+    parser.add_argument("--minutes", type=float, default=minutes, help="duration of the run; the next run continues")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 @contextmanager
 def until_terminated() -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM into a question: the yielded function is True once it came, so that a run can save and end.
+    """Record SIGTERM: the yielded function returns True after it, so a run can save its state and end.
 
-    Outside the main thread, where no handler can be set, it stays False.
+    Outside the main thread no handler can be set; the function always returns False.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -68,7 +68,7 @@ def until_terminated() -> Iterator[Callable[[], bool]]:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one."""
+    """The device of a name; ``auto`` is CUDA if available, otherwise the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -79,7 +79,7 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def autocast(device: torch.device) -> Iterator[None]:
-    """bfloat16 where the device multiplies it in hardware, float32 elsewhere."""
+    """bfloat16 on devices with hardware support, otherwise float32."""
     dtype = preferred_dtype(device)
     manager = torch.autocast(device.type, torch.bfloat16) if dtype == torch.bfloat16 else nullcontext()
     with manager:
@@ -87,7 +87,7 @@ def autocast(device: torch.device) -> Iterator[None]:
 
 
 class Ema:
-    """Moving average of a module's parameters, with a short memory at first: min(decay, (1 + n) / (10 + n))."""
+    """Moving average of a module's parameters; the decay min(decay, (1 + n) / (10 + n)) is short at first."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -111,7 +111,7 @@ class Ema:
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
-        """``module`` holds the average inside the block."""
+        """Set ``module`` to the average for the duration of the block."""
         kept = {name: value.detach().clone() for name, value in module.named_parameters()}
         self._write(module, self.values)
         try:
@@ -129,8 +129,8 @@ class Ema:
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024): momentum whose update is orthogonalised by Newton-Schulz iterations.
 
-    For the matrices inside a transformer. The update is scaled to the size of an AdamW step (Liu et al. 2025,
-    arXiv:2502.16982), so both share one step size. Matrices of one shape are iterated as one batch.
+    For the matrices of a transformer. The update is scaled to the size of an AdamW step (Liu et al. 2025,
+    arXiv:2502.16982), so both share one step size. Matrices of equal shape are processed as one batch.
     """
 
     def __init__(
@@ -163,10 +163,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonalise(x: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices to x [n, rows, columns], roughly: singular values land in 0.7 to 1.2."""
+    """Approximately the nearest semi-orthogonal matrices to x [n, rows, columns]: singular values from 0.7 to 1.2."""
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     if preferred_dtype(x.device) != torch.float32:
-        x = x.bfloat16()  # where it is fast: the iteration forgives it, as its authors found
+        x = x.bfloat16()  # for speed: according to its authors, the iteration tolerates it
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
@@ -174,8 +174,8 @@ def _orthogonalise(x: Tensor, steps: int = 5) -> Tensor:
 
 
 def step_size(step: int, warm_up: int, remaining: float = 1.0, decay_from: float = 0.0) -> float:
-    """Factor on the learning rate: linear warm-up, constant, and (where ``decay_from`` > 0) a linear fall to zero over
-    the last ``decay_from`` of the run, of which ``remaining`` in [0, 1] is left."""
+    """Factor of the step size: a linear warm-up, a constant part, and with ``decay_from`` > 0 a linear fall to zero
+    over the last share ``decay_from`` of the run. ``remaining``: remaining share of the run, in [0, 1]."""
     factor = min(1.0, (step + 1) / max(warm_up, 1))
     if decay_from > 0:
         factor *= min(1.0, max(remaining, 0.0) / decay_from)
@@ -183,10 +183,10 @@ def step_size(step: int, warm_up: int, remaining: float = 1.0, decay_from: float
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write whole or not at all.
+    """Write a training state atomically.
 
     Raises:
-        TrainingError: a number of it is not finite; the file keeps the state before.
+        TrainingError: the state is not finite; the file keeps the previous state.
     """
     if not all_finite(state):
         raise TrainingError(f"the weights are no longer finite; {path} keeps the last good state")
@@ -197,7 +197,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """What :func:`save_state` wrote, or None where there is nothing yet."""
+    """The state written by :func:`save_state`; None without a file."""
     if not path.is_file():
         return None
     return dict(torch.load(path, map_location=device, weights_only=True))
@@ -212,7 +212,7 @@ def load_averaged(module: nn.Module, state: dict[str, Any], key: str) -> None:
 
 
 class Log:
-    """``log.jsonl`` of a run folder: one line an event, kept for good; shown on stderr unless quiet."""
+    """``log.jsonl`` of a run folder: one line per event, also shown on stderr unless quiet. Lines are never deleted."""
 
     def __init__(self, folder: Path, stage: str, *, quiet: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -232,14 +232,14 @@ class Log:
 
 
 def _tidy(value: float | int | str) -> float | int | str | None:
-    """Five digits; None for what JSON cannot hold."""
+    """Five significant digits; None for values that JSON does not support."""
     if not isinstance(value, float):
         return value
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def log_table(folder: Path) -> str:
-    """``log.jsonl`` of a run as Markdown: a table for each stage, lines that have nothing in common left apart."""
+    """``log.jsonl`` of a run as Markdown: a table per stage; lines without common columns are separate."""
     stages: dict[str, list[dict[str, Any]]] = {}
     for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)

@@ -1,4 +1,4 @@
-"""Plain sampling for looking at a model in training; listening goes through the engine (``riffstream render``)."""
+"""Simple sampling for pictures of a model in training. For audio, use the engine (``riffstream render``)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sample_latents(
     previous: Tensor | None = None,
     frames: int | None = None,
 ) -> Tensor:
-    """Latents [B, C, h, w] of one clip a prompt, by Euler steps of equal size; guidance 1 takes one branch."""
+    """Latents [B, C, h, w] of one clip per prompt, by Euler steps of equal size; guidance 1 evaluates one branch."""
     text = family.encode_text(list(prompts))
     empty = family.encode_text([""])
     pair = TextEmbedding.stack([*(text.row(i) for i in range(len(prompts))), *[empty] * len(prompts)])
@@ -62,7 +62,7 @@ def sample_latents(
 
 
 def write_pictures(family: MiniFamily, latents: Tensor, path: Path, columns: int = 5) -> None:
-    """One PNG with all clips side by side, for a look at a glance."""
+    """One PNG with all clips side by side."""
     pictures = family.decode_image(latents)
     rows = [np.concatenate(list(pictures[k : k + columns]), axis=1) for k in range(0, len(pictures), columns)]
     widest = max(row.shape[1] for row in rows)
@@ -74,8 +74,8 @@ def write_pictures(family: MiniFamily, latents: Tensor, path: Path, columns: int
 def write_samples(
     model: Denoiser, data: LatentSet, path: Path, prompts: Sequence[str], *, guidance: float, steps: int = 8
 ) -> None:
-    """Pictures of what a denoiser in training makes of these prompts, always from the same noise."""
-    twin = Denoiser(model.config)  # the model's blocks may be compiled for the batches of its training alone
+    """Pictures of a training denoiser's samples of these prompts, always from the same noise."""
+    twin = Denoiser(model.config)  # the model's blocks may be compiled for the shape of training batches
     twin.load_state_dict(model.state_dict())
     family = MiniFamily(data.text, twin, data.codec, device=data.codec.basis.device, dtype=torch.float32)
     write_pictures(family, sample_latents(family, prompts, steps=steps, guidance=guidance), path)

@@ -1,4 +1,4 @@
-"""Make the seed library: one full-arrangement loop of each style, encoded by the model's own codec."""
+"""Build the seed library: one full-arrangement loop of each style, encoded by the model's codec."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def build_seeds(
 ) -> list[SeedEntry]:
     """Write ``seeds/`` into checkpoint folder ``model``, at most ``count`` loops, of different styles first.
 
-    Of a song that window is taken which most instruments play.
+    Each loop is the window of its song with the most instruments.
 
     Args:
-        add: keep the loops that are there, and take none of a style that has one.
-        captions: corpus whose captions say what is like a loop (see ``_vectors``); by default ``corpus``.
+        add: keep the existing loops, and only add loops of missing styles.
+        captions: corpus with the captions for the search by prompt (see ``_vectors``); by default ``corpus``.
     """
     family = MiniFamily.load(model, dtype=torch.float32)
     folder = model / "seeds"
@@ -70,7 +70,7 @@ def build_seeds(
 
 
 def _words(style: str) -> str:
-    """What people call a style of the corpus: the files of MMA's library have names like ``bvfunk``."""
+    """The usual name of a style of the corpus. Files of MMA's library have names like ``bvfunk``."""
     groove = groove_styles().get(style.removeprefix("mma_")) if style.startswith("mma_") else None
     return groove.tags[0] if groove else style.replace("_", " ").replace("-", " ")
 
@@ -82,10 +82,10 @@ def _direction(encoder: MiniTextEncoder, texts: Sequence[str]) -> Tensor:
 def _vectors(
     entries: Sequence[SeedEntry], known: Sequence[Tensor], corpus: Path, encoder: MiniTextEncoder
 ) -> list[Tensor]:
-    """What prompts are compared with: a loop's own words and, at twice the weight, those for its style in ``corpus``.
+    """Vectors for comparison with prompts: a loop's captions and, with twice the weight, its style's in ``corpus``.
 
-    One window's captions name whatever plays in it, so by those alone (``known``, which stay where the corpus lacks
-    the style) a loop of another style is often nearer.
+    The captions of one window name all its instruments. By these alone (``known``), a loop of another style is often
+    nearer. ``known`` remains for styles that the corpus lacks.
     """
     by_style: dict[str, list[str]] = {}
     for song in find_songs(corpus):
@@ -101,14 +101,14 @@ def _vectors(
 
 
 def _choose(corpus: Path, known: set[str], count: int) -> list[tuple[SongFile, int]]:
-    """Songs of styles that are not ``known``, and their fullest windows."""
+    """Songs of styles outside ``known``, and their windows with the most instruments."""
     by_style: dict[str, list[SongFile]] = {}
     for song in find_songs(corpus):
         if song.style not in known:
             by_style.setdefault(song.style, []).append(song)
-    for songs in by_style.values():  # plain productions first: a loop under a filter sweep is an odd place to start
+    for songs in by_style.values():  # plain productions first: a loop with a filter sweep is a poor start
         songs.sort(key=lambda song: song.look != "plain")
-    # Our own styles before those of MMA's library, whose names say less.
+    # Built-in styles before those of MMA's library, which have less descriptive names.
     styles = sorted(by_style, key=lambda style: (style.startswith("mma_"), style))
     chosen = [by_style[style][turn] for turn in range(4) for style in styles if turn < len(by_style[style])][:count]
 
@@ -122,10 +122,10 @@ def _choose(corpus: Path, known: set[str], count: int) -> list[tuple[SongFile, i
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train seeds``."""
     parser.add_argument("--corpus", type=Path, default=Path("corpus"), help="corpus folder")
-    parser.add_argument("--model", type=Path, required=True, help="checkpoint folder, where seeds/ is written")
-    parser.add_argument("--count", type=int, default=96, help="how many loops, with --add: how many more")
-    parser.add_argument("--add", action="store_true", help="keep the library's loops; only styles that it lacks")
-    parser.add_argument("--captions", type=Path, default=None, help="corpus that tells what is like a loop; --corpus")
+    parser.add_argument("--model", type=Path, required=True, help="checkpoint folder; seeds/ is written into it")
+    parser.add_argument("--count", type=int, default=96, help="number of loops; with --add, of new loops")
+    parser.add_argument("--add", action="store_true", help="keep the existing loops; add missing styles only")
+    parser.add_argument("--captions", type=Path, default=None, help="corpus of the captions; default: --corpus")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 

@@ -1,4 +1,4 @@
-"""The whole recipe at a toy size, to prove that it runs: corpus, codec, denoiser, distillation, export, seeds, clip."""
+"""A smoke test of the whole recipe at toy size: corpus, codec, denoiser, distillation, export, seeds, clip."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
 
     Args:
         out: an empty folder; the corpus goes to ``out/corpus``, the model to ``out/model``.
-        songs: of the corpus, on our own synthesisers (no soundfont needed).
-        minutes: of training for the codec, and again for the denoiser.
+        songs: number of songs in the corpus; synthesisers play them, without a soundfont.
+        minutes: training time of the codec, and of the denoiser.
 
     Returns:
-        What each stage reported.
+        The report of each stage.
 
     Raises:
-        RiffstreamError: a stage made something that cannot be right.
+        RiffstreamError: the result of a stage is invalid.
     """
     cpu = torch.device("cpu")
     torch.manual_seed(seed)
@@ -61,11 +61,11 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
     write_pictures(family, latents, out / "samples.png")
     mel = family.decode_mel(latents)
     if not bool(torch.isfinite(mel).all()) or not bool((mel > 0).any()):
-        raise RiffstreamError("the smoke model makes silence or infinities")
-    if not trained["held_out"] < 1.8:  # 2 is what predicting nothing costs
+        raise RiffstreamError("the smoke model generates silence or non-finite values")
+    if not trained["held_out"] < 1.8:  # 2 is the loss of a zero prediction
         raise RiffstreamError(f"the smoke model has not learned: held-out loss {trained['held_out']:.3f}")
     if SeedLibrary(out / "model" / "seeds").names != [entry.name for entry in seeds]:
-        raise RiffstreamError("the seed library does not read back")
+        raise RiffstreamError("the saved seed library differs from the built one")
     return {
         "songs": manifest["songs"], "clips": manifest["clips"], "codec": coded, "denoiser": trained,
         "distil": distilled, "seconds": round(time.monotonic() - started, 1),
@@ -74,10 +74,10 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train smoke``."""
-    parser.add_argument("--out", type=Path, default=Path("runs/smoke"), help="folder; emptied runs start afresh")
+    parser.add_argument("--out", type=Path, default=Path("runs/smoke"), help="run folder; empty it for a new run")
     parser.add_argument("--songs", type=int, default=6, help="songs in the toy corpus")
-    parser.add_argument("--minutes", type=float, default=0.4, help="of training for each of codec and denoiser")
-    parser.add_argument("--seed", type=int, default=0, help="changes songs and weights")
+    parser.add_argument("--minutes", type=float, default=0.4, help="training time of the codec, and of the denoiser")
+    parser.add_argument("--seed", type=int, default=0, help="seed of songs and weights")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 

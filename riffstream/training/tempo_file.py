@@ -1,4 +1,4 @@
-"""``tempo.txt``: the tempos of a folder of songs, as people, spreadsheets and other programs write them."""
+"""``tempo.txt``: the tempos of a folder of songs, in formats of people, spreadsheets and other programs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _ALLOWED = "NAME BPM, 40 to 240 beats per minute"
 
 
 def read_tempos(file: Path, songs: Sequence[Path]) -> tuple[dict[Path, float], list[str]]:
-    """Tempos by song, and remarks: lines that match no song, and an encoding that had to be guessed.
+    """Tempos by song, and remarks about lines without a song and about a guessed encoding.
 
-    A line is a name and a number, with a blank, a tab, ``,``, ``;``, ``:``, ``=`` or a dash between them; ``#`` begins
-    a comment. Both may have quotes. The name may have the file's ending, or be a path relative to ``file``. The first
-    line may hold the names of the columns.
+    A line is a name and a number, separated by a space, a tab, ``,``, ``;``, ``:``, ``=`` or a dash; ``#`` begins a
+    comment. Both may have quotes. The name may include the file's extension, or be a path relative to ``file``. The
+    first line may contain column names.
 
     Args:
-        file: ``tempo.txt``; nothing is read where it is missing.
+        file: ``tempo.txt``; a missing file gives an empty result.
         songs: the audio files, in or below the folder of ``file``.
 
     Raises:
-        ParameterError: a line is no such pair, its tempo is out of range, or two lines contradict each other.
+        ParameterError: a line is not such a pair, its tempo is out of range, or two lines contradict each other.
     """
     if not file.is_file():
         return {}, []
@@ -56,11 +56,11 @@ def read_tempos(file: Path, songs: Sequence[Path]) -> tuple[dict[Path, float], l
             if _HEADER.fullmatch(stripped):
                 continue
             if _COLUMNS.fullmatch(stripped) and not any(_key(part) in named for part in re.split(r"[;,\t]", stripped)):
-                remarks.append(f"{where} was taken for the names of the columns: {stripped!r}")
+                remarks.append(f"{where} was read as column names: {stripped!r}")
                 continue
         pairs = list(_pairs(stripped))
         try:
-            # "album 3,120" and "song,87,5": the name that exists tells them apart, else the tempo that can be.
+            # "album 3,120" and "song,87,5": an existing name decides, otherwise a valid tempo.
             known = [pair for pair in pairs if _key(pair[0]) in named]
             name, tempo = known[0] if known else next(pair for pair in reversed(pairs) if _possible(pair[1]))
             check("bpm", tempo)
@@ -78,7 +78,7 @@ def read_tempos(file: Path, songs: Sequence[Path]) -> tuple[dict[Path, float], l
 
 
 def _names(folder: Path, songs: Sequence[Path]) -> dict[str, list[Path]]:
-    """What a line may call each song."""
+    """Possible names of each song in a line."""
     named: dict[str, list[Path]] = {}
     for song in songs:
         inside = song.relative_to(folder)
@@ -94,7 +94,7 @@ def _key(name: str) -> str:
 
 
 def _uncommented(line: str, named: dict[str, list[Path]]) -> str:
-    """Without a comment; a ``#`` in the name of a song is none."""
+    """The line without its comment; a ``#`` in a song's name does not begin a comment."""
     stripped = line.strip()
     if any(_key(name) in named for name, _ in _pairs(stripped)):
         return stripped
@@ -106,7 +106,7 @@ def _possible(bpm: float) -> bool:
 
 
 def _pairs(line: str) -> Iterator[tuple[str, float]]:
-    """Each way to read a line as a name and a number, the shortest name first."""
+    """All readings of a line as a name and a number, the shortest name first."""
     for match in _SPLIT.finditer(line):
         name = line[: match.start()].strip().strip(_QUOTES).strip()
         if name:

@@ -72,7 +72,7 @@ def test_every_bar_has_its_facts(folder: Path, small: Corpus) -> None:
 
 def test_a_folder_of_another_format_is_not_added_to(tmp_path: Path) -> None:
     (tmp_path / "corpus.json").write_text(json.dumps({"format": 1, "seed": 0, "soundfonts": []}))
-    with pytest.raises(ParameterError, match="was begun"):
+    with pytest.raises(ParameterError, match="existing corpus"):
         build_corpus(_options(tmp_path), quiet=True)
 
 

@@ -83,7 +83,7 @@ def test_names_of_columns_in_any_language_are_no_song_and_said(names: str, tmp_p
     tempos, remarks = read(tmp_path, f"sep=;\n{names}\nsong;87\n")
     assert tempos == {"song.wav": 87}
     assert len(remarks) == 1
-    assert remarks[0].startswith("tempo.txt, line 2 was taken for the names of the columns")
+    assert remarks[0].startswith("tempo.txt, line 2 was read as column names")
     with pytest.raises(ParameterError, match="line 1"):
         read(tmp_path, "song;fast\n")
 
