@@ -13,7 +13,7 @@ from torch import Tensor
 from riffstream.errors import ParameterError
 from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["MelInverter", "centre_frequencies", "corner_frequency", "filterbank"]
+__all__ = ["MelInverter", "centre_frequencies", "corner_frequency", "filterbank", "triangles"]
 
 HTK_CORNER_HZ = 700.0
 # On CPUs with AVX-512, MKL sums products of 4, 8 ... 24 columns in another order. With this many columns or more, the
@@ -50,7 +50,7 @@ def centre_frequencies(params: SpectrogramParams) -> Tensor:
     """Edges and centres of the mel filters in Hertz, float32 [num_frequencies + 2], equally spaced in mel.
 
     Filter m rises from entry m to its peak at entry m + 1 and falls to entry m + 2. The computation is in float32 and
-    in torchaudio's order: at 2.5 Hz a bin the rounding of the narrowest filters is visible in the parity data.
+    in torchaudio's order, so that the result matches its filters.
     """
     low, high, count = float(params.min_frequency), float(params.max_frequency), params.num_frequencies
     if params.mel_scale_type == "window":
@@ -78,13 +78,36 @@ def _slaney_mel(hz: float) -> float:
 
 @lru_cache(maxsize=16)
 def filterbank(params: SpectrogramParams) -> Tensor:
-    """Triangular mel filters on the bins of ``params.n_fft``, equal to torchaudio's ``melscale_fbanks``.
+    """Triangular mel filters on the bins of ``params.n_fft``: torchaudio's, or ours for the scale ``"window"``.
 
     Returns:
         [n_bins, num_frequencies] float32, >= 0; mel = linear magnitudes @ filters. The tensor is cached and shared:
         do not write to it.
     """
-    edges = centre_frequencies(params)
+    if params.mel_scale_type == "window":
+        return triangles(centre_frequencies(params), params)
+    # Imported here: torchaudio takes 0.15 s, and the embedded model does not need it.
+    from riffstream._torchaudio import ensure_importable
+
+    ensure_importable()
+    from torchaudio.functional import melscale_fbanks
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+        filters: Tensor = melscale_fbanks(
+            params.n_bins,
+            float(params.min_frequency),
+            float(params.max_frequency),
+            params.num_frequencies,
+            params.sample_rate,
+            norm=params.mel_scale_norm,
+            mel_scale=params.mel_scale_type,
+        )
+    return filters
+
+
+def triangles(edges: Tensor, params: SpectrogramParams) -> Tensor:
+    """Triangular filters [n_bins, M] float32 between ``edges`` [M + 2] in Hertz, on the bins of ``params.n_fft``."""
     bins = torch.linspace(0, params.sample_rate // 2, params.n_bins)
     widths = edges[1:] - edges[:-1]
     slopes = edges[None, :] - bins[:, None]
