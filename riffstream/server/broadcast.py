@@ -147,7 +147,7 @@ class Broadcast:
         self.retired = FanoutStats()
         self.ending = self._closed = False
         self.empty_since: float | None = time.monotonic()
-        self.hls = HlsStream(station, self.hold)
+        self.hls = HlsStream(station, self.reserve)
         self._opening: dict[str, asyncio.Task[Feed]] = {}
         self._unsubscribe = station.subscribe(self.tell)
         self._announced = 0

@@ -8,7 +8,7 @@ from riffstream.server.broadcast import Broadcast
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.hls.playlists import master_playlist, media_playlist
 from riffstream.server.hls.rendition import SEGMENT_S
-from riffstream.server.hls.stream import Running
+from riffstream.server.hls.stream import Running, StationFullError
 from riffstream.station.outlet import HLS_KBPS
 
 __all__ = ["master_handler", "media_handler", "segment_handler"]
@@ -69,6 +69,8 @@ async def _ready(broadcast: Broadcast, kbps: int) -> Running:
     """Rendition with its first segments. Raises 503 without audio."""
     try:
         return await broadcast.hls.ready(kbps)
+    except StationFullError as error:
+        raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=10) from None
     except TimeoutError:
         raise refuse(web.HTTPServiceUnavailable, "busy", "there is no sound yet", retry_after_s=5) from None
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Protocol
 
 from riffstream import protocol
+from riffstream.errors import RiffstreamError
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.server.feeds import Feed
 from riffstream.server.hls.playlists import LISTED, Title
@@ -18,18 +20,30 @@ from riffstream.server.hls.rendition import SEGMENT_S, Rendition
 from riffstream.server.interfaces import Station
 from riffstream.station.outlet import Chunk, StationEndedError, hls_codec
 
-__all__ = ["HlsStream", "Running"]
+__all__ = ["HlsStream", "Running", "StationFullError"]
 
 IDLE_S = 30.0  # running time of an encoder after the last request; players send one every two seconds
 START_S = 15.0  # longest wait for the first segments
 FIRST = 3  # segments at the start of a rendition: players buffer three before they play
 TITLES = 50
 
-Hold = Callable[[str], Awaitable[Feed]]
+
+class Place(Protocol):
+    """A listener's place, as of ``broadcast.Place``."""
+
+    async def feed(self, codec: str) -> Feed: ...
+    def give_back(self) -> None: ...
+
+
+class StationFullError(RiffstreamError):
+    """The station has no place for another listener."""
+
+    def __init__(self) -> None:
+        super().__init__("this station is full")
 
 
 class Running:
-    """A rendition with a running encoder.
+    """A rendition with a running encoder. It has a listener's place, so that the station stays awake.
 
     Attributes:
         rendition: its segments.
@@ -39,12 +53,12 @@ class Running:
         has_ended: True if there will be no more segments.
     """
 
-    def __init__(self, kbps: int, feed: Feed) -> None:
+    def __init__(self, kbps: int, feed: Feed, place: Place) -> None:
         self.rendition = Rendition(kbps * 1000)
         self.folder = f"{time.time_ns() // 1_000_000:x}"
         self.asked_at = time.monotonic()
         self.has_ended = False
-        self._feed: Feed | None = feed
+        self._feed, self._place = feed, place
         feed.follow(self)
 
     def push(self, chunk: Chunk) -> None:
@@ -56,12 +70,10 @@ class Running:
         self.leave()
 
     def leave(self) -> None:
-        """Release the feed. Idempotent."""
-        feed, self._feed = self._feed, None
+        """Give the place back. Idempotent."""
         self.has_ended = True
-        if feed is not None:
-            feed.unfollow(self)
-            feed.release()
+        self._feed.unfollow(self)
+        self._place.give_back()
 
 
 class HlsStream:
@@ -69,16 +81,16 @@ class HlsStream:
 
     Args:
         station: the station.
-        hold: function that opens the feed of a codec and keeps it running until ``release()``.
+        reserve: takes a listener's place of a kind; None if the station is full.
 
     Attributes:
         titles: recent titles, oldest first.
     """
 
-    def __init__(self, station: Station, hold: Hold) -> None:
+    def __init__(self, station: Station, reserve: Callable[[str], Place | None]) -> None:
         self.titles: deque[Title] = deque(maxlen=TITLES)
         self._station = station
-        self._hold = hold
+        self._reserve = reserve
         self._running: dict[int, Running] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._began_s: float | None = None
@@ -86,7 +98,7 @@ class HlsStream:
 
     @property
     def began_s(self) -> float:
-        """POSIX time of the station's sample 0, the same for all renditions and playlists."""
+        """POSIX time of the station's sample 0, the same for all renditions that run together."""
         if self._began_s is None:
             self._began_s = time.time() - self._station.sample_pos / SAMPLE_RATE
         return self._began_s
@@ -99,6 +111,7 @@ class HlsStream:
 
         Raises:
             StationEndedError: the station has ended.
+            StationFullError: the station has no place.
             EncoderError: the encoder cannot run.
             TimeoutError: no audio within ``START_S``.
         """
@@ -143,9 +156,18 @@ class HlsStream:
         self._running.clear()
 
     async def _start(self, kbps: int) -> None:
-        feed = await self._hold(hls_codec(kbps))
+        place = self._reserve("hls")
+        if place is None:
+            raise StationFullError
+        try:
+            feed = await place.feed(hls_codec(kbps))
+        except BaseException:
+            place.give_back()
+            raise
+        if not any(not running.has_ended for running in self._running.values()):
+            self._began_s = None  # the sample clock stands still while a station sleeps
         self._told(self._station.now())
-        self._running[kbps] = Running(kbps, feed)
+        self._running[kbps] = Running(kbps, feed, place)
 
     def _started(self, kbps: int, task: asyncio.Task[None]) -> None:
         self._starting.pop(kbps, None)

@@ -156,3 +156,24 @@ async def test_head_starts_no_encoder(live: Running) -> None:
     async with aiohttp.ClientSession() as session, session.head(f"{live.url}/hls/main/master.m3u8") as answer:
         assert answer.status == 200
     assert live.server.context.broadcast("main").feeds == {}
+
+
+async def test_a_rendition_keeps_its_station_awake_and_counts_once(
+    live: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broadcast = live.server.context.broadcast("main")
+    await listed(live)
+    await listed(live)
+    assert (broadcast.listeners, live.station.attached, broadcast.empty_since) == (1, 1, None)
+    monkeypatch.setattr(module, "IDLE_S", -1.0)
+    broadcast.sweep()
+    assert (broadcast.listeners, live.station.attached) == (0, 0)
+    assert broadcast.empty_since is not None
+
+
+async def test_a_full_station_is_503() -> None:
+    limits = {"listeners_per_station": 1}
+    async with running(speed=2.0, preroll=20 * 48_000, limits=limits) as served:
+        assert (await fetch(served.url, "/hls/main/64.m3u8"))[0] == 200
+        assert (await fetch(served.url, "/hls/main/128.m3u8"))[0] == 503
+        assert (await fetch(served.url, "/hls/main/64.m3u8"))[0] == 200
