@@ -1,4 +1,4 @@
-"""Writes docs/protocol.md from ``protocol.py``: ``python -m tests.protocol_page > docs/protocol.md``.
+"""Writes docs/protocol.md from ``riffstream/protocol/``: ``python -m tests.protocol_page > docs/protocol.md``.
 
 A test compares the page with this output, so page, server and clients stay equal.
 """
@@ -19,7 +19,7 @@ __all__ = ["page"]
 _INTRODUCTION = """# The wire protocol {subprotocol}
 
 This page is for authors of clients: every message and the binary audio frame. It is generated from
-`riffstream/protocol.py`; do not edit it. `/api/schema` of any server has the same as JSON Schema 2020-12.
+`riffstream/protocol/`; do not edit it. `/api/schema` of any server has the same as JSON Schema 2020-12.
 `tests/data/protocol_vectors.json` has test vectors for clients in other languages. The clients in Python
 (`riffstream.connect`) and JavaScript (`client/src/`) implement all of it.
 

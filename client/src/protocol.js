@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * The binary frame and the messages of riffstream.v1, free of the DOM. The schema's one source is the server's
- * `protocol.py`; tests read the golden vectors that it shares with us.
+ * `riffstream/protocol/`; tests read the golden vectors that it shares with us.
  */
 
 export const SUBPROTOCOL = "riffstream.v1";

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { CODECS, opusPackets, parseFrame, pcmPlanes, promptLine, SUBPROTOCOL, VERSION } from "../src/protocol.js";
 
-/** Written by the server's own tests from protocol.py. */
+/** Written by the server's own tests from riffstream/protocol/. */
 const vectors = JSON.parse(readFileSync(new URL("../../tests/data/protocol_vectors.json", import.meta.url), "utf8"));
 const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 const hex = (data) => [...data].map((b) => b.toString(16).padStart(2, "0")).join("");

@@ -1,21 +1,11 @@
-"""The wire protocol ``riffstream.v1``: every message, the binary audio frame, and the schema of both.
-
-This file is the only definition. The JSON Schema (:func:`json_schema`), docs/protocol.md and the golden test vectors of
-the Python and JavaScript clients are generated from it. It imports only the errors
-and the ranges from this package.
+"""Every message of the protocol, with its fields and their ranges.
 
 Text frames are JSON objects ``{"type": ..., ...}``. Unknown types are answered with ``rejected``; unknown fields are
-ignored, so that either side may be newer. Binary frames are audio: a 24-byte little-endian header, then the payload.
+ignored, so that either side may be newer.
 """
 
 from __future__ import annotations
 
-import enum
-import re
-import struct
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -23,46 +13,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from riffstream.errors import RiffstreamError
 from riffstream.ranges import RANGES, SEEDS
-
-__all__ = [
-    "Applied",
-    "AudioFrame",
-    "Bye",
-    "Caps",
-    "ClientMessage",
-    "Clock",
-    "ClockReply",
-    "Codec",
-    "Event",
-    "Flags",
-    "Hello",
-    "Kind",
-    "Limits",
-    "Now",
-    "Prompt",
-    "ProtocolError",
-    "Rejected",
-    "Resume",
-    "Scheduled",
-    "ServerMessage",
-    "State",
-    "Stats",
-    "Steer",
-    "Superseded",
-    "Transport",
-    "Welcome",
-    "clean_text",
-    "decode_client",
-    "decode_server",
-    "encode",
-    "explained",
-    "join_packets",
-    "json_schema",
-    "negotiate",
-    "pack_frame",
-    "split_packets",
-    "unpack_frame",
-]
 
 VERSION: Final = 1
 OLDEST_VERSION: Final = 1
@@ -77,19 +27,6 @@ CHANNELS: Final = 2
 
 # Numbers of a steer; ``welcome.limits`` sends their ranges to clients.
 NUMBERS: Final = ("weight", "seed", "denoising", "guidance", "bpm", "key", "ramp_s")
-_ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS} | {
-    "bpm": f"{RANGES['bpm'].words}, or auto",
-    "prompts": f"1 to {PROMPTS} prompts",
-    "text": f"1 to {PROMPT_CHARS} characters",
-    "negative": f"up to {PROMPT_CHARS} characters",
-    "at": "asap, beat, bar or clip",
-    "op": "pause, resume, reset or skip",
-    "id": "1 to 64 characters",
-    "if_rev": "a revision number, 0 or more",
-    "v": "a whole number of 1 or more",
-    "codecs": "up to 8 codec names; none: control messages only",
-    "seed_image": "the name of a seed image, auto or none; 1 to 200 characters",
-}
 
 Code = Literal[
     "bad_request",
@@ -385,135 +322,6 @@ class Bye(_Message, frozen=True, tag="bye"):
 ClientMessage = Hello | Steer | Transport | Clock | Stats | Bye
 ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | ClockReply | Bye
 
-_encoder = msgspec.json.Encoder()
-_from_client = msgspec.json.Decoder(ClientMessage)
-_from_server = msgspec.json.Decoder(ServerMessage)
-
-
-class _Envelope(Struct):
-    """Minimal decoder of an invalid message: its id for the reply."""
-
-    id: Any = ""
-
-
-_envelope = msgspec.json.Decoder(_Envelope)
-_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
-
-
-def encode(message: ClientMessage | ServerMessage) -> str:
-    """Encode a message as the text of a WebSocket frame."""
-    return _encoder.encode(message).decode()
-
-
-def decode_client(
-    data: str | bytes, *, message_bytes: int = MAX_MESSAGE_BYTES, prompt_chars: int = PROMPT_CHARS
-) -> ClientMessage:
-    """Decode a client's message and clean its texts (:func:`clean_text`).
-
-    Args:
-        data: the text frame.
-        message_bytes: largest size in bytes, as in ``welcome.limits``.
-        prompt_chars: longest prompt in characters, as in ``welcome.limits``.
-
-    Raises:
-        ProtocolError: malformed, too large, of an unknown type, or out of range. ``field`` and ``message`` name the
-            field and the allowed values.
-    """
-    message: ClientMessage = _decode(data, _from_client, message_bytes)
-    return _cleaned(message, prompt_chars) if isinstance(message, Steer) else message
-
-
-def decode_server(data: str | bytes) -> ServerMessage:
-    """Decode a server's message of any size. Raises :class:`ProtocolError`; clients skip unknown types."""
-    message: ServerMessage = _decode(data, _from_server, None)
-    return message
-
-
-def _decode(data: str | bytes, decoder: Any, limit: int | None) -> Any:
-    try:
-        raw = data.encode() if isinstance(data, str) else data
-    except UnicodeEncodeError:
-        raise ProtocolError("bad_request", "the message is not valid Unicode") from None
-    if limit is not None and len(raw) > limit:
-        raise ProtocolError("bad_request", f"the message has {len(raw)} bytes; allowed: up to {limit}")
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise _explain(error, raw) from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ProtocolError("bad_request", f"the message is no JSON object: {reason}") from None
-
-
-def _explain(error: msgspec.ValidationError, raw: bytes) -> ProtocolError:
-    try:
-        envelope = _envelope.decode(raw)
-        sender = envelope.id[:64] if isinstance(envelope.id, str) else ""
-    except (msgspec.DecodeError, RecursionError):
-        sender = ""
-    return explained(error, sender)
-
-
-def explained(error: msgspec.ValidationError, sender: str = "") -> ProtocolError:
-    """Error message that names the invalid field and its range, if any.
-
-    Args:
-        error: the error from msgspec.
-        sender: id of the request.
-    """
-    match = _PLACE.match(str(error))
-    what, path = (match["what"], match["path"]) if match else (str(error), None)
-    missing = re.search(r"missing required field `(\w+)`", what)
-    field = ".".join(part for part in (path, missing[1] if missing else None) if part) or None
-    leaf = re.sub(r"\[[^\]]*\]", "", field or "").rsplit(".", 1)[-1]
-    if leaf == "type":
-        return ProtocolError("bad_request", f"unknown message type: {what}", field="type", id=sender)
-    allowed = f"; allowed: {_ALLOWED[leaf]}" if leaf in _ALLOWED else ""
-    return ProtocolError("bad_request", f"{field or 'message'}: {what}{allowed}", field=field, id=sender)
-
-
-# Allowed invisible characters: the joiners of scripts and emoji.
-_JOINERS = frozenset("‌‍")
-
-
-def clean_text(text: str, *, limit: int = PROMPT_CHARS, field: str = "text") -> str:
-    """Normalise a text: NFC, no control, format, private or unassigned characters, white space collapsed.
-
-    Raises:
-        ProtocolError: ``prompt_rejected`` if more than ``limit`` characters remain.
-    """
-    normal = unicodedata.normalize("NFC", " ".join(text.split()))
-    kept = "".join(c for c in normal if c in _JOINERS or not unicodedata.category(c).startswith("C"))
-    kept = " ".join(kept.split())
-    if len(kept) > limit:
-        raise ProtocolError(
-            "prompt_rejected", f"{field} has {len(kept)} characters; allowed: up to {limit}", field=field
-        )
-    return kept
-
-
-def _cleaned(steer: Steer, limit: int) -> Steer:
-    try:
-        prompts = steer.prompts
-        if prompts is not UNSET and prompts is not None:
-            prompts = tuple(_clean_prompt(prompt, limit, f"prompts[{n}].text") for n, prompt in enumerate(prompts))
-            if not any(prompt.weight > 0 for prompt in prompts):
-                raise ProtocolError("bad_request", "prompts: every weight is 0; one must be above", field="prompts")
-        negative = steer.negative
-        if isinstance(negative, str):
-            negative = clean_text(negative, limit=limit, field="negative")
-    except ProtocolError as error:
-        error.id = steer.id
-        raise
-    return msgspec.structs.replace(steer, prompts=prompts, negative=negative)
-
-
-def _clean_prompt(prompt: Prompt, limit: int, field: str) -> Prompt:
-    text = clean_text(prompt.text, limit=limit, field=field)
-    if not text:
-        raise ProtocolError("prompt_rejected", f"{field} is empty; allowed: 1 to {limit} characters", field=field)
-    return Prompt(text=text, weight=prompt.weight)
-
 
 def negotiate(v: int) -> int:
     """Protocol version for a client that offers ``v``: the newest version that both support.
@@ -524,117 +332,6 @@ def negotiate(v: int) -> int:
     if v < OLDEST_VERSION:
         raise ProtocolError("unsupported_version", f"v is {v}; allowed: {OLDEST_VERSION} to {VERSION}", field="v")
     return min(v, VERSION)
-
-
-class Kind(enum.IntEnum):
-    """Content of a binary frame."""
-
-    AUDIO = 1
-
-
-class Codec(enum.IntEnum):
-    """Payload of an audio frame. OPUS: packets of 20 ms, each after its u16 length. PCM_S16: interleaved."""
-
-    OPUS = 1
-    PCM_S16 = 2
-
-
-class Flags(enum.IntFlag):
-    """DISCONTINUITY: something is missing before this frame. SILENCE: nothing but zeros."""
-
-    NONE = 0
-    DISCONTINUITY = 1
-    SILENCE = 2
-
-
-_HEADER: Final = struct.Struct("<BBBBIQII")
-HEADER_BYTES: Final = _HEADER.size  # 24
-
-
-@dataclass(frozen=True, slots=True)
-class AudioFrame:
-    """A binary frame with audio.
-
-    Attributes:
-        seq: number of the frame, modulo 2**32; one more than that of the previous frame.
-        sample_pos: sample clock of its first sample.
-        n_samples: samples per channel.
-        rev: the station's revision at the end of the frame.
-        payload: packets or samples, see :class:`Codec`.
-    """
-
-    seq: int
-    sample_pos: int
-    n_samples: int
-    rev: int
-    payload: bytes
-    codec: Codec = Codec.OPUS
-    flags: Flags = Flags.NONE
-    kind: Kind = Kind.AUDIO
-
-
-def pack_frame(frame: AudioFrame) -> bytes:
-    """Encode a frame. ``seq`` and ``rev`` wrap at 32 bits."""
-    return (
-        _HEADER.pack(
-            VERSION,
-            frame.kind,
-            frame.codec,
-            frame.flags,
-            frame.seq & 0xFFFFFFFF,
-            frame.sample_pos,
-            frame.n_samples,
-            frame.rev & 0xFFFFFFFF,
-        )
-        + frame.payload
-    )
-
-
-def unpack_frame(data: bytes) -> AudioFrame:
-    """Decode a frame; unknown flags are ignored.
-
-    Raises:
-        ProtocolError: too short, or of an unknown version, kind or codec.
-    """
-    if len(data) < HEADER_BYTES:
-        raise ProtocolError("bad_request", f"a binary frame has {len(data)} bytes; allowed: {HEADER_BYTES} or more")
-    ver, kind, codec, flags, seq, sample_pos, n_samples, rev = _HEADER.unpack_from(data)
-    if ver != VERSION:
-        raise ProtocolError("unsupported_version", f"binary frame of version {ver}; allowed: {VERSION}", field="ver")
-    try:
-        return AudioFrame(
-            seq=seq,
-            sample_pos=sample_pos,
-            n_samples=n_samples,
-            rev=rev,
-            payload=bytes(data[HEADER_BYTES:]),
-            codec=Codec(codec),
-            flags=Flags(flags & 3),
-            kind=Kind(kind),
-        )
-    except ValueError as error:
-        raise ProtocolError("bad_request", f"binary frame: {error}") from None
-
-
-def join_packets(packets: Sequence[bytes]) -> bytes:
-    """Join Opus packets, each after its length (u16, little-endian). Raises ValueError above 65,535 bytes."""
-    for packet in packets:
-        if len(packet) > 0xFFFF:
-            raise ValueError(f"a packet has {len(packet)} bytes; allowed: up to 65535")
-    return b"".join(len(packet).to_bytes(2, "little") + packet for packet in packets)
-
-
-def split_packets(payload: bytes) -> list[bytes]:
-    """Inverse of :func:`join_packets`. Raises :class:`ProtocolError` on a truncated payload."""
-    packets = []
-    at = 0
-    while at < len(payload):
-        size = int.from_bytes(payload[at : at + 2], "little")
-        if at + 2 + size > len(payload):
-            raise ProtocolError("bad_request", f"an Opus payload ends inside a packet, at byte {at}")
-        packets.append(payload[at + 2 : at + 2 + size])
-        at += 2 + size
-    return packets
 
 
 def json_schema() -> dict[str, Any]:

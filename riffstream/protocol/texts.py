@@ -1,0 +1,166 @@
+"""Text frames: encoding, decoding with errors that name the field, and cleaning of prompts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from riffstream.protocol.messages import (
+    MAX_MESSAGE_BYTES,
+    NUMBERS,
+    PROMPT_CHARS,
+    PROMPTS,
+    ClientMessage,
+    Prompt,
+    ProtocolError,
+    ServerMessage,
+    Steer,
+)
+from riffstream.ranges import RANGES
+
+_ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS} | {
+    "bpm": f"{RANGES['bpm'].words}, or auto",
+    "prompts": f"1 to {PROMPTS} prompts",
+    "text": f"1 to {PROMPT_CHARS} characters",
+    "negative": f"up to {PROMPT_CHARS} characters",
+    "at": "asap, beat, bar or clip",
+    "op": "pause, resume, reset or skip",
+    "id": "1 to 64 characters",
+    "if_rev": "a revision number, 0 or more",
+    "v": "a whole number of 1 or more",
+    "codecs": "up to 8 codec names; none: control messages only",
+    "seed_image": "the name of a seed image, auto or none; 1 to 200 characters",
+}
+
+_encoder = msgspec.json.Encoder()
+_from_client = msgspec.json.Decoder(ClientMessage)
+_from_server = msgspec.json.Decoder(ServerMessage)
+
+
+class _Envelope(Struct):
+    """Minimal decoder of an invalid message: its id for the reply."""
+
+    id: Any = ""
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_PLACE = re.compile(r"^(?P<what>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+
+
+def encode(message: ClientMessage | ServerMessage) -> str:
+    """Encode a message as the text of a WebSocket frame."""
+    return _encoder.encode(message).decode()
+
+
+def decode_client(
+    data: str | bytes, *, message_bytes: int = MAX_MESSAGE_BYTES, prompt_chars: int = PROMPT_CHARS
+) -> ClientMessage:
+    """Decode a client's message and clean its texts (:func:`clean_text`).
+
+    Args:
+        data: the text frame.
+        message_bytes: largest size in bytes, as in ``welcome.limits``.
+        prompt_chars: longest prompt in characters, as in ``welcome.limits``.
+
+    Raises:
+        ProtocolError: malformed, too large, of an unknown type, or out of range. ``field`` and ``message`` name the
+            field and the allowed values.
+    """
+    message: ClientMessage = _decode(data, _from_client, message_bytes)
+    return _cleaned(message, prompt_chars) if isinstance(message, Steer) else message
+
+
+def decode_server(data: str | bytes) -> ServerMessage:
+    """Decode a server's message of any size. Raises :class:`ProtocolError`; clients skip unknown types."""
+    message: ServerMessage = _decode(data, _from_server, None)
+    return message
+
+
+def _decode(data: str | bytes, decoder: Any, limit: int | None) -> Any:
+    try:
+        raw = data.encode() if isinstance(data, str) else data
+    except UnicodeEncodeError:
+        raise ProtocolError("bad_request", "the message is not valid Unicode") from None
+    if limit is not None and len(raw) > limit:
+        raise ProtocolError("bad_request", f"the message has {len(raw)} bytes; allowed: up to {limit}")
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _explain(error, raw) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ProtocolError("bad_request", f"the message is no JSON object: {reason}") from None
+
+
+def _explain(error: msgspec.ValidationError, raw: bytes) -> ProtocolError:
+    try:
+        envelope = _envelope.decode(raw)
+        sender = envelope.id[:64] if isinstance(envelope.id, str) else ""
+    except (msgspec.DecodeError, RecursionError):
+        sender = ""
+    return explained(error, sender)
+
+
+def explained(error: msgspec.ValidationError, sender: str = "") -> ProtocolError:
+    """Error message that names the invalid field and its range, if any.
+
+    Args:
+        error: the error from msgspec.
+        sender: id of the request.
+    """
+    match = _PLACE.match(str(error))
+    what, path = (match["what"], match["path"]) if match else (str(error), None)
+    missing = re.search(r"missing required field `(\w+)`", what)
+    field = ".".join(part for part in (path, missing[1] if missing else None) if part) or None
+    leaf = re.sub(r"\[[^\]]*\]", "", field or "").rsplit(".", 1)[-1]
+    if leaf == "type":
+        return ProtocolError("bad_request", f"unknown message type: {what}", field="type", id=sender)
+    allowed = f"; allowed: {_ALLOWED[leaf]}" if leaf in _ALLOWED else ""
+    return ProtocolError("bad_request", f"{field or 'message'}: {what}{allowed}", field=field, id=sender)
+
+
+# Allowed invisible characters: the joiners of scripts and emoji.
+_JOINERS = frozenset("‌‍")
+
+
+def clean_text(text: str, *, limit: int = PROMPT_CHARS, field: str = "text") -> str:
+    """Normalise a text: NFC, no control, format, private or unassigned characters, white space collapsed.
+
+    Raises:
+        ProtocolError: ``prompt_rejected`` if more than ``limit`` characters remain.
+    """
+    normal = unicodedata.normalize("NFC", " ".join(text.split()))
+    kept = "".join(c for c in normal if c in _JOINERS or not unicodedata.category(c).startswith("C"))
+    kept = " ".join(kept.split())
+    if len(kept) > limit:
+        raise ProtocolError(
+            "prompt_rejected", f"{field} has {len(kept)} characters; allowed: up to {limit}", field=field
+        )
+    return kept
+
+
+def _cleaned(steer: Steer, limit: int) -> Steer:
+    try:
+        prompts = steer.prompts
+        if prompts is not UNSET and prompts is not None:
+            prompts = tuple(_clean_prompt(prompt, limit, f"prompts[{n}].text") for n, prompt in enumerate(prompts))
+            if not any(prompt.weight > 0 for prompt in prompts):
+                raise ProtocolError("bad_request", "prompts: every weight is 0; one must be above", field="prompts")
+        negative = steer.negative
+        if isinstance(negative, str):
+            negative = clean_text(negative, limit=limit, field="negative")
+    except ProtocolError as error:
+        error.id = steer.id
+        raise
+    return msgspec.structs.replace(steer, prompts=prompts, negative=negative)
+
+
+def _clean_prompt(prompt: Prompt, limit: int, field: str) -> Prompt:
+    text = clean_text(prompt.text, limit=limit, field=field)
+    if not text:
+        raise ProtocolError("prompt_rejected", f"{field} is empty; allowed: 1 to {limit} characters", field=field)
+    return Prompt(text=text, weight=prompt.weight)
