@@ -22,6 +22,8 @@ from msgspec import Struct, field
 from riffstream.config.environment import injected_variables
 from riffstream.config.rules import OFF, Section, keys, parse
 from riffstream.config.sections import (
+    HIDDEN,
+    SECRETS_TO_REPLACE,
     AccessSettings,
     EncodersSettings,
     GeneratorSettings,
@@ -57,8 +59,6 @@ log = logging.getLogger(__name__)
 
 STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _ENVIRONMENT = "RIFFSTREAM_"
-PLACEHOLDER = "change-me"  # value of tokens in presets
-HIDDEN = "***"  # printed in place of a token
 
 
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,8 +120,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def public_dict(self) -> dict[str, Any]:
         """:meth:`to_dict` with hidden tokens, for printing and logs."""
         plain = self.to_dict()
-        plain["access"] = {key: HIDDEN if value else "" for key, value in plain["access"].items()}
+        plain["access"] = {key: _hidden(value) for key, value in plain["access"].items()}
         return plain
+
+
+def _hidden(secret: Any) -> Any:
+    """A secret's replacement for printing; one for each of a list. Switches are no secrets."""
+    if isinstance(secret, str):
+        return HIDDEN if secret else ""
+    return secret if isinstance(secret, bool) else [_hidden(each) for each in secret]
 
 
 _SECTIONS: dict[str, type[Section]] = {each.name: each.type for each in keys(Config) if each.name != "stations"}
@@ -223,10 +230,11 @@ def load_config(
             given.setdefault(section, {})[key] = value
     config = Config.from_dict(given, folder=folder)
     for name in AccessSettings.__struct_fields__ if check_secrets else ():
-        token = getattr(config.access, name)
-        if token in (PLACEHOLDER, HIDDEN):
-            variable = f"{_ENVIRONMENT}ACCESS_{name.upper()}"
-            raise ParameterError(f"access.{name}", token, f"a secret of your own; set {variable}")
+        value = getattr(config.access, name)
+        for secret in value if isinstance(value, tuple) else (value,):
+            if secret in SECRETS_TO_REPLACE:
+                variable = f"{_ENVIRONMENT}ACCESS_{name.upper()}"
+                raise ParameterError(f"access.{name}", secret, f"a secret of your own; set {variable}")
     return config
 
 

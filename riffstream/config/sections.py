@@ -27,6 +27,12 @@ __all__ = [
 ]
 
 
+SIGNING_KEY_CHARS = 32
+PLACEHOLDER = "change-me"  # value of tokens in presets
+HIDDEN = "***"  # printed in place of a token
+SECRETS_TO_REPLACE = (PLACEHOLDER, HIDDEN)
+
+
 class ServerSettings(Section, frozen=True, kw_only=True):
     """``[server]``: listening address, public address and trusted clients.
 
@@ -85,11 +91,25 @@ class AccessSettings(Section, frozen=True, kw_only=True):
         dj_token: token for steering.
         owner_token: token for managing stations, and for steering.
         listen_token: token for listening.
+        signing_keys: keys of signed tokens ('riffstream token'), 32 or more characters each. The first signs, all are
+            accepted. With a key, steering needs a token.
+        private: nothing without a token, not even listening.
     """
 
     dj_token: str = ""
     owner_token: str = ""
     listen_token: str = ""
+    signing_keys: tuple[str, ...] = ()
+    private: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in self.signing_keys:
+            if len(key) < SIGNING_KEY_CHARS and key not in SECRETS_TO_REPLACE:
+                allowed = f"keys of {SIGNING_KEY_CHARS} or more characters ('riffstream token --new-key' makes one)"
+                raise ParameterError("signing_keys", f"{len(key)} characters", allowed)
+        if self.private and not any((self.dj_token, self.owner_token, self.listen_token, self.signing_keys)):
+            raise ParameterError("private", True, "true with a token or a signing key; otherwise nobody may listen")
 
 
 class LimitsSettings(Section, frozen=True, kw_only=True):

@@ -10,26 +10,15 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
-from collections.abc import Iterable
-from enum import StrEnum
+import time
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from riffstream.server.origins import is_own_name, normal_origin
+from riffstream.server.roles import Role
+from riffstream.server.tokens import SignedTokens
 
-__all__ = ["Access", "Role", "authorization_token", "is_public_address", "shown_origin"]
-
-
-class Role(StrEnum):
-    """Rights of a connection: ``listener`` listens, ``dj`` also steers, ``owner`` also manages stations."""
-
-    LISTENER = "listener"
-    DJ = "dj"
-    OWNER = "owner"
-
-    @property
-    def may_steer(self) -> bool:
-        """Whether steer and transport messages are accepted."""
-        return self is not Role.LISTENER
+__all__ = ["Access", "authorization_token", "is_public_address", "shown_origin"]
 
 
 def is_public_address(host: str) -> bool:
@@ -61,27 +50,54 @@ class Access:
     Args:
         dj_token: token for steering; "": every client may steer.
         owner_token: token for managing stations; "": every client that may steer without a token.
-        listen_token: token for listening; "": every client may listen.
+        listen_token: token for listening; "": every client may listen, unless ``private``.
+        signing_keys: keys of signed tokens (:class:`~riffstream.server.tokens.SignedTokens`); with one, steering needs
+            a token.
+        private: listening needs a token.
         origins: origins whose pages may steer: the server's own behind a proxy, and other sites; "*": all.
     """
 
     def __init__(
-        self, *, dj_token: str = "", owner_token: str = "", listen_token: str = "", origins: Iterable[str] = ()
+        self,
+        *,
+        dj_token: str = "",
+        owner_token: str = "",
+        listen_token: str = "",
+        signing_keys: Sequence[str] = (),
+        private: bool = False,
+        origins: Iterable[str] = (),
     ) -> None:
         known = ((listen_token, Role.LISTENER), (dj_token, Role.DJ), (owner_token, Role.OWNER))
         self._tokens = [(token.encode(), role) for token, role in known if token]
-        self.listening_is_open = not listen_token
-        self.steering_is_open = not dj_token and not listen_token
+        self._signed = SignedTokens(signing_keys)
+        self._expected = bool(self._tokens or signing_keys)
+        self.listening_is_open = not listen_token and not private
+        self.steering_is_open = self.listening_is_open and not dj_token and not signing_keys
         self._open_role = Role.DJ if owner_token else Role.OWNER
         self.origins = frozenset(origin if origin in ("*", "null") else normal_origin(origin) for origin in origins)
 
-    def role_of(self, token: str) -> Role | None:
-        """Role of ``token``; None for an unknown token. The time is the same for every wrong token."""
+    def role_of(self, token: str, station: str | None = "") -> Role | None:
+        """Role of ``token``; None for an unknown token. The time is the same for every wrong token.
+
+        Args:
+            token: a configured or a signed token.
+            station: the station that is asked for; "": the server itself; None: any one station. The token of another
+                station gives the rights of a listener where listening is open to all, and none elsewhere.
+        """
         given, found = token.encode(errors="replace"), None
         for known, role in self._tokens:
             if hmac.compare_digest(given, known):
                 found = role
+        if found is None and (signed := self._signed.read(token)) is not None:
+            if not signed.station or station is None or signed.station == station:
+                return signed.role
+            return Role.LISTENER if self.listening_is_open else None
         return found
+
+    def valid_s(self, token: str | None) -> float | None:
+        """Remaining validity of a signed token, seconds; None for other tokens, which do not expire."""
+        signed = self._signed.read(token) if token else None
+        return None if signed is None else max(0.0, signed.expires_at - time.time())
 
     def trusts(self, origin: str | None, host: str) -> bool:
         """Whether a request without a token may make changes.
@@ -102,10 +118,10 @@ class Access:
         """Whether the configuration names this ``Origin`` header; "null" comes from files and sandboxed frames."""
         return "*" in self.origins or (normal_origin(origin) or origin.strip()) in self.origins
 
-    def grant(self, token: str | None, origin: str | None, host: str) -> Role | None:
-        """Role of a connection; None if it may not listen or its token is wrong."""
-        given = self.role_of(token) if token else None
-        if token and given is None and self._tokens:
+    def grant(self, token: str | None, origin: str | None, host: str, station: str | None = "") -> Role | None:
+        """Role of a connection at a station (:meth:`role_of`); None if it may not listen or its token is wrong."""
+        given = self.role_of(token, station) if token else None
+        if token and given is None and self._expected:
             return None
         if given is None and not self.listening_is_open:
             return None

@@ -19,10 +19,10 @@ from riffstream.audio.writing import write_audio
 from riffstream.config import Config, StationConfig
 from riffstream.errors import ParameterError
 from riffstream.journey.wander import MOODS
-from riffstream.server.access import Role
 from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
+from riffstream.server.roles import Role
 from riffstream.server.streams import title_of
 from riffstream.station.hub import TooManyStationsError, UnplayableError
 
@@ -64,7 +64,7 @@ def summary(broadcast: Broadcast, root: str = "../") -> dict[str, Any]:
 
 def _owner(request: web.Request) -> Context:
     context = request.app[CONTEXT]
-    role = context.grant(request)
+    role = context.grant(request, server="station" not in request.match_info)
     if role is not Role.OWNER:
         why = context.access.steering_is_open and context.refusal(request, role or Role.LISTENER)
         raise refuse(web.HTTPForbidden, "forbidden", why or "managing stations needs the owner's token")

@@ -16,6 +16,7 @@ from riffstream.server.broadcast import Broadcast, Member, Place
 from riffstream.server.context import Context, narrow_send_buffer
 from riffstream.server.fanout import DropPolicy, Listener
 from riffstream.server.limits import TokenBucket
+from riffstream.server.roles import Role
 from riffstream.server.steering import SteerGate
 
 __all__ = ["Connection", "SocketConnection", "open_socket"]
@@ -96,9 +97,22 @@ class SocketConnection(Connection):
         assert request.transport is not None
         super().__init__(context, broadcast, request.transport, told=told)
         self.socket = socket
+        self._request = request
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
         limits = context.config.limits
         self.gate = SteerGate(TokenBucket(limits.steer_interval_s, limits.steer_burst), self._apply, self.member.tell)
+
+    def permit(self, role: Role, token: str | None = None) -> None:
+        """Set the right to steer. That of a signed token ends with its validity.
+
+        Args:
+            role: the client's role.
+            token: the token of its first message, if any; else that of the request's header counts.
+        """
+        self.gate.refusal = self.context.refusal(self._request, role, self.broadcast.station)
+        left_s = self.context.valid_s(self._request, token)
+        if left_s is not None:
+            self.gate.expire_in(left_s)
 
     async def receive(self) -> WSMessage:
         """Receive the next message other than ping and pong."""

@@ -16,14 +16,16 @@ from aiohttp import web
 
 from riffstream.config import Config
 from riffstream.server import logs
-from riffstream.server.access import Access, Role, authorization_token, shown_origin
+from riffstream.server.access import Access, authorization_token, shown_origin
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.heartbeat import Heartbeat
 from riffstream.server.interfaces import Hub, Station
 from riffstream.server.limits import ConnectionCounter
+from riffstream.server.lockout import Lockout
 from riffstream.server.loop_lag import LagMeter
 from riffstream.server.proxies import Asked, Proxies
 from riffstream.server.registry import PRIVATE, Broadcasts
+from riffstream.server.roles import Role
 
 __all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
 
@@ -50,8 +52,11 @@ class Context:
             dj_token=config.access.dj_token,
             owner_token=config.access.owner_token,
             listen_token=config.access.listen_token,
+            signing_keys=config.access.signing_keys,
+            private=config.access.private,
             origins=(*config.server.allowed_origins, *filter(None, [config.server.public_url])),
         )
+        self.lockout = Lockout()
         self.proxies = Proxies(config.server.trusted_proxies)
         self.prefix = urlsplit(config.server.public_url).path.rstrip("/")
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
@@ -87,10 +92,31 @@ class Context:
         """Client address, scheme, host and prefix of a request as the client sent it, before trusted proxies."""
         return self.proxies.asked(request)
 
-    def grant(self, request: web.Request, token: str | None = None) -> Role | None:
-        """Role of a request; ``token`` is a token from a message, if any."""
+    def grant(self, request: web.Request, token: str | None = None, *, server: bool = False) -> Role | None:
+        """Role of a request at the station in its path; None if it may not listen or its token is wrong.
+
+        Args:
+            request: without a station in its path (uploads, lists), the token of any one station counts.
+            token: a token from a message, if any.
+            server: the request concerns the server itself; the token of one station gives no rights there.
+
+        Raises:
+            429 with Retry-After after many wrong tokens from the same address.
+        """
         given = token or authorization_token(request.headers.get("Authorization"))
-        return self.access.grant(given, request.headers.get("Origin"), self.asked(request).host)
+        asked = self.asked(request)
+        if given and (wait_s := self.lockout.wait_s(asked.address)):
+            message = "too many wrong tokens from this address"
+            raise refuse(web.HTTPTooManyRequests, "rate_limited", message, retry_after_s=wait_s)
+        station = "" if server else request.match_info.get("station")
+        role = self.access.grant(given, request.headers.get("Origin"), asked.host, station)
+        if given and role is None:
+            self.lockout.wrong(asked.address)
+        return role
+
+    def valid_s(self, request: web.Request, token: str | None = None) -> float | None:
+        """Remaining validity of a request's signed token, seconds; None if it has none."""
+        return self.access.valid_s(token or authorization_token(request.headers.get("Authorization")))
 
     def refusal(self, request: web.Request, role: Role, station: Station | None = None) -> str | None:
         """Reason why a request may not steer a station (or any station); None if it may.

@@ -34,7 +34,7 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
     with context.admitted(request), context.reserved(broadcast, "plain") as place:
         socket = await open_socket(request, context)
         connection = _Plain(context, broadcast, request, socket)
-        connection.gate.refusal = context.refusal(request, role, broadcast.station)
+        connection.permit(role)
         await connection.run(CODECS[name], place)
         return socket
 

@@ -12,12 +12,12 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from riffstream import protocol
 from riffstream.server import logs
-from riffstream.server.access import Role
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.connection import SocketConnection, open_socket
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context
 from riffstream.server.fanout import Fanout, websocket_frame
 from riffstream.server.feeds import Feed
+from riffstream.server.roles import Role
 from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["RESTARTING", "bye_frame", "socket_handler"]
@@ -168,15 +168,25 @@ class _Connection(SocketConnection):
             if not isinstance(hello, protocol.Hello):
                 raise protocol.ProtocolError("bad_request", "the first message must be hello")
             protocol.negotiate(hello.v)
-            role = self.context.grant(self.request, hello.token)
-            if role is None:
-                raise protocol.ProtocolError("unauthorised", "this token is not valid here", field="token")
+            role = self._role(hello.token)
         except protocol.ProtocolError as error:
             await self._refuse(error)
             return None
         self.role = role
-        self.gate.refusal = self.context.refusal(self.request, role, self.broadcast.station)
+        self.permit(role, hello.token)
         return hello
+
+    def _role(self, token: str | None) -> Role:
+        """Role of the client. Raises ProtocolError if it may not listen, or after many wrong tokens."""
+        try:
+            role = self.context.grant(self.request, token)
+        except web.HTTPTooManyRequests as locked_out:
+            retry_ms = 1000 * int(locked_out.headers["Retry-After"])
+            text = "too many wrong tokens from this address"
+            raise protocol.ProtocolError("rate_limited", text, field="token", retry_after_ms=retry_ms) from None
+        if role is None:
+            raise protocol.ProtocolError("unauthorised", "this token is not valid here", field="token")
+        return role
 
     def _welcome(
         self,

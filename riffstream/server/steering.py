@@ -50,6 +50,14 @@ class SteerGate:
         self.refusal: str | None = None
         self._held: protocol.Steer | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+
+    def expire_in(self, seconds: float) -> None:
+        """Withdraw the right to steer after ``seconds``, the rest of a signed token's validity."""
+        self._expiry = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self.refusal = "your token has expired"
 
     def steer(self, message: protocol.Steer) -> None:
         """Handle a change. It is answered with ``scheduled``, ``superseded`` or ``rejected``, now or after its delay.
@@ -88,6 +96,8 @@ class SteerGate:
     def close(self) -> None:
         """Drop what is held."""
         self._held = None
+        if self._expiry is not None:
+            self._expiry.cancel()
         if self._timer is not None:
             self._timer.cancel()
 

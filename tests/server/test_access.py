@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from riffstream.server.access import Access, Role, authorization_token, is_public_address
+from riffstream.server.access import Access, authorization_token, is_public_address
+from riffstream.server.roles import Role
 
 OPEN = Access()
 GUARDED = Access(dj_token="dj-secret", owner_token="own-secret", origins=["https://radio.example"])
