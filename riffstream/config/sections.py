@@ -230,7 +230,7 @@ class TimelineSettings(Section, frozen=True, kw_only=True):
         frame_ms: length of a frame for listeners that steer, a multiple of 20. Longer frames cost less CPU but delay
             steers.
         send_lead_ms: time from sending audio to its audible position.
-        client_buffer_ms: buffer of clients.
+        client_buffer_ms: buffer with which clients begin; on a calm line it shrinks to 80 ms.
         crossfade_ms: length of the crossfade at splices.
         ahead_s: finished audio kept ahead of playback, seconds.
         haste_s: a steer's first clip gets fewer steps if it would take longer than this, seconds.
@@ -243,7 +243,7 @@ class TimelineSettings(Section, frozen=True, kw_only=True):
         true_peak_dbtp: ceiling of the limiter.
     """
 
-    frame_ms: Annotated[int, between(20, 1000, "ms", multiple_of=20)] = 100
+    frame_ms: Annotated[int, between(20, 1000, "ms", multiple_of=20)] = 40
     send_lead_ms: Annotated[int, between(20, 5000, "ms")] = 250
     client_buffer_ms: Annotated[int, between(0, 10000, "ms")] = 200
     crossfade_ms: Annotated[float, between(1, 1000, "ms")] = 30.0

@@ -37,6 +37,27 @@ def test_playing_begins_when_the_buffer_is_there_and_the_surplus_melts() -> None
     assert playback.received == 400 * FRAME
 
 
+def test_a_calm_line_with_short_frames_shrinks_the_buffer() -> None:
+    playback = Playback()
+    frame = 1920
+    for n in range(6):
+        playback.receive(0.24, n * frame, frame)
+    for n in range(6, 1000):
+        playback.receive(n * 0.04 + 0.01 * (n % 2), n * frame, frame)
+    assert playback.underruns == playback.skips == 0
+    assert playback.target_s < 0.1
+    mean = (playback.edge - playback.position(40.0)) / 48_000 - 0.02
+    assert mean < 0.12
+
+
+def test_a_late_frame_keeps_the_buffer_for_a_minute() -> None:
+    playback = joined()
+    for n in range(3, 900):
+        playback.receive(n * 0.1 + 0.09 * (n % 50 == 0), n * FRAME, FRAME)
+    assert playback.underruns == 0
+    assert playback.target_s > 0.2
+
+
 def test_without_a_burst_it_waits_for_200_ms() -> None:
     playback = Playback()
     playback.receive(5.0, 48_000, FRAME)
@@ -57,8 +78,10 @@ def test_a_short_stall_is_caught_up_with(stall_s: float) -> None:
     assert playback.underruns == 1
     live(playback, late, late + 1)
     assert latency(playback, late) < before + stall_s
-    live(playback, late + 1, late + 2000)
-    assert latency(playback, late + 2000) < before + 0.02
+    live(playback, late + 1, late + 600)
+    assert latency(playback, late + 600) < before + 0.15  # the buffer is half as large again, and falls slowly
+    live(playback, late + 600, late + 4000)
+    assert latency(playback, late + 4000) < before + 0.02
     assert (playback.underruns, playback.skips) == (1, 0)
 
 

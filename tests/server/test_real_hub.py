@@ -66,7 +66,7 @@ def live(real: Running) -> Running:
 async def test_frames_follow_each_other_and_sound(real: Running) -> None:
     async with joined(real) as client:
         welcome = await client.message("welcome")
-        assert (welcome["codec"], welcome["frame_ms"], welcome["resumed"]) == ("pcm_s16", 100, False)
+        assert (welcome["codec"], welcome["frame_ms"], welcome["resumed"]) == ("pcm_s16", 40, False)
         assert welcome["caps"]["model"] == "tone"
         assert (await client.message("now"))["state"]["prompts"][0]["text"] == "a test tone"
         frames = await client.audio(15)
