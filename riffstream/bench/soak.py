@@ -175,9 +175,9 @@ async def _watch(result: Soak, url: str, pid: int, told: Callable[[Soak], None] 
             generator = int(figures.get("riffstream_generator_pid", 0))
             result.samples.append(Sample(at, resident_mb(pid), resident_mb(generator) if generator else 0.0))
             for name in ("underruns", "repeats", "late"):
-                value = sum(v for key, v in figures.items() if key.startswith(f"riffstream_station_{name}{{"))
+                value = sum(v for key, v in figures.items() if key.startswith(f"riffstream_station_{name}_total{{"))
                 setattr(result, "station_underruns" if name == "underruns" else name, int(value))
-            result.restarts = int(figures.get("riffstream_generator_restarts", 0))
+            result.restarts = int(figures.get("riffstream_generator_restarts_total", 0))
         if told is not None and at // 60 > minute:
             minute = int(at // 60)
             told(result)

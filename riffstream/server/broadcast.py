@@ -21,6 +21,7 @@ from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, 
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
 from riffstream.server.hls.stream import HlsStream
 from riffstream.server.interfaces import Station
+from riffstream.server.meters import Meters
 from riffstream.server.sessions import SESSION_S, Sessions
 from riffstream.station.outlet import Outlet, StationEndedError
 
@@ -125,6 +126,7 @@ class Broadcast:
     Args:
         station: the station.
         config: bit rates, frame lengths and limits.
+        meters: the server's distributions.
 
     Attributes:
         listeners: number of reserved places.
@@ -134,7 +136,8 @@ class Broadcast:
         empty_since: time at which the last connection left (``time.monotonic``); None while there is one.
     """
 
-    def __init__(self, station: Station, config: Config) -> None:
+    def __init__(self, station: Station, config: Config, meters: Meters | None = None) -> None:
+        self._steer_to_air = (meters or Meters()).steer_to_air
         self.station = station
         self.config = config
         self.policy = DropPolicy(config.limits.skip_bytes, config.limits.close_bytes, config.limits.close_s)
@@ -143,6 +146,7 @@ class Broadcast:
         self.sessions = Sessions(SESSION_S)
         self.listeners = 0
         self.joined_total = 0
+        self._listened_s, self._listened_at = 0.0, time.monotonic()
         self.card = Cached(CARD_FRESH_S)
         self.retired = FanoutStats()
         self.ending = self._closed = False
@@ -217,6 +221,7 @@ class Broadcast:
         if self.listeners >= self.config.limits.listeners_per_station:
             return None
         place = Place(self, kind)
+        self._count_time()
         self.listeners += 1
         self.joined_total += 1
         self._occupied()
@@ -225,9 +230,21 @@ class Broadcast:
 
     def give_back(self) -> None:
         """Free a place. Only the place calls it."""
+        self._count_time()
         self.listeners -= 1
         self._occupied()
         self._announce_listeners()
+
+    @property
+    def listened_s(self) -> float:
+        """Time that all listeners together have listened, seconds."""
+        self._count_time()
+        return self._listened_s
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self._listened_s += self.listeners * (now - self._listened_at)
+        self._listened_at = now
 
     @contextlib.contextmanager
     def joined(self, member: Member) -> Iterator[None]:
@@ -249,6 +266,8 @@ class Broadcast:
         """Pass a change to the station. ``member`` receives ``scheduled`` or ``rejected`` at once, the result later."""
         # Two connections may choose the same id, so the station gets unique ids.
         prefix, own = f"{member.number}:", message.id
+        arrived = time.monotonic()
+        immediate = isinstance(message, protocol.Steer) and message.at == "asap"
 
         def reply(answer: protocol.ServerMessage) -> None:
             if isinstance(answer, protocol.Superseded):
@@ -256,6 +275,9 @@ class Broadcast:
                 answer = protocol.Superseded(id=own, by=by)
             elif isinstance(answer, protocol.Scheduled | protocol.Applied | protocol.Rejected):
                 answer = msgspec.structs.replace(answer, id=own)
+            if immediate and isinstance(answer, protocol.Applied):
+                ahead_s = (answer.audible_at - self.station.sample_pos) / protocol.SAMPLE_RATE
+                self._steer_to_air.observe(max(0.0, time.monotonic() - arrived + ahead_s))
             if member in self.members:
                 member.tell(answer)
 

@@ -23,6 +23,7 @@ from riffstream.server.interfaces import Hub, Station
 from riffstream.server.limits import ConnectionCounter
 from riffstream.server.lockout import Lockout
 from riffstream.server.loop_lag import LagMeter
+from riffstream.server.meters import Meters
 from riffstream.server.proxies import Asked, Proxies
 from riffstream.server.registry import PRIVATE, Broadcasts
 from riffstream.server.roles import Role
@@ -60,10 +61,11 @@ class Context:
         self.proxies = Proxies(config.server.trusted_proxies)
         self.prefix = urlsplit(config.server.public_url).path.rstrip("/")
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
-        self.broadcasts = Broadcasts(config, hub)
+        self.meters = Meters()
+        self.broadcasts = Broadcasts(config, hub, self.meters)
         self.heartbeat = Heartbeat(config.limits.silence_s)
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
-        self.lag = LagMeter()
+        self.lag = LagMeter(observe=self.meters.loop_lag.observe)
         self.draining = False
         self.recordings = 0
         self.started_at = time.time()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 __all__ = ["LagMeter"]
 
@@ -16,9 +17,11 @@ class LagMeter:
 
     Args:
         window_s: time span of ``p95_ms`` and ``max_ms``, seconds.
+        observe: called with each lag, seconds.
     """
 
-    def __init__(self, window_s: float = 60.0) -> None:
+    def __init__(self, window_s: float = 60.0, observe: Callable[[float], object] | None = None) -> None:
+        self._observe = observe
         self._seen: deque[float] = deque(maxlen=max(1, int(window_s / PERIOD_S)))
         self._task: asyncio.Task[None] | None = None
 
@@ -38,7 +41,10 @@ class LagMeter:
         while True:
             before = time.monotonic()
             await asyncio.sleep(PERIOD_S)
-            self._seen.append(max(0.0, (time.monotonic() - before - PERIOD_S) * 1000))
+            late_s = max(0.0, time.monotonic() - before - PERIOD_S)
+            self._seen.append(late_s * 1000)
+            if self._observe is not None:
+                self._observe(late_s)
 
     @property
     def p95_ms(self) -> float:

@@ -14,6 +14,7 @@ from riffstream.config import Config
 from riffstream.server import logs
 from riffstream.server.broadcast import FEED_IDLE_S, Broadcast
 from riffstream.server.interfaces import Hub
+from riffstream.server.meters import Meters
 
 __all__ = ["PRIVATE", "Broadcasts"]
 
@@ -30,10 +31,12 @@ class Broadcasts(Mapping[str, Broadcast]):
     Args:
         config: the whole configuration.
         hub: the stations.
+        meters: the server's distributions.
     """
 
-    def __init__(self, config: Config, hub: Hub) -> None:
+    def __init__(self, config: Config, hub: Hub, meters: Meters | None = None) -> None:
         self._config, self._hub = config, hub
+        self._meters = meters or Meters()
         self._broadcasts: dict[str, Broadcast] = {}
         self._ends: dict[Broadcast, asyncio.Task[None]] = {}
         self._closed = False
@@ -48,7 +51,7 @@ class Broadcasts(Mapping[str, Broadcast]):
         if broadcast is None:
             if self._closed:
                 raise KeyError(name)
-            broadcast = self._broadcasts[name] = Broadcast(station, self._config)
+            broadcast = self._broadcasts[name] = Broadcast(station, self._config, self._meters)
         if broadcast.ending:
             raise KeyError(name)
         return broadcast

@@ -274,7 +274,7 @@ async def test_messages_of_every_kind_harm_neither_the_state_nor_the_stream() ->
         assert heard > 48_000
         assert max(levels) > 0.05
         assert figures.get("riffstream_errors_total", 0) == 0
-        assert figures["riffstream_generator_restarts"] == 0
+        assert figures["riffstream_generator_restarts_total"] == 0
     finally:
         stop.set()
         good.cancel()

@@ -33,7 +33,7 @@ from riffstream.server import connection, registry, sockets
 from riffstream.server.app import Server, loop_factory
 from riffstream.server.fanout import Fanout
 from riffstream.server.header_timeout import HEADER_TIMEOUT
-from riffstream.server.health import resident_bytes
+from riffstream.server.metrics import resident_bytes
 from riffstream.station import outlet
 from riffstream.station.hub import Hub
 from tests.server.fakes import FakeHub
