@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "listen": ("riffstream.commands.listen", "listen to a station from the terminal, record it, steer it"),
     "config": ("riffstream.commands.config", "print the resolved configuration"),
     "token": ("riffstream.commands.token", "make a signed token for listeners, DJs or owners"),
-    "seeds": ("riffstream.commands.seeds", "list and search the seed library"),
+    "seeds": ("riffstream.commands.seeds", "list, hear, add and remove seed images"),
     "bench": ("riffstream.commands.bench", "measure this machine and print the tables"),
     "train": ("riffstream.commands.train", "build the corpus, train and evaluate models"),
     "audio-to-image": ("riffstream.commands.audio_to_image", "turn an audio file into a spectrogram image"),

@@ -141,6 +141,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
         upload_burst: uploads of one address at once.
         uploads: number of kept uploads; the oldest one that no station plays is dropped. 0: no uploads.
         uploads_mb: total size of kept uploads, MB.
+        uploads_per_address: kept uploads of one address without the owner's rights; above, its own oldest is dropped.
         recording_s: longest recording for download, seconds; None: all that ``timeline.ring_s`` keeps.
     """
 
@@ -169,6 +170,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     upload_burst: Annotated[int, between(1, 1000)] = 5
     uploads: Annotated[int, between(0, 10_000)] = 64
     uploads_mb: Annotated[float, between(1, 1_000_000, "MB")] = 256.0
+    uploads_per_address: Annotated[int, between(1, 10_000)] = 16
     recording_s: Annotated[float, between(0, 3600, "s")] | None = None
 
     def __post_init__(self) -> None:

@@ -49,6 +49,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
             lower, in their own key. The ``key`` of a station restores the pitch.
         kind: audio or picture.
         at: time of the upload, in seconds since 1970.
+        remover: hash of the key with which its uploader may remove it; "": only the server's owner may.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     key: float = 0.0
     kind: str = "audio"
     at: float = 0.0
+    remover: str = ""
 
 
 def read_upload(folder: Path, name: str) -> Upload | None:

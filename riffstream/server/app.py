@@ -29,7 +29,7 @@ from riffstream.server.interfaces import Hub
 from riffstream.server.plain_socket import plain_handler
 from riffstream.server.sockets import RESTARTING, socket_handler
 from riffstream.server.streams import icecast_status, playlist_handler, stream_handler
-from riffstream.server.uploads import seeds
+from riffstream.server.uploads import one_seed, seeds
 from riffstream.server.uploads.intake import UPLOADS, Uploads
 
 __all__ = ["Server", "make_app", "raise_file_limit"]
@@ -42,6 +42,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
     app = web.Application(middlewares=[responses.middleware], client_max_size=BODY_BYTES)
     context = app[CONTEXT] = Context(config, hub)
     app[UPLOADS] = uploads
+    app[one_seed.SEED_AUDIO] = one_seed.SeedAudio()
     app[HEADER_TIMEOUT] = HeaderTimeout(config.limits.header_s, config.limits.connections)
     app.on_response_prepare.append(responses.add_headers)
     station = "{station:[a-z0-9][a-z0-9_-]*}"
@@ -58,7 +59,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
         web.get("/status-json.xsl", icecast_status),
         web.get(f"/embed/{station}", static_files.embed_handler),
-        *_defined(health.routes, api.routes, seeds.routes, link_preview.routes),
+        *_defined(health.routes, api.routes, seeds.routes, one_seed.routes, link_preview.routes),
         web.get("/{path:.*}", static_files.file_handler),
     ]
     if prefix := context.prefix:  # for proxies that do not strip it

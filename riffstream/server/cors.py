@@ -13,7 +13,9 @@ from riffstream.server.context import CONTEXT
 __all__ = ["allow", "preflight"]
 
 _OPEN_PREFIXES = ("/api/", "/stream/", "/hls/", "/listen/", "/healthz", "/status-json.xsl")
-_REQUEST_HEADERS = "Authorization, Cache-Control, Content-Type, Icy-MetaData, If-Range, Last-Event-ID, Range"
+_REQUEST_HEADERS = (
+    "Authorization, Cache-Control, Content-Type, Icy-MetaData, If-Range, Last-Event-ID, Range, Riffstream-Remove-Key"
+)
 _ANSWER_HEADERS = (
     "Content-Disposition, Content-Length, Content-Range, Retry-After, "
     "icy-br, icy-description, icy-metaint, icy-name, icy-pub, icy-sr, icy-url"

@@ -20,6 +20,7 @@ from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.generator.messages import Configure, Failed, FromGenerator, Heartbeat, Info, Pcm
 from riffstream.generator.supervisor import GeneratorError, Supervisor, configuration
+from riffstream.station.audition import AUDITION, AuditionError, Auditions
 from riffstream.station.station import Station
 
 __all__ = ["GeneratorError", "Hub", "TooManyStationsError", "UnknownStationError", "UnplayableError"]
@@ -69,6 +70,7 @@ class Hub:
         self._refusals: dict[str, asyncio.Future[str]] = {}  # reasons why a station's first clip failed
         self._supervisor: Supervisor | None = None
         self._info: Info | None = None
+        self._auditions = Auditions(lambda messages: self.supervisor.send(messages))
         self._closed = False
 
     @property
@@ -179,6 +181,22 @@ class Hub:
         self._refusals.pop(name)
         self._stations.pop(name).close()
 
+    async def audition(self, name: str, *, bpm: float, key: float = 0.0, beats: int = 8) -> Pcm:
+        """Audio of a seed image, [n, 2] float32 at 48 kHz, rendered when no station needs the generator.
+
+        Args:
+            name: name of a seed image.
+            bpm: tempo in beats per minute.
+            key: transposition in semitones.
+            beats: beats in the seed image.
+
+        Raises:
+            AuditionError: the generator is not ready, fails or is too busy.
+        """
+        if self._info is None or self.supervisor.state != "ready":
+            raise AuditionError("the generator is not ready")
+        return await self._auditions.render(self._info, name, bpm=bpm, key=key, beats=beats)
+
     def _open(self, name: str, settings: StationConfig) -> Station:
         station = Station(name, settings, self.config, self.supervisor.send, clock=self._clock)
         self._stations[name] = station
@@ -201,6 +219,7 @@ class Hub:
                 self._refuse(station, f"{type(error).__name__}: {error}")
 
     def _on_lost(self, reason: str) -> None:
+        self._auditions.lost(reason)
         for station in list(self._stations.values()):
             try:
                 station.disconnect(reason)
@@ -211,6 +230,9 @@ class Hub:
         if isinstance(message, Heartbeat):
             for each in list(self._stations.values()):
                 each.report(message, pcm)
+            return
+        if getattr(message, "station", "") == AUDITION:
+            self._auditions.report(message, pcm)
             return
         station = self._stations.get(getattr(message, "station", ""))
         if station is not None:

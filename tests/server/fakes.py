@@ -217,6 +217,10 @@ class FakeHub:
         self.stations: dict[str, FakeStation] = {}
         self.names = names or ("main",)
         self.closed = self.draining = False
+        self.auditions: list[str] = []
+        self.audition_error: Exception | None = None
+        self.audition_gate = asyncio.Event()
+        self.audition_gate.set()
 
     async def start(self) -> None:
         for name in self.names:
@@ -243,6 +247,13 @@ class FakeHub:
         self.closed = True
         for name in tuple(self.stations):
             await self.delete(name)
+
+    async def audition(self, name: str, *, bpm: float, key: float = 0.0, beats: int = 8) -> NDArray[np.float32]:
+        self.auditions.append(name)
+        if self.audition_error is not None:
+            raise self.audition_error
+        await self.audition_gate.wait()
+        return tone(0, 0, round(beats * 60 / bpm * 48_000))
 
     def drain(self) -> None:
         self.draining = True

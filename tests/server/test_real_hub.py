@@ -193,3 +193,13 @@ async def test_a_private_station_is_made_played_and_ended(real: Running) -> None
             assert response.status == 404
     assert "private-x" not in real.hub.stations
     assert real.server.context.counters["errors"] == 0
+
+
+async def test_a_seed_is_heard_between_the_clips(real: Running) -> None:
+    async with ClientSession() as session:
+        async with session.get(f"{real.url}/api/seeds") as answer:
+            seed = (await answer.json())["seeds"][0]
+        async with session.get(f"{real.url}/api/{seed['audio']}?format=wav") as answer:
+            assert answer.status == 200
+            data = await answer.read()
+    assert len(data) == pytest.approx(seed["seconds"] * 192_000, rel=0.01)

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -42,6 +45,7 @@ AT_ONCE = 2  # maximum number of files in decoding; as many more may wait
 ADDRESSES = 10_000
 RESULT_BYTES = 64 * 1024
 WORKER = (sys.executable, "-m", "riffstream.server.uploads.worker")
+SAME = "this music was uploaded before; its first uploader or the server's owner may remove it"
 
 
 class TooLargeError(web.HTTPClientError):
@@ -72,6 +76,7 @@ class Uploads:
         self.folder = None if self._place is None else self._place.path
         self.entries: OrderedDict[str, Upload] = OrderedDict()
         self._sizes: dict[str, int] = {}
+        self._addresses: dict[str, str] = {}  # upload -> address of its uploader in this run
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._keeping = asyncio.Lock()
@@ -143,7 +148,8 @@ class Uploads:
         bpm: float | None = None,
         key: float | None = None,
         stereo: bool | None = None,
-    ) -> tuple[Upload, list[str]]:
+        address: str | None = None,
+    ) -> tuple[Upload, list[str], str | None]:
         """Decode a file and keep the result.
 
         Args:
@@ -154,9 +160,11 @@ class Uploads:
             bpm: the user's tempo; None: detect it.
             key: the user's key; None: detect it.
             stereo: whether a picture is stereo; None: by its EXIF or its planes.
+            address: address of an uploader with the quota ``limits.uploads_per_address``; None: without it.
 
         Returns:
-            The upload, and remarks on its file (damage, assumptions).
+            The upload, remarks on its file (damage, assumptions), and the key that removes it. The key is None if the
+            same music was there already.
 
         Raises:
             HTTPException: 400, 413 or 415 with the fault of the file; 503 if all kept uploads are in use.
@@ -168,6 +176,7 @@ class Uploads:
         if result.status != 201:
             kind = {413: TooLargeError, 415: web.HTTPUnsupportedMediaType}.get(result.status, web.HTTPBadRequest)
             raise refuse(kind, "bad_request", result.message[:300])
+        remove_key = secrets.token_urlsafe(16)
         entry = Upload(
             name=f"upload-{result.digest}",
             title=title,
@@ -176,10 +185,13 @@ class Uploads:
             seconds=result.seconds,
             kind=result.kind,
             at=time.time(),
+            remover=_hashed(remove_key),
         )
         await asyncio.to_thread(_finish, made, entry)
-        await self._keep(entry, made, used)
-        return entry, [note[:300] for note in result.notes[:10]]
+        notes = [note[:300] for note in result.notes[:10]]
+        if await self._keep(entry, made, used, address):
+            return entry, notes, remove_key
+        return self.entries[entry.name], [*notes, SAME], None
 
     async def _decode(
         self, source: Path, made: Path, bpm: float | None, key: float | None, stereo: bool | None
@@ -228,17 +240,45 @@ class Uploads:
         except (OSError, ValueError):  # no result: a decoder crashed, or memory ran out
             return _without_result(process.returncode, limits)
 
-    async def _keep(self, entry: Upload, made: Path, used: Callable[[], Collection[str]]) -> None:
+    async def _keep(self, entry: Upload, made: Path, used: Callable[[], Collection[str]], address: str | None) -> bool:
+        """Keep an upload; False if the same music was there already."""
         async with self._keeping:
-            if entry.name in self.entries:  # the same music again
+            if entry.name in self.entries:
                 self.entries.move_to_end(entry.name)
-                return
+                return False
             size = sum(file.stat().st_size for file in made.iterdir())
-            while going := self._to_drop(size, used()):  # checked again each time, because the music changes
-                await self.drop(going[0])
+            while going := self._over_quota(address, used()) or self._to_drop(size, used()):
+                await self.drop(going[0])  # one at a time, because the music changes meanwhile
             made.rename(self.file(entry.name, ""))
             self.entries[entry.name] = entry
             self._sizes[entry.name] = size
+            if address is not None:
+                self._addresses[entry.name] = address
+            return True
+
+    def _over_quota(self, address: str | None, used: Collection[str]) -> list[str]:
+        """Oldest unused upload of an address with a full quota. Raises 503 if all of them are in use."""
+        own = [name for name, by in self._addresses.items() if by == address]
+        if address is None or len(own) < self.limits.uploads_per_address:
+            return []
+        idle = [name for name in own if name not in used]
+        if not idle:
+            why = f"all {len(own)} uploads of your address are being played (limits.uploads_per_address)"
+            raise refuse(web.HTTPServiceUnavailable, "busy", why, retry_after_s=60)
+        return idle[:1]
+
+    async def remove(self, name: str) -> bool:
+        """Remove an upload; False for an unknown name."""
+        async with self._keeping:
+            if name not in self.entries:
+                return False
+            await self.drop(name)
+            return True
+
+    def may_remove(self, name: str, key: str) -> bool:
+        """Whether ``key`` is the one that :meth:`make` returned for an upload."""
+        remover = self.entries[name].remover
+        return bool(remover) and hmac.compare_digest(_hashed(key), remover)
 
     def _to_drop(self, size: int, used: Collection[str]) -> list[str]:
         """Oldest unused uploads to drop for a new one of ``size`` bytes. Raises 503 if they are not enough."""
@@ -261,6 +301,7 @@ class Uploads:
         assert self.folder is not None
         self.entries.pop(name, None)
         self._sizes.pop(name, None)
+        self._addresses.pop(name, None)
         # Renamed first, so that the generator never sees a part of it.
         going = self.folder / f".work-{name}"
         with contextlib.suppress(OSError):
@@ -312,6 +353,10 @@ def _without_result(code: int | None, limits: LimitsSettings) -> Result:
     how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
     most = f"{limits.upload_memory_mb:g} MB"
     return Result(status=400, message=f"file cannot be decoded ({how}): damaged, or needs more than {most}")
+
+
+def _hashed(key: str) -> str:
+    return hashlib.blake2b(key.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def _finish(made: Path, entry: Upload) -> None:

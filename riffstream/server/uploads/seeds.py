@@ -16,14 +16,15 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from riffstream import protocol
 from riffstream.errors import CheckpointError
-from riffstream.models.seeds import SeedLibrary
+from riffstream.models.seeds import SeedEntry, SeedLibrary
 from riffstream.models.uploads import BEATS, Upload
 from riffstream.ranges import RANGES
 from riffstream.server import logs
-from riffstream.server.context import CONTEXT, refuse
+from riffstream.server.access import Role
+from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.uploads.intake import UPLOADS, TooLargeError
 
-__all__ = ["routes"]
+__all__ = ["in_use", "library", "routes", "shown", "shown_entry"]
 
 routes = web.RouteTableDef()
 
@@ -54,13 +55,7 @@ async def list_seeds(request: web.Request) -> web.Response:
     found, uploads = library(), request.app[UPLOADS]
     tag = request.query.get("tag", "").lower()
     seeds = [
-        {
-            **asdict(entry),
-            "title": entry.caption,
-            "key": 0.0,  # all of them are in C major or A minor
-            "seconds": round(entry.beats * 60 / entry.bpm, 3),
-            "preview": f"seeds/{entry.name}.png",
-        }
+        shown_entry(entry)
         for entry in ([] if found is None else found.entries)
         if not tag or tag in entry.tags or tag == entry.style
     ]
@@ -69,6 +64,23 @@ async def list_seeds(request: web.Request) -> web.Response:
     info = request.app[CONTEXT].hub.info
     answer = {"seeds": seeds, "default": info.seed_image if info else None, "uploads": uploads.open}
     return web.json_response({**answer, "limits": uploads.public_limits()})
+
+
+def in_use(context: Context) -> dict[str, str]:
+    """Seed images that stations play: name -> station."""
+    return {seed: name for name, each in context.hub.stations.items() if (seed := each.state.seed_image) is not None}
+
+
+def shown_entry(entry: SeedEntry) -> dict[str, Any]:
+    """JSON object of a loop of the library in the list of seeds."""
+    return {
+        **asdict(entry),
+        "title": entry.caption,
+        "key": 0.0,  # all of them are in C major or A minor
+        "seconds": round(entry.beats * 60 / entry.bpm, 3),
+        "preview": f"seeds/{entry.name}.png",
+        "audio": f"seeds/{entry.name}/audio",
+    }
 
 
 def shown(entry: Upload) -> dict[str, Any]:
@@ -84,6 +96,7 @@ def shown(entry: Upload) -> dict[str, Any]:
         "beats": BEATS,
         "seconds": entry.seconds,
         "preview": f"seeds/{entry.name}/preview.png",
+        "audio": f"seeds/{entry.name}/audio",
     }
 
 
@@ -108,7 +121,7 @@ async def upload(request: web.Request) -> web.Response:
 
     The body is multipart/form-data with ``file`` and optionally ``name``, ``bpm``, ``key`` and, for a picture,
     ``stereo`` (1 or 0), or the bare file with these values in the query. ``notes`` in the answer describe faults of the
-    file.
+    file. ``remove_key`` lets the uploader remove the seed later.
     """
     context, uploads = request.app[CONTEXT], request.app[UPLOADS]
     role = context.grant(request)
@@ -127,19 +140,22 @@ async def upload(request: web.Request) -> web.Response:
         with uploads.workplace() as place:
             source = place / "source"
             fields = await _receive(request, source, most)
-            entry, notes = await uploads.make(
+            entry, notes, remove_key = await uploads.make(
                 source,
                 place,
                 _title(fields),
-                lambda: {station.state.seed_image for station in context.hub.stations.values()} - {None},
+                functools.partial(in_use, context),
                 bpm=_number(fields, "bpm"),
                 key=_number(fields, "key"),
                 stereo=_switch(fields, "stereo"),
+                address=None if role is Role.OWNER else context.asked(request).address,
             )
     context.counters["uploads"] += 1
     logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm, key=entry.key)
     where = f"seeds/{entry.name}/preview.png"
     answer = shown(uploads.entries.get(entry.name, entry)) | ({"notes": notes} if notes else {})
+    if remove_key is not None:
+        answer["remove_key"] = remove_key
     return web.json_response(answer, status=201, headers={"Location": where})
 
 
