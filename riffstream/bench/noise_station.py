@@ -12,6 +12,7 @@ from riffstream import protocol
 from riffstream.audio.checks import Pcm
 from riffstream.config import StationConfig
 from riffstream.server.interfaces import Reply
+from riffstream.station.audition import AuditionError
 from riffstream.station.block import Block
 from riffstream.station.outlet import SHARED, Outlet
 
@@ -126,6 +127,10 @@ class NoiseHub:
 
     async def delete(self, name: str) -> None:
         await self.stations.pop(name).close()
+
+    async def audition(self, name: str, *, bpm: float, key: float = 0.0, beats: int = 8) -> Pcm:
+        """Raises AuditionError: there is no generator."""
+        raise AuditionError("there is no generator")
 
     def drain(self) -> None:
         """Does nothing: there is no generator."""

@@ -29,9 +29,7 @@ def test_show_prints_what_is_known_of_a_seed(run: Run) -> None:
     entry = SeedLibrary().entries[0]
     code, out, _ = run("seeds", "show", entry.name)
     assert code == 0
-    assert {str(entry.bpm), entry.caption} <= {
-        line.split(maxsplit=1)[1] for line in out.splitlines()
-    }
+    assert {str(entry.bpm), entry.caption} <= {line.split(maxsplit=1)[1] for line in out.splitlines()}
     shown = json.loads(run("seeds", "show", entry.name, "--json")[1])
     assert (shown["name"], shown["beats"]) == (entry.name, entry.beats)
     code, _, err = run("seeds", "show", entry.name[:-1])

@@ -23,8 +23,8 @@ from riffstream.audio.writing import write_audio
 from riffstream.errors import RiffstreamError
 from riffstream.models.uploads import AUDIO
 from riffstream.server import logs
-from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.roles import Role
 from riffstream.server.uploads.intake import UPLOADS, Uploads
 from riffstream.server.uploads.seeds import in_use, library, shown, shown_entry
 from riffstream.station.audition import AuditionError
@@ -175,7 +175,7 @@ async def remove_seed(request: web.Request) -> web.Response:
     if name not in uploads.entries:
         raise refuse(web.HTTPForbidden, "forbidden", f"seed {name!r} belongs to the model's library; it stays")
     key = request.headers.get(REMOVE_KEY, "")
-    if context.grant(request) is not Role.OWNER and not uploads.may_remove(name, key):
+    if context.grant(request, server=True) is not Role.OWNER and not uploads.may_remove(name, key):
         allowed = f"its uploader, with the upload's remove_key in the header {REMOVE_KEY}, or the server's owner"
         raise refuse(web.HTTPForbidden, "forbidden", f"only {allowed} may remove {name}")
     if (station := in_use(context).get(name)) is not None:

@@ -20,8 +20,8 @@ from riffstream.models.seeds import SeedEntry, SeedLibrary
 from riffstream.models.uploads import BEATS, Upload
 from riffstream.ranges import RANGES
 from riffstream.server import logs
-from riffstream.server.access import Role
 from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.roles import Role
 from riffstream.server.uploads.intake import UPLOADS, TooLargeError
 
 __all__ = ["in_use", "library", "routes", "shown", "shown_entry"]
@@ -148,7 +148,7 @@ async def upload(request: web.Request) -> web.Response:
                 bpm=_number(fields, "bpm"),
                 key=_number(fields, "key"),
                 stereo=_switch(fields, "stereo"),
-                address=None if role is Role.OWNER else context.asked(request).address,
+                address=None if context.grant(request, server=True) is Role.OWNER else context.asked(request).address,
             )
     context.counters["uploads"] += 1
     logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm, key=entry.key)
