@@ -87,6 +87,7 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
     from riffstream.config import injected_variables, similar_variables
     from riffstream.server import logs
     from riffstream.server.app import Server
+    from riffstream.server.binding import inherited_sockets
     from riffstream.server.uploads.intake import Uploads
     from riffstream.station.hub import Hub
 
@@ -100,7 +101,7 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
     server = Server(config, hub, uploads)
     server.catch_signals()  # before the address is printed: its reader may send SIGTERM at once
     try:
-        url = await server.start()
+        url = await server.start(inherited_sockets())
         _say(url, config, quiet=quiet, as_json=as_json)
         warming = asyncio.create_task(hub.wait_ready(), name="warm-up")
         serving = asyncio.create_task(server.run(), name="serve")

@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -96,8 +98,12 @@ class Server:
         self._hurried = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
 
-    async def start(self) -> str:
+    async def start(self, sockets: Sequence[socket.socket] = ()) -> str:
         """Listen, and start to warm up the generator.
+
+        Args:
+            sockets: listening sockets in place of ``server.host`` and ``server.port``
+                (:func:`~riffstream.server.binding.inherited_sockets`).
 
         Returns:
             The URL of the server with the actual port.
@@ -107,7 +113,7 @@ class Server:
         """
         server, limits = self.config.server, self.config.limits
         raise_file_limit(2 * limits.connections + 256)  # as many may wait for their first request
-        sockets = listening_sockets(server.host, server.port)
+        sockets = sockets or listening_sockets(server.host, server.port)
         for sock in sockets:
             watch_peers(sock, limits.silence_s)
         self._runner = web.AppRunner(
@@ -131,7 +137,7 @@ class Server:
             asyncio.create_task(self.context.broadcasts.tend(), name="tend-broadcasts"),
             asyncio.create_task(self.context.heartbeat.run(), name="heartbeat"),
         ]
-        if is_public_address(server.host) and self.context.access.steering_is_open:
+        if any(is_public_address(sock.getsockname()[0]) for sock in sockets) and self.context.access.steering_is_open:
             logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
         return self.url
 

@@ -11,12 +11,40 @@ from typing import Any
 from riffstream.errors import RiffstreamError
 from riffstream.server import logs
 
-__all__ = ["BACKLOG", "listening_sockets", "shown_address"]
+__all__ = ["BACKLOG", "inherited_sockets", "listening_sockets", "shown_address"]
 
 BACKLOG = 1024
+_FIRST_INHERITED = 3  # after standard input, output and error (sd_listen_fds(3))
 _EVERYWHERE = ("", "*", "::")
 _FREE_PORT_TRIES = 20
 _Answer = tuple[int, int, int, tuple[Any, ...]]  # family, type, protocol, address
+
+
+def inherited_sockets() -> list[socket.socket]:
+    """Listening sockets that systemd has opened for this process (socket activation); [] without any.
+
+    They stay open while one server replaces another, so no connection is refused meanwhile. The variables
+    ``LISTEN_PID`` and ``LISTEN_FDS`` are removed, so that child processes do not take them for theirs.
+
+    Raises:
+        RiffstreamError: one of them is not a listening TCP socket.
+    """
+    asked = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if asked["LISTEN_PID"] != str(os.getpid()) or not asked["LISTEN_FDS"].isdecimal():
+        return []
+    sockets = []
+    for number in range(_FIRST_INHERITED, _FIRST_INHERITED + int(asked["LISTEN_FDS"])):
+        try:
+            sock = socket.socket(fileno=number)
+            listens = bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        except OSError as error:
+            raise RiffstreamError(f"LISTEN_FDS: file {number} is no socket ({error.strerror})") from None
+        if not listens or sock.family not in (socket.AF_INET, socket.AF_INET6):
+            raise RiffstreamError(f"LISTEN_FDS: socket {number} is no listening TCP socket; use ListenStream=PORT")
+        sock.setblocking(False)
+        sock.set_inheritable(False)
+        sockets.append(sock)
+    return sockets
 
 
 def listening_sockets(host: str, port: int) -> list[socket.socket]:
