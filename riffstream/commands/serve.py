@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   riffstream serve --host 0.0.0.0 --config public-radio  for the public; only token holders may steer
   riffstream serve --model riffusion/riffusion-model-v1 --device cuda
   RIFFSTREAM_ACCESS_DJ_TOKEN=secret riffstream serve --host 0.0.0.0
+  riffstream serve --icecast icecast://source:hackme@radio.example:8000/live.mp3
 
 Any player: http://HOST:PORT/stream/main.mp3. Scripts: ws://HOST:PORT/ws/main/plain. 'riffstream config' prints
 every setting. SIGTERM ends the server cleanly."""
@@ -40,6 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="F", help="a TOML file, or the name of a preset")
     parser.add_argument("--model", help="mini (default), a folder, a safetensors file or a hub id")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
+    parser.add_argument(
+        "--icecast",
+        "--push",
+        dest="push",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="also send the first station to an Icecast server (icecast://source:PASSWORD@HOST:PORT/MOUNT; icecasts: "
+        "TLS) or over rtmp://; may be repeated. [push.NAME] in the config chooses station and codec",
+    )
     parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
     parser.add_argument("--json", action="store_true", help="logs as JSON lines, and the address as one on stdout")
 
@@ -63,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
             "generator.device": args.device,
             "log.level": "warning" if args.quiet else None,
             "log.format": "json" if args.json else None,
+            **{f"push.flag-{number}": {"url": url} for number, url in enumerate(args.push, 1)},
         },
     )
     with contextlib.ExitStack() as ending:

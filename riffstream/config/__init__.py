@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ import msgspec
 from msgspec import Struct, field
 
 from riffstream.config.environment import injected_variables
+from riffstream.config.outgoing import PushSettings
 from riffstream.config.rules import OFF, Section, keys, parse
 from riffstream.config.sections import (
-    HIDDEN,
     SECRETS_TO_REPLACE,
     AccessSettings,
     EncodersSettings,
@@ -33,6 +33,7 @@ from riffstream.config.sections import (
     StationConfig,
     TimelineSettings,
 )
+from riffstream.config.targets import HIDDEN, PushTarget, without_secrets
 from riffstream.errors import MediaError, ParameterError
 from riffstream.ranges import reject_unknown
 from riffstream.text_files import parse_toml, read_text
@@ -44,6 +45,8 @@ __all__ = [
     "GeneratorSettings",
     "LimitsSettings",
     "LogSettings",
+    "PushSettings",
+    "PushTarget",
     "ServerSettings",
     "StationConfig",
     "TimelineSettings",
@@ -53,6 +56,7 @@ __all__ = [
     "presets",
     "similar_variables",
     "to_toml",
+    "without_secrets",
 ]
 
 log = logging.getLogger(__name__)
@@ -72,8 +76,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     encoders: EncodersSettings = field(default_factory=EncodersSettings)
     log: LogSettings = field(default_factory=LogSettings)
     stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
+    push: dict[str, PushSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, push in self.push.items():
+            if push.station and push.station not in self.stations:
+                raise ParameterError(f"push.{name}.station", push.station, ", ".join(self.stations))
         asked, kept = self.limits.recording_s, self.timeline.ring_s
         if asked is not None and asked > kept:
             raise ParameterError("limits.recording_s", asked, f"0 to {kept:g} s, which timeline.ring_s keeps")
@@ -108,6 +116,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for name, values in given.items():
             if name == "stations":
                 built[name] = _stations(values, folder)
+            elif name in _TABLES:
+                built[name] = _named(name, values)
             else:
                 built[name] = _SECTIONS[name].from_table(values, name)
         return cls(**built)
@@ -118,9 +128,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return plain
 
     def public_dict(self) -> dict[str, Any]:
-        """:meth:`to_dict` with hidden tokens, for printing and logs."""
+        """:meth:`to_dict` with hidden secrets, for printing and logs."""
         plain = self.to_dict()
         plain["access"] = {key: _hidden(value) for key, value in plain["access"].items()}
+        for table in plain["push"].values():
+            table["url"] = without_secrets(table["url"])
+            table["password"] = _hidden(table["password"])
         return plain
 
 
@@ -131,7 +144,8 @@ def _hidden(secret: Any) -> Any:
     return secret if isinstance(secret, bool) else [_hidden(each) for each in secret]
 
 
-_SECTIONS: dict[str, type[Section]] = {each.name: each.type for each in keys(Config) if each.name != "stations"}
+_TABLES: dict[str, type[Section]] = {"stations": StationConfig, "push": PushSettings}  # one table for each name
+_SECTIONS: dict[str, type[Section]] = {each.name: each.type for each in keys(Config) if each.name not in _TABLES}
 
 
 # Defaults of older versions, as printed by ``riffstream config``, that are no longer always allowed.
@@ -160,10 +174,20 @@ def _stations(values: Any, folder: Path | None) -> dict[str, StationConfig]:
     return stations
 
 
-def check_station_name(name: str) -> str:
-    """Return the name of a station if it is valid. Raises ParameterError."""
+def _named(section: str, values: Any) -> dict[str, Any]:
+    """Tables ``[section.NAME]``."""
+    if not isinstance(values, Mapping):
+        raise ParameterError(section, values, f"tables [{section}.NAME]")
+    kind = _TABLES[section]
+    return {
+        check_station_name(name, section): kind.from_table(table, f"{section}.{name}") for name, table in values.items()
+    }
+
+
+def check_station_name(name: str, field: str = "station") -> str:
+    """Return the name of a station, or of another named table, if it is valid. Raises ParameterError."""
     if not STATION_NAME.fullmatch(name):
-        raise ParameterError("station", name, "1 to 40 of a-z, 0-9, - and _, starting with a letter or a digit")
+        raise ParameterError(field, name, "1 to 40 of a-z, 0-9, - and _, starting with a letter or a digit")
     return name
 
 
@@ -222,12 +246,11 @@ def load_config(
             raise MediaError(f"config {path}: no such file; presets are {known}") from None
         except (OSError, MediaError) as error:
             raise MediaError(f"config {path}: {error}") from None
-    for section, key, value in _from_environment(environment):
-        given.setdefault(section, {})[key] = value
+    for path_to, value in _from_environment(environment):
+        _set(given, path_to, value)
     for name, value in (flags or {}).items():
         if value is not None:
-            section, key = name.split(".", 1)
-            given.setdefault(section, {})[key] = value
+            _set(given, name.split("."), value)
     config = Config.from_dict(given, folder=folder)
     for name in AccessSettings.__struct_fields__ if check_secrets else ():
         value = getattr(config.access, name)
@@ -235,21 +258,40 @@ def load_config(
             if secret in SECRETS_TO_REPLACE:
                 variable = f"{_ENVIRONMENT}ACCESS_{name.upper()}"
                 raise ParameterError(f"access.{name}", secret, f"a secret of your own; set {variable}")
+    for name, push in config.push.items() if check_secrets else ():
+        if HIDDEN in push.url or push.password == HIDDEN:
+            variable = f"{_ENVIRONMENT}PUSH_{name.upper()}_URL"
+            raise ParameterError(f"push.{name}.url", push.url, f"the address with its password; set {variable}")
     return config
 
 
-def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[str, str, Any]]:
+def _set(given: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a value below its tables, made where they are missing."""
+    for name in path[:-1]:
+        given = given.setdefault(name, {})
+    given[path[-1]] = value
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterable[tuple[Sequence[str], Any]]:
     foreign = injected_variables(environment)
     for variable, text in sorted(environment.items()):
         if not variable.startswith(_ENVIRONMENT) or variable in foreign:
             continue
         section, _, key = variable.removeprefix(_ENVIRONMENT).lower().partition("_")
+        if section in _TABLES and section != "stations":  # RIFFSTREAM_PUSH_HOME_URL: the table [push.home]
+            known = {each.name: each for each in keys(_TABLES[section])}
+            found = max((name for name in known if key.endswith(f"_{name}")), key=len, default="")
+            if not found:
+                allowed_names = ", ".join(f"{_ENVIRONMENT}{section.upper()}_NAME_{name.upper()}" for name in known)
+                raise ParameterError("environment", variable, allowed_names)
+            yield (section, key.removesuffix(f"_{found}"), found), parse(known[found], text, variable)
+            continue
         # RIFFSTREAM_CONFIG and RIFFSTREAM_TOKEN do not belong to a section.
         if section not in _SECTIONS or not key:
             continue
         known = {each.name: each for each in keys(_SECTIONS[section])}
         reject_unknown([key], known, where=f"environment {variable}")
-        yield section, key, parse(known[key], text, variable)
+        yield (section, key), parse(known[key], text, variable)
 
 
 def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -265,7 +307,11 @@ def similar_variables(environment: Mapping[str, str] | None = None) -> dict[str,
     found = {}
     for variable in sorted(environment.keys() - injected_variables(environment)):
         name = variable.removeprefix(_ENVIRONMENT).lower()
-        if name == variable.lower() or name in ("config", "token") or name.partition("_")[0] in _SECTIONS:
+        if (
+            name == variable.lower()
+            or name in ("config", "token")
+            or name.partition("_")[0] in {*_SECTIONS, *_TABLES} - {"stations"}
+        ):
             continue
         bare = [setting for setting in settings if setting.partition("_")[2] == name]
         near = bare or difflib.get_close_matches(name, settings, n=1, cutoff=0.9)
@@ -278,9 +324,7 @@ def to_toml(values: Mapping[str, Any]) -> str:
     """Format nested plain values (from :meth:`Config.to_dict`) as TOML; None values become comments."""
     lines: list[str] = []
     for section, table in values.items():
-        groups = (
-            {f"{section}.{name}": each for name, each in table.items()} if section == "stations" else {section: table}
-        )
+        groups = {f"{section}.{name}": each for name, each in table.items()} if section in _TABLES else {section: table}
         for name, group in groups.items():
             lines.append(f"[{name}]")
             lines += [_line(section, key, value) for key, value in group.items()]
@@ -290,7 +334,7 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 def _line(section: str, key: str, value: Any) -> str:
     if value is None:
-        kind = _SECTIONS.get(section, StationConfig)
+        kind = _TABLES.get(section) or _SECTIONS[section]
         switched = any(each.name == key and each.default is not None for each in keys(kind))
         return f'{key} = "{OFF}"' if switched else f"# {key} ="
     return f"{key} = {_literal(value)}"

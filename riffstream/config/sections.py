@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import force_setattr
 
 from riffstream.config.rules import Section
+from riffstream.config.targets import HIDDEN
 from riffstream.errors import ParameterError
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.wander import wander
@@ -29,7 +30,6 @@ __all__ = [
 
 SIGNING_KEY_CHARS = 32
 PLACEHOLDER = "change-me"  # value of tokens in presets
-HIDDEN = "***"  # printed in place of a token
 SECRETS_TO_REPLACE = (PLACEHOLDER, HIDDEN)
 
 

@@ -23,7 +23,7 @@ from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
 from riffstream.server.roles import Role
-from riffstream.server.streams import title_of
+from riffstream.server.titles import title_of
 from riffstream.station.hub import TooManyStationsError, UnplayableError
 
 __all__ = ["routes", "summary"]

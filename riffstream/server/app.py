@@ -137,6 +137,7 @@ class Server:
             asyncio.create_task(self.context.broadcasts.tend(), name="tend-broadcasts"),
             asyncio.create_task(self.context.heartbeat.run(), name="heartbeat"),
         ]
+        self.context.pushes.start()
         if any(is_public_address(sock.getsockname()[0]) for sock in sockets) and self.context.access.steering_is_open:
             logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
         return self.url
@@ -191,6 +192,7 @@ class Server:
         await self._unless_hurried(
             asyncio.ensure_future(context.broadcasts.close(RESTARTING, self.config.server.drain_s))
         )
+        await context.pushes.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

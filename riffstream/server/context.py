@@ -25,6 +25,7 @@ from riffstream.server.lockout import Lockout
 from riffstream.server.loop_lag import LagMeter
 from riffstream.server.meters import Meters
 from riffstream.server.proxies import Asked, Proxies
+from riffstream.server.push.pushes import Pushes
 from riffstream.server.registry import PRIVATE, Broadcasts
 from riffstream.server.roles import Role
 
@@ -63,6 +64,7 @@ class Context:
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
         self.meters = Meters()
         self.broadcasts = Broadcasts(config, hub, self.meters)
+        self.pushes = Pushes(config, self.broadcasts)
         self.heartbeat = Heartbeat(config.limits.silence_s)
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
         self.lag = LagMeter(observe=self.meters.loop_lag.observe)

@@ -17,8 +17,10 @@ routes = web.RouteTableDef()
 
 @routes.get("/healthz")
 async def healthz(request: web.Request) -> web.Response:
-    """Answer 200 while the event loop runs."""
-    return web.json_response({"status": "ok", "version": __version__})
+    """Answer 200 while the event loop runs, with the state of each push."""
+    pushes = {name: push.figures() for name, push in request.app[CONTEXT].pushes.items()}
+    about = {"status": "ok", "version": __version__} | ({"push": pushes} if pushes else {})
+    return web.json_response(about)
 
 
 @routes.get("/readyz")

@@ -22,7 +22,8 @@ from riffstream import protocol
 from riffstream.audio.spectrum import loudness_picture
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
-from riffstream.server.streams import base_url, title_of
+from riffstream.server.streams import base_url
+from riffstream.server.titles import title_of
 
 __all__ = ["Link", "read_link", "routes", "with_link_tags"]
 

@@ -35,6 +35,12 @@ DELIVERED = {
     "skipped_frames": "Frames that slow listeners did not get.",
     "closed_slow": "Listeners closed because they read too slowly.",
 }
+PUSHED = {  # key of a push's figures -> name, and what it counts
+    "bytes": ("push_bytes", "Bytes sent to the other server."),
+    "connects": ("push_connects", "Connections that the other server accepted."),
+    "failures": ("push_failures", "Connections that were refused or lost."),
+    "dropped_s": ("push_dropped_seconds", "Audio dropped because the other server was too slow."),
+}
 # Values of stations and generator that rise; the others are gauges.
 RISING = {
     "generator_restarts": "Generator processes started after the first.",
@@ -120,6 +126,24 @@ class ServerMetrics(Collector):
         for name, value in sorted(_numbers(context.hub.health().get("generator", {})).items()):
             yield _figure(f"generator_{name}", {None: value})
         yield from self._stations()
+        yield from self._pushes()
+
+    def _pushes(self) -> Iterator[Metric]:
+        connected = GaugeMetricFamily(
+            "riffstream_push_connected", "1 while the other server takes the stream.", labels=["push"]
+        )
+        counters = {
+            key: CounterMetricFamily(f"riffstream_{name}", about, labels=["push"])
+            for key, (name, about) in PUSHED.items()
+        }
+        for name, push in self._context.pushes.items():
+            figures = push.figures()
+            connected.add_metric([name], float(push.state == "connected"))
+            for key, family in counters.items():
+                family.add_metric([name], figures[key])
+        if self._context.pushes:
+            yield connected
+            yield from counters.values()
 
     def _stations(self) -> Iterator[Metric]:
         context = self._context

@@ -21,20 +21,15 @@ from riffstream.server.icy import IcyInserter
 from riffstream.server.interfaces import Station
 from riffstream.server.ranges import ByteRange, parse_range
 from riffstream.server.stream_body import Body
+from riffstream.server.titles import title_of
 from riffstream.station.outlet import StationEndedError
 
-__all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler", "title_of"]
+__all__ = ["base_url", "icecast_status", "playlist_handler", "stream_handler"]
 
 CONTENT_TYPES = {"mp3": "audio/mpeg", "aac": "audio/aac", "ogg": "audio/ogg", "wav": "audio/wav"}
 PROBE_BYTES = 16 * 1024  # a range up to this size is answered from kept frames, without a listener
 PROBE_S = 10.0
 WAV_BYTES_S = protocol.SAMPLE_RATE * protocol.CHANNELS * 2
-
-
-def title_of(state: protocol.State) -> str:
-    """Title for players: the prompts, the strongest first."""
-    parts = sorted(state.prompts, key=lambda part: -part.weight)
-    return " + ".join(part.text for part in parts if part.weight > 0) or "riffstream"
 
 
 def base_url(context: Context, request: web.Request) -> str:

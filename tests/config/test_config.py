@@ -16,6 +16,7 @@ from riffstream.config import (
     AccessSettings,
     Config,
     GeneratorSettings,
+    PushSettings,
     ServerSettings,
     StationConfig,
     TimelineSettings,
@@ -27,6 +28,8 @@ from riffstream.config import (
     to_toml,
 )
 from riffstream.errors import MediaError, ParameterError
+
+TABLES = {"stations": StationConfig, "push": PushSettings}  # of the sections with a table for each name
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -57,6 +60,19 @@ def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
         ("[server]\nallowed_origins = 'x'", "server.allowed_origins", "a list of strings"),
         ("[server]\nallowed_origins = ['radio.example']", "server.allowed_origins", "origins like https://"),
         ("[server]\nallowed_origins = ['https://x/player']", "server.allowed_origins", "without a path"),
+        ("[push.Home]\nurl = 'icecast://h/x'", "push", "1 to 40 of a-z"),
+        ("[push.home]\n", "push.home.url", "icecast://source:PASSWORD@HOST:PORT/MOUNT"),
+        ("[push.home]\nurl = 'http://a:b@h/x'", "push.home.url", "rtmp://HOST/APP/KEY"),
+        ("[push.home]\nurl = 'icecast://a:b@h:0/x'", "push.home.url", "a port from 1 to 65535"),
+        ("[push.home]\nurl = 'icecast://a:b@h:65536/x'", "push.home.url", "icecast://source:PASSWORD"),
+        ("[push.home]\nurl = 'icecast://a:b@h'", "push.home.url", "a mount point such as /live.mp3"),
+        ("[push.home]\nurl = 'icecast://h/x'", "push.home.password", "the password of Icecast's source"),
+        ("[push.home]\nurl = 'rtmp://h/live'", "push.home.url", "rtmp://HOST/APP/KEY"),
+        ("[push.home]\nurl = 'rtmp://h/a/b'\ncodec = 'mp3'", "push.home.codec", "aac for rtmp"),
+        ("[push.home]\nurl = 'icecast://a:b@h/x'\ncodec = 'flac'", "push.home.codec", "mp3"),
+        ("[push.home]\nurl = 'icecast://a:b@h/x'\nstall_s = 0", "push.home.stall_s", "0.5 to 300 s"),
+        ("[push.home]\nurl = 'icecast://a:b@h/x'\nstation = 'x'", "push.home.station", "main"),
+        ("[push]\nurl = 'icecast://a:b@h/x'", "push.url", "a table"),
         ("[server]\ntrusted_proxies = ['proxy']", "server.trusted_proxies", "addresses and networks"),
         ("[server]\npublic_url = 'radio.example'", "server.public_url", "an address like https://"),
         ("[server]\npublic_url = 'https://h:port'", "server.public_url", "an address like https://"),
@@ -194,7 +210,7 @@ def test_what_is_printed_reads_back_as_the_same(config: Config) -> None:
 
 def test_every_key_is_documented_at_its_class() -> None:
     for section in fields(Config):
-        kind = type(getattr(Config(), section.name)) if section.name != "stations" else StationConfig
+        kind = TABLES.get(section.name) or type(getattr(Config(), section.name))
         for each in fields(kind):
             assert each.name in (kind.__doc__ or "") or section.name in ("encoders", "log"), (
                 f"{section.name}.{each.name}"
@@ -298,9 +314,11 @@ def test_editors_get_a_schema_of_every_key(capsys: pytest.CaptureFixture[str]) -
     assert '"null"' not in json.dumps(schema)  # TOML has none
     kinds = schema["$defs"]
     for name, table in Config().to_dict().items():
-        described = kinds["StationConfig"] if name == "stations" else kinds[type(getattr(Config(), name)).__name__]
+        kind = TABLES.get(name) or type(getattr(Config(), name))
+        described = kinds[kind.__name__]
         assert described["additionalProperties"] is False
-        assert described["properties"].keys() == (table["main"] if name == "stations" else table).keys()
+        known = [each.name for each in fields(kind)] if name in TABLES else list(table)
+        assert list(described["properties"]) == known
     assert kinds["ServerSettings"]["properties"]["port"] == {
         "type": "integer",
         "minimum": 0,

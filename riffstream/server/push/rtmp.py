@@ -1,0 +1,93 @@
+"""RTMP through libav, in a process of its own (``rtmp_worker.py``).
+
+libav connects while it holds Python's lock, so in a thread an unreachable host would stop the whole server.
+
+Threading model: everything runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from typing import Final
+
+from riffstream.audio.ogg import one_line
+from riffstream.config import PushTarget
+from riffstream.server.push.receiver import PushError
+from riffstream.server.push.rtmp_worker import CONNECTED
+from riffstream.station.outlet import Chunk
+
+__all__ = ["RtmpReceiver"]
+
+CONNECT_S: Final = 15.0  # includes the start of the process
+LEAVE_S: Final = 1.0
+BUFFER_BYTES: Final = 16384
+
+
+class RtmpReceiver:
+    """A connection over RTMP with AAC.
+
+    Args:
+        target: the server.
+        bit_rate: bits a second, for the stream's header.
+        stall_s: time without progress until :meth:`send` gives up, seconds.
+    """
+
+    def __init__(self, target: PushTarget, bit_rate: int, *, stall_s: float) -> None:
+        self._target, self._bit_rate, self._stall_s = target, bit_rate, stall_s
+        self._process: Process | None = None
+
+    async def open(self, header: bytes, title: str) -> None:
+        """Start the process and wait for its connection. Raises PushError, TimeoutError, OSError."""
+        command = [sys.executable, "-m", "riffstream.server.push.rtmp_worker"]
+        process = self._process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.transport.set_write_buffer_limits(high=BUFFER_BYTES)
+        # Not as an argument: the list of processes would show the key.
+        process.stdin.write(f"{self._bit_rate} {self._target.url}\n".encode())
+        async with asyncio.timeout(CONNECT_S):
+            line = await process.stdout.readline()
+        if line.decode(errors="replace").strip() != CONNECTED:
+            raise PushError(self._problem(line))
+
+    async def send(self, chunk: Chunk) -> int:
+        """Send the next chunk. Raises PushError if the process has ended, TimeoutError if it stalls."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if process.stdout.at_eof() or process.returncode is not None:
+            raise PushError(self._problem(await process.stdout.read(1000)))
+        try:
+            process.stdin.write(chunk.payload)
+            async with asyncio.timeout(self._stall_s):
+                await process.stdin.drain()
+        except ConnectionError:
+            async with asyncio.timeout(LEAVE_S):
+                raise PushError(self._problem(await process.stdout.read(1000))) from None
+        return len(chunk.payload)
+
+    def retitle(self, title: str) -> None:
+        """Do nothing: RTMP has no titles that change."""
+
+    async def close(self) -> None:
+        """End the connection, and the process at the latest after ``LEAVE_S``."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+    def _problem(self, line: bytes) -> str:
+        return one_line(line.decode(errors="replace"))[:200] or "the connection is lost"
