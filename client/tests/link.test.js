@@ -41,3 +41,14 @@ test("long prompts and long mixes are cut to what a station takes", () => {
   assert.equal(change.prompts.length, 8);
   assert.equal(change.prompts[0].text.length, 300);
 });
+
+test("a link of Riffusion's web app opens with its prompt, seed and seed image", () => {
+  const search = "?&prompt=church+bells&seed=51209&denoising=0.75&maskImageId=none&seedImageId=og_beat&guidance=7&numInferenceSteps=50&alphaVelocity=0.25";
+  assert.deepEqual(readLink({ search }), {
+    station: undefined,
+    change: { prompts: [{ text: "church bells", weight: 1 }], seed: 51209, denoising: 0.75, seed_image: "og_beat" },
+  });
+  assert.deepEqual(readLink({ search: "?&seed=3&denoising=0.8&seedImageId=vibes" }).change, { seed: 3, denoising: 0.8, seed_image: "vibes" });
+  const ours = readLink({ search: "?p=jazz&guidance=2&prompt=x" }).change;
+  assert.deepEqual(ours, { prompts: [{ text: "jazz", weight: 1 }], guidance: 2 });
+});

@@ -11,6 +11,8 @@ import numpy as np
 from riffstream import protocol
 from riffstream.audio.checks import Pcm
 from riffstream.config import StationConfig
+from riffstream.generator.single_clips import SingleClip
+from riffstream.generator.supervisor import GeneratorError
 from riffstream.server.interfaces import Reply
 from riffstream.station.audition import AuditionError
 from riffstream.station.block import Block
@@ -124,6 +126,9 @@ class NoiseHub:
     async def create(self, name: str, station: StationConfig | None = None) -> NoiseStation:
         made = self.stations[name] = NoiseStation(name)
         return made
+
+    async def clip(self, *_: Any, **__: Any) -> SingleClip:
+        raise GeneratorError("there is no generator")
 
     async def delete(self, name: str) -> None:
         await self.stations.pop(name).close()

@@ -143,6 +143,9 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
         uploads_mb: total size of kept uploads, MB.
         uploads_per_address: kept uploads of one address without the owner's rights; above, its own oldest is dropped.
         recording_s: longest recording for download, seconds; None: all that ``timeline.ring_s`` keeps.
+        clips: single clips (``POST /run_inference/``) in progress; 0: none are made.
+        clip_interval_s: time between single clips of one address, seconds.
+        clip_burst: single clips of one address at once.
     """
 
     prompt_chars: Annotated[int, between(1, 300)] = 300
@@ -172,6 +175,9 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     uploads_mb: Annotated[float, between(1, 1_000_000, "MB")] = 256.0
     uploads_per_address: Annotated[int, between(1, 10_000)] = 16
     recording_s: Annotated[float, between(0, 3600, "s")] | None = None
+    clips: Annotated[int, between(0, 1000)] = 8
+    clip_interval_s: Annotated[float, between(0, 3600, "s")] = 1.0
+    clip_burst: Annotated[int, between(1, 1000)] = 10
 
     def __post_init__(self) -> None:
         super().__post_init__()

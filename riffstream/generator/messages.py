@@ -33,6 +33,7 @@ __all__ = [
     "Job",
     "Loading",
     "Pcm",
+    "Picture",
     "Piece",
     "Ready",
     "Shutdown",
@@ -76,6 +77,9 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
         speculative: True for a clip that may not be needed; all other jobs come first.
         rev: the station's revision.
         suspect: True if a generator process ended during this job: it runs alone, after a :class:`Trial`.
+        single: True for a clip outside stations (``single_clips.py``): it has all of the model's frames, and a
+            :class:`Picture` comes before its audio.
+        mask: name of the region to repaint (``diffusion/masks.py``); None: the whole clip.
     """
 
     station: str
@@ -94,6 +98,8 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     speculative: bool = False
     rev: int = 0
     suspect: bool = False
+    single: bool = False
+    mask: str | None = None
 
 
 class Cancel(Struct, frozen=True, tag=True):
@@ -204,6 +210,15 @@ class Piece(Struct, frozen=True, tag=True):
     at: int | None = None
 
 
+class Picture(Struct, frozen=True, tag=True):
+    """The spectrogram of a single clip; ``jpeg``: a JPEG file."""
+
+    station: str
+    take: int
+    number: int
+    jpeg: bytes
+
+
 class Trial(Struct, frozen=True, tag=True):
     """A suspect job now runs alone. If the generator ends before the job does, the job is the cause."""
 
@@ -255,7 +270,7 @@ class Failed(Struct, frozen=True, tag=True):
 
 
 ToGenerator = Configure | Job | Cancel | DropTake | Forget | Shutdown
-FromGenerator = Loading | Ready | Heartbeat | Trial | Piece | Done | Cancelled | Failed
+FromGenerator = Loading | Ready | Heartbeat | Trial | Picture | Piece | Done | Cancelled | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _commands = msgspec.msgpack.Decoder(ToGenerator)

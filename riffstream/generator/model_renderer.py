@@ -27,8 +27,9 @@ from riffstream.diffusion.family import Family
 from riffstream.diffusion.slots import Ticket
 from riffstream.errors import CheckpointError, RiffstreamError, device_lost, out_of_memory
 from riffstream.generator.isolation import failure
-from riffstream.generator.messages import Cancelled, Done, Job, Piece
+from riffstream.generator.messages import Cancelled, Done, Job, Picture, Piece
 from riffstream.generator.model_info import describe
+from riffstream.generator.pictures import jpeg
 from riffstream.generator.renderer import Report
 from riffstream.generator.take_stream import TakeStream, reach
 from riffstream.models.seeds import SeedLibrary
@@ -166,6 +167,7 @@ class ModelRenderer:
                 job.spec,
                 steps=job.steps,
                 previous=before[1] if before is not None else None,
+                mask=job.mask,
                 deadline=job.deadline,
                 speculative=job.speculative,
                 frames=job.frames,
@@ -182,18 +184,23 @@ class ModelRenderer:
         return reports
 
     def _tick(self, sampling: list[_Work]) -> list[Report]:
+        reports: list[Report] = []
         for clip in self._engine.tick():
             work = next((each for each in sampling if each.ticket is not None and each.ticket.clip is clip), None)
-            if work is not None:
-                self._receive(work, clip)
-        return [
+            if work is None:
+                continue
+            self._receive(work, clip)
+            if work.job.single:
+                picture = jpeg(clip.mel.numpy(), self._engine.family.params)
+                reports.append((Picture(work.job.station, work.job.take, work.job.number, picture), None))
+        return reports + [
             self._fail(work, work.ticket.error)
             for work in sampling
             if work.ticket is not None and work.ticket.error is not None
         ]
 
     def _receive(self, work: _Work, clip: Clip) -> None:
-        mel = clip.mel[..., max(self._skip, clip.overlap_frames) :]
+        mel = clip.mel if work.job.single else clip.mel[..., max(self._skip, clip.overlap_frames) :]
         work.mel, work.evaluations, work.sampling_s = mel, clip.evaluations, clip.seconds
         memory = self._memory.setdefault(work.job.station, _Memory())
         memory.keep(work.job.clip, mel, clip.latents)

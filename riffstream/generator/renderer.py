@@ -17,7 +17,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from riffstream.generator.messages import Cancelled, Done, FromGenerator, Info, Job, Pcm, Piece
+from riffstream.generator.messages import Cancelled, Done, FromGenerator, Info, Job, Pcm, Picture, Piece
+from riffstream.generator.pictures import jpeg
+from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["Renderer", "Report", "ToneRenderer", "make_tone"]
 
@@ -126,6 +128,8 @@ class ToneRenderer:
             return []
         job = tone.job
         reports: list[Report] = []
+        if job.single and tone.beat == 0:
+            reports.append((Picture(job.station, job.take, job.number, _picture(job)), None))
         if (pcm := self._piece(tone)) is not None:
             reports.append((Piece(job.station, job.take, job.number), pcm))
         tone.beat += 1
@@ -163,6 +167,13 @@ def pitch_of(job: Job) -> float:
     total = sum(part.weight for part in job.spec.prompts)
     mean = sum((zlib.crc32(part.text.encode()) % 601) * part.weight for part in job.spec.prompts) / total
     return 200.0 + mean
+
+
+def _picture(job: Job) -> bytes:
+    """Picture of a job's tone: one line, 8 pixels above the lowest row for each 100 Hz."""
+    mel = np.zeros((1, 256, 512), np.float32)
+    mel[:, round(pitch_of(job) * 8 / 100)] = 1.0
+    return jpeg(mel, SpectrogramParams())
 
 
 def make_tone(options: dict[str, Any], progress: Callable[[str], None]) -> ToneRenderer:

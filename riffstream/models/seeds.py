@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     from riffstream.diffusion.family import Family
     from riffstream.diffusion.mini.text import MiniTextEncoder
 
-__all__ = ["SEEDS_FOLDER", "SeedEntry", "SeedLibrary"]
+__all__ = ["RIFFUSION_NAMES", "SEEDS_FOLDER", "SeedEntry", "SeedLibrary"]
 
 SEEDS_FOLDER = Path(__file__).parent / "mini" / "seeds"
+
+# Riffusion's seed images, and loops of the library in their place, so that its clients and links find a beat.
+RIFFUSION_NAMES = {
+    "og_beat": "hip_hop",
+    "agile": "breakbeat",
+    "marim": "marimba",
+    "motorway": "synthwave",
+    "vibes": "vibraphone_jazz",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +85,17 @@ class SeedLibrary:
 
     @property
     def names(self) -> list[str]:
-        """All names, in library order."""
+        """All names, in library order, without Riffusion's (:data:`RIFFUSION_NAMES`)."""
         return list(self._places)
 
     def __getitem__(self, name: str) -> SeedEntry:
         return self.entries[self._place(name)]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._places or RIFFUSION_NAMES.get(str(name)) in self._places
 
     def _place(self, name: str) -> int:
-        place = self._places.get(name)
+        place = self._places.get(name, self._places.get(RIFFUSION_NAMES.get(name, name)))
         if place is None:
             near = difflib.get_close_matches(name, self._places, 3, 0.4)
             hint = f"a name from 'riffstream seeds list'{', such as ' + ', '.join(near) if near else ''}"
@@ -124,8 +133,7 @@ class SeedLibrary:
 
     def preview(self, name: str) -> Path:
         """The loop's picture as PNG, with low notes at the bottom."""
-        self._place(name)
-        return self.folder / "previews" / f"{name}.png"
+        return self.folder / "previews" / f"{self[name].name}.png"
 
     def nearest(self, prompt: str, encoder: MiniTextEncoder, count: int = 1) -> list[tuple[SeedEntry, float]]:
         """The ``count`` seeds most similar to a prompt, best first, each with its cosine similarity in [-1, 1]."""

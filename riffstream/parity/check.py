@@ -21,8 +21,8 @@ from PIL import Image
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.family import TextEmbedding
 from riffstream.diffusion.sd.family import StableDiffusion
+from riffstream.journey.inference_input import InferenceInput
 from riffstream.journey.prompts import parse_weights
-from riffstream.parity.inputs import InferenceInput
 from riffstream.parity.riffuse import RiffuseResult, embed_prompt, riffuse, weighted_tokens
 
 __all__ = ["Report", "check_case", "check_components", "check_prompt", "load_family", "read_cases", "reports"]

@@ -21,8 +21,8 @@ from riffstream.diffusion.sd.codec import fit_image, image_to_pixels, pixels_to_
 from riffstream.diffusion.sd.family import StableDiffusion
 from riffstream.diffusion.tokens import apply_weights, chunk_count, chunk_tokens, weigh_tokens
 from riffstream.errors import ParameterError
+from riffstream.journey.inference_input import InferenceInput
 from riffstream.journey.prompts import WeightedText, parse_weights
-from riffstream.parity.inputs import InferenceInput
 from riffstream.parity.schedulers import Scheduler, Stepper, make_stepper
 
 __all__ = ["RiffuseResult", "WeightedTokens", "embed_prompt", "riffuse", "slerp", "weighted_tokens"]

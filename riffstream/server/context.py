@@ -20,7 +20,7 @@ from riffstream.server.access import Access, authorization_token, shown_origin
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.heartbeat import Heartbeat
 from riffstream.server.interfaces import Hub, Station
-from riffstream.server.limits import ConnectionCounter
+from riffstream.server.limits import AddressBuckets, ConnectionCounter
 from riffstream.server.lockout import Lockout
 from riffstream.server.loop_lag import LagMeter
 from riffstream.server.meters import Meters
@@ -70,6 +70,8 @@ class Context:
         self.lag = LagMeter(observe=self.meters.loop_lag.observe)
         self.draining = False
         self.recordings = 0
+        self.clips = 0  # single clips in progress
+        self.clip_buckets = AddressBuckets(config.limits.clip_interval_s, config.limits.clip_burst)
         self.started_at = time.time()
         self.counters: Counter[str] = Counter()
         self.disconnected: Counter[str] = Counter(dict.fromkeys(DISCONNECTED, 0))

@@ -51,7 +51,7 @@ def allow(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.setdefault("Access-Control-Expose-Headers", _ANSWER_HEADERS)
         response.headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin")
     elif (
-        path.startswith("/api/")
+        path.startswith(("/api/", "/run_inference"))
         and request.method in ("POST", "DELETE")
         and _is_invited(request, brings_token="Authorization" in request.headers)
     ):

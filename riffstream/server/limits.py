@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
-__all__ = ["ConnectionCounter", "TokenBucket"]
+__all__ = ["AddressBuckets", "ConnectionCounter", "TokenBucket"]
+
+ADDRESSES = 10_000
 
 
 class TokenBucket:
@@ -47,6 +49,28 @@ class TokenBucket:
         """Seconds until ``take`` succeeds; 0 if it would succeed now."""
         self._refill()
         return max(0.0, 1.0 - self._tokens) * self.interval_s
+
+
+class AddressBuckets:
+    """A :class:`TokenBucket` for each address; the last :data:`ADDRESSES` addresses are remembered.
+
+    Args:
+        interval_s, burst: of each bucket.
+    """
+
+    def __init__(self, interval_s: float, burst: int) -> None:
+        self.interval_s, self.burst = interval_s, burst
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def wait_s(self, address: str) -> float:
+        """Use one action of an address and return 0, or return the seconds until there is one."""
+        bucket = self._buckets.get(address)
+        if bucket is None:
+            bucket = self._buckets[address] = TokenBucket(self.interval_s, self.burst)
+        self._buckets.move_to_end(address)
+        if len(self._buckets) > ADDRESSES:
+            self._buckets.popitem(last=False)
+        return 0.0 if bucket.take() else max(0.001, bucket.wait_s())
 
 
 class ConnectionCounter:

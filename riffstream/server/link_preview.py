@@ -34,6 +34,7 @@ NUMBERS = ("seed", "denoising", "guidance", "bpm", "key")
 ABOUT = "An endless, steerable music stream. Type a prompt, and the music follows."
 OURS = re.compile(r'[ \t]*<(?:meta (?:property="og:|name="twitter:|name="description")|link rel="alternate")[^>]*>\n?')
 SEED_NAME = re.compile(r"[\w-]{1,200}", re.ASCII)
+RIFFUSION = {"prompt": "p", "seedImageId": "seed_image"}  # its guidance has another scale
 CARD_SIZE = (1200, 630)
 CARD_S = 8.0
 # From silence to loud; the player's own colours.
@@ -62,7 +63,11 @@ class Link:
 
 
 def read_link(pairs: list[tuple[str, str]]) -> Link:
-    """Parse the pairs of a query; invalid parameters are ignored, as in the player."""
+    """Parse the pairs of a query, also of a link of Riffusion's web app; invalid parameters are ignored, as in the
+    player."""
+    given = {key for key, _ in pairs}
+    if "p" not in given and given & set(RIFFUSION):
+        pairs = [(RIFFUSION.get(key, key), value) for key, value in pairs if key != "guidance"]
     prompts: list[str] = []
     weights: list[str] = []
     rest: dict[str, str] = {}

@@ -11,15 +11,17 @@ import asyncio
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.generator.messages import Configure, Failed, FromGenerator, Heartbeat, Info, Pcm
+from riffstream.generator.messages import Configure, Failed, FromGenerator, Heartbeat, Info, Pcm, ToGenerator
+from riffstream.generator.single_clips import SingleClip, SingleClips
 from riffstream.generator.supervisor import GeneratorError, Supervisor, configuration
+from riffstream.journey.keyframe import ClipSpec
 from riffstream.station.audition import AUDITION, AuditionError, Auditions
 from riffstream.station.station import Station
 
@@ -71,6 +73,7 @@ class Hub:
         self._supervisor: Supervisor | None = None
         self._info: Info | None = None
         self._auditions = Auditions(lambda messages: self.supervisor.send(messages))
+        self._single_clips = SingleClips(self._send, clock=clock)
         self._closed = False
 
     @property
@@ -197,6 +200,31 @@ class Hub:
             raise AuditionError("the generator is not ready")
         return await self._auditions.render(self._info, name, bpm=bpm, key=key, beats=beats)
 
+    async def clip(
+        self,
+        spec: ClipSpec,
+        *,
+        steps: int | None = None,
+        mask: str | None = None,
+        bpm: float | None = None,
+        key: float = 0.0,
+    ) -> SingleClip:
+        """Make a single clip outside stations (see :meth:`SingleClips.render`).
+
+        Raises:
+            SingleClipError: the generator cannot make it.
+            GeneratorError: the model is still loading, or cannot be loaded.
+        """
+        if self._info is None:
+            raise GeneratorError("the model is still loading" if not self._closed else "the server is about to restart")
+        if self.supervisor.state == "failed":
+            raise GeneratorError(self.supervisor.reason)
+        return await self._single_clips.render(spec, self._info, steps=steps, mask=mask, bpm=bpm, key=key)
+
+    def _send(self, messages: Iterable[ToGenerator]) -> None:
+        if self._supervisor is not None:
+            self._supervisor.send(messages)
+
     def _open(self, name: str, settings: StationConfig) -> Station:
         station = Station(name, settings, self.config, self.supervisor.send, clock=self._clock)
         self._stations[name] = station
@@ -209,6 +237,7 @@ class Hub:
 
     def _on_ready(self, info: Info) -> None:
         self._info = info
+        self._single_clips.connect()
         for station in list(self._stations.values()):
             try:
                 station.connect(info)
@@ -220,6 +249,7 @@ class Hub:
 
     def _on_lost(self, reason: str) -> None:
         self._auditions.lost(reason)
+        self._single_clips.disconnect()
         for station in list(self._stations.values()):
             try:
                 station.disconnect(reason)
@@ -233,6 +263,7 @@ class Hub:
             return
         if getattr(message, "station", "") == AUDITION:
             self._auditions.report(message, pcm)
+        if self._single_clips.report(message, pcm):
             return
         station = self._stations.get(getattr(message, "station", ""))
         if station is not None:
@@ -265,6 +296,7 @@ class Hub:
         if self._closed:
             return
         self._closed = True
+        self._single_clips.close()
         for station in self._stations.values():
             station.close("shutdown")
         self._stations.clear()

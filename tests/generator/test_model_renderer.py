@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
+
+import msgspec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from riffstream.config import StationConfig, TimelineSettings
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Piece
+from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Picture, Piece
 from riffstream.generator.model_renderer import ModelRenderer
 from riffstream.generator.take_stream import complete
 from riffstream.journey.journey import Journey
+from riffstream.models.seeds import SeedLibrary
 from riffstream.spectrogram.vocoder import Vocoder
 from riffstream.station.offline import run
 from riffstream.station.score import Score
@@ -221,3 +226,33 @@ def test_rendering_offline_gives_the_length_that_was_asked_for(renderer: ModelRe
     pcm = np.concatenate(list(run(score, renderer, 4 * 48_000 + 17, TimelineSettings(ahead_s=1.0))))
     assert pcm.shape == (4 * 48_000 + 17, 2)
     assert pcm.any()
+
+
+def test_a_single_clip_has_its_picture_and_all_its_audio(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0, final=True, single=True, hops=(480.0,) * 8))
+    reports, audio = finish(renderer)
+    picture, *_, done = reports
+    assert isinstance(picture, Picture)
+    assert isinstance(done, Done)
+    assert audio[0].shape == (512 * 480, 2)
+    image = np.asarray(Image.open(io.BytesIO(picture.jpeg)))
+    assert image.shape == (512, 512, 3)
+    assert image.std() > 5  # not blank
+
+
+def test_a_mask_keeps_a_part_of_a_single_clip(renderer: ModelRenderer) -> None:
+    def latents(clip: int, mask: str | None) -> torch.Tensor:
+        spec = Journey.single("jazz", seed=3, seed_image="hip_hop", denoising=1.0).clip(0)
+        renderer.submit(msgspec.structs.replace(job(0, clip=clip, final=True, mask=mask, single=True), spec=spec))
+        finish(renderer)
+        return renderer._clips("s")[clip][1]
+
+    renderer._engine.seed_images.source = SeedLibrary()
+    kept = renderer._engine.seed_images.latents("hip_hop")
+    half = latents(1, "left_half")
+    assert torch.allclose(half[..., 16:], kept[..., 16:], atol=1e-5)
+    assert not torch.allclose(half[..., :16], kept[..., :16], atol=0.1)
+    renderer.submit(job(0, clip=7, final=True, mask="no_such_mask", single=True))
+    failed = finish(renderer)[0][-1]
+    assert isinstance(failed, Failed)
+    assert "mask" in failed.message

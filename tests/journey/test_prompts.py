@@ -96,5 +96,7 @@ def test_a_blend_ends_in_its_mixes() -> None:
 
 
 def test_reading_prompts_needs_no_torch() -> None:
-    code = "import sys, riffstream.journey.prompts, riffstream.parity.inputs; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, riffstream.journey.prompts, riffstream.journey.inference_input; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ from riffstream.cli import main
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.errors import CheckpointError, ParameterError
-from riffstream.models.seeds import SeedEntry, SeedLibrary
+from riffstream.models.seeds import RIFFUSION_NAMES, SeedEntry, SeedLibrary
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,23 @@ def test_entries_and_latents_read_back(library: SeedLibrary) -> None:
     assert library.latents("techno").shape == (4, 16, 32)
     assert (library.latents("techno") == 1).all()
     assert library.latents("waltz").shape == (4, 16, 24)  # two bars of 3/4
+
+
+def test_riffusions_seed_images_are_loops_of_the_library() -> None:
+    library = SeedLibrary()
+    for theirs, ours in RIFFUSION_NAMES.items():
+        assert theirs in library
+        assert library[theirs].name == ours
+        assert library[theirs].beats == 8
+        assert torch.equal(library.latents(theirs), library.latents(ours))
+        assert library.preview(theirs).is_file()
+    assert not set(RIFFUSION_NAMES) & set(library.names)
+
+
+def test_a_library_without_the_loop_does_not_know_riffusions_name(library: SeedLibrary) -> None:
+    assert "og_beat" not in library
+    with pytest.raises(ParameterError, match="og_beat"):
+        library.latents("og_beat")
 
 
 def test_the_caption_itself_is_nearest(library: SeedLibrary, encoder: MiniTextEncoder) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from riffstream.diffusion.sd.family import StableDiffusion
 from riffstream.errors import ParameterError
+from riffstream.journey.inference_input import InferenceInput, PromptInput
 from riffstream.parity import check as parity_check
-from riffstream.parity.inputs import InferenceInput, PromptInput
 from riffstream.parity.riffuse import riffuse
 from tests.diffusion.conftest import COMPACT
 

@@ -138,6 +138,18 @@ async def picture(served: Running) -> bytes:
         return await response.read()
 
 
+def test_a_link_of_riffusions_web_app_is_read() -> None:
+    query = "&prompt=church+bells+to+beats&seed=51209&denoising=0.75&maskImageId=&seedImageId=og_beat&guidance=7"
+    link = read_link(parse_qsl(query))
+    assert link.prompts == ("church bells to beats",)
+    assert dict(parse_qsl(link.query)) == {
+        "p": "church bells to beats",
+        "seed": "51209",
+        "denoising": "0.75",
+        "seed_image": "og_beat",
+    }
+
+
 async def test_the_picture_is_what_was_played_and_made_once_a_minute(live: Running) -> None:
     first = await picture(live)
     with Image.open(io.BytesIO(first)) as card:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from riffstream import protocol
 from riffstream.config import Config, GeneratorSettings, StationConfig, TimelineSettings
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.engine import Engine
+from riffstream.generator.messages import Job, Picture
 from riffstream.generator.model_renderer import OVERLAP, ModelRenderer
 from riffstream.journey.journey import Journey
 from riffstream.spectrogram.vocoder import Vocoder
@@ -58,6 +61,25 @@ def test_tempo_stretches_time(renderer: ModelRenderer) -> None:
     sim.run(4)
     clip = renderer.info.frames * FRAME // 2  # 120 is as it is
     assert [sim.timeline.now(clip * n + 1200).clip for n in range(4)] == [0, 1, 2, 3]
+
+
+def test_a_single_clip_is_whole_and_its_picture_is_the_models(renderer: ModelRenderer) -> None:
+    family = renderer._engine.family
+    spec = Journey.single("jazz", seed=5, denoising=1.0).clip(0)
+    job = Job(station="single", take=0, number=0, clip=0, spec=spec, hops=(FRAME,) * 8, final=True, single=True)
+    renderer.submit(job)
+    pieces, picture = [], b""
+    while renderer.pending:
+        for message, pcm in renderer.step():
+            if isinstance(message, Picture):
+                picture = message.jpeg
+            elif pcm is not None:
+                pieces.append(pcm)
+    assert len(np.concatenate(pieces)) == family.frames * FRAME  # nothing is left for a previous clip
+    drawn = family.decode_image(renderer._clips("single")[0][1][None])[0]
+    wanted = Image.fromarray(drawn).convert("L").resize((512, 512), Image.Resampling.BICUBIC)
+    given = np.asarray(Image.open(io.BytesIO(picture)).convert("L"), np.float32)
+    assert np.abs(given - np.asarray(wanted, np.float32)).mean() < 8  # of 255: JPEG, and the mean of three planes
 
 
 def test_the_same_log_gives_the_same_clips(renderer: ModelRenderer) -> None:

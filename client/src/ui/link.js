@@ -21,13 +21,20 @@ export function linkQuery(station, state) {
   return query.toString();
 }
 
+/** Names in the links of Riffusion's web app. Its guidance and steps are of another scale, its mask has no match here. */
+const RIFFUSION = [["prompt", "p"], ["seedImageId", "seed_image"]];
+
 /**
- * The reverse of `linkQuery`; what cannot be understood is left out.
+ * The reverse of `linkQuery`, also for links of Riffusion's web app; what cannot be understood is left out.
  * @param {{search: string}} place
  * @returns {Link}
  */
 export function readLink(place) {
   const query = new URLSearchParams(place.search);
+  if (!query.has("p") && RIFFUSION.some(([theirs]) => query.has(theirs))) {
+    query.delete("guidance");
+    for (const [theirs, ours] of RIFFUSION) if (query.get(theirs)) query.set(ours, query.get(theirs) ?? "");
+  }
   /** @type {Link} */
   const link = { station: query.get("station") ?? undefined };
   /** @type {any} */

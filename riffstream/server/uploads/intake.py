@@ -35,14 +35,13 @@ from riffstream.errors import ParameterError
 from riffstream.models.uploads import ABOUT, Upload, read_upload
 from riffstream.server import logs
 from riffstream.server.context import refuse
-from riffstream.server.limits import TokenBucket
+from riffstream.server.limits import AddressBuckets
 from riffstream.server.uploads.locked_folder import FolderTakenError, LockedFolder
 from riffstream.server.uploads.worker import Result, Rules
 
 __all__ = ["UPLOADS", "TooLargeError", "Uploads"]
 
 AT_ONCE = 2  # maximum number of files in decoding; as many more may wait
-ADDRESSES = 10_000
 RESULT_BYTES = 64 * 1024
 WORKER = (sys.executable, "-m", "riffstream.server.uploads.worker")
 SAME = "this music was uploaded before; its first uploader or the server's owner may remove it"
@@ -77,7 +76,7 @@ class Uploads:
         self.entries: OrderedDict[str, Upload] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._addresses: dict[str, str] = {}  # upload -> address of its uploader in this run
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._buckets = AddressBuckets(self.limits.upload_interval_s, self.limits.upload_burst)
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._keeping = asyncio.Lock()
         self._busy = 0
@@ -111,14 +110,7 @@ class Uploads:
 
     def take_turn(self, address: str) -> None:
         """Count an upload of an address. Raises 429 above the rate limit, 503 if too many others wait."""
-        bucket = self._buckets.get(address)
-        if bucket is None:
-            bucket = self._buckets[address] = TokenBucket(self.limits.upload_interval_s, self.limits.upload_burst)
-        self._buckets.move_to_end(address)
-        if len(self._buckets) > ADDRESSES:
-            self._buckets.popitem(last=False)
-        if not bucket.take():
-            wait = bucket.wait_s()
+        if wait := self._buckets.wait_s(address):
             allowed = f"{self.limits.upload_burst} at once, then one every {self.limits.upload_interval_s:g} s"
             raise refuse(
                 web.HTTPTooManyRequests, "rate_limited", f"too many uploads; allowed: {allowed}", retry_after_s=wait

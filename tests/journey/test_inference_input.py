@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from riffstream.parity.inputs import InferenceInput, PayloadError
+from riffstream.journey.inference_input import InferenceInput, PayloadError
 from tests.diffusion.conftest import COMPACT
 
 PAYLOADS = json.loads((COMPACT / "payloads.json").read_text())

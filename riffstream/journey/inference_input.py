@@ -1,4 +1,4 @@
-"""The payload of Riffusion's server (``POST /run_inference/``), with that server's rules. Does not use torch."""
+"""The payload of Riffusion's server (``POST /run_inference/``), with that server's rules for types. No torch here."""
 
 from __future__ import annotations
 

@@ -1,0 +1,230 @@
+"""``POST /run_inference/``: the interface of Riffusion's server, for its web app and other clients of it.
+
+One request is one clip: a picture, its audio, and its duration. The rules of the payload are Riffusion's
+(``journey/inference_input.py``), with ranges and with errors as JSON. The embedded model plays every clip at one tempo
+(:data:`BPM`), because Riffusion's clients expect clips of one length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+import math
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from aiohttp import web
+
+from riffstream.audio.checks import Pcm
+from riffstream.audio.limiter import TruePeakLimiter
+from riffstream.audio.loudness import LoudnessMeter
+from riffstream.audio.writing import write_audio
+from riffstream.config import TimelineSettings
+from riffstream.errors import ParameterError
+from riffstream.generator.messages import Info
+from riffstream.generator.single_clips import SingleClipError
+from riffstream.journey.inference_input import InferenceInput, PayloadError, PromptInput
+from riffstream.journey.keyframe import ClipSpec, Keyframe
+from riffstream.journey.prompts import PromptPart
+from riffstream.protocol import SAMPLE_RATE, ProtocolError, clean_text
+from riffstream.ranges import RANGES
+from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.station.hub import GeneratorError
+
+__all__ = ["clip_spec", "routes", "sampler_steps"]
+
+routes = web.RouteTableDef()
+
+BPM: Final = 93.75  # 8 beats are 5.12 s, the 512 columns of 10 ms of Riffusion's pictures
+GUIDANCE: Final = 7.0  # Riffusion's default. Models with a beat grid have their own in its place
+ALPHA_SLACK: Final = 1e-3  # Riffusion's web app adds up alpha and lets it exceed 1 by this
+ID_CHARS: Final = 200
+MAX_BOOST_DB: Final = 24.0
+FADE: Final = SAMPLE_RATE * 5 // 1000  # against clicks between clips
+RETRY_S: Final = 2.0
+
+
+@routes.get("/run_inference")
+@routes.get("/run_inference/")
+async def only_posted(request: web.Request) -> web.Response:
+    """Answer 405: without this route the address would be an unknown file."""
+    raise web.HTTPMethodNotAllowed("GET", ["POST"])
+
+
+@routes.post("/run_inference")
+@routes.post("/run_inference/")
+async def run_inference(request: web.Request) -> web.Response:
+    """Make a clip: ``{"image": "data:image/jpeg;base64,…", "audio": "data:audio/mpeg;base64,…", "duration_s"}``.
+
+    It requires the right to steer. The content type of the body does not matter.
+    """
+    context = request.app[CONTEXT]
+    role = context.grant(request)
+    if role is None:
+        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
+    if (why := context.refusal(request, role)) is not None:
+        raise refuse(web.HTTPForbidden, "forbidden", f"making clips needs the right to steer: {why}")
+    if context.config.limits.clips == 0:
+        raise refuse(web.HTTPForbidden, "forbidden", "this server makes no single clips (limits.clips is 0)")
+    with context.admitted(request):
+        inputs = await _inputs(request, context)
+        info = context.hub.info
+        if info is None:
+            raise refuse(web.HTTPServiceUnavailable, "busy", "the model is still loading", retry_after_s=5)
+        try:
+            spec = clip_spec(inputs, info, context.config.limits.prompt_chars)
+            steps = sampler_steps(inputs.num_inference_steps, info)
+        except (ParameterError, ProtocolError) as error:
+            raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
+        with _turn(context, context.asked(request).address):
+            clip = await _clip(context, spec, steps, inputs.mask_image_id or None, info)
+            timeline = context.config.timeline
+            audio, duration_s = await asyncio.to_thread(_mp3, clip.pcm, timeline)
+    context.counters["clips"] += 1
+    answer = {
+        "image": _data_url("image/jpeg", clip.picture),
+        "audio": _data_url("audio/mpeg", audio),
+        "duration_s": duration_s,
+    }
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+async def _inputs(request: web.Request, context: Context) -> InferenceInput:
+    try:
+        async with asyncio.timeout(context.config.limits.body_timeout_s):
+            sent = await request.read()
+    except TimeoutError:
+        raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
+    try:
+        body = json.loads(sent)
+    except (ValueError, RecursionError) as error:  # ValueError: also undecodable bytes and too long numbers
+        text = " ".join(f"the body is not JSON: {error}".split())
+        raise refuse(web.HTTPBadRequest, "bad_request", text) from None
+    try:
+        return InferenceInput.from_payload(body)
+    except PayloadError as error:
+        raise refuse(web.HTTPBadRequest, "bad_request", str(error)[:500]) from None
+
+
+@contextlib.contextmanager
+def _turn(context: Context, address: str) -> Iterator[None]:
+    """Count a clip during the ``with`` block. Raises 429 above the address's rate, 503 if too many are in progress."""
+    limits = context.config.limits
+    if context.clips >= limits.clips:
+        busy = f"{limits.clips} clips are in progress already"
+        raise refuse(web.HTTPServiceUnavailable, "busy", busy, retry_after_s=RETRY_S)
+    if wait := context.clip_buckets.wait_s(address):
+        allowed = f"{limits.clip_burst} at once, then one every {limits.clip_interval_s:g} s"
+        raise refuse(web.HTTPTooManyRequests, "rate_limited", f"too many clips; allowed: {allowed}", retry_after_s=wait)
+    context.clips += 1
+    try:
+        yield
+    finally:
+        context.clips -= 1
+
+
+async def _clip(context: Context, spec: ClipSpec, steps: int, mask: str | None, info: Info) -> Any:
+    bpm = BPM if info.bpm is not None else None
+    try:
+        return await context.hub.clip(spec, steps=steps, mask=mask, bpm=bpm)
+    except GeneratorError as error:
+        raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=5) from None
+    except SingleClipError as error:
+        if error.kind == "parameter":
+            raise refuse(web.HTTPBadRequest, "bad_request", _renamed(str(error))) from None
+        if error.kind == "lost":
+            raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=5) from None
+        raise refuse(web.HTTPInternalServerError, "internal", str(error)) from None
+
+
+def _renamed(message: str) -> str:
+    """The generator's message with the payload's names."""
+    for ours, theirs in (("seed_image is", "seed_image_id is"), ("mask is", "mask_image_id is")):
+        if message.startswith(ours):
+            return theirs + message[len(ours) :]
+    return message
+
+
+def clip_spec(inputs: InferenceInput, info: Info, prompt_chars: int) -> ClipSpec:
+    """The clip of a payload.
+
+    Raises:
+        ParameterError: a value out of its range, by the payload's name.
+        ProtocolError: a prompt that is too long.
+    """
+    for name in ("seed_image_id", "mask_image_id"):
+        given = getattr(inputs, name)
+        if given is not None and (len(given) > ID_CHARS or not given.isprintable()):
+            raise ParameterError(name, given[:40], f"a name of up to {ID_CHARS} characters")
+    alpha = _checked("alpha", inputs.alpha, slack=ALPHA_SLACK)
+    start = _keyframe(inputs.start, "start", inputs.seed_image_id, info, prompt_chars)
+    end = _keyframe(inputs.end, "end", inputs.seed_image_id, info, prompt_chars)
+    return ClipSpec(start, end, alpha)
+
+
+def _keyframe(part: PromptInput, where: str, seed_image: str, info: Info, prompt_chars: int) -> Keyframe:
+    guidance = _checked("guidance", part.guidance, where)
+    if info.bpm is not None:
+        guidance = min(guidance / GUIDANCE * info.guidance, RANGES["guidance"].high)
+    return Keyframe(
+        (PromptPart(clean_text(part.prompt, limit=prompt_chars, field=f"{where}.prompt")),),
+        negative=clean_text(part.negative_prompt or "", limit=prompt_chars, field=f"{where}.negative_prompt"),
+        seed=int(_checked("seed", part.seed, where)),
+        denoising=_checked("denoising", part.denoising, where),
+        guidance=guidance,
+        seed_image=seed_image or None,
+        bpm=BPM if info.bpm is not None else None,
+    )
+
+
+def sampler_steps(asked: int, info: Info) -> int:
+    """Sampler steps of a payload's ``num_inference_steps``; models with a beat grid take at most their own number.
+
+    They are distilled to it, and more steps are slower and no better. Riffusion's default is 50. Raises ParameterError.
+    """
+    steps = int(_checked("steps", asked, field="num_inference_steps"))
+    return min(steps, info.steps) if info.bpm is not None else steps
+
+
+def _checked(name: str, value: float, where: str = "", *, slack: float = 0.0, field: str | None = None) -> float:
+    """Check a number against :data:`RANGES`; a number that exceeds it by ``slack`` becomes its end."""
+    rule = RANGES[name]
+    if not rule.low - slack <= value <= rule.high + slack:
+        shown = f"{where}.{name}" if where else field or name
+        raise ParameterError(shown, _shown(value), rule.words)
+    return min(max(value, rule.low), rule.high)
+
+
+def _shown(value: float) -> float | str:
+    """A number for a message; integers may have thousands of digits."""
+    return "a huge number" if isinstance(value, int) and abs(value) > 10**18 else value
+
+
+def _mp3(pcm: Pcm, settings: TimelineSettings) -> tuple[bytes, float]:
+    """A clip at the stations' loudness as an MP3 file, and its duration in seconds. Runs in a thread."""
+    if settings.loudness_lufs is not None:
+        meter = LoudnessMeter(SAMPLE_RATE, 2, true_peak=False)
+        meter.push(pcm)
+        if math.isfinite(meter.integrated):
+            gain_db = min(settings.loudness_lufs - meter.integrated, MAX_BOOST_DB)
+            pcm = pcm * np.float32(10 ** (gain_db / 20))
+    limiter = TruePeakLimiter(SAMPLE_RATE, 2, ceiling_db=settings.true_peak_dbtp)
+    out = np.concatenate([limiter.push(pcm), limiter.flush()])
+    fade = min(FADE, len(out) // 2)
+    ramp = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
+    out[:fade] *= ramp
+    out[len(out) - fade :] *= ramp[::-1]
+    if np.array_equal(out[:, 0], out[:, 1]):
+        out = out[:, :1]
+    file = io.BytesIO()
+    write_audio(file, out, SAMPLE_RATE, format="mp3")
+    return file.getvalue(), round(len(out) / SAMPLE_RATE, 3)
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
