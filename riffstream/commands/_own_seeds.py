@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import msgspec
 from aiohttp import web
 
 from riffstream.audio.files import read_audio
 from riffstream.audio.writing import write_audio
 from riffstream.config import Config
 from riffstream.errors import MediaError, ParameterError
-from riffstream.models.uploads import AUDIO, PREVIEW, RATE
+from riffstream.models.uploads import AUDIO, PREVIEW, RATE, Upload
 from riffstream.ranges import RANGES
 from riffstream.server.uploads.intake import Uploads
 from riffstream.server.uploads.seeds import shown
@@ -67,13 +68,13 @@ class Stopped:
 
     def all(self) -> list[dict[str, Any]]:
         async def act(uploads: Uploads) -> list[dict[str, Any]]:
-            return [shown(entry) for entry in reversed(uploads.entries.values())]
+            return [_described(entry) for entry in reversed(uploads.entries.values())]
 
         return self._with(act)
 
     def one(self, name: str) -> dict[str, Any]:
         async def act(uploads: Uploads) -> dict[str, Any]:
-            return shown(uploads.entries[_known(uploads, name)])
+            return _described(uploads.entries[_known(uploads, name)])
 
         return self._with(act)
 
@@ -108,7 +109,7 @@ class Stopped:
                 except web.HTTPException as error:
                     reason = json.loads(error.text or "{}").get("message", error.reason)
                     raise MediaError(f"{file}: {reason}") from None
-            return shown(entry) | ({"notes": notes} if notes else {})
+            return _described(entry) | ({"notes": notes} if notes else {})
 
         return self._with(act)
 
@@ -117,6 +118,11 @@ class Stopped:
             await uploads.remove(_known(uploads, name))
 
         self._with(act)
+
+
+def _described(entry: Upload) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(shown(entry))
+    return found
 
 
 def _known(uploads: Uploads, name: str) -> str:

@@ -9,19 +9,24 @@ import random
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from riffstream import protocol
 from riffstream.audio.writing import write_audio
-from riffstream.config import Config, StationConfig
+from riffstream.config import STATION_NAME, Config, StationConfig
+from riffstream.config.sections import DESCRIPTION_CHARS, TITLE_CHARS
 from riffstream.errors import ParameterError
 from riffstream.journey.wander import MOODS
+from riffstream.server import answers
+from riffstream.server.answers import json_answer
 from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
+from riffstream.server.openapi import Answer, Body, described
 from riffstream.server.roles import Role
 from riffstream.server.titles import title_of
 from riffstream.station.hub import TooManyStationsError, UnplayableError
@@ -34,32 +39,50 @@ routes = web.RouteTableDef()
 OPEN_FIELDS = sorted(set(StationConfig.__struct_fields__) - {"journey", "save_log"})
 RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav"}
 RECORDINGS_WAITING = 4
+SHORTEST_S = 0.1  # of a recording; every format can hold it
 
 
-def summary(broadcast: Broadcast, root: str = "../") -> dict[str, Any]:
-    """JSON object of a station.
+def _new_station() -> type[msgspec.Struct]:
+    """Shape of the body that makes a station: its name, and the open fields of the configuration."""
+    kinds = get_type_hints(StationConfig, include_extras=True)
+    closed = {"title": TITLE_CHARS, "description": DESCRIPTION_CHARS, "negative": protocol.PROMPT_CHARS}
+    kinds |= {name: Annotated[str, Meta(max_length=most)] for name, most in closed.items()}
+    kinds["prompts"] = tuple[Annotated[str, Meta(min_length=1, max_length=protocol.PROMPT_CHARS)], ...]
+    defaults = {each.name: each.default for each in msgspec.structs.fields(StationConfig)}
+    named = Annotated[str, Meta(pattern=f"^{STATION_NAME.pattern}$", description="name of the station in addresses")]
+    fields: list[Any] = [("id", named), *((name, kinds[name], defaults[name]) for name in OPEN_FIELDS)]
+    made = msgspec.defstruct("NewStation", fields, kw_only=True)
+    made.__doc__ = "A station to start."
+    return made
+
+
+NEW_STATION = _new_station()
+
+
+def summary(broadcast: Broadcast, root: str = "../") -> answers.Station:
+    """Answer about a station.
 
     Args:
         broadcast: the station's.
         root: relative path from the answer's address to the server's root; relative links work behind a path prefix.
     """
     station = broadcast.station
-    return {
-        "id": station.name,
-        "title": station.title,
-        "description": station.description,
-        "listeners": broadcast.listeners,
-        "rev": station.rev,
-        "sample_pos": station.sample_pos,
-        "playing": title_of(station.state),
-        "state": msgspec.to_builtins(station.state),
-        "links": {
-            "socket": f"{root}ws/{station.name}",
-            "mp3": f"{root}stream/{station.name}.mp3",
-            "events": f"{root}api/stations/{station.name}/events",
-            "embed": f"{root}embed/{station.name}",
-        },
-    }
+    return answers.Station(
+        id=station.name,
+        title=station.title,
+        description=station.description,
+        listeners=broadcast.listeners,
+        rev=station.rev,
+        sample_pos=station.sample_pos,
+        playing=title_of(station.state),
+        state=station.state,
+        links=answers.StationLinks(
+            socket=f"{root}ws/{station.name}",
+            mp3=f"{root}stream/{station.name}.mp3",
+            events=f"{root}api/stations/{station.name}/events",
+            embed=f"{root}embed/{station.name}",
+        ),
+    )
 
 
 def _owner(request: web.Request) -> Context:
@@ -79,25 +102,34 @@ def _listener(request: web.Request) -> Context:
 
 
 @routes.get("/api/stations")
+@described("stations", Answer(answers.StationList, "the stations"), right="listen")
 async def list_stations(request: web.Request) -> web.Response:
     """List all stations except private ones."""
     context = _listener(request)
-    return web.json_response({"stations": [summary(context.broadcast(name)) for name in context.listed_stations()]})
+    listed = tuple(summary(context.broadcast(name)) for name in context.listed_stations())
+    return json_answer(answers.StationList(stations=listed))
 
 
 @routes.get("/api/stations/{station}")
+@described("stations", Answer(answers.StationDetail, "the station"), right="listen")
 async def show_station(request: web.Request) -> web.Response:
     """Show one station and its current music."""
     broadcast = _listener(request).broadcast(request.match_info["station"])
-    shown = summary(broadcast, "../../")
-    shown["now"] = msgspec.to_builtins(broadcast.station.now())
-    shown["caps"] = msgspec.to_builtins(broadcast.station.caps())
-    return web.json_response(shown)
+    shown = msgspec.structs.asdict(summary(broadcast, "../../"))
+    station = broadcast.station
+    return json_answer(answers.StationDetail(**shown, now=station.now(), caps=station.caps()))
 
 
 @routes.post("/api/stations")
+@described(
+    "stations",
+    Answer(answers.Station, "the new station", 201, {"Location": "its address, relative to the request's"}),
+    errors=(400, 403, 408, 409, 413, 503),
+    body=Body({"application/json": NEW_STATION}, "the keys of `[stations.NAME]` in the configuration, except files"),
+    right="own",
+)
 async def create_station(request: web.Request) -> web.Response:
-    """Start a station: ``{id, title?, prompts?, seed?, bpm?, ...}``, the keys of ``[stations.NAME]``."""
+    """Start a station: ``{id, title?, prompts?, seed?, bpm?, ...}``."""
     context = _owner(request)
     try:
         async with asyncio.timeout(context.config.limits.body_timeout_s):
@@ -125,10 +157,11 @@ async def create_station(request: web.Request) -> web.Response:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
     except (ParameterError, UnplayableError) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
-    return web.json_response(summary(context.broadcast(name)), status=201, headers={"Location": f"stations/{name}"})
+    return json_answer(summary(context.broadcast(name)), status=201, headers={"Location": f"stations/{name}"})
 
 
 @routes.delete("/api/stations/{station}")
+@described("stations", Answer(None, "the station has ended", 204), errors=(403, 409), right="own")
 async def delete_station(request: web.Request) -> web.Response:
     """End a station and notify its listeners."""
     context = _owner(request)
@@ -141,6 +174,13 @@ async def delete_station(request: web.Request) -> web.Response:
 
 
 @routes.get("/api/stations/{station}/events")
+@described(
+    "stations",
+    Answer(("text/event-stream",), "`event: now` or `event: event`, with the protocol's message as `data`"),
+    errors=(503,),
+    right="listen",
+    endless=True,
+)
 async def station_events(request: web.Request) -> web.StreamResponse:
     """Stream ``now`` and ``event`` messages as server-sent events."""
     context = _listener(request)
@@ -185,9 +225,34 @@ async def station_events(request: web.Request) -> web.StreamResponse:
     return response
 
 
+def recording_query(config: Config) -> type[msgspec.Struct]:
+    """Parameters of a recording; the longest one depends on the configuration."""
+    most = config.recording_s
+    about = "length of the recording, up to the length that the server keeps"
+    seconds = Meta(ge=min(SHORTEST_S, most), le=most, description=about)
+    return msgspec.defstruct(
+        "RecordingQuery",
+        [
+            ("seconds", Annotated[float, seconds], min(60.0, most)),
+            ("format", Annotated[Literal["flac", "mp3", "ogg", "wav"], Meta(description="file format")], "flac"),
+        ],
+    )
+
+
 @routes.get("/api/stations/{station}/recording")
+@described(
+    "stations",
+    Answer(
+        tuple(sorted(RECORDING_FORMATS.values())),
+        "the file",
+        headers={"Content-Disposition": "file name with the prompt"},
+    ),
+    errors=(400, 503),
+    query=recording_query,
+    right="listen",
+)
 async def recording(request: web.Request) -> web.Response:
-    """Send the last ``seconds`` of the station as a file (``format``: flac, mp3, ogg, wav), named by its prompt."""
+    """Send the last seconds of a station as a file, named and tagged by its prompt."""
     context = _listener(request)
     broadcast = context.broadcast(request.match_info["station"])
     kind = request.query.get("format", "flac")
@@ -200,8 +265,8 @@ async def recording(request: web.Request) -> web.Response:
     if kind not in RECORDING_FORMATS:
         allowed = ", ".join(RECORDING_FORMATS)
         raise refuse(web.HTTPBadRequest, "bad_request", f"format is {kind[:20]!r}; allowed: {allowed}")
-    if not 0 < seconds <= most:
-        allowed = f"more than 0, up to {most:g} (the length that the server keeps)"
+    if not min(SHORTEST_S, most) <= seconds <= most:
+        allowed = f"{SHORTEST_S:g} up to {most:g} (the length that the server keeps)"
         raise refuse(web.HTTPBadRequest, "bad_request", f"seconds is {asked[:20]!r}; allowed: {allowed}")
     if context.recordings >= RECORDINGS_WAITING:
         raise refuse(web.HTTPServiceUnavailable, "busy", "too many recordings at once", retry_after_s=10)
@@ -232,18 +297,18 @@ def _record(station: Station, seconds: float, tags: Mapping[str, str], kind: str
 
 
 @routes.get("/api/prompts/random")
+@described("server", Answer(answers.RandomPrompt, "a prompt"))
 async def random_prompt(request: web.Request) -> web.Response:
-    """Something to try."""
+    """Suggest a prompt and a tempo."""
     mood = random.choice(list(MOODS.values()))
     prompt = random.choice(mood.styles)
     if random.random() < 0.5:
         prompt += f" with {random.choice(mood.colours)}"
-    return web.json_response(
-        {"prompt": prompt, "bpm": random.randint(*mood.bpm)}, headers={"Cache-Control": "no-store"}
-    )
+    return json_answer(answers.RandomPrompt(prompt=prompt, bpm=random.randint(*mood.bpm)))
 
 
 @routes.get("/api/schema")
+@described("server", Answer(("application/json",), "JSON Schema 2020-12"))
 async def schema(request: web.Request) -> web.Response:
     """Send the JSON Schema of the protocol's messages."""
     return web.json_response(protocol.json_schema())

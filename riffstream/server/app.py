@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.server import api, health, link_preview, logs, responses, riffusion, static_files
+from riffstream.server import api, health, link_preview, logs, openapi, responses, riffusion, static_files
 from riffstream.server.access import is_public_address
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context
@@ -61,7 +61,8 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
         web.get("/status-json.xsl", icecast_status),
         web.get(f"/embed/{station}", static_files.embed_handler),
-        *_defined(health.routes, api.routes, seeds.routes, one_seed.routes, link_preview.routes, riffusion.routes),
+        *_defined(health.routes, api.routes, openapi.routes, seeds.routes, one_seed.routes, link_preview.routes),
+        *_defined(riffusion.routes),
         web.get("/{path:.*}", static_files.file_handler),
     ]
     if prefix := context.prefix:  # for proxies that do not strip it

@@ -17,6 +17,7 @@ from aiohttp import web
 from riffstream.config import Config
 from riffstream.server import logs
 from riffstream.server.access import Access, authorization_token, shown_origin
+from riffstream.server.answers import ErrorCode
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.heartbeat import Heartbeat
 from riffstream.server.interfaces import Hub, Station
@@ -204,7 +205,7 @@ CONTEXT = web.AppKey("riffstream", Context)
 
 
 def refuse(
-    kind: type[web.HTTPException], code: str, message: str, *, retry_after_s: float | None = None
+    kind: type[web.HTTPException], code: ErrorCode, message: str, *, retry_after_s: float | None = None
 ) -> web.HTTPException:
     """Make an HTTP exception with a JSON body ``{code, message}``."""
     headers = {} if retry_after_s is None else {"Retry-After": str(max(1, round(retry_after_s)))}

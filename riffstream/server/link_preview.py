@@ -12,16 +12,21 @@ import math
 import re
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import msgspec
 import numpy as np
 from aiohttp import web
+from msgspec import Meta
 from PIL import Image
 
 from riffstream import protocol
 from riffstream.audio.spectrum import loudness_picture
+from riffstream.server.answers import OEmbed, json_answer
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
+from riffstream.server.openapi import Answer, described
 from riffstream.server.streams import base_url
 from riffstream.server.titles import title_of
 
@@ -142,7 +147,17 @@ def _station(context: Context, name: str | None) -> Station | None:
     return found
 
 
+class OEmbedQuery(msgspec.Struct, kw_only=True):
+    """Parameters of an oEmbed request."""
+
+    url: Annotated[str, Meta(description="address of a page of this server")]
+    format: Literal["json"] = "json"
+    maxwidth: Annotated[int, Meta(description="width of the frame in pixels, 120 to 640")] = 640
+    maxheight: Annotated[int, Meta(description="height of the frame in pixels, 120 to 360")] = 360
+
+
 @routes.get("/oembed")
+@described("pages", Answer(OEmbed, "the player in a frame"), errors=(400, 404, 501), query=OEmbedQuery)
 async def oembed(request: web.Request) -> web.Response:
     """Answer an oEmbed request (oembed.com): the data for embedding the player at a pasted link."""
     context = request.app[CONTEXT]
@@ -170,20 +185,17 @@ async def oembed(request: web.Request) -> web.Response:
         f'<iframe src="{_quoted(source)}" width="{width}" height="{height}" title="{_quoted(title)}" '
         f'style="border:0" allow="autoplay; fullscreen"></iframe>'
     )
-    return web.json_response(
-        {
-            "version": "1.0",
-            "type": "rich",
-            "provider_name": "riffstream",
-            "provider_url": own,
-            "title": title,
-            "thumbnail_url": f"{own}/card/{station.name}.png",
-            "thumbnail_width": CARD_SIZE[0],
-            "thumbnail_height": CARD_SIZE[1],
-            "width": width,
-            "height": height,
-            "html": frame,
-        }
+    return json_answer(
+        OEmbed(
+            provider_url=own,
+            title=title,
+            thumbnail_url=f"{own}/card/{station.name}.png",
+            thumbnail_width=CARD_SIZE[0],
+            thumbnail_height=CARD_SIZE[1],
+            width=width,
+            height=height,
+            html=frame,
+        )
     )
 
 
@@ -192,6 +204,7 @@ def _size(given: str | None, most: int) -> int:
 
 
 @routes.get("/card/{station}.png")
+@described("pages", Answer(("image/png",), "1200 x 630 pixels"))
 async def card(request: web.Request) -> web.Response:
     """Send the spectrogram of a station's last seconds as a preview picture, updated at most once a minute."""
     context = request.app[CONTEXT]

@@ -6,6 +6,9 @@ Replies are single lines of text that begin with ``now``, ``scheduled``, ``appli
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+import msgspec
 from aiohttp import WSMsgType, web
 
 from riffstream import protocol
@@ -13,6 +16,7 @@ from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.connection import SocketConnection, open_socket
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.fanout import websocket_frame
+from riffstream.server.openapi import Answer, described
 from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["plain_handler"]
@@ -21,8 +25,21 @@ CODECS = {"pcm": "pcm_s16", "mp3": "mp3"}
 DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 
 
+class PlainQuery(msgspec.Struct):
+    """Parameters of the plain socket."""
+
+    codec: Annotated[Literal["pcm", "mp3"], msgspec.Meta(description="pcm: 48 kHz s16le stereo")] = "pcm"
+
+
+@described(
+    "sockets",
+    Answer(None, "binary frames are audio, a text frame is a prompt, answers are lines of text", 101),
+    errors=(400, 403, 503),
+    query=PlainQuery,
+    right="listen",
+)
 async def plain_handler(request: web.Request) -> web.StreamResponse:
-    """Handle one plain connection."""
+    """Open the plain WebSocket for scripts, games and microcontrollers."""
     context = request.app[CONTEXT]
     broadcast = context.broadcast(request.match_info["station"])
     name = request.query.get("codec", "pcm")

@@ -16,7 +16,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from aiohttp import web
 
@@ -33,7 +32,9 @@ from riffstream.journey.keyframe import ClipSpec, Keyframe
 from riffstream.journey.prompts import PromptPart
 from riffstream.protocol import SAMPLE_RATE, ProtocolError, clean_text
 from riffstream.ranges import RANGES
+from riffstream.server.answers import RiffusionClip, json_answer
 from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.openapi import Answer, Body, described, internal
 from riffstream.station.hub import GeneratorError
 
 __all__ = ["clip_spec", "routes", "sampler_steps"]
@@ -51,6 +52,7 @@ RETRY_S: Final = 2.0
 
 @routes.get("/run_inference")
 @routes.get("/run_inference/")
+@internal
 async def only_posted(request: web.Request) -> web.Response:
     """Answer 405: without this route the address would be an unknown file."""
     raise web.HTTPMethodNotAllowed("GET", ["POST"])
@@ -58,11 +60,15 @@ async def only_posted(request: web.Request) -> web.Response:
 
 @routes.post("/run_inference")
 @routes.post("/run_inference/")
+@described(
+    "clips",
+    Answer(RiffusionClip, "the clip"),
+    errors=(400, 403, 408, 413, 429, 503),
+    body=Body({"application/json": InferenceInput}, "Riffusion's payload; its content type does not matter"),
+    right="steer",
+)
 async def run_inference(request: web.Request) -> web.Response:
-    """Make a clip: ``{"image": "data:image/jpeg;base64,…", "audio": "data:audio/mpeg;base64,…", "duration_s"}``.
-
-    It requires the right to steer. The content type of the body does not matter.
-    """
+    """Make a clip between two prompts: a picture and its audio."""
     context = request.app[CONTEXT]
     role = context.grant(request)
     if role is None:
@@ -86,12 +92,11 @@ async def run_inference(request: web.Request) -> web.Response:
             timeline = context.config.timeline
             audio, duration_s = await asyncio.to_thread(_mp3, clip.pcm, timeline)
     context.counters["clips"] += 1
-    answer = {
-        "image": _data_url("image/jpeg", clip.picture),
-        "audio": _data_url("audio/mpeg", audio),
-        "duration_s": duration_s,
-    }
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+    return json_answer(
+        RiffusionClip(
+            image=_data_url("image/jpeg", clip.picture), audio=_data_url("audio/mpeg", audio), duration_s=duration_s
+        )
+    )
 
 
 async def _inputs(request: web.Request, context: Context) -> InferenceInput:

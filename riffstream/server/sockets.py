@@ -17,6 +17,7 @@ from riffstream.server.connection import SocketConnection, open_socket
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context
 from riffstream.server.fanout import Fanout, websocket_frame
 from riffstream.server.feeds import Feed
+from riffstream.server.openapi import Answer, described
 from riffstream.server.roles import Role
 from riffstream.station.outlet import EncoderError, StationEndedError
 
@@ -34,8 +35,13 @@ def bye_frame(reason: str, *, spread_ms: int = 4000) -> bytes:
     return websocket_frame(1, protocol.encode(bye).encode())
 
 
+@described(
+    "sockets",
+    Answer(None, "the protocol `riffstream.v1` (docs/protocol.md, `/api/schema`)", 101),
+    errors=(400, 403, 503),
+)
 async def socket_handler(request: web.Request) -> web.StreamResponse:
-    """Handle one connection, from hello to bye."""
+    """Open the WebSocket: audio, events and steering. A token travels in its first message."""
     context = request.app[CONTEXT]
     broadcast = context.broadcast(request.match_info["station"])
     with context.admitted(request):

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.link_preview import with_link_tags
+from riffstream.server.openapi import Answer, described, internal
 
 __all__ = ["client_folder", "embed_handler", "file_handler", "prefix_handler"]
 
@@ -38,6 +39,7 @@ def client_folder() -> Path | None:
     return None
 
 
+@internal
 async def file_handler(request: web.Request) -> web.StreamResponse:
     """Send a file of the player; ``/`` is index.html."""
     path = request.match_info.get("path", "")
@@ -46,12 +48,14 @@ async def file_handler(request: web.Request) -> web.StreamResponse:
     return _file(path)
 
 
+@internal
 async def prefix_handler(request: web.Request) -> web.Response:
     """Redirect the path of ``server.public_url`` to the path with a slash, which relative addresses need."""
     name = request.path.rpartition("/")[2]
     raise web.HTTPMovedPermanently(f"{name}/" + (f"?{request.query_string}" if request.query_string else ""))
 
 
+@described("pages", Answer(("text/html",), "the page"))
 async def embed_handler(request: web.Request) -> web.StreamResponse:
     """Send the player for frames on other sites. The page reads the station from its address."""
     name = request.match_info["station"]

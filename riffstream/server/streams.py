@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 
 from riffstream import __version__, protocol
 from riffstream.audio.ogg import one_line
+from riffstream.server.answers import IcecastSource, IcecastStats, IcecastStatus, json_answer
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.connection import Connection
 from riffstream.server.context import CONTEXT, Context, narrow_send_buffer, refuse
@@ -19,6 +19,7 @@ from riffstream.server.fanout import DropPolicy
 from riffstream.server.feeds import Feed
 from riffstream.server.icy import IcyInserter
 from riffstream.server.interfaces import Station
+from riffstream.server.openapi import Answer, described
 from riffstream.server.ranges import ByteRange, parse_range
 from riffstream.server.stream_body import Body
 from riffstream.server.titles import title_of
@@ -37,8 +38,19 @@ def base_url(context: Context, request: web.Request) -> str:
     return context.config.server.public_url.rstrip("/") or context.asked(request).url
 
 
+@described(
+    "streams",
+    Answer(tuple(CONTENT_TYPES.values()), "the stream", headers={"icy-name": "title of the station"}),
+    Answer(tuple(CONTENT_TYPES.values()), "a range with both ends", 206, {"Content-Range": "the range"}),
+    errors=(503,),
+    right="listen",
+    endless=True,
+)
 async def stream_handler(request: web.Request) -> web.StreamResponse:
-    """Send an endless stream: a burst, then live audio. A range with both ends gets exactly its bytes."""
+    """Send an endless stream: a burst, then live audio. A range with both ends gets exactly its bytes.
+
+    `Icy-MetaData: 1` in the request inserts ICY titles.
+    """
     context = request.app[CONTEXT]
     broadcast, codec = context.broadcast(request.match_info["station"]), request.match_info["codec"]
     if context.grant(request) is None:
@@ -190,6 +202,7 @@ def _headers(context: Context, station: Station, codec: str, icy: IcyInserter | 
     return headers
 
 
+@described("streams", Answer(("audio/x-mpegurl", "audio/x-scpls"), "the playlist"))
 async def playlist_handler(request: web.Request) -> web.Response:
     """Send ``/listen/{station}.m3u`` or ``.pls``, a playlist that opens in the user's player."""
     context = request.app[CONTEXT]
@@ -206,24 +219,25 @@ async def playlist_handler(request: web.Request) -> web.Response:
     return web.Response(text=text, content_type=kind, charset="utf-8", headers=headers)
 
 
+@described("server", Answer(IcecastStatus, "the status"))
 async def icecast_status(request: web.Request) -> web.Response:
     """Send ``/status-json.xsl``, the status of an Icecast server for directories and dashboards."""
     context = request.app[CONTEXT]
-    sources: list[dict[str, Any]] = []
+    sources: list[IcecastSource] = []
     for name in context.listed_stations():
         broadcast = context.broadcast(name)
         sources.append(
-            {
-                "listenurl": f"{base_url(context, request)}/stream/{name}.mp3",
-                "server_name": broadcast.station.title or name,
-                "server_description": broadcast.station.description,
-                "server_type": "audio/mpeg",
-                "bitrate": context.config.encoders.mp3_kbps,
-                "samplerate": protocol.SAMPLE_RATE,
-                "channels": protocol.CHANNELS,
-                "listeners": broadcast.listeners,
-                "title": title_of(broadcast.station.state),
-            }
+            IcecastSource(
+                listenurl=f"{base_url(context, request)}/stream/{name}.mp3",
+                server_name=broadcast.station.title or name,
+                server_description=broadcast.station.description,
+                server_type="audio/mpeg",
+                bitrate=context.config.encoders.mp3_kbps,
+                samplerate=protocol.SAMPLE_RATE,
+                channels=protocol.CHANNELS,
+                listeners=broadcast.listeners,
+                title=title_of(broadcast.station.state),
+            )
         )
-    stats = {"server_id": f"riffstream {__version__}", "host": context.asked(request).host, "source": sources}
-    return web.json_response({"icestats": stats})
+    stats = IcecastStats(server_id=f"riffstream {__version__}", host=context.asked(request).host, source=tuple(sources))
+    return json_answer(IcecastStatus(icestats=stats))

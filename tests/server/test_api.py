@@ -209,7 +209,17 @@ async def test_a_recording_holds_the_last_seconds_and_is_tagged(live: Running, k
 
 
 @pytest.mark.parametrize(
-    "query", ["seconds=0", "seconds=-1", "seconds=nan", "seconds=121", "seconds=9999", "seconds=x", "format=exe"]
+    "query",
+    [
+        "seconds=0",
+        "seconds=5e-324",
+        "seconds=-1",
+        "seconds=nan",
+        "seconds=121",
+        "seconds=9999",
+        "seconds=x",
+        "format=exe",
+    ],
 )
 async def test_a_recording_that_cannot_be_is_explained(live: Running, query: str) -> None:
     answer = await get(f"{live.url}/api/stations/main/recording?{query}", 400)

@@ -9,6 +9,7 @@ from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.hls.playlists import master_playlist, media_playlist
 from riffstream.server.hls.rendition import SEGMENT_S
 from riffstream.server.hls.stream import Running, StationFullError
+from riffstream.server.openapi import Answer, described
 from riffstream.station.outlet import HLS_KBPS
 
 __all__ = ["master_handler", "media_handler", "segment_handler"]
@@ -17,8 +18,9 @@ PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 FOR_GOOD = "max-age=31536000, immutable"
 
 
+@described("streams", Answer((PLAYLIST_TYPE,), "the playlist"), errors=(503,), right="listen")
 async def master_handler(request: web.Request) -> web.Response:
-    """Send ``master.m3u8``, the list of bit rates, and start the first one's encoder for the next request."""
+    """Send the HLS playlist of all bit rates, and start the encoder of the middle one for the next request."""
     broadcast, visible = _broadcast(request)
     if request.method == "GET":
         await _ready(broadcast, HLS_KBPS[len(HLS_KBPS) // 2])
@@ -26,8 +28,9 @@ async def master_handler(request: web.Request) -> web.Response:
     return _playlist_answer(text, f"{visible}, max-age=60")
 
 
+@described("streams", Answer((PLAYLIST_TYPE,), "the playlist"), errors=(503,), right="listen")
 async def media_handler(request: web.Request) -> web.Response:
-    """Send ``{kbps}.m3u8``, the newest segments of one bit rate."""
+    """Send the HLS playlist of one bit rate: its newest segments."""
     broadcast, visible = _broadcast(request)
     kbps = _kbps(request)
     running = await _ready(broadcast, kbps)
@@ -37,8 +40,9 @@ async def media_handler(request: web.Request) -> web.Response:
     return _playlist_answer(text, f"{visible}, max-age={SEGMENT_S // 2}")
 
 
+@described("streams", Answer(("video/mp4", "video/iso.segment"), "the segment"), right="listen")
 async def segment_handler(request: web.Request) -> web.Response:
-    """Send ``{folder}/{kbps}/init.mp4`` or ``{folder}/{kbps}/{number}.m4s``, which never change."""
+    """Send an HLS segment, or the header ``init.mp4`` of its bit rate. They never change."""
     broadcast, visible = _broadcast(request)
     running = broadcast.hls.running(_kbps(request))
     name = request.match_info["name"]

@@ -34,6 +34,7 @@ from riffstream.config.sections import LimitsSettings
 from riffstream.errors import ParameterError
 from riffstream.models.uploads import ABOUT, Upload, read_upload
 from riffstream.server import logs
+from riffstream.server.answers import UploadLimits
 from riffstream.server.context import refuse
 from riffstream.server.limits import AddressBuckets
 from riffstream.server.uploads.locked_folder import FolderTakenError, LockedFolder
@@ -99,14 +100,14 @@ class Uploads:
         assert self.folder is not None
         return self.folder / name / part
 
-    def public_limits(self) -> dict[str, float]:
+    def public_limits(self) -> UploadLimits:
         """Limits on uploads for clients."""
         limits = self.limits
-        return {
-            "bytes": int(limits.upload_mb * 1e6),
-            "seconds": limits.upload_length_s,
-            "pixels": int(limits.upload_mpixels * 1e6),
-        }
+        return UploadLimits(
+            bytes=int(limits.upload_mb * 1e6),
+            seconds=limits.upload_length_s,
+            pixels=int(limits.upload_mpixels * 1e6),
+        )
 
     def take_turn(self, address: str) -> None:
         """Count an upload of an address. Raises 429 above the rate limit, 503 if too many others wait."""

@@ -12,8 +12,9 @@ import io
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
+import msgspec
 from aiohttp import web
 
 from riffstream import protocol
@@ -23,7 +24,9 @@ from riffstream.audio.writing import write_audio
 from riffstream.errors import RiffstreamError
 from riffstream.models.uploads import AUDIO
 from riffstream.server import logs
+from riffstream.server.answers import Seed, SeedDetail, json_answer
 from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.openapi import Answer, described
 from riffstream.server.roles import Role
 from riffstream.server.uploads.intake import UPLOADS, Uploads
 from riffstream.server.uploads.seeds import in_use, library, shown, shown_entry
@@ -51,7 +54,7 @@ class SeedAudio:
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._making: dict[tuple[str, str], asyncio.Task[bytes]] = {}
 
-    async def get(self, context: Context, uploads: Uploads, seed: dict[str, Any], kind: str) -> bytes:
+    async def get(self, context: Context, uploads: Uploads, seed: Seed, kind: str) -> bytes:
         """Audio file of a seed.
 
         Args:
@@ -63,7 +66,7 @@ class SeedAudio:
         Raises:
             503: the generator is not ready or too busy.
         """
-        key = (seed["name"], kind)
+        key = (seed.name, kind)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -95,16 +98,16 @@ class SeedAudio:
 SEED_AUDIO = web.AppKey("riffstream-seed-audio", SeedAudio)
 
 
-async def _make(context: Context, uploads: Uploads, seed: dict[str, Any], kind: str) -> bytes:
+async def _make(context: Context, uploads: Uploads, seed: Seed, kind: str) -> bytes:
     """Read an uploaded loop, or let the generator render the seed; then encode it."""
-    name, bpm, beats = seed["name"], seed["bpm"], seed["beats"]
+    name, bpm, beats = seed.name, seed.bpm, seed.beats
     entry = uploads.entries.get(name)
     pcm: Pcm | None = None
     if entry is not None and entry.kind == "audio":
         pcm = await asyncio.to_thread(_read, uploads.file(name, AUDIO))
     if pcm is None:
-        pcm = await context.hub.audition(name, bpm=bpm, key=seed["key"], beats=beats)
-    encode = partial(_encode, pcm, {"title": seed["title"]}, kind)
+        pcm = await context.hub.audition(name, bpm=bpm, key=seed.key, beats=beats)
+    encode = partial(_encode, pcm, {"title": seed.title}, kind)
     return await asyncio.get_running_loop().run_in_executor(context.jobs, encode)
 
 
@@ -122,7 +125,7 @@ def _encode(pcm: Pcm, tags: dict[str, str], kind: str) -> bytes:
     return target.getvalue()
 
 
-def _known(request: web.Request, *, listening: bool = False) -> dict[str, Any]:
+def _known(request: web.Request, *, listening: bool = False) -> Seed:
     """Description of the request's seed. Raises 404; 401 if it needs the right to listen."""
     context, uploads, name = request.app[CONTEXT], request.app[UPLOADS], request.match_info["name"]
     found = library()
@@ -137,18 +140,28 @@ def _known(request: web.Request, *, listening: bool = False) -> dict[str, Any]:
 
 
 @routes.get("/api/seeds/{name}")
+@described("seeds", Answer(SeedDetail, "the seed"), errors=(401, 429))
 async def show_seed(request: web.Request) -> web.Response:
-    """Describe one seed as in the list; ``played_by``: a station that plays it."""
-    seed = _known(request)
+    """Describe one seed. An upload needs the right to listen."""
+    seed = msgspec.structs.asdict(_known(request))
     # Addresses are relative to this answer's own.
     links = {part: seed[part].removeprefix("seeds/") for part in ("preview", "audio")}
     played_by = in_use(request.app[CONTEXT]).get(seed["name"])
-    return web.json_response({**seed, **links, "played_by": played_by})
+    return json_answer(SeedDetail(**{**seed, **links}, played_by=played_by))
+
+
+class SeedAudioQuery(msgspec.Struct):
+    """Parameters of a seed's audio."""
+
+    format: Annotated[Literal["flac", "mp3", "ogg", "wav"], msgspec.Meta(description="file format")] = "mp3"
 
 
 @routes.get("/api/seeds/{name}/audio")
+@described(
+    "seeds", Answer(tuple(FORMATS.values()), "the file"), errors=(400, 503), query=SeedAudioQuery, right="listen"
+)
 async def seed_audio(request: web.Request) -> web.Response:
-    """Send a seed as audio (``format``: mp3, flac, ogg, wav): an uploaded loop, or rendered by the generator."""
+    """Send a seed as audio: an uploaded loop, or rendered by the generator."""
     context, uploads = request.app[CONTEXT], request.app[UPLOADS]
     seed = _known(request, listening=True)
     kind = request.query.get("format", "mp3")
@@ -163,13 +176,14 @@ async def seed_audio(request: web.Request) -> web.Response:
     return web.Response(body=data, content_type=FORMATS[kind], headers=headers)
 
 
-def _file(seed: dict[str, Any]) -> str:
-    return "".join(c for c in seed["name"] if c.isascii() and (c.isalnum() or c in "-_"))
+def _file(seed: Seed) -> str:
+    return "".join(c for c in seed.name if c.isascii() and (c.isalnum() or c in "-_"))
 
 
 @routes.delete("/api/seeds/{name}")
+@described("seeds", Answer(None, "the seed is removed", 204), errors=(401, 403, 409, 429))
 async def remove_seed(request: web.Request) -> web.Response:
-    """Remove an upload: its uploader with ``remove_key`` in the header Riffstream-Remove-Key, or the owner any."""
+    """Remove an upload: its uploader with ``remove_key`` in the header `Riffstream-Remove-Key`, or the owner any."""
     context, uploads, name = request.app[CONTEXT], request.app[UPLOADS], request.match_info["name"]
     _known(request)
     if name not in uploads.entries:

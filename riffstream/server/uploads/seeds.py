@@ -9,10 +9,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
+import msgspec
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
+from msgspec import UNSET, Meta
 
 from riffstream import protocol
 from riffstream.errors import CheckpointError
@@ -20,7 +22,9 @@ from riffstream.models.seeds import SeedEntry, SeedLibrary
 from riffstream.models.uploads import BEATS, Upload
 from riffstream.ranges import RANGES
 from riffstream.server import logs
+from riffstream.server.answers import Seed, SeedList, UploadedSeed, json_answer
 from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.openapi import Answer, Body, described
 from riffstream.server.roles import Role
 from riffstream.server.uploads.intake import UPLOADS, TooLargeError
 
@@ -45,13 +49,16 @@ def library() -> SeedLibrary | None:
         return None
 
 
-@routes.get("/api/seeds")
-async def list_seeds(request: web.Request) -> web.Response:
-    """List all seeds: name, title, style, tags, caption, tempo, key, and the relative address of the picture.
+class SeedsQuery(msgspec.Struct, kw_only=True):
+    """Parameters of the list of seeds."""
 
-    ``?tag=`` selects by tag. ``default`` is the seed of music without one (``auto``: a similar one; null: noise, or not
-    known yet). ``uploads``: whether uploads are accepted. ``limits``: limits on uploads.
-    """
+    tag: Annotated[str, Meta(description="only seeds with this tag or style; `upload`: only uploads")] = ""
+
+
+@routes.get("/api/seeds")
+@described("seeds", Answer(SeedList, "the seeds"), query=SeedsQuery)
+async def list_seeds(request: web.Request) -> web.Response:
+    """List the seed library, and the uploads to clients that may listen."""
     found, uploads = library(), request.app[UPLOADS]
     tag = request.query.get("tag", "").lower()
     seeds = [
@@ -62,8 +69,9 @@ async def list_seeds(request: web.Request) -> web.Response:
     if request.app[CONTEXT].grant(request) is not None and tag in ("", "upload"):
         seeds = [shown(entry) for entry in reversed(uploads.entries.values())] + seeds
     info = request.app[CONTEXT].hub.info
-    answer = {"seeds": seeds, "default": info.seed_image if info else None, "uploads": uploads.open}
-    return web.json_response({**answer, "limits": uploads.public_limits()})
+    default = info.seed_image if info else None
+    limits = uploads.public_limits()
+    return json_answer(SeedList(seeds=tuple(seeds), default=default, uploads=uploads.open, limits=limits))
 
 
 def in_use(context: Context) -> dict[str, str]:
@@ -71,37 +79,38 @@ def in_use(context: Context) -> dict[str, str]:
     return {seed: name for name, each in context.hub.stations.items() if (seed := each.state.seed_image) is not None}
 
 
-def shown_entry(entry: SeedEntry) -> dict[str, Any]:
-    """JSON object of a loop of the library in the list of seeds."""
-    return {
+def shown_entry(entry: SeedEntry) -> Seed:
+    """A loop of the library in the list of seeds."""
+    return Seed(
         **asdict(entry),
-        "title": entry.caption,
-        "key": 0.0,  # all of them are in C major or A minor
-        "seconds": round(entry.beats * 60 / entry.bpm, 3),
-        "preview": f"seeds/{entry.name}.png",
-        "audio": f"seeds/{entry.name}/audio",
-    }
+        title=entry.caption,
+        key=0.0,  # all of them are in C major or A minor
+        seconds=round(entry.beats * 60 / entry.bpm, 3),
+        preview=f"seeds/{entry.name}.png",
+        audio=f"seeds/{entry.name}/audio",
+    )
 
 
-def shown(entry: Upload) -> dict[str, Any]:
-    """JSON object of an upload in the list of seeds."""
-    return {
-        "name": entry.name,
-        "title": entry.title,
-        "style": "upload",
-        "tags": ["upload", entry.title],
-        "caption": entry.title,
-        "bpm": entry.bpm,
-        "key": entry.key,
-        "beats": BEATS,
-        "seconds": entry.seconds,
-        "preview": f"seeds/{entry.name}/preview.png",
-        "audio": f"seeds/{entry.name}/audio",
-    }
+def shown(entry: Upload) -> Seed:
+    """An upload in the list of seeds."""
+    return Seed(
+        name=entry.name,
+        title=entry.title,
+        style="upload",
+        tags=("upload", entry.title),
+        caption=entry.title,
+        bpm=entry.bpm,
+        key=entry.key,
+        beats=BEATS,
+        seconds=entry.seconds,
+        preview=f"seeds/{entry.name}/preview.png",
+        audio=f"seeds/{entry.name}/audio",
+    )
 
 
 @routes.get("/api/seeds/{name}.png")
 @routes.get("/api/seeds/{name}/preview.png")
+@described("seeds", Answer(("image/png",), "the picture"))
 async def preview(request: web.Request) -> web.StreamResponse:
     """Send the spectrogram of a seed."""
     found, uploads, name = library(), request.app[UPLOADS], request.match_info["name"]
@@ -115,13 +124,40 @@ async def preview(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(file, headers={"Cache-Control": "public, max-age=86400"})
 
 
-@routes.post("/api/seeds")
-async def upload(request: web.Request) -> web.Response:
-    """Receive a file as a seed image. It requires the right to steer.
+Switch = Literal["0", "1", "false", "true"]
 
-    The body is multipart/form-data with ``file`` and optionally ``name``, ``bpm``, ``key`` and, for a picture,
-    ``stereo`` (1 or 0), or the bare file with these values in the query. ``notes`` in the answer describe faults of the
-    file. ``remove_key`` lets the uploader remove the seed later.
+
+class UploadQuery(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Values beside a bare file. Without them the server measures the file."""
+
+    name: Annotated[str, Meta(description="display name")] = ""
+    bpm: Annotated[float, RANGES["bpm"].meta, Meta(description="tempo of the file")] | msgspec.UnsetType = UNSET
+    key: Annotated[float, RANGES["key"].meta, Meta(description="semitones above C major")] | msgspec.UnsetType = UNSET
+    stereo: Annotated[Switch, Meta(description="whether an image is stereo")] | msgspec.UnsetType = UNSET
+
+
+class UploadForm(UploadQuery, kw_only=True, omit_defaults=True):
+    """A file, and the values beside it."""
+
+    file: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+
+
+@routes.post("/api/seeds")
+@described(
+    "seeds",
+    Answer(UploadedSeed, "the seed", 201, {"Location": "its picture, relative to the request's address"}),
+    errors=(400, 403, 408, 413, 415, 429, 503),
+    query=UploadQuery,
+    body=Body(
+        {"multipart/form-data": UploadForm, "application/octet-stream": None},
+        "a form with `file`, or the bare file: audio or a spectrogram image",
+    ),
+    right="steer",
+)
+async def upload(request: web.Request) -> web.Response:
+    """Upload audio or a spectrogram image as a seed.
+
+    ``remove_key`` in the answer lets the uploader remove it later.
     """
     context, uploads = request.app[CONTEXT], request.app[UPLOADS]
     role = context.grant(request)
@@ -131,7 +167,7 @@ async def upload(request: web.Request) -> web.Response:
         raise refuse(web.HTTPForbidden, "forbidden", f"uploading needs the right to steer: {why}")
     if (closed := uploads.closed_because) is not None:
         raise refuse(web.HTTPForbidden, "forbidden", closed)
-    most = uploads.public_limits()["bytes"]
+    most = uploads.public_limits().bytes
     if request.content_length is not None and request.content_length > most + FIELDS * FIELD_BYTES:
         given = request.content_length / 1e6
         raise refuse(TooLargeError, "bad_request", f"file is {given:.1f} MB; allowed: up to {most / 1e6:g} MB")
@@ -153,10 +189,12 @@ async def upload(request: web.Request) -> web.Response:
     context.counters["uploads"] += 1
     logs.event("seed image uploaded", seed=entry.name, kind=entry.kind, bpm=entry.bpm, key=entry.key)
     where = f"seeds/{entry.name}/preview.png"
-    answer = shown(uploads.entries.get(entry.name, entry)) | ({"notes": notes} if notes else {})
-    if remove_key is not None:
-        answer["remove_key"] = remove_key
-    return web.json_response(answer, status=201, headers={"Location": where})
+    answer = UploadedSeed(
+        **msgspec.structs.asdict(shown(uploads.entries.get(entry.name, entry))),
+        notes=tuple(notes) or UNSET,
+        remove_key=UNSET if remove_key is None else remove_key,
+    )
+    return json_answer(answer, status=201, headers={"Location": where})
 
 
 async def _receive(request: web.Request, target: Path, most: float) -> dict[str, str]:

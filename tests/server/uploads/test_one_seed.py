@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from aiohttp import ClientResponse, ClientSession
 
+from riffstream.server.answers import Seed
 from riffstream.server.uploads.one_seed import WAITING, SeedAudio
 from riffstream.station.audition import AuditionError
 from tests.server.conftest import Running, running
@@ -95,7 +96,7 @@ async def test_many_askers_share_one_rendering_and_the_queue_is_bounded(live: Ru
 
 async def test_the_cache_of_audio_is_bounded(live: Running) -> None:
     cache = SeedAudio(most=50_000)
-    seeds = (await listed(live))["seeds"][:4]
+    seeds = msgspec.convert((await listed(live))["seeds"][:4], list[Seed])
     context, uploads = live.server.context, live.server.uploads
     sizes = [len(await cache.get(context, uploads, seed, "mp3")) for seed in seeds]
     assert sum(sizes) > 50_000 > max(sizes)

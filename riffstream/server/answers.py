@@ -1,0 +1,222 @@
+"""The JSON answers of the HTTP interface; ``openapi.py`` makes the API's schema from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from riffstream import protocol
+
+__all__ = [
+    "Error",
+    "ErrorCode",
+    "Health",
+    "IcecastSource",
+    "IcecastStats",
+    "IcecastStatus",
+    "OEmbed",
+    "PushState",
+    "RandomPrompt",
+    "Readiness",
+    "RiffusionClip",
+    "Seed",
+    "SeedDetail",
+    "SeedList",
+    "Station",
+    "StationDetail",
+    "StationLinks",
+    "StationList",
+    "UploadLimits",
+    "UploadedSeed",
+    "json_answer",
+]
+
+ErrorCode = Literal["bad_request", "unauthorised", "forbidden", "not_found", "rate_limited", "busy", "internal"]
+
+
+class Error(Struct, frozen=True, kw_only=True):
+    """A refusal. ``message`` names the value and the allowed range."""
+
+    code: ErrorCode
+    message: str
+
+
+class StationLinks(Struct, frozen=True, kw_only=True):
+    """Addresses of a station, relative to the answer's own address."""
+
+    socket: Annotated[str, Meta(description="WebSocket of the protocol")]
+    mp3: Annotated[str, Meta(description="MP3 stream")]
+    events: Annotated[str, Meta(description="server-sent events")]
+    embed: Annotated[str, Meta(description="player for frames")]
+
+
+class Station(Struct, frozen=True, kw_only=True):
+    """A station."""
+
+    id: Annotated[str, Meta(description="name of the station in addresses")]
+    title: str
+    description: str
+    listeners: Annotated[int, Meta(ge=0, description="listeners now")]
+    rev: Annotated[int, Meta(ge=0, description="number of the last change of the music")]
+    sample_pos: Annotated[int, Meta(ge=0, description="sample clock, 48 kHz")]
+    playing: Annotated[str, Meta(description="the prompts in one line, the strongest first")]
+    state: protocol.State
+    links: StationLinks
+
+
+class StationDetail(Station, frozen=True, kw_only=True):
+    """A station with its musical position and its abilities."""
+
+    now: protocol.Now
+    caps: protocol.Caps
+
+
+class StationList(Struct, frozen=True, kw_only=True):
+    """The public stations."""
+
+    stations: tuple[Station, ...]
+
+
+class RandomPrompt(Struct, frozen=True, kw_only=True):
+    """A prompt to try."""
+
+    prompt: str
+    bpm: Annotated[int, Meta(description="fitting tempo, beats per minute")]
+
+
+class Seed(Struct, frozen=True, kw_only=True):
+    """A seed image: a loop of 6 or 8 beats."""
+
+    name: Annotated[str, Meta(description="value of `seed_image` in a steer")]
+    style: str
+    tags: tuple[str, ...]
+    caption: str
+    bpm: Annotated[float, Meta(gt=0, description="beats per minute")]
+    beats: Annotated[int, Meta(ge=1)]
+    title: str
+    key: Annotated[float, Meta(description="semitones above C major and A minor; 0 if unknown")]
+    seconds: Annotated[float, Meta(gt=0, description="duration of the loop")]
+    preview: Annotated[str, Meta(description="picture, relative to the answer's own address")]
+    audio: Annotated[str, Meta(description="sound, relative to the answer's own address")]
+
+
+class SeedDetail(Seed, frozen=True, kw_only=True):
+    """A seed image and its use."""
+
+    played_by: Annotated[str | None, Meta(description="a station that plays it")]
+
+
+class UploadedSeed(Seed, frozen=True, kw_only=True):
+    """A new seed image."""
+
+    notes: Annotated[tuple[str, ...], Meta(description="faults of the file, and guesses")] | UnsetType = UNSET
+    remove_key: Annotated[str, Meta(description="secret of the uploader, for the removal")] | UnsetType = UNSET
+
+
+class UploadLimits(Struct, frozen=True, kw_only=True):
+    """Limits on uploads."""
+
+    bytes: Annotated[int, Meta(ge=0, description="largest file")]
+    seconds: Annotated[float, Meta(ge=0, description="longest audio")]
+    pixels: Annotated[int, Meta(ge=0, description="largest image, width times height")]
+
+
+class SeedList(Struct, frozen=True, kw_only=True):
+    """The seed images."""
+
+    seeds: tuple[Seed, ...]
+    default: Annotated[
+        str | None,
+        Meta(description="seed of music without one; `auto`: a similar one; null: noise, or not known yet"),
+    ]
+    uploads: Annotated[bool, Meta(description="whether uploads are accepted")]
+    limits: UploadLimits
+
+
+class PushState(Struct, frozen=True, kw_only=True):
+    """A push of a station to another server."""
+
+    station: str
+    state: str
+    problem: Annotated[str, Meta(description="reason of the last failure, or empty")]
+    bytes: Annotated[int, Meta(ge=0, description="sent bytes")]
+    connects: Annotated[int, Meta(ge=0)]
+    failures: Annotated[int, Meta(ge=0)]
+    dropped_s: Annotated[float, Meta(ge=0, description="audio that was not sent")]
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """The event loop runs."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    push: Annotated[dict[str, PushState], Meta(description="pushes by name")] | UnsetType = UNSET
+
+
+class RiffusionClip(Struct, frozen=True, kw_only=True):
+    """A clip in the form of Riffusion's server."""
+
+    image: Annotated[str, Meta(description="spectrogram, `data:image/jpeg;base64,`")]
+    audio: Annotated[str, Meta(description="MP3 file, `data:audio/mpeg;base64,`")]
+    duration_s: Annotated[float, Meta(gt=0)]
+
+
+class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether the server has audio; ``reason`` if not."""
+
+    status: Literal["ready", "not ready"]
+    reason: str | None = None
+
+
+class OEmbed(Struct, frozen=True, kw_only=True):
+    """An oEmbed answer (oembed.com) of the type `rich`."""
+
+    version: Literal["1.0"] = "1.0"
+    type: Literal["rich"] = "rich"
+    provider_name: Literal["riffstream"] = "riffstream"
+    provider_url: str
+    title: str
+    thumbnail_url: str
+    thumbnail_width: int
+    thumbnail_height: int
+    width: int
+    height: int
+    html: Annotated[str, Meta(description="an iframe with the player")]
+
+
+class IcecastSource(Struct, frozen=True, kw_only=True):
+    """A station as a mount point of Icecast."""
+
+    listenurl: str
+    server_name: str
+    server_description: str
+    server_type: str
+    bitrate: Annotated[int, Meta(description="kbit/s")]
+    samplerate: Annotated[int, Meta(description="Hz")]
+    channels: int
+    listeners: Annotated[int, Meta(ge=0)]
+    title: Annotated[str, Meta(description="the prompts")]
+
+
+class IcecastStats(Struct, frozen=True, kw_only=True):
+    """Server and sources."""
+
+    server_id: str
+    host: str
+    source: tuple[IcecastSource, ...]
+
+
+class IcecastStatus(Struct, frozen=True, kw_only=True):
+    """The status page of an Icecast server."""
+
+    icestats: IcecastStats
+
+
+def json_answer(body: Struct, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Make a response with a struct as JSON."""
+    encoded = msgspec.json.encode(body)
+    return web.Response(body=encoded, status=status, headers=headers, content_type="application/json")
