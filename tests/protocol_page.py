@@ -114,7 +114,16 @@ def page() -> str:
         "## Parts of messages\n",
         *(
             _message(kind)
-            for kind in (protocol.Prompt, protocol.Resume, protocol.State, protocol.Limits, protocol.Caps)
+            for kind in (
+                protocol.Prompt,
+                protocol.PartsChange,
+                protocol.Parts,
+                protocol.Coming,
+                protocol.Resume,
+                protocol.State,
+                protocol.Limits,
+                protocol.Caps,
+            )
         ),
         "## Codes of `rejected`\n",
         "| code | meaning |\n|---|---|",

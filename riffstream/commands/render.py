@@ -19,6 +19,7 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info, Pcm
 from riffstream.generator.renderer import Renderer, ToneRenderer
 from riffstream.journey.conditions import PARTS
+from riffstream.journey.form import FORMS
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.keyframe import CONDITIONED
 from riffstream.journey.pace import read_pace
@@ -32,6 +33,7 @@ EXAMPLES = """examples:
   riffstream render --prompt "funk bass" --seed-image og_beat --denoising 0.6 --seconds 10 -o funk.wav
   riffstream render --prompt "viennese waltz" --beats-per-bar 3 --bpm 160 --seconds 20 -o waltz.flac
   riffstream render --prompt "synth pop" --chords "Am F C G" --parts drums=0 --energy 0.3 --model my-model -o intro.flac
+  riffstream render --prompt "deep house" --form dj --seconds 240 --model my-model -o set.flac
   riffstream render --journey tour.toml --seconds 600 -o tour.ogg
   riffstream render --replay steering.jsonl -o again.flac"""
 
@@ -72,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PART=LEVEL",
         help=f"level of {', '.join(PARTS)}: 0 (silent) to 1",
     )
+    asked.add_argument("--form", choices=FORMS, help="plan of sections and chords (see docs/form.md); none by default")
     for name, words in (("energy", "soft to loud"), ("density", "few notes to many"), ("brightness", "dark to bright")):
         asked.add_argument(f"--{name}", type=float, metavar="X", help=f"{words}: 0 to 1")
     how = parser.add_argument_group("how")
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     except ParameterError as error:
         raise ParameterError("lufs", error.value, error.allowed) from None
     _journey(args, Info(model="check"), n_samples)
-    station = StationConfig(bpm=args.bpm, key=args.key, beats_per_bar=args.beats_per_bar)
+    station = StationConfig(bpm=args.bpm, key=args.key, beats_per_bar=args.beats_per_bar, form=args.form)
     steps = None if args.steps is None else check("steps", args.steps)
     began = time.monotonic()
     with AudioFileWriter(args.output, SAMPLE_RATE, 2) as file:  # a file that cannot be written is an error at once
@@ -117,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         from riffstream.station.steering_log import SteeringLog
 
         journey = _journey(args, renderer.info, n_samples)
-        _check_asked(journey, renderer.info)
+        _check_asked(journey, renderer.info, args.form)
         log = SteeringLog("render", args.save_log or None)
         score = Score.of(station, renderer.info, journey)
         file.tags = {"title": " → ".join(args.prompt) or journey.name or "riffstream", "artist": "riffstream"}
@@ -190,10 +193,12 @@ def _parts(given: list[str]) -> dict[str, float] | None:
     return levels or None
 
 
-def _check_asked(journey: Journey, info: Info) -> None:
+def _check_asked(journey: Journey, info: Info, form: str | None) -> None:
     """Raise ParameterError for conditions that the model does not support."""
     if info.conditions:
         return
+    if (form or journey.form or "none") != "none":
+        raise ParameterError("form", form or journey.form, f"none with the model {info.model}: it takes words alone")
     for stop in journey.stops:
         for name in CONDITIONED:
             if (value := getattr(stop.keyframe, name)) is not None:

@@ -11,8 +11,9 @@ from msgspec.structs import force_setattr
 from riffstream.config.rules import Section
 from riffstream.config.targets import HIDDEN
 from riffstream.errors import ParameterError
+from riffstream.journey.form import FormName
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
-from riffstream.journey.wander import wander
+from riffstream.journey.wander import ARC_CLIPS, wander
 from riffstream.protocol import MAX_MESSAGE_BYTES, PROMPT_CHARS, PROMPTS, ProtocolError, clean_text
 from riffstream.ranges import RANGES, between
 
@@ -316,6 +317,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
         bpm: fixed tempo; None: the journey's.
         key: fixed transposition in semitones; None: the journey's.
         beats_per_bar: 4, or 3 for waltzes.
+        form: planner of sections and chords, for models that follow one; None: the journey's (``wander``: song).
         steps: sampler steps; None: the generator's.
         steer: False refuses all steering.
         save_log: file for the steering log; "": the log stays in memory.
@@ -335,6 +337,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
     bpm: Annotated[float, RANGES["bpm"].meta] | None = None
     key: Annotated[float, RANGES["key"].meta] | None = None
     beats_per_bar: Annotated[int, between(3, 4)] = 4
+    form: FormName | None = None
     steps: Annotated[int, RANGES["steps"].meta] | None = None
     steer: bool = True
     save_log: str = ""
@@ -349,8 +352,12 @@ class StationConfig(Section, frozen=True, kw_only=True):
         if image is not None and not (1 <= len(image) <= SEED_IMAGE_CHARS and image.isprintable()):
             raise ParameterError("seed_image", image, f"a name of 1 to {SEED_IMAGE_CHARS} characters")
 
-    def plan(self) -> Journey:
-        """Make the default journey. Raises ParameterError or MediaError."""
+    def plan(self, *, conditions: bool = False) -> Journey:
+        """Make the default journey. Raises ParameterError or MediaError.
+
+        Args:
+            conditions: whether the model follows a form; stops of the default journey are then as long as an arc.
+        """
         if self.prompts:
             keyframe = Keyframe(
                 (PromptPart(self.prompts[0]),),
@@ -363,6 +370,8 @@ class StationConfig(Section, frozen=True, kw_only=True):
             rest = {name: getattr(keyframe, name) for name in ("negative", "denoising", "guidance", "seed_image")}
             return Journey.visit(self.prompts, self.stay, self.travel, seed=keyframe.seed, **rest)
         if self.journey == "wander":
+            if conditions and self.form != "none":
+                return wander(self.seed, stay=ARC_CLIPS - 4)
             return wander(self.seed)
         journey = Journey.from_file(self.journey)
         for number, stop in enumerate(journey.stops):

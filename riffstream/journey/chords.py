@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from riffstream.errors import ParameterError
 from riffstream.ranges import nearest
 
-__all__ = ["MAX_BARS", "QUALITIES", "Chord", "parse_bars"]
+__all__ = ["MAX_BARS", "QUALITIES", "Chord", "parse_bars", "transposed"]
 
 MAX_BARS = 64  # of one row of chords
 MAX_IN_BAR = 4
@@ -33,6 +33,9 @@ _SPELLINGS = {
     "add2": "add9", "maj13": "M13", "min11": "m11", "dom7": "7", "7+": "7#5", "7alt": "7#9", "min13": "m13",
 }  # fmt: skip
 _SYMBOL = re.compile(r"([A-G][b#]?)(.*?)(?:/([A-G][b#]?))?")
+_FIFTHS = "FCGDAEB"
+# Steps on the circle of fifths to the major key this many semitones above C: the one with fewer signs.
+_FIFTHS_OF_KEY = (0, -5, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5)
 _NONE = ("N.C.", "NC", "n.c.", "-", "_")
 
 
@@ -80,6 +83,41 @@ class Chord:
     def moved(self, semitones: int) -> Chord:
         """The chord transposed up by ``semitones``; ``symbol`` stays as written."""
         return replace(self, root=(self.root + semitones) % 12, bass=(self.bass + semitones) % 12)
+
+
+def transposed(text: str, semitones: int) -> str:
+    """A progression as it sounds ``semitones`` higher, with the spelling that suits the new key.
+
+    >>> transposed("Am F / G C/E", 3)
+    'Cm Ab / Bb Eb/G'
+    >>> transposed("Am F C G", -1)
+    'G#m E B F#'
+
+    Raises:
+        ParameterError: as :func:`parse_bars`.
+    """
+    bars = parse_bars(text)
+    if semitones % 12 == 0:
+        return text
+    return " ".join(" / ".join(_respelled(chord, semitones) for chord in bar) for bar in bars)
+
+
+def _respelled(chord: Chord | None, semitones: int) -> str:
+    if chord is None:
+        return "N.C."
+    match = _SYMBOL.fullmatch(chord.symbol.replace("♭", "b").replace("♯", "#").replace("(", "").replace(")", ""))
+    assert match is not None
+    fifths = _FIFTHS_OF_KEY[semitones % 12]
+    bass = "" if match[3] is None else "/" + _on_fifths(match[3], fifths)
+    return _on_fifths(match[1], fifths) + match[2] + bass
+
+
+def _on_fifths(name: str, fifths: int) -> str:
+    """Move a note name along the circle of fifths: equal steps keep the spelling of every interval."""
+    place = _FIFTHS.index(name[0]) + 7 * (name.count("#") - name.count("b")) + fifths
+    while not -7 <= place < 14:  # no double sharps or flats
+        place += 12 if place < 0 else -12
+    return _FIFTHS[place % 7] + {-1: "b", 0: "", 1: "#"}[place // 7]
 
 
 def _pitch_class(name: str) -> int:

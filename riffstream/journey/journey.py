@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from riffstream.errors import MediaError, ParameterError
+from riffstream.journey.form import FORMS, FormName
 from riffstream.journey.keyframe import ClipSpec, Keyframe
 from riffstream.journey.prompts import PromptPart
 from riffstream.ranges import SEEDS, check, reject_unknown
@@ -67,12 +68,14 @@ class Journey:
         drift: clips from one seed to the next during a stay; 0 keeps the seed, so that a stay repeats one clip. None:
             the model's value (:meth:`paced`), or 4 without a model.
         name: display name.
+        form: planner of sections and chords: song, dj, ambient or none; None: the station's choice.
     """
 
     stops: tuple[Stop, ...]
     ending: Ending = "stay"
     drift: int | None = None
     name: str = ""
+    form: FormName | None = None
     _begins: tuple[int, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
@@ -81,6 +84,8 @@ class Journey:
             raise ParameterError("keyframe", [], "one or more keyframes")
         if self.ending not in get_args(Ending):
             raise ParameterError("ending", self.ending, ", ".join(get_args(Ending)))
+        if self.form is not None and self.form not in FORMS:
+            raise ParameterError("form", self.form, ", ".join(FORMS))
         if self.drift is not None:
             object.__setattr__(self, "drift", check("drift", self.drift))
         begins = [0]
@@ -155,14 +160,14 @@ class Journey:
     def from_dict(cls, given: Mapping[str, Any]) -> Journey:
         """A journey from TOML or JSON values.
 
-        Keys: ``name``, ``ending``, ``drift``, ``defaults`` (keyframe fields for all), and ``keyframe``: a list of
-        tables with the fields of :class:`Keyframe` plus ``stay`` and ``travel``. A keyframe without a seed continues
-        with the last seed of the previous one.
+        Keys: ``name``, ``ending``, ``drift``, ``form``, ``defaults`` (keyframe fields for all), and ``keyframe``: a
+        list of tables with the fields of :class:`Keyframe` plus ``stay`` and ``travel``. A keyframe without a seed
+        continues with the last seed of the previous one.
 
         Raises:
             ParameterError: naming the key, the value and the range.
         """
-        reject_unknown(given, {"name", "ending", "drift", "defaults", "keyframe"}, where="journey")
+        reject_unknown(given, {"name", "ending", "drift", "form", "defaults", "keyframe"}, where="journey")
         drift = None if given.get("drift") is None else check("drift", given["drift"])
         defaults, tables = given.get("defaults", {}), given.get("keyframe", [])
         if not isinstance(defaults, Mapping):
@@ -186,7 +191,7 @@ class Journey:
                 stops.append(Stop(keyframe, **counts))
             except ParameterError as error:
                 raise ParameterError(f"{where}.{error.field}", error.value, error.allowed) from None
-        return cls(tuple(stops), given.get("ending", "loop"), drift, str(given.get("name", "")))
+        return cls(tuple(stops), given.get("ending", "loop"), drift, str(given.get("name", "")), given.get("form"))
 
     @classmethod
     def from_file(cls, path: str | Path) -> Journey:
@@ -209,7 +214,8 @@ class Journey:
     def to_dict(self) -> dict[str, Any]:
         """The inverse of :meth:`from_dict`."""
         tables = [{**stop.keyframe.to_dict(), "stay": stop.stay, "travel": stop.travel} for stop in self.stops]
-        return {"name": self.name, "ending": self.ending, "drift": self.drift, "keyframe": tables}
+        form = {} if self.form is None else {"form": self.form}
+        return {"name": self.name, "ending": self.ending, "drift": self.drift, **form, "keyframe": tables}
 
     def paced(self, drift: int) -> Journey:
         """The journey with ``drift`` in place of None; seeds that continue from the previous stop are updated."""

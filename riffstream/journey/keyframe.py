@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from riffstream.errors import ParameterError
-from riffstream.journey.chords import parse_bars
+from riffstream.journey.chords import Chord, parse_bars, transposed
 from riffstream.journey.conditions import PARTS, BarPlan
+from riffstream.journey.form import PlannedBar
 from riffstream.journey.prompts import PromptPart
 from riffstream.ranges import SEEDS, check, reject_unknown
 
@@ -124,12 +125,14 @@ class ClipSpec:
         end: keyframe at alpha 1.
         alpha: 0 to 1.
         index: number of the clip in its journey.
+        plan: plan of its bars: their chords, and what the keyframes leave open; empty: no plan.
     """
 
     start: Keyframe
     end: Keyframe
     alpha: float
     index: int = 0
+    plan: tuple[PlannedBar, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alpha", check("alpha", self.alpha))
@@ -168,33 +171,71 @@ class ClipSpec:
         return self.start.key if self.alpha < 0.5 else self.end.key
 
     def bars(self, count: int, key: float) -> list[BarPlan] | None:
-        """Controls of the clip's bars in the model's own key; None if the keyframes have none.
+        """Controls of the clip's bars in the model's own key; None without any.
 
-        Chords come from the nearer keyframe, and the progression continues from clip to clip. Levels are linear in
-        alpha if both keyframes have one; otherwise the nearer keyframe decides.
+        Chords come from the plan, or else from the nearer keyframe, whose progression continues from clip to clip.
+        Levels are linear in alpha if both keyframes have one; otherwise the nearer keyframe decides. The plan fills
+        what they leave open.
 
         Args:
             count: number of bars in the clip.
-            key: later transposition of the audio in semitones; chords are given as they sound.
+            key: later transposition of the audio in semitones; chords of keyframes are given as they sound.
         """
-        near = self.start if self.alpha < 0.5 else self.end
         start, end = dict(self.start.parts or ()), dict(self.end.parts or ())
-        parts = {name: self._level(start.get(name), end.get(name)) for name in PARTS}
-        given = {name: level for name, level in parts.items() if level is not None}
-        plan = BarPlan(
-            parts=given or None,
-            density=self._level(self.start.density, self.end.density),
-            energy=self._level(self.start.energy, self.end.energy),
-            brightness=self._level(self.start.brightness, self.end.brightness),
-        )
-        if near.chords is None:
-            return None if plan == BarPlan() else [plan] * count
-        row = parse_bars(near.chords)
+        levels = {name: self._level_of(start.get(name), end.get(name)) for name in PARTS}
+        given = {name: level for name, level in levels.items() if level is not None}
+        row = () if self.row is None else parse_bars(self.row)
         shift = -round(key)
-        asked = (row[(self.index * count + bar) % len(row)] for bar in range(count))
-        return [replace(plan, chords=[chord and chord.moved(shift) for chord in chords]) for chords in asked]
+        bars = []
+        for number in range(count):
+            planned = self.plan[number] if number < len(self.plan) else PlannedBar()
+            parts = {**dict(planned.parts), **given}
+            energy = self.level("energy")
+            chords: Sequence[Chord | None] = ()
+            if planned.chords:
+                chords = parse_bars(planned.chords)[0]
+            elif row:
+                asked = row[(self.index * count + number) % len(row)]
+                chords = [chord and chord.moved(shift) for chord in asked]
+            bars.append(
+                BarPlan(
+                    chords,
+                    parts={name: parts[name] for name in PARTS if name in parts} or None,
+                    density=self.level("density"),
+                    energy=planned.energy if energy is None else energy,
+                    brightness=self.level("brightness"),
+                    starts=planned.starts,
+                    ends=planned.ends,
+                    fill=planned.fill,
+                )
+            )
+        return None if all(bar == BarPlan() for bar in bars) else bars
 
-    def _level(self, a: float | None, b: float | None) -> float | None:
+    def chords(self, bar: int, count: int, key: float) -> tuple[str, ...]:
+        """Symbols of one bar as they sound; empty if the words choose them.
+
+        Args:
+            bar: number of the bar in the clip.
+            count: number of bars in the clip.
+            key: transposition of the audio in semitones.
+        """
+        if text := self.plan[bar].chords if bar < len(self.plan) else "":
+            return tuple(transposed(text, round(key)).split(" / "))
+        if self.row is None:
+            return ()
+        row = parse_bars(self.row)
+        return tuple("N.C." if chord is None else chord.symbol for chord in row[(self.index * count + bar) % len(row)])
+
+    @property
+    def row(self) -> str | None:
+        """Chords of the nearer keyframe."""
+        return self.start.chords if self.alpha < 0.5 else self.end.chords
+
+    def level(self, name: str) -> float | None:
+        """Energy, density or brightness at alpha as the keyframes set it; None if they leave it open."""
+        return self._level_of(getattr(self.start, name), getattr(self.end, name))
+
+    def _level_of(self, a: float | None, b: float | None) -> float | None:
         if a is None or b is None:
             return a if self.alpha < 0.5 else b
         return self._between(a, b)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from riffstream.journey.form import FormName
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.ranges import check
 
-__all__ = ["MOODS", "Mood", "wander"]
+__all__ = ["ARC_CLIPS", "MOODS", "Mood", "wander"]
 
+ARC_CLIPS = 36  # of a stop with its way to the next, where a form plans it: 72 bars, three minutes at 96 bpm
 STOPS = 48  # of 14 clips of about 5 s: 55 minutes until the order of prompts repeats (with other seeds)
 
 
@@ -98,7 +100,7 @@ MOODS: dict[str, Mood] = {
 }
 
 
-def wander(seed: int = 0, *, stay: int = 10, travel: int = 4, stops: int = STOPS) -> Journey:
+def wander(seed: int = 0, *, stay: int = 10, travel: int = 4, stops: int = STOPS, form: FormName = "song") -> Journey:
     """Endless journey over :data:`MOODS`, determined by ``seed``.
 
     Args:
@@ -106,6 +108,7 @@ def wander(seed: int = 0, *, stay: int = 10, travel: int = 4, stops: int = STOPS
         stay: clips at each stop.
         travel: clips from one stop to the next.
         stops: number of stops until the walk returns to the first.
+        form: planner for models that follow one.
     """
     draw = random.Random(check("seed", seed))
     mood = draw.choice(sorted(MOODS))
@@ -127,4 +130,4 @@ def wander(seed: int = 0, *, stay: int = 10, travel: int = 4, stops: int = STOPS
             mood = draw.choice(MOODS[mood].near)
     keyframes[0] = keyframes[0].shifted(seed)
     stops_seeded = Journey.along(keyframes, stay=stay, travel=travel).stops
-    return Journey(stops_seeded, "evolve", name="wander")
+    return Journey(stops_seeded, "evolve", name="wander", form=form)

@@ -6,6 +6,7 @@ of the Python and JavaScript clients are generated from it. It imports only the 
 
 from __future__ import annotations
 
+from riffstream.protocol.form import Coming, FormName, Parts, PartsChange
 from riffstream.protocol.frames import (
     HEADER_BYTES,
     AudioFrame,
@@ -87,13 +88,17 @@ __all__ = [
     "Code",
     "Codec",
     "CodecName",
+    "Coming",
     "Event",
     "Flags",
+    "FormName",
     "Hello",
     "Kind",
     "Limits",
     "Now",
     "Op",
+    "Parts",
+    "PartsChange",
     "Prompt",
     "ProtocolError",
     "Rejected",

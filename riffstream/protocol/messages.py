@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from riffstream.errors import RiffstreamError
+from riffstream.protocol.form import Chords, Coming, FormName, Level, Parts, PartsChange
 from riffstream.ranges import RANGES, SEEDS
 
 VERSION: Final = 1
@@ -108,7 +109,9 @@ class Prompt(Struct, frozen=True, kw_only=True):
 
 class State(Struct, frozen=True, kw_only=True):
     """The music of a station. Every field is always present; null is the model's default. ``bpm_reason``: the words
-    that determined the tempo; null if the tempo was set as a number."""
+    that determined the tempo; null if the tempo was set as a number. ``form``: the planner at work; ``form_reason``
+    says why it is none although another one was chosen. ``chords`` (in the sounding key), ``parts``, ``energy``,
+    ``density`` and ``brightness`` are given by people; null: left to the plan and the words."""
 
     prompts: tuple[Prompt, ...]
     negative: str = ""
@@ -119,6 +122,13 @@ class State(Struct, frozen=True, kw_only=True):
     bpm: float | None = None
     bpm_reason: str | None = None
     key: float = 0.0
+    form: FormName = "none"
+    form_reason: str | None = None
+    chords: str | None = None
+    parts: Parts | None = None
+    energy: float | None = None
+    density: float | None = None
+    brightness: float | None = None
     paused: bool = False
     steered: bool = False  # False: on the station's default journey
 
@@ -141,7 +151,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Caps(Struct, frozen=True, kw_only=True):
-    """Abilities of this station. ``bpm``, ``denoising`` and ``guidance`` are the values behind a null in the state."""
+    """Abilities of this station. ``bpm``, ``denoising`` and ``guidance`` are the values behind a null in the state.
+    ``conditions``: whether its model follows ``chords``, ``parts``, ``energy``, ``density``, ``brightness`` and a
+    ``form`` of ``forms``."""
 
     codecs: tuple[str, ...] = ("opus", "pcm_s16")
     at: tuple[str, ...] = ("asap", "beat", "bar", "clip")
@@ -151,6 +163,8 @@ class Caps(Struct, frozen=True, kw_only=True):
     bpm: float | None = None
     denoising: float | None = None
     guidance: float | None = None
+    conditions: bool = False
+    forms: tuple[str, ...] = ("none",)
     steer: bool = True
     resume: bool = True
 
@@ -174,7 +188,9 @@ class Hello(_Message, frozen=True, tag="hello"):
 
 class Steer(_Message, frozen=True, tag="steer"):
     """Change the music. An absent field keeps its value; null restores the station's default. The default of ``bpm`` is
-    "auto": the words of the prompts choose the tempo."""
+    "auto": the words of the prompts choose the tempo. ``chords``: one symbol a bar in the sounding key ("Am F C G"), or
+    two around a free-standing slash; the row begins with the change and repeats. ``form``, ``chords``, ``parts`` and
+    the levels need ``caps.conditions``; null leaves them to the planner."""
 
     id: Id
     prompts: Annotated[tuple[Prompt, ...], Meta(min_length=1, max_length=PROMPTS)] | UnsetType | None = UNSET
@@ -185,6 +201,12 @@ class Steer(_Message, frozen=True, tag="steer"):
     guidance: Guidance | UnsetType | None = UNSET
     bpm: Bpm | UnsetType | None = UNSET
     key: Key | UnsetType | None = UNSET
+    form: FormName | UnsetType | None = UNSET
+    chords: Chords | UnsetType | None = UNSET
+    parts: PartsChange | UnsetType | None = UNSET
+    energy: Level | UnsetType | None = UNSET
+    density: Level | UnsetType | None = UNSET
+    brightness: Level | UnsetType | None = UNSET
     at: At = "asap"
     ramp_s: RampS = 0.0
     if_rev: Rev | None = None
@@ -271,7 +293,9 @@ class Rejected(_Message, frozen=True, tag="rejected"):
 
 class Now(_Message, frozen=True, tag="now", omit_defaults=False):
     """The music at ``sample_pos``; sent at every change. ``alpha`` is the position between two keyframes, ``clip`` the
-    number of the clip, ``beat`` the musical position in beats since the station began."""
+    number of the clip, ``beat`` the musical position in beats since the station began. ``chord`` is the sounding chord,
+    ``section`` the part of the form with the number of the bar in it (from 1) and its length, ``coming`` the next
+    sections; null or empty without a plan."""
 
     rev: int
     sample_pos: SamplePos
@@ -279,6 +303,11 @@ class Now(_Message, frozen=True, tag="now", omit_defaults=False):
     alpha: float
     clip: int
     beat: float = 0.0
+    chord: str | None = None
+    section: str | None = None
+    section_bar: int | None = None
+    section_bars: int | None = None
+    coming: tuple[Coming, ...] = ()
 
 
 class Event(_Message, frozen=True, tag="event"):

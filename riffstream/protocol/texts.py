@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct
 
+from riffstream.protocol.form import CHORDS_CHARS, PartsChange
 from riffstream.protocol.messages import (
     MAX_MESSAGE_BYTES,
     NUMBERS,
@@ -34,6 +35,11 @@ _ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS}
     "v": "a whole number of 1 or more",
     "codecs": "up to 8 codec names; none: control messages only",
     "seed_image": "the name of a seed image, auto or none; 1 to 200 characters",
+    "form": "song, dj, ambient or none",
+    "chords": f"chord symbols, one a bar, 1 to {CHORDS_CHARS} characters",
+    "parts": f"levels of 0 to 1 of {', '.join(PartsChange.__struct_fields__)}",
+    **{name: RANGES[name].words for name in ("energy", "density", "brightness")},
+    **{f"parts.{name}": RANGES["part"].words for name in PartsChange.__struct_fields__},
 }
 
 _encoder = msgspec.json.Encoder()
@@ -116,10 +122,12 @@ def explained(error: msgspec.ValidationError, sender: str = "") -> ProtocolError
     what, path = (match["what"], match["path"]) if match else (str(error), None)
     missing = re.search(r"missing required field `(\w+)`", what)
     field = ".".join(part for part in (path, missing[1] if missing else None) if part) or None
-    leaf = re.sub(r"\[[^\]]*\]", "", field or "").rsplit(".", 1)[-1]
+    plain = re.sub(r"\[[^\]]*\]", "", field or "")
+    leaf = plain.rsplit(".", 1)[-1]
     if leaf == "type":
         return ProtocolError("bad_request", f"unknown message type: {what}", field="type", id=sender)
-    allowed = f"; allowed: {_ALLOWED[leaf]}" if leaf in _ALLOWED else ""
+    words = _ALLOWED.get(plain, _ALLOWED.get(leaf))
+    allowed = f"; allowed: {words}" if words else ""
     return ProtocolError("bad_request", f"{field or 'message'}: {what}{allowed}", field=field, id=sender)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
-from riffstream.protocol import SAMPLE_RATE, Now
+from riffstream.protocol import SAMPLE_RATE, Coming, Now
+from riffstream.station.asked import bars_in_clip
 from riffstream.station.mixer import Cue
-from riffstream.station.take import Take
+from riffstream.station.take import Entry, Take
 
 __all__ = ["Heard", "announced", "moment"]
 
 HISTORY: Final = 60 * SAMPLE_RATE  # length of the history in samples
+COMING: Final = 2  # announced sections
 
 
 class Heard:
@@ -57,6 +59,7 @@ def announced(cue: Cue, take: Take, pos: int, local: int) -> Now:
     beat = take.beats.beat(local)
     entry = take.entry(local)
     spec = entry.spec if entry else take.score.spec(take.index, beat)
+    plan = _plan(take, entry, beat, pos - local) if entry else {}
     return Now(
         rev=cue.rev,
         sample_pos=max(0, pos),
@@ -64,7 +67,28 @@ def announced(cue: Cue, take: Take, pos: int, local: int) -> Now:
         alpha=round(spec.alpha, 6),
         clip=entry.clip if entry else 0,
         beat=round(beat, 4),
+        **plan,
     )
+
+
+def _plan(take: Take, entry: Entry, beat: float, offset: int) -> dict[str, Any]:
+    """Fields about chord and form; ``offset``: station sample of the take's local sample 0."""
+    score, info = take.score, take.score.info
+    bar = min(max(0, math.floor((beat - entry.beat) / info.beats_per_bar + 1e-6)), bars_in_clip(info) - 1)
+    inside = (beat - entry.beat) / info.beats_per_bar - bar
+    found: dict[str, Any] = {}
+    if chords := entry.spec.chords(bar, bars_in_clip(info), score.transposition(entry.spec)):
+        found["chord"] = chords[min(len(chords) - 1, max(0, math.floor(inside * len(chords) + 1e-6)))]
+    if (form := score.form) is None or not (plan := entry.spec.plan) or not plan[min(bar, len(plan) - 1)].section:
+        return found
+    here = plan[min(bar, len(plan) - 1)]
+    found |= {"section": here.section, "section_bar": here.place + 1, "section_bars": here.bars}
+    end = entry.beat + (bar + here.bars - here.place) * info.beats_per_bar
+    coming = []
+    for section in form.following(take.bar(beat), COMING):
+        coming.append(Coming(section=section.name, at=max(0, round(take.beats.sample(end)) + offset)))
+        end += section.bars * info.beats_per_bar
+    return found | {"coming": tuple(coming)}
 
 
 def moment(cue: Cue, take: Take, local: int) -> tuple[object, ...]:

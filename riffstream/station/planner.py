@@ -69,6 +69,7 @@ class Planner:
             clip_beat=opening.clip_beat,
             index=opening.index,
             reuse=opening.reuse,
+            bar=opening.bar,
         )
         self._next_take += 1
         self.takes[take.ident] = take

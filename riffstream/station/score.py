@@ -15,8 +15,10 @@ from msgspec import UNSET
 from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.generator.messages import Info
+from riffstream.journey.form import Form, FormName
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
 from riffstream.journey.pace import Pace, blend, read_pace
+from riffstream.station.asked import LEVELS, NOTHING, Asked, Row, bars_in_clip, form_of, lifted, planned
 from riffstream.station.beats import Ramp
 
 __all__ = ["Change", "Here", "Score"]
@@ -70,7 +72,9 @@ class Score:
         seed_image: ``("x",)`` for an override, so that None can be an override too.
         denoising, guidance, bpm: ramps over beats.
         key: transposition in semitones.
-        fixed_bpm, fixed_key: values of the station's configuration, which take precedence over the journey's.
+        asked: form and conditions.
+        fixed_bpm, fixed_key, fixed_form: values of the station's configuration, which take precedence over the
+            journey's.
     """
 
     home: Journey
@@ -82,30 +86,72 @@ class Score:
     guidance: Ramp | None = None
     bpm: Ramp | None = None
     key: float | None = None
+    asked: Asked = NOTHING
     fixed_bpm: float | None = None
     fixed_key: float | None = None
+    fixed_form: FormName | None = None
 
     @classmethod
     def of(cls, station: StationConfig, info: Info, journey: Journey | None = None) -> Score:
         """Initial score of a station, before any steering."""
-        home = (station.plan() if journey is None else journey).paced(info.drift)
+        home = (station.plan(conditions=info.conditions) if journey is None else journey).paced(info.drift)
         return cls(
             home=home,
             path=home,
             info=info.in_meter(station.beats_per_bar),
             fixed_bpm=station.bpm,
             fixed_key=station.key,
+            fixed_form=station.form,
         )
 
     @property
     def steered(self) -> bool:
         """Whether the score differs from the default journey."""
         ours = (self.negative, self.seed_image, self.denoising, self.guidance, self.bpm, self.key)
-        return self.path is not self.home or any(each is not None for each in ours)
+        return self.path is not self.home or self.asked != NOTHING or any(each is not None for each in ours)
 
-    def spec(self, index: int, beat: float) -> ClipSpec:
-        """Parameters of the clip at ``index`` of the path, starting at ``beat``."""
+    @property
+    def wanted_form(self) -> FormName:
+        """The chosen planner, whether the model follows it or not."""
+        return self.asked.form or self.fixed_form or self.path.form or self.home.form or "none"
+
+    @property
+    def form(self) -> Form | None:
+        """The planner at work."""
+        if not self.info.conditions:
+            return None
+        return form_of(self.wanted_form, self.path, self.info, home=self.path is self.home)
+
+    @property
+    def conducted(self) -> tuple[Form | None, Asked]:
+        """All that decides the conditions of the path's clips."""
+        return self.form, replace(self.asked, form=None)
+
+    def index_at(self, bar: int, index: int) -> int:
+        """Clip of the path for a take that begins at ``bar``, near ``index``: with a form, prompts keep to its bars."""
+        own = bar // bars_in_clip(self.info)
+        return own if abs(own - index) <= 1 and self.form is not None else index
+
+    def anchored(self, bar: int) -> Score:
+        """The score with new chords beginning at ``bar`` of the form."""
+        asked = self.asked.anchored(bar)
+        return self if asked is self.asked else replace(self, asked=asked)
+
+    def spec(self, index: int, beat: float, bar: int | None = None) -> ClipSpec:
+        """Parameters of the clip at ``index`` of the path, starting at ``beat``.
+
+        Args:
+            index: number of the clip in the path.
+            beat: beat of the station.
+            bar: number of its first bar in the form; None: without the plan of its bars.
+        """
         spec = self.path.clip(index)
+        if self.asked != NOTHING:
+            spec = replace(spec, start=self.asked.onto(spec.start), end=self.asked.onto(spec.end))
+        if bar is not None and self.info.conditions:
+            count = bars_in_clip(self.info)
+            row = self._row(spec, bar - spec.index * count)
+            spec = replace(spec, plan=planned(self.form, row, spec.start.prompts, bar, count))
         changes: dict[str, Any] = {}
         if self.negative is not None:
             changes["negative"] = self.negative
@@ -146,7 +192,21 @@ class Score:
         """Key in semitones."""
         if self.key is not None:
             return self.key
+        if self.asked.row is not None:  # no modulation away from given chords
+            return self.asked.row.key
+        if self.fixed_key is None and spec.row is None and spec.plan and spec.plan[0].section:
+            return lifted(spec)
+        return self._own_key(spec)
+
+    def _own_key(self, spec: ClipSpec) -> float:
+        """Key of the station or the journey, which a journey's chords are written for."""
         return spec.key if self.fixed_key is None else self.fixed_key
+
+    def _row(self, spec: ClipSpec, bar: int) -> Row | None:
+        """Given chords, or the journey's, whose first clip begins at ``bar``."""
+        if self.asked.row is not None or spec.row is None:
+            return self.asked.row
+        return Row(spec.row, self._own_key(spec), bar)
 
     def samples_per_beat(self, spec: ClipSpec, beat: float) -> float:
         """Length of a beat in samples at 48 kHz, fractional."""
@@ -170,9 +230,24 @@ class Score:
             bpm=_rounded(self.tempo(spec, math.floor(beat + 1e-6))),  # a ramp is reported beat by beat
             bpm_reason=self.tempo_reason(spec),
             key=self.transposition(spec),
+            **self._conditions(spec),
             paused=paused,
             steered=self.steered,
         )
+
+    def _conditions(self, spec: ClipSpec) -> dict[str, Any]:
+        """Fields of the state about form and conditions."""
+        near = spec.start if spec.alpha < 0.5 else spec.end
+        form, row = self.wanted_form, self._row(spec, 0)
+        lacks = form != "none" and not self.info.conditions
+        levels = {name: level if (level := spec.level(name)) is None else round(level, 4) for name in LEVELS}
+        return {
+            "form": "none" if lacks else form,
+            "form_reason": f"the model {self.info.model} takes words alone" if lacks else None,
+            "chords": None if row is None else row.sounding(self.transposition(spec)),
+            "parts": None if near.parts is None else protocol.Parts(**dict(near.parts)),
+            **levels,
+        }
 
     def _denoising(self, spec: ClipSpec) -> float:
         return spec.denoising(self.info.denoising, seed_image=self.info.seed_image)
@@ -186,7 +261,15 @@ class Score:
     def reset(self) -> Change:
         """Return to the beginning of the default journey. An unsteered score does not change."""
         fresh = replace(
-            self, path=self.home, negative=None, seed_image=None, denoising=None, guidance=None, bpm=None, key=None
+            self,
+            path=self.home,
+            negative=None,
+            seed_image=None,
+            denoising=None,
+            guidance=None,
+            bpm=None,
+            key=None,
+            asked=NOTHING,
         )
         return Change(fresh, "clip" if self.steered else "none", 0)
 
@@ -219,6 +302,7 @@ class Score:
             score = replace(score, bpm=ramp(self.tempo(spec, beat) or 120.0, goal))
         if steer.key is not UNSET:
             score = replace(score, key=steer.key)
+        score = replace(score, asked=score.asked.merged(steer, score.transposition(spec), self.info))
         if steer.prompts is None:
             back = replace(score, path=self.home)
             return Change(back, "clip" if self.path is not self.home else _kind(old, score), 0)
@@ -233,7 +317,7 @@ class Score:
         if isinstance(steer.prompts, tuple):
             prompts = tuple(PromptPart(part.text, part.weight) for part in steer.prompts)
         seed = steer.seed if isinstance(steer.seed, int) else spec.start.seed
-        target = replace(spec.start, prompts=prompts, seed=seed, bpm=None, key=0.0)
+        target = replace(self.asked.off(spec.start), prompts=prompts, seed=seed, bpm=None, key=0.0)
         # New prompts keep the journey's values, unless their words ask for a tempo.
         spoken = _pace(prompts).bpm is not None
         bpm = self.bpm or (Ramp.constant(spec.bpm) if spec.bpm is not None and not spoken else None)
@@ -254,7 +338,7 @@ def _pace(prompts: Sequence[PromptPart]) -> Pace:
 
 def _kind(old: Score, new: Score) -> Kind:
     clips = ("negative", "seed_image", "denoising", "guidance")
-    if any(getattr(old, name) != getattr(new, name) for name in clips):
+    if old.conducted != new.conducted or any(getattr(old, name) != getattr(new, name) for name in clips):
         return "clip"
     return "vocoder" if (old.bpm, old.key) != (new.bpm, new.key) else "none"
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.asked import bars_in_clip
 from riffstream.station.bridges import SILENCE_FADE
 from riffstream.station.playout import PRIMER, Playout
 from riffstream.station.score import Change
@@ -19,12 +20,19 @@ __all__ = ["Opening", "Splice", "aim", "find", "opening"]
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Start position of a take; the fields are arguments of :meth:`Take.open`."""
+    """Start position of a take.
+
+    Attributes:
+        beat, clip_beat, index, reuse, bar: arguments of :meth:`Take.open`.
+        row_bar: bar at which new chords begin: the next one if more than half of the bar has passed.
+    """
 
     beat: float
     clip_beat: float
     index: int
     reuse: list[Entry]
+    bar: int = 0
+    row_bar: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,13 @@ def opening(playout: Playout, change: Change, pos: int) -> Opening:
         if change.kind == "vocoder" and known:
             reuse = [each for each in lead.entries if each.beat >= entry.beat]
             clip_beat = entry.beat
-    return Opening(beat, clip_beat, index or 0, reuse)
+    if change.index is None and lead is not None:  # the form continues
+        bar = lead.bar(clip_beat)
+        index = index if reuse or index is None else change.score.index_at(bar, index)
+    else:
+        bar = (index or 0) * bars_in_clip(info)
+    inside = (playout.beat(pos + playout.fade) - clip_beat) / info.beats_per_bar
+    return Opening(beat, clip_beat, index or 0, reuse, bar, bar + math.floor(inside + 0.49))
 
 
 def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:

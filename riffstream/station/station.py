@@ -28,6 +28,7 @@ from riffstream.generator.messages import (
     Piece,
     Trial,
 )
+from riffstream.journey.form import FORMS
 from riffstream.journey.journey import Journey
 from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
 from riffstream.station.audience import Audience, Lease, Sink
@@ -138,6 +139,8 @@ class Station:
             bpm=info.bpm,
             denoising=info.denoising,
             guidance=info.guidance,
+            conditions=info.conditions,
+            forms=FORMS if info.conditions else ("none",),
             steer=self.settings.steer,
         )
 
@@ -267,6 +270,8 @@ class Station:
         self._info = info
         now = self._clock()
         if self._timeline is None:
+            if info.conditions and not self.settings.prompts and self.settings.journey == "wander":
+                self._journey = self.settings.plan(conditions=True)
             score = Score.of(self.settings, info, self._journey)
             self.log.header(
                 {

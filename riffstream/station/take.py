@@ -54,6 +54,7 @@ class Take:
         start_frame: frame of the first clip at which the audio begins.
         index: index of the next clip in the score's path.
         reuse: existing clips that come first (the same music at another tempo or key).
+        first_bar: number of the bar at ``clip_beat`` in the form.
         tape: audio received so far.
         number: number of the next clip in this take.
         entries: clips with audio.
@@ -74,6 +75,7 @@ class Take:
     start_frame: int
     index: int
     reuse: list[Entry]
+    first_bar: int = 0
     tape: Tape = field(default_factory=Tape)
     number: int = 0
     entries: list[Entry] = field(default_factory=list)
@@ -96,14 +98,15 @@ class Take:
         clip_beat: float,
         index: int,
         reuse: list[Entry] | None = None,
+        bar: int = 0,
     ) -> Take:
         """Open a take whose audio begins shortly before ``beat``, inside the clip that begins at ``clip_beat``."""
         per_beat = score.info.frames / score.info.beats
         frame = max(0, math.floor((beat - clip_beat) * per_beat) - LEAD_IN_FRAMES)
-        first = reuse[0].spec if reuse else score.spec(index, clip_beat)
+        first = reuse[0].spec if reuse else score.spec(index, clip_beat, bar)
         begin = clip_beat + frame / per_beat
         slope = score.samples_per_beat(first, begin)
-        return cls(ident, rev, score, BeatMap(begin, slope), clip_beat, frame, index, reuse or [])
+        return cls(ident, rev, score, BeatMap(begin, slope), clip_beat, frame, index, reuse or [], bar)
 
     @property
     def lead_in(self) -> int:
@@ -117,6 +120,11 @@ class Take:
         """Beat at which the next clip begins."""
         return self.clip_beat + self.number * self.score.info.beats
 
+    def bar(self, beat: float) -> int:
+        """Number of the bar at a beat in the form, 0 or more."""
+        bars = (beat - self.clip_beat) / self.score.info.beats_per_bar
+        return max(0, self.first_bar + math.floor(bars + 1e-6))
+
     @property
     def planned_end(self) -> float:
         """Local sample at the end of all requested clips."""
@@ -127,7 +135,7 @@ class Take:
         """Job of the next clip, not sent yet; ``clip`` is an unused identity."""
         entry = self.reuse[0] if self.reuse else None
         beat = self.next_beat
-        spec = entry.spec if entry else self.score.spec(self.index, beat)
+        spec = entry.spec if entry else self.score.spec(self.index, beat, self.bar(beat))
         info = self.score.info
         per_beat = info.frames / info.beats
         hops = tuple(self.score.samples_per_beat(spec, beat + i) / per_beat for i in range(info.beats))

@@ -232,7 +232,11 @@ class Timeline:
         # A take that begins too early is entered at a later bar. A take that begins too late delays the change, after
         # one answer that was half a minute late for a long time.
         wait = min(wait, self.settings.ahead_s)
-        take = self._planner.open(rev, change.score, opening(self.playout, change, aim(self.playout, at, wait)))
+        begin = opening(self.playout, change, aim(self.playout, at, wait))
+        score = change.score.anchored(begin.row_bar)
+        if self.score is change.score:
+            self.score = score
+        take = self._planner.open(rev, score, begin)
         waiting = requests if requests is not None else Waiters()
         take.suspect = deaths > 0 or (not waiting and self._deaths > 0)
         return Pending(take, change, at, since, waiting, deaths)

@@ -57,6 +57,7 @@ def test_every_format_is_written_whole(tmp_path: Path, extension: str) -> None:
         (("--density", "-1"), "density is -1"),
         (("--brightness", "nan"), "brightness is nan"),
         (("--chords", "Am F"), "takes words alone"),  # the tone has no ear for chords
+        (("--form", "song"), "form is 'song'"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_at_once(
@@ -85,6 +86,26 @@ def test_a_model_with_conditions_is_asked_for_them(tmp_path: Path, monkeypatch: 
     assert starts
     assert all(start["chords"] == "Am F / G" for start in starts)
     assert all(start["parts"] == [["drums", 0.0], ["pad", 0.5]] for start in starts)
+    assert main(["render", "--replay", str(log), "-o", str(tmp_path / "y.wav"), "--quiet", "--model", "tone"]) == 0
+    assert np.array_equal(samples(tmp_path / "x.wav"), samples(tmp_path / "y.wav"))
+
+
+def test_a_form_plans_every_bar_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def conducted() -> ToneRenderer:
+        renderer = ToneRenderer()
+        renderer.info = msgspec.structs.replace(renderer.info, conditions=True)
+        return renderer
+
+    monkeypatch.setattr("riffstream.commands.render.ToneRenderer", conducted)
+    log = tmp_path / "log.jsonl"
+    assert render("--prompt", "dub", "--form", "dj", "--seconds", 60, "-o", tmp_path / "x.wav", "--save-log", log) == 0
+    plans = [entry["job"]["spec"]["plan"] for entry in map(json.loads, log.read_text().splitlines())
+             if entry["entry"] == "job"]  # fmt: skip
+    bars = [bar for plan in plans for bar in plan]
+    assert len(bars) > 16
+    assert bars[0]["section"] == "intro"
+    assert all(bar["chords"] for bar in bars)
+    assert len({bar["section"] for bar in bars}) > 1
     assert main(["render", "--replay", str(log), "-o", str(tmp_path / "y.wav"), "--quiet", "--model", "tone"]) == 0
     assert np.array_equal(samples(tmp_path / "x.wav"), samples(tmp_path / "y.wav"))
 

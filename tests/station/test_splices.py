@@ -61,13 +61,13 @@ def test_the_end_is_where_the_lead_still_has_audio_for_the_crossfade() -> None:
 def test_new_clips_begin_inside_the_bar_and_known_ones_with_the_clip() -> None:
     playout = playing()
     pos = 13 * BEAT
-    assert opening(playout, Change(SCORE, "clip"), pos) == Opening(13.0, 12.0, 1, [])
-    assert opening(playout, Change(SCORE, "clip", 5), pos) == Opening(13.0, 12.0, 5, [])
+    assert opening(playout, Change(SCORE, "clip"), pos) == Opening(13.0, 12.0, 1, [], 3, 3)
+    assert opening(playout, Change(SCORE, "clip", 5), pos) == Opening(13.0, 12.0, 5, [], 10, 10)
     voiced = opening(playout, Change(SCORE, "vocoder"), pos)
     assert (voiced.clip_beat, voiced.index, [entry.clip for entry in voiced.reuse]) == (8.0, 1, [1])
     assert playout.lead is not None
     playout.lead.over = True  # the generator that knew the clip is gone
-    assert opening(playout, Change(SCORE, "vocoder"), pos) == Opening(13.0, 12.0, 1, [])
+    assert opening(playout, Change(SCORE, "vocoder"), pos) == Opening(13.0, 12.0, 1, [], 3, 3)
 
 
 def test_a_station_begins_when_there_is_enough_to_find_its_loudness() -> None:

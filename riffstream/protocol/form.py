@@ -1,0 +1,47 @@
+"""Parts of messages about form and harmony: levels of parts, and what comes next."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from riffstream.ranges import RANGES
+
+__all__ = ["CHORDS_CHARS", "Chords", "Coming", "FormName", "Level", "Parts", "PartsChange"]
+
+CHORDS_CHARS = 200
+FormName = Literal["song", "dj", "ambient", "none"]
+Chords = Annotated[str, Meta(min_length=1, max_length=CHORDS_CHARS)]
+Level = Annotated[float, RANGES["part"].meta]
+_Change = Level | UnsetType | None
+
+
+class PartsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Levels of parts, 0 (silent) to 1. An absent part keeps its level; null leaves it to the plan and the words."""
+
+    drums: _Change = UNSET
+    bass: _Change = UNSET
+    chords: _Change = UNSET
+    pad: _Change = UNSET
+    arp: _Change = UNSET
+    lead: _Change = UNSET
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """Levels of parts, 0 (silent) to 1; null: left to the plan and the words."""
+
+    drums: Level | None = None
+    bass: Level | None = None
+    chords: Level | None = None
+    pad: Level | None = None
+    arp: Level | None = None
+    lead: Level | None = None
+
+
+class Coming(Struct, frozen=True, kw_only=True):
+    """A section that follows: its name, the sample at which it begins at the present tempo, and its planner."""
+
+    section: str
+    at: Annotated[int, Meta(ge=0, le=2**53)]
+    by: Literal["form"] = "form"
