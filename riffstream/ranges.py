@@ -89,17 +89,21 @@ RANGES: Mapping[str, Range] = {
     "density": Range(0, 1),
     "drift": Range(0, 1_000, integer=True, unit="clips from seed to seed (0: the seed stays)"),
     "energy": Range(0, 1),
+    "filter": Range(-1, 1),
     "frames": Range(8, 4096, integer=True, unit="frames"),
     "guidance": Range(0, 30),
     "index": Range(0, 2**53, integer=True),
     "key": Range(-6, 6, unit="semitones"),
+    "level_db": Range(-60, 12, unit="dB (-60: off)"),
     "part": Range(0, 1),
     "ramp_s": Range(0, 120, unit="s"),
     "seed": Range(0, SEEDS - 1, integer=True),
     "stay": Range(0, 1_000_000, integer=True, unit="clips"),
     "steps": Range(1, 1000, integer=True),
+    "tilt": Range(-3, 3, unit="dB an octave"),
     "travel": Range(0, 1_000_000, integer=True, unit="clips"),
     "weight": Range(0, 10),
+    "width": Range(0, 2),
 }
 
 

@@ -119,6 +119,8 @@ def page() -> str:
                 protocol.PartsChange,
                 protocol.Parts,
                 protocol.Coming,
+                protocol.MixChange,
+                protocol.Mix,
                 protocol.Resume,
                 protocol.State,
                 protocol.Limits,
@@ -155,6 +157,8 @@ def _message(kind: type) -> str:
 def _default(field: types.Field) -> str:
     if field.required:
         return "required"
+    if field.default_factory not in (msgspec.NODEFAULT, None):
+        return f"`{msgspec.json.encode(field.default_factory()).decode()}`"
     if field.default is msgspec.NODEFAULT:  # what UNSET is reported as
         return "unchanged"
     return f"`{msgspec.json.encode(field.default).decode()}`"
@@ -173,6 +177,8 @@ def _words(kind: types.Type) -> str:
         return ", ".join(f"`{value}`" for value in kind.values)
     if isinstance(kind, types.VarTupleType):
         return f"array of {_words(kind.item_type)}{_bounds(kind.min_length, kind.max_length, 'items')}"
+    if isinstance(kind, types.DictType):
+        return f"object of {_words(kind.value_type)}"
     if isinstance(kind, types.TupleType):
         return "[lowest, highest]"
     if isinstance(kind, types.StrType):

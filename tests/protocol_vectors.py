@@ -28,6 +28,7 @@ STATE = protocol.State(
     chords="Am F / G C",
     parts=protocol.Parts(drums=0.0, pad=0.5),
     energy=0.25,
+    mix=protocol.Mix(drums=-60.0, filter=-0.5, hold=True, solo=("bass",)),
     steered=True,
 )
 
@@ -39,6 +40,8 @@ CLIENT: list[protocol.ClientMessage] = [
     protocol.Steer(id="5", bpm="auto"),
     protocol.Steer(id="6", form="dj", chords="Am F C G", parts=protocol.PartsChange(drums=0.0, lead=None), energy=0.75),
     protocol.Steer(id="7", form=None, chords=None, parts=None, density=0.5, brightness=None),
+    protocol.Steer(id="8", mix=protocol.MixChange(low=-12.5, fade=True, mute=("drums",), width=None, ramp_s=4.0)),
+    protocol.Steer(id="9", mix=None),
     protocol.Steer(id="3", bpm=None, seed_image=None, prompts=None),
     protocol.Transport(id="4", op="skip"),
     protocol.Clock(t0=123456.75),
@@ -115,6 +118,10 @@ REJECTED = [
     ('{"type":"steer","id":"a","key":"C"}', "bad_request", "key"),
     ('{"type":"steer","id":"a","denoising":1.5}', "bad_request", "denoising"),
     ('{"type":"steer","id":"a","at":"now"}', "bad_request", "at"),
+    ('{"type":"steer","id":"a","mix":{"low":13}}', "bad_request", "mix.low"),
+    ('{"type":"steer","id":"a","mix":{"hold":1}}', "bad_request", "mix.hold"),
+    ('{"type":"steer","id":"a","mix":{"solo":["piano"]}}', "bad_request", "mix.solo[0]"),
+    ('{"type":"steer","id":"a","mix":{"volume":1}}', "bad_request", "mix"),
     ('{"type":"steer","id":"a","prompts":[]}', "bad_request", "prompts"),
     ('{"type":"steer","id":"a","prompts":[{"text":"x","weight":11}]}', "bad_request", "prompts[0].weight"),
     ('{"type":"steer","id":"a","prompts":[{"text":"x","weight":0}]}', "bad_request", "prompts"),

@@ -193,16 +193,28 @@ class LoudnessLeveller:
 
     def push(self, block: ArrayLike) -> Pcm:
         """Take [n, channels]; return the samples that are now final, the same for any cutting into blocks."""
-        pcm = as_block(block, self.channels)
+        return self.limit(self.amplify(as_block(block, self.channels)))
+
+    def limit(self, block: ArrayLike) -> Pcm:
+        """The second half of :meth:`push`, for processing between gain and limiter: take [n, channels], limit it."""
+        return self._limiter.push(block)
+
+    def amplify(self, block: ArrayLike) -> Pcm:
+        """The first half of :meth:`push`: measure the first ``channels`` columns, and apply the gain to all columns.
+
+        Returns:
+            As many samples and columns as given.
+        """
+        pcm = as_block(block, np.shape(block)[-1])
         parts = []
         while len(pcm):
             start, end = self._power.boundary(self._power.steps), self._power.boundary(self._power.steps + 1)
             part, pcm = pcm[: end - self._taken], pcm[end - self._taken :]
             parts.append(self._amplify(part, self._taken - start, end - start))
             self._taken += len(part)
-            for power in self._power.push(part):
+            for power in self._power.push(part[:, : self.channels]):
                 self._advance(power)
-        return self._limiter.push(np.concatenate(parts) if parts else pcm)
+        return np.concatenate(parts) if parts else pcm
 
     def flush(self) -> Pcm:
         """End the stream: the samples held back. Afterwards the object is as new."""

@@ -1,7 +1,8 @@
 """Messages between the server process and the generator process.
 
-A message of ``channel.py`` contains the u32 little-endian length of the MessagePack header, the header, then raw bytes
-(float32 interleaved PCM for :class:`Piece`, otherwise nothing). Nothing is pickled.
+A message of ``channel.py`` contains the u32 little-endian length of the MessagePack header, the u8 number of columns of
+its audio, the header, then raw bytes (float32 interleaved PCM for :class:`Piece`, otherwise nothing). Nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 
-_LENGTH: Final = struct.Struct("<I")
+_PREFIX: Final = struct.Struct("<IB")
 
 
 class Configure(Struct, frozen=True, tag=True):
@@ -71,6 +72,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
         steps: sampler steps; None: the renderer's own.
         hops: samples (48 kHz, fractional) from frame to frame, one value for each beat of the clip.
         key: transposition in semitones.
+        stems: True for audio of four columns: left, right, and their percussive parts.
         start_frame: first frame to convert to audio; not 0 only if number is 0.
         final: True for the last job of a take: include the samples held back by the vocoder.
         deadline: monotonic time at which its first sample is needed.
@@ -92,6 +94,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     previous: int | None = None
     steps: int | None = None
     key: float = 0.0
+    stems: bool = False
     start_frame: int = 0
     final: bool = False
     deadline: float = math.inf
@@ -279,16 +282,16 @@ NO_PCM: Final = np.zeros((0, 2), np.float32)
 
 
 def pack(message: ToGenerator | FromGenerator, pcm: Pcm | None = None) -> bytes:
-    """Encode a message with its audio [n, 2] float32."""
+    """Encode a message with its audio [n, columns] float32."""
     header = _encoder.encode(message)
     body = b"" if pcm is None else np.ascontiguousarray(pcm, np.float32).tobytes()
-    return _LENGTH.pack(len(header)) + header + body
+    return _PREFIX.pack(len(header), 2 if pcm is None else pcm.shape[1]) + header + body
 
 
-def _split(data: bytes) -> tuple[memoryview, memoryview]:
+def _split(data: bytes) -> tuple[memoryview, memoryview, int]:
     view = memoryview(data)
-    (size,) = _LENGTH.unpack_from(view)
-    return view[_LENGTH.size : _LENGTH.size + size], view[_LENGTH.size + size :]
+    size, columns = _PREFIX.unpack_from(view)
+    return view[_PREFIX.size : _PREFIX.size + size], view[_PREFIX.size + size :], columns
 
 
 def unpack_command(data: bytes) -> ToGenerator:
@@ -298,7 +301,7 @@ def unpack_command(data: bytes) -> ToGenerator:
 
 
 def unpack_report(data: bytes) -> tuple[FromGenerator, Pcm]:
-    """Decode a message from the generator and its audio [n, 2] (a view). Raises msgspec.ValidationError."""
-    header, body = _split(data)
-    pcm = np.frombuffer(body, np.float32).reshape(-1, 2) if len(body) else NO_PCM
+    """Decode a message from the generator and its audio [n, columns] (a view). Raises msgspec.ValidationError."""
+    header, body, columns = _split(data)
+    pcm = np.frombuffer(body, np.float32).reshape(-1, columns) if len(body) else NO_PCM
     return _reports.decode(header), pcm

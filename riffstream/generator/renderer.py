@@ -66,7 +66,7 @@ class ToneRenderer:
     """Test renderer: a tone with a pitch derived from the prompts and a metronome, identical on every machine.
 
     For timing tests and for load tests of the server (``generator.model = "tone"``). A take is one continuous tone.
-    Every beat has a click of 5 ms, an octave higher on the first beat of a bar.
+    Every beat has a click of 5 ms, an octave higher on the first beat of a bar. The clicks are its drums.
 
     Args:
         waits: number of steps before the first audio of a clip.
@@ -155,11 +155,14 @@ class ToneRenderer:
         n = np.arange(round(begin), round(end))
         pitch = pitch_of(job) * 2 ** (job.key / 12)
         sound = self._level * np.sin(2 * np.pi * pitch * n / 48_000)
+        drums = np.zeros(len(n))
         if self._clicks and skip == 0:
             m = min(240, len(n))
             strong = 2 if tone.beat % (len(job.hops) // 2) == 0 else 1  # a clip is two bars
-            sound[:m] += 0.3 * np.sin(2 * np.pi * 1000 * strong * np.arange(m) / 48_000) * np.hanning(m)
-        return np.repeat(sound.astype(np.float32)[:, None], 2, axis=1)
+            drums[:m] = 0.3 * np.sin(2 * np.pi * 1000 * strong * np.arange(m) / 48_000) * np.hanning(m)
+            sound += drums
+        columns = [sound, sound, drums, drums] if job.stems else [sound, sound]
+        return np.stack(columns, axis=1).astype(np.float32)
 
 
 def pitch_of(job: Job) -> float:

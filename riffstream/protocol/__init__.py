@@ -58,6 +58,7 @@ from riffstream.protocol.messages import (
     json_schema,
     negotiate,
 )
+from riffstream.protocol.mix import MIX_NUMBERS, OFF_DB, Mix, MixChange, merged_mix
 from riffstream.protocol.texts import (
     clean_text,
     decode_client,
@@ -70,7 +71,9 @@ __all__ = [
     "CHANNELS",
     "HEADER_BYTES",
     "MAX_MESSAGE_BYTES",
+    "MIX_NUMBERS",
     "NUMBERS",
+    "OFF_DB",
     "OLDEST_VERSION",
     "PROMPTS",
     "PROMPT_CHARS",
@@ -95,6 +98,8 @@ __all__ = [
     "Hello",
     "Kind",
     "Limits",
+    "Mix",
+    "MixChange",
     "Now",
     "Op",
     "Parts",
@@ -119,6 +124,7 @@ __all__ = [
     "explained",
     "join_packets",
     "json_schema",
+    "merged_mix",
     "negotiate",
     "pack_frame",
     "split_packets",

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from riffstream.errors import RiffstreamError
 from riffstream.protocol.form import Chords, Coming, FormName, Level, Parts, PartsChange
+from riffstream.protocol.mix import MIX_NUMBERS, Mix, MixChange
 from riffstream.ranges import RANGES, SEEDS
 
 VERSION: Final = 1
@@ -129,6 +130,7 @@ class State(Struct, frozen=True, kw_only=True):
     energy: float | None = None
     density: float | None = None
     brightness: float | None = None
+    mix: Mix = Mix()
     paused: bool = False
     steered: bool = False  # False: on the station's default journey
 
@@ -148,6 +150,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     bpm: tuple[float, float] = RANGES["bpm"].ends
     key: tuple[float, float] = RANGES["key"].ends
     ramp_s: tuple[float, float] = RANGES["ramp_s"].ends
+    mix: dict[str, tuple[float, float]] = msgspec.field(
+        default_factory=lambda: {name: each.ends for name, each in MIX_NUMBERS.items()}
+    )
 
 
 class Caps(Struct, frozen=True, kw_only=True):
@@ -190,7 +195,8 @@ class Steer(_Message, frozen=True, tag="steer"):
     """Change the music. An absent field keeps its value; null restores the station's default. The default of ``bpm`` is
     "auto": the words of the prompts choose the tempo. ``chords``: one symbol a bar in the sounding key ("Am F C G"), or
     two around a free-standing slash; the row begins with the change and repeats. ``form``, ``chords``, ``parts`` and
-    the levels need ``caps.conditions``; null leaves them to the planner."""
+    the levels need ``caps.conditions``; null leaves them to the planner.
+    ``mix`` needs no new clip; null makes the desk neutral."""
 
     id: Id
     prompts: Annotated[tuple[Prompt, ...], Meta(min_length=1, max_length=PROMPTS)] | UnsetType | None = UNSET
@@ -207,6 +213,7 @@ class Steer(_Message, frozen=True, tag="steer"):
     energy: Level | UnsetType | None = UNSET
     density: Level | UnsetType | None = UNSET
     brightness: Level | UnsetType | None = UNSET
+    mix: MixChange | UnsetType | None = UNSET
     at: At = "asap"
     ramp_s: RampS = 0.0
     if_rev: Rev | None = None

@@ -21,6 +21,7 @@ from riffstream.protocol.messages import (
     ServerMessage,
     Steer,
 )
+from riffstream.protocol.mix import MIX_NUMBERS
 from riffstream.ranges import RANGES
 
 _ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS} | {
@@ -40,6 +41,12 @@ _ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS}
     "parts": f"levels of 0 to 1 of {', '.join(PartsChange.__struct_fields__)}",
     **{name: RANGES[name].words for name in ("energy", "density", "brightness")},
     **{f"parts.{name}": RANGES["part"].words for name in PartsChange.__struct_fields__},
+    **{f"mix.{name}": each.words for name, each in MIX_NUMBERS.items()},
+    "mix.hold": "true or false",
+    "mix.fade": "true or false",
+    "mix.mute": "a list of drums, bass",
+    "mix.solo": "a list of drums, bass",
+    "mix": "an object of drums, tonal, low, mid, high, tilt, width, filter, hold, fade, mute, solo, ramp_s",
 }
 
 _encoder = msgspec.json.Encoder()
@@ -126,7 +133,7 @@ def explained(error: msgspec.ValidationError, sender: str = "") -> ProtocolError
     leaf = plain.rsplit(".", 1)[-1]
     if leaf == "type":
         return ProtocolError("bad_request", f"unknown message type: {what}", field="type", id=sender)
-    words = _ALLOWED.get(plain, _ALLOWED.get(leaf))
+    words = _ALLOWED.get(plain, None if plain.startswith("mix.") and leaf != "ramp_s" else _ALLOWED.get(leaf))
     allowed = f"; allowed: {words}" if words else ""
     return ProtocolError("bad_request", f"{field or 'message'}: {what}{allowed}", field=field, id=sender)
 

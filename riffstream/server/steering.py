@@ -19,9 +19,9 @@ def merge(old: protocol.Steer, new: protocol.Steer) -> protocol.Steer:
     kept = {
         name: getattr(old, name)
         for name in protocol.Steer.__struct_fields__
-        if getattr(new, name) is UNSET and getattr(old, name) is not UNSET
+        if name != "mix" and getattr(new, name) is UNSET and getattr(old, name) is not UNSET
     }
-    return msgspec.structs.replace(new, **kept)
+    return msgspec.structs.replace(new, **kept, mix=protocol.merged_mix(old.mix, new.mix))
 
 
 class SteerGate:

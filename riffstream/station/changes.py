@@ -9,14 +9,18 @@ Threading model
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from riffstream import protocol
-from riffstream.station.score import Change
+from riffstream.journey.journey import ClipSpec
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.playout import Playout
+from riffstream.station.score import Change, Score
 from riffstream.station.take import Take
 
-__all__ = ["Pending", "Reply", "Waiters", "Wish", "merged"]
+__all__ = ["Pending", "Reply", "Waiters", "Wish", "merged", "scheduled"]
 
 Reply = Callable[[protocol.ServerMessage], None]
 
@@ -93,6 +97,22 @@ class Wish:
 
 def merged(change: Change, before: Change) -> Change:
     """Merge a change with an earlier one that is not audible yet. The result needs new clips if either does."""
+    mix = before.mix if change.mix is None else change.mix.over(before.mix)
     if change.index is None and (before.kind == "clip" or before.index is not None):
-        return Change(change.score, "clip", before.index, max(change.fade_s, before.fade_s))
-    return change
+        return Change(change.score, "clip", before.index, max(change.fade_s, before.fade_s), mix)
+    return replace(change, mix=mix)
+
+
+def scheduled(playout: Playout, score: Score, goal: ClipSpec, ident: str, rev: int, pos: int) -> protocol.Scheduled:
+    """Make the ``scheduled`` message for a change that becomes audible at sample ``pos`` and leads to a clip."""
+    lead_ms = playout.settings.send_lead_ms + playout.settings.client_buffer_ms
+    ms = (pos - playout.committed) / SAMPLE_RATE * 1000 + lead_ms
+    tempo = score.tempo(goal, math.inf)
+    return protocol.Scheduled(
+        id=ident,
+        rev=rev,
+        audible_at=pos,
+        audible_in_ms=round(max(0.0, ms), 1),
+        bpm=None if tempo is None else round(tempo, 3),
+        bpm_reason=score.tempo_reason(goal),
+    )

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
-from riffstream.protocol import SAMPLE_RATE, Coming, Now
+import msgspec
+
+from riffstream.protocol import SAMPLE_RATE, Coming, Mix, Now, State
 from riffstream.station.asked import bars_in_clip
 from riffstream.station.mixer import Cue
 from riffstream.station.take import Entry, Take
 
-__all__ = ["Heard", "announced", "moment"]
+__all__ = ["Heard", "announced", "mixed", "moment", "with_mix"]
 
 HISTORY: Final = 60 * SAMPLE_RATE  # length of the history in samples
 COMING: Final = 2  # announced sections
@@ -89,6 +91,16 @@ def _plan(take: Take, entry: Entry, beat: float, offset: int) -> dict[str, Any]:
         coming.append(Coming(section=section.name, at=max(0, round(take.beats.sample(end)) + offset)))
         end += section.bars * info.beats_per_bar
     return found | {"coming": tuple(coming)}
+
+
+def with_mix(state: State, mix: Mix) -> State:
+    """The state with settings of the desk."""
+    return msgspec.structs.replace(state, mix=mix, steered=state.steered or mix != Mix())
+
+
+def mixed(now: Now, rev: int, mix: Mix) -> Now:
+    """The ``now`` message with settings of the desk from a revision on."""
+    return msgspec.structs.replace(now, rev=max(now.rev, rev), state=with_mix(now.state, mix))
 
 
 def moment(cue: Cue, take: Take, local: int) -> tuple[object, ...]:

@@ -48,12 +48,16 @@ class Cue:
 class Mixer:
     """Player of cues from station sample 0 on. It begins with silence.
 
+    Args:
+        columns: columns of the output; a source with fewer is extended with zeros.
+
     Attributes:
         position: number of samples played so far.
         current: the cue that plays at ``position``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int = 2) -> None:
+        self.columns = columns
         self.position = 0
         self.current = Cue(pos=0, source=Silence(), offset=0, fade=0, take=None, rev=0, kind="silence")
         self._old: Cue | None = None
@@ -136,12 +140,12 @@ class Mixer:
         """Play ``n`` samples.
 
         Returns:
-            The samples [n, 2] float32, and the cues that began in them.
+            The samples [n, columns] float32, and the cues that began in them.
 
         Raises:
             IndexError: a source does not have enough audio (see :attr:`end`).
         """
-        out = np.empty((n, 2), np.float32)
+        out = np.empty((n, self.columns), np.float32)
         begun: list[Cue] = []
         done = 0
         while done < n:
@@ -153,9 +157,9 @@ class Mixer:
             if self._fade is not None:
                 stop = min(stop, self.current.pos + self.current.fade)
             m = stop - self.position
-            new = self.current.source.read(self.position + self.current.offset, m)
+            new = self._read(self.current, m)
             if self._fade is not None and self._old is not None:
-                old = self._old.source.read(self.position + self._old.offset, m)
+                old = self._read(self._old, m)
                 new = self._fade.mix(old, new, self.position - self.current.pos)
             out[done : done + m] = new
             done += m
@@ -164,11 +168,16 @@ class Mixer:
                 self._old = self._fade = None
         return out, begun
 
+    def _read(self, cue: Cue, n: int) -> Pcm:
+        pcm = cue.source.read(self.position + cue.offset, n)
+        lacking = self.columns - pcm.shape[1]
+        return np.pad(pcm, ((0, 0), (0, lacking))) if lacking else pcm
+
     def _begin(self, cue: Cue) -> Cue:
         old, self.current = self.current, cue
         if cue.fade:
             n = min(cue.fade, 4800)  # the first 0.1 s is enough to measure their correlation
-            head = old.source.read(cue.pos + old.offset, n)
-            r = correlation(head, cue.source.read(cue.pos + cue.offset, n))
+            head = old.source.read(cue.pos + old.offset, n)[:, :2]
+            r = correlation(head, cue.source.read(cue.pos + cue.offset, n)[:, :2])
             self._fade, self._old = Crossfade(cue.fade, "auto", max(0.0, r)), old
         return cue

@@ -18,8 +18,9 @@ from riffstream.config import TimelineSettings
 from riffstream.errors import MediaError, RiffstreamError
 from riffstream.generator.messages import Cancel, Cancelled, Done, DropTake, Failed, Job, Pcm, Piece, ToGenerator
 from riffstream.generator.renderer import Renderer, Report
-from riffstream.protocol import SAMPLE_RATE
+from riffstream.protocol import SAMPLE_RATE, Mix, MixChange
 from riffstream.station.block import Levelled
+from riffstream.station.desk import COLUMNS, Desk, Move
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.playout import PRIMER
 from riffstream.station.score import Score
@@ -42,8 +43,11 @@ def run(
     log: SteeringLog | None = None,
     model: str = "",
     steps: int | None = None,
+    mix: Mix | None = None,
 ) -> Iterator[Pcm]:
     """Render a score for ``n_samples`` samples, waiting for every clip. Yields blocks [n, 2] float32.
+
+    ``mix``: settings of the desk from the first sample on.
 
     Raises:
         RiffstreamError: a clip cannot be rendered.
@@ -58,8 +62,10 @@ def run(
             "timeline": settings,
         }
     )
-    timeline = Timeline("render", score, settings, log, steps=steps)
+    timeline = Timeline("render", score, settings, log, steps=steps, stems=mix is not None)
     timeline.effort.adaptive = False
+    if mix is not None:
+        timeline.playout.desk.move(Move(pos=0, fields=msgspec.structs.asdict(mix), ramp=0))
     while timeline.playout.committed < n_samples:
         _obey(renderer, timeline)
         for report in renderer.step():
@@ -127,27 +133,41 @@ def replay(path: str | Path, renderer: Renderer, n_samples: int | None = None) -
         known = {key: value for key, value in header["timeline"].items() if key in TimelineSettings.__struct_fields__}
         settings = msgspec.convert(known, TimelineSettings)  # without keys of other versions
         jobs = [msgspec.convert(entry["job"], Job) for entry in entries if entry["entry"] == "job"]
+        moves = [_move(entry) for entry in entries if entry["entry"] == "desk"]
     except (msgspec.ValidationError, KeyError) as error:
         raise MediaError(f"steering log {path}: {error}") from None
     if n_samples is None:
         n_samples = next((entry["sample_pos"] for entry in reversed(entries) if entry["entry"] == "end"), None)
     cues = [entry for entry in entries if entry["entry"] == "cue"]
-    return _Replay(settings, jobs, cues, renderer).play(n_samples)
+    return _Replay(settings, jobs, cues, moves, renderer).play(n_samples)
+
+
+def _move(entry: dict[str, Any]) -> Move:
+    """A move of the desk from its log entry."""
+    change = msgspec.convert(entry["mix"], MixChange)
+    return Move(pos=entry["pos"], fields=change.fields(), ramp=entry["ramp"], bar=entry["bar"], rev=entry["rev"])
 
 
 class _Replay:
-    """Player of a log's cues that renders the logged jobs on demand."""
+    """Player of a log's cues and moves of the desk that renders the logged jobs on demand."""
 
     def __init__(
-        self, settings: TimelineSettings, jobs: Sequence[Job], cues: Sequence[dict[str, Any]], renderer: Renderer
+        self,
+        settings: TimelineSettings,
+        jobs: Sequence[Job],
+        cues: Sequence[dict[str, Any]],
+        moves: Sequence[Move],
+        renderer: Renderer,
     ) -> None:
         self._fade = round(settings.crossfade_ms * SAMPLE_RATE / 1000)
         self._jobs = deque(jobs)
         self._cues = deque(cues)
         self._renderer = renderer
         self._tapes: dict[int, Tape] = {}
-        self._mixer = Mixer()
-        self._out = Levelled(self._mixer, settings)
+        self._mixer = Mixer(COLUMNS)
+        self._desk = Desk()
+        self._moves = deque(moves)
+        self._out = Levelled(self._mixer, self._desk, settings)
         self._primed = False
 
     def play(self, n_samples: int | None) -> Iterator[Pcm]:
@@ -173,6 +193,8 @@ class _Replay:
         position = self._mixer.position
         while self._cues and self._cues[0]["pos"] < position + n:
             self._place(self._cues.popleft())
+        while self._moves and self._moves[0].pos < position + n:
+            self._desk.add(self._moves.popleft())
         reach = position + n
         for cue in (self._mixer.current, *self._mixer.coming):
             if cue.kind == "take" and cue.take is not None:

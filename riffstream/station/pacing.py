@@ -183,7 +183,8 @@ class Pacer:
         A listener that joins later hears nothing from before the change.
         """
         burst = self._settings.burst_ms * SAMPLE_RATE // 1000
-        return timeline.changing or self.sample_pos < timeline.playout.mixer.current.pos + burst
+        changed_at = max(timeline.playout.mixer.current.pos, timeline.playout.desk.changed_at)
+        return timeline.changing or self.sample_pos < changed_at + burst
 
     def _announce(self, timeline: Timeline) -> None:
         events, timeline.playout.events = timeline.playout.events, []

@@ -36,13 +36,16 @@ class Planner:
         playout: the playout; its lead is rendered ahead, and it receives events.
         effort: estimates of rendering times, updated with every answer.
         steps: sampler steps; None: the model's own.
+        stems: True requests the drums as well, for the desk.
 
     Attributes:
         takes: every take in the generator, by ident.
         connected: True while there is a generator.
     """
 
-    def __init__(self, station: str, playout: Playout, effort: Effort, *, steps: int | None) -> None:
+    def __init__(
+        self, station: str, playout: Playout, effort: Effort, *, steps: int | None, stems: bool = True
+    ) -> None:
         self.station = station
         self.takes: dict[int, Take] = {}
         self.effort = effort
@@ -50,6 +53,7 @@ class Planner:
         self._playout = playout
         self._settings = playout.settings
         self._steps = steps
+        self._stems = stems
         self._outbox: list[ToGenerator] = []
         self._next_take = self._next_clip = 0
         self._failures = 0  # failures since the last finished clip or the last change
@@ -143,7 +147,14 @@ class Planner:
         self._send(lead, now, deadline=now + margin + lead_s, speculative=margin > self._reserve_s)
 
     def _send(self, take: Take, now: float, *, deadline: float, speculative: bool) -> None:
-        job = take.job(self.station, self._next_clip, deadline=deadline, speculative=speculative, steps=self._steps)
+        job = take.job(
+            self.station,
+            self._next_clip,
+            deadline=deadline,
+            speculative=speculative,
+            steps=self._steps,
+            stems=self._stems,
+        )
         level = 0
         if job.clip == self._next_clip:
             self._next_clip += 1

@@ -1,7 +1,7 @@
-"""Playout of a station: the mixer with its cues, the lead take, pauses, loudness, and committing.
+"""Playout of a station: the mixer with its cues, the lead take, pauses, the desk, loudness, and committing.
 
-It does not depend on the source of the audio. The output is a pure function of the takes' audio and of the cues, which
-are logged; ``offline.py`` runs the same mixer and leveller over a log.
+It does not depend on the source of the audio. The output is a pure function of the takes' audio, of the cues and of the
+desk's moves, which are logged; ``offline.py`` runs the same mixer, desk and leveller over a log.
 
 Threading model
   One thread makes every call. No clock.
@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from riffstream.config import TimelineSettings
 from riffstream.protocol import SAMPLE_RATE, Event
-from riffstream.station.block import Block, Levelled
+from riffstream.station.block import LATENCY, Block, Levelled
 from riffstream.station.bridges import SILENCE_FADE, Bridges
+from riffstream.station.desk import COLUMNS, Desk, Move
 from riffstream.station.history import Heard
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.steering_log import SteeringLog
@@ -35,10 +36,12 @@ class Playout:
 
     Args:
         settings: crossfade, frames, repeats and loudness.
-        log: steering log for the cues.
+        log: steering log for the cues and the moves of the desk.
         begun: called with each cue when its first sample is committed.
+        moved: called with each move of the desk when its first sample is committed.
 
     Attributes:
+        desk: the desk.
         committed: samples committed so far.
         lead: the take at the end of the schedule; None before the first.
         offset: local sample of the lead minus station sample.
@@ -48,11 +51,17 @@ class Playout:
     """
 
     def __init__(
-        self, settings: TimelineSettings, log: SteeringLog, *, begun: Callable[[Cue], None] = lambda cue: None
+        self,
+        settings: TimelineSettings,
+        log: SteeringLog,
+        *,
+        begun: Callable[[Cue], None] = lambda cue: None,
+        moved: Callable[[Move], None] = lambda move: None,
     ) -> None:
         self.settings = settings
         self.log = log
         self._begun = begun
+        self._moved = moved
         self.events: list[Event] = []
         self.committed = 0
         self.underruns = self.repeats = self.splices = 0
@@ -61,8 +70,9 @@ class Playout:
         self.frozen: float | None = None
         self.fade = round(settings.crossfade_ms * SAMPLE_RATE / 1000)
         self.frame = settings.frame_ms * SAMPLE_RATE // 1000
-        self.mixer = Mixer()
-        self._out = Levelled(self.mixer, settings)
+        self.mixer = Mixer(COLUMNS)
+        self.desk = Desk(self._move)
+        self._out = Levelled(self.mixer, self.desk, settings)
         self._primed = False  # True once the initial gain is set
         self._lead_from = 0  # local sample from which the lead should be audible
         self._heard = Heard()
@@ -99,6 +109,11 @@ class Playout:
         return 4 if self.lead is None else self.lead.score.info.beats_per_bar
 
     @property
+    def bar(self) -> int:
+        """Length of a bar at the end of the lead in samples; two seconds before the first take."""
+        return 2 * SAMPLE_RATE if self.lead is None else round(self.lead.beats.slope * self._bar)
+
+    @property
     def horizon_s(self) -> float:
         """Audio of the lead ahead of the playback position, seconds."""
         if self.lead is None:
@@ -118,6 +133,10 @@ class Playout:
     def heard(self, pos: int) -> tuple[Cue | None, Take | None]:
         """Cue and take at a sample that was played; None if unknown."""
         return self._heard.at(pos)
+
+    def rev(self, end: int) -> int:
+        """Revision just before a sample."""
+        return max(self._heard.rev(end), self.desk.at(end - 1)[0])
 
     # -- cues -----------------------------------------------------------------------------------------------------
 
@@ -243,7 +262,8 @@ class Playout:
 
     def covered(self, n: int) -> bool:
         """Whether the next ``n`` samples can be committed without a bridge."""
-        return self.lead is not None and self.mixer.end >= self.mixer.position + self._out.missing(n) + self.fade
+        least = self._out.missing(n) + LATENCY + self.fade
+        return self.lead is not None and self.mixer.end >= self.mixer.position + least
 
     def commit(self, n: int) -> Block | None:
         """Commit ``n`` samples; None before the first take. It never waits: bridges replace missing audio."""
@@ -254,9 +274,15 @@ class Playout:
             for cue in self._out.play(missing):
                 self._begin(cue)
         pcm = self._out.take(n)
-        block = Block(self.committed, pcm, self._heard.rev(self.committed + n), not pcm.any())
+        block = Block(self.committed, pcm, self.rev(self.committed + n), not pcm.any())
         self.committed += n
         return block
+
+    def _move(self, move: Move) -> None:
+        """Record that a move of the desk has begun."""
+        entry = {"pos": move.pos, "mix": move.fields, "ramp": move.ramp, "bar": move.bar, "rev": move.rev}
+        self.log.add("desk", entry)
+        self._moved(move)
 
     def _begin(self, cue: Cue) -> None:
         """Record that a cue has begun."""

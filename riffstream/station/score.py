@@ -6,7 +6,7 @@ No clock and no audio. Positions are beats of the station.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from riffstream.journey.pace import Pace, blend, read_pace
 from riffstream.station.asked import LEVELS, NOTHING, Asked, Row, bars_in_clip, form_of, lifted, planned
 from riffstream.station.beats import Ramp
 
-__all__ = ["Change", "Here", "Score"]
+__all__ = ["Change", "Here", "Score", "Setting"]
 
 Kind = Literal["none", "vocoder", "clip"]
 
@@ -44,6 +44,28 @@ class Here:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """Changed fields of the desk.
+
+    Attributes:
+        fields: names of :class:`protocol.Mix` with their new values.
+        ramp: length of the change in samples; None: each field's own.
+    """
+
+    fields: Mapping[str, Any]
+    ramp: int | None = None
+
+    def over(self, before: Setting | None) -> Setting:
+        """Both changes in one; this one is the newer."""
+        return self if before is None else Setting({**before.fields, **self.fields}, self.ramp)
+
+    def without(self, newer: Setting) -> Setting | None:
+        """The change without the fields of a newer one; None if there are no others."""
+        rest = {name: value for name, value in self.fields.items() if name not in newer.fields}
+        return Setting(rest, self.ramp) if rest else None
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A new score and the rendering that it needs.
 
@@ -52,12 +74,14 @@ class Change:
         kind: none (no audible change), vocoder (the same clips at another tempo or key) or clip (new clips).
         index: clip of the journey to continue with; None: the current one.
         fade_s: length of a long crossfade in seconds; 0: the default crossfade.
+        mix: changed fields of the desk; None: without any.
     """
 
     score: Score
     kind: Kind
     index: int | None = None
     fade_s: float = 0.0
+    mix: Setting | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -258,8 +258,7 @@ class Station:
         self._has_sound.set()
 
     def _revision(self, pos: int) -> int:
-        cue = self._timeline.playout.heard(pos)[0] if self._timeline is not None else None
-        return cue.rev if cue is not None else 0
+        return self._timeline.playout.rev(pos + 1) if self._timeline is not None else 0
 
     # -- the generator --------------------------------------------------------------------------------------------
 

@@ -131,7 +131,16 @@ class Take:
         end = self.next_beat + (self.score.info.beats if self.outstanding is not None and not self.sounding else 0)
         return self.beats.sample(end)
 
-    def job(self, station: str, clip: int, *, deadline: float, speculative: bool, steps: int | None = None) -> Job:
+    def job(
+        self,
+        station: str,
+        clip: int,
+        *,
+        deadline: float,
+        speculative: bool,
+        steps: int | None = None,
+        stems: bool = False,
+    ) -> Job:
         """Job of the next clip, not sent yet; ``clip`` is an unused identity."""
         entry = self.reuse[0] if self.reuse else None
         beat = self.next_beat
@@ -149,6 +158,7 @@ class Take:
             frames=info.frames if info.frames != info.meters[4][0] else None,
             previous=self.entries[-1].clip if self.entries and info.continues else None,
             key=self.score.transposition(spec),
+            stems=stems,
             start_frame=self.start_frame if self.number == 0 else 0,
             steps=steps,
             deadline=deadline,

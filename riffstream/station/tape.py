@@ -25,11 +25,11 @@ class Source(Protocol):
         """Local sample at the end of the available audio."""
 
     def read(self, start: int, n: int) -> Pcm:
-        """Samples [start, start + n) as [n, 2] float32."""
+        """Samples [start, start + n) as [n, 2] float32, or [n, 4] with the drums."""
 
 
 class Tape:
-    """Append-only audio of a take; its beginning can be trimmed.
+    """Append-only audio of a take, [n, 2] or with its drums [n, 4]; its beginning can be trimmed.
 
     Storage is in blocks of one size, which avoids fragmentation in a process that runs for weeks.
 
@@ -43,16 +43,18 @@ class Tape:
     def __init__(self) -> None:
         self._blocks: deque[Pcm] = deque()
         self._first = 0  # local sample at the start of the first block
+        self._columns = 2
         self.begin = 0
         self.end = 0
 
     def append(self, pcm: Pcm) -> None:
-        """Append [n, 2]."""
+        """Append [n, 2] or [n, 4], always the same number of columns."""
+        self._columns = pcm.shape[1]
         done = 0
         while done < len(pcm):
             place = (self.end - self._first) % self.BLOCK
             if place == 0 and self.end - self._first == len(self._blocks) * self.BLOCK:
-                self._blocks.append(np.empty((self.BLOCK, 2), np.float32))
+                self._blocks.append(np.empty((self.BLOCK, self._columns), np.float32))
             m = min(self.BLOCK - place, len(pcm) - done)
             self._blocks[-1][place : place + m] = pcm[done : done + m]
             done += m
@@ -75,7 +77,9 @@ class Tape:
             parts.append(self._blocks[number][place : place + n])
             start += len(parts[-1])
             n -= len(parts[-1])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
+        if not parts:
+            return np.zeros((0, self._columns), np.float32)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class Loop:

@@ -12,6 +12,7 @@ Threading model
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Final
 
 from riffstream import protocol
@@ -20,10 +21,11 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Done, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
 from riffstream.station.block import Block
-from riffstream.station.changes import Pending, Reply, Waiters, Wish, merged
+from riffstream.station.changes import Pending, Reply, Waiters, Wish, merged, scheduled
 from riffstream.station.effort import Effort
+from riffstream.station.faders import Faders, neutral, setting
 from riffstream.station.fallback import Fallback
-from riffstream.station.history import announced, moment
+from riffstream.station.history import announced, mixed, moment, with_mix
 from riffstream.station.mixer import Cue
 from riffstream.station.planner import Planner
 from riffstream.station.playout import Playout
@@ -47,6 +49,7 @@ class Timeline:
         settings: lengths and limits.
         log: steering log; it records everything that determines the output.
         steps: sampler steps; None: the model's own.
+        stems: True requests the drums as well, for the desk.
 
     Attributes:
         playout: the committed audio and its sources.
@@ -63,16 +66,18 @@ class Timeline:
         log: SteeringLog | None = None,
         *,
         steps: int | None = None,
+        stems: bool = True,
     ) -> None:
         self.station = station
         self.settings = settings
         self.log = log if log is not None else SteeringLog(station)
-        self.playout = Playout(settings, self.log, begun=self._begun)
+        self.playout = Playout(settings, self.log, begun=self._begun, moved=lambda move: self._faders.begun(move))
+        self._faders = Faders(self.playout, {})
         self.rev = 0
         self.paused = False
         self.score = score
         self.effort = Effort()
-        self._planner = Planner(station, self.playout, self.effort, steps=steps)
+        self._planner = Planner(station, self.playout, self.effort, steps=steps, stems=stems)
         self._waiting: dict[int, Waiters] = {}  # take -> requests that wait for the start of its cue
         self._wish: Wish | None = None
         self._fallback = Fallback()
@@ -88,13 +93,16 @@ class Timeline:
         if take is None or cue is None:
             spec = self.score.spec(0, 0.0)
             state = self.score.state(spec, 0.0, paused=self.paused)
-            return protocol.Now(rev=self.rev, sample_pos=max(0, pos), state=state, alpha=spec.alpha, clip=0)
-        return announced(cue, take, pos, self._local(cue, pos))
+            now = protocol.Now(rev=self.rev, sample_pos=max(0, pos), state=state, alpha=spec.alpha, clip=0)
+            return mixed(now, self.rev, self._mix())
+        return mixed(announced(cue, take, pos, self._local(cue, pos)), *self.playout.desk.at(pos))
 
     def moment(self, pos: int) -> tuple[object, ...]:
         """All that decides :meth:`now` at a sample but its position; cheap to compare. Empty before the first take."""
         cue, take = self.playout.heard(pos)
-        return () if take is None or cue is None else moment(cue, take, self._local(cue, pos))
+        if take is None or cue is None:
+            return ()
+        return (*moment(cue, take, self._local(cue, pos)), self.playout.desk.at(pos)[0])
 
     def _local(self, cue: Cue, pos: int) -> int:
         return pos + cue.offset if cue.kind != "pause" else round(self.playout.frozen or 0)
@@ -103,14 +111,18 @@ class Timeline:
         """Parameters of the newest accepted change."""
         here = self._here(self.playout.mixer.position)
         spec = self.score.spec(self._index(), here.beat)
-        return self.score.state(spec, here.beat, paused=self.paused)
+        return with_mix(self.score.state(spec, here.beat, paused=self.paused), self._mix())
+
+    def _mix(self) -> protocol.Mix:
+        """The desk after the newest accepted change."""
+        return self._faders.target(self._pending, self._wish)
 
     @property
     def changing(self) -> bool:
         """Whether an accepted change is still on its way to the committed audio."""
         rendering = self._wish is not None or (self._pending is not None and bool(self._pending.requests))
         awake = self._planner.connected and self.playout.frozen is None
-        return bool(self.playout.mixer.coming) or (rendering and awake)
+        return bool(self.playout.mixer.coming or self.playout.desk.coming) or (rendering and awake)
 
     def _index(self) -> int:
         """Index of the newest accepted change in its path."""
@@ -141,6 +153,7 @@ class Timeline:
                 raise ProtocolError("stale_rev", what, field="if_rev")
             change = self.score.steer(steer, self._here(self.playout.mixer.earliest))
             change.score.spec(change.index or 0, 0.0)
+            change = replace(change, mix=setting(steer, self._mix()))
         except ProtocolError as error:
             reply(error.reply(steer.id))
             return
@@ -167,13 +180,19 @@ class Timeline:
         if message.op == "skip":
             change = self.score.skip(self._index(), self._here(self.playout.mixer.earliest))
         else:
-            change = self.score.reset()
+            change = replace(self.score.reset(), mix=neutral(self._mix()))
         self._accept(message.id, change, "bar", reply, now)
 
     def _accept(self, ident: str, change: Change, at: str, reply: Reply, now: float) -> None:
         self.score = change.score
         pending, wish = self._pending, self._wish
         waiting = wish.requests if wish else pending.requests if pending else Waiters()
+        if change.kind == "none" and change.mix is not None:  # no take, and nothing for the generator
+            self.rev += 1
+            pos = self._faders.place(at)
+            reply(self._scheduled(ident, self.rev, pos))
+            self._faders.move(ident, change.mix, self.rev, pos, reply, behind=(pending, wish))
+            return
         if change.kind == "none":
             pos = self.playout.mixer.earliest
             reply(self._scheduled(ident, self.rev, pos))
@@ -204,18 +223,7 @@ class Timeline:
         reply(self._scheduled(ident, self.rev, aim(self.playout, at, wait)))
 
     def _scheduled(self, ident: str, rev: int, pos: int) -> protocol.Scheduled:
-        lead_ms = self.settings.send_lead_ms + self.settings.client_buffer_ms
-        ms = (pos - self.playout.committed) / SAMPLE_RATE * 1000 + lead_ms
-        goal = self.score.goal(self._index())
-        tempo = self.score.tempo(goal, math.inf)
-        return protocol.Scheduled(
-            id=ident,
-            rev=rev,
-            audible_at=pos,
-            audible_in_ms=round(max(0.0, ms), 1),
-            bpm=None if tempo is None else round(tempo, 3),
-            bpm_reason=self.score.tempo_reason(goal),
-        )
+        return scheduled(self.playout, self.score, self.score.goal(self._index()), ident, rev, pos)
 
     def _open(
         self,
@@ -382,7 +390,7 @@ class Timeline:
             if old.ident not in self._planner.takes:
                 index = old.entries[0].index if old.entries else old.upcoming
                 self._pending = self._open(
-                    Change(old.score, "clip", index, pending.change.fade_s),
+                    Change(old.score, "clip", index, pending.change.fade_s, pending.change.mix),
                     at=pending.at,
                     rev=old.rev,
                     since=pending.since,
@@ -432,6 +440,8 @@ class Timeline:
                     waiting.superseded(by=pending.requests.newest)
                 if (lost := self._planner.takes.get(dropped.take)) is not None:
                     self._planner.abandon(lost)
+        if pending.change.mix is not None:
+            self._faders.join(pending.change.mix, take.rev, splice.pos)
         self._waiting[take.ident] = pending.requests
         self._pending = self._resume = None
         self._grant_wish()

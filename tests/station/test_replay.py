@@ -14,6 +14,7 @@ from riffstream.errors import MediaError
 from riffstream.generator.messages import Info
 from riffstream.generator.renderer import ToneRenderer
 from riffstream.journey.journey import Journey
+from riffstream.protocol import MixChange
 from riffstream.station.offline import replay, replay_header, run
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog
@@ -30,6 +31,26 @@ ACTIONS = st.one_of(
     st.tuples(
         st.just("steer"),
         st.fixed_dictionaries({"prompt": st.sampled_from("abc"), "ramp_s": st.sampled_from([2.0, 20.0])}),
+    ),
+    st.tuples(
+        st.just("steer"),
+        st.fixed_dictionaries(
+            {
+                "mix": st.sampled_from(
+                    [
+                        None,
+                        MixChange(low=-60.0, tilt=2.0, ramp_s=1.0),
+                        MixChange(filter=-0.5),
+                        MixChange(hold=True),
+                        MixChange(hold=False, solo=("drums",)),
+                        MixChange(mute=("bass",), width=2.0),
+                        MixChange(fade=True),
+                    ]
+                ),
+                "at": AT,
+            },
+            optional={"prompt": st.sampled_from("abc"), "bpm": st.integers(50, 200)},
+        ),
     ),
     st.tuples(st.just("transport"), st.sampled_from(["pause", "resume", "skip", "reset"])),
     st.tuples(st.just("generator"), st.sampled_from(["kill", "restart", "stall", "go"])),
