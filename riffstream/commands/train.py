@@ -29,6 +29,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "finetune": ("riffstream.training.finetune", "fine-tune a model with your own music"),
     "evaluate": ("riffstream.evaluation.evaluate", "measure a model against held-out music"),
     "conduct": ("riffstream.evaluation.conduct", "measure how well a model follows chords and parts"),
+    "form": ("riffstream.evaluation.form", "measure the borders and chords of an unattended stretch"),
     "gallery": ("riffstream.evaluation.gallery", "render ten prompts, with pictures and recognised styles"),
     "smoke": ("riffstream.training.smoke", "run the whole recipe at a toy size"),
 }

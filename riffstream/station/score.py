@@ -18,7 +18,8 @@ from riffstream.generator.messages import Info
 from riffstream.journey.form import Form, FormName
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
 from riffstream.journey.pace import Pace, blend, read_pace
-from riffstream.station.asked import LEVELS, NOTHING, Asked, Row, bars_in_clip, form_of, lifted, planned
+from riffstream.journey.plan import Row, form_of, lifted, planned
+from riffstream.station.asked import LEVELS, NOTHING, Asked, bars_in_clip
 from riffstream.station.beats import Ramp
 
 __all__ = ["Change", "Here", "Score", "Setting"]
@@ -144,7 +145,7 @@ class Score:
         """The planner at work."""
         if not self.info.conditions:
             return None
-        return form_of(self.wanted_form, self.path, self.info, home=self.path is self.home)
+        return form_of(self.wanted_form, self.path, bars_in_clip(self.info), home=self.path is self.home)
 
     @property
     def conducted(self) -> tuple[Form | None, Asked]:
