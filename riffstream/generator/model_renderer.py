@@ -35,6 +35,7 @@ from riffstream.generator.take_stream import TakeStream, reach
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
+from riffstream.spectrogram.separate import drum_mask
 from riffstream.spectrogram.vocoder import Vocoder
 
 __all__ = ["ModelRenderer", "make_renderer"]
@@ -225,7 +226,7 @@ class ModelRenderer:
         job, mel = work.job, work.mel
         assert mel is not None
         begin = self._clock()
-        stream = self._stream(work.take, mel.shape[0])
+        stream = self._stream(work.take, mel.shape[0], stems=job.stems)
         beats, frames = len(job.hops), mel.shape[-1]
         edges = [round(beat * frames / beats) for beat in range(beats + 1)]
         while edges[work.beat + 1] <= job.start_frame:
@@ -236,7 +237,11 @@ class ModelRenderer:
         ended = work.beat == beats
         # Families that repeat the end of the previous clip have its own frames at the join.
         hold = reach(self._vocoder.geometry.window, hop) if ended and not job.final and not self._skip else 0
-        pcm = stream.push(mel[..., first:last], hop, job.key, hold)
+        mask = None
+        if job.stems:
+            before = self._clips(job.station).get(job.previous) if job.previous is not None else None
+            mask = drum_mask(mel, first, last, None if before is None else before[0])
+        pcm = stream.push(mel[..., first:last], hop, job.key, hold, mask)
         if ended and job.final:
             pcm = np.concatenate([pcm, stream.flush()])
         work.vocoder_s += self._clock() - begin
@@ -247,9 +252,9 @@ class ModelRenderer:
             reports.append((done, None))
         return reports
 
-    def _stream(self, take: _Take, channels: int) -> TakeStream:
+    def _stream(self, take: _Take, channels: int, *, stems: bool = False) -> TakeStream:
         if take not in self._streams:
-            self._streams[take] = TakeStream(self._vocoder, channels)
+            self._streams[take] = TakeStream(self._vocoder, channels, stems=stems)
         return self._streams[take]
 
 

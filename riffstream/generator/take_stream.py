@@ -61,17 +61,20 @@ class TakeStream:
     Args:
         vocoder: vocoder with the model's spectrogram parameters.
         channels: A, number of channels in the frames.
+        stems: True adds the drums, the part of the sound under a mask.
     """
 
-    def __init__(self, vocoder: Vocoder, channels: int) -> None:
+    def __init__(self, vocoder: Vocoder, channels: int, *, stems: bool = False) -> None:
         params = vocoder.params
-        self._vocoder = vocoder.stream(channels)
-        self._resampler = StreamResampler(params.sample_rate, SAMPLE_RATE, 2)
+        self._vocoder = vocoder.stream(channels, stems=stems)
+        self._parts = 2 if stems else 1
+        self._resampler = StreamResampler(params.sample_rate, SAMPLE_RATE, 2 * self._parts)
         self._scale = np.float32(1.0 if params.frames_per_beat is not None else 1 / INT16)
+        self._tail_mask: Tensor | None = None  # [M, n] mask of the held frames
         self._tail: Tensor | None = None  # [A, M, 1 + n] last frame synthesised and held frames of the last clip
         self._hop = self._key = 0.0  # hop and key of the held frames
 
-    def push(self, mel: Tensor, hop: float, key: float, hold: int) -> Pcm:
+    def push(self, mel: Tensor, hop: float, key: float, hold: int, mask: Tensor | None = None) -> Pcm:
         """Synthesise the held frames of the last clip, then these frames without the last ``hold``.
 
         Args:
@@ -79,35 +82,42 @@ class TakeStream:
             hop: samples a frame at the model's rate.
             key: transposition in semitones.
             hold: number of frames to hold until the next clip.
+            mask: [M, t] share of the drums, with stems.
 
         Returns:
-            [n, 2] float32 at 48 kHz. The number varies, because vocoder and resampler hold samples back.
+            [n, 2] float32 at 48 kHz, with stems [n, 4]: then the drums. The number varies, because vocoder and
+            resampler hold samples back.
         """
         parts = []
         if self._tail is not None:
-            parts.append(self._voice(complete(self._tail, mel[..., :1]), self._hop, self._key))
+            held = complete(self._tail, mel[..., :1])
+            parts.append(self._voice(held, self._hop, self._key, self._tail_mask))
             self._tail = None
         voiced = mel.shape[-1] - hold
         if hold and voiced > 0:
             self._tail, self._hop, self._key = mel[..., voiced - 1 :], hop, key
-            mel = mel[..., :voiced]
-        return np.concatenate([*parts, self._voice(mel, hop, key)])
+            self._tail_mask = None if mask is None else mask[:, voiced:]
+            mel, mask = mel[..., :voiced], None if mask is None else mask[:, :voiced]
+        return np.concatenate([*parts, self._voice(mel, hop, key, mask)])
 
     def flush(self) -> Pcm:
-        """End the take and return the remaining samples, [n, 2]."""
+        """End the take and return the remaining samples, [n, 2] or [n, 4]."""
         parts = []
         if self._tail is not None:
-            parts.append(self._voice(self._tail[..., 1:], self._hop, self._key))
+            parts.append(self._voice(self._tail[..., 1:], self._hop, self._key, self._tail_mask))
             self._tail = None
         return np.concatenate([*parts, self._pcm(self._vocoder.flush()), self._resampler.flush()])
 
-    def _voice(self, mel: Tensor, hop: float, key: float) -> Pcm:
-        return self._pcm(self._vocoder.push(mel, hop=hop, key=key))
+    def _voice(self, mel: Tensor, hop: float, key: float, mask: Tensor | None) -> Pcm:
+        return self._pcm(self._vocoder.push(mel, hop=hop, key=key, mask=mask))
 
     def _pcm(self, samples: Tensor) -> Pcm:
-        """Convert [A, n] at the model's rate to [n, 2] at 48 kHz."""
+        """Convert [parts * A, n] at the model's rate to [n, parts * 2] at 48 kHz."""
         pcm = samples.detach().float().cpu().numpy().T * self._scale
-        if pcm.shape[1] == 1:
+        channels = pcm.shape[1] // self._parts
+        if channels == 1:
             pcm = np.repeat(pcm, 2, axis=1)
-        out: Pcm = self._resampler.push(np.ascontiguousarray(pcm[:, :2]))
+        elif channels > 2:
+            pcm = pcm[:, [part * channels + side for part in range(self._parts) for side in (0, 1)]]
+        out: Pcm = self._resampler.push(np.ascontiguousarray(pcm))
         return out

@@ -142,6 +142,8 @@ class MelInverter:
         self.updates = updates
         self.n_bins = params.n_bins
         self.n_mels = params.num_frequencies
+        self.centres = centre_frequencies(params)[1:-1]  # Hz, of the filters
+        self.hz_per_bin = params.sample_rate / params.n_fft
         self.first, self.last = int(used[0]), int(used[-1]) + 1
         filters = filters[self.first : self.last]
         weight = filters.sum(1, keepdim=True).clamp_min(1e-12)

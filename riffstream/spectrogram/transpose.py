@@ -37,6 +37,8 @@ class Spectrum:
         self._upper_weight = (share * ((upper >= 0) & (upper <= last))).to(device)[:, None]
         self._between = bool(self._upper_weight.any())
         self._lower, self._upper = lower.clamp(0, last).to(device), upper.clamp(0, last).to(device)
+        self._hz = (place * inverter.hz_per_bin).float().to(device)
+        self._centres = inverter.centres.to(device)
 
     def __call__(self, mel: Tensor, key: float = 0.0) -> Tensor:
         """Magnitudes [B, A, t, bins] of mel amplitudes [B, A, M, t], ``key`` semitones higher.
@@ -53,6 +55,15 @@ class Spectrum:
         if key:
             magnitudes = transpose(magnitudes, key)
         return magnitudes.reshape(batch, channels, frames, self.bins)
+
+    def share(self, mask: Tensor, key: float = 0.0) -> Tensor:
+        """Values [t, bins] of a mask [M, t] over mel bins, ``key`` semitones higher, interpolated between bins."""
+        hz = self._hz / 2.0 ** (key / 12)
+        upper = torch.searchsorted(self._centres, hz).clamp(1, len(self._centres) - 1)
+        below, above = self._centres[upper - 1], self._centres[upper]
+        part = ((hz - below) / (above - below)).clamp(0, 1)[:, None]
+        mask = mask.to(self._hz.device, torch.float32)
+        return torch.lerp(mask.index_select(0, upper - 1), mask.index_select(0, upper), part).t()
 
 
 def transpose(magnitudes: Tensor, key: float) -> Tensor:

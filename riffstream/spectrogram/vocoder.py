@@ -101,11 +101,11 @@ class Vocoder:
         wave = torch.cat(parts, -1)
         return wave.reshape(*mel.shape[:-2], wave.shape[-1])
 
-    def stream(self, channels: int = 2) -> VocoderStream:
-        """Open a stream that joins one clip to the next."""
+    def stream(self, channels: int = 2, *, stems: bool = False) -> VocoderStream:
+        """Open a stream that joins one clip to the next; ``stems``: with the part under a mask as further channels."""
         if channels < 1:
             raise ParameterError("channels", channels, "1 or more")
-        return VocoderStream(self, 1, channels)
+        return VocoderStream(self, 1, channels, stems=stems)
 
 
 class VocoderStream:
@@ -114,8 +114,8 @@ class VocoderStream:
     The samples are final. They do not depend on how the frames were cut into pushes (bit for bit on one machine).
     """
 
-    def __init__(self, vocoder: Vocoder, batch: int, channels: int) -> None:
-        self.vocoder, self.channels = vocoder, channels
+    def __init__(self, vocoder: Vocoder, batch: int, channels: int, *, stems: bool = False) -> None:
+        self.vocoder, self.channels, self.stems = vocoder, channels, stems
         self._batch = batch
         geometry = vocoder.geometry
         bins, device = vocoder.bins, vocoder.device
@@ -141,32 +141,39 @@ class VocoderStream:
         self._passed = [0] * (len(self._refinements) + 1)  # frames into each refinement, and out of the last one
         self._emitted = 0
 
-    def push(self, mel: Tensor, *, hop: float, key: float = 0.0) -> Tensor:
+    def push(self, mel: Tensor, *, hop: float, key: float = 0.0, mask: Tensor | None = None) -> Tensor:
         """Take the next frames.
 
         Args:
             mel: [A, M, t] amplitudes, float, t >= 0.
             hop: duration of each of these frames in samples.
             key: transposition of these frames in semitones, -6 to 6.
+            mask: [M, t] share of each amplitude in the stem, 0 to 1; only for a stream with stems. None: 0.
 
         Returns:
-            [A, n] float32, the final samples; about ``t * hop`` of them once the delay is filled.
+            [A, n] float32, the final samples; about ``t * hop`` of them once the delay is filled. With stems
+            [2 * A, n]: then the stem of each channel. It has the phase of its channel, so their difference is the rest.
         """
+        if mask is not None and (not self.stems or mask.shape != mel.shape[1:]):
+            raise ParameterError("mask", tuple(mask.shape), f"{tuple(mel.shape[1:])}, of a stream with stems")
         if mel.dim() != 3 or mel.shape[0] != self.channels:
             raise ParameterError("mel", tuple(mel.shape), f"[{self.channels}, {self.vocoder.inverter.n_mels}, frames]")
-        return self._push(mel[None], hop, key)[0]
+        return self._push(mel[None], hop, key, mask)[0]
 
     def flush(self) -> Tensor:
         """End the take and return the remaining samples [A, n]. The stream is then as after ``reset``."""
         return self._flush()[0]
 
-    def _push(self, mel: Tensor, hop: float, key: float) -> Tensor:
+    def _push(self, mel: Tensor, hop: float, key: float, mask: Tensor | None = None) -> Tensor:
         self._check(mel, hop, key)
         parts = [self._silence()]
         mel = mel.to(self.vocoder.device, torch.float32)
         block = max(1, BLOCK_FRAMES // max(1, self._batch))
         for start in range(0, mel.shape[-1], block):
             frames = self.vocoder.spectrum(mel[..., start : start + block], key)
+            if self.stems:
+                share = None if mask is None else self.vocoder.spectrum.share(mask[:, start : start + block], key)
+                frames = torch.cat((frames, torch.zeros_like(frames) if share is None else frames * share), 1)
             parts.append(self._sound(self._grid.push(frames, hop)))
             self._emitted += parts[-1].shape[-1]
         return torch.cat(parts, -1)
@@ -189,7 +196,7 @@ class VocoderStream:
         if self.vocoder.method == "griffin-lim":
             return self._whole() if last else self._silence()
         # All channels share the phase of their root mean square, so that the stereo image does not move.
-        guide = magnitudes[:, 0] if self.channels == 1 else magnitudes.square().sum(1).sqrt_()
+        guide = magnitudes[:, 0] if self.channels == 1 else magnitudes[:, : self.channels].square().sum(1).sqrt_()
         self._guide = torch.cat((self._guide, guide), 1)
         angle = self._phase.push(guide, last=last).float().mul_(2 * math.pi / TURN)
         spectra = torch.complex(angle.cos() * self._signs, angle.sin() * self._signs)
@@ -211,7 +218,7 @@ class VocoderStream:
         return samples
 
     def _silence(self) -> Tensor:
-        return torch.zeros(self._batch, self.channels, 0, device=self.vocoder.device)
+        return torch.zeros(self._batch, self.channels * (1 + self.stems), 0, device=self.vocoder.device)
 
     def _whole(self) -> Tensor:
         """The reference: every frame at once, channel by channel."""

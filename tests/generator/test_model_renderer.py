@@ -256,3 +256,17 @@ def test_a_mask_keeps_a_part_of_a_single_clip(renderer: ModelRenderer) -> None:
     failed = finish(renderer)[0][-1]
     assert isinstance(failed, Failed)
     assert "mask" in failed.message
+
+
+def test_stems_are_drums_beside_the_same_music(family: MiniFamily) -> None:
+    sounds = {}
+    for stems in (False, True):
+        renderer = ModelRenderer(Engine(family), Vocoder(family.params))
+        for number in range(2):
+            renderer.submit(job(number, stems=stems, previous=number - 1 if number else None, final=number == 1))
+        sounds[stems] = np.concatenate([*finish(renderer)[1].values()])
+    assert sounds[True].shape == (len(sounds[False]), 4)
+    assert np.array_equal(sounds[True][:, :2], sounds[False])
+    drums = sounds[True][:, 2:]
+    assert drums.any()
+    assert (drums**2).sum() < (sounds[False] ** 2).sum()
