@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from riffstream.journey.chords import parse_bars, transposed
 from riffstream.journey.form import SHORTEST, Form, FormName, PlannedBar
 from riffstream.journey.harmony import USUAL, read_harmony
 from riffstream.journey.journey import ClipSpec, Journey, PromptPart
+from riffstream.journey.keyframe import CONDITIONED
 
-__all__ = ["Row", "form_of", "lifted", "planned"]
+__all__ = ["Row", "form_of", "lifted", "planned", "without_conditions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,18 @@ def form_of(name: FormName, path: Journey, bars: int, *, home: bool) -> Form | N
     if any(span < SHORTEST for span in spans):
         spans = ()
     return Form(name, path.stops[-1].keyframe.seed, spans, path.ending != "stay", opens=not home)
+
+
+def without_conditions(journey: Journey) -> tuple[Journey, tuple[str, ...]]:
+    """A journey for a model that takes words alone, and the names of the fields that it had to leave out."""
+    names = tuple(
+        name for name in CONDITIONED if any(getattr(stop.keyframe, name) is not None for stop in journey.stops)
+    )
+    if not names:
+        return journey, ()
+    none: dict[str, Any] = dict.fromkeys(names)
+    stops = tuple(replace(stop, keyframe=replace(stop.keyframe, **none)) for stop in journey.stops)
+    return replace(journey, stops=stops), names
 
 
 def planned(

@@ -70,11 +70,25 @@ class Asked:
                 asked = replace(asked, **{name: getattr(steer, name)})
         return asked
 
-    def anchored(self, bar: int) -> Asked:
-        """With chords that begin at ``bar`` unless they have begun."""
-        if self.row is None or self.row.bar is not None:
+    def anchored(self, bar: int, before: Asked, moved: int) -> Asked:
+        """With chords that begin at ``bar``, or continue.
+
+        Args:
+            bar: bar at which new chords begin.
+            before: what the audible take plays: its chords continue.
+            moved: bars by which the new take counts higher than the audible one.
+        """
+        row, old = self.row, before.row
+        if row is None:
             return self
-        return replace(self, row=replace(self.row, bar=bar))
+        if (
+            row.bar is not None
+            and old is not None
+            and old.bar is not None
+            and (old.text, old.key) == (row.text, row.key)
+        ):
+            bar = old.bar + moved
+        return self if bar == row.bar else replace(self, row=replace(row, bar=bar))
 
     def onto(self, keyframe: Keyframe) -> Keyframe:
         """A keyframe with these values in place of its own."""

@@ -18,7 +18,7 @@ from riffstream.generator.messages import Info
 from riffstream.journey.form import Form, FormName
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
 from riffstream.journey.pace import Pace, blend, read_pace
-from riffstream.journey.plan import Row, form_of, lifted, planned
+from riffstream.journey.plan import Row, form_of, lifted, planned, without_conditions
 from riffstream.station.asked import LEVELS, NOTHING, Asked, bars_in_clip
 from riffstream.station.beats import Ramp
 
@@ -100,6 +100,7 @@ class Score:
         asked: form and conditions.
         fixed_bpm, fixed_key, fixed_form: values of the station's configuration, which take precedence over the
             journey's.
+        left_out: fields of the default journey that the model cannot follow.
     """
 
     home: Journey
@@ -115,11 +116,15 @@ class Score:
     fixed_bpm: float | None = None
     fixed_key: float | None = None
     fixed_form: FormName | None = None
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, station: StationConfig, info: Info, journey: Journey | None = None) -> Score:
         """Initial score of a station, before any steering."""
         home = (station.plan(conditions=info.conditions) if journey is None else journey).paced(info.drift)
+        left_out: tuple[str, ...] = ()
+        if not info.conditions:
+            home, left_out = without_conditions(home)
         return cls(
             home=home,
             path=home,
@@ -127,6 +132,7 @@ class Score:
             fixed_bpm=station.bpm,
             fixed_key=station.key,
             fixed_form=station.form,
+            left_out=left_out,
         )
 
     @property
@@ -157,9 +163,9 @@ class Score:
         own = bar // bars_in_clip(self.info)
         return own if abs(own - index) <= 1 and self.form is not None else index
 
-    def anchored(self, bar: int) -> Score:
-        """The score with new chords beginning at ``bar`` of the form."""
-        asked = self.asked.anchored(bar)
+    def anchored(self, bar: int, before: Score | None = None, moved: int = 0) -> Score:
+        """The score with new chords beginning at ``bar`` of the form; for the others see :meth:`Asked.anchored`."""
+        asked = self.asked.anchored(bar, NOTHING if before is None else before.asked, moved)
         return self if asked is self.asked else replace(self, asked=asked)
 
     def spec(self, index: int, beat: float, bar: int | None = None) -> ClipSpec:
@@ -264,11 +270,14 @@ class Score:
         """Fields of the state about form and conditions."""
         near = spec.start if spec.alpha < 0.5 else spec.end
         form, row = self.wanted_form, self._row(spec, 0)
-        lacks = form != "none" and not self.info.conditions
+        lacks = (form != "none" or bool(self.left_out)) and not self.info.conditions
+        reason = f"the model {self.info.model} takes words alone"
+        if self.left_out:
+            reason += f": {', '.join(self.left_out)} of the journey are left out"
         levels = {name: level if (level := spec.level(name)) is None else round(level, 4) for name in LEVELS}
         return {
             "form": "none" if lacks else form,
-            "form_reason": f"the model {self.info.model} takes words alone" if lacks else None,
+            "form_reason": reason if lacks else None,
             "chords": None if row is None else row.sounding(self.transposition(spec)),
             "parts": None if near.parts is None else protocol.Parts(**dict(near.parts)),
             **levels,

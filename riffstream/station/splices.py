@@ -25,6 +25,7 @@ class Opening:
     Attributes:
         beat, clip_beat, index, reuse, bar: arguments of :meth:`Take.open`.
         row_bar: bar at which new chords begin: the next one if more than half of the bar has passed.
+        moved: bars by which the new take counts higher than the lead.
     """
 
     beat: float
@@ -33,6 +34,7 @@ class Opening:
     reuse: list[Entry]
     bar: int = 0
     row_bar: int = 0
+    moved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ def opening(playout: Playout, change: Change, pos: int) -> Opening:
     else:
         bar = (index or 0) * bars_in_clip(info)
     inside = (playout.beat(pos + playout.fade) - clip_beat) / info.beats_per_bar
-    return Opening(beat, clip_beat, index or 0, reuse, bar, bar + math.floor(inside + 0.49))
+    moved = 0 if lead is None else bar - lead.bar(clip_beat)
+    return Opening(beat, clip_beat, index or 0, reuse, bar, bar + math.floor(inside + 0.49), moved)
 
 
 def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:

@@ -124,7 +124,7 @@ class Station:
         """The ``now`` message for the audible position."""
         if self._timeline is not None:
             return self._timeline.now(self.sample_pos)
-        score = Score.of(self.settings, Info(model="loading"), self._journey)
+        score = Score.of(self.settings, Info(model="loading", conditions=True), self._journey)
         spec = score.spec(0, 0.0)
         return Now(rev=0, sample_pos=0, state=score.state(spec, 0.0), alpha=spec.alpha, clip=0)
 
@@ -272,6 +272,13 @@ class Station:
             if info.conditions and not self.settings.prompts and self.settings.journey == "wander":
                 self._journey = self.settings.plan(conditions=True)
             score = Score.of(self.settings, info, self._journey)
+            if score.left_out:
+                log.warning(
+                    "station %s: the model %s takes words alone; left out of the journey: %s",
+                    self.name,
+                    info.model,
+                    ", ".join(score.left_out),
+                )
             self.log.header(
                 {
                     "version": __version__,

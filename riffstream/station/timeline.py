@@ -241,7 +241,8 @@ class Timeline:
         # one answer that was half a minute late for a long time.
         wait = min(wait, self.settings.ahead_s)
         begin = opening(self.playout, change, aim(self.playout, at, wait))
-        score = change.score.anchored(begin.row_bar)
+        lead = self.playout.lead
+        score = change.score.anchored(begin.row_bar, None if lead is None else lead.score, begin.moved)
         if self.score is change.score:
             self.score = score
         take = self._planner.open(rev, score, begin)

@@ -136,22 +136,31 @@ def test_chords_begin_inside_a_bar_as_asked(at: protocol.At) -> None:
     assert changes[1] - changes[0] == pytest.approx(4, abs=0.3)
 
 
-def test_another_steer_does_not_restart_the_chords() -> None:
-    made = sim("none")
+@pytest.mark.parametrize("form", ["none", "song"])
+def test_later_steers_do_not_restart_the_chords(form: str) -> None:
+    """Whatever is steered, also before the last change is heard: other clips, another path, or only the vocoder."""
+    made = sim(form)
     made.run(11)
-    made.steer("1", chords="Am F C G Dm E", at="bar")
+    made.steer("1", chords="Am F C G Dm E Bdim", at="bar")
     made.run(9)
     made.steer("2", energy=0.9, at="bar")
-    made.run(9)
+    made.run(5)
     made.steer("3", "techno", at="bar")
+    made.run(0.3)
+    made.steer("4", guidance=4.0, at="bar")
+    made.run(4)
+    made.steer("5", prompts=None)
+    made.run(5)
+    made.steer("6", key=2.0)
+    made.run(5)
+    made.kill()
+    made.restart()
     made.run(12)
     first = made.applied("1") + 2000
-    row = ["Am", "F", "C", "G", "Dm", "E"]
-    chords = [made.timeline.now(first + bar * 96_000).chord for bar in range(8)]
-    assert chords == [row[bar % 6] for bar in range(8)]
-    lead = made.timeline.playout.lead
-    assert lead is not None
-    assert {bar.chords for job in made.jobs[-3:] for bar in job.spec.plan} <= set(row)
+    row = ["Am", "F", "C", "G", "Dm", "E", "Bdim"]
+    chords = [made.timeline.now(first + bar * 96_000).chord for bar in range(18)]
+    moved = ["Bm", "G", "D", "A", "Em", "F#", "C#dim"]
+    assert all(chord in (row[bar % 7], moved[bar % 7]) for bar, chord in enumerate(chords)), chords
 
 
 def test_chords_are_written_as_they_sound_and_follow_a_later_key() -> None:
@@ -296,6 +305,17 @@ def test_chords_of_a_journey_are_planned_in_its_key_and_win_over_the_form() -> N
     made.run(8)
     assert made.timeline.now(made.applied("1") + 4800).state.chords == "Am F C G"
     assert {bar.chords for job in made.jobs for bar in job.spec.plan} == {"Am", "F", "C", "G"}
+
+
+def test_a_journey_with_chords_plays_without_them_on_a_model_of_words() -> None:
+    journey = Journey.from_dict({"keyframe": [{"prompt": "pop", "chords": "Am F", "energy": 0.2}, {"prompt": "dub"}]})
+    made = Sim(journey=journey)
+    made.run(8)
+    assert made.blocks
+    assert all(job.spec.start.chords is None and job.spec.start.energy is None for job in made.jobs)
+    state = made.timeline.target()
+    assert (state.chords, state.energy, state.form) == (None, None, "none")
+    assert state.form_reason == "the model tone takes words alone: chords, energy of the journey are left out"
 
 
 def test_journeys_carry_their_form() -> None:
