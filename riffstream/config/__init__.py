@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct, field
 
 from riffstream.config.environment import injected_variables
-from riffstream.config.outgoing import PushSettings
+from riffstream.config.outgoing import ArchiveSettings, PushSettings
 from riffstream.config.rules import OFF, Section, keys, parse
 from riffstream.config.sections import (
     SECRETS_TO_REPLACE,
@@ -40,6 +40,7 @@ from riffstream.text_files import parse_toml, read_text
 
 __all__ = [
     "AccessSettings",
+    "ArchiveSettings",
     "Config",
     "EncodersSettings",
     "GeneratorSettings",
@@ -75,10 +76,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
     encoders: EncodersSettings = field(default_factory=EncodersSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
     stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
     push: dict[str, PushSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for station in self.archive.stations:
+            if station not in self.stations:
+                raise ParameterError("archive.stations", station, ", ".join(self.stations))
         for name, push in self.push.items():
             if push.station and push.station not in self.stations:
                 raise ParameterError(f"push.{name}.station", push.station, ", ".join(self.stations))

@@ -1,4 +1,4 @@
-"""The sections for connections that the server itself opens: ``[push.NAME]``."""
+"""The sections for what the server itself writes and sends: ``[archive]`` and ``[push.NAME]``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,25 @@ from riffstream.config.targets import PUSH_CODECS, PushTarget
 from riffstream.errors import ParameterError
 from riffstream.ranges import between
 
-__all__ = ["PushSettings"]
+__all__ = ["ArchiveSettings", "PushSettings"]
+
+
+class ArchiveSettings(Section, frozen=True, kw_only=True):
+    """``[archive]``: the encoded audio of the last hours on disk, for downloads.
+
+    Attributes:
+        dir: its folder; "": no archive.
+        hours: age at which audio is removed.
+        max_mb: largest size of the archive, MB; the oldest audio is removed above it.
+        codec: mp3, aac or opus, at the bit rate of ``[encoders]``.
+        stations: recorded stations; empty: all configured ones.
+    """
+
+    dir: str = ""
+    hours: Annotated[float, between(0.1, 8760, "h")] = 24.0
+    max_mb: Annotated[float, between(20, 10_000_000, "MB")] = 4096.0
+    codec: Literal["mp3", "aac", "opus"] = "mp3"
+    stations: tuple[str, ...] = ()
 
 
 class PushSettings(Section, frozen=True, kw_only=True):

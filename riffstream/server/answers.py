@@ -12,6 +12,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from riffstream import protocol
 
 __all__ = [
+    "ArchiveState",
+    "ArchiveStretch",
     "Error",
     "ErrorCode",
     "Health",
@@ -27,6 +29,7 @@ __all__ = [
     "SeedDetail",
     "SeedList",
     "Station",
+    "StationArchive",
     "StationDetail",
     "StationLinks",
     "StationList",
@@ -149,12 +152,43 @@ class PushState(Struct, frozen=True, kw_only=True):
     dropped_s: Annotated[float, Meta(ge=0, description="audio that was not sent")]
 
 
+class ArchiveState(Struct, frozen=True, kw_only=True):
+    """The archive on disk."""
+
+    state: Literal["recording", "stopped"]
+    problem: Annotated[str, Meta(description="why nothing is written at the moment, or empty")]
+    bytes: Annotated[int, Meta(ge=0, description="size of the archive")]
+    written_s: Annotated[float, Meta(ge=0, description="archived audio since the start")]
+    lost_s: Annotated[float, Meta(ge=0, description="audio that could not be archived")]
+    failures: Annotated[int, Meta(ge=0)]
+
+
+class ArchiveStretch(Struct, frozen=True, kw_only=True, rename={"begin": "from", "end": "to"}):
+    """Archived audio without a gap."""
+
+    run: Annotated[int, Meta(description="one life of the station")]
+    current: Annotated[bool, Meta(description="whether it is the present run")]
+    begin: Annotated[str, Meta(description="date")]
+    end: Annotated[str, Meta(description="date")]
+    from_s: Annotated[float, Meta(description="station time, seconds")]
+    to_s: Annotated[float, Meta(description="station time, seconds")]
+    seconds: float
+
+
+class StationArchive(ArchiveState, frozen=True, kw_only=True):
+    """What the archive has of a station."""
+
+    codec: Literal["mp3", "aac", "opus"]
+    stretches: tuple[ArchiveStretch, ...]
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """The event loop runs."""
 
     status: Literal["ok"] = "ok"
     version: str
     push: Annotated[dict[str, PushState], Meta(description="pushes by name")] | UnsetType = UNSET
+    archive: ArchiveState | UnsetType = UNSET
 
 
 class RiffusionClip(Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from aiohttp import web
 from riffstream.config import Config
 from riffstream.server import api, health, link_preview, logs, openapi, responses, riffusion, static_files
 from riffstream.server.access import is_public_address
+from riffstream.server.archive.handlers import routes as archive_routes
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context
 from riffstream.server.header_timeout import HEADER_TIMEOUT, HeaderTimeout
@@ -61,7 +62,15 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
         web.get("/status-json.xsl", icecast_status),
         web.get(f"/embed/{station}", static_files.embed_handler),
-        *_defined(health.routes, api.routes, openapi.routes, seeds.routes, one_seed.routes, link_preview.routes),
+        *_defined(
+            health.routes,
+            api.routes,
+            archive_routes,
+            openapi.routes,
+            seeds.routes,
+            one_seed.routes,
+            link_preview.routes,
+        ),
         *_defined(riffusion.routes),
         web.get("/{path:.*}", static_files.file_handler),
     ]
@@ -139,6 +148,8 @@ class Server:
             asyncio.create_task(self.context.heartbeat.run(), name="heartbeat"),
         ]
         self.context.pushes.start()
+        if self.context.archive is not None:
+            self.context.archive.start()
         if any(is_public_address(sock.getsockname()[0]) for sock in sockets) and self.context.access.steering_is_open:
             logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
         return self.url
@@ -194,6 +205,8 @@ class Server:
             asyncio.ensure_future(context.broadcasts.close(RESTARTING, self.config.server.drain_s))
         )
         await context.pushes.stop()
+        if context.archive is not None:
+            await context.archive.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -18,6 +18,7 @@ from riffstream.config import Config
 from riffstream.server import logs
 from riffstream.server.access import Access, authorization_token, shown_origin
 from riffstream.server.answers import ErrorCode
+from riffstream.server.archive.archive import Archive
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.heartbeat import Heartbeat
 from riffstream.server.interfaces import Hub, Station
@@ -66,6 +67,7 @@ class Context:
         self.meters = Meters()
         self.broadcasts = Broadcasts(config, hub, self.meters)
         self.pushes = Pushes(config, self.broadcasts)
+        self.archive = Archive(config, self.broadcasts) if config.archive.dir else None
         self.heartbeat = Heartbeat(config.limits.silence_s)
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
         self.lag = LagMeter(observe=self.meters.loop_lag.observe)

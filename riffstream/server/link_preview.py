@@ -7,7 +7,6 @@ the head of the page.
 from __future__ import annotations
 
 import html
-import io
 import math
 import re
 from dataclasses import dataclass
@@ -16,17 +15,15 @@ from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
-import numpy as np
 from aiohttp import web
 from msgspec import Meta
-from PIL import Image
 
 from riffstream import protocol
-from riffstream.audio.spectrum import loudness_picture
 from riffstream.server.answers import OEmbed, json_answer
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
 from riffstream.server.openapi import Answer, described
+from riffstream.server.spectrum_card import draw_spectrum
 from riffstream.server.streams import base_url
 from riffstream.server.titles import title_of
 
@@ -42,10 +39,6 @@ SEED_NAME = re.compile(r"[\w-]{1,200}", re.ASCII)
 RIFFUSION = {"prompt": "p", "seedImageId": "seed_image"}  # its guidance has another scale
 CARD_SIZE = (1200, 630)
 CARD_S = 8.0
-# From silence to loud; the player's own colours.
-COLOURS = np.array(
-    [(12, 11, 18), (46, 27, 86), (122, 44, 128), (214, 84, 98), (252, 176, 96), (255, 244, 214)], np.float32
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,18 +208,6 @@ async def card(request: web.Request) -> web.Response:
 
 
 def _draw(station: Station | None) -> bytes:
-    """Draw the preview picture, 1200 x 630 pixels. Runs in a thread."""
-    width, height = CARD_SIZE
-    levels = np.zeros((height // 2, width // 2), np.float32)
-    if station is not None:
-        _, pcm = station.recording(CARD_S)
-        if len(pcm) and np.abs(pcm).max() > 1e-3:
-            levels = loudness_picture(pcm.mean(1), width // 2, height // 2)
-    place = levels * (len(COLOURS) - 1)
-    low = np.minimum(place.astype(int), len(COLOURS) - 2)
-    share = (place - low)[..., None]
-    pixels = (COLOURS[low] * (1 - share) + COLOURS[low + 1] * share).astype(np.uint8)
-    picture = Image.fromarray(pixels).resize(CARD_SIZE, Image.Resampling.BILINEAR)
-    target = io.BytesIO()
-    picture.save(target, "PNG", compress_level=6)
-    return target.getvalue()
+    """Draw the preview picture. Runs in a thread."""
+    pcm = None if station is None else station.recording(CARD_S)[1]
+    return draw_spectrum(None if pcm is None else pcm.mean(1), CARD_SIZE, "PNG")

@@ -127,6 +127,18 @@ class ServerMetrics(Collector):
             yield _figure(f"generator_{name}", {None: value})
         yield from self._stations()
         yield from self._pushes()
+        yield from self._archive()
+
+    def _archive(self) -> Iterator[Metric]:
+        archive = self._context.archive
+        if archive is None:
+            return
+        figures = archive.figures()
+        yield _gauge("archive_recording", "1 while the archive is written.", float(figures["state"] == "recording"))
+        yield _gauge("archive_bytes", "Size of the archive.", figures["bytes"])
+        yield _counter("archive_written_seconds", "Archived audio.", figures["written_s"])
+        yield _counter("archive_lost_seconds", "Audio that could not be archived.", figures["lost_s"])
+        yield _counter("archive_failures", "Times that writing the archive failed.", figures["failures"])
 
     def _pushes(self) -> Iterator[Metric]:
         connected = GaugeMetricFamily(
