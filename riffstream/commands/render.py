@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riffstream.audio.files import AudioFileWriter, file_format
-from riffstream.config import GeneratorSettings, StationConfig, TimelineSettings
-from riffstream.errors import ParameterError
+from riffstream.commands.rendering.music import Music, length
+from riffstream.config import GeneratorSettings
+from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.generator.messages import Info, Pcm
-from riffstream.generator.renderer import Renderer, ToneRenderer
+from riffstream.generator.renderer import DrawingRenderer, ToneRenderer
 from riffstream.journey.conditions import PARTS
 from riffstream.journey.form import FORMS
-from riffstream.journey.journey import Journey, Keyframe, PromptPart
-from riffstream.journey.keyframe import CONDITIONED
-from riffstream.journey.pace import read_pace
 from riffstream.protocol import SAMPLE_RATE
-from riffstream.ranges import check
 from riffstream.text_files import readable
+
+if TYPE_CHECKING:
+    from riffstream.station.steering_log import SteeringLog
 
 EXAMPLES = """examples:
   riffstream render --prompt "lo-fi hip hop beat" --seconds 30 -o beat.flac
@@ -35,9 +32,10 @@ EXAMPLES = """examples:
   riffstream render --prompt "synth pop" --chords "Am F C G" --parts drums=0 --energy 0.3 --model my-model -o intro.flac
   riffstream render --prompt "deep house" --form dj --seconds 240 --model my-model -o set.flac
   riffstream render --journey tour.toml --seconds 600 -o tour.ogg
-  riffstream render --replay steering.jsonl -o again.flac"""
+  riffstream render --replay steering.jsonl -o again.flac
+  riffstream render --batch sets.toml --seconds 10 --image -o comparison
 
-LONGEST_S = 24 * 3600.0
+batch file: sets of these options by name, as TOML ([defaults] and [[render]]), JSON (the same, or a list) or CSV"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--journey", metavar="FILE", help="a journey file (TOML or JSON) instead of prompts")
     what.add_argument("--replay", metavar="LOG", help="a station's steering log: render the same samples again")
+    what.add_argument("--batch", type=Path, metavar="FILE", help="render many sets of options (toml, json or csv)")
     what.add_argument("--negative", type=readable, default="", metavar="P", help="negative prompt")
     what.add_argument("--seconds", type=float, metavar="N", help="duration (30; with --replay, that of the log)")
     what.add_argument("--seed", type=int, default=0, metavar="N", help="noise seed, 0 to 4294967295 (0)")
@@ -91,7 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--sampler", metavar="NAME", help="the model's by default")
     how.add_argument("--lufs", type=float, default=-16.0, metavar="X", help="target loudness, -40 to -8 (-16)")
     out = parser.add_argument_group("output")
-    out.add_argument("-o", "--output", required=True, metavar="FILE", help="wav, flac, ogg, opus or mp3")
+    out.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="wav, flac, ogg, opus or mp3; with --batch, a folder"
+    )
+    out.add_argument("--image", action="store_true", help="also write each clip's spectrogram, as NAME-01.png ...")
+    out.add_argument("--format", default="flac", metavar="X", help="of a batch: wav, flac, ogg, opus, mp3 (flac)")
+    out.add_argument(
+        "--at-once", type=int, default=16, metavar="N", help="renderings of a batch at the same time, 1 to 256 (16)"
+    )
     out.add_argument("--save-log", metavar="LOG", help="write a log for --replay")
     out.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     out.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
@@ -99,113 +105,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. All arguments are checked before the model is loaded, as far as possible."""
+    if args.batch:
+        return _batch(args)
     if Path(args.output).is_dir():
         raise ParameterError("--output", args.output, "the name of a file, not of a folder, such as music.flac")
     file_format(args.output)
     if args.replay:
+        if args.image:
+            raise ParameterError("--image", True, "nothing together with --replay")
         return _replay(args)
-    n_samples = _length(30.0 if args.seconds is None else args.seconds)
-    try:
-        settings = TimelineSettings(loudness_lufs=args.lufs, ahead_s=1.0)
-    except ParameterError as error:
-        raise ParameterError("lufs", error.value, error.allowed) from None
-    _journey(args, Info(model="check"), n_samples)
-    station = StationConfig(bpm=args.bpm, key=args.key, beats_per_bar=args.beats_per_bar, form=args.form)
-    steps = None if args.steps is None else check("steps", args.steps)
+    music = Music.of(args)
     began = time.monotonic()
-    with AudioFileWriter(args.output, SAMPLE_RATE, 2) as file:  # a file that cannot be written is an error at once
+    with AudioFileWriter(args.output, SAMPLE_RATE, 2, music.tags) as file:  # an unwritable file is an error at once
         renderer = _renderer(args)
-        from riffstream.station.offline import run as play
-        from riffstream.station.score import Score
         from riffstream.station.steering_log import SteeringLog
 
-        journey = _journey(args, renderer.info, n_samples)
-        _check_asked(journey, renderer.info, args.form)
         log = SteeringLog("render", args.save_log or None)
-        score = Score.of(station, renderer.info, journey)
-        file.tags = {"title": " → ".join(args.prompt) or journey.name or "riffstream", "artist": "riffstream"}
-        if tempo := args.bpm or (read_pace(args.prompt[0]).bpm if len(args.prompt) == 1 else None):
-            file.tags["bpm"] = f"{tempo:g}"
-        blocks = play(score, renderer, n_samples, settings, log=log, model=args.model, steps=steps)
-        _write(args, file, blocks, n_samples, renderer.info, began)
-    log.close(n_samples)
+        _write(args, file, _blocks(args, music, renderer, log), music.n_samples, renderer.info, began)
+    log.close(music.n_samples)
     return 0
 
 
-def _length(seconds: float) -> int:
-    if not math.isfinite(seconds) or not 0.1 <= seconds <= LONGEST_S:
-        raise ParameterError("seconds", seconds, f"0.1 to {LONGEST_S:g}")
-    return round(seconds * SAMPLE_RATE)
+def _blocks(args: argparse.Namespace, music: Music, renderer: DrawingRenderer, log: SteeringLog) -> Iterator[Pcm]:
+    """Audio of the options, with pictures of the clips if asked for."""
+    from riffstream.commands.rendering.clip_pictures import ClipPictures
+    from riffstream.station.offline import Finished, Part, run_together
 
-
-def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
-    """Journey through the prompts, as long as the file."""
-    if args.journey:
-        if args.prompt:
-            raise ParameterError("prompt", args.prompt[0], "nothing together with --journey")
-        return Journey.from_file(args.journey)
-    if not args.prompt:
-        raise ParameterError("prompt", None, "one or more --prompt, or --journey, or --replay")
-    prompts = [prompt.strip() for prompt in args.prompt]
-    if not all(prompts):
-        raise ParameterError("prompt", "", "1 or more characters")
-    seed_image = args.seed_image
-    if seed_image is not None and Path(seed_image).is_file():
-        seed_image = str(Path(seed_image).resolve())
-    keyframe = Keyframe(
-        (PromptPart(prompts[0]),),
-        negative=args.negative,
-        seed=args.seed,
-        denoising=args.denoising,
-        guidance=args.guidance,
-        seed_image=seed_image,
-        bpm=args.bpm,
-        key=args.key or 0.0,
-        chords=args.chords,
-        parts=_parts(args.parts),
-        energy=args.energy,
-        density=args.density,
-        brightness=args.brightness,
+    pictures = ClipPictures(renderer, lambda _: Path(args.output).with_suffix("")) if args.image else None
+    part = Part(
+        name="render",
+        score=music.score(renderer.info),
+        n_samples=music.n_samples,
+        settings=music.settings,
+        steps=music.steps,
+        log=log,
+        model=args.model,
     )
-    if len(prompts) == 1:
-        return Journey.single(keyframe)
-    own = info.bpm or 120.0
-    tempos = [args.bpm or read_pace(prompt).bpm or own for prompt in prompts]
-    clip_samples = info.hop * info.frames * fmean(own / tempo for tempo in tempos)
-    share = n_samples / clip_samples / len(prompts)
-    travel = max(1, round(share / 3))
-    stay = max(1, round(share - travel * (len(prompts) - 1) / len(prompts)))
-    keyframes = [replace(keyframe, prompts=(PromptPart(prompt),)) for prompt in prompts]
-    return Journey.along(keyframes, stay=stay, travel=travel, ending="stay")
+    for _, made in run_together([part], renderer):
+        if isinstance(made, RiffstreamError):
+            raise made
+        if isinstance(made, Finished):
+            if pictures is not None:
+                pictures.finish(part.name, made.clips)
+        else:
+            yield made
 
 
-def _parts(given: list[str]) -> dict[str, float] | None:
-    """Parse part levels such as ``drums=0 pad=0.5``, also separated by commas."""
-    levels: dict[str, float] = {}
-    for text in (part for word in given for part in word.split(",") if part):
-        name, sign, level = text.partition("=")
-        try:
-            levels[name.strip()] = float(level)
-        except ValueError:
-            sign = ""
-        if not sign:
-            raise ParameterError("parts", text, f"PART=LEVEL with a level of 0 to 1, PART one of {', '.join(PARTS)}")
-    return levels or None
-
-
-def _check_asked(journey: Journey, info: Info, form: str | None) -> None:
-    """Raise ParameterError for conditions that the model does not support."""
-    if info.conditions:
-        return
-    if (form or journey.form or "none") != "none":
-        raise ParameterError("form", form or journey.form, f"none with the model {info.model}: it takes words alone")
-    for stop in journey.stops:
-        for name in CONDITIONED:
-            if (value := getattr(stop.keyframe, name)) is not None:
-                raise ParameterError(name, value, f"nothing with the model {info.model}: it takes words alone")
-
-
-def _renderer(args: argparse.Namespace) -> Renderer:
+def _renderer(args: argparse.Namespace, *, max_batch: int = 16) -> DrawingRenderer:
     if args.model == "tone":
         return ToneRenderer()
     from riffstream.generator.model_renderer import make_renderer
@@ -216,6 +162,7 @@ def _renderer(args: argparse.Namespace) -> Renderer:
         dtype=args.dtype,
         lora=tuple(args.lora),
         sampler=args.sampler,
+        max_batch=max_batch,
     )
     options = {name: getattr(settings, name) for name in settings.__struct_fields__}
 
@@ -226,11 +173,22 @@ def _renderer(args: argparse.Namespace) -> Renderer:
     return make_renderer(options, progress, files=True)
 
 
+def _batch(args: argparse.Namespace) -> int:
+    for option in ("replay", "save_log"):
+        if getattr(args, option):
+            raise ParameterError(
+                f"--{option.replace('_', '-')}", getattr(args, option), "nothing together with --batch"
+            )
+    from riffstream.commands.rendering.batch import run_batch
+
+    return run_batch(args, lambda: _renderer(args, max_batch=args.at_once))
+
+
 def _replay(args: argparse.Namespace) -> int:
     from riffstream.station.offline import replay, replay_header
 
     header = replay_header(args.replay)
-    n_samples = header["sample_pos"] if args.seconds is None else _length(args.seconds)
+    n_samples = header["sample_pos"] if args.seconds is None else length(args.seconds)
     if args.model == "mini":
         args.model = header.get("model") or "mini"
     began = time.monotonic()

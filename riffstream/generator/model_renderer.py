@@ -35,6 +35,7 @@ from riffstream.generator.take_stream import TakeStream, reach
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
+from riffstream.spectrogram.params import SpectrogramParams
 from riffstream.spectrogram.separate import drum_mask
 from riffstream.spectrogram.vocoder import Vocoder
 
@@ -94,9 +95,15 @@ class ModelRenderer:
         self._rate = family.params.sample_rate
         self._skip = 0 if family.continues else _overlap_frames(family)
         self.info = describe(family, family.frames - self._skip)
+        self.on_clip: Callable[[Job, np.ndarray], None] | None = None
         self._works: deque[_Work] = deque()
         self._streams: dict[_Take, TakeStream] = {}
         self._memory: dict[str, _Memory] = {}
+
+    @property
+    def params(self) -> SpectrogramParams:
+        """Spectrogram parameters of the model."""
+        return self._engine.family.params
 
     @property
     def pending(self) -> int:
@@ -205,6 +212,8 @@ class ModelRenderer:
         work.mel, work.evaluations, work.sampling_s = mel, clip.evaluations, clip.seconds
         memory = self._memory.setdefault(work.job.station, _Memory())
         memory.keep(work.job.clip, mel, clip.latents)
+        if self.on_clip is not None:
+            self.on_clip(work.job, mel.numpy())
 
     def _fail(self, work: _Work, error: Exception) -> Report:
         self._remove(work)

@@ -21,7 +21,7 @@ from riffstream.generator.messages import Cancelled, Done, FromGenerator, Info, 
 from riffstream.generator.pictures import jpeg
 from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["Renderer", "Report", "ToneRenderer", "make_tone"]
+__all__ = ["DrawingRenderer", "Renderer", "Report", "ToneRenderer", "make_tone"]
 
 Report = tuple[FromGenerator, Pcm | None]
 
@@ -51,6 +51,20 @@ class Renderer(Protocol):
 
     def step(self) -> list[Report]:
         """Do a piece of the most urgent work. A job's pieces come in order, followed by :class:`Done`."""
+
+
+class DrawingRenderer(Renderer, Protocol):
+    """A renderer whose clips can be seen.
+
+    Attributes:
+        on_clip: called with each new clip's job and mel amplitudes [A, M, T]; None: nothing is called.
+    """
+
+    on_clip: Callable[[Job, np.ndarray], None] | None
+
+    @property
+    def params(self) -> SpectrogramParams:
+        """Spectrogram parameters of the clips."""
 
 
 @dataclass(slots=True)
@@ -86,6 +100,8 @@ class ToneRenderer:
         level: float = 0.1,
     ) -> None:
         self.info = Info(model="tone", steps=4, guidance=2.0)
+        self.params = SpectrogramParams()
+        self.on_clip: Callable[[Job, np.ndarray], None] | None = None
         self._waits, self._step_s, self._sleep, self._clicks = waits, step_s, sleep, clicks
         self._level = level
         self._jobs: deque[_Tone] = deque()
@@ -128,8 +144,12 @@ class ToneRenderer:
             return []
         job = tone.job
         reports: list[Report] = []
-        if job.single and tone.beat == 0:
-            reports.append((Picture(job.station, job.take, job.number, _picture(job)), None))
+        if tone.beat == 0 and (job.single or self.on_clip is not None):
+            mel = _mel(job)
+            if job.single:
+                reports.append((Picture(job.station, job.take, job.number, jpeg(mel, self.params)), None))
+            if self.on_clip is not None:
+                self.on_clip(job, mel)
         if (pcm := self._piece(tone)) is not None:
             reports.append((Piece(job.station, job.take, job.number), pcm))
         tone.beat += 1
@@ -172,11 +192,11 @@ def pitch_of(job: Job) -> float:
     return 200.0 + mean
 
 
-def _picture(job: Job) -> bytes:
-    """Picture of a job's tone: one line, 8 pixels above the lowest row for each 100 Hz."""
-    mel = np.zeros((1, 256, 512), np.float32)
-    mel[:, round(pitch_of(job) * 8 / 100)] = 1.0
-    return jpeg(mel, SpectrogramParams())
+def _mel(job: Job) -> np.ndarray:
+    """Spectrogram of a job's tone, [1, 512, 512]: one line, 16 rows above the lowest for each 100 Hz."""
+    mel = np.zeros((1, 512, 512), np.float32)
+    mel[:, round(pitch_of(job) * 16 / 100)] = 30e6
+    return mel
 
 
 def make_tone(options: dict[str, Any], progress: Callable[[str], None]) -> ToneRenderer:

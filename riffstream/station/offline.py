@@ -1,4 +1,4 @@
-"""Offline rendering: a station's timeline and renderer at full speed, or the replay of a steering log.
+"""Offline rendering: timelines and a renderer at full speed, one or many together, or the replay of a steering log.
 
 Threading model
   One thread, the caller's.
@@ -7,7 +7,8 @@ Threading model
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +29,42 @@ from riffstream.station.steering_log import SteeringLog, read_log
 from riffstream.station.tape import Loop, Silence, Source, Tape
 from riffstream.station.timeline import Timeline
 
-__all__ = ["replay", "replay_header", "run"]
+__all__ = ["Finished", "Part", "replay", "replay_header", "run", "run_together"]
 
 KEPT: Final = 40 * SAMPLE_RATE  # audio of a take kept behind the playback position: more than any loop
 BLOCK: Final = SAMPLE_RATE // 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Part:
+    """One of several renderings at the same time.
+
+    Attributes:
+        name: unique name.
+        score: the music.
+        n_samples: length at 48 kHz.
+        settings: loudness and crossfades.
+        steps: sampler steps; None: the renderer's own.
+        log: steering log; None: none is kept.
+        model: name of the model for the log.
+        mix: settings of the desk from the first sample on; None: neutral.
+    """
+
+    name: str
+    score: Score
+    n_samples: int
+    settings: TimelineSettings
+    steps: int | None = None
+    log: SteeringLog | None = None
+    model: str = ""
+    mix: Mix | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A part is complete; ``clips``: number of clips in it."""
+
+    clips: int
 
 
 def run(
@@ -52,52 +85,132 @@ def run(
     Raises:
         RiffstreamError: a clip cannot be rendered.
     """
-    log = log or SteeringLog("render")
-    log.header(
-        {
-            "version": __version__,
-            "model": model,
-            "info": renderer.info,
-            "journey": score.home.to_dict(),
-            "timeline": settings,
-        }
+    part = Part(
+        name="render",
+        score=score,
+        n_samples=n_samples,
+        settings=settings,
+        steps=steps,
+        log=log,
+        model=model,
+        mix=mix,
     )
-    timeline = Timeline("render", score, settings, log, steps=steps, stems=mix is not None)
-    timeline.effort.adaptive = False
-    if mix is not None:
-        timeline.playout.desk.move(Move(pos=0, fields=msgspec.structs.asdict(mix), ramp=0))
-    while timeline.playout.committed < n_samples:
-        _obey(renderer, timeline)
-        for report in renderer.step():
-            _deliver(timeline, report)
-        while timeline.playout.committed < n_samples and timeline.playout.covered(BLOCK):
-            block = timeline.commit(min(BLOCK, n_samples - timeline.playout.committed))
+    for _, made in run_together([part], renderer):
+        if isinstance(made, RiffstreamError):
+            raise made
+        if not isinstance(made, Finished):
+            yield made
+
+
+def run_together(
+    parts: Iterable[Part], renderer: Renderer, *, at_once: int = 1
+) -> Iterator[tuple[Part, Pcm | Finished | RiffstreamError]]:
+    """Render several parts through the renderer's batches.
+
+    Audio that is sampled is converted before the next evaluation of the network, so that the clips of all parts are
+    sampled together, and so that no clip behind the end of a part is.
+
+    Args:
+        parts: begun in this order; each is taken when its turn comes.
+        renderer: an :class:`~riffstream.generator.isolation.Isolation` keeps failures to their part.
+        at_once: number of parts in progress, 1 or more.
+
+    Yields:
+        A part with the next block [n, 2] float32 of its audio, then once with :class:`Finished`, or with the error that
+        ends it.
+    """
+    waiting = iter(parts)
+    playing: dict[str, _Playing] = {}
+    while True:
+        while len(playing) < at_once and (part := next(waiting, None)) is not None:
+            playing[part.name] = _Playing(part, renderer)
+        if not playing:
+            return
+        reports = renderer.step()
+        if not reports and not renderer.pending:
+            for each in playing.values():
+                each.obey()
+        touched = {playing[name].part.name for name in map(_station, reports) if name in playing}
+        for report in reports:
+            if _station(report) in playing:
+                playing[_station(report)].deliver(report)
+        for name in touched:
+            each = playing[name]
+            for block in each.blocks():
+                yield each.part, block
+            result = each.result()
+            if result is None:
+                each.obey()
+                continue
+            del playing[name]
+            renderer.forget(name)
+            yield each.part, result
+
+
+def _station(report: Report) -> str:
+    return getattr(report[0], "station", "")
+
+
+class _Playing:
+    """A part in progress."""
+
+    def __init__(self, part: Part, renderer: Renderer) -> None:
+        self.part, self._renderer = part, renderer
+        log = part.log or SteeringLog(part.name)
+        log.header(
+            {
+                "version": __version__,
+                "model": part.model,
+                "info": renderer.info,
+                "journey": part.score.home.to_dict(),
+                "timeline": part.settings,
+            }
+        )
+        stems = part.mix is not None
+        self._timeline = Timeline(part.name, part.score, part.settings, log, steps=part.steps, stems=stems)
+        self._timeline.effort.adaptive = False
+        if part.mix is not None:
+            self._timeline.playout.desk.move(Move(pos=0, fields=msgspec.structs.asdict(part.mix), ramp=0))
+        self._error: RiffstreamError | None = None
+        self.obey()
+
+    def obey(self) -> None:
+        """Pass the timeline's messages to the renderer."""
+        messages: list[ToGenerator] = self._timeline.plan(0.0)
+        for message in messages:
+            if isinstance(message, Job):
+                self._renderer.submit(msgspec.structs.replace(message, deadline=0.0, speculative=False))
+            elif isinstance(message, Cancel):
+                for report in self._renderer.cancel(message.station, message.take, message.number):
+                    self.deliver(report)
+            elif isinstance(message, DropTake):
+                self._renderer.drop(message.station, message.take)
+
+    def deliver(self, report: Report) -> None:
+        """Pass a report to the timeline."""
+        message, pcm = report
+        if isinstance(message, Piece) and pcm is not None:
+            self._timeline.receive(message.take, message.number, pcm, 0.0)
+        elif isinstance(message, Done):
+            self._timeline.done(message, 0.0)
+        elif isinstance(message, Cancelled):
+            self._timeline.cancelled(message.take, message.number)
+        elif isinstance(message, Failed):
+            self._error = RiffstreamError(message.message)
+
+    def blocks(self) -> Iterator[Pcm]:
+        """All audio that is final."""
+        playout = self._timeline.playout
+        while playout.committed < self.part.n_samples and playout.covered(BLOCK):
+            block = self._timeline.commit(min(BLOCK, self.part.n_samples - playout.committed))
             if block is not None:
                 yield block.pcm
 
-
-def _obey(renderer: Renderer, timeline: Timeline) -> None:
-    messages: list[ToGenerator] = timeline.plan(0.0)
-    for message in messages:
-        if isinstance(message, Job):
-            renderer.submit(message)
-        elif isinstance(message, Cancel):
-            for report in renderer.cancel(message.station, message.take, message.number):
-                _deliver(timeline, report)
-        elif isinstance(message, DropTake):
-            renderer.drop(message.station, message.take)
-
-
-def _deliver(timeline: Timeline, report: Report) -> None:
-    message, pcm = report
-    if isinstance(message, Piece) and pcm is not None:
-        timeline.receive(message.take, message.number, pcm, 0.0)
-    elif isinstance(message, Done):
-        timeline.done(message, 0.0)
-    elif isinstance(message, Cancelled):
-        timeline.cancelled(message.take, message.number)
-    elif isinstance(message, Failed):
-        raise RiffstreamError(message.message)
+    def result(self) -> Finished | RiffstreamError | None:
+        """None until the part is complete or has failed."""
+        if self._timeline.playout.committed >= self.part.n_samples:
+            return Finished(self._timeline.now(self.part.n_samples - 1).clip + 1)
+        return self._error
 
 
 def replay_header(path: str | Path) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""The music of ``riffstream render``'s options: checked before a model is loaded, a score afterwards."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from riffstream.config import StationConfig, TimelineSettings
+from riffstream.errors import ParameterError
+from riffstream.generator.messages import Info
+from riffstream.journey.conditions import PARTS
+from riffstream.journey.journey import Journey, Keyframe, PromptPart
+from riffstream.journey.keyframe import CONDITIONED
+from riffstream.journey.pace import read_pace
+from riffstream.protocol import SAMPLE_RATE
+from riffstream.ranges import check
+
+if TYPE_CHECKING:
+    from riffstream.station.score import Score
+
+__all__ = ["Music", "length"]
+
+LONGEST_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Music:
+    """What to render.
+
+    Attributes:
+        args: the options; numbers that are not in the other fields are checked by the journey.
+        n_samples: length at 48 kHz.
+        settings: loudness and lead time.
+        station: tempo, key and metre.
+        steps: sampler steps; None: the model's.
+    """
+
+    args: argparse.Namespace
+    n_samples: int
+    settings: TimelineSettings
+    station: StationConfig
+    steps: int | None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Music:
+        """Check the options. Raises ParameterError, or MediaError for a journey file."""
+        n_samples = length(30.0 if args.seconds is None else args.seconds)
+        try:
+            settings = TimelineSettings(loudness_lufs=args.lufs, ahead_s=1.0)
+        except ParameterError as error:
+            raise ParameterError("lufs", error.value, error.allowed) from None
+        _journey(args, Info(model="check"), n_samples)
+        station = StationConfig(bpm=args.bpm, key=args.key, beats_per_bar=args.beats_per_bar, form=args.form)
+        steps = None if args.steps is None else check("steps", args.steps)
+        return cls(args, n_samples, settings, station, steps)
+
+    def score(self, info: Info) -> Score:
+        """Score for a model. Raises ParameterError for conditions that it does not support."""
+        from riffstream.station.score import Score
+
+        journey = _journey(self.args, info, self.n_samples)
+        _check_asked(journey, info, self.args.form)
+        return Score.of(self.station, info, journey)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the audio file."""
+        prompts = self.args.prompt
+        title = " → ".join(prompts) or Journey.from_file(self.args.journey).name or "riffstream"
+        tags = {"title": title, "artist": "riffstream"}
+        if tempo := self.args.bpm or (read_pace(prompts[0]).bpm if len(prompts) == 1 else None):
+            tags["bpm"] = f"{tempo:g}"
+        return tags
+
+
+def length(seconds: float) -> int:
+    if not math.isfinite(seconds) or not 0.1 <= seconds <= LONGEST_S:
+        raise ParameterError("seconds", seconds, f"0.1 to {LONGEST_S:g}")
+    return round(seconds * SAMPLE_RATE)
+
+
+def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
+    """Journey through the prompts, as long as the file."""
+    if args.journey:
+        if args.prompt:
+            raise ParameterError("prompt", args.prompt[0], "nothing together with --journey")
+        return Journey.from_file(args.journey)
+    if not args.prompt:
+        raise ParameterError("prompt", None, "one or more --prompt, or --journey, or --replay")
+    prompts = [prompt.strip() for prompt in args.prompt]
+    if not all(prompts):
+        raise ParameterError("prompt", "", "1 or more characters")
+    seed_image = args.seed_image
+    if seed_image is not None and Path(seed_image).is_file():
+        seed_image = str(Path(seed_image).resolve())
+    keyframe = Keyframe(
+        (PromptPart(prompts[0]),),
+        negative=args.negative,
+        seed=args.seed,
+        denoising=args.denoising,
+        guidance=args.guidance,
+        seed_image=seed_image,
+        bpm=args.bpm,
+        key=args.key or 0.0,
+        chords=args.chords,
+        parts=_parts(args.parts),
+        energy=args.energy,
+        density=args.density,
+        brightness=args.brightness,
+    )
+    if len(prompts) == 1:
+        return Journey.single(keyframe)
+    own = info.bpm or 120.0
+    tempos = [args.bpm or read_pace(prompt).bpm or own for prompt in prompts]
+    clip_samples = info.hop * info.frames * fmean(own / tempo for tempo in tempos)
+    share = n_samples / clip_samples / len(prompts)
+    travel = max(1, round(share / 3))
+    stay = max(1, round(share - travel * (len(prompts) - 1) / len(prompts)))
+    keyframes = [replace(keyframe, prompts=(PromptPart(prompt),)) for prompt in prompts]
+    return Journey.along(keyframes, stay=stay, travel=travel, ending="stay")
+
+
+def _parts(given: list[str]) -> dict[str, float] | None:
+    """Parse part levels such as ``drums=0 pad=0.5``, also separated by commas."""
+    levels: dict[str, float] = {}
+    for text in (part for word in given for part in word.split(",") if part):
+        name, sign, level = text.partition("=")
+        try:
+            levels[name.strip()] = float(level)
+        except ValueError:
+            sign = ""
+        if not sign:
+            raise ParameterError("parts", text, f"PART=LEVEL with a level of 0 to 1, PART one of {', '.join(PARTS)}")
+    return levels or None
+
+
+def _check_asked(journey: Journey, info: Info, form: str | None) -> None:
+    """Raise ParameterError for conditions that the model does not support."""
+    if info.conditions:
+        return
+    if (form or journey.form or "none") != "none":
+        raise ParameterError("form", form or journey.form, f"none with the model {info.model}: it takes words alone")
+    for stop in journey.stops:
+        for name in CONDITIONED:
+            if (value := getattr(stop.keyframe, name)) is not None:
+                raise ParameterError(name, value, f"nothing with the model {info.model}: it takes words alone")
