@@ -58,7 +58,7 @@ test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m "not browser and not slow"
 
 test-js:
-	@if command -v node >/dev/null; then node --test client/tests/; else echo "node is not installed: the player's unit tests were not run"; fi
+	@if command -v node >/dev/null; then PYTHON="$(abspath $(BIN))/python" node --test client/tests/; else echo "node is not installed: the player's unit tests were not run"; fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ _INTRODUCTION = """# The wire protocol {subprotocol}
 This page is for authors of clients: every message and the binary audio frame. It is generated from
 `riffstream/protocol/`; do not edit it. `/api/schema` of any server has the same as JSON Schema 2020-12.
 `tests/data/protocol_vectors.json` has test vectors for clients in other languages. The clients in Python
-(`riffstream.connect`) and JavaScript (`client/src/`) implement all of it.
+(`riffstream.connect`) and JavaScript (`client/riffstream.js`) implement all of it.
 
 ## A session
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import riffstream
 from riffstream import protocol
 from riffstream.protocol import (
     AudioFrame,
@@ -34,6 +35,7 @@ from riffstream.protocol import (
 from riffstream.ranges import RANGES
 from tests import protocol_vectors
 from tests.protocol_page import page
+from tests.protocol_types import files
 
 ROOT = Path(__file__).parent.parent
 VECTORS: dict[str, Any] = json.loads(protocol_vectors.FILE.read_text(encoding="utf-8"))
@@ -253,3 +255,13 @@ def test_the_protocol_imports_nothing_heavy() -> None:
     code = "import sys, riffstream.protocol; print({'torch', 'aiohttp', 'numpy'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_the_types_of_the_javascript_kit_are_made_from_the_schema(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == files()[path], "run python -m tests.protocol_types"
+
+
+def test_the_javascript_kit_has_the_version_of_the_package() -> None:
+    package = json.loads((ROOT / "client" / "package.json").read_text(encoding="utf-8"))
+    assert package["version"] == riffstream.__version__

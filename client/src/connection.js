@@ -45,7 +45,7 @@ const ANSWER_MS = 5000;
 const PROOF_MS = 2500;
 
 /** @param {string} url of a socket @returns {Promise<Answer>} */
-async function answerOf(url) {
+export async function answerOf(url) {
   const answer = await fetch(url.replace(/^ws/, "http"), { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
   const body = await answer.json().catch(() => ({})); // a proxy's own page, perhaps
   return { status: answer.status, code: body?.code, message: body?.message };
@@ -225,6 +225,7 @@ export class Connection {
     this.askedDelayMs = -1;
     this.attempts++;
     if (!KNOWN.has(this.state)) this.setState("reconnecting", event.reason);
+    if (!this.wanted) return; // closed by the one who was told
     clearTimeout(this.retry);
     // While the reason is known, trying again changes nothing that one could see.
     this.retry = setTimeout(() => this.connect(KNOWN.has(this.state) ? this.state : "reconnecting"), delay);

@@ -3,6 +3,7 @@
  * The page's end of the worker that owns the socket: its life, what is asked through it, and the answers.
  * No DOM but the Worker itself.
  */
+import { Requests } from "./requests.js";
 
 /**
  * @typedef {object} LinkHandlers
@@ -11,8 +12,6 @@
  * @property {(columns: {first: number, levels: Uint8Array}) => void} onColumns
  * @property {(transport: "pcm", why: string) => void} onTransport  the way of the sound that works here
  * @property {(why: string) => void} onFailure  there is no worker, and so no line
- *
- * @typedef {{applied: (value: any) => void, failed: (error: Error) => void, scheduled?: (value: any) => void}} Waiter
  */
 
 /** States in which nobody will answer what was asked. */
@@ -48,9 +47,7 @@ export class Link {
     this.counters = { bytes: 0, frames: 0, lost: 0, latencyMs: 0, decodeErrors: 0 };
     /** @type {Worker|null} */
     this.worker = null;
-    /** @type {Map<string, Waiter>} */
-    this.waiting = new Map();
-    this.ids = 0;
+    this.requests = new Requests();
     this.number = 0; // of the connection: what an earlier one still says is not heard
   }
 
@@ -79,7 +76,7 @@ export class Link {
   fail(why) {
     this.worker = null; // the next message tries again
     this.state = "closed";
-    this.abandon(why);
+    this.requests.abandon(why);
     this.handlers.onFailure(why);
   }
 
@@ -89,7 +86,7 @@ export class Link {
    * @param {MessagePort|null} port where decoded sound goes; null for control messages only
    */
   open(options, port) {
-    this.abandon("the connection was closed");
+    this.requests.abandon("the connection was closed");
     this.state = "connecting";
     this.number++;
     this.post({ type: "open", options, port, number: this.number }, port ? [port] : []);
@@ -99,7 +96,7 @@ export class Link {
     this.state = "closed";
     this.number++;
     this.worker?.postMessage({ type: "close" });
-    this.abandon("the connection was closed");
+    this.requests.abandon("the connection was closed");
   }
 
   /** Close, and end the worker once its close frame has left. */
@@ -116,19 +113,9 @@ export class Link {
    * @returns {Promise<any>} settles with `applied`; fails with what the server said
    */
   ask(message, onScheduled) {
-    const id = `${Date.now().toString(36)}-${++this.ids}`;
-    /** @type {Promise<any>} */
-    const answer = new Promise((applied, failed) => this.waiting.set(id, { applied, failed, scheduled: onScheduled }));
+    const { id, answer } = this.requests.open(onScheduled);
     this.post({ type: "send", message: { ...message, id } });
-    // A page that only shows the events need not handle the promise as well.
-    answer.catch(() => {});
     return answer;
-  }
-
-  /** Nobody will answer what was asked. @param {string} why */
-  abandon(why) {
-    for (const { failed } of this.waiting.values()) failed(new Error(why));
-    this.waiting.clear();
   }
 
   /** @param {any} data */
@@ -137,25 +124,15 @@ export class Link {
     if (data.type === "state") {
       this.state = data.state;
       this.detail = data.detail ?? "";
-      if (LOST.has(data.state)) this.abandon("the connection was lost");
+      if (LOST.has(data.state)) this.requests.abandon("the connection was lost");
       this.handlers.onState(this.state, this.detail);
     } else if (data.type === "columns") this.handlers.onColumns(data);
     else if (data.type === "counters") this.counters = data;
     else if (data.type === "failure") this.fail(`the player's worker did not load: ${data.why}`);
     else if (data.type === "transport") this.handlers.onTransport(data.transport, data.why);
-    else if (data.type === "message") this.hear(data.message);
-  }
-
-  /** @param {any} message */
-  hear(message) {
-    this.handlers.onMessage(message);
-    const waiter = this.waiting.get(message.id);
-    if (!waiter) return;
-    if (message.type === "scheduled") waiter.scheduled?.(message);
-    else if (["applied", "superseded", "rejected"].includes(message.type)) {
-      this.waiting.delete(message.id);
-      if (message.type === "applied") waiter.applied(message);
-      else waiter.failed(Object.assign(new Error(message.message ?? message.type), message));
+    else if (data.type === "message") {
+      this.handlers.onMessage(data.message);
+      this.requests.hear(data.message);
     }
   }
 }

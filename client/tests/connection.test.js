@@ -89,6 +89,16 @@ test("a missing frame is a discontinuity and counted", (t) => {
   connection.close();
 });
 
+test("a connection that is closed by its own state handler stays closed", (t) => {
+  const { connection, latest } = start(t);
+  latest().open();
+  latest().say(welcome());
+  connection.handlers.onState = (state) => state === "reconnecting" && connection.close();
+  latest().fail();
+  t.mock.timers.tick(60000);
+  assert.equal(FakeSocket.all.length, 1);
+});
+
 test("backs off, and starts over after a welcome", (t) => {
   const { connection, latest } = start(t);
   for (const delay of [250, 500, 1000, 2000]) {

@@ -200,7 +200,7 @@ export async function soak({ hours, warmupHours, steerEveryS, samples, each, onS
   Object.assign(globalThis, real);
   return {
     first: y[0], last: y.at(-1), ...fit(x, y),
-    lines: panel.children.at(-1).children.length, markers: markers.length, asked: player.link.waiting.size,
+    lines: panel.children.at(-1).children.length, markers: markers.length, asked: player.link.requests.waiting.size,
   };
 }
 

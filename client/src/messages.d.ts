@@ -1,0 +1,288 @@
+// Made from riffstream/protocol/ by python -m tests.protocol_types; do not edit.
+
+export type Code = "bad_request" | "unauthorised" | "forbidden" | "rate_limited" | "busy" | "stale_rev" | "prompt_rejected" | "unsupported_version" | "internal";
+
+/** First message of a client: protocol version, codecs in order of preference, intent to steer. */
+export interface Hello {
+  type: "hello";
+  /** 0 to 2147483648 */ v: number;
+  codecs?: string[];
+  token?: string | null;
+  resume?: Resume | null;
+  steer?: boolean;
+}
+
+/** Request for the missed audio: the `session` of an earlier `welcome` and the last received frame. */
+export interface Resume {
+  session: string;
+  /** 0 to 4294967295 */ last_seq: number;
+}
+
+/** Change the music. An absent field keeps its value; null restores the station's default. The default of `bpm` is "auto": the words of the prompts choose the tempo. `chords`: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. `form`, `chords`, `parts` and the levels need `caps.conditions`; null leaves them to the planner. `mix` needs no new clip; null makes the desk neutral. */
+export interface Steer {
+  type: "steer";
+  id: string;
+  prompts?: Prompt[] | null;
+  negative?: string | null;
+  /** 0 to 4294967295 */ seed?: number | null;
+  seed_image?: string | null;
+  /** 0 to 1 */ denoising?: number | null;
+  /** 0 to 30 */ guidance?: number | null;
+  /** 40 to 240 */ bpm?: number | "auto" | null;
+  /** -6 to 6 */ key?: number | null;
+  form?: "ambient" | "dj" | "none" | "song" | null;
+  chords?: string | null;
+  parts?: PartsChange | null;
+  /** 0 to 1 */ energy?: number | null;
+  /** 0 to 1 */ density?: number | null;
+  /** 0 to 1 */ brightness?: number | null;
+  mix?: MixChange | null;
+  at?: "asap" | "bar" | "beat" | "clip";
+  /** 0 to 120 */ ramp_s?: number;
+  /** 0 or more */ if_rev?: number | null;
+}
+
+/** One part of a prompt mix: `text`, and its `weight` relative to the other parts. */
+export interface Prompt {
+  text: string;
+  /** 0 to 10 */ weight?: number;
+}
+
+/** Levels of parts, 0 (silent) to 1. An absent part keeps its level; null leaves it to the plan and the words. */
+export interface PartsChange {
+  /** 0 to 1 */ drums?: number | null;
+  /** 0 to 1 */ bass?: number | null;
+  /** 0 to 1 */ chords?: number | null;
+  /** 0 to 1 */ pad?: number | null;
+  /** 0 to 1 */ arp?: number | null;
+  /** 0 to 1 */ lead?: number | null;
+}
+
+/** Change of the desk in a steer. An absent field keeps its value; null is its neutral value. `ramp_s`: length of the change in seconds; null: the steer's `ramp_s`, or 0.05 s (2 s for `fade`) if that is 0. */
+export interface MixChange {
+  /** -60 to 12 */ drums?: number | null;
+  /** -60 to 12 */ tonal?: number | null;
+  /** -60 to 12 */ low?: number | null;
+  /** -60 to 12 */ mid?: number | null;
+  /** -60 to 12 */ high?: number | null;
+  /** -3 to 3 */ tilt?: number | null;
+  /** 0 to 2 */ width?: number | null;
+  /** -1 to 1 */ filter?: number | null;
+  hold?: boolean | null;
+  fade?: boolean | null;
+  mute?: ("bass" | "drums")[] | null;
+  solo?: ("bass" | "drums")[] | null;
+  /** 0 to 120 */ ramp_s?: number | null;
+}
+
+/** Playback control. `reset`: back to the default journey. `skip`: to its next part (or a new variation). */
+export interface Transport {
+  type: "transport";
+  id: string;
+  op: "pause" | "reset" | "resume" | "skip";
+}
+
+/** Request for the audible position. `t0` is the sender's clock in ms; the answer returns it unchanged. */
+export interface Clock {
+  type: "clock";
+  t0: number;
+}
+
+/** Report of a client, every 5 s: buffered audio, underruns since it joined, samples played. */
+export interface Stats {
+  type: "stats";
+  /** 0 to 1000000000 */ buffer_ms: number;
+  /** 0 or more */ underruns: number;
+  /** 0 or more */ played: number;
+}
+
+/** The sender is about to close. Reconnect after `reconnect_ms` (null: do not reconnect). */
+export interface Bye {
+  type: "bye";
+  reason: string;
+  reconnect_ms?: number | null;
+}
+
+/** Answer to `hello`; audio frames follow. `codec` is the chosen codec. `resumed` is true if no audio was missed. `reason` says why this connection may not steer; null if it may. */
+export interface Welcome {
+  type: "welcome";
+  v: number;
+  session: string;
+  role: "dj" | "listener" | "owner";
+  station: string;
+  sample_rate: number;
+  channels: number;
+  codec: "opus" | "pcm_s16" | null;
+  frame_ms: number;
+  sample_pos: number;
+  rev: number;
+  state: State;
+  limits: Limits;
+  caps: Caps;
+  resumed: boolean;
+  reason: string | null;
+}
+
+/** The music of a station. Every field is always present; null is the model's default. `bpm_reason`: the words that determined the tempo; null if the tempo was set as a number. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. */
+export interface State {
+  prompts: Prompt[];
+  negative: string;
+  seed: number;
+  seed_image: string | null;
+  denoising: number | null;
+  guidance: number | null;
+  bpm: number | null;
+  bpm_reason: string | null;
+  key: number;
+  form: "ambient" | "dj" | "none" | "song";
+  form_reason: string | null;
+  chords: string | null;
+  parts: Parts | null;
+  energy: number | null;
+  density: number | null;
+  brightness: number | null;
+  mix: Mix;
+  paused: boolean;
+  steered: boolean;
+}
+
+/** Levels of parts, 0 (silent) to 1; null: left to the plan and the words. */
+export interface Parts {
+  /** 0 to 1 */ drums?: number | null;
+  /** 0 to 1 */ bass?: number | null;
+  /** 0 to 1 */ chords?: number | null;
+  /** 0 to 1 */ pad?: number | null;
+  /** 0 to 1 */ arp?: number | null;
+  /** 0 to 1 */ lead?: number | null;
+}
+
+/** Settings of the desk. The default of each field is neutral; a neutral desk does not change a sample. - `drums`, `tonal`: levels of the percussive and of the tonal sound in dB; -60 is off. - `low`, `mid`, `high`: levels below 250 Hz, between, and above 2.5 kHz in dB; -60 is off. - `tilt`: brightness in dB an octave, around 1 kHz. - `width`: 0 is mono, 1 the clip's own width, 2 twice as wide. - `filter`: below 0 a low-pass filter, down to 100 Hz at -1; above 0 a high-pass filter, up to 10 kHz at 1. - `hold`: true repeats the last bar. The music continues silently, so its beat is kept. - `fade`: true fades to silence, false back. - `mute`, `solo`: of the drums and the bass (the tonal sound below 250 Hz). */
+export interface Mix {
+  /** -60 to 12 */ drums?: number;
+  /** -60 to 12 */ tonal?: number;
+  /** -60 to 12 */ low?: number;
+  /** -60 to 12 */ mid?: number;
+  /** -60 to 12 */ high?: number;
+  /** -3 to 3 */ tilt?: number;
+  /** 0 to 2 */ width?: number;
+  /** -1 to 1 */ filter?: number;
+  hold?: boolean;
+  fade?: boolean;
+  mute?: ("bass" | "drums")[];
+  solo?: ("bass" | "drums")[];
+}
+
+/** Limits of this server. A range is [lowest, highest]. */
+export interface Limits {
+  prompt_chars: number;
+  prompts: number;
+  message_bytes: number;
+  steer_interval_s: number;
+  steer_burst: number;
+  weight: [number, number];
+  seed: [number, number];
+  denoising: [number, number];
+  guidance: [number, number];
+  bpm: [number, number];
+  key: [number, number];
+  ramp_s: [number, number];
+  mix: Record<string, [number, number]>;
+}
+
+/** Abilities of this station. `bpm`, `denoising` and `guidance` are the values behind a null in the state. `conditions`: whether its model follows `chords`, `parts`, `energy`, `density`, `brightness` and a `form` of `forms`. */
+export interface Caps {
+  codecs: string[];
+  at: string[];
+  ops: string[];
+  model: string;
+  beats_per_clip: number | null;
+  bpm: number | null;
+  denoising: number | null;
+  guidance: number | null;
+  conditions: boolean;
+  forms: string[];
+  steer: boolean;
+  resume: boolean;
+}
+
+/** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm`: the tempo after the change. `bpm_reason`: the words that determined it; null if it was set as a number. */
+export interface Scheduled {
+  type: "scheduled";
+  id: string;
+  rev: number;
+  /** 0 or more */ audible_at: number;
+  audible_in_ms: number;
+  bpm?: number | null;
+  bpm_reason?: string | null;
+}
+
+/** A change was spliced. `audible_at` (sample clock) is exact. */
+export interface Applied {
+  type: "applied";
+  id: string;
+  rev: number;
+  /** 0 or more */ audible_at: number;
+}
+
+/** A later change, `by`, replaced this one before it became audible. Its fields are merged into the later one. */
+export interface Superseded {
+  type: "superseded";
+  id: string;
+  by: string;
+}
+
+/** A message was refused; nothing has changed. `id` is "" if the message had none. */
+export interface Rejected {
+  type: "rejected";
+  code: "bad_request" | "busy" | "forbidden" | "internal" | "prompt_rejected" | "rate_limited" | "stale_rev" | "unauthorised" | "unsupported_version";
+  message: string;
+  id?: string;
+  field?: string | null;
+  retry_after_ms?: number | null;
+}
+
+/** The music at `sample_pos`; sent at every change. `alpha` is the position between two keyframes, `clip` the number of the clip, `beat` the musical position in beats since the station began. `chord` is the sounding chord, `section` the part of the form with the number of the bar in it (from 1) and its length, `coming` the next sections; null or empty without a plan. */
+export interface Now {
+  type: "now";
+  rev: number;
+  /** 0 or more */ sample_pos: number;
+  state: State;
+  alpha: number;
+  clip: number;
+  beat: number;
+  chord: string | null;
+  section: string | null;
+  section_bar: number | null;
+  section_bars: number | null;
+  coming: Coming[];
+}
+
+/** A section that follows: its name, the sample at which it begins at the present tempo, and its planner. */
+export interface Coming {
+  section: string;
+  /** 0 or more */ at: number;
+  by?: "form";
+}
+
+/** Something happened on the station. Clients ignore unknown kinds. `kind` is one of: - `splice`: a change became audible at `sample_pos`. - `late`: the generator is late and renders with less effort (`reason`). - `repeat`, `underrun`, `recovered`: audio repeats; silence begins; new audio is there again. - `skipped`: a clip could not be made and was omitted. - `fallback`: several clips in a row could not be made; the station returned to an earlier state. - `generator`: the generator process changed its state (`reason`). - `paused`, `resumed`: playback stopped; playback continues. - `listeners`: the number of `listeners` changed. - `clock_jump`: the server's system clock jumped. */
+export interface Event {
+  type: "event";
+  kind: string;
+  sample_pos?: number | null;
+  rev?: number | null;
+  reason?: string | null;
+  listeners?: number | null;
+}
+
+/** Answer to `clock`. `t1`, `t2`: the server's clock in ms at receipt and reply. `sample_pos`: audible at `t2`. */
+export interface ClockReply {
+  type: "clock";
+  t0: number;
+  t1: number;
+  t2: number;
+  /** 0 or more */ sample_pos: number;
+}
+
+export type ClientMessage = Hello | Steer | Transport | Clock | Stats | Bye;
+
+export type ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | ClockReply | Bye;
