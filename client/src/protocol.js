@@ -37,6 +37,13 @@ export const FLAG_SILENCE = 2;
  * @property {number|"auto"|null} bpm
  * @property {string|null} [bpm_reason] why the tempo is what it is; null where somebody set a number
  * @property {number} key
+ * @property {"song"|"dj"|"ambient"|"none"|null} [form]
+ * @property {string|null} [form_reason] why it is none although another one was chosen
+ * @property {string|null} [chords]      in the sounding key, one a bar
+ * @property {Record<string, number|null>|null} [parts] levels, 0 (silent) to 1
+ * @property {number|null} [energy]
+ * @property {number|null} [density]
+ * @property {number|null} [brightness]
  *
  * @typedef {Partial<StationState> & {at?: When, ramp_s?: number, if_rev?: number}} Steer
  */

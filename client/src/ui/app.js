@@ -5,6 +5,7 @@ import { Player } from "../player.js";
 import { promptLine } from "../protocol.js";
 import { SOUNDING, STATUS } from "../states.js";
 import { byId, keep, make, recall, slide, toast } from "./dom.js";
+import { planLine } from "./form.js";
 import { mountHistory } from "./history.js";
 import { mountKeys } from "./keys.js";
 import { readLink } from "./link.js";
@@ -148,6 +149,8 @@ function showNow() {
   const parts = [];
   if (state.bpm) parts.push(`${Math.round(state.bpm)} bpm`);
   if (state.key) parts.push(`key ${state.key > 0 ? "+" : "−"}${Math.abs(Math.round(state.key))}`);
+  const plan = planLine(heard);
+  if (plan) parts.push(plan);
   parts.push(`seed ${state.seed}`);
   if (state.seed_image === "none") parts.push("from noise");
   else if (state.seed_image && state.seed_image !== "auto") parts.push(state.seed_image.startsWith("upload-") ? "from an upload" : `from ${state.seed_image.replaceAll("_", " ")}`);

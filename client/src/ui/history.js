@@ -5,12 +5,13 @@ import { make } from "./dom.js";
 
 const KEPT = 100;
 const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key"]);
+const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key", "form", "chords", "parts", "energy", "density", "brightness"]);
 
 /** @param {any} state @returns {any} what a steer needs to come back to it */
 export function snapshot(state) {
   const fields = Object.fromEntries(FIELDS.map((field) => [field, state[field] ?? null]));
-  return { ...fields, bpm: state.bpm_reason ? null : fields.bpm }; // a tempo that the words chose is chosen again
+  // A tempo that the words chose is chosen again, and a form that the model cannot follow stays chosen.
+  return { ...fields, bpm: state.bpm_reason ? null : fields.bpm, form: state.form_reason ? null : fields.form };
 }
 
 /** How far a seed may walk by itself from clip to clip; a seed that somebody set is farther away. */

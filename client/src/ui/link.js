@@ -1,6 +1,10 @@
 // @ts-check
 /** Links that reopen a station as it is. */
 
+const NUMBERS = ["denoising", "guidance", "bpm", "key", "energy", "density", "brightness"];
+const PARTS = ["drums", "bass", "chords", "pad", "arp", "lead"];
+const FORMS = ["song", "dj", "ambient", "none"];
+
 /** @typedef {{station?: string, change?: import("../protocol.js").Steer}} Link */
 
 /**
@@ -14,10 +18,12 @@ export function linkQuery(station, state) {
     query.append("p", text);
     if (state.prompts.length > 1) query.append("w", String(weight));
   }
-  for (const name of ["seed", "seed_image", "denoising", "guidance", "bpm", "key"]) {
-    if (name === "bpm" && state.bpm_reason) continue; // the words choose it again
+  for (const name of ["seed", "seed_image", ...NUMBERS, "form", "chords"]) {
+    if (state[`${name}_reason`]) continue; // the words choose the tempo again, and the model the form
     if (state[name] !== null && state[name] !== undefined) query.set(name, String(state[name]));
   }
+  const parts = Object.entries(state.parts ?? {}).filter(([, level]) => level !== null);
+  if (parts.length) query.set("parts", parts.map(([part, level]) => `${part}:${level}`).join(","));
   return query.toString();
 }
 
@@ -44,10 +50,15 @@ export function readLink(place) {
   if (texts.length) {
     change.prompts = texts.slice(0, 8).map((text, i) => ({ text: text.slice(0, 300), weight: Number.isFinite(weights[i]) ? weights[i] : 1 }));
   }
-  for (const name of ["seed", "denoising", "guidance", "bpm", "key"]) {
+  for (const name of ["seed", ...NUMBERS]) {
     const value = query.get(name);
     if (value !== null && value !== "" && Number.isFinite(Number(value))) change[name] = Number(value);
   }
+  const parts = (query.get("parts") ?? "").split(",").map((part) => part.split(":")).filter(([part, level]) => PARTS.includes(part) && level && Number.isFinite(Number(level)));
+  if (parts.length) change.parts = Object.fromEntries(parts.map(([part, level]) => [part, Number(level)]));
+  const chords = query.get("chords")?.trim();
+  if (chords) change.chords = chords.slice(0, 200);
+  if (FORMS.includes(query.get("form") ?? "")) change.form = query.get("form");
   const image = query.get("seed_image");
   if (image) change.seed_image = image;
   if (Object.keys(change).length) link.change = change;

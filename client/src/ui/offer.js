@@ -2,6 +2,7 @@
 /** The offer to play what the link holds that this page was opened with. */
 import { promptLine } from "../protocol.js";
 import { make, toast } from "./dom.js";
+import { CONDITIONS, playable } from "./form.js";
 import { snapshot } from "./history.js";
 
 /**
@@ -16,7 +17,9 @@ export function offerLink(app, link, tune) {
   /** A station for this page alone, which ends with it. @param {import("../protocol.js").Steer} change */
   async function playAlone(change) {
     const id = `private-${Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    const { prompts = app.state()?.prompts ?? [], ...rest } = change;
+    const { prompts = app.state()?.prompts ?? [], ...given } = change;
+    // A station is made without them; the steer below asks for them.
+    const rest = Object.fromEntries(Object.entries(given).filter(([name]) => !CONDITIONS.includes(/** @type {any} */ (name))));
     const made = { id, title: "Private", prompts: prompts.map((/** @type {import("../protocol.js").PromptPart} */ p) => p.text), ...rest };
     try {
       const answer = await fetch(player.url("/api/stations"), {
@@ -40,7 +43,7 @@ export function offerLink(app, link, tune) {
     if (offered || !player.welcome || !link.change || (note && !player.maySteer)) return;
     offered = player.maySteer; // who listens may become a DJ
     note?.remove();
-    const change = link.change;
+    const change = playable(link.change, player.welcome.caps);
     const state = app.state();
     if (state && JSON.stringify(snapshot({ ...state, ...change })) === JSON.stringify(snapshot(state))) return;
     const name = promptLine(change.prompts ?? state?.prompts);

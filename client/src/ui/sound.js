@@ -1,6 +1,7 @@
 // @ts-check
 /** The sound panel: tempo, key, denoising, guidance and seed of the station; and the volume, which is yours alone. */
 import { byId, keep, make, recall, slide } from "./dom.js";
+import { mountForm } from "./form.js";
 import { handed } from "./steering.js";
 
 const KEYS = ["C / a", "C♯ / a♯", "D / b", "E♭ / c", "E / c♯", "F / d", "F♯ / d♯"];
@@ -129,6 +130,7 @@ export function mountSound(app, panel) {
         pause),
       make("small", { textContent: "for everybody who listens" })),
   );
+  mountForm(app, grid);
   panel.append(grid);
 }
 

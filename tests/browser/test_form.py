@@ -1,0 +1,80 @@
+"""Chords and form on the page, with a model that knows conditions, and without one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.journey.conditions import SIZE
+from tests.browser import listening
+from tests.browser.conftest import Open, Served, Start, opened
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.browser
+
+MINI = ROOT / "riffstream" / "models" / "mini"
+
+
+@pytest.fixture(scope="module")
+def conducted(start_server: Start, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """A server with the embedded model and conditions that have not been trained: they are accepted without effect."""
+    if not list((MINI / "denoiser").glob("*.safetensors")):
+        pytest.skip("this checkout has no weights of the embedded model")
+    family = MiniFamily.load(MINI)
+    family.denoiser = family.denoiser.with_conditions(SIZE)
+    folder: Path = tmp_path_factory.mktemp("models") / "conducted"
+    shutil.copytree(MINI, folder)
+    family.save(folder)
+    return start_server(model=str(folder), limits_steer_interval_s=0, limits_steer_burst=1000)
+
+
+@pytest.fixture(scope="module")
+def page(conducted: Served, browser: Browser) -> Iterator[Page]:
+    with opened(browser) as open_page:
+        page = open_page(conducted.url)
+        listening.play(page)
+        yield page
+
+
+def test_the_page_shows_chord_section_and_what_comes(page: Page) -> None:
+    expect(page.locator("#meta")).to_contain_text(re.compile(r"[A-G][#b]?\S*  ·  intro \d/\d+  ·  then (verse|chorus)"))
+    expect(page.locator("#plan")).to_contain_text("then")
+    expect(page.get_by_label("Form", exact=True)).to_have_value("song")
+
+
+def test_chords_are_typed_heard_and_left_to_the_plan_again(page: Page, conducted: Served) -> None:
+    box = page.get_by_label("Chords", exact=True)
+    box.fill("Ebm Db / B")
+    box.press("Enter")
+    expect(page.locator("#plan")).to_contain_text(re.compile("^(Ebm|Db|B)  ·"), timeout=30_000)
+    assert conducted.get("/api/stations/main")["state"]["chords"] == "Ebm Db / B"
+    page.get_by_role("button", name="Chords, auto: back to the plan").click()
+    expect(page.locator("#plan")).not_to_contain_text(re.compile("^(Ebm|Db)  ·"), timeout=30_000)
+    assert conducted.get("/api/stations/main")["state"]["chords"] is None
+
+
+def test_wrong_chords_are_explained(page: Page) -> None:
+    page.get_by_label("Chords", exact=True).fill("Am H7")
+    page.get_by_label("Chords", exact=True).press("Enter")
+    expect(page.locator("#toasts")).to_contain_text("H7")
+    page.get_by_label("Chords", exact=True).fill("")
+
+
+def test_a_form_is_chosen(page: Page, conducted: Served) -> None:
+    page.get_by_label("Form", exact=True).select_option("none")
+    expect(page.locator("#plan")).to_have_text("one a bar, from the next bar on", timeout=30_000)
+    assert conducted.get("/api/stations/main")["state"]["form"] == "none"
+
+
+def test_a_model_that_takes_words_alone_has_neither(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    listening.play(page)
+    expect(page.get_by_label("Tempo", exact=True)).to_be_visible()
+    expect(page.get_by_label("Chords", exact=True)).to_be_hidden()
+    expect(page.get_by_label("Form", exact=True)).to_be_hidden()
