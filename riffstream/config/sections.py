@@ -242,7 +242,7 @@ class TimelineSettings(Section, frozen=True, kw_only=True):
         client_buffer_ms: buffer with which clients begin; on a calm line it shrinks to 80 ms.
         crossfade_ms: length of the crossfade at splices.
         ahead_s: finished audio kept ahead of playback, seconds.
-        haste_s: a steer's first clip gets fewer steps if it would take longer than this, seconds.
+        haste_s: a steer's first clip gets fewer steps if its first audio would take longer than this, seconds.
         repeats: duration of the repeated last music before silence when generation is late, in clips.
         idle_s: time without listeners until generation pauses, seconds; 0: it never pauses.
         burst_ms: audio sent to a media player at once, so that it starts without a delay.

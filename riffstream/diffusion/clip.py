@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from riffstream.errors import ParameterError
 from riffstream.journey.journey import ClipSpec
 from riffstream.ranges import check
 
@@ -33,6 +34,7 @@ class ClipRequest:
         mask: region to repaint: a name (see ``masks.py``), an array or tensor [H, W] of 0 to 1 or of uint8, or the
             bytes or the path of an image. 1 or white is repainted, 0 or black keeps the seed image.
         frames: T of the clip; None: the model's own.
+        span: first and last frame to decode (the last one excluded); None: all. ``Clip.mel`` has these frames only.
         conditions: [columns, conditions of the model], in place of the keyframes' (see ``conditions.py``).
         key: later transposition of the audio in semitones, needed for chords; None: the keyframes' key.
         deadline: time at which the clip is needed, in any clock common to all requests; inf: no deadline.
@@ -52,6 +54,7 @@ class ClipRequest:
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None
     frames: int | None = None
+    span: tuple[int, int] | None = None
     conditions: Tensor | np.ndarray | None = None
     key: float | None = None
     deadline: float = math.inf
@@ -64,6 +67,8 @@ class ClipRequest:
         for name in ("steps", "frames", "key"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.span is not None and not 0 <= self.span[0] < self.span[1]:
+            raise ParameterError("span", self.span, "first and last frame, 0 <= first < last")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

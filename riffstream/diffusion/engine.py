@@ -7,6 +7,7 @@ Threading model
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -196,10 +197,13 @@ class Engine:
         single = False  # True after a group failed: decode one by one to find the faulty clip
         while finished:
             limit = 1 if single else self._decode_limit
-            group = [slot for slot in finished if slot.joined.shape == finished[0].joined.shape][:limit]
+            window = self._window(finished[0])
+            shape = finished[0].joined.shape
+            group = [slot for slot in finished if slot.joined.shape == shape and self._window(slot) == window][:limit]
             begin = time.perf_counter()
             try:
-                mels = self.family.decode_mel(torch.stack([slot.joined for slot in group])).float().cpu()
+                joined = torch.stack([slot.joined[..., window[0] : window[1]] for slot in group])
+                mels = self.family.decode_mel(joined).float().cpu()
             except Exception as error:
                 if out_of_memory(error):
                     self.stats.out_of_memory += 1
@@ -221,14 +225,27 @@ class Engine:
                     clips.append(clip)
         return clips
 
+    def _window(self, slot: Slot) -> tuple[int, int]:
+        """First and last column of the joined latents to decode: the request's span and what influences it."""
+        span, width, context = slot.ticket.request.span, slot.joined.shape[-1], self.family.context
+        if span is None or not context:
+            return 0, width
+        per_column = (slot.ticket.request.frames or self.family.frames) / slot.x.shape[-1]
+        first = slot.context + math.floor(span[0] / per_column) - context
+        last = slot.context + math.ceil(span[1] / per_column) + context
+        return max(0, first), min(width, last)
+
     def _clip(self, slot: Slot, mel: Tensor) -> Clip | None:
         ticket = slot.ticket
         if not bool(torch.isfinite(mel).all()):
             self._fail([slot], f"the model gave numbers that are not finite in {self.family.dtype}; try float32")
             return None
         del self._slots[ticket.number]
-        lead = round(mel.shape[-1] * slot.context / slot.joined.shape[-1])
-        mel = mel[..., lead : lead + (ticket.request.frames or self.family.frames)].contiguous()
+        first, last = self._window(slot)
+        frames = ticket.request.frames or self.family.frames
+        lead = round(mel.shape[-1] * (slot.context - first) / (last - first))
+        begin, end = ticket.request.span or (0, frames)
+        mel = mel[..., lead + begin : lead + min(end, frames)].contiguous()
         ticket.clip = Clip(ticket.request, mel, slot.x.clone(), slot.seconds, slot.evaluations, slot.overlap_frames)
         self.stats.clips += 1
         return ticket.clip

@@ -70,6 +70,8 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
         frames: number of frames; None: the model's own.
         previous: the clip that this one continues, or None.
         steps: sampler steps; None: the renderer's own.
+        draft_steps, draft_end: the audio up to frame ``draft_end`` comes from a draft of the clip with ``draft_steps``
+            sampler steps, which is ready earlier; 0: no draft. Renderers without drafts ignore both.
         hops: samples (48 kHz, fractional) from frame to frame, one value for each beat of the clip.
         key: transposition in semitones.
         stems: True for audio of four columns: left, right, and their percussive parts.
@@ -93,6 +95,8 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     frames: int | None = None
     previous: int | None = None
     steps: int | None = None
+    draft_steps: int = 0
+    draft_end: int = 0
     key: float = 0.0
     stems: bool = False
     start_frame: int = 0
@@ -150,6 +154,7 @@ class Info(Struct, frozen=True, kw_only=True):
         continues: True if a clip can continue the previous one.
         steps, guidance, denoising, seed_image, drift: the model's defaults.
         device: torch device of the model.
+        drafts: True if the renderer makes drafts (``Job.draft_end``).
         conditions: True if keyframes may set chords, parts, energy, density and brightness.
         weights: fingerprint of the parameters for logs; "" without parameters.
     """
@@ -168,6 +173,7 @@ class Info(Struct, frozen=True, kw_only=True):
     seed_image: str | None = None
     drift: int = DRIFT
     device: str = "cpu"
+    drafts: bool = False
     conditions: bool = False
     weights: str = ""
 

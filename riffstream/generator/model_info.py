@@ -37,6 +37,7 @@ def describe(family: Family, frames: int) -> Info:
         seed_image=defaults.seed_image,
         drift=defaults.drift,
         device=str(family.device),
+        drafts=family.continues,
         conditions=bool(family.conditions),
         weights=_fingerprint(family),
     )

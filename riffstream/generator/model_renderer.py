@@ -24,7 +24,6 @@ from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family
-from riffstream.diffusion.slots import Ticket
 from riffstream.errors import CheckpointError, RiffstreamError, device_lost, out_of_memory
 from riffstream.generator.isolation import failure
 from riffstream.generator.messages import Cancelled, Done, Job, Picture, Piece
@@ -32,6 +31,7 @@ from riffstream.generator.model_info import describe
 from riffstream.generator.pictures import jpeg
 from riffstream.generator.renderer import Report
 from riffstream.generator.take_stream import TakeStream, reach
+from riffstream.generator.work import Work
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
@@ -45,27 +45,6 @@ KEPT_CLIPS: Final = 12  # per station: clips ahead, and recent clips for tempo a
 OVERLAP: Final = 0.25  # part of a clip that repeats the previous one, for models without native continuation
 
 _Take = tuple[str, int]
-
-
-@dataclass(slots=True, eq=False)
-class _Work:
-    """A job on its way."""
-
-    job: Job
-    ticket: Ticket | None = None
-    mel: Tensor | None = None  # [A, M, T]
-    beat: int = 0
-    evaluations: int = 0
-    sampling_s: float = 0.0
-    vocoder_s: float = 0.0
-
-    @property
-    def take(self) -> _Take:
-        return self.job.station, self.job.take
-
-    @property
-    def urgency(self) -> tuple[bool, float]:
-        return self.job.speculative, self.job.deadline
 
 
 @dataclass(slots=True)
@@ -96,7 +75,7 @@ class ModelRenderer:
         self._skip = 0 if family.continues else _overlap_frames(family)
         self.info = describe(family, family.frames - self._skip)
         self.on_clip: Callable[[Job, np.ndarray], None] | None = None
-        self._works: deque[_Work] = deque()
+        self._works: deque[Work] = deque()
         self._streams: dict[_Take, TakeStream] = {}
         self._memory: dict[str, _Memory] = {}
 
@@ -112,16 +91,19 @@ class ModelRenderer:
 
     def submit(self, job: Job) -> None:
         """Accept a job; its clip is sampled unless it is known."""
-        work = _Work(job)
+        work = Work(job, job.frames or self.info.frames)
         known = self._clips(job.station).get(job.clip)
         if known is not None:
             work.mel = known[0]
+            work.frames = work.mel.shape[-1]
+        else:
+            work.drafting = 0 < job.draft_end <= work.frames and not self._skip
         self._works.append(work)
 
     def cancel(self, station: str, take: int, number: int) -> list[Report]:
         """Drop a job without audio so far."""
         for work in self._works:
-            if work.take == (station, take) and work.job.number == number and work.beat == 0:
+            if work.take == (station, take) and work.job.number == number and not work.begun:
                 self._remove(work)
                 return [(Cancelled(station, take, number), None)]
         return []
@@ -140,10 +122,10 @@ class ModelRenderer:
         self._memory.pop(station, None)
 
     def step(self) -> list[Report]:
-        """Do one evaluation of the network or one beat of audio, by the earlier deadline."""
+        """Do one evaluation of the network or a beat of audio, by the earlier deadline."""
         reports = self._start()
-        sounding = [work for work in self._works if work.mel is not None]
-        sampling = [work for work in self._works if work.ticket is not None and work.mel is None]
+        sounding = [work for work in self._works if work.sounding]
+        sampling = [work for work in self._works if work.ticket is not None]
         if sounding:
             work = min(sounding, key=lambda each: each.urgency)
             if not sampling or work.urgency <= min(each.urgency for each in sampling):
@@ -176,7 +158,7 @@ class ModelRenderer:
                 steps=job.steps,
                 previous=before[1] if before is not None else None,
                 mask=job.mask,
-                deadline=job.deadline,
+                deadline=work.urgency[1],
                 speculative=job.speculative,
                 frames=job.frames,
                 key=job.key,
@@ -184,14 +166,14 @@ class ModelRenderer:
                 station=job.station,
             )
             try:
-                work.ticket = self._engine.submit(request)
+                work.ticket = self._engine.submit(work.draft_request(request) if work.drafting else request)
             except Exception as error:  # of this clip's text, seed image or mask; other clips continue
                 if not isinstance(error, RiffstreamError) and (out_of_memory(error) or device_lost(error)):
                     raise
                 reports.append(self._fail(work, error))
         return reports
 
-    def _tick(self, sampling: list[_Work]) -> list[Report]:
+    def _tick(self, sampling: list[Work]) -> list[Report]:
         reports: list[Report] = []
         for clip in self._engine.tick():
             work = next((each for each in sampling if each.ticket is not None and each.ticket.clip is clip), None)
@@ -207,19 +189,25 @@ class ModelRenderer:
             if work.ticket is not None and work.ticket.error is not None
         ]
 
-    def _receive(self, work: _Work, clip: Clip) -> None:
-        mel = clip.mel if work.job.single else clip.mel[..., max(self._skip, clip.overlap_frames) :]
-        work.mel, work.evaluations, work.sampling_s = mel, clip.evaluations, clip.seconds
+    def _receive(self, work: Work, clip: Clip) -> None:
+        work.ticket = None
+        work.evaluations += clip.evaluations
+        work.sampling_s += clip.seconds
+        if work.drafting:
+            work.draft, work.drafting = clip.mel, False
+            return
+        work.mel = clip.mel if work.job.single else clip.mel[..., max(self._skip, clip.overlap_frames) :]
+        work.frames = work.mel.shape[-1]
         memory = self._memory.setdefault(work.job.station, _Memory())
-        memory.keep(work.job.clip, mel, clip.latents)
+        memory.keep(work.job.clip, work.mel, clip.latents)
         if self.on_clip is not None:
-            self.on_clip(work.job, mel.numpy())
+            self.on_clip(work.job, work.mel.numpy())
 
-    def _fail(self, work: _Work, error: Exception) -> Report:
+    def _fail(self, work: Work, error: Exception) -> Report:
         self._remove(work)
         return failure(work.job, error), None
 
-    def _remove(self, work: _Work) -> None:
+    def _remove(self, work: Work) -> None:
         if work in self._works:
             self._works.remove(work)
         if work.ticket is not None and not work.ticket.done:
@@ -230,32 +218,25 @@ class ModelRenderer:
 
     # -- audio ----------------------------------------------------------------------------------------------------
 
-    def _sound(self, work: _Work) -> list[Report]:
-        """One beat of a clip."""
-        job, mel = work.job, work.mel
-        assert mel is not None
+    def _sound(self, work: Work) -> list[Report]:
+        """The next piece of a clip."""
         begin = self._clock()
-        stream = self._stream(work.take, mel.shape[0], stems=job.stems)
-        beats, frames = len(job.hops), mel.shape[-1]
-        edges = [round(beat * frames / beats) for beat in range(beats + 1)]
-        while edges[work.beat + 1] <= job.start_frame:
-            work.beat += 1
-        first, last = max(edges[work.beat], job.start_frame), edges[work.beat + 1]
-        hop = job.hops[work.beat] * self._rate / SAMPLE_RATE
-        work.beat += 1
-        ended = work.beat == beats
+        job = work.job
+        piece = work.piece()
+        hop = piece.hop * self._rate / SAMPLE_RATE
+        stream = self._stream(work.take, piece.mel.shape[0], stems=job.stems)
         # Families that repeat the end of the previous clip have its own frames at the join.
-        hold = reach(self._vocoder.geometry.window, hop) if ended and not job.final and not self._skip else 0
+        hold = reach(self._vocoder.geometry.window, hop) if work.ended and not job.final and not self._skip else 0
         mask = None
         if job.stems:
             before = self._clips(job.station).get(job.previous) if job.previous is not None else None
-            mask = drum_mask(mel, first, last, None if before is None else before[0])
-        pcm = stream.push(mel[..., first:last], hop, job.key, hold, mask)
-        if ended and job.final:
+            mask = drum_mask(piece.source, piece.first, piece.last, None if before is None else before[0])
+        pcm = stream.push(piece.mel, hop, job.key, hold, mask)
+        if work.ended and job.final:
             pcm = np.concatenate([pcm, stream.flush()])
         work.vocoder_s += self._clock() - begin
         reports: list[Report] = [(Piece(job.station, job.take, job.number), pcm)] if len(pcm) else []
-        if ended:
+        if work.ended:
             self._works.remove(work)
             done = Done(job.station, job.take, job.number, work.sampling_s, work.vocoder_s, work.evaluations)
             reports.append((done, None))

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from riffstream.generator.messages import Info, Job
+from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["Effort"]
 
@@ -16,6 +17,9 @@ SMOOTHING: Final = 0.3  # weight of the newest measurement
 SLOWER: Final = 0.6  # weight of one above the estimate: being late is worse than being early
 SHARE: Final = (1.0, 0.65, 0.3)  # cost of a clip at each level
 STEPS: Final = (1.0, 0.6, 0.5)
+DRAFT_STEPS: Final = 3  # sampler steps of a draft; a clip needs at least twice as many
+DRAFT_OVER_S: Final = 0.12  # time to the first audio of a clip, at full effort, above which a draft is faster
+DRAFT_SPARE_S: Final = 0.4  # audio of a draft besides twice the time of the clip itself
 
 
 class Effort:
@@ -25,20 +29,25 @@ class Effort:
         first_s: seconds from sending a job to its first audio, at full effort.
         done_s: seconds from sending a job to its last audio, at full effort.
         vocoder_s: seconds to the first audio of a known clip.
+        draft_s: seconds to the first audio of a draft.
         level: 0 full effort, 1 fewer steps, 2 fewer steps without guidance.
         late: number of clips with lowered effort.
         adaptive: False offline, without deadlines.
     """
 
-    def __init__(self, first_s: float = 0.6, done_s: float = 0.9, vocoder_s: float = 0.08) -> None:
-        self.first_s, self.done_s, self.vocoder_s = first_s, done_s, vocoder_s
+    def __init__(
+        self, first_s: float = 0.6, done_s: float = 0.9, vocoder_s: float = 0.08, draft_s: float = 0.3
+    ) -> None:
+        self.first_s, self.done_s, self.vocoder_s, self.draft_s = first_s, done_s, vocoder_s, draft_s
         self.level = self.late = 0
         self.adaptive = True
 
-    def first(self, seconds: float, *, reused: bool, level: int = 0) -> None:
+    def first(self, seconds: float, *, reused: bool, level: int = 0, drafted: bool = False) -> None:
         """Record the time to the first audio of a job at ``level``."""
         if reused:
             self.vocoder_s = _mean(self.vocoder_s, seconds)
+        elif drafted:
+            self.draft_s = _mean(self.draft_s, seconds)
         else:
             self.first_s = _mean(self.first_s, seconds / SHARE[level])
 
@@ -46,9 +55,35 @@ class Effort:
         """Record the total time of a clip sampled at ``level``."""
         self.done_s = _mean(self.done_s, seconds / SHARE[level])
 
-    def hasty(self, limit_s: float) -> int:
-        """Level for the first clip of a steer: lowered if the clip would take longer than ``limit_s``."""
-        return max(self.level, 1) if self.adaptive and self.first_s > limit_s else self.level
+    def drafts(self, info: Info, steps: int | None = None) -> bool:
+        """Whether the first clip of a change gets a draft, with ``steps`` sampler steps of the clip itself."""
+        slow = self.adaptive and self.level == 0 and self.first_s > DRAFT_OVER_S
+        return slow and info.drafts and (steps or info.steps) >= 2 * DRAFT_STEPS
+
+    def opening_s(self, info: Info, steps: int | None = None) -> float:
+        """Seconds to the first audio of a change."""
+        return self.draft_s if self.drafts(info, steps) else self.first_s
+
+    def drafted(self, job: Job, info: Info) -> Job:
+        """The first job of a change, with a draft if it gets one.
+
+        The draft lasts to a beat, for twice as long as the clip itself needs at least, so that it never runs out.
+        """
+        if not self.drafts(info, job.steps):
+            return job
+        per_beat = info.frames / info.beats
+        need = (2 * self.first_s + DRAFT_SPARE_S) * SAMPLE_RATE
+        end, beat = job.start_frame, math.floor(job.start_frame / per_beat)
+        while need > 0 and beat < info.beats:
+            following = round((beat + 1) * per_beat)
+            need -= (following - end) * job.hops[beat]
+            end, beat = following, beat + 1
+        return msgspec.structs.replace(job, draft_steps=DRAFT_STEPS, draft_end=end)
+
+    def hasty(self, limit_s: float, info: Info, steps: int | None = None) -> int:
+        """Level for the first clip of a steer: lowered if its audio would take longer than ``limit_s``."""
+        late = self.adaptive and self.opening_s(info, steps) > limit_s
+        return max(self.level, 1) if late else self.level
 
     def assess(self, margin_s: float) -> int:
         """Choose the level for a clip with ``margin_s`` seconds left."""

@@ -17,7 +17,7 @@ from riffstream.generator.messages import Cancel, Done, DropTake, Failed, Pcm, T
 from riffstream.protocol import SAMPLE_RATE, Event
 from riffstream.station.effort import Effort
 from riffstream.station.playout import Playout
-from riffstream.station.score import Score
+from riffstream.station.score import Change, Score
 from riffstream.station.splices import Opening
 from riffstream.station.take import Take
 
@@ -62,6 +62,12 @@ class Planner:
     def rests(self, now: float) -> bool:
         """Whether no job may be sent now: there is no generator, or a clip has just failed."""
         return not self.connected or now < self._retry_at
+
+    def opening_s(self, change: Change) -> float:
+        """Expected seconds from the first job of a change to its first audio."""
+        if change.kind == "vocoder":
+            return self.effort.vocoder_s
+        return self.effort.opening_s(change.score.info, self._steps)
 
     def open(self, rev: int, score: Score, opening: Opening) -> Take:
         """Open a take. The next :meth:`plan` sends its first job."""
@@ -158,10 +164,14 @@ class Planner:
         level = 0
         if job.clip == self._next_clip:
             self._next_clip += 1
-            lead = self._playout.lead
-            waited_for = lead is not None and take is not lead and take.number == 0
-            level = self.effort.hasty(self._settings.haste_s) if waited_for else self.effort.level
-            job = self.effort.eased(job, take.score.info, level)
+            lead, info = self._playout.lead, take.score.info
+            waited_for = take is not lead and take.number == 0
+            level = self.effort.level
+            if waited_for and lead is not None:
+                level = self.effort.hasty(self._settings.haste_s, info, self._steps)
+            job = self.effort.eased(job, info, level)
+            if waited_for and level == 0:
+                job = self.effort.drafted(job, info)
         take.send(job, now, level)
         self._outbox.append(job)
 
@@ -197,7 +207,8 @@ class Planner:
             self._playout.log.add(
                 "job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False, suspect=False)}
             )
-            self.effort.first(now - take.sent_at, reused=bool(take.reuse), level=take.level)
+            drafted = job.draft_end > 0
+            self.effort.first(now - take.sent_at, reused=bool(take.reuse), level=take.level, drafted=drafted)
         take.receive(pcm)
         return True
 
@@ -207,7 +218,7 @@ class Planner:
         if take is None:
             return False
         self._failures = 0
-        if message.evaluations:
+        if message.evaluations and take.outstanding is not None and not take.outstanding.draft_end:
             self.effort.done(now - take.sent_at, level=take.level)
         take.finish()
         return True

@@ -210,7 +210,7 @@ class Timeline:
             both = merged(change, wish.change if wish else pending.change if pending else change)
             self._wish = Wish(both, at, self.rev, now)
             self._wish.requests.add(ident, self.rev, reply)
-            reply(self._scheduled(ident, self.rev, aim(self.playout, at, self.effort.first_s * 2)))
+            reply(self._scheduled(ident, self.rev, aim(self.playout, at, self._planner.opening_s(change) * 2)))
             return
         waiting.superseded(ident)
         since = now
@@ -219,8 +219,7 @@ class Timeline:
             self._planner.abandon(pending.take)
         self._pending = self._open(change, at=at, rev=self.rev, since=since)
         self._pending.requests.add(ident, self.rev, reply)
-        wait = self.effort.vocoder_s if change.kind == "vocoder" else self.effort.first_s
-        reply(self._scheduled(ident, self.rev, aim(self.playout, at, wait)))
+        reply(self._scheduled(ident, self.rev, aim(self.playout, at, self._planner.opening_s(change))))
 
     def _scheduled(self, ident: str, rev: int, pos: int) -> protocol.Scheduled:
         return scheduled(self.playout, self.score, self.score.goal(self._index()), ident, rev, pos)
@@ -236,7 +235,7 @@ class Timeline:
         deaths: int = 0,
     ) -> Pending:
         """Open a take for ``change``. The next :meth:`plan` sends its first job."""
-        wait = self.effort.vocoder_s if change.kind == "vocoder" else self.effort.first_s * 0.8
+        wait = self._planner.opening_s(change) * (1.0 if change.kind == "vocoder" else 0.8)
         # A take that begins too early is entered at a later bar. A take that begins too late delays the change, after
         # one answer that was half a minute late for a long time.
         wait = min(wait, self.settings.ahead_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,15 +12,16 @@ import torch
 from PIL import Image
 
 from riffstream.config import StationConfig, TimelineSettings
+from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Picture, Piece
 from riffstream.generator.model_renderer import ModelRenderer
-from riffstream.generator.take_stream import complete
+from riffstream.generator.take_stream import TakeStream, complete
 from riffstream.journey.journey import Journey
 from riffstream.models.seeds import SeedLibrary
 from riffstream.spectrogram.vocoder import Vocoder
-from riffstream.station.offline import run
+from riffstream.station.offline import replay, run
 from riffstream.station.score import Score
 from tests.station.sim import Sim
 
@@ -70,6 +72,89 @@ def test_audio_comes_in_beats_long_before_the_clip_is_done(renderer: ModelRender
     reports, audio = finish(renderer)
     assert len([each for each in reports if isinstance(each, Piece)]) >= 7
     assert len(audio[0]) > 7 * 24_000
+
+
+def first_audio(renderer: ModelRenderer, *jobs: Job) -> int:
+    """Number of evaluations of the network before the first audio."""
+    before = renderer._engine.stats.rows
+    for each in jobs:
+        renderer.submit(each)
+    while not any(isinstance(message, Piece) for message, _ in renderer.step()):
+        pass
+    return renderer._engine.stats.rows - before
+
+
+def test_a_draft_is_heard_first_and_the_clip_follows(family: MiniFamily) -> None:
+    engine = Engine(family, steps=8)
+    plain, drafting = (ModelRenderer(engine, Vocoder(family.params)) for _ in range(2))
+    whole, drafted = job(0, start_frame=40), job(0, start_frame=40, draft_steps=3, draft_end=192)
+    assert (first_audio(plain, whole), first_audio(drafting, drafted)) == (8, 3)
+    reports, _ = finish(drafting)
+    assert isinstance(reports[-1], Done)
+    assert reports[-1].evaluations == 11
+    assert torch.equal(drafting._clips("s")[0][0], plain._clips("s")[0][0])  # the next clip continues the clip itself
+
+
+def test_the_audio_of_a_draft_ends_at_its_frame(family: MiniFamily) -> None:
+    """Up to ``draft_end`` the audio is that of the clip with fewer steps, then that of the clip."""
+    engine, vocoder = Engine(family, steps=8), Vocoder(family.params)
+    mels: list[torch.Tensor] = []
+    renderer = ModelRenderer(engine, vocoder)
+    renderer.submit(job(0, final=True, draft_steps=3, draft_end=192))
+    push = TakeStream.push
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TakeStream, "push", lambda self, mel, *rest: (mels.append(mel), push(self, mel, *rest))[1])
+        _, audio = finish(renderer)
+    heard = torch.cat(mels, -1)
+    spec = Journey.single("jazz", seed=3).clip(0)
+    draft, clip = (engine.render(ClipRequest(spec, steps=steps)).mel for steps in (3, 8))
+    assert heard.shape == clip.shape
+    assert torch.allclose(heard[..., :192], draft[..., :192], rtol=1e-3, atol=1e-4)
+    assert torch.equal(heard[..., 200:], clip[..., 200:])
+    assert not torch.allclose(draft[..., 200:], clip[..., 200:], rtol=1e-2)
+    between = heard[..., 192:200] + 1e-5
+    low, high = (function(draft[..., 192:200], clip[..., 192:200]) for function in (torch.minimum, torch.maximum))
+    assert ((between >= 0.99 * low) & (between <= 1.01 * high + 2e-5)).all()
+    assert len(audio[0]) == 512 * 375
+
+
+def test_a_drafted_job_gives_the_same_samples_again(family: MiniFamily) -> None:
+    audio = []
+    for _ in range(2):
+        renderer = ModelRenderer(Engine(family, steps=8), Vocoder(family.params))
+        renderer.submit(job(0, draft_steps=3, draft_end=128))
+        renderer.submit(job(0, take=1, clip=1, deadline=3.0))  # beside it, another one
+        audio.append(finish(renderer)[1][0])
+    assert np.array_equal(*audio)
+
+
+def test_a_known_clip_needs_no_draft(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0))
+    finish(renderer)
+    assert first_audio(renderer, job(0, take=1, draft_steps=1, draft_end=128)) == 0
+    reports, _ = finish(renderer)
+    assert isinstance(reports[-1], Done)
+
+
+def test_a_draft_can_be_dropped_and_cancelled(renderer: ModelRenderer) -> None:
+    renderer.submit(job(0, draft_steps=1, draft_end=128))
+    renderer.step()
+    assert renderer.cancel("s", 0, 0) == [(Cancelled("s", 0, 0), None)]
+    assert (renderer.pending, renderer._engine.pending) == (0, 0)
+    first_audio(renderer, job(0, take=1, clip=1, draft_steps=1, draft_end=128))
+    renderer.step()
+    renderer.drop("s", 1)
+    assert (renderer.pending, renderer._engine.pending) == (0, 0)
+
+
+def test_what_is_heard_already_lets_other_stations_go_first(renderer: ModelRenderer) -> None:
+    """A station whose first beats are out does not keep another's clip waiting for the rest."""
+    renderer.submit(job(0, take=0, clip=0, deadline=1.0))
+    renderer.submit(job(0, take=1, clip=1, deadline=3.0))
+    order: list[int] = []
+    while renderer.pending:
+        order += [message.take for message, _ in renderer.step() if isinstance(message, Piece)]
+    assert order.index(1) < len(order) - 1 - order[::-1].index(0)
 
 
 def test_clips_of_a_take_are_one_stream(renderer: ModelRenderer) -> None:
@@ -270,3 +355,24 @@ def test_stems_are_drums_beside_the_same_music(family: MiniFamily) -> None:
     drums = sounds[True][:, 2:]
     assert drums.any()
     assert (drums**2).sum() < (sounds[False] ** 2).sum()
+
+
+def test_a_log_with_drafts_replays_to_the_same_samples(family: MiniFamily, tmp_path: Path) -> None:
+    engine = Engine(family, steps=8)
+    sim = Sim(renderer=ModelRenderer(engine, Vocoder(family.params)), settings=TimelineSettings())
+    sim.steps = 3  # an evaluation takes 33 ms
+    sim.run(4)
+    for ident, prompt in (("a", "rain"), ("b", "bells")):
+        sim.steer(ident, prompt)
+        sim.run(3)
+    sim.steer("c", bpm=150.0)
+    sim.run(2)
+    drafted = [job for job in sim.jobs if job.draft_end]
+    assert len(drafted) == 3  # the first clip, and each steer with a new clip
+    assert all(job.number == 0 and job.draft_steps == 3 for job in drafted)
+    assert [sim.answers(ident)[-1] for ident in "abc"] == ["Applied"] * 3
+    assert (sim.timeline.playout.underruns, sim.timeline.playout.repeats) == (0, 0)
+    path = tmp_path / "log.jsonl"
+    sim.timeline.log.save(path)
+    again = np.concatenate(list(replay(path, ModelRenderer(engine, Vocoder(family.params)), len(sim.pcm))))
+    assert np.array_equal(again[:, 0], sim.pcm)

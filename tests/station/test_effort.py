@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from riffstream.generator.messages import Info, Job
@@ -49,15 +50,15 @@ def test_the_level_follows_the_time_left_and_does_not_flutter() -> None:
 
 def test_a_steer_is_hasty_where_its_first_clip_would_take_too_long() -> None:
     effort = Effort(first_s=1.0, done_s=1.0)
-    assert (effort.hasty(1.5), effort.hasty(0.8)) == (0, 1)
+    assert (effort.hasty(1.5, INFO), effort.hasty(0.8, INFO)) == (0, 1)
     effort.assess(0.1)
-    assert (effort.hasty(1.5), effort.hasty(0.8)) == (2, 2)
+    assert (effort.hasty(1.5, INFO), effort.hasty(0.8, INFO)) == (2, 2)
 
 
 def test_without_deadlines_the_effort_is_whole() -> None:
     effort = Effort(first_s=9.0, done_s=9.0)
     effort.adaptive = False
-    assert (effort.assess(0.0), effort.hasty(0.1), effort.late) == (0, 0, 0)
+    assert (effort.assess(0.0), effort.hasty(0.1, INFO), effort.late) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("asked", "steps"), [(None, [None, 12, 10]), (10, [10, 6, 5]), (2, [2, 2, 2]), (1, [1, 1, 1])])
@@ -68,3 +69,49 @@ def test_less_effort_is_fewer_steps_and_at_last_no_guidance(asked: int | None, s
     assert [each.spec.start.guidance for each in eased] == [5.0, 5.0, 1.0]
     assert [each.spec.end.guidance for each in eased] == [5.0, 5.0, 1.0]
     assert eased[0] is job
+
+
+DRAFTS = Info(model="mini", steps=8, drafts=True)
+
+
+def test_the_first_clip_of_a_change_begins_with_a_draft_where_it_takes_long() -> None:
+    effort = Effort(first_s=0.3)
+    job = effort.drafted(JOB, DRAFTS)
+    # Twice 0.3 s and 0.4 s: three beats of half a second, whole ones.
+    assert (job.draft_steps, job.draft_end) == (3, 128)
+    later = effort.drafted(msgspec.structs.replace(JOB, start_frame=100), DRAFTS)
+    assert later.draft_end == 256  # what is left of the second beat does not suffice with the third
+    assert effort.drafted(msgspec.structs.replace(JOB, start_frame=500), DRAFTS).draft_end == 512
+    assert (effort.opening_s(DRAFTS), effort.opening_s(INFO)) == (effort.draft_s, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("effort", "info", "steps"),
+    [
+        (Effort(first_s=0.1), DRAFTS, None),
+        (Effort(first_s=0.3), INFO, None),
+        (Effort(first_s=0.3), DRAFTS, 5),
+    ],
+)
+def test_no_draft_where_it_gains_nothing(effort: Effort, info: Info, steps: int | None) -> None:
+    job = msgspec.structs.replace(JOB, steps=steps)
+    assert effort.drafted(job, info) == job
+    assert effort.opening_s(info, steps) == effort.first_s
+
+
+def test_a_late_or_offline_station_makes_no_drafts() -> None:
+    late, offline = Effort(first_s=0.3), Effort(first_s=0.3)
+    late.level = 1
+    offline.adaptive = False
+    assert late.drafted(JOB, DRAFTS) == offline.drafted(JOB, DRAFTS) == JOB
+
+
+def test_a_draft_has_an_estimate_of_its_own() -> None:
+    effort = Effort(first_s=0.5, draft_s=0.2)
+    effort.first(0.4, reused=False, drafted=True)
+    assert (effort.first_s, effort.draft_s) == (0.5, pytest.approx(0.32))
+
+
+def test_a_station_is_hasty_only_where_its_draft_is_late_too() -> None:
+    effort = Effort(first_s=2.0, draft_s=0.5)
+    assert (effort.hasty(0.8, DRAFTS), effort.hasty(0.8, INFO)) == (0, 1)

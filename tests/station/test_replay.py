@@ -222,6 +222,6 @@ def test_a_log_of_another_version_is_read_without_its_own_keys(tmp_path: Path) -
     path.write_text(path.read_text().replace('"timeline":{', '"timeline":{"from_the_future":1,', 1))
     assert "from_the_future" in path.read_text()
     assert replay(path, ToneRenderer())
-    path.write_text(path.read_text().replace('"frame_ms":100', '"frame_ms":55'))
+    path.write_text(path.read_text().replace('"frame_ms":40', '"frame_ms":55'))
     with pytest.raises(MediaError, match="multiple"):
         replay(path, ToneRenderer())

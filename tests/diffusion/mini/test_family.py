@@ -20,7 +20,7 @@ from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.mini.files import quantise
 from riffstream.diffusion.mini.text import ByteTokenizer, MiniTextEncoder
 from riffstream.errors import CheckpointError, ParameterError
-from riffstream.journey.journey import Journey
+from riffstream.journey.journey import ClipSpec, Journey, Keyframe
 from riffstream.journey.prompts import parse_weights
 
 
@@ -321,3 +321,27 @@ def test_weights_grow_a_context_without_losing_what_they_know() -> None:
     }  # fmt: skip
     assert all(torch.equal(own[key], grown[key]) for key in own)
     assert set(model.with_context(0).state_dict()) == set(own)
+
+
+@pytest.mark.parametrize("span", [(0, 128), (77, 256), (100, 264), (480, 512)])
+@pytest.mark.parametrize("continued", [False, True])
+def test_a_span_of_a_clip_is_decoded_as_in_the_whole_clip(span: tuple[int, int], continued: bool) -> None:
+    """Only the span and the columns that influence it are decoded."""
+    family = MiniFamily.random()
+    engine = Engine(family, steps=2)
+    keyframe = Keyframe.of("jazz", seed=1)
+    spec = ClipSpec(keyframe, keyframe, 0.0)
+    previous = engine.render(ClipRequest(spec)).latents if continued else None
+    widths: list[int] = []
+    decode = family.decode_mel
+    family.decode_mel = lambda latents: (widths.append(latents.shape[-1]), decode(latents))[1]  # type: ignore[method-assign]
+    whole = engine.render(ClipRequest(spec, previous=previous)).mel
+    part = engine.render(ClipRequest(spec, previous=previous, span=span)).mel
+    assert torch.allclose(part, whole[..., span[0] : span[1]], rtol=1e-3, atol=1e-5)
+    assert widths[1] <= (span[1] - span[0]) // 16 + 1 + 2 * family.context < widths[0]
+
+
+def test_a_span_must_hold_frames() -> None:
+    keyframe = Keyframe.of("jazz", seed=1)
+    with pytest.raises(ParameterError, match="span"):
+        ClipRequest(ClipSpec(keyframe, keyframe, 0.0), span=(64, 64))
