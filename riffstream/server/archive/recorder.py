@@ -145,8 +145,9 @@ class Recorder:
         if isinstance(message, protocol.Now):
             text = title_of(message.state)
             if text != self._title:
+                # The first title is also that of the recent audio with which a feed begins.
+                self._titles.append(Title(0 if self._title is None else message.sample_pos, text))
                 self._title = text
-                self._titles.append(Title(message.sample_pos, text))
 
     async def _leave(self, reason: str) -> None:
         self._ended.set()

@@ -68,12 +68,13 @@ def prompt(station: FakeStation, text: str) -> int:
 
 @pytest.mark.parametrize("codec", CODECS)
 async def test_a_span_becomes_a_file_with_tags_chapters_and_a_cover(tmp_path: Path, codec: str) -> None:
-    async with running(speed=4.0, archive={"dir": str(tmp_path), "codec": codec}) as served:
-        await written(served, 8)
+    async with running(speed=1.0, preroll=480_000, archive={"dir": str(tmp_path), "codec": codec}) as served:
+        await written(served, 4)
         at = prompt(served.station, 'Größe "live"') / 48_000
-        await written(served, at + 8)
+        await until(lambda: served.station.committed / 48_000 > at + 6, "played on")
+        await written(served, 8)
         url = f"{served.url}/api/stations/main/archive/recording"
-        status, data = await get(url, **{"from": f"{at - 5}", "to": f"{at + 5}"})
+        status, data = await get(url, **{"from": f"{at - 3}", "to": f"{at + 3}"})
         assert status == 200, data
         with av.open(io.BytesIO(data)) as file:
             title = file.metadata.get("title") or file.streams.audio[0].metadata.get("title", "")
@@ -81,25 +82,25 @@ async def test_a_span_becomes_a_file_with_tags_chapters_and_a_cover(tmp_path: Pa
             chapters = file.chapters()
             named = [(each["metadata"]["title"], float(each["start"] * each["time_base"])) for each in chapters]
             assert [name for name, _ in named] == ["a test tone", 'Größe "live"']
-            assert [start for _, start in named] == pytest.approx([0, 5], abs=0.05)
+            assert [start for _, start in named] == pytest.approx([0, 3], abs=0.05)
             covers = [stream for stream in file.streams if stream.type == "video"]
             assert [(cover.width, cover.height) for cover in covers] == [(600, 600)]
         with av.open(io.BytesIO(data)) as file:
             resampler = av.AudioResampler("fltp", "mono", 48_000)
             frames = [part for frame in file.decode(audio=0) for part in resampler.resample(frame)]
         wave = np.concatenate([frame.to_ndarray()[0] for frame in frames])
-        assert len(wave) / 48_000 == pytest.approx(10, abs=0.06)
+        assert len(wave) / 48_000 == pytest.approx(6, abs=0.06)
         assert pitch(np.stack([wave[48_000:96_000]] * 2, 1)) == pytest.approx(300, abs=1)
         level = np.abs(wave[4800 : len(wave) // 480 * 480 - 4800]).reshape(-1, 480).max(1)
         assert level.min() > 0.2, f"a gap at {level.argmin() / 100 + 0.1} s"
-        _, cue = await get(url, **{"from": f"{at - 5}", "to": f"{at + 5}", "format": "cue"})
+        _, cue = await get(url, **{"from": f"{at - 3}", "to": f"{at + 3}", "format": "cue"})
         lines = cue.decode().splitlines()
         assert [line.strip() for line in lines if "TITLE" in line][1:] == [
             'TITLE "a test tone"',
             "TITLE \"Größe 'live'\"",
         ]
-        assert lines[-1].strip().startswith(("INDEX 01 00:05:0", "INDEX 01 00:04:7"))
-        _, text = await get(url, **{"from": f"{at - 5}", "to": f"{at + 5}", "format": "chapters"})
+        assert lines[-1].strip().startswith(("INDEX 01 00:03:0", "INDEX 01 00:02:7"))
+        _, text = await get(url, **{"from": f"{at - 3}", "to": f"{at + 3}", "format": "chapters"})
         assert text.decode().splitlines()[0] == "0:00:00 a test tone"
 
 
