@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct, field
 
 from riffstream.config.environment import injected_variables
-from riffstream.config.outgoing import ArchiveSettings, PushSettings
+from riffstream.config.outgoing import ArchiveSettings, PushSettings, WebhookSettings
 from riffstream.config.rules import OFF, Section, keys, parse
 from riffstream.config.sections import (
     SECRETS_TO_REPLACE,
@@ -51,6 +51,7 @@ __all__ = [
     "ServerSettings",
     "StationConfig",
     "TimelineSettings",
+    "WebhookSettings",
     "injected_variables",
     "json_schema",
     "load_config",
@@ -79,14 +80,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
     stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
     push: dict[str, PushSettings] = field(default_factory=dict)
+    webhooks: dict[str, WebhookSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for station in self.archive.stations:
             if station not in self.stations:
                 raise ParameterError("archive.stations", station, ", ".join(self.stations))
-        for name, push in self.push.items():
-            if push.station and push.station not in self.stations:
-                raise ParameterError(f"push.{name}.station", push.station, ", ".join(self.stations))
+        for section, tables in (("push", self.push), ("webhooks", self.webhooks)):
+            for name, each in tables.items():
+                if each.station and each.station not in self.stations:
+                    raise ParameterError(f"{section}.{name}.station", each.station, ", ".join(self.stations))
         asked, kept = self.limits.recording_s, self.timeline.ring_s
         if asked is not None and asked > kept:
             raise ParameterError("limits.recording_s", asked, f"0 to {kept:g} s, which timeline.ring_s keeps")
@@ -139,6 +142,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for table in plain["push"].values():
             table["url"] = without_secrets(table["url"])
             table["password"] = _hidden(table["password"])
+        for table in plain["webhooks"].values():
+            table["url"] = without_secrets(table["url"])
+            table["secret"] = _hidden(table["secret"])
         return plain
 
 
@@ -149,7 +155,8 @@ def _hidden(secret: Any) -> Any:
     return secret if isinstance(secret, bool) else [_hidden(each) for each in secret]
 
 
-_TABLES: dict[str, type[Section]] = {"stations": StationConfig, "push": PushSettings}  # one table for each name
+# Sections with one table for each name.
+_TABLES: dict[str, type[Section]] = {"stations": StationConfig, "push": PushSettings, "webhooks": WebhookSettings}
 _SECTIONS: dict[str, type[Section]] = {each.name: each.type for each in keys(Config) if each.name not in _TABLES}
 
 
@@ -267,6 +274,11 @@ def load_config(
         if HIDDEN in push.url or push.password == HIDDEN:
             variable = f"{_ENVIRONMENT}PUSH_{name.upper()}_URL"
             raise ParameterError(f"push.{name}.url", push.url, f"the address with its password; set {variable}")
+    for name, hook in config.webhooks.items() if check_secrets else ():
+        if HIDDEN in hook.url or hook.secret == HIDDEN:
+            key = "url" if HIDDEN in hook.url else "secret"
+            variable = f"{_ENVIRONMENT}WEBHOOKS_{name.upper()}_{key.upper()}"
+            raise ParameterError(f"webhooks.{name}.{key}", HIDDEN, f"the value itself; set {variable}")
     return config
 
 

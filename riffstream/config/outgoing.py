@@ -1,15 +1,21 @@
-"""The sections for what the server itself writes and sends: ``[archive]`` and ``[push.NAME]``."""
+"""The sections for what the server itself writes and sends: ``[archive]``, ``[push.NAME]``, ``[webhooks.NAME]``."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from riffstream.config.rules import Section
-from riffstream.config.targets import PUSH_CODECS, PushTarget
+from riffstream.config.targets import HIDDEN, PUSH_CODECS, PushTarget, without_secrets
 from riffstream.errors import ParameterError
 from riffstream.ranges import between
 
-__all__ = ["ArchiveSettings", "PushSettings"]
+__all__ = ["ArchiveSettings", "PushSettings", "WebhookSettings"]
+
+
+MESSAGES = ("now", "event")
 
 
 class ArchiveSettings(Section, frozen=True, kw_only=True):
@@ -68,3 +74,57 @@ class PushSettings(Section, frozen=True, kw_only=True):
     def target(self) -> PushTarget:
         """The parsed address. Raises ParameterError."""
         return PushTarget.parse(self.url, self.password)
+
+
+class WebhookSettings(Section, frozen=True, kw_only=True):
+    """``[webhooks.NAME]``: an address that gets the messages of stations as POST requests.
+
+    Attributes:
+        url: ``https://`` or ``http://`` address. Redirects are not followed.
+        secret: signs the requests (Standard Webhooks): ``whsec_`` and base64, or any text; "": no signature.
+        station: name of the station; "": all configured stations.
+        events: ``now``, ``event`` or both.
+        queue: messages that wait for delivery; the oldest is dropped above it.
+        timeout_s: longest time for an answer, seconds.
+        attempts: deliveries of one message until it is dropped.
+        backoff_s: delay before the second attempt, seconds; it doubles with each further one.
+        backoff_max_s: longest delay before an attempt, seconds.
+    """
+
+    url: str = ""
+    secret: str = ""
+    station: str = ""
+    events: tuple[str, ...] = MESSAGES
+    queue: Annotated[int, between(1, 10_000)] = 256
+    timeout_s: Annotated[float, between(0.1, 60, "s")] = 10.0
+    attempts: Annotated[int, between(1, 100)] = 8
+    backoff_s: Annotated[float, between(0.05, 60, "s")] = 1.0
+    backoff_max_s: Annotated[float, between(0.05, 3600, "s")] = 300.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shown = without_secrets(self.url)
+        try:
+            parts = urlsplit(self.url)
+            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # an invalid port
+            is_address = False
+        if not is_address or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
+            raise ParameterError("url", shown, "an address such as https://host/path")
+        if parts.username is not None:
+            raise ParameterError("url", shown, "an address without a user; use secret")
+        if not self.events or not set(self.events) <= set(MESSAGES):
+            raise ParameterError("events", list(self.events), f"a list of {' and '.join(MESSAGES)}, or of one of them")
+        try:
+            key = self.key
+        except (ValueError, binascii.Error):
+            raise ParameterError("secret", HIDDEN, "base64 after whsec_") from None
+        if self.secret and len(key) < 8:
+            raise ParameterError("secret", HIDDEN, "8 bytes or more")
+
+    @property
+    def key(self) -> bytes:
+        """The bytes of the secret. Raises ValueError for invalid base64."""
+        if self.secret.startswith("whsec_"):
+            return base64.b64decode(self.secret.removeprefix("whsec_"), validate=True)
+        return self.secret.encode()

@@ -35,6 +35,7 @@ __all__ = [
     "StationList",
     "UploadLimits",
     "UploadedSeed",
+    "WebhookState",
     "json_answer",
 ]
 
@@ -53,6 +54,7 @@ class StationLinks(Struct, frozen=True, kw_only=True):
 
     socket: Annotated[str, Meta(description="WebSocket of the protocol")]
     mp3: Annotated[str, Meta(description="MP3 stream")]
+    hls: Annotated[str, Meta(description="HLS playlist, if the server serves HLS")] | UnsetType = UNSET
     events: Annotated[str, Meta(description="server-sent events")]
     embed: Annotated[str, Meta(description="player for frames")]
 
@@ -152,6 +154,16 @@ class PushState(Struct, frozen=True, kw_only=True):
     dropped_s: Annotated[float, Meta(ge=0, description="audio that was not sent")]
 
 
+class WebhookState(Struct, frozen=True, kw_only=True):
+    """Deliveries to a configured address."""
+
+    problem: Annotated[str, Meta(description="reason of the last failure, or empty")]
+    waiting: Annotated[int, Meta(ge=0, description="messages in the queue")]
+    delivered: Annotated[int, Meta(ge=0, description="messages")]
+    failures: Annotated[int, Meta(ge=0, description="failed attempts")]
+    dropped: Annotated[int, Meta(ge=0, description="messages that were never delivered")]
+
+
 class ArchiveState(Struct, frozen=True, kw_only=True):
     """The archive on disk."""
 
@@ -188,6 +200,7 @@ class Health(Struct, frozen=True, kw_only=True):
     status: Literal["ok"] = "ok"
     version: str
     push: Annotated[dict[str, PushState], Meta(description="pushes by name")] | UnsetType = UNSET
+    webhooks: Annotated[dict[str, WebhookState], Meta(description="webhooks by name")] | UnsetType = UNSET
     archive: ArchiveState | UnsetType = UNSET
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from riffstream import protocol
 from riffstream.audio.writing import write_audio
@@ -79,6 +79,7 @@ def summary(broadcast: Broadcast, root: str = "../") -> answers.Station:
         links=answers.StationLinks(
             socket=f"{root}ws/{station.name}",
             mp3=f"{root}stream/{station.name}.mp3",
+            hls=f"{root}hls/{station.name}/master.m3u8" if broadcast.config.server.hls else UNSET,
             events=f"{root}api/stations/{station.name}/events",
             embed=f"{root}embed/{station.name}",
         ),

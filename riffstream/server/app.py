@@ -148,6 +148,7 @@ class Server:
             asyncio.create_task(self.context.heartbeat.run(), name="heartbeat"),
         ]
         self.context.pushes.start()
+        self.context.webhooks.start()
         if self.context.archive is not None:
             self.context.archive.start()
         if any(is_public_address(sock.getsockname()[0]) for sock in sockets) and self.context.access.steering_is_open:
@@ -205,6 +206,7 @@ class Server:
             asyncio.ensure_future(context.broadcasts.close(RESTARTING, self.config.server.drain_s))
         )
         await context.pushes.stop()
+        await context.webhooks.stop()
         if context.archive is not None:
             await context.archive.stop()
         for task in self._tasks:

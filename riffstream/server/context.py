@@ -30,6 +30,7 @@ from riffstream.server.proxies import Asked, Proxies
 from riffstream.server.push.pushes import Pushes
 from riffstream.server.registry import PRIVATE, Broadcasts
 from riffstream.server.roles import Role
+from riffstream.server.webhooks import Webhooks
 
 __all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
 
@@ -67,6 +68,7 @@ class Context:
         self.meters = Meters()
         self.broadcasts = Broadcasts(config, hub, self.meters)
         self.pushes = Pushes(config, self.broadcasts)
+        self.webhooks = Webhooks(config, self.broadcasts)
         self.archive = Archive(config, self.broadcasts) if config.archive.dir else None
         self.heartbeat = Heartbeat(config.limits.silence_s)
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")

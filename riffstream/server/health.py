@@ -7,7 +7,7 @@ from msgspec import UNSET
 from prometheus_client.exposition import choose_encoder
 
 from riffstream import __version__
-from riffstream.server.answers import ArchiveState, Health, PushState, Readiness, json_answer
+from riffstream.server.answers import ArchiveState, Health, PushState, Readiness, WebhookState, json_answer
 from riffstream.server.context import CONTEXT
 from riffstream.server.header_timeout import HEADER_TIMEOUT
 from riffstream.server.metrics import ServerMetrics
@@ -21,11 +21,13 @@ routes = web.RouteTableDef()
 @routes.get("/healthz")
 @described("server", Answer(Health, "the event loop runs"))
 async def healthz(request: web.Request) -> web.Response:
-    """Answer 200 while the event loop runs, with the state of each push and of the archive."""
+    """Answer 200 while the event loop runs, with the state of pushes, webhooks and archive."""
     context = request.app[CONTEXT]
     pushes = {name: PushState(**push.figures()) for name, push in context.pushes.items()}
     archive = UNSET if context.archive is None else ArchiveState(**context.archive.figures())
-    return json_answer(Health(version=__version__, push=pushes or UNSET, archive=archive))
+    hooks = {name: WebhookState(**hook.figures()) for name, hook in context.webhooks.items()}
+    about = Health(version=__version__, push=pushes or UNSET, webhooks=hooks or UNSET, archive=archive)
+    return json_answer(about)
 
 
 @routes.get("/readyz")

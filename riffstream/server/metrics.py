@@ -41,6 +41,12 @@ PUSHED = {  # key of a push's figures -> name, and what it counts
     "failures": ("push_failures", "Connections that were refused or lost."),
     "dropped_s": ("push_dropped_seconds", "Audio dropped because the other server was too slow."),
 }
+HOOKED = {
+    "waiting": "Messages in the queue.",
+    "delivered": "Messages delivered.",
+    "failures": "Failed attempts.",
+    "dropped": "Messages that were never delivered.",
+}
 # Values of stations and generator that rise; the others are gauges.
 RISING = {
     "generator_restarts": "Generator processes started after the first.",
@@ -127,7 +133,18 @@ class ServerMetrics(Collector):
             yield _figure(f"generator_{name}", {None: value})
         yield from self._stations()
         yield from self._pushes()
+        yield from self._webhooks()
         yield from self._archive()
+
+    def _webhooks(self) -> Iterator[Metric]:
+        if not self._context.webhooks:
+            return
+        for key, about in HOOKED.items():
+            kind: Any = GaugeMetricFamily if key == "waiting" else CounterMetricFamily
+            family = kind(f"riffstream_webhook_{key}", about, labels=["webhook"])
+            for name, hook in self._context.webhooks.items():
+                family.add_metric([name], hook.figures()[key])
+            yield family
 
     def _archive(self) -> Iterator[Metric]:
         archive = self._context.archive

@@ -20,6 +20,7 @@ from riffstream.config import (
     ServerSettings,
     StationConfig,
     TimelineSettings,
+    WebhookSettings,
     check_station_name,
     json_schema,
     load_config,
@@ -29,7 +30,11 @@ from riffstream.config import (
 )
 from riffstream.errors import MediaError, ParameterError
 
-TABLES = {"stations": StationConfig, "push": PushSettings}  # of the sections with a table for each name
+TABLES = {
+    "stations": StationConfig,
+    "push": PushSettings,
+    "webhooks": WebhookSettings,
+}  # of the sections with a table for each name
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -72,6 +77,18 @@ def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
         ("[push.home]\nurl = 'icecast://a:b@h/x'\ncodec = 'flac'", "push.home.codec", "mp3"),
         ("[push.home]\nurl = 'icecast://a:b@h/x'\nstall_s = 0", "push.home.stall_s", "0.5 to 300 s"),
         ("[push.home]\nurl = 'icecast://a:b@h/x'\nstation = 'x'", "push.home.station", "main"),
+        ("[webhooks.a]\n", "webhooks.a.url", "an address such as https://host/path"),
+        ("[webhooks.a]\nurl = 'ftp://h/x'", "webhooks.a.url", "https://host/path"),
+        ("[webhooks.a]\nurl = 'https://u:p@h/x'", "webhooks.a.url", "without a user"),
+        ("[webhooks.a]\nurl = 'https://h/x'\nsecret = 'short'", "webhooks.a.secret", "8 bytes or more"),
+        ("[webhooks.a]\nurl = 'https://h/x'\nsecret = 'whsec_%'", "webhooks.a.secret", "base64 after whsec_"),
+        ("[webhooks.a]\nurl = 'https://h/x'\nevents = ['all']", "webhooks.a.events", "now"),
+        ("[webhooks.a]\nurl = 'https://h/x'\nqueue = 0", "webhooks.a.queue", "1 to 10000"),
+        ("[webhooks.a]\nurl = 'https://h/x'\nstation = 'x'", "webhooks.a.station", "main"),
+        ("[archive]\nhours = 0", "archive.hours", "0.1 to 8760 h"),
+        ("[archive]\nmax_mb = 1", "archive.max_mb", "20 to 10000000 MB"),
+        ("[archive]\ncodec = 'flac'", "archive.codec", "mp3"),
+        ("[archive]\nstations = ['x']", "archive.stations", "main"),
         ("[push]\nurl = 'icecast://a:b@h/x'", "push.url", "a table"),
         ("[server]\ntrusted_proxies = ['proxy']", "server.trusted_proxies", "addresses and networks"),
         ("[server]\npublic_url = 'radio.example'", "server.public_url", "an address like https://"),

@@ -54,9 +54,15 @@ async def test_addresses_in_answers_lead_to_the_server_from_below_any_prefix(liv
         assert found == {
             "socket": f"{root}/ws/main",
             "mp3": f"{root}/stream/main.mp3",
+            "hls": f"{root}/hls/main/master.m3u8",
             "events": f"{root}/api/stations/main/events",
             "embed": f"{root}/embed/main",
         }
+
+
+async def test_a_server_without_hls_has_no_link_to_it() -> None:
+    async with running(server={"hls": False}) as served:
+        assert "hls" not in (await get(f"{served.url}/api/stations/main"))["links"]
 
 
 async def test_stations_are_created_played_and_deleted(live: Running) -> None:
