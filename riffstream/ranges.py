@@ -98,6 +98,7 @@ RANGES: Mapping[str, Range] = {
     "part": Range(0, 1),
     "ramp_s": Range(0, 120, unit="s"),
     "seed": Range(0, SEEDS - 1, integer=True),
+    "strength": Range(0.05, 0.95),
     "stay": Range(0, 1_000_000, integer=True, unit="clips"),
     "steps": Range(1, 1000, integer=True),
     "tilt": Range(-3, 3, unit="dB an octave"),

@@ -55,6 +55,9 @@ kHz s16le stereo, or `?codec=mp3`), a text frame is a prompt, replies are single
   `clock` asks for the audible position, for players that stay in step with each other.
 - **Resume.** `hello.resume` with the session and the last `seq` continues without a gap if the server's ring still
   holds the missed audio (`welcome.resumed`). Otherwise the stream continues live, with the flag `discontinuity`.
+- **Live input.** After `input` (`action: "start"`) the client sends binary frames in the same format. `seq` and `rev`
+  are ignored. `sample_pos` is the position of the station that the performer heard at the first sample, or 0 if it is
+  unknown. PCM is mono or stereo as `channels` says ([server.md](server.md#live-input)).
 - **Texts** are normalised to NFC and lose control characters; white space is collapsed. Prompts have at most
   {chars} characters, messages of clients at most {bytes} bytes.
 """

@@ -44,6 +44,8 @@ CLIENT: list[protocol.ClientMessage] = [
     protocol.Steer(id="9", mix=None),
     protocol.Steer(id="3", bpm=None, seed_image=None, prompts=None),
     protocol.Transport(id="4", op="skip"),
+    protocol.Input(id="6", codec="opus", channels=1, strength=0.75, takeover=True),
+    protocol.Input(id="7", action="stop"),
     protocol.Clock(t0=123456.75),
     protocol.Stats(buffer_ms=203.5, underruns=0, played=480000),
     protocol.Bye(reason="closed"),
@@ -89,6 +91,9 @@ SERVER: list[protocol.ServerMessage] = [
     ),
     protocol.Event(kind="underrun", sample_pos=5, rev=4),
     protocol.Event(kind="listeners", listeners=12),
+    protocol.Event(kind="input", reason="live"),
+    protocol.InputState(status="live", id="6", level_db=-18.5),
+    protocol.InputState(status="ended", reason="no audio for 15 s"),
     protocol.ClockReply(t0=123456.75, t1=5000.25, t2=5000.5, sample_pos=240000),
     protocol.Bye(reason="restart", reconnect_ms=500),
 ]
@@ -128,6 +133,8 @@ REJECTED = [
     ('{"type":"steer","id":"a","prompts":[{"text":"\\u0007\\u202e"}]}', "prompt_rejected", "prompts[0].text"),
     (json.dumps({"type": "steer", "id": "a", "prompts": [{"text": "x" * 301}]}), "prompt_rejected", "prompts[0].text"),
     ('{"type":"transport","id":"a","op":"rewind"}', "bad_request", "op"),
+    ('{"type":"input","id":"a","strength":1}', "bad_request", "strength"),
+    ('{"type":"input","id":"a","channels":3}', "bad_request", "channels"),
 ]
 
 

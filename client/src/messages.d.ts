@@ -82,6 +82,17 @@ export interface Transport {
   op: "pause" | "reset" | "resume" | "skip";
 }
 
+/** Live input: binary frames from the client (in the format of the server's) become the seed image of the next clips. The right to steer is required; a station has one input. `strength`: share of the input in the clip. `takeover` ends the input of another client. `start` of a running input changes its strength. */
+export interface Input {
+  type: "input";
+  id: string;
+  action?: "start" | "stop";
+  codec?: "opus" | "pcm_s16";
+  /** 1 to 2 */ channels?: number;
+  /** 0.05 to 0.95 */ strength?: number;
+  takeover?: boolean;
+}
+
 /** Request for the audible position. `t0` is the sender's clock in ms; the answer returns it unchanged. */
 export interface Clock {
   type: "clock";
@@ -264,7 +275,7 @@ export interface Coming {
   by?: "form";
 }
 
-/** Something happened on the station. Clients ignore unknown kinds. `kind` is one of: - `splice`: a change became audible at `sample_pos`. - `late`: the generator is late and renders with less effort (`reason`). - `repeat`, `underrun`, `recovered`: audio repeats; silence begins; new audio is there again. - `skipped`: a clip could not be made and was omitted. - `fallback`: several clips in a row could not be made; the station returned to an earlier state. - `generator`: the generator process changed its state (`reason`). - `paused`, `resumed`: playback stopped; playback continues. - `listeners`: the number of `listeners` changed. - `clock_jump`: the server's system clock jumped. */
+/** Something happened on the station. Clients ignore unknown kinds. `kind` is one of: - `splice`: a change became audible at `sample_pos`. - `late`: the generator is late and renders with less effort (`reason`). - `repeat`, `underrun`, `recovered`: audio repeats; silence begins; new audio is there again. - `skipped`: a clip could not be made and was omitted. - `fallback`: several clips in a row could not be made; the station returned to an earlier state. - `generator`: the generator process changed its state (`reason`). - `paused`, `resumed`: playback stopped; playback continues. - `listeners`: the number of `listeners` changed. - `clock_jump`: the server's system clock jumped. - `input`: a live input begins or ends (`reason`: `live` or `ended`). */
 export interface Event {
   type: "event";
   kind: string;
@@ -272,6 +283,15 @@ export interface Event {
   rev?: number | null;
   reason?: string | null;
   listeners?: number | null;
+}
+
+/** State of the client's live input, at every change. `live`: the model uses it; `quiet`, `noise`: it changes nothing, because it is silent or only noise; `ended`: frames are no longer accepted (`reason`). `id` is that of the request, "" without one. `level_db`: loudness of the last 8 beats in dBFS; null if it is unknown. */
+export interface InputState {
+  type: "input";
+  status: "ended" | "live" | "noise" | "quiet";
+  id?: string;
+  reason?: string | null;
+  level_db?: number | null;
 }
 
 /** Answer to `clock`. `t1`, `t2`: the server's clock in ms at receipt and reply. `sample_pos`: audible at `t2`. */
@@ -283,6 +303,6 @@ export interface ClockReply {
   /** 0 or more */ sample_pos: number;
 }
 
-export type ClientMessage = Hello | Steer | Transport | Clock | Stats | Bye;
+export type ClientMessage = Hello | Steer | Transport | Input | Clock | Stats | Bye;
 
-export type ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | ClockReply | Bye;
+export type ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | InputState | ClockReply | Bye;

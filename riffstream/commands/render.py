@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--journey", metavar="FILE", help="a journey file (TOML or JSON) instead of prompts")
     what.add_argument("--replay", metavar="LOG", help="a station's steering log: render the same samples again")
     what.add_argument("--batch", type=Path, metavar="FILE", help="render many sets of options (toml, json or csv)")
+    what.add_argument(
+        "--state-dir", metavar="DIR", help="server.state_dir of the log's server, for its uploads and live inputs"
+    )
     what.add_argument("--negative", type=readable, default="", metavar="P", help="negative prompt")
     what.add_argument("--seconds", type=float, metavar="N", help="duration (30; with --replay, that of the log)")
     what.add_argument("--seed", type=int, default=0, metavar="N", help="noise seed, 0 to 4294967295 (0)")
@@ -165,6 +168,8 @@ def _renderer(args: argparse.Namespace, *, max_batch: int = 16) -> DrawingRender
         max_batch=max_batch,
     )
     options = {name: getattr(settings, name) for name in settings.__struct_fields__}
+    if args.state_dir is not None:
+        options["uploads"] = str(Path(args.state_dir) / "seeds")
 
     def progress(what: str) -> None:
         if not args.quiet:

@@ -143,6 +143,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
         uploads: number of kept uploads; the oldest one that no station plays is dropped. 0: no uploads.
         uploads_mb: total size of kept uploads, MB.
         uploads_per_address: kept uploads of one address without the owner's rights; above, its own oldest is dropped.
+        inputs: live inputs at once, each of one station; 0: none.
         recording_s: longest recording for download, seconds; None: all that ``timeline.ring_s`` keeps.
         clips: single clips (``POST /run_inference/``) in progress; 0: none are made.
         clip_interval_s: time between single clips of one address, seconds.
@@ -175,6 +176,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     uploads: Annotated[int, between(0, 10_000)] = 64
     uploads_mb: Annotated[float, between(1, 1_000_000, "MB")] = 256.0
     uploads_per_address: Annotated[int, between(1, 10_000)] = 16
+    inputs: Annotated[int, between(0, 1000)] = 4
     recording_s: Annotated[float, between(0, 3600, "s")] | None = None
     clips: Annotated[int, between(0, 1000)] = 8
     clip_interval_s: Annotated[float, between(0, 3600, "s")] = 1.0

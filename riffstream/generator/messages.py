@@ -31,6 +31,7 @@ __all__ = [
     "FromGenerator",
     "Heartbeat",
     "Info",
+    "InputImage",
     "Job",
     "Loading",
     "Pcm",
@@ -55,6 +56,20 @@ class Configure(Struct, frozen=True, tag=True):
     factory: str
     options: dict[str, Any]
     threads: int = 0
+
+
+class InputImage(Struct, frozen=True, kw_only=True):
+    """Seed image made of a live input, for one clip.
+
+    Attributes:
+        name: name of the image in the folder of live inputs (``models/inputs.py``).
+        strength: share of the image in the clip, 0 to 1; the clip's denoising is 1 minus it.
+        turn: beats by which the image is turned to the left, so that its beats are those of the clip.
+    """
+
+    name: str
+    strength: float
+    turn: int = 0
 
 
 class Job(Struct, frozen=True, kw_only=True, tag=True):
@@ -84,6 +99,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
         single: True for a clip outside stations (``single_clips.py``): it has all of the model's frames, and a
             :class:`Picture` comes before its audio.
         mask: name of the region to repaint (``diffusion/masks.py``); None: the whole clip.
+        input: live input in place of the keyframes' seed images and denoising; None: there is none.
     """
 
     station: str
@@ -107,6 +123,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     suspect: bool = False
     single: bool = False
     mask: str | None = None
+    input: InputImage | None = None
 
 
 class Cancel(Struct, frozen=True, tag=True):

@@ -24,7 +24,7 @@ from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family
-from riffstream.errors import CheckpointError, RiffstreamError, device_lost, out_of_memory
+from riffstream.errors import CheckpointError, MediaError, RiffstreamError, device_lost, out_of_memory
 from riffstream.generator.isolation import failure
 from riffstream.generator.messages import Cancelled, Done, Job, Picture, Piece
 from riffstream.generator.model_info import describe
@@ -32,8 +32,9 @@ from riffstream.generator.pictures import jpeg
 from riffstream.generator.renderer import Report
 from riffstream.generator.take_stream import TakeStream, reach
 from riffstream.generator.work import Work
+from riffstream.journey.journey import ClipSpec
 from riffstream.models.seeds import SeedLibrary
-from riffstream.models.uploads import SeedSources, UploadedSeeds
+from riffstream.models.uploads import INPUT_NAME, INPUTS, SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.spectrogram.params import SpectrogramParams
 from riffstream.spectrogram.separate import drum_mask
@@ -65,10 +66,21 @@ class ModelRenderer:
     Args:
         engine: engine of the model.
         vocoder: vocoder with the model's spectrogram parameters.
+        inputs: images of live inputs; None: there is no live input.
+        exact: True fails a clip without the image of its live input; False renders it without the input.
         clock: clock for measuring the cost of work, seconds.
     """
 
-    def __init__(self, engine: Engine, vocoder: Vocoder, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        vocoder: Vocoder,
+        *,
+        inputs: UploadedSeeds | None = None,
+        exact: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._inputs, self._exact = inputs, exact
         self._engine, self._vocoder, self._clock = engine, vocoder, clock
         family = engine.family
         self._rate = family.params.sample_rate
@@ -153,8 +165,14 @@ class ModelRenderer:
             before = self._clips(job.station).get(job.previous) if job.previous is not None else None
             if job.previous is not None and before is None and (job.station, job.previous) in under_way:
                 continue
+            try:
+                spec, seed_image = self._heard(job)
+            except RiffstreamError as error:
+                reports.append(self._fail(work, error))
+                continue
             request = ClipRequest(
-                job.spec,
+                spec,
+                seed_image=seed_image,
                 steps=job.steps,
                 previous=before[1] if before is not None else None,
                 mask=job.mask,
@@ -172,6 +190,29 @@ class ModelRenderer:
                     raise
                 reports.append(self._fail(work, error))
         return reports
+
+    def _heard(self, job: Job) -> tuple[ClipSpec, Tensor | None]:
+        """Parameters of a clip and the latents of its live input, turned to the clip's beats; None without input.
+
+        Raises:
+            MediaError: ``exact`` is set, and the input's image is missing or damaged.
+        """
+        image, family = job.input, self._engine.family
+        if image is None:
+            return job.spec, None
+        try:
+            latents = None if self._inputs is None else self._inputs.load(image.name, family)
+        except MediaError:
+            latents = None
+        if latents is None:
+            if self._exact:
+                raise MediaError(f"the live input's image {image.name} is missing; --state-dir is the server's folder")
+            return job.spec, None
+        width = family.latent_shape(job.frames)[2]
+        beats = len(job.hops)
+        latents = torch.roll(latents[..., :width], -round(image.turn * min(width, latents.shape[-1]) / beats), -1)
+        start, end = (replace(each, denoising=1 - image.strength) for each in (job.spec.start, job.spec.end))
+        return replace(job.spec, start=start, end=end), latents
 
     def _tick(self, sampling: list[Work]) -> list[Report]:
         reports: list[Report] = []
@@ -298,7 +339,9 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     )
     progress(f"warming up {family.name} on {family.device}")
     engine.warm_up()
-    return ModelRenderer(engine, vocoder)
+    uploads = options.get("uploads")
+    inputs = None if uploads is None else UploadedSeeds(Path(uploads) / INPUTS, INPUT_NAME)
+    return ModelRenderer(engine, vocoder, inputs=inputs, exact=files)
 
 
 def _seeds(model: str, uploads: str | None = None) -> SeedSources:

@@ -1,4 +1,4 @@
-"""Uploaded seed images: a folder, written by the server and read by the generator.
+"""Uploaded seed images and images of live inputs: folders, written by the server and read by the generator.
 
 Each upload is a folder ``NAME/`` with ``seed.json`` (:class:`Upload`), ``preview.png`` and either ``loop.wav`` (8 beats
 of audio, 48 kHz stereo) or ``loop.png`` (8 beats of spectrogram, with its parameters as EXIF). Its name is a hash of
@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from riffstream.diffusion.family import Family
     from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["BEATS", "RATE", "SeedSources", "Upload", "UploadedSeeds", "read_upload"]
+__all__ = ["BEATS", "INPUTS", "INPUT_NAME", "RATE", "SeedSources", "Upload", "UploadedSeeds", "read_upload"]
 
 NAME: Final = re.compile(r"upload-[0-9a-f]{12}")
+INPUT_NAME: Final = re.compile(r"live-[0-9a-f]{12}")
+INPUTS: Final = "live"  # folder of the live inputs' images, in the folder of uploads
 BEATS: Final = 8
 RATE: Final = 48_000
 PREVIEW, AUDIO, PICTURE, ABOUT = "preview.png", "loop.wav", "loop.png", "seed.json"
@@ -62,9 +64,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     remover: str = ""
 
 
-def read_upload(folder: Path, name: str) -> Upload | None:
-    """An upload in ``folder``; None for an unknown name. ``name`` may be any string."""
-    if not NAME.fullmatch(name):
+def read_upload(folder: Path, name: str, pattern: re.Pattern[str] = NAME) -> Upload | None:
+    """An upload in ``folder``; None for an unknown name. ``name`` may be any string, ``pattern`` is that of names."""
+    if not pattern.fullmatch(name):
         return None
     try:
         return msgspec.json.decode((folder / name / ABOUT).read_bytes(), type=Upload)
@@ -77,10 +79,12 @@ class UploadedSeeds:
 
     Args:
         folder: folder of the uploads.
+        pattern: names of the uploads.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pattern: re.Pattern[str] = NAME) -> None:
         self.folder = folder
+        self._pattern = pattern
         self._known: OrderedDict[str, Tensor] = OrderedDict()
 
     def load(self, name: str, family: Family) -> Tensor | None:
@@ -92,7 +96,7 @@ class UploadedSeeds:
         if name in self._known:
             self._known.move_to_end(name)
             return self._known[name]
-        entry = read_upload(self.folder, name)
+        entry = read_upload(self.folder, name, self._pattern)
         if entry is None:
             return None
         make = _of_audio if entry.kind == "audio" else _of_picture

@@ -45,6 +45,8 @@ Role = Literal["listener", "dj", "owner"]
 At = Literal["asap", "beat", "bar", "clip"]
 Op = Literal["pause", "resume", "reset", "skip"]
 CodecName = Literal["opus", "pcm_s16"]
+InputAction = Literal["start", "stop"]
+InputStatus = Literal["live", "quiet", "noise", "ended"]
 
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Rev = Annotated[int, Meta(ge=0, le=2**53)]
@@ -56,6 +58,7 @@ Guidance = Annotated[float, RANGES["guidance"].meta]
 Bpm = Annotated[float, RANGES["bpm"].meta] | Literal["auto"]
 Key = Annotated[float, RANGES["key"].meta]
 RampS = Annotated[float, RANGES["ramp_s"].meta]
+Strength = Annotated[float, RANGES["strength"].meta]
 SeedImage = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -226,6 +229,19 @@ class Transport(_Message, frozen=True, tag="transport"):
     op: Op
 
 
+class Input(_Message, frozen=True, tag="input"):
+    """Live input: binary frames from the client (in the format of the server's) become the seed image of the next
+    clips. The right to steer is required; a station has one input. ``strength``: share of the input in the clip.
+    ``takeover`` ends the input of another client. ``start`` of a running input changes its strength."""
+
+    id: Id
+    action: InputAction = "start"
+    codec: CodecName = "pcm_s16"
+    channels: Annotated[int, Meta(ge=1, le=2)] = 2
+    strength: Strength = 0.5
+    takeover: bool = False
+
+
 class Clock(_Message, frozen=True, tag="clock"):
     """Request for the audible position. ``t0`` is the sender's clock in ms; the answer returns it unchanged."""
 
@@ -317,6 +333,17 @@ class Now(_Message, frozen=True, tag="now", omit_defaults=False):
     coming: tuple[Coming, ...] = ()
 
 
+class InputState(_Message, frozen=True, tag="input"):
+    """State of the client's live input, at every change. ``live``: the model uses it; ``quiet``, ``noise``: it changes
+    nothing, because it is silent or only noise; ``ended``: frames are no longer accepted (``reason``). ``id`` is that
+    of the request, "" without one. ``level_db``: loudness of the last 8 beats in dBFS; null if it is unknown."""
+
+    status: InputStatus
+    id: str = ""
+    reason: str | None = None
+    level_db: float | None = None
+
+
 class Event(_Message, frozen=True, tag="event"):
     """Something happened on the station. Clients ignore unknown kinds. ``kind`` is one of:
 
@@ -329,6 +356,7 @@ class Event(_Message, frozen=True, tag="event"):
     - ``paused``, ``resumed``: playback stopped; playback continues.
     - ``listeners``: the number of ``listeners`` changed.
     - ``clock_jump``: the server's system clock jumped.
+    - ``input``: a live input begins or ends (``reason``: ``live`` or ``ended``).
     """
 
     kind: str
@@ -355,8 +383,8 @@ class Bye(_Message, frozen=True, tag="bye"):
     reconnect_ms: int | None = None
 
 
-ClientMessage = Hello | Steer | Transport | Clock | Stats | Bye
-ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | ClockReply | Bye
+ClientMessage = Hello | Steer | Transport | Input | Clock | Stats | Bye
+ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | InputState | ClockReply | Bye
 
 
 def negotiate(v: int) -> int:

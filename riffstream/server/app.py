@@ -29,6 +29,7 @@ from riffstream.server.header_timeout import HEADER_TIMEOUT, HeaderTimeout
 from riffstream.server.heartbeat import watch_peers
 from riffstream.server.hls.handlers import master_handler, media_handler, segment_handler
 from riffstream.server.interfaces import Hub
+from riffstream.server.live_input.intake import LIVE_INPUTS, LiveInputs
 from riffstream.server.plain_socket import plain_handler
 from riffstream.server.sockets import RESTARTING, socket_handler
 from riffstream.server.streams import icecast_status, playlist_handler, stream_handler
@@ -45,6 +46,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
     app = web.Application(middlewares=[responses.middleware], client_max_size=BODY_BYTES)
     context = app[CONTEXT] = Context(config, hub)
     app[UPLOADS] = uploads
+    app[LIVE_INPUTS] = LiveInputs(uploads.folder, config.limits.inputs)
     app[one_seed.SEED_AUDIO] = one_seed.SeedAudio()
     app[HEADER_TIMEOUT] = HeaderTimeout(config.limits.header_s, config.limits.connections)
     app.on_response_prepare.append(responses.add_headers)
@@ -218,6 +220,7 @@ class Server:
             await self._runner.cleanup()
         if self.url:
             await self.hub.close()
+        self.app[LIVE_INPUTS].close()
         await self.uploads.close()
         await context.lag.stop()
         context.jobs.shutdown(wait=False, cancel_futures=True)

@@ -17,6 +17,7 @@ from riffstream.server.connection import SocketConnection, open_socket
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context
 from riffstream.server.fanout import Fanout, websocket_frame
 from riffstream.server.feeds import Feed
+from riffstream.server.live_input.intake import LIVE_INPUTS
 from riffstream.server.openapi import Answer, described
 from riffstream.server.roles import Role
 from riffstream.station.outlet import EncoderError, StationEndedError
@@ -25,6 +26,7 @@ __all__ = ["RESTARTING", "bye_frame", "socket_handler"]
 
 HELLO_S = 10.0
 RESTARTING = "restarting"
+NO_INPUT = "binary messages are not accepted without a live input; send input first"
 CODECS: dict[str, protocol.CodecName] = {"opus": "opus", "pcm_s16": "pcm_s16"}
 
 
@@ -60,6 +62,7 @@ class _Connection(SocketConnection):
         self.request = request
         self.role = Role.LISTENER
         self.underruns = 0
+        self.inputs = request.app[LIVE_INPUTS]
 
     async def run(self) -> None:
         """Exchange hello and welcome, then messages until either side closes."""
@@ -100,6 +103,7 @@ class _Connection(SocketConnection):
         except StationEndedError as error:
             self.member.tell(protocol.Bye(reason=str(error), reconnect_ms=None))
         finally:
+            self.inputs.leave(self.broadcast, self.member)
             self.gate.close()
             logs.event(
                 "socket closed",
@@ -236,13 +240,16 @@ class _Connection(SocketConnection):
             received = time.monotonic()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return
+            if message.type is WSMsgType.BINARY and self.inputs.takes(self.broadcast, self.member):
+                self.inputs.frame(self.broadcast, self.member, message.data)
+                continue
             if not self.bucket.take():
                 error = protocol.ProtocolError("rate_limited", "too many messages")
                 self.member.tell(error.reply())
                 self.member.tell(protocol.Bye(reason="too many messages", reconnect_ms=MIN_RETRY_S * 1000))
                 return
             if message.type is WSMsgType.BINARY:
-                self.member.tell(protocol.ProtocolError("bad_request", "binary messages are not accepted").reply())
+                self.member.tell(protocol.ProtocolError("bad_request", NO_INPUT).reply())
             elif not self._handle(message.data, received):
                 return
 
@@ -258,6 +265,9 @@ class _Connection(SocketConnection):
                     self.gate.steer(message)
                 case protocol.Transport():
                     self.gate.transport(message)
+                case protocol.Input():
+                    self.gate.check(message.id)
+                    self.inputs.handle(self.broadcast, self.member, message)
                 case protocol.Clock():
                     reply = protocol.ClockReply(
                         t0=message.t0,

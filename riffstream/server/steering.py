@@ -65,7 +65,7 @@ class SteerGate:
         Raises:
             ProtocolError: this connection may not steer.
         """
-        self._check(message.id)
+        self.check(message.id)
         if self._held is not None:
             self._tell(protocol.Superseded(id=self._held.id, by=message.id))
             self._held = merge(self._held, message)
@@ -81,7 +81,7 @@ class SteerGate:
         Raises:
             ProtocolError: this connection may not steer.
         """
-        self._check(message.id)
+        self.check(message.id)
         if self._bucket.take():
             self._apply(message)
         else:
@@ -89,7 +89,8 @@ class SteerGate:
             error = protocol.ProtocolError("rate_limited", "too many changes", retry_after_ms=retry_ms)
             self._tell(error.reply(message.id))
 
-    def _check(self, id: str) -> None:  # noqa: A002  (the wire's name)
+    def check(self, id: str) -> None:  # noqa: A002  (the wire's name)
+        """Raise ProtocolError if this connection may not steer."""
         if self.refusal is not None:
             raise protocol.ProtocolError("forbidden", self.refusal, id=id)
 

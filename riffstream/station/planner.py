@@ -16,6 +16,7 @@ import msgspec
 from riffstream.generator.messages import Cancel, Done, DropTake, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event
 from riffstream.station.effort import Effort
+from riffstream.station.live_input import LiveInput
 from riffstream.station.playout import Playout
 from riffstream.station.score import Change, Score
 from riffstream.station.splices import Opening
@@ -41,6 +42,7 @@ class Planner:
     Attributes:
         takes: every take in the generator, by ident.
         connected: True while there is a generator.
+        input: the station's live input.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Planner:
         self.takes: dict[int, Take] = {}
         self.effort = effort
         self.connected = True
+        self.input = LiveInput()
         self._playout = playout
         self._settings = playout.settings
         self._steps = steps
@@ -142,7 +145,8 @@ class Planner:
         if lead is None or lead.over or lead.outstanding is not None:
             return
         ahead = (lead.planned_end - playout.offset - playout.mixer.position) / SAMPLE_RATE
-        if ahead > (self._reserve_s if hurry else self._settings.ahead_s):
+        most = self._settings.ahead_s
+        if ahead > (min(self._reserve_s, most) if hurry or self.input.open else most):
             return
         margin = playout.horizon_s
         level = self.effort.level
@@ -172,6 +176,7 @@ class Planner:
             job = self.effort.eased(job, info, level)
             if waited_for and level == 0:
                 job = self.effort.drafted(job, info)
+            job = self.input.added(job, take)
         take.send(job, now, level)
         self._outbox.append(job)
 

@@ -24,6 +24,7 @@ from riffstream.generator.messages import (
     FromGenerator,
     Heartbeat,
     Info,
+    InputImage,
     Pcm,
     Piece,
     Trial,
@@ -34,6 +35,7 @@ from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
 from riffstream.station.audience import Audience, Lease, Sink
 from riffstream.station.block import Block
 from riffstream.station.changes import Reply
+from riffstream.station.live_input import Beats, last_beats
 from riffstream.station.outlet import Outlet
 from riffstream.station.output import Output
 from riffstream.station.pacing import Pacer, Send
@@ -231,6 +233,25 @@ class Station:
                 log.exception("station %s: a reply failed", self.name)
 
         return call
+
+    # -- live input -----------------------------------------------------------------------------------------------
+
+    def last_beats(self, behind: int = 0) -> Beats | None:
+        """The last whole beats heard ``behind`` samples ago, as many as a clip has; None before the first and in a
+        pause."""
+        if self._timeline is None:
+            return None
+        return last_beats(self._timeline.playout.heard, max(0, self.sample_pos - behind))
+
+    @property
+    def input_used(self) -> str | None:
+        """Name of the newest image of a live input that a clip was made with."""
+        return None if self._timeline is None else self._timeline.input.used
+
+    def hear(self, image: InputImage | None, first: int = 0, *, live: bool = True) -> None:
+        """Set the live input of the next clips; arguments as in ``LiveInput.hear``."""
+        if self._timeline is not None:
+            self._timeline.input.hear(image, first, live=live)
 
     # -- listeners ------------------------------------------------------------------------------------------------
 

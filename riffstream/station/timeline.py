@@ -73,11 +73,11 @@ class Timeline:
         self.log = log if log is not None else SteeringLog(station)
         self.playout = Playout(settings, self.log, begun=self._begun, moved=lambda move: self._faders.begun(move))
         self._faders = Faders(self.playout, {})
-        self.rev = 0
-        self.paused = False
+        self.rev, self.paused = 0, False
         self.score = score
         self.effort = Effort()
         self._planner = Planner(station, self.playout, self.effort, steps=steps, stems=stems)
+        self.input = self._planner.input  # the live input
         self._waiting: dict[int, Waiters] = {}  # take -> requests that wait for the start of its cue
         self._wish: Wish | None = None
         self._fallback = Fallback()

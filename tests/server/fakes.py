@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from riffstream import protocol
 from riffstream.config import StationConfig, check_station_name
 from riffstream.errors import ParameterError
-from riffstream.generator.messages import Info
+from riffstream.generator.messages import Info, InputImage
 from riffstream.server.interfaces import Reply
 from riffstream.station.block import Block
 from riffstream.station.hub import TooManyStationsError, UnknownStationError
+from riffstream.station.live_input import Beats
 from riffstream.station.outlet import SHARED, Outlet
 
 BLOCK = 4800
@@ -67,10 +68,24 @@ class FakeStation:
         self.outlets: dict[str, Outlet] = {}
         self.balance = 1.0  # level of the right channel, against the left
         self.task: asyncio.Task[None] | None = None
+        self.hears = False
+        self.heard: list[tuple[InputImage, int] | None] = []
+        self.input_used: str | None = None
 
     @property
     def sample_pos(self) -> int:
         return max(0, self.committed - 21_600)
+
+    def last_beats(self, behind: int = 0) -> Beats | None:
+        """Beats of half a second, as at 120 bpm."""
+        last = (self.sample_pos - behind) // 24_000
+        if last < 8:
+            return None
+        return Beats(last - 8, tuple(24_000 * beat for beat in range(last - 8, last + 1)), 0.0, 120.0)
+
+    def hear(self, image: InputImage | None, first: int = 0, *, live: bool = True) -> None:
+        self.hears = live
+        self.heard.append(None if image is None else (image, first))
 
     def caps(self) -> protocol.Caps:
         return protocol.Caps(model="fake", steer=self.steerable)

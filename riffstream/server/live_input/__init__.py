@@ -1,0 +1,1 @@
+"""Live input: a performer's audio becomes the seed image of a station's next clips."""
