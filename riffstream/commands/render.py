@@ -79,6 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument("--form", choices=FORMS, help="plan of sections and chords (see docs/form.md); none by default")
     for name, words in (("energy", "soft to loud"), ("density", "few notes to many"), ("brightness", "dark to bright")):
         asked.add_argument(f"--{name}", type=float, metavar="X", help=f"{words}: 0 to 1")
+    parser.add_argument_group("desk").add_argument(
+        "--mix",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="levels in dB of drums, tonal, low, mid, high (-60: off); tilt, width, filter; "
+        "mute or solo of drums or bass: drums=-6 mute=bass",
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="mini", metavar="M", help="mini, a folder, a file, or a hub id (mini)")
     how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="device (default: auto)")
@@ -143,6 +151,7 @@ def _blocks(args: argparse.Namespace, music: Music, renderer: DrawingRenderer, l
         steps=music.steps,
         log=log,
         model=args.model,
+        mix=music.mix,
     )
     for _, made in run_together([part], renderer):
         if isinstance(made, RiffstreamError):

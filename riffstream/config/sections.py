@@ -120,6 +120,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
         prompt_chars: longest prompt after cleaning, characters.
         message_bytes: largest WebSocket message of a client; it must be large enough for the allowed prompts.
         steer_interval_s: time between steers of one connection, seconds.
+        desk_interval_s: time between steers of the desk alone, which need no clip, seconds.
         steer_burst: steers of one connection at once.
         connections: open sockets and streams.
         connections_per_address: open sockets and streams of one address.
@@ -153,6 +154,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     prompt_chars: Annotated[int, between(1, 300)] = 300
     message_bytes: Annotated[int, between(1024, 262_144, "bytes")] = MAX_MESSAGE_BYTES
     steer_interval_s: Annotated[float, between(0, 3600, "s")] = 2.0
+    desk_interval_s: Annotated[float, between(0, 3600, "s")] = 0.1
     steer_burst: Annotated[int, between(1, 1000)] = 3
     connections: Annotated[int, between(1, 1_000_000)] = 4000
     connections_per_address: Annotated[int, between(1, 1_000_000)] = 20

@@ -145,6 +145,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     prompts: int = PROMPTS
     message_bytes: int = MAX_MESSAGE_BYTES
     steer_interval_s: float = 2.0
+    desk_interval_s: float = 0.1
     steer_burst: int = 3
     weight: tuple[float, float] = RANGES["weight"].ends
     seed: tuple[int, int] = (0, SEEDS - 1)

@@ -24,6 +24,7 @@ __all__ = ["Connection", "SocketConnection", "open_socket"]
 CLOSE_S = 2.0
 # Far above any client's needs: it limits the cost of a flood without affecting normal bursts.
 MESSAGE_INTERVAL_S, MESSAGE_BURST = 1 / 30, 100
+DESK_BURST = 10  # steers of the desk alone that may follow each other at once
 
 Told = Callable[[protocol.ServerMessage], object]
 
@@ -100,7 +101,9 @@ class SocketConnection(Connection):
         self._request = request
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
         limits = context.config.limits
-        self.gate = SteerGate(TokenBucket(limits.steer_interval_s, limits.steer_burst), self._apply, self.member.tell)
+        steers = TokenBucket(limits.steer_interval_s, limits.steer_burst)
+        desk = TokenBucket(limits.desk_interval_s, DESK_BURST)
+        self.gate = SteerGate(steers, desk, self._apply, self.member.tell)
 
     def permit(self, role: Role, token: str | None = None) -> None:
         """Set the right to steer. That of a signed token ends with its validity.

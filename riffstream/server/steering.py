@@ -24,13 +24,65 @@ def merge(old: protocol.Steer, new: protocol.Steer) -> protocol.Steer:
     return msgspec.structs.replace(new, **kept, mix=protocol.merged_mix(old.mix, new.mix))
 
 
-class SteerGate:
-    """Rate limiter of one connection's steers.
+def desk_only(message: protocol.Steer) -> bool:
+    """Whether a steer changes the desk and nothing else, which costs no clip."""
+    others = set(protocol.Steer.__struct_fields__) - {"id", "mix", "at", "ramp_s", "if_rev"}
+    return message.mix is not UNSET and all(getattr(message, name) is UNSET for name in others)
 
-    A delayed steer absorbs later ones, so that the last position of a fast fader is kept.
+
+class _Delay:
+    """One rate limit. A delayed steer absorbs later ones, so that the last position of a fast fader is kept."""
+
+    def __init__(
+        self,
+        bucket: TokenBucket,
+        apply: Callable[[protocol.Steer | protocol.Transport], None],
+        tell: Callable[[protocol.ServerMessage], None],
+    ) -> None:
+        self.bucket = bucket
+        self.held: protocol.Steer | None = None
+        self._apply = apply
+        self._tell = tell
+        self._timer: asyncio.TimerHandle | None = None
+
+    def steer(self, message: protocol.Steer) -> None:
+        if self.held is not None:
+            self.held = self.absorbed(message)
+        elif self.bucket.take():
+            self._apply(message)
+        else:
+            self.held = message
+            self._timer = asyncio.get_running_loop().call_later(self.bucket.wait_s(), self._turn)
+
+    def absorbed(self, message: protocol.Steer) -> protocol.Steer:
+        """A steer with the fields of the held one, which is answered and dropped."""
+        held, self.held = self.held, None
+        if held is None:
+            return message
+        self._tell(protocol.Superseded(id=held.id, by=message.id))
+        return merge(held, message)
+
+    def close(self) -> None:
+        self.held = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _turn(self) -> None:
+        if self.held is None:
+            return
+        if not self.bucket.take():  # a transport message has used the action
+            self._timer = asyncio.get_running_loop().call_later(max(0.01, self.bucket.wait_s()), self._turn)
+            return
+        held, self.held = self.held, None
+        self._apply(held)
+
+
+class SteerGate:
+    """Rate limiter of one connection's steers. Steers of the desk alone have a rate of their own.
 
     Args:
-        bucket: the rate.
+        bucket: the rate of steers.
+        desk: the rate of steers of the desk alone.
         apply: function that passes a change to the station, which answers.
         tell: function that answers the connection.
 
@@ -41,15 +93,15 @@ class SteerGate:
     def __init__(
         self,
         bucket: TokenBucket,
+        desk: TokenBucket,
         apply: Callable[[protocol.Steer | protocol.Transport], None],
         tell: Callable[[protocol.ServerMessage], None],
     ) -> None:
-        self._bucket = bucket
         self._apply = apply
         self._tell = tell
         self.refusal: str | None = None
-        self._held: protocol.Steer | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._steers = _Delay(bucket, apply, tell)
+        self._desk = _Delay(desk, apply, tell)
         self._expiry: asyncio.TimerHandle | None = None
 
     def expire_in(self, seconds: float) -> None:
@@ -66,14 +118,13 @@ class SteerGate:
             ProtocolError: this connection may not steer.
         """
         self.check(message.id)
-        if self._held is not None:
-            self._tell(protocol.Superseded(id=self._held.id, by=message.id))
-            self._held = merge(self._held, message)
-        elif self._bucket.take():
-            self._apply(message)
+        held = self._steers.held
+        if desk_only(message) and (held is None or held.mix is UNSET):
+            self._desk.steer(message)
+        elif message.mix is not UNSET:  # a delayed change of the desk must not come after this newer one
+            self._steers.steer(self._desk.absorbed(message))
         else:
-            self._held = message
-            self._timer = asyncio.get_running_loop().call_later(self._bucket.wait_s(), self._turn)
+            self._steers.steer(message)
 
     def transport(self, message: protocol.Transport) -> None:
         """Handle pause, resume, reset or skip. They are never delayed, but count; above the limit they are rejected.
@@ -82,10 +133,11 @@ class SteerGate:
             ProtocolError: this connection may not steer.
         """
         self.check(message.id)
-        if self._bucket.take():
+        bucket = self._steers.bucket
+        if bucket.take():
             self._apply(message)
         else:
-            retry_ms = round(self._bucket.wait_s() * 1000)
+            retry_ms = round(bucket.wait_s() * 1000)
             error = protocol.ProtocolError("rate_limited", "too many changes", retry_after_ms=retry_ms)
             self._tell(error.reply(message.id))
 
@@ -96,17 +148,7 @@ class SteerGate:
 
     def close(self) -> None:
         """Drop what is held."""
-        self._held = None
+        self._steers.close()
+        self._desk.close()
         if self._expiry is not None:
             self._expiry.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _turn(self) -> None:
-        if self._held is None:
-            return
-        if not self._bucket.take():  # a transport message has used the action
-            self._timer = asyncio.get_running_loop().call_later(max(0.01, self._bucket.wait_s()), self._turn)
-            return
-        held, self._held = self._held, None
-        self._apply(held)

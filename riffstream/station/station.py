@@ -153,6 +153,7 @@ class Station:
             prompt_chars=limits.prompt_chars,
             message_bytes=limits.message_bytes,
             steer_interval_s=limits.steer_interval_s,
+            desk_interval_s=limits.desk_interval_s,
             steer_burst=limits.steer_burst,
         )
 

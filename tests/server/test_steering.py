@@ -32,7 +32,9 @@ class Gate:
     def __init__(self, interval_s: float, burst: int) -> None:
         self.applied: list[Steer | Transport] = []
         self.told: list[protocol.ServerMessage] = []
-        self.gate = SteerGate(TokenBucket(interval_s, burst), self.applied.append, self.told.append)
+        self.gate = SteerGate(
+            TokenBucket(interval_s, burst), TokenBucket(0.05, 2), self.applied.append, self.told.append
+        )
 
 
 @given(STEERS, STEERS)
@@ -73,7 +75,7 @@ class Turns(TokenBucket):
 
 async def test_a_steer_whose_turn_was_taken_waits_for_the_next() -> None:
     gate, turns = Gate(1.0, 1), Turns(0)
-    gate.gate._bucket = turns
+    gate.gate._steers.bucket = turns
     gate.gate.steer(Steer(id="a", bpm=90.0))
     await asyncio.sleep(0.05)
     assert gate.applied == []
@@ -92,7 +94,7 @@ async def test_a_steer_whose_turn_was_taken_waits_for_the_next() -> None:
 
 async def test_a_connection_that_may_not_steer_gets_the_reason_and_takes_no_turn() -> None:
     gate, turns = Gate(1.0, 1), Turns(1)
-    gate.gate._bucket = turns
+    gate.gate._steers.bucket = turns
     gate.gate.refusal = "listeners do not steer here"
     for send in (
         lambda: gate.gate.steer(Steer(id="a", bpm=90.0)),
@@ -132,3 +134,27 @@ async def test_what_is_held_goes_with_its_connection(held: bool) -> None:
     gate.gate.close()
     await asyncio.sleep(0.1)
     assert [each.id for each in gate.applied] == ["a"]
+
+
+async def test_the_desk_has_a_rate_of_its_own() -> None:
+    gate = Gate(interval_s=60, burst=1)
+    gate.gate.steer(protocol.Steer(id="0", bpm=90.0))
+    for number in range(1, 6):
+        gate.gate.steer(protocol.Steer(id=str(number), mix=protocol.MixChange(low=-float(number), tilt=1.0)))
+    assert [each.id for each in gate.applied] == ["0", "1", "2"]
+    await asyncio.sleep(0.2)
+    assert [each.id for each in gate.applied] == ["0", "1", "2", "5"]
+    assert gate.applied[-1].mix.low == -5.0
+
+
+async def test_a_delayed_change_of_the_desk_never_comes_after_a_newer_one() -> None:
+    gate = Gate(interval_s=60, burst=1)
+    for number in range(3):
+        gate.gate.steer(protocol.Steer(id=str(number), mix=protocol.MixChange(low=-float(number), tilt=1.0)))
+    gate.gate.steer(protocol.Steer(id="3", bpm=90.0, mix=protocol.MixChange(low=3.0)))
+    await asyncio.sleep(0.2)
+    assert [each.id for each in gate.applied] == ["0", "1", "3"]
+    assert (gate.applied[-1].mix.low, gate.applied[-1].mix.tilt) == (3.0, 1.0)
+    gate.gate.steer(protocol.Steer(id="4", bpm=95.0, mix=protocol.MixChange(low=4.0)))
+    gate.gate.steer(protocol.Steer(id="5", mix=protocol.MixChange(low=5.0)))
+    assert [each.id for each in gate.applied] == ["0", "1", "3"], "it joins the delayed one"

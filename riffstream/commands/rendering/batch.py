@@ -202,7 +202,12 @@ class _Batch:
                 self._fail(each, str(error), None)
                 continue
             yield Part(
-                name=each.name, score=score, n_samples=music.n_samples, settings=music.settings, steps=music.steps
+                name=each.name,
+                score=score,
+                n_samples=music.n_samples,
+                settings=music.settings,
+                steps=music.steps,
+                mix=music.mix,
             )
 
     def _fail(self, each: _Rendering, error: str, writer: AudioFileWriter | None) -> None:

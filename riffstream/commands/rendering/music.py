@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from riffstream.commands.rendering.mix import desk
 from riffstream.config import StationConfig, TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info
@@ -16,7 +17,7 @@ from riffstream.journey.conditions import PARTS
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.keyframe import CONDITIONED
 from riffstream.journey.pace import read_pace
-from riffstream.protocol import SAMPLE_RATE
+from riffstream.protocol import SAMPLE_RATE, Mix
 from riffstream.ranges import check
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Music:
         settings: loudness and lead time.
         station: tempo, key and metre.
         steps: sampler steps; None: the model's.
+        mix: settings of the desk; None: neutral.
     """
 
     args: argparse.Namespace
@@ -44,6 +46,7 @@ class Music:
     settings: TimelineSettings
     station: StationConfig
     steps: int | None
+    mix: Mix | None
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Music:
@@ -56,7 +59,7 @@ class Music:
         _journey(args, Info(model="check"), n_samples)
         station = StationConfig(bpm=args.bpm, key=args.key, beats_per_bar=args.beats_per_bar, form=args.form)
         steps = None if args.steps is None else check("steps", args.steps)
-        return cls(args, n_samples, settings, station, steps)
+        return cls(args, n_samples, settings, station, steps, desk(args.mix))
 
     def score(self, info: Info) -> Score:
         """Score for a model. Raises ParameterError for conditions that it does not support."""
