@@ -189,6 +189,7 @@ export interface Limits {
   prompts: number;
   message_bytes: number;
   steer_interval_s: number;
+  desk_interval_s: number;
   steer_burst: number;
   weight: [number, number];
   seed: [number, number];

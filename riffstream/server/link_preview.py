@@ -36,6 +36,8 @@ NUMBERS = ("seed", "denoising", "guidance", "bpm", "key")
 ABOUT = "An endless, steerable music stream. Type a prompt, and the music follows."
 OURS = re.compile(r'[ \t]*<(?:meta (?:property="og:|name="twitter:|name="description")|link rel="alternate")[^>]*>\n?')
 SEED_NAME = re.compile(r"[\w-]{1,200}", re.ASCII)
+DESK = re.compile(r"[a-z]+:[a-z0-9.-]{1,9}(,[a-z]+:[a-z0-9.-]{1,9}){0,19}", re.ASCII)
+TEXTS = {"seed_image": SEED_NAME, "mix": DESK}
 RIFFUSION = {"prompt": "p", "seedImageId": "seed_image"}  # its guidance has another scale
 CARD_SIZE = (1200, 630)
 CARD_S = 8.0
@@ -78,7 +80,7 @@ def read_link(pairs: list[tuple[str, str]]) -> Link:
             prompts += [text] if text else []
         elif key == "w" and len(weights) < PROMPTS and _is_number(value):
             weights.append(value)
-        elif _is_number(value) if key in NUMBERS else key == "seed_image" and SEED_NAME.fullmatch(value):
+        elif _is_number(value) if key in NUMBERS else key in TEXTS and TEXTS[key].fullmatch(value):
             rest.setdefault(key, value)
     mix = [("p", text) for text in prompts] + [("w", weight) for weight in weights]
     return Link(tuple(prompts), urlencode([*mix, *rest.items()]))

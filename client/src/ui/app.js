@@ -301,6 +301,7 @@ mountSound(app, byId("panel-sound", HTMLElement));
 const past = mountHistory(app, byId("history", HTMLElement), byId("undo", HTMLButtonElement));
 const panel = (/** @type {string} */ id) => byId(id, HTMLElement);
 const tabs = mountTabs({
+  "panel-desk": async () => (await import("./desk.js")).mountDesk(app, panel("panel-desk")),
   "panel-mix": async () => (await import("./mixer.js")).mountMixer(app, panel("panel-mix")),
   "panel-pad": async () => (await import("./pad.js")).mountPad(app, panel("panel-pad")),
   "panel-seeds": async () => (await import("./seeds.js")).mountSeeds(app, panel("panel-seeds"), () => tabs.open("panel-seeds")),

@@ -105,3 +105,9 @@ export function paced(act, everyMs) {
  * @param {import("../player.js").Player} player
  */
 export const steerEveryMs = (player) => Math.max(500, 1000 * (player.welcome?.limits?.steer_interval_s ?? 2));
+
+/**
+ * The same for the desk, which needs no clip.
+ * @param {import("../player.js").Player} player
+ */
+export const deskEveryMs = (player) => Math.max(100, 1000 * (player.welcome?.limits?.desk_interval_s ?? 2));

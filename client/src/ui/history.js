@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 
 const KEPT = 100;
 const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key", "form", "chords", "parts", "energy", "density", "brightness"]);
+const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key", "form", "chords", "parts", "energy", "density", "brightness", "mix"]);
 
 /** @param {any} state @returns {any} what a steer needs to come back to it */
 export function snapshot(state) {
@@ -16,6 +16,9 @@ export function snapshot(state) {
 
 /** How far a seed may walk by itself from clip to clip; a seed that somebody set is farther away. */
 const WALK = 1000;
+
+/** Changes of the desk that follow each other within this time, ms, are one move of a hand: one line, one undo. */
+const GESTURE_MS = 2000;
 
 /** @typedef {{rev: number, state: any}} Heard   a station's state, and the revision of the change that made it */
 
@@ -37,6 +40,11 @@ function sameButSeed(a, b) {
   return JSON.stringify({ ...snapshot(a), seed: 0 }) === JSON.stringify({ ...snapshot(b), seed: 0 });
 }
 
+/** Whether two states differ in nothing but the desk. @param {any} a @param {any} b */
+export function sameButDesk(a, b) {
+  return sameButSeed({ ...a, mix: null }, { ...b, mix: null });
+}
+
 /**
  * @param {import("./app.js").App} app
  * @param {HTMLElement} panel
@@ -44,7 +52,7 @@ function sameButSeed(a, b) {
  */
 export function mountHistory(app, panel, undoButton) {
   const { player } = app;
-  /** @typedef {Heard & {at: Date, before: Entry|null, line: HTMLElement|null}} Entry  before: what an undo goes back to */
+  /** @typedef {Heard & {at: Date, before: Entry|null, line: HTMLElement|null, turned: number}} Entry  turned: when the desk last moved, ms; before: what an undo goes back to */
   /** @type {Entry[]} */
   const entries = [];
   /** @type {Entry|null} what was asked back and is not heard yet */
@@ -73,10 +81,15 @@ export function mountHistory(app, panel, undoButton) {
       Object.assign(latest, { rev, state });
       return;
     }
+    const turning = latest && sameButDesk(latest.state, state);
+    if (turning && !awaited && performance.now() - latest.turned < GESTURE_MS) {
+      Object.assign(latest, { rev, state, turned: performance.now() });
+      return;
+    }
     const returned = awaited && (awaited.state.steered ? sameButSeed(awaited.state, state) : !state.steered);
     const before = returned ? /** @type {Entry} */ (awaited).before : latest ?? null;
     if (returned) awaited = null;
-    entries.unshift({ rev, state, at: new Date(), before, line: null });
+    entries.unshift({ rev, state, at: new Date(), before, line: null, turned: turning && !returned ? performance.now() : -Infinity });
     for (const old of entries.splice(KEPT)) old.before = null; // nothing older is kept
     changed = true;
   }

@@ -1,5 +1,6 @@
 // @ts-check
 /** Links that reopen a station as it is. */
+import { mixText, readMix } from "./mixing.js";
 
 const NUMBERS = ["denoising", "guidance", "bpm", "key", "energy", "density", "brightness"];
 const PARTS = ["drums", "bass", "chords", "pad", "arp", "lead"];
@@ -24,6 +25,8 @@ export function linkQuery(station, state) {
   }
   const parts = Object.entries(state.parts ?? {}).filter(([, level]) => level !== null);
   if (parts.length) query.set("parts", parts.map(([part, level]) => `${part}:${level}`).join(","));
+  const mix = mixText(state.mix);
+  if (mix) query.set("mix", mix);
   return query.toString();
 }
 
@@ -61,6 +64,8 @@ export function readLink(place) {
   if (FORMS.includes(query.get("form") ?? "")) change.form = query.get("form");
   const image = query.get("seed_image");
   if (image) change.seed_image = image;
+  const mix = readMix(query.get("mix") ?? "");
+  if (mix) change.mix = mix;
   if (Object.keys(change).length) link.change = change;
   return link;
 }

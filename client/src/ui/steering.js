@@ -86,8 +86,9 @@ export function makeSteering(player, markers) {
  * is older than what the control says.
  * @param {import("./app.js").App} app
  * @param {() => Promise<{rev: number}|null>} ask sends what the control says now
+ * @param {() => number} [everyMs] the shortest time between two changes, ms
  */
-export function handed(app, ask) {
+export function handed(app, ask, everyMs = () => steerEveryMs(app.player)) {
   let moved = false, asking = 0, rev = 0, until = 0;
   const send = paced(async () => {
     moved = false;
@@ -95,7 +96,7 @@ export function handed(app, ask) {
     const applied = await ask();
     asking -= 1;
     if (applied) [rev, until] = [applied.rev, performance.now() + HEARD_MS];
-  }, () => steerEveryMs(app.player));
+  }, everyMs);
   return {
     changed: () => {
       moved = true;
