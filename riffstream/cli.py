@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("riffstream.commands.serve", "stream endless music to browsers, players and apps"),
     "render": ("riffstream.commands.render", "render prompts to an audio file"),
     "listen": ("riffstream.commands.listen", "listen to a station from the terminal, record it, steer it"),
+    "play": ("riffstream.commands.play", "play a file or a pipe into a station as live input"),
     "config": ("riffstream.commands.config", "print the resolved configuration"),
     "token": ("riffstream.commands.token", "make a signed token for listeners, DJs or owners"),
     "seeds": ("riffstream.commands.seeds", "list, hear, add and remove seed images"),

@@ -151,6 +151,59 @@ class Radio:
         except TimeoutError:
             raise RadioError("timeout", f"no clock from {self.url} within {timeout_s:g} s") from None
 
+    async def start_input(
+        self,
+        *,
+        codec: protocol.CodecName = "pcm_s16",
+        channels: int = 2,
+        strength: float = 0.5,
+        takeover: bool = False,
+        timeout_s: float = 10.0,
+    ) -> None:
+        """Start a live input, which becomes the seed image of the next clips; :meth:`send_input` sends its audio.
+
+        Args:
+            codec: ``pcm_s16`` or ``opus``.
+            channels: 1 or 2.
+            strength: share of the input in the clips, 0.05 to 0.95. A second call changes it.
+            takeover: True ends the input of another client.
+            timeout_s: time limit for the answer, seconds.
+
+        Raises:
+            RadioError: refused (``busy``: another input is open), or the connection was lost.
+        """
+        message = protocol.Input(
+            id=f"i{next(self._ids)}", codec=codec, channels=channels, strength=strength, takeover=takeover
+        )
+        await self._ask_input(message, timeout_s)
+
+    async def stop_input(self, *, timeout_s: float = 10.0) -> None:
+        """End the live input. Raises RadioError if there is none."""
+        await self._ask_input(protocol.Input(id=f"i{next(self._ids)}", action="stop"), timeout_s)
+
+    async def send_input(self, payload: bytes, n_samples: int, *, codec: protocol.CodecName = "pcm_s16") -> None:
+        """Send a frame of the live input: up to 200 ms, in real time. It ends at ``input`` with ``ended``.
+
+        Args:
+            payload: interleaved little-endian 16-bit samples, or Opus packets joined by ``protocol.join_packets``.
+            n_samples: samples per channel.
+            codec: that of :meth:`start_input`.
+
+        Raises:
+            RadioError: the connection was lost.
+        """
+        kind = protocol.Codec.OPUS if codec == "opus" else protocol.Codec.PCM_S16
+        await self._send(protocol.pack_frame(protocol.AudioFrame(0, 0, n_samples, 0, payload, kind)))
+
+    async def _ask_input(self, message: protocol.Input, timeout_s: float) -> None:
+        try:
+            with self._requests.input(message.id) as answer:
+                await self._send(message)
+                async with asyncio.timeout(timeout_s):
+                    await answer
+        except TimeoutError:
+            raise RadioError("timeout", f"no answer about the live input within {timeout_s:g} s") from None
+
     async def messages(self) -> AsyncIterator[protocol.ServerMessage]:
         """Iterate over all control messages from now on (now, event, scheduled, ...) until the connection ends.
 
@@ -179,12 +232,12 @@ class Radio:
         if self._loop is not None and asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("a Radio belongs to the event loop that opened it: use asyncio.run_coroutine_threadsafe")
 
-    async def _send(self, message: protocol.ClientMessage) -> None:
+    async def _send(self, message: protocol.ClientMessage | bytes) -> None:
         self._check_loop()
         if self._socket is None:
             raise RadioError("disconnected", f"not connected to {self.url}", retry_after_ms=1000)
         try:
-            await self._socket.send(protocol.encode(message))
+            await self._socket.send(message if isinstance(message, bytes) else protocol.encode(message))
         except ConnectionClosed:
             raise RadioError("disconnected", f"the connection to {self.url} was lost", retry_after_ms=1000) from None
 

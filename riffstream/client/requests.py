@@ -34,6 +34,7 @@ class Requests:
         self._waiting: dict[str, asyncio.Future[protocol.Applied]] = {}
         self._unheard: list[tuple[asyncio.Future[protocol.Applied], protocol.Applied]] = []
         self._clocks: dict[float, asyncio.Future[protocol.ClockReply]] = {}
+        self._inputs: dict[str, asyncio.Future[protocol.InputState]] = {}
 
     @contextlib.contextmanager
     def change(self, ident: str) -> Iterator[asyncio.Future[protocol.Applied]]:
@@ -48,14 +49,21 @@ class Requests:
         """Future of the answer to the clock message ``t0``."""
         return _expected(self._clocks, t0)
 
+    def input(self, ident: str) -> contextlib.AbstractContextManager[asyncio.Future[protocol.InputState]]:
+        """Future of the answer to an ``input``; it raises :class:`RadioError` if the server refuses."""
+        return _expected(self._inputs, ident)
+
     def take(self, message: protocol.ServerMessage, received: int) -> None:
         """Complete the requests answered by a message; ``received``: sample clock after the last received audio."""
         if isinstance(message, protocol.ClockReply):
             clock = self._clocks.get(message.t0)
             if clock is not None and not clock.done():
                 clock.set_result(message)
+        elif isinstance(message, protocol.InputState):
+            if (given := self._inputs.get(message.id)) is not None and not given.done():
+                given.set_result(message)
         elif isinstance(message, protocol.Applied | protocol.Rejected | protocol.Superseded):
-            waiting = self._waiting.get(message.id)
+            waiting: asyncio.Future[Any] | None = self._waiting.get(message.id) or self._inputs.get(message.id)
             if waiting is None or waiting.done():
                 return
             if isinstance(message, protocol.Applied):
@@ -81,7 +89,11 @@ class Requests:
 
     def fail(self, code: str, text: str) -> None:
         """Fail all pending requests."""
-        waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._clocks.values()]
+        waiting: list[asyncio.Future[Any]] = [
+            *self._waiting.values(),
+            *self._clocks.values(),
+            *self._inputs.values(),
+        ]
         for future in waiting:
             if not future.done():
                 future.set_exception(RadioError(code, text, retry_after_ms=1000))
