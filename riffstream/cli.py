@@ -25,6 +25,7 @@ __all__ = ["main"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("riffstream.commands.serve", "stream endless music to browsers, players and apps"),
     "render": ("riffstream.commands.render", "render prompts to an audio file"),
+    "riff": ("riffstream.commands.riff", "render a recording again as a prompt wants it, in its tempo and key"),
     "listen": ("riffstream.commands.listen", "listen to a station from the terminal, record it, steer it"),
     "play": ("riffstream.commands.play", "play a file or a pipe into a station as live input"),
     "config": ("riffstream.commands.config", "print the resolved configuration"),

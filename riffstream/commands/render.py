@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from riffstream.audio.files import AudioFileWriter, file_format
+from riffstream.commands.rendering.model import add_model_options, load_renderer
 from riffstream.commands.rendering.music import Music, length
-from riffstream.config import GeneratorSettings
-from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.generator.messages import Info, Pcm
-from riffstream.generator.renderer import DrawingRenderer, ToneRenderer
+from riffstream.commands.rendering.writing import part_blocks, write_blocks
+from riffstream.errors import ParameterError
 from riffstream.journey.conditions import PARTS
 from riffstream.journey.form import FORMS
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.text_files import readable
 
 if TYPE_CHECKING:
+    from riffstream.generator.renderer import Renderer
+    from riffstream.station.offline import Part
     from riffstream.station.steering_log import SteeringLog
 
 EXAMPLES = """examples:
@@ -87,19 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="levels in dB of drums, tonal, low, mid, high (-60: off); tilt, width, filter; "
         "mute or solo of drums or bass: drums=-6 mute=bass",
     )
-    how = parser.add_argument_group("how")
-    how.add_argument("--model", default="mini", metavar="M", help="mini, a folder, a file, or a hub id (mini)")
-    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="device (default: auto)")
-    how.add_argument(
-        "--dtype",
-        default="auto",
-        choices=("auto", "float32", "bfloat16", "float16"),
-        help="number type (default: auto)",
-    )
-    how.add_argument("--lora", action="append", default=[], metavar="FILE[:SCALE]", help="LoRA to merge")
-    how.add_argument("--steps", type=int, metavar="N", help="denoising steps, 1 to 1000 (the model's)")
-    how.add_argument("--sampler", metavar="NAME", help="the model's by default")
-    how.add_argument("--lufs", type=float, default=-16.0, metavar="X", help="target loudness, -40 to -8 (-16)")
+    add_model_options(parser)
     out = parser.add_argument_group("output")
     out.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="wav, flac, ogg, opus or mp3; with --batch, a folder"
@@ -128,22 +114,26 @@ def run(args: argparse.Namespace) -> int:
     music = Music.of(args)
     began = time.monotonic()
     with AudioFileWriter(args.output, SAMPLE_RATE, 2, music.tags) as file:  # an unwritable file is an error at once
-        renderer = _renderer(args)
+        renderer = load_renderer(args, state_dir=args.state_dir)
         from riffstream.station.steering_log import SteeringLog
 
         log = SteeringLog("render", args.save_log or None)
-        _write(args, file, _blocks(args, music, renderer, log), music.n_samples, renderer.info, began)
+        write_blocks(
+            args,
+            file,
+            part_blocks(args, _part(args, music, renderer, log), renderer),
+            music.n_samples,
+            renderer.info,
+            began,
+        )
     log.close(music.n_samples)
     return 0
 
 
-def _blocks(args: argparse.Namespace, music: Music, renderer: DrawingRenderer, log: SteeringLog) -> Iterator[Pcm]:
-    """Audio of the options, with pictures of the clips if asked for."""
-    from riffstream.commands.rendering.clip_pictures import ClipPictures
-    from riffstream.station.offline import Finished, Part, run_together
+def _part(args: argparse.Namespace, music: Music, renderer: Renderer, log: SteeringLog) -> Part:
+    from riffstream.station.offline import Part
 
-    pictures = ClipPictures(renderer, lambda _: Path(args.output).with_suffix("")) if args.image else None
-    part = Part(
+    return Part(
         name="render",
         score=music.score(renderer.info),
         n_samples=music.n_samples,
@@ -153,38 +143,6 @@ def _blocks(args: argparse.Namespace, music: Music, renderer: DrawingRenderer, l
         model=args.model,
         mix=music.mix,
     )
-    for _, made in run_together([part], renderer):
-        if isinstance(made, RiffstreamError):
-            raise made
-        if isinstance(made, Finished):
-            if pictures is not None:
-                pictures.finish(part.name, made.clips)
-        else:
-            yield made
-
-
-def _renderer(args: argparse.Namespace, *, max_batch: int = 16) -> DrawingRenderer:
-    if args.model == "tone":
-        return ToneRenderer()
-    from riffstream.generator.model_renderer import make_renderer
-
-    settings = GeneratorSettings(
-        model=args.model,
-        device=args.device,
-        dtype=args.dtype,
-        lora=tuple(args.lora),
-        sampler=args.sampler,
-        max_batch=max_batch,
-    )
-    options = {name: getattr(settings, name) for name in settings.__struct_fields__}
-    if args.state_dir is not None:
-        options["uploads"] = str(Path(args.state_dir) / "seeds")
-
-    def progress(what: str) -> None:
-        if not args.quiet:
-            print(what, file=sys.stderr)
-
-    return make_renderer(options, progress, files=True)
 
 
 def _batch(args: argparse.Namespace) -> int:
@@ -195,7 +153,7 @@ def _batch(args: argparse.Namespace) -> int:
             )
     from riffstream.commands.rendering.batch import run_batch
 
-    return run_batch(args, lambda: _renderer(args, max_batch=args.at_once))
+    return run_batch(args, lambda: load_renderer(args, max_batch=args.at_once, state_dir=args.state_dir))
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -208,45 +166,6 @@ def _replay(args: argparse.Namespace) -> int:
     began = time.monotonic()
     tags = {"title": f"riffstream {header.get('station', '')}".strip(), "artist": "riffstream"}
     with AudioFileWriter(args.output, SAMPLE_RATE, 2, tags) as file:
-        renderer = _renderer(args)
-        _write(args, file, replay(args.replay, renderer, n_samples), n_samples, renderer.info, began)
+        renderer = load_renderer(args, state_dir=args.state_dir)
+        write_blocks(args, file, replay(args.replay, renderer, n_samples), n_samples, renderer.info, began)
     return 0
-
-
-def _write(
-    args: argparse.Namespace,
-    file: AudioFileWriter,
-    blocks: Iterator[Pcm],
-    n_samples: int | None,
-    info: Info,
-    began: float,
-) -> None:
-    """Write blocks to the file, with progress and a summary."""
-    from tqdm import tqdm
-
-    total = None if n_samples is None else round(n_samples / SAMPLE_RATE, 1)
-    rendering = time.monotonic()
-    written = 0
-    form = "{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed} elapsed, {remaining} left]"
-    with tqdm(total=total, disable=args.quiet or None, desc="rendering", bar_format=form if total else None) as bar:
-        for block in blocks:
-            file.write(block)
-            written += len(block)
-            bar.update(len(block) / SAMPLE_RATE)
-    file.close()
-    now = time.monotonic()
-    seconds = written / SAMPLE_RATE
-    report: dict[str, Any] = {
-        "file": args.output,
-        "seconds": round(seconds, 3),
-        "model": info.model,
-        "device": info.device,
-        "load_s": round(rendering - began, 3),
-        "render_s": round(now - rendering, 3),
-        "real_time_factor": round(seconds / max(1e-9, now - rendering), 2),
-    }
-    if args.json:
-        print(json.dumps(report))
-    elif not args.quiet:
-        speed = report["real_time_factor"]
-        print(f"{args.output}: {seconds:.1f} s, {speed:g} times as fast as it plays", file=sys.stderr)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from riffstream.diffusion.family import Family
 from riffstream.errors import MediaError, ParameterError
+from riffstream.journey.keyframe import SONG
 from riffstream.spectrogram.analysis import analyse
 from riffstream.spectrogram.pictures import is_picture, open_picture
 
@@ -27,11 +28,20 @@ MOST = 4  # maximum number of candidates
 Seed = Tensor | np.ndarray | bytes | Path | str
 
 
+@runtime_checkable
+class SeedParts(Protocol):
+    """A recording longer than a clip."""
+
+    def part(self, first: int, frames: int) -> Tensor:
+        """Latents [C, h, w] of ``frames`` frames, ``first`` frames after its beginning."""
+
+
 class SeedSource(Protocol):
     """A seed library as the engine sees it."""
 
-    def load(self, name: str, family: Family) -> Tensor | np.ndarray | bytes | Path | None:
-        """Load a seed image: latents [C, h, w] of this family, a picture uint8 [H, W, 3], or a file; None: unknown."""
+    def load(self, name: str, family: Family) -> Tensor | np.ndarray | bytes | Path | SeedParts | None:
+        """Load a seed image: latents [C, h, w] of this family, a picture uint8 [H, W, 3], a file, or the parts of a
+        recording; None: unknown."""
 
 
 @runtime_checkable
@@ -65,7 +75,7 @@ class SeedImages:
         self._limit = cache
         self._cache: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
 
-    def latents(self, seed: Seed, *, frames: int | None = None, bpm: float | None = None) -> Tensor:
+    def latents(self, seed: Seed, *, frames: int | None = None, bpm: float | None = None, first: int = 0) -> Tensor:
         """Latents of a seed image, float32 on the family's device.
 
         Args:
@@ -73,6 +83,7 @@ class SeedImages:
                 name in the library.
             frames: T of the clip. A longer seed is cut, a shorter one is repeated, because seeds are loops.
             bpm: tempo of audio on the beat grid, for families with one.
+            first: frames from the beginning of the music to the clip, for recordings in parts.
 
         Returns:
             [C, h, w] of ``family.latent_shape(frames)``.
@@ -81,11 +92,13 @@ class SeedImages:
             ParameterError: an unknown name, or latents of another model.
             MediaError: a file that is neither a picture nor audio.
         """
-        key = (self._identity(seed), frames, bpm)
+        parts = self._parts(seed)
+        key = (self._identity(seed), frames, bpm, 0 if parts is None else first)
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
-        latents = self._fit(self._encode(seed, bpm), frames).to(self.family.device, torch.float32)
+        encoded = self._encode(seed, bpm) if parts is None else parts.part(first, frames or self.family.frames)
+        latents = self._fit(encoded, frames).to(self.family.device, torch.float32)
         if key[0] is not None:
             self._cache[key] = latents
             if len(self._cache) > self._limit:
@@ -109,6 +122,12 @@ class SeedImages:
         found = self.source.like(vector, self.family, beats=beats, count=MOST)
         near = [name for name, likeness in found if likeness >= found[0][1] - NEAR]
         return near[pick % len(near)] if near else None
+
+    def _parts(self, seed: Seed) -> SeedParts | None:
+        if not isinstance(seed, str) or not seed.startswith(SONG) or self.source is None:
+            return None
+        found = self.source.load(seed, self.family)
+        return found if isinstance(found, SeedParts) else None
 
     @staticmethod
     def _identity(seed: Seed) -> object:
@@ -170,6 +189,7 @@ class SeedImages:
 
     def _named(self, name: str) -> Tensor | np.ndarray | bytes | Path:
         found = self.source.load(name, self.family) if self.source is not None else None
+        assert not isinstance(found, SeedParts)
         if found is None and self.files and Path(name).is_file():
             return Path(name)
         if found is None:

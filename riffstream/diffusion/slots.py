@@ -231,8 +231,10 @@ class Preparer:
         """Seed image latents at alpha, [C, h, w]. Mixed latents sound like a crossfade of two loops at one tempo."""
         spec = request.spec
 
+        first = self._first_frame(request)
+
         def encode(seed: object) -> Tensor:
-            return self.seeds.latents(seed, frames=request.frames, bpm=spec.bpm)  # type: ignore[arg-type]
+            return self.seeds.latents(seed, frames=request.frames, bpm=spec.bpm, first=first)  # type: ignore[arg-type]
 
         if request.seed_image is not None:
             return encode(request.seed_image)
@@ -243,6 +245,20 @@ class Preparer:
         if not names:
             return None
         return encode(names[-1] if spec.alpha == 1 else names[0])
+
+    def _first_frame(self, request: ClipRequest) -> int:
+        """Frames from the beginning of the music to the clip's first frame, for recordings as seed images.
+
+        Without native continuation, clips advance by their part behind the overlap, and :meth:`_continue` rotates the
+        seed image by the overlap. A clip without a previous one has the overlap in front, which nobody plays.
+        """
+        place = request.spec.index if request.spec.place is None else request.spec.place
+        frames = request.frames or self.family.frames
+        if self.family.continues:
+            return round(place * frames)
+        width = self.family.latent_shape(request.frames)[2]
+        lead = round(min(max(1, round(self.overlap * width)), max(1, width - 1)) * frames / width)
+        return round(place * (frames - lead)) - (lead if request.previous is None else 0)
 
     def _seed_name(self, keyframe: Keyframe, beats: float) -> str | None:
         """Name of a keyframe's seed image with ``auto`` resolved; None: noise only."""

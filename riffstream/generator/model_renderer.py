@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ from riffstream.generator.take_stream import TakeStream, reach
 from riffstream.generator.work import Work
 from riffstream.journey.journey import ClipSpec
 from riffstream.models.seeds import SeedLibrary
+from riffstream.models.songs import Songs
 from riffstream.models.uploads import INPUT_NAME, INPUTS, SeedSources, UploadedSeeds
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.spectrogram.params import SpectrogramParams
@@ -300,7 +301,8 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     """Load a model and warm it up.
 
     Args:
-        options: the fields of the configuration's ``generator`` section; ``uploads``: folder of uploaded seed images.
+        options: the fields of the configuration's ``generator`` section; ``uploads``: folder of uploaded seed images;
+            ``songs``: fields of :class:`~riffstream.models.songs.Song` by name.
         progress: called with a description of each activity.
         files: True allows files of this machine as seed images.
 
@@ -327,7 +329,7 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
         family,
         max_batch=options.get("max_batch", 16),
         sampler=options.get("sampler"),
-        seeds=_seeds(options.get("model", "mini"), options.get("uploads")),
+        seeds=_seeds(options.get("model", "mini"), options.get("uploads"), options.get("songs") or {}),
         files=files,
         overlap=OVERLAP,
     )
@@ -344,8 +346,10 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     return ModelRenderer(engine, vocoder, inputs=inputs, exact=files)
 
 
-def _seeds(model: str, uploads: str | None = None) -> SeedSources:
-    sources: list[SeedLibrary | UploadedSeeds] = [] if uploads is None else [UploadedSeeds(Path(uploads))]
+def _seeds(model: str, uploads: str | None = None, songs: Mapping[str, Any] | None = None) -> SeedSources:
+    sources: list[SeedLibrary | UploadedSeeds | Songs] = [Songs.of(songs)] if songs else []
+    if uploads is not None:
+        sources.append(UploadedSeeds(Path(uploads)))
     with contextlib.suppress(CheckpointError):  # prompts also play without the seed library
         sources.append(SeedLibrary.of(model))
     return SeedSources(*sources)

@@ -13,9 +13,10 @@ from riffstream.journey.form import PlannedBar
 from riffstream.journey.prompts import PromptPart
 from riffstream.ranges import SEEDS, check, reject_unknown
 
-__all__ = ["AUTO", "CONDITIONED", "NONE", "ClipSpec", "Keyframe"]
+__all__ = ["AUTO", "CONDITIONED", "NONE", "SONG", "ClipSpec", "Keyframe"]
 
 AUTO, NONE = "auto", "none"  # reserved names of seed images
+SONG = "song:"  # prefix of a recording's name: each clip starts from the part at its own place in the music
 CONDITIONED = ("chords", "parts", "energy", "density", "brightness")  # fields that need a model with conditions
 
 MAX_PARTS = 8  # of one keyframe: half the limit of an embedding, because a clip between two keyframes mixes both
@@ -126,6 +127,8 @@ class ClipSpec:
         alpha: 0 to 1.
         index: number of the clip in its journey.
         plan: plan of its bars: their chords, and what the keyframes leave open; empty: no plan.
+        place: number of clips, also fractions, from the beginning of the music to its beginning, for songs; None:
+            ``index``.
     """
 
     start: Keyframe
@@ -133,6 +136,12 @@ class ClipSpec:
     alpha: float
     index: int = 0
     plan: tuple[PlannedBar, ...] = ()
+    place: float | None = None
+
+    @property
+    def follows_song(self) -> bool:
+        """Whether a seed image is a recording."""
+        return any((keyframe.seed_image or "").startswith(SONG) for keyframe in (self.start, self.end))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "alpha", check("alpha", self.alpha))

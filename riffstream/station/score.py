@@ -192,9 +192,11 @@ class Score:
             changes["denoising"] = self.denoising.at(beat)
         if self.guidance is not None:
             changes["guidance"] = self.guidance.at(beat)
-        if not changes:
-            return spec
-        return replace(spec, start=replace(spec.start, **changes), end=replace(spec.end, **changes))
+        if changes:
+            spec = replace(spec, start=replace(spec.start, **changes), end=replace(spec.end, **changes))
+        if bar is not None and spec.follows_song:
+            spec = replace(spec, place=bar / bars_in_clip(self.info))
+        return spec
 
     def tempo(self, spec: ClipSpec, beat: float) -> float | None:
         """Tempo at ``beat`` in bpm; None if the model's own tempo is unknown."""

@@ -77,7 +77,7 @@ def test_a_model_with_conditions_is_asked_for_them(tmp_path: Path, monkeypatch: 
         renderer.info = msgspec.structs.replace(renderer.info, conditions=True)
         return renderer
 
-    monkeypatch.setattr("riffstream.commands.render.ToneRenderer", conducted)
+    monkeypatch.setattr("riffstream.commands.rendering.model.ToneRenderer", conducted)
     log = tmp_path / "log.jsonl"
     asked = ("--chords", "Am F / G", "--parts", "drums=0", "pad=0.5", "--energy", 0.2)
     assert render("--prompt", "a", "--seconds", 5, *asked, "-o", tmp_path / "x.wav", "--save-log", log) == 0
@@ -96,7 +96,7 @@ def test_a_form_plans_every_bar_of_a_file(tmp_path: Path, monkeypatch: pytest.Mo
         renderer.info = msgspec.structs.replace(renderer.info, conditions=True)
         return renderer
 
-    monkeypatch.setattr("riffstream.commands.render.ToneRenderer", conducted)
+    monkeypatch.setattr("riffstream.commands.rendering.model.ToneRenderer", conducted)
     log = tmp_path / "log.jsonl"
     assert render("--prompt", "dub", "--form", "dj", "--seconds", 60, "-o", tmp_path / "x.wav", "--save-log", log) == 0
     plans = [entry["job"]["spec"]["plan"] for entry in map(json.loads, log.read_text().splitlines())
@@ -131,7 +131,9 @@ def test_a_file_that_cannot_be_written_is_known_before_the_model_loads(
 ) -> None:
     log = tmp_path / "log.jsonl"
     assert render("--prompt", "a", "--seconds", 1, "-o", tmp_path / "1.wav", "--save-log", log) == 0
-    monkeypatch.setattr("riffstream.commands.render._renderer", lambda args: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        "riffstream.commands.render.load_renderer", lambda args, **_: pytest.fail("the model was loaded")
+    )
     option, value = what
     assert render(option, value.format(log=log), "-o", tmp_path / "missing" / "x.wav") == 2
     assert "cannot write" in capsys.readouterr().err

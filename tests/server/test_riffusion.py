@@ -11,6 +11,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import av
@@ -255,6 +256,18 @@ async def test_a_client_that_leaves_frees_its_place() -> None:
         async with asyncio.timeout(5):
             while server.context.clips:
                 await asyncio.sleep(0.02)
+
+
+RECORDED = json.loads((Path(__file__).parents[1] / "data" / "riffusion_app.json").read_text())
+
+
+async def test_the_recorded_requests_of_riffusions_web_app_get_the_recorded_answers(server: Server) -> None:
+    # Recorded from riffusion-app-hobby (3a72a8f, Next.js 13.0.4) in Chromium: ten clips, from one prompt to another.
+    assert {each["request"]["end"]["prompt"] for each in RECORDED} == {"church bells", "deep house"}
+    for each in RECORDED:
+        status, answer, _ = await post(server, each["request"], **{"Content-Type": "application/json"})
+        shape = {name: value.partition(",")[0] if isinstance(value, str) else value for name, value in answer.items()}
+        assert (status, shape) == (each["status"], each["response"])
 
 
 RIFFUSION = Info(model="stable-diffusion", bpm=None, guidance=7.0, steps=20)

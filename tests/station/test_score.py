@@ -172,3 +172,12 @@ def test_every_accepted_steer_gives_a_score_that_can_be_played(steers: list[dict
             assert 40 * 0.99 <= (now.tempo(spec, 0.0) or 120) <= 240 * 1.01
             assert now.state(spec, 0.0).prompts
     assert now.reset().score.state(now.spec(0, 0.0), 0.0).steered is False
+
+
+def test_a_song_goes_on_at_its_place_whatever_is_steered() -> None:
+    first = score(Journey.single("calm", seed_image="song:main"))
+    assert first.spec(3, 24.0, 6).place == 3.0
+    second = first.steer(Steer(id="1", prompts=(Prompt(text="jazz"),)), here(first, 3, 24.0)).score
+    assert second.spec(0, 28.0, 7).place == 3.5  # the steered path begins at 0, the song does not
+    assert second.spec(0, 28.0).place is None
+    assert score().spec(3, 24.0, 6).place is None
