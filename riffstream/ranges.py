@@ -82,6 +82,7 @@ def allowed(kind: inspect.Type, unit: str = "") -> str:
 
 RANGES: Mapping[str, Range] = {
     "alpha": Range(0, 1),
+    "beats_per_bar": Range(3, 4, integer=True),
     "brightness": Range(0, 1),
     "bpm": Range(40, 240, unit="beats per minute"),
     "clips": Range(0, 1_000_000, integer=True),

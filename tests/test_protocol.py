@@ -85,6 +85,8 @@ def test_bad_messages_are_rejected_with_code_and_field(vector: dict[str, Any]) -
         ('{"type":"steer","id":"x","key":7}', "-6 to 6"),
         ('{"type":"steer","id":"x","seed":-1}', "0 to 4294967295"),
         ('{"type":"steer","id":"x","ramp_s":1000}', "0 to 120"),
+        ('{"type":"steer","id":"x","beats_per_bar":5}', "a whole number from 3 to 4, or auto"),
+        ('{"type":"steer","id":"x","beats_per_bar":3.5}', "a whole number from 3 to 4, or auto"),
         ('{"type":"steer","id":"x","at":"later"}', "asap, beat, bar or clip"),
     ],
 )
@@ -99,7 +101,7 @@ def test_errors_name_the_field_the_range_and_the_request(text: str, says: str) -
 
 def test_ranges_in_the_messages_are_the_ranges_in_the_schema() -> None:
     defs = json_schema()["$defs"]
-    assert {"weight", "seed", "denoising", "guidance", "bpm", "key", "ramp_s"} == set(protocol.NUMBERS)
+    assert {"weight", "seed", "denoising", "guidance", "bpm", "beats_per_bar", "key", "ramp_s"} == set(protocol.NUMBERS)
     for name in protocol.NUMBERS:
         low, high = RANGES[name].ends
         owner = defs["Prompt"] if name == "weight" else defs["Steer"]

@@ -3,6 +3,6 @@
 
 /** Fields of a steer that a caller may set. */
 export const STEER_FIELDS = Object.freeze([
-  "prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key", "form", "chords", "parts",
-  "energy", "density", "brightness", "mix", "at", "ramp_s", "if_rev",
+  "prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "beats_per_bar", "key", "form",
+  "chords", "parts", "energy", "density", "brightness", "mix", "at", "ramp_s", "if_rev",
 ]);

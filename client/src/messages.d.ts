@@ -18,7 +18,7 @@ export interface Resume {
   /** 0 to 4294967295 */ last_seq: number;
 }
 
-/** Change the music. An absent field keeps its value; null restores the station's default. The default of `bpm` is "auto": the words of the prompts choose the tempo. `chords`: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. `form`, `chords`, `parts` and the levels need `caps.conditions`; null leaves them to the planner. `mix` needs no new clip; null makes the desk neutral. */
+/** Change the music. An absent field keeps its value; null restores the station's default. The default of `bpm` and `beats_per_bar` is "auto": the words of the prompts choose. A change of the metre begins at a bar line. `chords`: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. `form`, `chords`, `parts` and the levels need `caps.conditions`; null leaves them to the planner. `mix` needs no new clip; null makes the desk neutral. */
 export interface Steer {
   type: "steer";
   id: string;
@@ -29,6 +29,7 @@ export interface Steer {
   /** 0 to 1 */ denoising?: number | null;
   /** 0 to 30 */ guidance?: number | null;
   /** 40 to 240 */ bpm?: number | "auto" | null;
+  /** 3 to 4 */ beats_per_bar?: number | "auto" | null;
   /** -6 to 6 */ key?: number | null;
   form?: "ambient" | "dj" | "none" | "song" | null;
   chords?: string | null;
@@ -134,7 +135,7 @@ export interface Welcome {
   reason: string | null;
 }
 
-/** The music of a station. Every field is always present; null is the model's default. `bpm_reason`: the words that determined the tempo; null if the tempo was set as a number. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. */
+/** The music of a station. Every field is always present; null is the model's default. `bpm_reason` and `beats_per_bar_reason`: the words that determined the tempo and the metre; null for a number that was set. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. */
 export interface State {
   prompts: Prompt[];
   negative: string;
@@ -144,6 +145,8 @@ export interface State {
   guidance: number | null;
   bpm: number | null;
   bpm_reason: string | null;
+  beats_per_bar: number;
+  beats_per_bar_reason: string | null;
   key: number;
   form: "ambient" | "dj" | "none" | "song";
   form_reason: string | null;
@@ -196,6 +199,7 @@ export interface Limits {
   denoising: [number, number];
   guidance: [number, number];
   bpm: [number, number];
+  beats_per_bar: [number, number];
   key: [number, number];
   ramp_s: [number, number];
   mix: Record<string, [number, number]>;
@@ -217,7 +221,7 @@ export interface Caps {
   resume: boolean;
 }
 
-/** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm`: the tempo after the change. `bpm_reason`: the words that determined it; null if it was set as a number. */
+/** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm` and `beats_per_bar`: tempo and metre after the change. The reasons are as in the state. */
 export interface Scheduled {
   type: "scheduled";
   id: string;
@@ -226,6 +230,8 @@ export interface Scheduled {
   audible_in_ms: number;
   bpm?: number | null;
   bpm_reason?: string | null;
+  beats_per_bar?: number | null;
+  beats_per_bar_reason?: string | null;
 }
 
 /** A change was spliced. `audible_at` (sample clock) is exact. */
@@ -253,7 +259,7 @@ export interface Rejected {
   retry_after_ms?: number | null;
 }
 
-/** The music at `sample_pos`; sent at every change. `alpha` is the position between two keyframes, `clip` the number of the clip, `beat` the musical position in beats since the station began. `chord` is the sounding chord, `section` the part of the form with the number of the bar in it (from 1) and its length, `coming` the next sections; null or empty without a plan. */
+/** The music at `sample_pos`; sent at every change. `alpha` is the position between two keyframes, `clip` the number of the clip, `beat` the musical position in beats since the station began. `bar` is the number of the bar, and `bar_beat` the position in it, 0 to less than `state.beats_per_bar`. `chord` is the sounding chord, `section` the part of the form with the number of the bar in it (from 1) and its length, `coming` the next sections; null or empty without a plan. */
 export interface Now {
   type: "now";
   rev: number;
@@ -262,6 +268,8 @@ export interface Now {
   alpha: number;
   clip: number;
   beat: number;
+  bar: number;
+  bar_beat: number;
   chord: string | null;
   section: string | null;
   section_bar: number | null;

@@ -26,7 +26,7 @@ EXAMPLES = """examples:
   riffstream render --prompt "lo-fi hip hop beat" --seconds 30 -o beat.flac
   riffstream render --prompt "bossa nova guitar" --prompt "deep house" --seconds 60 --bpm 118 -o journey.mp3
   riffstream render --prompt "funk bass" --seed-image og_beat --denoising 0.6 --seconds 10 -o funk.wav
-  riffstream render --prompt "viennese waltz" --beats-per-bar 3 --bpm 160 --seconds 20 -o waltz.flac
+  riffstream render --prompt "viennese waltz" --bpm 160 --seconds 20 -o waltz.flac
   riffstream render --prompt "synth pop" --chords "Am F C G" --parts drums=0 --energy 0.3 --model my-model -o intro.flac
   riffstream render --prompt "deep house" --form dj --seconds 240 --model my-model -o set.flac
   riffstream render --journey tour.toml --seconds 600 -o tour.ogg
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--guidance", type=float, metavar="X", help="strength of the prompt, 0 to 30 (the model's)")
     what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240 (that of the words, docs/tempo.md)")
     what.add_argument("--key", type=float, metavar="X", help="transposition in semitones, -6 to 6")
-    what.add_argument("--beats-per-bar", type=int, default=4, metavar="N", help="4, or 3 for waltzes (4)")
+    what.add_argument("--beats-per-bar", type=int, metavar="N", help="metre, 3 or 4 (that of the words, docs/tempo.md)")
     asked = parser.add_argument_group("musical conditions, for models that support them (see docs/mini.md)")
     asked.add_argument(
         "--chords",

@@ -320,7 +320,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
         negative, denoising, guidance, seed_image: for every keyframe of ``prompts``.
         bpm: fixed tempo; None: the journey's.
         key: fixed transposition in semitones; None: the journey's.
-        beats_per_bar: 4, or 3 for waltzes.
+        beats_per_bar: fixed metre, 3 or 4; None: the journey's, which is that of the words without a number.
         form: planner of sections and chords, for models that follow one; None: the journey's (``wander``: song).
         steps: sampler steps; None: the generator's.
         steer: False refuses all steering.
@@ -340,7 +340,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
     seed_image: str | None = None
     bpm: Annotated[float, RANGES["bpm"].meta] | None = None
     key: Annotated[float, RANGES["key"].meta] | None = None
-    beats_per_bar: Annotated[int, between(3, 4)] = 4
+    beats_per_bar: Annotated[int, RANGES["beats_per_bar"].meta] | None = None
     form: FormName | None = None
     steps: Annotated[int, RANGES["steps"].meta] | None = None
     steer: bool = True

@@ -36,6 +36,7 @@ class Keyframe:
             library close to the prompts, chosen among similar ones by ``seed``. ``"none"``: noise only. None: the
             model's default.
         bpm: tempo, 40 to 240; None: the clip's own.
+        beats_per_bar: metre, 3 or 4; None: that of the words.
         key: transposition in semitones, -6 to 6.
         chords: repeated progression in the sounding key, one symbol a bar ("Am F C G"; see ``chords.parse_bars``).
         parts: levels of parts by name in ``conditions.PARTS``, 0 (silent) to 1; stored as pairs.
@@ -54,6 +55,7 @@ class Keyframe:
     guidance: float | None = None
     seed_image: str | None = None
     bpm: float | None = None
+    beats_per_bar: int | None = None
     key: float = 0.0
     chords: str | None = None
     parts: tuple[tuple[str, float], ...] | Mapping[str, float] | None = None
@@ -75,7 +77,7 @@ class Keyframe:
         if self.chords is not None:
             parse_bars(self.chords)
         object.__setattr__(self, "parts", _checked_parts(self.parts))
-        for name in ("denoising", "guidance", "bpm", "energy", "density", "brightness"):
+        for name in ("denoising", "guidance", "bpm", "beats_per_bar", "energy", "density", "brightness"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
 
@@ -173,6 +175,11 @@ class ClipSpec:
         if a is None or b is None:
             return b if a is None else a
         return self._between(a, b)
+
+    @property
+    def beats_per_bar(self) -> int | None:
+        """Metre at alpha, of the nearer keyframe; None if it has none."""
+        return self.start.beats_per_bar if self.alpha < 0.5 else self.end.beats_per_bar
 
     @property
     def key(self) -> float:

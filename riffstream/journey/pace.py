@@ -25,7 +25,7 @@ _BPM: Final = re.compile(
     rf"|(?:\b(?:bpm|tempo)|♩)\s*(?:is|of|at|[:=~])?\s*{_NUMBER}(?!\d|\s*/)",
     re.IGNORECASE,
 )
-_METER: Final = re.compile(r"(?<![\d/])(\d{1,2})\s*/\s*(4|8)(?![\d/])")
+_METER: Final = re.compile(r"(?<![\d/])(\d{1,2})\s*/\s*(2|4|8|16)(?![\d/])")
 _WORD: Final = re.compile(r"[a-z0-9]+")
 _BREAK: Final = re.compile(
     r"\b(?:with|featuring|feat|over|plus|for|while|at|in|on|under|during|about|from|like|by|of)\b|[,;:.()|/]"
@@ -33,7 +33,12 @@ _BREAK: Final = re.compile(
 _NEGATION: Final = frozenset({"not", "no", "without", "never", "non", "isn", "less"})
 _DEGREES: Final = frozenset({"too", "so", "very", "that", "a", "an", "the", "any", "t"})
 _THREE: Final = ("triple time", "three four", "three quarter time", "in three", "in 3", "waltz time", "3 4 time")
+_WRITTEN: Final = {
+    3: ((3, 4), (6, 8), (3, 8), (9, 8), (6, 4), (3, 2)),
+    4: ((4, 4), (2, 4), (12, 8), (8, 8), (2, 2), (4, 8)),
+}
 _LONGEST: Final = 4  # words of a name
+GENRE: Final = 2  # rank of a genre: without a metre in the table it has four beats to the bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,13 @@ class Pace:
         bpm: beats per minute, 40 to 240; None if the text has no tempo.
         beats: beats a bar, 3 or 4; None if the text has no metre.
         because: the deciding words and their range, for users; "" without a tempo.
+        beats_because: the words that decide the metre, for users; "" without a metre.
     """
 
     bpm: float | None = None
     beats: int | None = None
     because: str = ""
+    beats_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,42 +87,48 @@ def read_pace(text: str) -> Pace:
     A number of beats per minute takes precedence ("at 138 bpm"; numbers out of range are halved or doubled). Otherwise
     the genre decides: the longest name, and among several the last one of the main clause ("ambient techno" is techno,
     and so is "techno with ambient pads"). Scenes and instruments count without a genre. Words of pace move the tempo to
-    an end of the range.
+    an end of the range. A written metre ("in 6/8") takes precedence over the genre's.
 
     Args:
         text: any text of any length.
     """
     flat = _flat(text)
     found = [each for clause, part in enumerate(_BREAK.split(flat)) for each in _search(part, clause)]
-    beats = _beats(flat, found)
+    beats, why = _beats(flat, found)
     if (number := _number(flat)) is not None:
-        return Pace(number, beats, f"the text says {number:g} bpm")
+        return Pace(number, beats, f"the text says {number:g} bpm", why)
     head = _head(found)
     lean, words = _lean([each for each in found if each is not head])
     if head is None:
         if not words:
-            return Pace(None, beats, "")
+            return Pace(None, beats, "", why)
         low, high = PLAIN_SPAN
-        return Pace(_between(low, high, lean), beats, " ".join(words))
+        return Pace(_between(low, high, lean), beats, " ".join(words), why)
     low, high = head.name.low, head.name.high
     because = f"{head.words}: {low:g} to {high:g} bpm"
-    return Pace(_between(low, high, lean), beats, ", ".join([*words, because]))
+    return Pace(_between(low, high, lean), beats, ", ".join([*words, because]), why)
 
 
 def blend(paces: Sequence[tuple[Pace, float]]) -> Pace:
-    """Tempo of a mix of prompts (weighted geometric mean), and the metre of the heaviest prompt.
+    """Tempo of a mix of prompts (weighted geometric mean), and the metre of the larger part by weight.
 
     Args:
-        paces: paces of the prompts with their weights (0 or more). Prompts without a tempo do not count.
+        paces: paces of the prompts with their weights (0 or more). Prompts without a tempo do not count for the tempo,
+            nor prompts without a metre for the metre. Of two metres with equal weights, the first one wins.
     """
     timed = [(pace, weight) for pace, weight in paces if pace.bpm is not None and weight > 0]
-    metres = [(weight, -place, pace.beats) for place, (pace, weight) in enumerate(paces) if pace.beats and weight > 0]
-    beats = max(metres)[2] if metres else None
+    shares: dict[int, float] = {}
+    for pace, weight in paces:
+        if pace.beats and weight > 0:
+            shares[pace.beats] = shares.get(pace.beats, 0.0) + weight
+    beats = max(shares, key=lambda metre: round(shares[metre], 6)) if shares else None
+    reasons = [pace.beats_because for pace, weight in paces if pace.beats == beats and weight > 0]
+    why = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
     if not timed:
-        return Pace(None, beats, "")
+        return Pace(None, beats, "", why)
     total = sum(weight for _, weight in timed)
     bpm = math.exp(sum(weight * math.log(pace.bpm or 1.0) for pace, weight in timed) / total)
-    return Pace(round(bpm, 1), beats, "; ".join(dict.fromkeys(pace.because for pace, _ in timed)))
+    return Pace(round(bpm, 1), beats, "; ".join(dict.fromkeys(pace.because for pace, _ in timed)), why)
 
 
 def _flat(text: str) -> str:
@@ -143,19 +156,25 @@ def _number(flat: str) -> float | None:
     return round(number, 3)
 
 
-def _beats(flat: str, found: Sequence[_Found]) -> int | None:
-    """Beats a bar by a written metre, a word for it, or a dance in three."""
-    if match := _METER.search(flat):
+def _beats(flat: str, found: Sequence[_Found]) -> tuple[int | None, str]:
+    """Beats a bar by a written metre, a word for it, or the genre; and the reason, for users."""
+    for match in _METER.finditer(flat):
         upper, lower = int(match[1]), int(match[2])
-        if (upper, lower) in ((3, 4), (6, 8), (3, 8), (9, 8), (6, 4)):
-            return 3
-        if (upper, lower) in ((4, 4), (2, 4), (12, 8), (8, 8)):
-            return 4
+        for beats, written in _WRITTEN.items():
+            if (upper, lower) in written:
+                return beats, f"the text says {upper}/{lower}"
+        if 2 <= upper <= 15 and lower > 2:
+            return None, f"{upper}/{lower} is not available"
     words = " ".join(_WORD.findall(flat))
-    if any(re.search(rf"\b{name}\b", words) for name in _THREE):
-        return 3
-    head = _head(found)
-    return head.name.beats if head else None
+    if name := next((name for name in _THREE if re.search(rf"\b{name}\b", words)), None):
+        return 3, f"the text says {name}"
+    # A dance in three decides beside any genre: "string quartet waltz", "orchestral, minuet".
+    dances = [each for each in found if each.name.beats]
+    head = _head(dances) or _head(found)
+    if head is None or (head.name.beats is None and head.name.rank < GENRE):
+        return None, ""
+    beats = head.name.beats or 4
+    return beats, f"{head.words}: {beats} beats to the bar"
 
 
 def _search(part: str, clause: int) -> list[_Found]:

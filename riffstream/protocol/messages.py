@@ -28,7 +28,7 @@ SAMPLE_RATE: Final = 48_000
 CHANNELS: Final = 2
 
 # Numbers of a steer; ``welcome.limits`` sends their ranges to clients.
-NUMBERS: Final = ("weight", "seed", "denoising", "guidance", "bpm", "key", "ramp_s")
+NUMBERS: Final = ("weight", "seed", "denoising", "guidance", "bpm", "beats_per_bar", "key", "ramp_s")
 
 Code = Literal[
     "bad_request",
@@ -56,6 +56,7 @@ Seed = Annotated[int, RANGES["seed"].meta]
 Denoising = Annotated[float, RANGES["denoising"].meta]
 Guidance = Annotated[float, RANGES["guidance"].meta]
 Bpm = Annotated[float, RANGES["bpm"].meta] | Literal["auto"]
+BeatsPerBar = Annotated[int, RANGES["beats_per_bar"].meta] | Literal["auto"]
 Key = Annotated[float, RANGES["key"].meta]
 RampS = Annotated[float, RANGES["ramp_s"].meta]
 Strength = Annotated[float, RANGES["strength"].meta]
@@ -112,10 +113,11 @@ class Prompt(Struct, frozen=True, kw_only=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """The music of a station. Every field is always present; null is the model's default. ``bpm_reason``: the words
-    that determined the tempo; null if the tempo was set as a number. ``form``: the planner at work; ``form_reason``
-    says why it is none although another one was chosen. ``chords`` (in the sounding key), ``parts``, ``energy``,
-    ``density`` and ``brightness`` are given by people; null: left to the plan and the words."""
+    """The music of a station. Every field is always present; null is the model's default. ``bpm_reason`` and
+    ``beats_per_bar_reason``: the words that determined the tempo and the metre; null for a number that was set.
+    ``form``: the planner at work; ``form_reason`` says why it is none although another one was chosen. ``chords`` (in
+    the sounding key), ``parts``, ``energy``, ``density`` and ``brightness`` are given by people; null: left to the plan
+    and the words."""
 
     prompts: tuple[Prompt, ...]
     negative: str = ""
@@ -125,6 +127,8 @@ class State(Struct, frozen=True, kw_only=True):
     guidance: float | None = None
     bpm: float | None = None
     bpm_reason: str | None = None
+    beats_per_bar: int = 4
+    beats_per_bar_reason: str | None = None
     key: float = 0.0
     form: FormName = "none"
     form_reason: str | None = None
@@ -152,6 +156,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     denoising: tuple[float, float] = RANGES["denoising"].ends
     guidance: tuple[float, float] = RANGES["guidance"].ends
     bpm: tuple[float, float] = RANGES["bpm"].ends
+    beats_per_bar: tuple[float, float] = RANGES["beats_per_bar"].ends
     key: tuple[float, float] = RANGES["key"].ends
     ramp_s: tuple[float, float] = RANGES["ramp_s"].ends
     mix: dict[str, tuple[float, float]] = msgspec.field(
@@ -196,11 +201,11 @@ class Hello(_Message, frozen=True, tag="hello"):
 
 
 class Steer(_Message, frozen=True, tag="steer"):
-    """Change the music. An absent field keeps its value; null restores the station's default. The default of ``bpm`` is
-    "auto": the words of the prompts choose the tempo. ``chords``: one symbol a bar in the sounding key ("Am F C G"), or
-    two around a free-standing slash; the row begins with the change and repeats. ``form``, ``chords``, ``parts`` and
-    the levels need ``caps.conditions``; null leaves them to the planner.
-    ``mix`` needs no new clip; null makes the desk neutral."""
+    """Change the music. An absent field keeps its value; null restores the station's default. The default of ``bpm``
+    and ``beats_per_bar`` is "auto": the words of the prompts choose. A change of the metre begins at a bar line.
+    ``chords``: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins
+    with the change and repeats. ``form``, ``chords``, ``parts`` and the levels need ``caps.conditions``; null leaves
+    them to the planner. ``mix`` needs no new clip; null makes the desk neutral."""
 
     id: Id
     prompts: Annotated[tuple[Prompt, ...], Meta(min_length=1, max_length=PROMPTS)] | UnsetType | None = UNSET
@@ -210,6 +215,7 @@ class Steer(_Message, frozen=True, tag="steer"):
     denoising: Denoising | UnsetType | None = UNSET
     guidance: Guidance | UnsetType | None = UNSET
     bpm: Bpm | UnsetType | None = UNSET
+    beats_per_bar: BeatsPerBar | UnsetType | None = UNSET
     key: Key | UnsetType | None = UNSET
     form: FormName | UnsetType | None = UNSET
     chords: Chords | UnsetType | None = UNSET
@@ -279,8 +285,8 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
 
 
 class Scheduled(_Message, frozen=True, tag="scheduled"):
-    """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice. ``bpm``: the tempo
-    after the change. ``bpm_reason``: the words that determined it; null if it was set as a number."""
+    """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice. ``bpm`` and
+    ``beats_per_bar``: tempo and metre after the change. The reasons are as in the state."""
 
     id: str
     rev: int
@@ -288,6 +294,8 @@ class Scheduled(_Message, frozen=True, tag="scheduled"):
     audible_in_ms: float
     bpm: float | None = None
     bpm_reason: str | None = None
+    beats_per_bar: int | None = None
+    beats_per_bar_reason: str | None = None
 
 
 class Applied(_Message, frozen=True, tag="applied"):
@@ -317,7 +325,8 @@ class Rejected(_Message, frozen=True, tag="rejected"):
 
 class Now(_Message, frozen=True, tag="now", omit_defaults=False):
     """The music at ``sample_pos``; sent at every change. ``alpha`` is the position between two keyframes, ``clip`` the
-    number of the clip, ``beat`` the musical position in beats since the station began. ``chord`` is the sounding chord,
+    number of the clip, ``beat`` the musical position in beats since the station began. ``bar`` is the number of the
+    bar, and ``bar_beat`` the position in it, 0 to less than ``state.beats_per_bar``. ``chord`` is the sounding chord,
     ``section`` the part of the form with the number of the bar in it (from 1) and its length, ``coming`` the next
     sections; null or empty without a plan."""
 
@@ -327,6 +336,8 @@ class Now(_Message, frozen=True, tag="now", omit_defaults=False):
     alpha: float
     clip: int
     beat: float = 0.0
+    bar: int = 0
+    bar_beat: float = 0.0
     chord: str | None = None
     section: str | None = None
     section_bar: int | None = None

@@ -26,6 +26,7 @@ from riffstream.ranges import RANGES
 
 _ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS} | {
     "bpm": f"{RANGES['bpm'].words}, or auto",
+    "beats_per_bar": f"{RANGES['beats_per_bar'].words}, or auto",
     "prompts": f"1 to {PROMPTS} prompts",
     "text": f"1 to {PROMPT_CHARS} characters",
     "negative": f"up to {PROMPT_CHARS} characters",

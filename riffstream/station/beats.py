@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
-__all__ = ["BeatMap", "Ramp"]
+__all__ = ["BeatMap", "CueTime", "Ramp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,11 @@ class BeatMap:
         if len(self._beats) > 4096:  # an hour at 60 bpm; the past is not needed
             del self._beats[:2048], self._samples[:2048]
 
+    @property
+    def shifted(self) -> float:
+        """Beats added by :meth:`shift` so far."""
+        return self._shift
+
     def shift(self, beats: float) -> None:
         """Add ``beats`` to all beats of this take, because music was repeated while it was late."""
         self._shift += beats
@@ -90,8 +95,54 @@ class BeatMap:
         part = (sample - self._samples[i]) / (self._samples[i + 1] - self._samples[i])
         return self._beats[i] + part * (self._beats[i + 1] - self._beats[i]) + self._shift
 
+    def slope_before(self, sample: float) -> float:
+        """Samples per beat just before a local sample."""
+        i = min(bisect.bisect_left(self._samples, sample - 2), len(self._samples) - 1)  # 2: ends are rounded
+        if i == 0:
+            return self._first_slope
+        return (self._samples[i] - self._samples[i - 1]) / (self._beats[i] - self._beats[i - 1])
+
     @property
     def _first_slope(self) -> float:
         if len(self._beats) < 2:
             return self._slope
         return (self._samples[1] - self._samples[0]) / (self._beats[1] - self._beats[0])
+
+
+@dataclass(frozen=True, slots=True)
+class CueTime:
+    """Musical time of a scheduled or played cue: the mapping between station samples and beats of the station.
+
+    Attributes:
+        beats: the take's beats.
+        offset: local sample minus station sample.
+        shift: shift of the take's beats during this cue; a later cue of the take may have another.
+        since: local sample from which a bridge repeats the music, at the tempo before it; None: no bridge.
+    """
+
+    beats: BeatMap
+    offset: int
+    shift: float
+    since: float | None = None
+
+    @property
+    def _added(self) -> float:
+        return self.shift - self.beats.shifted
+
+    @property
+    def end(self) -> float:
+        """Beat at ``since``."""
+        return self.beats.beat(self.since or 0.0) + self._added
+
+    def beat(self, pos: float) -> float:
+        """Beat at a station sample."""
+        local = pos + self.offset
+        if self.since is None or local <= self.since:
+            return self.beats.beat(local) + self._added
+        return self.end + (local - self.since) / self.beats.slope_before(self.since)
+
+    def where(self, beat: float) -> float:
+        """Station sample of a beat, fractional."""
+        if self.since is None or beat <= self.end:
+            return self.beats.sample(beat - self._added) - self.offset
+        return self.since + (beat - self.end) * self.beats.slope_before(self.since) - self.offset

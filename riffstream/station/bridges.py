@@ -10,6 +10,7 @@ Threading model
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from riffstream.protocol import SAMPLE_RATE
@@ -85,14 +86,14 @@ class Bridges:
             return
         # The loop's last samples equal those of the take, so the entry is continuous.
         pos = max(cue.end - self._fade, self._mixer.earliest)
-        self._stand_in(cue, loop, "loop", pos=pos, offset=cue.offset)
-        clip = take.beats.slope * take.score.info.beats
+        self._stand_in(cue, loop, "loop", pos=pos)
+        clip = take.beats.slope * take.info.beats
         over = cue.end + max(1, round(self._repeats * clip / loop.length)) * loop.length
         if self._mixer.last.kind == "loop":
             self._stand_in(cue, Silence(), "silence", pos=over, fade=SILENCE_FADE)
 
-    def _stand_in(self, cue: Cue, source: Source, kind: str, *, pos: int, offset: int = 0, fade: int = 0) -> None:
-        self._mixer.insert(Cue(pos=pos, source=source, offset=offset, fade=fade, take=cue.take, rev=cue.rev, kind=kind))
+    def _stand_in(self, cue: Cue, source: Source, kind: str, *, pos: int, fade: int = 0) -> None:
+        self._mixer.insert(replace(cue, pos=pos, source=source, fade=fade, kind=kind))
 
     def _loop(self, take: Take) -> Loop | None:
         """Loop of the last clip of a take, or of its last available bars or beats; None with too little audio."""
@@ -100,7 +101,7 @@ class Bridges:
             return None
         end = take.tape.end
         last = take.beats.beat(end)
-        for beats in (take.score.info.beats, take.score.info.beats_per_bar, 2, 1):
+        for beats in (take.info.beats, take.info.beats_per_bar, 2, 1):
             length = end - round(take.beats.sample(last - beats))
             if length > 2 * self._fade and end - length - self._fade >= max(take.tape.begin, take.lead_in):
                 return Loop(take.tape, end, length, self._fade)

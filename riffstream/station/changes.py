@@ -115,4 +115,6 @@ def scheduled(playout: Playout, score: Score, goal: ClipSpec, ident: str, rev: i
         audible_in_ms=round(max(0.0, ms), 1),
         bpm=None if tempo is None else round(tempo, 3),
         bpm_reason=score.tempo_reason(goal),
+        beats_per_bar=score.meter(goal),
+        beats_per_bar_reason=score.meter_reason(goal),
     )

@@ -1,95 +1,168 @@
-"""Playback history: the cues played, with their takes, and the ``now`` message. One thread at a time."""
+"""Playback history: cues with their takes and their musical time, and the ``now`` message. One thread at a time."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
 from riffstream.protocol import SAMPLE_RATE, Coming, Mix, Now, State
 from riffstream.station.asked import bars_in_clip
+from riffstream.station.bars import Bars
+from riffstream.station.beats import CueTime
 from riffstream.station.mixer import Cue
+from riffstream.station.score import Score
 from riffstream.station.take import Entry, Take
 
-__all__ = ["Heard", "announced", "mixed", "moment", "with_mix"]
+__all__ = ["Heard", "Played", "Rest", "announced", "mixed", "moment", "resting", "with_mix"]
 
 HISTORY: Final = 60 * SAMPLE_RATE  # length of the history in samples
 COMING: Final = 2  # announced sections
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A cue that was played, with its musical time.
+
+    Attributes:
+        cue: the cue.
+        take: its take; None for silence without one.
+        time: musical time; None without a take.
+        bars: bar lines; None: those of the take.
+        held: local sample during a pause; None: time goes on.
+        floor: beat at the end of the previous cue. Musical time never goes back, although the beats of two takes
+            coincide only at the end of their crossfade.
+    """
+
+    cue: Cue
+    take: Take | None
+    time: CueTime | None = None
+    bars: Bars | None = None
+    held: float | None = None
+    floor: float = 0.0
+
+    def local(self, pos: int) -> int:
+        """Local sample of the take at station sample ``pos``."""
+        return round(self.held) if self.held is not None else pos + self.cue.offset
+
+    def beat(self, pos: int) -> float:
+        """Musical position at station sample ``pos``, in beats of the station."""
+        if self.time is None:
+            return self.floor
+        return max(self.floor, self.time.beat(pos if self.held is None else self.held - self.time.offset))
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Musical time while nothing plays: before the first take, and after a start over."""
+
+    beat: float = 0.0
+    bars: Bars = field(default_factory=lambda: Bars.of(0.0, 4))
 
 
 class Heard:
     """Cues of the last minute, in order."""
 
     def __init__(self) -> None:
-        self._cues: deque[tuple[Cue, Take | None]] = deque()
+        self._cues: deque[Played] = deque()
 
-    def add(self, cue: Cue, take: Take | None) -> None:
-        """Record a cue at its start."""
-        self._cues.append((cue, take))
-        while len(self._cues) > 1 and self._cues[1][0].pos < cue.pos - HISTORY:
+    def add(
+        self,
+        cue: Cue,
+        take: Take | None,
+        time: CueTime | None,
+        *,
+        bars: Bars | None = None,
+        held: float | None = None,
+        rest: float = 0.0,
+    ) -> None:
+        """Record a cue at its start. ``rest``: beat of silence without a take. The others are as in :class:`Played`."""
+        floor = self._cues[-1].beat(cue.pos) if self._cues else 0.0
+        self._cues.append(Played(cue, take, time, bars, held, floor if take is not None else max(floor, rest)))
+        while len(self._cues) > 1 and self._cues[1].cue.pos < cue.pos - HISTORY:
             self._cues.popleft()
 
-    def at(self, pos: int) -> tuple[Cue | None, Take | None]:
-        """Cue and take at a sample that was played; None if unknown."""
-        found: tuple[Cue | None, Take | None] = (None, None)
-        for cue, take in self._cues:
-            if cue.pos > pos and found[0] is not None:
+    def at(self, pos: int) -> Played | None:
+        """The cue at a sample that was played; None if unknown."""
+        found = None
+        for played in self._cues:
+            if played.cue.pos > pos and found is not None:
                 break
-            found = (cue, take)
+            found = played
         return found
 
     def rev(self, end: int) -> int:
         """Revision just before a sample."""
-        return next((cue.rev for cue, _ in reversed(self._cues) if cue.pos < end), 0)
+        return next((played.cue.rev for played in reversed(self._cues) if played.cue.pos < end), 0)
 
     @property
     def newest_rev(self) -> int:
         """Revision of the last cue; 0 before the first."""
-        return self._cues[-1][0].rev if self._cues else 0
+        return self._cues[-1].cue.rev if self._cues else 0
 
     @property
     def takes(self) -> Iterator[Take]:
         """Takes of the history, with duplicates."""
-        return (take for _, take in self._cues if take is not None)
+        return (played.take for played in self._cues if played.take is not None)
 
 
-def announced(cue: Cue, take: Take, pos: int, local: int) -> Now:
-    """Make the ``now`` message for a take's ``local`` sample under a cue at station sample ``pos``."""
-    beat = take.beats.beat(local)
-    entry = take.entry(local)
-    spec = entry.spec if entry else take.score.spec(take.index, beat)
-    plan = _plan(take, entry, beat, pos - local) if entry else {}
+def resting(score: Score, rev: int, pos: int, rest: Rest, *, paused: bool) -> Now:
+    """Make the ``now`` message while nothing plays."""
+    spec = score.spec(0, rest.beat)
     return Now(
-        rev=cue.rev,
+        rev=rev,
         sample_pos=max(0, pos),
-        state=take.score.state(spec, beat, paused=cue.kind == "pause"),
+        state=score.state(spec, rest.beat, paused=paused),
+        alpha=spec.alpha,
+        clip=0,
+        beat=rest.beat,
+        bar=rest.bars.number(rest.beat),
+    )
+
+
+def announced(played: Played, take: Take, pos: int) -> Now:
+    """Make the ``now`` message for a cue of ``take`` at station sample ``pos``."""
+    beat = round(played.beat(pos), 4)
+    bars = played.bars or take.bars
+    entry = take.entry(played.local(pos))
+    spec = entry.spec if entry else take.score.spec(take.index, beat)
+    state = take.score.state(spec, beat, beats_per_bar=bars.beats(beat), paused=played.cue.kind == "pause")
+    plan = _plan(take, entry, played.local(pos), pos) if entry else {}
+    return Now(
+        rev=played.cue.rev,
+        sample_pos=max(0, pos),
+        state=state,
         alpha=round(spec.alpha, 6),
         clip=entry.clip if entry else 0,
-        beat=round(beat, 4),
+        beat=beat,
+        bar=bars.number(beat),
+        bar_beat=round(max(0.0, beat - bars.line(beat)), 4),
         **plan,
     )
 
 
-def _plan(take: Take, entry: Entry, beat: float, offset: int) -> dict[str, Any]:
-    """Fields about chord and form; ``offset``: station sample of the take's local sample 0."""
-    score, info = take.score, take.score.info
-    bar = min(max(0, math.floor((beat - entry.beat) / info.beats_per_bar + 1e-6)), bars_in_clip(info) - 1)
-    inside = (beat - entry.beat) / info.beats_per_bar - bar
+def _plan(take: Take, entry: Entry, local: int, pos: int) -> dict[str, Any]:
+    """Fields about chord and form at a local sample of the take, which is the station sample ``pos``."""
+    score, metre, count = take.score, entry.meter, bars_in_clip(take.score.info)
+    beat = take.beats.beat(local)
+    bar = min(max(0, math.floor((beat - entry.beat) / metre + 1e-6)), count - 1)
+    inside = (beat - entry.beat) / metre - bar
     found: dict[str, Any] = {}
-    if chords := entry.spec.chords(bar, bars_in_clip(info), score.transposition(entry.spec)):
+    if chords := entry.spec.chords(bar, count, score.transposition(entry.spec)):
         found["chord"] = chords[min(len(chords) - 1, max(0, math.floor(inside * len(chords) + 1e-6)))]
     if (form := score.form) is None or not (plan := entry.spec.plan) or not plan[min(bar, len(plan) - 1)].section:
         return found
     here = plan[min(bar, len(plan) - 1)]
     found |= {"section": here.section, "section_bar": here.place + 1, "section_bars": here.bars}
-    end = entry.beat + (bar + here.bars - here.place) * info.beats_per_bar
+    end = entry.beat + (bar + here.bars - here.place) * metre
     coming = []
     for section in form.following(take.bar(beat), COMING):
-        coming.append(Coming(section=section.name, at=max(0, round(take.beats.sample(end)) + offset)))
-        end += section.bars * info.beats_per_bar
+        coming.append(Coming(section=section.name, at=max(0, round(take.beats.sample(end)) + pos - local)))
+        end += section.bars * metre
     return found | {"coming": tuple(coming)}
 
 
@@ -103,11 +176,11 @@ def mixed(now: Now, rev: int, mix: Mix) -> Now:
     return msgspec.structs.replace(now, rev=max(now.rev, rev), state=with_mix(now.state, mix))
 
 
-def moment(cue: Cue, take: Take, local: int) -> tuple[object, ...]:
+def moment(played: Played, take: Take, pos: int) -> tuple[object, ...]:
     """All that decides the revision, clip and state of :func:`announced`; made at a fortieth of its cost.
 
-    The beat is part of it because a tempo ramp is announced beat by beat.
+    The beat is part of it because a tempo ramp is announced beat by beat, and a metre changes on a beat.
     """
-    entry = take.entry(local)
-    beat = math.floor(take.beats.beat(local) + 1e-6)
-    return cue.rev, cue.kind == "pause", take.ident, entry.clip if entry else None, beat
+    entry = take.entry(played.local(pos))
+    beat = math.floor(played.beat(pos) + 1e-4)
+    return played.cue.rev, played.cue.kind == "pause", take.ident, entry.clip if entry else None, beat

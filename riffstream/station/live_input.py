@@ -13,12 +13,12 @@ import msgspec
 
 from riffstream.generator.messages import InputImage, Job
 from riffstream.protocol import SAMPLE_RATE
-from riffstream.station.mixer import Cue
+from riffstream.station.history import Played
 from riffstream.station.take import Take
 
 __all__ = ["Beats", "LiveInput", "last_beats"]
 
-Heard = Callable[[int], tuple[Cue | None, Take | None]]
+Heard = Callable[[int], Played | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class LiveInput:
         if self._image is None:
             return job
         self.used = self._image.name
-        turn = (round(take.next_beat) - self._first) % take.score.info.beats
+        turn = (round(take.next_beat) - self._first) % len(job.hops)
         return msgspec.structs.replace(job, input=msgspec.structs.replace(self._image, turn=turn))
 
 
@@ -78,21 +78,23 @@ def last_beats(heard: Heard, pos: int) -> Beats | None:
     Each beat has its own length, because the tempo may have changed in any of them.
 
     Args:
-        heard: cue and take at a played sample.
+        heard: what was played at a sample.
         pos: station sample.
     """
-    cue, take = heard(pos)
-    if cue is None or take is None or cue.kind == "pause":
+    played = heard(pos)
+    if played is None or played.take is None or played.time is None or played.cue.kind == "pause":
         return None
-    last = math.floor(take.beats.beat(pos + cue.offset) + 1e-6)
-    info, entry = take.score.info, take.entry(pos + cue.offset)
+    take, entry = played.take, played.take.entry(played.local(pos))
+    last = math.floor(played.time.beat(pos) + 1e-6)
+    info = take.info if entry is None else take.score.info.in_meter(entry.meter)
+    cue, time = played.cue, played.time
     edges: list[float] = []
     for beat in range(last, last - info.beats - 1, -1):
-        while (edge := take.beats.sample(beat) - cue.offset) < cue.pos:
-            before, earlier = heard(cue.pos - 1)
-            if before is None or earlier is None or before.kind != "take" or before.pos >= cue.pos:
+        while (edge := time.where(beat)) < cue.pos:
+            before = heard(cue.pos - 1)
+            if before is None or before.time is None or before.cue.kind != "take" or before.cue.pos >= cue.pos:
                 break  # the tempo before it is unknown: as now
-            cue, take = before, earlier
+            cue, time = before.cue, before.time
         edges.append(min(edge, edges[-1] - 1) if edges else edge)
     edges.reverse()
     key = 0.0 if entry is None else take.score.transposition(entry.spec)

@@ -29,6 +29,7 @@ class Cue:
         take: ident of the take, or None (silence).
         rev: revision from here on.
         kind: take, loop, silence or pause.
+        shift: shift of the take's beats during this cue (see ``CueTime``).
     """
 
     pos: int
@@ -38,6 +39,7 @@ class Cue:
     take: int | None
     rev: int
     kind: str
+    shift: float = 0.0
 
     @property
     def end(self) -> int:

@@ -168,7 +168,7 @@ class Planner:
         level = 0
         if job.clip == self._next_clip:
             self._next_clip += 1
-            lead, info = self._playout.lead, take.score.info
+            lead, info = self._playout.lead, take.score.info_of(job.spec)
             waited_for = take is not lead and take.number == 0
             level = self.effort.level
             if waited_for and lead is not None:

@@ -9,6 +9,7 @@ Threading model
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,10 +17,12 @@ from typing import Any, Final
 
 from riffstream.config import TimelineSettings
 from riffstream.protocol import SAMPLE_RATE, Event
+from riffstream.station.bars import Bars
+from riffstream.station.beats import CueTime
 from riffstream.station.block import LATENCY, Block, Levelled
 from riffstream.station.bridges import SILENCE_FADE, Bridges
 from riffstream.station.desk import COLUMNS, Desk, Move
-from riffstream.station.history import Heard
+from riffstream.station.history import Heard, Played, Rest
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Entry, Take
@@ -42,6 +45,7 @@ class Playout:
 
     Attributes:
         desk: the desk.
+        rest: musical time without a lead.
         committed: samples committed so far.
         lead: the take at the end of the schedule; None before the first.
         offset: local sample of the lead minus station sample.
@@ -77,6 +81,7 @@ class Playout:
         self._lead_from = 0  # local sample from which the lead should be audible
         self._heard = Heard()
         self._takes: dict[int, Take] = {}  # scheduled or audible takes, by ident
+        self.rest = Rest()
         self._bridges = Bridges(self.mixer, self._takes, fade=self.fade, repeats=settings.repeats)
 
     # -- musical time ---------------------------------------------------------------------------------------------
@@ -84,34 +89,77 @@ class Playout:
     def beat(self, pos: int) -> float:
         """Musical position of a future sample, in beats."""
         if self.lead is None:
-            return 0.0
-        return self.lead.beats.beat(pos + self.offset if self.frozen is None else self.frozen)
+            return self.rest.beat
+        if self.frozen is not None:
+            return self.lead.beats.beat(self.frozen)
+        return self._time(self._at(pos)).beat(pos)
 
     def where(self, beat: float) -> float:
         """Inverse of :meth:`beat`, fractional."""
-        return 0.0 if self.lead is None else self.lead.beats.sample(beat) - self.offset
+        if self.lead is None:
+            return 0.0
+        cues = [self.mixer.current, *self.mixer.coming]
+        for cue, following in itertools.pairwise(cues):
+            pos = self._time(cue).where(beat)
+            if pos < following.pos + self.fade:
+                return pos
+        return self._time(cues[-1]).where(beat)
+
+    def _at(self, pos: int) -> Cue:
+        """Cue at a future sample. A cue counts from the end of its crossfade on."""
+        heard = self.mixer.current
+        for cue in self.mixer.coming:
+            if cue.pos + self.fade > pos:
+                break
+            heard = cue
+        return heard
+
+    def _take(self, cue: Cue) -> Take:
+        """Take of a cue; the lead for silence without a take."""
+        take = self._takes.get(cue.take) if cue.take is not None else None
+        assert self.lead is not None
+        return take or self.lead
+
+    def _time(self, cue: Cue) -> CueTime:
+        """Musical time of a cue. A bridge goes on at the tempo of the music that it repeats."""
+        take = self._take(cue)
+        if cue.kind == "pause" or take.ident != cue.take:
+            return CueTime(take.beats, self.offset, take.beats.shifted)
+        since = self._bridges.since if cue.kind in ("loop", "silence") else None
+        return CueTime(take.beats, cue.offset, cue.shift, since)
+
+    def bars(self, beat: float) -> Bars:
+        """Bar lines around a future beat. A bridge keeps the metre of the music that it repeats."""
+        if self.lead is None:
+            return self.rest.bars
+        cue = self._at(math.ceil(self.where(beat)))
+        take = self._take(cue)
+        if cue.kind in ("loop", "silence") and cue.take == take.ident:
+            return take.bars.until(self._time(cue).end - 0.01)
+        take.foresee(beat)
+        return take.bars
 
     def grid(self, at: str, beat: float) -> float:
         """First beat, bar line or clip start at or after ``beat``."""
-        step, phase = 1.0, 0.0
-        if at == "bar":
-            step = float(self._bar)
-        elif at == "clip" and self.lead is not None:
-            step, phase = float(self.lead.score.info.beats), self.lead.clip_beat
-        return phase + math.ceil((beat - phase) / step - 1e-6) * step
+        if at == "bar" or (at == "clip" and (self.lead is None or self.bridging)):
+            return self.bars(beat).next(beat)
+        if at == "clip":
+            take = self._take(self._at(math.ceil(self.where(beat))))
+            take.foresee(beat)
+            return next(start for start in take.clip_beats if start >= beat - 1e-6)
+        return float(math.ceil(beat - 1e-6))
 
     def entry(self, pos: int) -> Entry | None:
-        """The clip of the lead at a sample; None before the first take."""
-        return None if self.lead is None else self.lead.entry(pos + self.offset)
-
-    @property
-    def _bar(self) -> int:
-        return 4 if self.lead is None else self.lead.score.info.beats_per_bar
+        """The clip at a future sample; None before the first take."""
+        if self.lead is None:
+            return None
+        cue = self._at(pos)
+        return self._take(cue).entry(pos + self._time(cue).offset)
 
     @property
     def bar(self) -> int:
         """Length of a bar at the end of the lead in samples; two seconds before the first take."""
-        return 2 * SAMPLE_RATE if self.lead is None else round(self.lead.beats.slope * self._bar)
+        return 2 * SAMPLE_RATE if self.lead is None else round(self.lead.beats.slope * self.lead.info.beats_per_bar)
 
     @property
     def horizon_s(self) -> float:
@@ -130,8 +178,8 @@ class Playout:
         """Samples that a take must have after its splice position."""
         return 2 * self.fade + SAFETY + self.frame
 
-    def heard(self, pos: int) -> tuple[Cue | None, Take | None]:
-        """Cue and take at a sample that was played; None if unknown."""
+    def heard(self, pos: int) -> Played | None:
+        """What was played at a sample; None if unknown."""
         return self._heard.at(pos)
 
     def rev(self, end: int) -> int:
@@ -149,6 +197,8 @@ class Playout:
         if self.lead is None and not self._primed:
             self._out.prime(take.tape.read(0, PRIMER))
             self._primed = True
+        beat = self.beat(pos + self.fade) if self.lead is not None else take.beats.beat(local)
+        take.bars = self.bars(beat).join(beat, take.bars)
         cue = self._cue(take, pos, local - pos, fade)
         dropped = self.mixer.place(cue)
         newest = max((each.rev for each in dropped), default=0)
@@ -160,7 +210,16 @@ class Playout:
 
     @staticmethod
     def _cue(take: Take, pos: int, offset: int, fade: int) -> Cue:
-        return Cue(pos=pos, source=take.tape, offset=offset, fade=fade, take=take.ident, rev=take.rev, kind="take")
+        return Cue(
+            pos=pos,
+            source=take.tape,
+            offset=offset,
+            fade=fade,
+            take=take.ident,
+            rev=take.rev,
+            kind="take",
+            shift=take.beats.shifted,
+        )
 
     def fit(self, take: Take, pos: int, fade: int, need: int, floor: int) -> tuple[int, int] | None:
         """Position in a take at station sample ``pos`` that keeps the beat continuous.
@@ -173,17 +232,38 @@ class Playout:
             floor: first local sample that may be audible.
 
         Returns:
-            The local sample, and the number of beats (whole bars) to add to the take's count because it is late; None
-            while the take has too little audio.
+            The local sample, and the number of beats to add to the take's count because it is late: whole bars of the
+            same metre. None while the take has too little audio or another metre.
         """
-        beat, late = self.beat(pos + fade), 0
-        local = round(take.beats.sample(beat)) - fade
-        while local + need > take.tape.end:
-            late += take.score.info.beats_per_bar
-            local = round(take.beats.sample(beat - late)) - fade
-            if local < floor:
-                return None
-        return (local, late) if local >= floor else None
+        beat = self.beat(pos + fade)
+        bars, end = self.bars(beat), take.beats.beat(take.tape.end)
+        late = max(0, math.floor(beat - end))
+        take.foresee(end)
+        while (local := round(take.beats.sample(beat - late)) - fade) >= floor:
+            if local + need <= take.tape.end and bars.agrees(beat, take.bars, beat - late):
+                return local, late
+            late += 1
+        return None
+
+    def fit_bar(self, take: Take, beat: float, fade: int, need: int, floor: int) -> tuple[int, int, int] | None:
+        """Position in a take of another metre: its first bar line meets a bar line of the audible music.
+
+        Args:
+            take, fade, need, floor: as in :meth:`fit`.
+            beat: beat from which on a bar line is looked for.
+
+        Returns:
+            The station sample at which the crossfade begins, the local sample there, and the number of beats to add to
+            the take's count. None while the take has too little audio, or if its metre is the same.
+        """
+        line = self.grid("bar", beat)
+        take.foresee(take.beats.beat(take.tape.end))
+        own = take.bars.next(take.beats.beat(floor + fade) - 0.01)
+        while (local := round(take.beats.sample(own)) - fade) < floor:
+            own = take.bars.next(own + 0.5)
+        if local + need > take.tape.end or self.bars(line).beats(line) == take.bars.beats(own):
+            return None
+        return round(self.where(line)) - fade, local, round(line - own)
 
     def rejoin(self) -> None:
         """Return from a bridge to the lead if it has enough audio."""
@@ -198,12 +278,17 @@ class Playout:
                     pos = max(bridge.pos, self.mixer.earliest)
                     self.mixer.place(replace(self._cue(lead, pos, self.offset, SILENCE_FADE), rev=bridge.rev))
             return
-        pos = self.mixer.earliest
-        place = self.fit(lead, pos, self.fade, self.need, self._bridges.since)
-        if place is None:
+        pos, since = self.mixer.earliest, self._bridges.since
+        if (fitting := self.fit(lead, pos, self.fade, self.need, since)) is not None:
+            local, late = fitting
+        elif (meeting := self.fit_bar(lead, self.beat(pos + self.fade), self.fade, self.need, since)) is not None:
+            pos, local, late = meeting
+        else:
             return
-        local, late = place
+        beat = self.beat(pos + self.fade)
+        bars = self.bars(beat)
         lead.shift(late)
+        lead.bars = bars.join(beat, lead.bars)
         self.mixer.place(self._cue(lead, pos, local - pos, self.fade))
         self.offset = local - pos
         self.events.append(Event(kind="recovered", sample_pos=pos))
@@ -217,10 +302,8 @@ class Playout:
             if self.bridging:
                 self._bridges.since = min(self._bridges.since, self.lead.tape.end)
             self.frozen = float(max(pos + self.offset, self._lead_from))
-            cue = Cue(
-                pos=pos, source=Silence(), offset=0, fade=SILENCE_FADE, take=self.lead.ident, rev=rev, kind="pause"
-            )
-            self.mixer.place(cue)
+            cue = self._cue(self.lead, pos, 0, SILENCE_FADE)
+            self.mixer.place(replace(cue, source=Silence(), rev=rev, kind="pause"))
         self.events.append(Event(kind="paused", sample_pos=pos))
         return pos
 
@@ -238,11 +321,12 @@ class Playout:
             cue = Cue(
                 pos=pos,
                 source=source,
-                offset=self.offset if enough else 0,
+                offset=self.offset,
                 fade=SILENCE_FADE,
                 take=self.lead.ident,
                 rev=rev,
                 kind="take" if enough else "silence",
+                shift=self.lead.beats.shifted,
             )
             self.mixer.place(cue)
         self.events.append(Event(kind="resumed", sample_pos=pos))
@@ -252,6 +336,10 @@ class Playout:
 
     def start_over(self) -> None:
         """Discard the schedule and wait in silence for the next take. The sample clock continues."""
+        beat = self.beat(self._out.played)
+        bars = self.bars(beat)
+        line = bars.next(beat)
+        self.rest = Rest(line, Bars.of(line, bars.beats(line), bars.number(line)))
         self.mixer.reset(self._out.played, self._heard.newest_rev)
         self.lead, self.offset, self._lead_from = None, 0, 0
         self._bridges.since = 0
@@ -300,7 +388,13 @@ class Playout:
         if isinstance(cue.source, Loop):
             entry |= {"loop_end": cue.source.first + cue.source.length, "loop_length": cue.source.length}
         self.log.add("cue", entry)
-        self._heard.add(cue, take)
+        time = bars = None
+        if take is not None:
+            time = self._time(cue)
+            if time.since is not None:  # the bars of the repeated music, without later changes of the metre
+                bars = take.bars.until(time.end - 0.01)
+        held = self.frozen if cue.kind == "pause" else None
+        self._heard.add(cue, take, time, bars=bars, held=held, rest=self.rest.beat)
         if cue.kind == "loop":
             self.repeats += 1
             self.events.append(Event(kind="repeat", sample_pos=cue.pos, rev=cue.rev))

@@ -96,10 +96,11 @@ class Score:
         negative: negative prompt.
         seed_image: ``("x",)`` for an override, so that None can be an override too.
         denoising, guidance, bpm: ramps over beats.
+        beats_per_bar: metre.
         key: transposition in semitones.
         asked: form and conditions.
-        fixed_bpm, fixed_key, fixed_form: values of the station's configuration, which take precedence over the
-            journey's.
+        fixed_bpm, fixed_beats_per_bar, fixed_key, fixed_form: values of the station's configuration, which take
+            precedence over the journey's.
         left_out: fields of the default journey that the model cannot follow.
     """
 
@@ -111,25 +112,30 @@ class Score:
     denoising: Ramp | None = None
     guidance: Ramp | None = None
     bpm: Ramp | None = None
+    beats_per_bar: int | None = None
     key: float | None = None
     asked: Asked = NOTHING
     fixed_bpm: float | None = None
+    fixed_beats_per_bar: int | None = None
     fixed_key: float | None = None
     fixed_form: FormName | None = None
     left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, station: StationConfig, info: Info, journey: Journey | None = None) -> Score:
-        """Initial score of a station, before any steering."""
+        """Initial score of a station, before any steering. Raises ParameterError for a metre that the model lacks."""
         home = (station.plan(conditions=info.conditions) if journey is None else journey).paced(info.drift)
         left_out: tuple[str, ...] = ()
         if not info.conditions:
             home, left_out = without_conditions(home)
+        for metre in {station.beats_per_bar, *(stop.keyframe.beats_per_bar for stop in home.stops)} - {None}:
+            info.in_meter(metre or 0)
         return cls(
             home=home,
             path=home,
-            info=info.in_meter(station.beats_per_bar),
+            info=info,
             fixed_bpm=station.bpm,
+            fixed_beats_per_bar=station.beats_per_bar,
             fixed_key=station.key,
             fixed_form=station.form,
             left_out=left_out,
@@ -138,7 +144,7 @@ class Score:
     @property
     def steered(self) -> bool:
         """Whether the score differs from the default journey."""
-        ours = (self.negative, self.seed_image, self.denoising, self.guidance, self.bpm, self.key)
+        ours = (self.negative, self.seed_image, self.denoising, self.guidance, self.bpm, self.beats_per_bar, self.key)
         return self.path is not self.home or self.asked != NOTHING or any(each is not None for each in ours)
 
     @property
@@ -214,6 +220,21 @@ class Score:
             return None
         return self.pace(spec).because or "the model's own"
 
+    def meter(self, spec: ClipSpec) -> int:
+        """Beats to the bar of a clip, one of the model's metres."""
+        asked = self.beats_per_bar or self.fixed_beats_per_bar or spec.beats_per_bar or self.pace(spec).beats
+        return asked if asked in self.info.meters else self.info.beats_per_bar
+
+    def meter_reason(self, spec: ClipSpec) -> str | None:
+        """Reason for the metre as text for users; None if it was set as a number."""
+        if self.beats_per_bar or self.fixed_beats_per_bar or spec.beats_per_bar:
+            return None
+        return self.pace(spec).beats_because or "the model's own"
+
+    def info_of(self, spec: ClipSpec) -> Info:
+        """The model's properties in the metre of a clip."""
+        return self.info.in_meter(self.meter(spec))
+
     def goal(self, index: int) -> ClipSpec:
         """The clip that a steer leads to: behind its transition, or clip ``index`` of the default journey."""
         if self.path is self.home:
@@ -243,7 +264,8 @@ class Score:
 
     def samples_per_beat(self, spec: ClipSpec, beat: float) -> float:
         """Length of a beat in samples at 48 kHz, fractional."""
-        own = self.info.hop * self.info.frames / self.info.beats
+        info = self.info_of(spec)
+        own = info.hop * info.frames / info.beats
         tempo = self.tempo(spec, beat)
         if tempo is None:
             return own
@@ -251,8 +273,10 @@ class Score:
             return own * 120 / tempo
         return own * self.info.bpm / tempo
 
-    def state(self, spec: ClipSpec, beat: float, *, paused: bool = False) -> protocol.State:
-        """What is announced."""
+    def state(
+        self, spec: ClipSpec, beat: float, *, beats_per_bar: int | None = None, paused: bool = False
+    ) -> protocol.State:
+        """What is announced. ``beats_per_bar``: metre of the bar at ``beat``; None: that of the clip."""
         return protocol.State(
             prompts=tuple(protocol.Prompt(text=part.text, weight=part.weight) for part in spec.prompts),
             negative=spec.start.negative,
@@ -262,6 +286,8 @@ class Score:
             guidance=None if spec.start.guidance is None else round(spec.guidance(self.info.guidance), 4),
             bpm=_rounded(self.tempo(spec, math.floor(beat + 1e-6))),  # a ramp is reported beat by beat
             bpm_reason=self.tempo_reason(spec),
+            beats_per_bar=beats_per_bar or self.meter(spec),
+            beats_per_bar_reason=self.meter_reason(spec),
             key=self.transposition(spec),
             **self._conditions(spec),
             paused=paused,
@@ -304,6 +330,7 @@ class Score:
             denoising=None,
             guidance=None,
             bpm=None,
+            beats_per_bar=None,
             key=None,
             asked=NOTHING,
         )
@@ -321,7 +348,11 @@ class Score:
         return Change(self, "clip", index + 1)
 
     def steer(self, steer: protocol.Steer, here: Here) -> Change:
-        """Merge a steer. Absent fields keep their value; None returns a field to its default."""
+        """Merge a steer. Absent fields keep their value; None returns a field to its default.
+
+        Raises:
+            ParameterError: a metre that the model lacks.
+        """
         spec, beat = here.spec, here.beat
         old = score = self._settled(beat)
         ramp = _ramps(steer.ramp_s, here)
@@ -336,14 +367,20 @@ class Score:
         if steer.bpm is not UNSET:
             goal = None if steer.bpm == "auto" else steer.bpm
             score = replace(score, bpm=ramp(self.tempo(spec, beat) or 120.0, goal))
+        if steer.beats_per_bar is not UNSET:
+            metre = steer.beats_per_bar if isinstance(steer.beats_per_bar, int) else None
+            if metre is not None:
+                self.info.in_meter(metre)
+            score = replace(score, beats_per_bar=metre)
         if steer.key is not UNSET:
             score = replace(score, key=steer.key)
         score = replace(score, asked=score.asked.merged(steer, score.transposition(spec), self.info))
+        kind: Kind = _kind(old, score) if old.meter(spec) == score.meter(spec) else "clip"
         if steer.prompts is None:
             back = replace(score, path=self.home)
-            return Change(back, "clip" if self.path is not self.home else _kind(old, score), 0)
+            return Change(back, "clip" if self.path is not self.home else kind, 0)
         if steer.prompts is UNSET and (steer.seed is UNSET or steer.seed is None):
-            return Change(score, _kind(old, score))
+            return Change(score, kind)
         return score._redirect(steer, here)
 
     def _redirect(self, steer: protocol.Steer, here: Here) -> Change:
@@ -353,11 +390,13 @@ class Score:
         if isinstance(steer.prompts, tuple):
             prompts = tuple(PromptPart(part.text, part.weight) for part in steer.prompts)
         seed = steer.seed if isinstance(steer.seed, int) else spec.start.seed
-        target = replace(self.asked.off(spec.start), prompts=prompts, seed=seed, bpm=None, key=0.0)
-        # New prompts keep the journey's values, unless their words ask for a tempo.
-        spoken = _pace(prompts).bpm is not None
-        bpm = self.bpm or (Ramp.constant(spec.bpm) if spec.bpm is not None and not spoken else None)
-        score = replace(self, bpm=bpm, key=self.transposition(spec) or self.key)
+        target = self.asked.off(spec.start)
+        target = replace(target, prompts=prompts, seed=seed, bpm=None, beats_per_bar=None, key=0.0)
+        # New prompts keep the journey's values, unless their words ask for a tempo or a metre.
+        spoken = _pace(prompts)
+        bpm = self.bpm or (Ramp.constant(spec.bpm) if spec.bpm is not None and spoken.bpm is None else None)
+        metre = self.beats_per_bar or (spec.beats_per_bar if spoken.beats is None else None)
+        score = replace(self, bpm=bpm, beats_per_bar=metre, key=self.transposition(spec) or self.key)
         clips = round(steer.ramp_s / here.clip_s)
         if clips >= 2:
             origin: Keyframe = replace(target, prompts=spec.prompts, seed=spec.start.seed)
@@ -376,7 +415,8 @@ def _kind(old: Score, new: Score) -> Kind:
     clips = ("negative", "seed_image", "denoising", "guidance")
     if old.conducted != new.conducted or any(getattr(old, name) != getattr(new, name) for name in clips):
         return "clip"
-    return "vocoder" if (old.bpm, old.key) != (new.bpm, new.key) else "none"
+    voiced = ("bpm", "beats_per_bar", "key")
+    return "vocoder" if any(getattr(old, name) != getattr(new, name) for name in voiced) else "none"
 
 
 def _ramps(ramp_s: float, here: Here) -> Callable[[float, float | None], Ramp | None]:

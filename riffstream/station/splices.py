@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import takewhile
 
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.asked import bars_in_clip
@@ -54,15 +55,23 @@ class Splice:
     late: int
 
 
-def aim(playout: Playout, at: str, wait_s: float) -> int:
-    """Expected station sample of a change that takes ``wait_s`` seconds to render."""
+def aim(playout: Playout, at: str, wait_s: float, *, metre: int | None = None) -> int:
+    """Expected station sample of a change that takes ``wait_s`` seconds to render.
+
+    A change to another ``metre`` begins at a bar line. None: the metre does not change.
+    """
     soonest = playout.mixer.earliest + round(wait_s * SAMPLE_RATE)
     lead = playout.lead
-    if lead is None or at == "asap" or playout.frozen is not None:
+    if lead is None or playout.frozen is not None:
+        return soonest
+    beat = playout.beat(soonest + playout.fade)
+    if at in ("asap", "beat") and metre not in (None, playout.bars(beat).beats(beat)):
+        at = "bar"
+    if at == "asap":
         return soonest
     if at == "end":
         return max(soonest, lead.tape.end - playout.offset - playout.need)
-    return round(playout.where(playout.grid(at, playout.beat(soonest + playout.fade)))) - playout.fade
+    return round(playout.where(playout.grid(at, beat))) - playout.fade
 
 
 def opening(playout: Playout, change: Change, pos: int) -> Opening:
@@ -71,25 +80,39 @@ def opening(playout: Playout, change: Change, pos: int) -> Opening:
     The take continues with the current clip of the journey, unless the change names another one. A change of tempo or
     key reuses the existing clips.
     """
-    info, lead = change.score.info, playout.lead
+    score, lead = change.score, playout.lead
     beat = playout.beat(pos)
-    clip_beat = float(math.floor(beat / info.beats_per_bar + 1e-6) * info.beats_per_bar)
+    bars = playout.bars(beat)
+    clip_beat = bars.line(beat)
     index = change.index
     reuse: list[Entry] = []
     entry = lead.entry(lead.beats.sample(beat)) if lead is not None else None
     if lead is not None and entry is not None and index is None:
         index = entry.index
-        known = not lead.over and entry.beat <= beat < entry.beat + info.beats
+        known = not lead.over and entry.beat <= beat < entry.beat + score.info_of(entry.spec).beats
         if change.kind == "vocoder" and known:
-            reuse = [each for each in lead.entries if each.beat >= entry.beat]
+            later = [each for each in lead.entries if each.beat >= entry.beat]
+            reuse = list(takewhile(lambda each: score.meter(each.spec) == each.meter, later))
             clip_beat = entry.beat
     if change.index is None and lead is not None:  # the form continues
         bar = lead.bar(clip_beat)
-        index = index if reuse or index is None else change.score.index_at(bar, index)
+        index = index if reuse or index is None else score.index_at(bar, index)
     else:
-        bar = (index or 0) * bars_in_clip(info)
-    inside = (playout.beat(pos + playout.fade) - clip_beat) / info.beats_per_bar
+        bar = (index or 0) * bars_in_clip(score.info)
+    spec = score.spec(index or 0, beat)
+    metre = score.meter(spec)
+    here = playout.beat(pos + playout.fade)
+    inside = (here - clip_beat) / bars.beats(beat)
     moved = 0 if lead is None else bar - lead.bar(clip_beat)
+    if lead is not None and not reuse and metre != bars.beats(beat):
+        # The take's second bar begins at a bar line; the crossfade ends there, whichever tempo is faster.
+        line = playout.grid("bar", here)
+        clip_beat, inside = line - metre, 1.0
+        if change.index is None:
+            bar = max(0, lead.bar(line) - 1)
+        moved = bar + 1 - lead.bar(line)
+        beat = min(beat, line - playout.fade / min(score.samples_per_beat(spec, line), lead.beats.slope))
+        beat = max(beat, line - 1)
     return Opening(beat, clip_beat, index or 0, reuse, bar, bar + math.floor(inside + 0.49), moved)
 
 
@@ -112,10 +135,30 @@ def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:
         pos = round(playout.where(beat)) - fade
     elif at == "end" and not playout.bridging:
         pos = max(pos, lead.tape.end - playout.offset - 2 * fade)
+    desired = playout.beat(pos + fade)
     # The take's own beginning decides if it is later than the earliest position.
     pos = max(pos, math.ceil(playout.where(take.beats.beat(take.lead_in + fade))) - fade + 1)
-    if fade_s * SAMPLE_RATE > fade and not playout.bridging:
-        left = lead.tape.end - playout.offset - pos - 2 * fade
-        fade = max(fade, min(round(fade_s * SAMPLE_RATE), left))
-    place = playout.fit(take, pos, playout.fade, playout.need + fade, take.lead_in)
-    return None if place is None else Splice(pos, place[0], fade, place[1])
+    long = _long(playout, lead, pos, fade_s)
+    place = playout.fit(take, pos, fade, playout.need + long, take.lead_in)
+    if place is not None:
+        return Splice(pos, place[0], long, place[1])
+    # Another metre begins at a bar line.
+    line = playout.fit_bar(take, desired, fade, playout.need + fade, take.lead_in)
+    if line is None or line[0] < playout.mixer.earliest:
+        return None
+    return Splice(line[0], line[1], _long(playout, lead, line[0], fade_s, room=take.tape.end - line[1]), line[2])
+
+
+def _long(playout: Playout, lead: Take, pos: int, fade_s: float, room: int | None = None) -> int:
+    """Length of a crossfade at ``pos`` in samples: ``fade_s`` as far as the audio of both takes allows.
+
+    Args:
+        room: audio of the new take after ``pos`` in samples; None: it is waited for.
+    """
+    fade = playout.fade
+    if fade_s * SAMPLE_RATE <= fade or playout.bridging:
+        return fade
+    left = lead.tape.end - playout.offset - pos - 2 * fade
+    if room is not None:
+        left = min(left, room - playout.need)
+    return max(fade, min(round(fade_s * SAMPLE_RATE), left))

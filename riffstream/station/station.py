@@ -137,7 +137,7 @@ class Station:
             return protocol.Caps(steer=self.settings.steer)
         return protocol.Caps(
             model=info.model,
-            beats_per_clip=float(info.in_meter(self.settings.beats_per_bar).beats),
+            beats_per_clip=float(info.in_meter(self.settings.beats_per_bar or info.beats_per_bar).beats),
             bpm=info.bpm,
             denoising=info.denoising,
             guidance=info.guidance,

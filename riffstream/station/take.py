@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from riffstream.generator.messages import Job, Pcm
+from riffstream.generator.messages import Info, Job, Pcm
 from riffstream.journey.journey import ClipSpec
+from riffstream.station.bars import Bars
 from riffstream.station.beats import BeatMap
 from riffstream.station.score import Score
 from riffstream.station.tape import Tape
@@ -19,6 +20,7 @@ __all__ = ["Entry", "Take"]
 
 # Frames converted to audio before a take becomes audible, because a vocoder's first frames have no past.
 LEAD_IN_FRAMES: Final = 4
+LINES: Final = 64  # clip starts that a take remembers
 HELD_BACK: Final = 12_000  # upper limit of the samples held back by vocoder and resampler until the next clip
 
 
@@ -32,6 +34,8 @@ class Entry:
         spec: parameters of the clip.
         start: local sample of its first frame, fractional; negative if the take begins inside the clip.
         beat: the take's beat at its first frame.
+        meter: beats to the bar.
+        bar: number of its first bar in the form.
     """
 
     clip: int
@@ -39,6 +43,8 @@ class Entry:
     spec: ClipSpec
     start: float
     beat: float
+    meter: int = 4
+    bar: int = 0
 
 
 @dataclass(slots=True)
@@ -50,11 +56,13 @@ class Take:
         rev: revision of the score.
         score: the score that it plays.
         beats: musical time.
-        clip_beat: beat of the first clip's first frame; a clip follows every ``score.info.beats`` beats.
+        bars: bar lines; known for the clips so far and those of :meth:`foresee`.
+        clip_beats: beats at which clips begin, in order; the last one is the end of the foreseen clips.
+        next_beat: beat at which the next clip begins.
         start_frame: frame of the first clip at which the audio begins.
         index: index of the next clip in the score's path.
         reuse: existing clips that come first (the same music at another tempo or key).
-        first_bar: number of the bar at ``clip_beat`` in the form.
+        first_bar: number of the first clip's first bar in the form.
         tape: audio received so far.
         number: number of the next clip in this take.
         entries: clips with audio.
@@ -71,7 +79,9 @@ class Take:
     rev: int
     score: Score
     beats: BeatMap
-    clip_beat: float
+    bars: Bars
+    clip_beats: list[float]
+    next_beat: float
     start_frame: int
     index: int
     reuse: list[Entry]
@@ -101,35 +111,59 @@ class Take:
         bar: int = 0,
     ) -> Take:
         """Open a take whose audio begins shortly before ``beat``, inside the clip that begins at ``clip_beat``."""
-        per_beat = score.info.frames / score.info.beats
-        frame = max(0, math.floor((beat - clip_beat) * per_beat) - LEAD_IN_FRAMES)
         first = reuse[0].spec if reuse else score.spec(index, clip_beat, bar)
+        info = score.info_of(first)
+        per_beat = info.frames / info.beats
+        frame = max(0, math.floor((beat - clip_beat) * per_beat) - LEAD_IN_FRAMES)
         begin = clip_beat + frame / per_beat
-        slope = score.samples_per_beat(first, begin)
-        return cls(ident, rev, score, BeatMap(begin, slope), clip_beat, frame, index, reuse or [], bar)
+        beats = BeatMap(begin, score.samples_per_beat(first, begin))
+        bars = Bars.of(clip_beat, info.beats_per_bar)
+        return cls(ident, rev, score, beats, bars, [clip_beat], clip_beat, frame, index, reuse or [], bar)
+
+    @property
+    def info(self) -> Info:
+        """The model's properties in the metre of the last clip with audio, or else of the next clip."""
+        if self.entries:
+            return self.score.info.in_meter(self.entries[-1].meter)
+        return self.score.info_of(self._spec(0))
+
+    def _spec(self, ahead: int) -> ClipSpec:
+        """Parameters of the next clip (0), or of one after it."""
+        if ahead < len(self.reuse):
+            return self.reuse[ahead].spec
+        return self.score.spec(self.index + ahead - len(self.reuse), self.next_beat)
+
+    def foresee(self, beat: float) -> None:
+        """Extend the bar lines and the starts of clips to ``beat``: their metres are known before their audio."""
+        ahead = sum(start >= self.next_beat - 1e-6 for start in self.clip_beats) - 1
+        while self.clip_beats[-1] <= beat + 1e-6:
+            info = self.score.info_of(self._spec(ahead))
+            self.bars = self.bars.change(self.clip_beats[-1], info.beats_per_bar)
+            self.clip_beats.append(self.clip_beats[-1] + info.beats)
+            ahead += 1
 
     @property
     def lead_in(self) -> int:
         """Number of samples at the beginning that must stay inaudible."""
         if self.start_frame == 0:
             return 0
-        return round(LEAD_IN_FRAMES * self.beats.slope * self.score.info.beats / self.score.info.frames)
-
-    @property
-    def next_beat(self) -> float:
-        """Beat at which the next clip begins."""
-        return self.clip_beat + self.number * self.score.info.beats
+        info = self.score.info_of(self.entries[0].spec if self.entries else self._spec(0))
+        return round(LEAD_IN_FRAMES * self.beats.slope * info.beats / info.frames)
 
     def bar(self, beat: float) -> int:
         """Number of the bar at a beat in the form, 0 or more."""
-        bars = (beat - self.clip_beat) / self.score.info.beats_per_bar
-        return max(0, self.first_bar + math.floor(bars + 1e-6))
+        entry = self.entry(self.beats.sample(beat))
+        if entry is not None:
+            begin, first, meter = entry.beat, entry.bar, entry.meter
+        else:
+            begin, first, meter = self.next_beat, self.first_bar, self.info.beats_per_bar
+        return max(0, first + math.floor((beat - begin) / meter + 1e-6))
 
     @property
     def planned_end(self) -> float:
         """Local sample at the end of all requested clips."""
-        end = self.next_beat + (self.score.info.beats if self.outstanding is not None and not self.sounding else 0)
-        return self.beats.sample(end)
+        job = self.outstanding
+        return self.beats.sample(self.next_beat + (len(job.hops) if job is not None and not self.sounding else 0))
 
     def job(
         self,
@@ -145,7 +179,7 @@ class Take:
         entry = self.reuse[0] if self.reuse else None
         beat = self.next_beat
         spec = entry.spec if entry else self.score.spec(self.index, beat, self.bar(beat))
-        info = self.score.info
+        info = self.score.info_of(spec)
         per_beat = info.frames / info.beats
         hops = tuple(self.score.samples_per_beat(spec, beat + i) / per_beat for i in range(info.beats))
         return Job(
@@ -208,19 +242,24 @@ class Take:
         if job is None or self.sounding:
             return
         self.sounding = True
-        per_beat = self.score.info.frames / self.score.info.beats
+        self.foresee(self.next_beat)
+        info = self.score.info_of(job.spec)
+        per_beat = info.frames / info.beats
         skipped = job.start_frame / per_beat
         begin = self.beats.sample(self.next_beat) if self.number else -job.start_frame * job.hops[0]
         index = self.reuse.pop(0).index if self.reuse else self.index
-        self.entries.append(Entry(job.clip, index, job.spec, begin, self.next_beat))
+        bar = self.bar(self.next_beat)
+        self.entries.append(Entry(job.clip, index, job.spec, begin, self.next_beat, info.beats_per_bar, bar))
         for i, hop in enumerate(job.hops):
             part = min(1.0, i + 1 - skipped)
             if part > 0:
                 self.beats.extend(part, hop * per_beat)
         self.index = index + 1
         self.number += 1
+        self.next_beat += info.beats
         if len(self.entries) > 64:
             del self.entries[:32]
+        del self.clip_beats[: max(0, len(self.clip_beats) - LINES)]
 
     def entry(self, local: float) -> Entry | None:
         """Clip at a local sample, or the nearest one."""
@@ -234,5 +273,7 @@ class Take:
     def shift(self, beats: float) -> None:
         """Add ``beats`` to this take's count of beats."""
         self.beats.shift(beats)
-        self.clip_beat += beats
+        self.bars = self.bars.shift(beats)
+        self.clip_beats = [start + beats for start in self.clip_beats]
+        self.next_beat += beats
         self.entries = [replace(entry, beat=entry.beat + beats) for entry in self.entries]

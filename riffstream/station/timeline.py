@@ -25,7 +25,7 @@ from riffstream.station.changes import Pending, Reply, Waiters, Wish, merged, sc
 from riffstream.station.effort import Effort
 from riffstream.station.faders import Faders, neutral, setting
 from riffstream.station.fallback import Fallback
-from riffstream.station.history import announced, mixed, moment, with_mix
+from riffstream.station.history import announced, mixed, moment, resting, with_mix
 from riffstream.station.mixer import Cue
 from riffstream.station.planner import Planner
 from riffstream.station.playout import Playout
@@ -89,23 +89,18 @@ class Timeline:
 
     def now(self, pos: int) -> protocol.Now:
         """The ``now`` message for a committed sample."""
-        cue, take = self.playout.heard(pos)
-        if take is None or cue is None:
-            spec = self.score.spec(0, 0.0)
-            state = self.score.state(spec, 0.0, paused=self.paused)
-            now = protocol.Now(rev=self.rev, sample_pos=max(0, pos), state=state, alpha=spec.alpha, clip=0)
+        played = self.playout.heard(pos)
+        if played is None or played.take is None:
+            now = resting(self.score, self.rev, pos, self.playout.rest, paused=self.paused)
             return mixed(now, self.rev, self._mix())
-        return mixed(announced(cue, take, pos, self._local(cue, pos)), *self.playout.desk.at(pos))
+        return mixed(announced(played, played.take, pos), *self.playout.desk.at(pos))
 
     def moment(self, pos: int) -> tuple[object, ...]:
         """All that decides :meth:`now` at a sample but its position; cheap to compare. Empty before the first take."""
-        cue, take = self.playout.heard(pos)
-        if take is None or cue is None:
+        played = self.playout.heard(pos)
+        if played is None or played.take is None:
             return ()
-        return (*moment(cue, take, self._local(cue, pos)), self.playout.desk.at(pos)[0])
-
-    def _local(self, cue: Cue, pos: int) -> int:
-        return pos + cue.offset if cue.kind != "pause" else round(self.playout.frozen or 0)
+        return (*moment(played, played.take, pos), self.playout.desk.at(pos)[0])
 
     def target(self) -> protocol.State:
         """Parameters of the newest accepted change."""
@@ -140,8 +135,8 @@ class Timeline:
         else:
             entry = self.playout.entry(pos)
         spec = entry.spec if entry else self.score.spec(self._index(), beat)
-        clip_s = self.score.samples_per_beat(spec, beat) * self.score.info.beats / SAMPLE_RATE
-        return Here(spec, beat, clip_s, self.score.info.beats)
+        beats = self.score.info_of(spec).beats
+        return Here(spec, beat, self.score.samples_per_beat(spec, beat) * beats / SAMPLE_RATE, beats)
 
     # -- steering -------------------------------------------------------------------------------------------------
 
@@ -210,7 +205,7 @@ class Timeline:
             both = merged(change, wish.change if wish else pending.change if pending else change)
             self._wish = Wish(both, at, self.rev, now)
             self._wish.requests.add(ident, self.rev, reply)
-            reply(self._scheduled(ident, self.rev, aim(self.playout, at, self._planner.opening_s(change) * 2)))
+            reply(self._scheduled(ident, self.rev, self._aim(both, at, self._planner.opening_s(change) * 2)))
             return
         waiting.superseded(ident)
         since = now
@@ -219,7 +214,12 @@ class Timeline:
             self._planner.abandon(pending.take)
         self._pending = self._open(change, at=at, rev=self.rev, since=since)
         self._pending.requests.add(ident, self.rev, reply)
-        reply(self._scheduled(ident, self.rev, aim(self.playout, at, self._planner.opening_s(change))))
+        reply(self._scheduled(ident, self.rev, self._aim(change, at, self._planner.opening_s(change))))
+
+    def _aim(self, change: Change, at: str, wait_s: float) -> int:
+        """Expected station sample of a change."""
+        index = self._index() if change.index is None else change.index
+        return aim(self.playout, at, wait_s, metre=change.score.meter(change.score.path.clip(index)))
 
     def _scheduled(self, ident: str, rev: int, pos: int) -> protocol.Scheduled:
         return scheduled(self.playout, self.score, self.score.goal(self._index()), ident, rev, pos)
@@ -239,7 +239,7 @@ class Timeline:
         # A take that begins too early is entered at a later bar. A take that begins too late delays the change, after
         # one answer that was half a minute late for a long time.
         wait = min(wait, self.settings.ahead_s)
-        begin = opening(self.playout, change, aim(self.playout, at, wait))
+        begin = opening(self.playout, change, self._aim(change, at, wait))
         lead = self.playout.lead
         score = change.score.anchored(begin.row_bar, None if lead is None else lead.score, begin.moved)
         if self.score is change.score:

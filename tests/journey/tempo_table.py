@@ -11,10 +11,33 @@ from riffstream.journey.pace import Pace, read_pace
 PROMPTS = Path(__file__).with_name("tempo_prompts.toml")
 TOLERANCE = 0.08  # of an edge of the span
 
-HEAD = """# Tempo from words
+HEAD = """# Tempo and metre from words
 
-This page is for listeners who steer and for authors of prompts. A prompt sets the tempo until a listener sets a number
-(`bpm` of a [steer](protocol.md#steer); `null` or `"auto"` returns to the words). The first of these rules decides:
+This page is for listeners who steer and for authors of prompts.
+
+## Metre
+
+A prompt sets the metre until a listener sets a number (`beats_per_bar` of a [steer](protocol.md#steer), 3 or 4;
+`null` or `"auto"` returns to the words). The first of these rules decides:
+
+1. A written metre: "in 3/4", "6/8" and "triple time" are three beats to the bar, "4/4", "2/4" and "12/8" are four.
+   Other metres ("7/8") are not available, and the reason says so.
+2. A dance in three ("string quartet waltz", "orchestral, minuet").
+3. Any other genre has four beats to the bar.
+4. The model's own metre.
+
+A mix of prompts has the metre of its larger part by weight. Prompts without a metre ("rain") do not count. The
+embedded model is trained in both metres: a clip in three has six beats. `beats_per_bar_reason` of the
+[state](protocol.md#state) gives the reason.
+
+A metre changes at the next bar line, whichever `at` a steer has, and along a journey between two clips. `bar` and
+`bar_beat` of [now](protocol.md#now) count the bars. Every bar is whole: it has as many beats as `now` says, also
+beside faults.
+
+## Tempo
+
+A prompt sets the tempo until a listener sets a number (`bpm` of a steer; `null` or `"auto"` returns to the words).
+The first of these rules decides:
 
 1. A number in the text ("at 138 bpm").
 2. The genre.

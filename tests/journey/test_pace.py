@@ -78,12 +78,55 @@ def test_what_is_negated_does_not_count(text: str) -> None:
         ("folk in triple time", 3),
         ("waltz in 4/4", 4),
         ("slow blues 12/8", 4),
-        ("techno", None),
+        ("techno", 4),
+        ("string quartet waltz", 3),
+        ("orchestral, minuet", 3),
+        ("techno, not a waltz", 4),
+        ("Mazurka", 3),
+        ("drum and bass in 3/4", 3),
+        ("march in 2/4", 4),
+        ("prog rock in 7/8", None),
+        ("jazz in 5/4", None),
+        ("rain", None),
         ("", None),
     ],
 )
 def test_metre(text: str, beats: int | None) -> None:
     assert read_pace(text).beats == beats
+
+
+@pytest.mark.parametrize(
+    ("text", "because"),
+    [
+        ("waltz in 4/4", "the text says 4/4"),
+        ("folk in triple time", "the text says triple time"),
+        ("a waltz for two", "waltz: 3 beats to the bar"),
+        ("techno", "techno: 4 beats to the bar"),
+        ("prog rock in 7/8", "7/8 is not available"),
+        ("released 11/2 of 1998", ""),
+        ("rain", ""),
+    ],
+)
+def test_the_reason_for_the_metre(text: str, because: str) -> None:
+    assert read_pace(text).beats_because == because
+
+
+@pytest.mark.parametrize(
+    ("mix", "beats"),
+    [
+        ([("waltz", 0.1), ("techno", 0.9)], 4),
+        ([("techno", 0.4), ("waltz", 0.3), ("minuet", 0.31)], 3),
+        ([("rain", 9.0), ("waltz", 1.0)], 3),
+        ([("waltz", 1.0), ("techno", 1.0)], 3),
+        ([("techno", 1.0), ("waltz", 1.0)], 4),
+        ([("waltz", 0.0), ("rain", 1.0)], None),
+    ],
+)
+def test_the_metre_of_a_mix_is_that_of_its_larger_part(mix: list[tuple[str, float]], beats: int | None) -> None:
+    pace = blend([(read_pace(text), weight) for text, weight in mix])
+    assert pace.beats == beats
+    if beats is not None:
+        assert f"{beats} beats to the bar" in pace.beats_because
 
 
 @pytest.mark.parametrize("text", ["", "   ", "purple", "🎷", "zzz qqq", "x" * 5000])

@@ -13,13 +13,18 @@ def cue(pos: int, rev: int = 0) -> Cue:
     return Cue(pos=pos, source=Silence(), offset=0, fade=0, take=None, rev=rev, kind="silence")
 
 
+def at(heard: Heard, pos: int) -> Cue | None:
+    played = heard.at(pos)
+    return None if played is None else played.cue
+
+
 def test_the_cue_at_a_sample_is_the_last_that_began_by_then() -> None:
     heard = Heard()
-    assert (heard.at(5), heard.rev(5), heard.newest_rev) == ((None, None), 0, 0)
+    assert (heard.at(5), heard.rev(5), heard.newest_rev) == (None, 0, 0)
     first, second = cue(10, 1), cue(20, 2)
-    heard.add(first, None)
-    heard.add(second, None)
-    assert [heard.at(pos)[0] for pos in (0, 10, 19, 20, 99)] == [first, first, first, second, second]
+    heard.add(first, None, None)
+    heard.add(second, None, None)
+    assert [at(heard, pos) for pos in (0, 10, 19, 20, 99)] == [first, first, first, second, second]
     assert [heard.rev(end) for end in (10, 11, 20, 21)] == [0, 1, 1, 2]
     assert heard.newest_rev == 2
 
@@ -28,9 +33,9 @@ def test_what_was_heard_is_known_for_a_minute() -> None:
     heard = Heard()
     cues = [cue(n * HISTORY // 4, n) for n in range(9)]
     for each in cues:
-        heard.add(each, None)
-    assert heard.at(HISTORY + 1)[0] is cues[4]
-    assert heard.at(0)[0] is cues[3], "the oldest that is kept still covers the whole minute"
+        heard.add(each, None, None)
+    assert at(heard, HISTORY + 1) is cues[4]
+    assert at(heard, 0) is cues[3], "the oldest that is kept still covers the whole minute"
 
 
 def test_whatever_is_announced_anew_is_another_moment() -> None:

@@ -60,7 +60,8 @@ def test_there_are_no_beats_before_the_first_and_in_a_pause() -> None:
 
 def takes(sim: Sim) -> dict[int, int]:
     """Beat at which the first clip of each take began, from the log of cues."""
-    return {take.ident: round(take.clip_beat) for _, take in sim.timeline.playout._heard._cues if take is not None}
+    heard = [played.take for played in sim.timeline.playout._heard._cues if played.take is not None]
+    return {take.ident: round(take.clip_beats[0]) for take in heard}
 
 
 @pytest.mark.parametrize("beats_per_bar", [4, 3])

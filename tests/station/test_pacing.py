@@ -148,9 +148,10 @@ async def test_a_timeline_that_is_broken_for_good_starts_over() -> None:
             protocol.Steer(id="a", prompts=(protocol.Prompt(text="b"),), at="clip"), replies.append, paced.time
         )
         paced.pacer.changed()
-        lead = timeline.playout.heard(timeline.playout.committed - 1)[1]
-        assert lead is not None
-        lead.tape._blocks.clear()  # nothing of what plays can be read any more
+        played = timeline.playout.heard(timeline.playout.committed - 1)
+        assert played is not None
+        assert played.take is not None
+        played.take.tape._blocks.clear()  # nothing of what plays can be read any more
         before = len(paced.blocks)
         paced.run(30)
     assert paced.pacer.faults == FAULTS

@@ -120,7 +120,7 @@ def test_counting_it_later_moves_its_clips() -> None:
     take = asked(opened())
     take.receive(sound(8 * BEAT))
     take.shift(4.0)
-    assert (take.clip_beat, take.entries[0].beat, take.next_beat) == (4.0, 4.0, 12.0)
+    assert (take.clip_beats[0], take.entries[0].beat, take.next_beat) == (4.0, 4.0, 12.0)
     assert take.beats.beat(0) == 4.0
 
 

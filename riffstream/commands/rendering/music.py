@@ -108,6 +108,7 @@ def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
         guidance=args.guidance,
         seed_image=seed_image,
         bpm=args.bpm,
+        beats_per_bar=args.beats_per_bar,
         key=args.key or 0.0,
         chords=args.chords,
         parts=_parts(args.parts),
@@ -118,13 +119,20 @@ def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
     if len(prompts) == 1:
         return Journey.single(keyframe)
     own = info.bpm or 120.0
-    tempos = [args.bpm or read_pace(prompt).bpm or own for prompt in prompts]
-    clip_samples = info.hop * info.frames * fmean(own / tempo for tempo in tempos)
+    clip_samples = info.hop * info.frames * fmean(_relative_length(args, info, own, prompt) for prompt in prompts)
     share = n_samples / clip_samples / len(prompts)
     travel = max(1, round(share / 3))
     stay = max(1, round(share - travel * (len(prompts) - 1) / len(prompts)))
     keyframes = [replace(keyframe, prompts=(PromptPart(prompt),)) for prompt in prompts]
     return Journey.along(keyframes, stay=stay, travel=travel, ending="stay")
+
+
+def _relative_length(args: argparse.Namespace, info: Info, own: float, prompt: str) -> float:
+    """Length of a prompt's clips relative to the model's clip at its own tempo and metre."""
+    pace = read_pace(prompt)
+    metre = args.beats_per_bar or pace.beats
+    beats = info.meters[metre][1] if metre in info.meters else info.beats
+    return beats / info.beats * own / (args.bpm or pace.bpm or own)
 
 
 def _parts(given: list[str]) -> dict[str, float] | None:
