@@ -42,7 +42,6 @@ def hls_codec(kbps: int) -> str:
 
 CODECS: Final = ("opus", "pcm_s16", "mp3", "aac", "ogg", "wav", *map(hls_codec, HLS_KBPS))
 SHARED: Final = {"ogg": "opus", "wav": "pcm_s16"}  # containers of the same encoded audio
-_PLACED: Final = frozenset(("opus", "ogg", *map(hls_codec, HLS_KBPS)))  # listeners get the position of the audio
 _ENCODERS: Final = SHARED | {hls_codec(kbps): "aac" for kbps in HLS_KBPS}
 BEHIND_S: Final = 10.0  # largest backlog of an encoder on a busy machine
 RETRY_S, RETRY_MAX_S = 1.0, 30.0  # delay until a failed encoder is tried again; doubles each time
@@ -221,8 +220,8 @@ class Outlet:
                 log.warning("encoder %s failed and is replaced: %s: %s", self.codec, type(error).__name__, error)
                 encoder, sound = None, False
                 continue
-            if self.codec in _PLACED:  # there is no position for priming samples before sample 0
-                packets = [packet for packet in packets if packet.sample_pos >= 0]
+            # There is no position for priming samples before sample 0.
+            packets = [packet for packet in packets if packet.sample_pos >= 0]
             if not packets:
                 continue
             if self.codec in ("opus", "ogg"):
@@ -230,7 +229,7 @@ class Outlet:
             else:
                 payload = b"".join(packet.data for packet in packets)
             n_samples = sum(packet.n_samples for packet in packets)
-            self._post(source, self._publish, block, max(0, packets[0].sample_pos), n_samples, payload)
+            self._post(source, self._publish, block, packets[0].sample_pos, n_samples, payload)
 
     def _post(self, source: queue.SimpleQueue[_Item], call: Callable[..., None], *args: object) -> None:
         def run() -> None:

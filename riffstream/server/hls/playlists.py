@@ -74,7 +74,8 @@ def media_playlist(
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{_date(began_s, segment.sample_pos)}")
         if not segment.data:
             lines.append("#EXT-X-GAP")
-        lines += [f"#EXTINF:{segment.n_samples / SAMPLE_RATE:.5f},", f"{folder}/{segment.number}.m4s"]
+        # Players add the durations: five decimals would leave the clock by 0.1 s a day.
+        lines += [f"#EXTINF:{segment.n_samples / SAMPLE_RATE:.9f},", f"{folder}/{segment.number}.m4s"]
     lines += _date_ranges(titles, first.sample_pos, began_s)
     return "\n".join(lines) + "\n"
 
