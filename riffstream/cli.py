@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("riffstream.commands.config", "print the resolved configuration"),
     "token": ("riffstream.commands.token", "make a signed token for listeners, DJs or owners"),
     "seeds": ("riffstream.commands.seeds", "list, hear, add and remove seed images"),
+    "bridge": ("riffstream.commands.bridge", "connect a station to OSC, MIDI clock or Ableton Link"),
     "bench": ("riffstream.commands.bench", "measure this machine and print the tables"),
     "train": ("riffstream.commands.train", "build the corpus, train and evaluate models"),
     "audio-to-image": ("riffstream.commands.audio_to_image", "turn an audio file into a spectrogram image"),

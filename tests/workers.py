@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-IN_TIME = {"bench", "browser", "client", "generator", "server", "station"}
+IN_TIME = {"bench", "bridge", "browser", "client", "generator", "server", "station"}
 """Rooms whose tests start processes that must keep up with a clock."""
 
 SIMULATED = {f"tests/station/test_{name}.py" for name in ("any_faults", "replay", "timeline")}
