@@ -13,6 +13,7 @@
  *   autoplay  start without a click, where the browser allows it
  *   theme     "dark" (default) or "light"
  *   transport "auto" (default), "opus", "pcm", "buffers" or "mp3"
+ *   several   play beside the other players of this site; else one that starts silences the others
  *   steer     this page will change the music: changes are heard half a second sooner, at some cost to the server
  * Properties  state, now (the station's last `now`), volume (0..1)
  * Methods     play(), pause(), steer(change), tune(station)
@@ -20,7 +21,7 @@
  */
 import { Player } from "./src/player.js";
 import { promptLine, SAMPLE_RATE } from "./src/protocol.js";
-import { STATUS } from "./src/states.js";
+import { ELSEWHERE, STATUS } from "./src/states.js";
 import { SpectrumRing } from "./src/spectrum.js";
 import { Visualiser2D } from "./src/visualiser.js";
 
@@ -83,11 +84,12 @@ class RiffStream extends HTMLElement {
       station: this.getAttribute("station") ?? "main",
       transport: /** @type {any} */ (this.getAttribute("transport") ?? "auto"),
       steer: this.hasAttribute("steer"),
+      several: this.hasAttribute("several"),
     });
     this.player = player;
     this.visualiser = new Visualiser2D(this.canvas);
     player.addEventListener("state", () => {
-      this.stateLine.textContent = STATUS[player.state];
+      this.stateLine.textContent = player.elsewhere ? ELSEWHERE : STATUS[player.state];
       const on = player.wanted && player.state !== "blocked";
       this.button.setAttribute("aria-pressed", String(on));
       this.button.setAttribute("aria-label", on ? "Pause" : "Play");

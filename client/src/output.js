@@ -47,6 +47,7 @@ export class Output {
     this.onChange = onChange;
     this.wanted = wanted;
     this.volume = 1;
+    this.fade = 1; // of a timer, or of a player that gives way
     this.report = nothing();
     /** @type {AudioContext|null} */
     this.context = null;
@@ -74,7 +75,7 @@ export class Output {
     if (this.context) return this.context;
     // Blocks of 21 ms and not of 10: a quarter less work for the audio thread, and 32 ms later, which the position knows.
     const context = new AudioContext({ sampleRate: SAMPLE_RATE, latencyHint: "playback" });
-    this.gain = new GainNode(context, { gain: this.volume * this.volume });
+    this.gain = new GainNode(context, { gain: this.level });
     this.gain.connect(context.destination);
     context.onstatechange = () => {
       if (context !== this.context) return;
@@ -143,11 +144,27 @@ export class Output {
     return this.element ? this.element.audible : this.report.audible;
   }
 
+  /** Gain of the way out. Loudness follows power: a squared fader feels even. */
+  get level() {
+    return this.volume * this.volume * this.fade;
+  }
+
   /** @param {number} volume 0..1 */
   setVolume(volume) {
     this.volume = volume;
-    // Loudness follows power: a squared fader feels even.
-    this.gain?.gain.setTargetAtTime(volume * volume, this.context?.currentTime ?? 0, 0.02);
+    this.approach(0.02);
+  }
+
+  /** @param {number} fade 0..1, besides the volume @param {number} [timeConstant] s */
+  setFade(fade, timeConstant = 0.3) {
+    if (fade === this.fade) return;
+    this.fade = fade;
+    this.approach(timeConstant);
+  }
+
+  /** @param {number} timeConstant s */
+  approach(timeConstant) {
+    this.gain?.gain.setTargetAtTime(this.level, this.context?.currentTime ?? 0, timeConstant);
   }
 
   /**

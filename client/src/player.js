@@ -7,9 +7,11 @@
  * columns ({first, levels}: the spectrogram of what is about to be heard).
  */
 import { below, serverRoot } from "./address.js";
+import { Alone } from "./alone.js";
 import { Link } from "./link.js";
 import { OPENING_MS, Output } from "./output.js";
 import { SAMPLE_RATE } from "./protocol.js";
+import { SOUNDING } from "./states.js";
 
 /**
  * @typedef {"idle"|"connecting"|"buffering"|"playing"|"paused"|"behind"|"reconnecting"|"full"|"forbidden"|"missing"|
@@ -21,6 +23,7 @@ import { SAMPLE_RATE } from "./protocol.js";
  * @property {string} [station]
  * @property {string|null} [token]
  * @property {TransportName|"auto"} [transport]
+ * @property {boolean} [several]      play beside the other players of this origin (default: they fall silent)
  * @property {boolean} [steer]        whether changes are likely: the server then sends shorter frames (default: true)
  */
 
@@ -43,6 +46,8 @@ const HELD_MS = 400;
 const CHECK_MS = 1000;
 /** An open line that brings no sound for so long, ms, is given up for another one. */
 const SOUNDLESS_MS = 20000;
+/** How long a player that gives way to another one fades, ms. */
+const GIVE_WAY_MS = 300;
 /** A dead context waits so long for a tap, ms, before a new one is tried without: nobody touches a display on a wall. */
 const UNTOUCHED_MS = 15000;
 const UNTOUCHED_MOST_MS = 240000;
@@ -86,6 +91,21 @@ export class Player extends EventTarget {
     this.soundlessSince = 0; // ms
     this.untouchedMs = UNTOUCHED_MS;
     this.failure = ""; // why the last attempt to play came to nothing
+    this.elsewhere = false; // another player of this origin took over
+    this.said = false; // the others know that this one sounds
+    this.alone = new Alone(() => this.giveWay(), options.several);
+  }
+
+  /** Another player has started: fade out, unless the listener presses play meanwhile. */
+  giveWay() {
+    if (!this.wanted || !(this.said || this.output.audible)) return;
+    this.said = false;
+    this.elsewhere = true;
+    this.output.setFade(0, GIVE_WAY_MS / 3000);
+    setTimeout(() => {
+      if (this.elsewhere) this.pause();
+      this.output.setFade(1);
+    }, GIVE_WAY_MS);
   }
 
   /** @param {string} path below the server's address */
@@ -127,6 +147,7 @@ export class Player extends EventTarget {
     if (this.output.hopeless) this.output.close();
     else if (this.wanted && this.link.state !== "closed") return this.output.wake(); // a click may be all that was missing
     this.wanted = true;
+    this.elsewhere = this.said = false;
     this.clicked = performance.now();
     this.failure = "";
     this.firstSoundMs = 0;
@@ -216,6 +237,7 @@ export class Player extends EventTarget {
   close() {
     this.wanted = false;
     clearInterval(this.checking);
+    this.alone.close();
     this.link.end();
     this.output.close();
     this.clicked = 0;
@@ -333,6 +355,10 @@ export class Player extends EventTarget {
 
   /** @param {PlayerState} state @param {string} [detail] */
   setState(state, detail = "") {
+    if (SOUNDING.has(state) && !this.said && !this.elsewhere) {
+      this.said = true;
+      this.alone.say();
+    }
     if (state === this.state && this.wanted === this.told) return;
     this.state = state;
     this.told = this.wanted; // a page that connects does so before and after the click: only the button differs

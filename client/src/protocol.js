@@ -30,6 +30,7 @@ export const FLAG_SILENCE = 2;
  *
  * @typedef {object} StationState
  * @property {PromptPart[]} prompts
+ * @property {string|null} [negative] words that the music keeps away from
  * @property {number} seed
  * @property {string|null} [seed_image]
  * @property {number} denoising

@@ -19,5 +19,8 @@ export const STATUS = {
   unsupported: "this browser cannot play it",
 };
 
+/** Of a paused player that gave way to another tab or element. */
+export const ELSEWHERE = "playing in another tab or player";
+
 /** States in which sound comes out. */
 export const SOUNDING = new Set(["playing", "behind"]);

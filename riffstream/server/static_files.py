@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import html
+from functools import lru_cache
 from pathlib import Path
 
 from aiohttp import web
@@ -27,6 +29,7 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
     ".woff2": "font/woff2",
 }
+_COMPRESSED = frozenset({".css", ".js", ".mjs", ".json", ".svg", ".webmanifest"})
 _HIDDEN = frozenset({"tests", "node_modules"})
 
 
@@ -45,7 +48,7 @@ async def file_handler(request: web.Request) -> web.StreamResponse:
     path = request.match_info.get("path", "")
     if path in ("", "index.html"):
         return await _page(request, request.query.get("station"))
-    return _file(path)
+    return _file(path, request)
 
 
 @internal
@@ -72,7 +75,11 @@ async def _page(request: web.Request, station: str | None) -> web.StreamResponse
     elif context.own_path(request).startswith("/embed/"):  # one folder below the page's files
         text = text.replace('="./', '="../')
     headers = {"Cache-Control": "no-cache"}
-    return web.Response(text=with_link_tags(text, request, station), content_type="text/html", headers=headers)
+    page = web.Response(text=with_link_tags(text, request, station), content_type="text/html", headers=headers)
+    page.headers["Vary"] = "Accept-Encoding"
+    if _accepts_gzip(request):
+        page.enable_compression(web.ContentCoding.gzip)
+    return page
 
 
 def _find(path: str) -> Path:
@@ -94,10 +101,31 @@ def _find(path: str) -> Path:
     return file
 
 
-def _file(path: str) -> web.StreamResponse:
+def _file(path: str, request: web.Request) -> web.StreamResponse:
     file = _find(path)
     # Small files, revalidated each time, so that a reload loads a new version.
-    return web.FileResponse(file, headers={"Content-Type": _content_type(file), "Cache-Control": "no-cache"})
+    headers = {"Content-Type": _content_type(file), "Cache-Control": "no-cache"}
+    if file.suffix not in _COMPRESSED:
+        return web.FileResponse(file, headers=headers)
+    headers["Vary"] = "Accept-Encoding"
+    if not _accepts_gzip(request) or "Range" in request.headers:
+        return web.FileResponse(file, headers=headers)
+    status = file.stat()
+    headers["ETag"] = f'"{status.st_mtime_ns:x}-{status.st_size:x}-gzip"'
+    if headers["ETag"] in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return web.Response(body=_gzipped(file, status.st_mtime_ns), headers=headers)
+
+
+def _accepts_gzip(request: web.Request) -> bool:
+    return "gzip" in request.headers.get("Accept-Encoding", "").lower()
+
+
+@lru_cache(maxsize=200)
+def _gzipped(file: Path, changed_ns: int) -> bytes:
+    """A file's compressed bytes, made once for each version."""
+    return gzip.compress(file.read_bytes(), mtime=0)
 
 
 def _content_type(file: Path) -> str:

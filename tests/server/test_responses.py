@@ -7,9 +7,9 @@ import logging
 import socket
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 
-from riffstream.server import health
+from riffstream.server.metrics import ServerMetrics
 from tests.server.conftest import running
 from tests.server.test_registry import until
 
@@ -20,11 +20,11 @@ from tests.server.test_registry import until
 async def test_a_fault_of_the_servers_own_is_json_and_in_the_log(
     fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(app: web.Application) -> None:
+    def broken(metrics: ServerMetrics) -> None:
         raise fault
 
     monkeypatch.setattr(logging.getLogger("riffstream"), "propagate", True)
-    monkeypatch.setattr(health, "_lines", broken)
+    monkeypatch.setattr(ServerMetrics, "collect", broken)
     async with running() as served, ClientSession() as session, session.get(f"{served.url}/metrics") as response:
         assert response.status == 500
         assert response.content_type == "application/json"

@@ -3,7 +3,7 @@
 import { embeddedStation, serverRoot } from "../address.js";
 import { Player } from "../player.js";
 import { promptLine } from "../protocol.js";
-import { SOUNDING, STATUS } from "../states.js";
+import { ELSEWHERE, SOUNDING, STATUS } from "../states.js";
 import { byId, keep, make, recall, slide, toast } from "./dom.js";
 import { planLine } from "./form.js";
 import { mountHistory } from "./history.js";
@@ -32,6 +32,7 @@ const IDEAS = 8;
  * @property {(change: import("../protocol.js").Steer, label: string, quiet?: boolean) => Promise<{rev: number}|null>} steer
  * @property {(update: () => void) => void} onChange   called at once, and when state, role or limits change
  * @property {() => void} changed
+ * @property {() => void} guard             locks the controls of a listener who may not steer
  */
 
 const query = new URLSearchParams(location.search);
@@ -41,6 +42,7 @@ const player = new Player({
   station: embedded ?? link.station ?? "main",
   token: readToken(),
   transport: /** @type {any} */ (query.get("transport") ?? "auto"),
+  several: query.has("several"),
 });
 
 /** A token comes in the fragment, which browsers do not send to servers, and is then kept for this tab only. */
@@ -68,6 +70,7 @@ const app = {
   beatsPerBar: () => (player.welcome?.caps?.beats_per_clip === 6 ? 3 : 4),
   markers,
   steer: steering.steer,
+  guard,
   clips: [],
   onChange: (update) => {
     updates.push(update);
@@ -113,7 +116,7 @@ function showStatus() {
   const detail = player.failure || player.link.detail;
   status.dataset.state = state;
   const why = ["forbidden", "missing", "unsupported"].includes(state) && detail ? `: ${detail}` : "";
-  status.textContent = STATUS[state] + why;
+  status.textContent = state === "paused" && player.elsewhere ? ELSEWHERE : STATUS[state] + why;
   document.body.dataset.state = state;
   byId("tap", HTMLElement).hidden = state !== "blocked";
   const on = player.wanted && state !== "blocked";
@@ -269,14 +272,33 @@ byId("random", HTMLButtonElement).addEventListener("click", () => randomPrompt()
 const stations = byId("station", HTMLSelectElement);
 /** @param {string} station */
 function tune(station) {
+  remember(station);
   heard = null;
   coming = [];
   markers.length = 0;
   return player.tune(station).then(listStations);
 }
 stations.addEventListener("change", () => tune(stations.value));
+
+/** The address names the station, so that it can be kept, shared and gone back to. @param {string} station */
+function remember(station) {
+  if (embedded !== null || station === player.station) return;
+  const address = new URL(location.href);
+  address.searchParams.set("station", station);
+  history.pushState(null, "", address);
+}
+addEventListener("popstate", () => {
+  const station = new URLSearchParams(location.search).get("station") ?? "main";
+  if (embedded === null && station !== player.station) tune(station);
+});
+
+/** @param {number} step */
+function stepStation(step) {
+  const to = stations.selectedIndex + step;
+  if (stations.length > 1) tune(stations.options[(to + stations.length) % stations.length].value);
+}
 async function listStations() {
-  /** @type {{id: string, title?: string}[]} */
+  /** @type {{id: string, title?: string, description?: string}[]} */
   let listed = [];
   try {
     const answer = await fetch(player.url("/api/stations"), { headers: player.headers });
@@ -287,6 +309,9 @@ async function listStations() {
   if (!listed.some((s) => s.id === player.station)) listed.unshift({ id: player.station, title: player.state === "missing" ? `${player.station}: not there` : undefined });
   stations.replaceChildren(...listed.map(({ id, title }) => make("option", { value: id, textContent: title || id, selected: id === player.station })));
   byId("stations", HTMLElement).hidden = listed.length < 2; // no choice, no switch
+  const about = byId("about", HTMLElement);
+  about.textContent = about.title = listed.find((s) => s.id === player.station)?.description ?? "";
+  about.hidden = !about.textContent;
 }
 
 // Start -----------------------------------------------------------------------------------------------------------------------
@@ -300,11 +325,18 @@ const { toggleMute } = mountVolume(player);
 mountSound(app, byId("panel-sound", HTMLElement));
 const past = mountHistory(app, byId("history", HTMLElement), byId("undo", HTMLButtonElement));
 const panel = (/** @type {string} */ id) => byId(id, HTMLElement);
+/** @type {ReturnType<typeof import("./scenes.js").mountScenes>|null} */
+let scenes = null;
+const withScenes = (/** @type {"fire"|"store"} */ act) => async (/** @type {number} */ slot) => {
+  if (!scenes) await tabs.load("panel-scenes");
+  scenes?.[act](slot);
+};
 const tabs = mountTabs({
   "panel-desk": async () => (await import("./desk.js")).mountDesk(app, panel("panel-desk")),
   "panel-mix": async () => (await import("./mixer.js")).mountMixer(app, panel("panel-mix")),
   "panel-pad": async () => (await import("./pad.js")).mountPad(app, panel("panel-pad")),
   "panel-seeds": async () => (await import("./seeds.js")).mountSeeds(app, panel("panel-seeds"), () => tabs.open("panel-seeds")),
+  "panel-scenes": async () => void (scenes = (await import("./scenes.js")).mountScenes(app, panel("panel-scenes"))),
   "panel-queue": async () => (await import("./queue.js")).mountQueue(app, panel("queue")),
 });
 // A file may be dropped anywhere; who looks after it is fetched when one comes in sight.
@@ -338,16 +370,24 @@ debugButton.addEventListener("click", async () => {
 const share = lazily(async () => (await import("./share.js")).mountShare(app, byId("share-dialog", HTMLDialogElement)));
 byId("share", HTMLButtonElement).addEventListener("click", async () => (await share())?.());
 if (link.change) lazily(async () => (await import("./offer.js")).offerLink(app, link, tune))();
+const timerButton = byId("timer", HTMLButtonElement);
+const timer = lazily(async () => (await import("./timer.js")).mountTimer(player, timerButton, byId("timer-dialog", HTMLDialogElement)));
+const openTimer = async () => (await timer())?.open();
+timerButton.addEventListener("click", openTimer);
+const sleepMinutes = Number(query.get("sleep"));
+if (sleepMinutes) timer().then((found) => found?.sleep(sleepMinutes));
 const notice = lazily(async () => (await import("./notice.js")).mountNotice(app, tune, listStations));
 player.addEventListener("state", async () => {
   const stuck = player.state === "forbidden" || player.state === "missing";
   if (stuck || document.querySelector("#notice")) (await notice())?.();
 });
-mountKeys({ togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, ...picture, ...screen });
+mountKeys({ togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), ...picture, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());
   navigator.mediaSession.setActionHandler("pause", () => player.pause());
+  navigator.mediaSession.setActionHandler("previoustrack", () => stepStation(-1));
+  navigator.mediaSession.setActionHandler("nexttrack", () => stepStation(1));
 }
 // A browser that held the sound back lets it out after any click or key.
 for (const name of ["pointerdown", "keydown"]) addEventListener(name, ({ target }) => player.state === "blocked" && !playButton.contains(/** @type {Node} */ (target)) && player.play());

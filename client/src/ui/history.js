@@ -5,7 +5,8 @@ import { make } from "./dom.js";
 
 const KEPT = 100;
 const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key", "form", "chords", "parts", "energy", "density", "brightness", "mix"]);
+/** What a steer takes from a state. */
+export const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key", "form", "chords", "parts", "energy", "density", "brightness", "mix"]);
 
 /** @param {any} state @returns {any} what a steer needs to come back to it */
 export function snapshot(state) {

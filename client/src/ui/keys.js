@@ -8,9 +8,14 @@ const KEYS = [
   ["r", "random prompt; enter plays it"],
   ["u", "undo the last change"],
   ["m", "mute"],
+  ["y", "tap the tempo"],
+  ["z", "sleep and focus timer"],
+  ["[ ]", "previous or next station"],
   ["+ −", "tempo up or down (also shift ↑ ↓)"],
   ["shift ← →", "key down or up"],
   ["1 2 3 4", "change now, on the beat, bar or clip"],
+  ["5 6 7 8", "cut, or a transition of 2, 8 or 32 bars"],
+  ["alt 1 to 8", "play a scene; with shift: store what plays"],
   ["v", "2D or 3D"],
   ["t", "light or dark"],
   ["f", "full screen"],
@@ -21,7 +26,8 @@ const KEYS = [
 
 /**
  * @param {{togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, toggleView: () => void,
- *   toggleTheme: () => void, toggleFullScreen: () => void}} actions
+ *   toggleTheme: () => void, toggleFullScreen: () => void, openTimer: () => void, stepStation: (step: number) => void,
+ *   fireScene: (slot: number) => void, storeScene: (slot: number) => void}} actions
  */
 export function mountKeys(actions) {
   const dialog = byId("help-dialog", HTMLDialogElement);
@@ -51,6 +57,10 @@ export function mountKeys(actions) {
     },
     u: actions.undo,
     m: actions.toggleMute,
+    y: () => byId("tap-tempo", HTMLButtonElement).click(),
+    z: actions.openTimer,
+    "[": () => actions.stepStation(-1),
+    "]": () => actions.stepStation(1),
     v: actions.toggleView,
     t: actions.toggleTheme,
     f: actions.toggleFullScreen,
@@ -73,7 +83,15 @@ export function mountKeys(actions) {
   document.querySelectorAll('#when input[type="radio"]').forEach((radio, index) => {
     table[String(index + 1)] = () => (/** @type {HTMLInputElement} */ (radio).checked = true);
   });
+  const ramp = byId("ramp", HTMLSelectElement);
+  for (let index = 0; index < ramp.length; index++) table[String(5 + index)] = () => !ramp.disabled && (ramp.selectedIndex = index);
   addEventListener("keydown", (event) => {
+    const scene = event.altKey && !event.ctrlKey && !event.metaKey && /^Digit([1-8])$/.exec(event.code);
+    if (scene && !document.querySelector("dialog[open]")) {
+      event.preventDefault();
+      (event.shiftKey ? actions.storeScene : actions.fireScene)(Number(scene[1]) - 1);
+      return;
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const target = /** @type {HTMLElement} */ (event.target);
     if (target.closest("input, select, textarea, [contenteditable]")) {

@@ -13,8 +13,31 @@ export function mountScreen(player, alwaysKiosk) {
     else document.documentElement.requestFullscreen?.().catch(() => toast("This browser does not allow full screen here."));
   }
   byId("full", HTMLButtonElement).addEventListener("click", toggleFullScreen);
-  document.addEventListener("fullscreenchange", () => setKiosk(!!document.fullscreenElement || alwaysKiosk));
+  document.addEventListener("fullscreenchange", () => {
+    setKiosk(!!document.fullscreenElement || alwaysKiosk);
+    holdScreen();
+  });
   setKiosk(alwaysKiosk);
+
+  /** @type {WakeLockSentinel|null} */
+  let held = null;
+  let asking = false;
+  /** Keep the display on while it shows music to a room. The system takes that back where the page is hidden. */
+  async function holdScreen() {
+    const wanted = () => document.body.classList.contains("kiosk") && player.state === "playing" && !document.hidden;
+    if (!wanted()) {
+      held?.release();
+      held = null;
+    } else if (!held && !asking && "wakeLock" in navigator) {
+      asking = true;
+      held = await navigator.wakeLock.request("screen").catch(() => null); // refused to save power
+      asking = false;
+      held?.addEventListener("release", () => (held = null));
+      if (!wanted()) holdScreen();
+    }
+  }
+  player.addEventListener("state", holdScreen);
+  document.addEventListener("visibilitychange", holdScreen);
 
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   let pointerTimer;

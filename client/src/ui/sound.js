@@ -2,6 +2,7 @@
 /** The sound panel: tempo, key, denoising, guidance and seed of the station; and the volume, which is yours alone. */
 import { byId, keep, make, recall, slide } from "./dom.js";
 import { mountForm } from "./form.js";
+import { TapTempo } from "../tap.js";
 import { handed } from "./steering.js";
 
 const KEYS = ["C / a", "C♯ / a♯", "D / b", "E♭ / c", "E / c♯", "F / d", "F♯ / d♯"];
@@ -99,7 +100,8 @@ export function mountSound(app, panel) {
         input.setAttribute("aria-valuetext", "the model's own");
       }
     });
-    grid.append(control(fader.name, fader.label, input, [auto, output], help));
+    const beside = fader.name === "bpm" ? [tapButton(input), auto, output] : [auto, output];
+    grid.append(control(fader.name, fader.label, input, beside, help));
   }
 
   const seed = make("input", { type: "number", id: "seed", className: "steers", min: "0", max: "4294967295", step: "1" });
@@ -118,6 +120,16 @@ export function mountSound(app, panel) {
   const help = make("small", { textContent: "the same seed gives the same noise" });
   grid.append(control("seed", "Seed", make("div", { className: "row" }, seed, dice), [], help));
 
+  const negative = make("input", { type: "text", id: "negative", className: "field steers", maxLength: 300, placeholder: "nothing is excluded" });
+  negative.addEventListener("change", () => {
+    const text = negative.value.trim();
+    app.steer({ negative: text || null }, text ? `without ${text}` : "nothing excluded");
+  });
+  app.onChange(() => {
+    if (document.activeElement !== negative) negative.value = app.state()?.negative ?? "";
+  });
+  grid.append(control("negative", "Without", negative, [], make("small", { textContent: "words that the music keeps away from" })));
+
   const operate = (/** @type {"skip"|"reset"|"pause"|"resume"} */ op) => player.operate(op).catch(() => {});
   const pause = make("button", { type: "button", className: "ghost steers", onclick: () => operate(app.state()?.paused ? "resume" : "pause") });
   app.onChange(() => (pause.textContent = app.state()?.paused ? "Resume for all" : "Pause for all"));
@@ -132,6 +144,21 @@ export function mountSound(app, panel) {
   );
   mountForm(app, grid);
   panel.append(grid);
+}
+
+/** A button that is tapped in time. @param {HTMLInputElement} input the tempo's */
+function tapButton(input) {
+  const tempo = new TapTempo();
+  return make("button", {
+    type: "button", id: "tap-tempo", className: "plain steers", textContent: "tap", title: "Tap the tempo (y)", "aria-label": "Tap the tempo",
+    onclick: () => {
+      const bpm = tempo.tap(performance.now());
+      if (bpm === null) return;
+      slide(input, Math.round(bpm));
+      input.dispatchEvent(new Event("input"));
+      input.dispatchEvent(new Event("change"));
+    },
+  });
 }
 
 /**

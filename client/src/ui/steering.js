@@ -15,6 +15,15 @@ export function makeSteering(player, markers) {
   const form = byId("prompt-form", HTMLFormElement);
   const next = byId("next", HTMLElement);
   const count = byId("countdown", HTMLElement);
+  const ramp = byId("ramp", HTMLSelectElement);
+
+  /** Length of the transition to new words, s: bars at the tempo that plays. */
+  function rampSeconds() {
+    const { state, caps } = player.now ?? player.welcome ?? {};
+    const beats = Number(ramp.value) * (caps?.beats_per_clip === 6 ? 3 : 4);
+    const most = player.welcome?.limits?.ramp_s?.[1] ?? 120;
+    return Math.min(most, (beats * 60) / (state?.bpm ?? 120));
+  }
   /** @type {{label: string, at: number, since: number}|null} what is coming; `at` on the sample clock */
   let coming = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -36,12 +45,13 @@ export function makeSteering(player, markers) {
    */
   async function steer(change, label, quiet = false) {
     const at = /** @type {import("../protocol.js").When} */ (new FormData(form).get("at") ?? "asap");
+    const gradual = change.prompts && !quiet && Number(ramp.value) > 0 ? { ramp_s: rampSeconds() } : {};
     say(`Asking for ${label}`);
     /** @type {import("../visualiser.js").Marker} */
     const marker = { samplePos: 0, label, pending: true };
     const unmark = () => markers.includes(marker) && markers.splice(markers.indexOf(marker), 1);
     try {
-      const applied = await player.steer({ at, ...change }, (scheduled) => {
+      const applied = await player.steer({ at, ...gradual, ...change }, (scheduled) => {
         coming = { label, at: scheduled.audible_at, since: performance.now() + scheduled.audible_in_ms };
         say(`Next: ${label}`);
         marker.samplePos = scheduled.audible_at;

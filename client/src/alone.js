@@ -1,0 +1,33 @@
+// @ts-check
+/** One player at a time: who starts to sound says so to the other tabs and elements of this origin, and they fall silent. */
+
+const CHANNEL = "riffstream";
+
+export class Alone {
+  /**
+   * @param {() => void} onOther another player has started to sound
+   * @param {boolean} several    others may sound as well: say and hear nothing
+   */
+  constructor(onOther, several = false) {
+    /** @type {BroadcastChannel|null} */
+    this.channel = null;
+    // Outside a page (Node) there is no loudspeaker to share, and an open channel would keep the process.
+    if (several || typeof document === "undefined" || typeof BroadcastChannel === "undefined") return;
+    try {
+      this.channel = new BroadcastChannel(CHANNEL);
+      this.channel.onmessage = ({ data }) => data?.type === "sounding" && onOther();
+    } catch {
+      // A sandboxed frame has no channels, and so plays beside others.
+    }
+  }
+
+  /** This player sounds. */
+  say() {
+    this.channel?.postMessage({ type: "sounding" });
+  }
+
+  close() {
+    this.channel?.close();
+    this.channel = null;
+  }
+}
