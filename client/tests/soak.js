@@ -127,6 +127,7 @@ export async function soak({ hours, warmupHours, steerEveryS, samples, each, onS
     document: { createElement: () => new FakeElement(), getElementById: () => new FakeElement() },
     HTMLElement: FakeElement,
     HTMLFormElement: FakeElement,
+    HTMLSelectElement: FakeElement,
   };
   for (const [name, value] of Object.entries(stubs)) Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
   globalThis.AudioContext.prototype.audioWorklet = null;
@@ -136,7 +137,7 @@ export async function soak({ hours, warmupHours, steerEveryS, samples, each, onS
   const { SpectrumRing } = await import("../src/spectrum.js");
   const { makeSteering } = await import("../src/ui/steering.js");
   const { mountHistory } = await import("../src/ui/history.js");
-  const player = new Player({ transport: "pcm" });
+  const player = new Player({ transport: "pcm", several: true });
   globalThis.self ??= {}; // the worker's module is made once, and keeps its handler there
   globalThis.self.postMessage = (data) => player.link.receive(data);
   await import("../src/stream-worker.js");
