@@ -13,6 +13,8 @@ const SILENT_LINE_S = 12;
 /** How long a server may take to agree that a connection is over, before the next one opens. */
 const LEAVE_MS = 500;
 const QUEUE = 32;
+/** What a live input may have on its way, bytes: one second. */
+const INPUT_BYTES = 96000;
 
 /**
  * @typedef {"connecting"|"open"|"reconnecting"|"full"|"forbidden"|"missing"|"nosocket"|"restarting"|"closed"} LinkState
@@ -154,6 +156,14 @@ export class Connection {
   /** @param {object} message */
   send(message) {
     if (this.socket?.readyState === 1) this.socket.send(JSON.stringify(message));
+  }
+
+  /**
+   * Send a frame of a live input. What a slow line cannot take is dropped, for it would come too late.
+   * @param {ArrayBuffer} frame
+   */
+  give(frame) {
+    if (this.state === "open" && this.socket?.readyState === 1 && this.socket.bufferedAmount < INPUT_BYTES) this.socket.send(frame);
   }
 
   /** @param {LinkState} state @param {string} [detail] */

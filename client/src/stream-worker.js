@@ -5,7 +5,7 @@
  *
  * Threading model
  *   Worker        socket, decoding, spectrum; {pcm} through a port to the audio thread.
- *   Page          sends {open, send, stats, look, nudge, again, close}; receives {message, state, columns, counters, transport}.
+ *   Page          sends {open, send, input, stats, look, nudge, again, close}; receives {message, state, columns, counters, transport}.
  *   open          replaces the connection before it, if any; the worker serves one at a time.
  */
 import { Columns } from "./columns.js";
@@ -94,6 +94,7 @@ self.onmessage = (event) => {
     });
     openWhenKnown(connection);
   } else if (message.type === "send") connection?.ask(message.message);
+  else if (message.type === "input") connection?.give(message.data);
   else if (message.type === "look") looking = message.on;
   else if (message.type === "stats" && connection) {
     connection.stats = message.stats;

@@ -25,7 +25,7 @@ _POLICY = (
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "strict-origin-when-cross-origin",
-    "Permissions-Policy": "autoplay=*, fullscreen=*, camera=(), microphone=(), geolocation=()",
+    "Permissions-Policy": "autoplay=*, fullscreen=*, camera=(), microphone=(self), geolocation=()",
 }
 
 

@@ -9,6 +9,7 @@ import { planLine } from "./form.js";
 import { mountHistory } from "./history.js";
 import { mountKeys } from "./keys.js";
 import { readLink } from "./link.js";
+import { mountLive } from "./live.js";
 import { mountPicture } from "./picture.js";
 import { mountScreen, mountTabs } from "./screen.js";
 import { mountSound, mountVolume } from "./sound.js";
@@ -322,6 +323,7 @@ const picture = mountPicture(app, () => {
 });
 const screen = mountScreen(player, query.has("kiosk") || embedded !== null);
 const { toggleMute } = mountVolume(player);
+mountLive(app);
 mountSound(app, byId("panel-sound", HTMLElement));
 const past = mountHistory(app, byId("history", HTMLElement), byId("undo", HTMLButtonElement));
 const panel = (/** @type {string} */ id) => byId(id, HTMLElement);
