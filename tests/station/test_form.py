@@ -335,6 +335,26 @@ def test_bars_of_three_beats_are_planned_too() -> None:
     assert all(len(job.spec.plan) == 2 for job in made.jobs)
 
 
+def test_the_form_follows_a_metre_that_changes() -> None:
+    made = sim()
+    made.run(14)
+    before = made.timeline.now(12 * 48_000)
+    made.steer("1", beats_per_bar=3)
+    made.run(20)
+    start = made.applied("1") + 2000
+    heard = [made.timeline.now(start + n * 72_000) for n in range(10)]  # a bar of three at 120 bpm
+    form = made.timeline.score.form
+    assert form is not None
+    bars = []
+    for now in heard:
+        assert now.state.beats_per_bar == 3
+        section = next(each for each in (form.section(n) for n in range(40)) if each.name == now.section)
+        bars.append(section.start + (now.section_bar or 0) - 1)
+    assert bars == list(range(bars[0], bars[0] + 10))
+    first = form.section(0).start + (before.section_bar or 0) - 1
+    assert first < bars[0] <= first + 3
+
+
 def test_a_plan_survives_the_log() -> None:
     made = sim()
     made.run(10)
