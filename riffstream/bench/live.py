@@ -9,16 +9,16 @@ import math
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from riffstream.bench.playback import BUFFER_S, Playback
 from riffstream.client import Radio, RadioError, connect
 from riffstream.errors import RiffstreamError
-from riffstream.protocol import SAMPLE_RATE
+from riffstream.protocol import SAMPLE_RATE, Mix
 
-__all__ = ["SteerDelays", "first_sound", "known", "serving", "steer_delays"]
+__all__ = ["FIELDS", "SteerDelays", "change", "field_delays", "first_sound", "known", "serving", "steer_delays"]
 
 AUDIBLE = 1e-3  # -60 dBFS
 LEAVE_S = 15.0  # longer than the drain time of a server
@@ -166,6 +166,29 @@ def known(value: float, digits: int) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
 
 
+# Fields of steers: ``prompt``, ``bpm``, ``key``, and those of the desk (``mix.low``).
+FIELDS = ("prompt", "bpm", "key", *(f"mix.{name}" for name in Mix.__struct_fields__))
+_MIX: dict[str, Any] = {
+    "hold": True,
+    "fade": True,
+    "mute": ["drums"],
+    "solo": ["drums"],
+    "width": 0.2,
+    "filter": -0.5,
+    "tilt": 2.0,
+}
+
+
+def change(field: str, n: int) -> dict[str, Any]:
+    """Arguments of the ``n``-th steer of one of :data:`FIELDS`."""
+    if field == "prompt":
+        return {"prompt": PROMPTS[n % len(PROMPTS)], "seed": n}
+    if field in ("bpm", "key"):
+        return {field: (100.0 + 7 * (n % 5)) if field == "bpm" else float(n % 5 - 2)}
+    name = field.removeprefix("mix.")
+    return {"mix": {name: _MIX.get(name, -12.0) if n % 2 == 0 else None}}
+
+
 async def steer_delays(
     url: str, count: int, every_s: float, at: str = "asap", result: SteerDelays | None = None, limit_s: float = math.inf
 ) -> SteerDelays:
@@ -184,21 +207,67 @@ async def steer_delays(
     try:
         while player.played_s < 1:
             await asyncio.sleep(0.05)
-        until = time.monotonic() + limit_s
-        for n in range(count):
-            began = time.monotonic()
-            if began >= until:
-                break
-            if player.task.done():
-                raise RiffstreamError(f"the audio ended after {player.played_s:.0f} s")
-            try:
-                applied = await radio.steer(PROMPTS[n % len(PROMPTS)], seed=n, at=at, timeout_s=30)
-                result.seconds.append(player.playback.audible_at(applied.audible_at) - began)
-            except RadioError:
-                result.failed += 1
-            await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
-            result.underruns, result.gaps, result.played_s = player.playback.underruns, player.gaps, player.played_s
+        await _steers(radio, player, result, count, every_s, at=at, until=time.monotonic() + limit_s)
     finally:
         await player.stop()
         await radio.close()
     return result
+
+
+async def _steers(
+    radio: Radio,
+    player: _Player,
+    result: SteerDelays,
+    count: int,
+    every_s: float,
+    *,
+    at: str = "asap",
+    until: float = math.inf,
+    field: str = "prompt",
+) -> None:
+    for n in range(count):
+        began = time.monotonic()
+        if began >= until:
+            break
+        if player.task.done():
+            raise RiffstreamError(f"the audio ended after {player.played_s:.0f} s")
+        try:
+            applied = await radio.steer(**change(field, n), at=at, timeout_s=30)
+            result.seconds.append(player.playback.audible_at(applied.audible_at) - began)
+        except RadioError:
+            result.failed += 1
+        await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
+        result.underruns, result.gaps, result.played_s = player.playback.underruns, player.gaps, player.played_s
+
+
+async def field_delays(
+    url: str, count: int, settle_s: float, told: Callable[[str, SteerDelays], None] = lambda field, found: None
+) -> dict[str, SteerDelays]:
+    """Steer each field ``count`` times for one listener.
+
+    Args:
+        count: steers of each field.
+        settle_s: playback before the first steer, in which the buffer adapts to the line, seconds.
+        told: called after each field.
+    """
+    radio = await _joined(url)
+    player = _Player(radio)
+    found: dict[str, SteerDelays] = {}
+    try:
+        while player.played_s < 1:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(settle_s)
+        for field in FIELDS:
+            every_s = 0.63 if field.startswith("mix.") else 3.13  # no whole number of frames
+            before, gaps = player.playback.underruns, player.gaps
+            found[field] = SteerDelays()
+            await _steers(radio, player, found[field], count, every_s, field=field)
+            found[field].underruns -= before
+            found[field].gaps -= gaps
+            told(field, found[field])
+            await radio.steer(mix=None, timeout_s=30)
+            await asyncio.sleep(every_s)
+    finally:
+        await player.stop()
+        await radio.close()
+    return found

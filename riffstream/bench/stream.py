@@ -14,10 +14,12 @@ from riffstream.errors import ParameterError
 
 __all__ = ["EXAMPLES", "PARTS", "add_arguments", "run"]
 
-PARTS = ("start", "steer", "soak", "fanout", "load")
+PARTS = ("start", "steer", "fields", "soak", "fanout", "load")
 EXAMPLES = """parts:
   start   command to first audible sample
   steer   a steer to its first audible sample, for a listener with 200 ms of buffer
+  fields  the same for each field: prompt, tempo, key, and the desk, whose steers need no clip (--settle 100: for a
+          listener whose buffer has adapted to the line)
   soak    a long run with steers: underruns and memory
   fanout  CPU of the server per listener and second, in comparison with a bare write of the same bytes
   load    the delay of steers with and without these listeners, and their cost to the server
@@ -36,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listeners", type=int, default=2000, metavar="N", help="listeners of fanout and load (2000)")
     parser.add_argument("--seconds", type=float, default=20, metavar="S", help="duration of fanout (20)")
     parser.add_argument("--steers", type=int, default=30, metavar="N", help="steers of steer and load (30)")
+    parser.add_argument(
+        "--settle", type=float, default=0, metavar="S", help="playback before the steers of a field (0)"
+    )
     parser.add_argument("--soak", type=float, default=120, metavar="S", help="duration of the soak (120)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file for the soak, rewritten every minute")
     parser.add_argument("--core", type=int, help="pin the server of fanout to this core")
@@ -47,7 +52,13 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     if args.out is not None and not args.out.resolve().parent.is_dir():
         raise ParameterError("--out", str(args.out), "a file in a folder that exists")
-    for name, low, high in (("listeners", 2, 18_000), ("seconds", 2, 3600), ("steers", 1, 10_000), ("soak", 10, 1e6)):
+    for name, low, high in (
+        ("listeners", 2, 18_000),
+        ("seconds", 2, 3600),
+        ("steers", 1, 10_000),
+        ("settle", 0, 3600),
+        ("soak", 10, 1e6),
+    ):
         if not low <= getattr(args, name) <= high:
             raise ParameterError(f"--{name}", getattr(args, name), f"{low} to {high:g}")
     parts = args.only or PARTS
@@ -77,6 +88,21 @@ def _steer(args: argparse.Namespace) -> dict[str, Any]:
     async def measure() -> dict[str, Any]:
         async with serving(["--model", args.model]) as (url, _):
             return (await steer_delays(url, args.steers, 5.0)).to_dict()
+
+    return asyncio.run(measure())
+
+
+def _fields(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.live import SteerDelays, field_delays, serving
+
+    def told(field: str, found: SteerDelays) -> None:
+        if not args.quiet:
+            print(f"stream: fields: {field}: p50 {found.to_dict()['p50_s']} s", file=sys.stderr, flush=True)
+
+    async def measure() -> dict[str, Any]:
+        async with serving(["--model", args.model]) as (url, _):
+            found = await field_delays(url, args.steers, args.settle, told)
+        return {field: delays.to_dict() for field, delays in found.items()}
 
     return asyncio.run(measure())
 
@@ -133,10 +159,11 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     return {**asdict(found), "without": found.without.to_dict(), "with_load": found.with_load.to_dict()}
 
 
-_MEASURE = {"start": _start, "steer": _steer, "soak": _soak, "fanout": _fanout, "load": _load}
+_MEASURE = {"start": _start, "steer": _steer, "fields": _fields, "soak": _soak, "fanout": _fanout, "load": _load}
 _TITLES = {
     "start": "Command to first audible sample",
     "steer": "Steer to first audible sample",
+    "fields": "Steer to first audible sample, by field",
     "soak": "Soak, a steer every 5 s",
     "fanout": "CPU of a listener",
     "load": "Steering under load",
@@ -184,6 +211,9 @@ def _page(results: dict[str, Any]) -> str:
             header = ("", "listeners", "us/listener/s", "kbit/s", "idle ms/s", "lag p95 ms", "lag max ms")
             body = markdown_table(header, rows)
             body += f"\n\nThe server costs {found['ratio']:.2f} times the bare write; {found['drops']} drops."
+        elif part == "fields":
+            rows = [(field, *figures.values()) for field, figures in found.items()]
+            body = markdown_table(("field", *next(iter(found.values()))), rows)
         elif part == "load":
             body = _load_page(found)
         else:
