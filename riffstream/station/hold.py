@@ -70,7 +70,7 @@ class Hold:
             return pcm
         parts = []
         while start < stop:
-            if self._old is None and self._turns and self._turns[0].pos <= start:
+            while self._old is None and self._turns and self._turns[0].pos <= start:
                 self._begin(self._turns.pop(0), start)
             until = stop
             if self._old is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from riffstream.station.hold import FADE, Hold
@@ -45,6 +45,7 @@ def test_a_bar_before_the_beginning_is_silence() -> None:
     assert out[1000 + BAR - 500].any()
 
 
+@example([(0, 0), (0, 0), (0, BAR)], [500])
 @given(
     st.lists(st.tuples(st.integers(0, 19_000), st.sampled_from([0, BAR, 2400])), max_size=5),
     st.lists(st.integers(1, 3000), min_size=1, max_size=5),
