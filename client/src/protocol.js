@@ -37,6 +37,8 @@ export const FLAG_SILENCE = 2;
  * @property {number} guidance
  * @property {number|"auto"|null} bpm
  * @property {string|null} [bpm_reason] why the tempo is what it is; null where somebody set a number
+ * @property {number|"auto"|null} [beats_per_bar]
+ * @property {string|null} [beats_per_bar_reason] the same for the metre
  * @property {number} key
  * @property {"song"|"dj"|"ambient"|"none"|null} [form]
  * @property {string|null} [form_reason] why it is none although another one was chosen

@@ -231,8 +231,8 @@ class Field {
     gl.clearColor(...shade(0), 1);
   }
 
-  /** @param {Pick<import("./visualiser.js").Scene, "ring"|"position"|"now"|"sampleRate"|"beatsPerBar">} scene */
-  draw({ ring, position, now, sampleRate, beatsPerBar = 4 }) {
+  /** @param {Pick<import("./visualiser.js").Scene, "ring"|"position"|"now"|"sampleRate">} scene */
+  draw({ ring, position, now, sampleRate }) {
     const { gl, canvas } = this;
     const ratio = Math.min(2, devicePixelRatio || 1);
     const width = Math.round(canvas.clientWidth * ratio);
@@ -257,9 +257,9 @@ class Field {
     const [first, second] = beatsBetween(now, position - deep, position, sampleRate).slice(-2).reverse();
     if (first && second) {
       const step = (first.samplePos - second.samplePos) / deep;
-      gl.uniform3f(this.moving.beats, (position - first.samplePos) / deep, step, first.beat % beatsPerBar);
+      gl.uniform3f(this.moving.beats, (position - first.samplePos) / deep, step, first.inBar);
     } else gl.uniform3f(this.moving.beats, 0, 0, 0);
-    gl.uniform1f(this.moving.bar, beatsPerBar);
+    gl.uniform1f(this.moving.bar, now?.state.beats_per_bar ?? 4);
     gl.uniformMatrix4fv(this.moving.camera, false, camera(aspect, Math.sin(position / 48000 / 9) * 0.03));
     gl.drawElements(gl.TRIANGLES, this.count, gl.UNSIGNED_INT, 0);
   }

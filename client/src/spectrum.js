@@ -111,21 +111,32 @@ export function place(samplePos, position, playhead, span) {
 }
 
 /**
+ * The last bar line before `now`, and the beats of a bar.
+ * @param {{beat: number, bar_beat?: number, state: {beats_per_bar?: number}}} now
+ * @returns {{line: number, bar: number}}
+ */
+export function barLine(now) {
+  const bar = now.state.beats_per_bar ?? 4;
+  return { line: Math.round(now.beat - (now.bar_beat ?? now.beat % bar)), bar };
+}
+
+/**
  * Beats between two clock positions.
- * @param {{beat: number, sample_pos: number, state: {bpm: number|null}}|null} now
+ * @param {{beat: number, bar_beat?: number, sample_pos: number, state: {bpm: number|null, beats_per_bar?: number}}|null} now
  * @param {number} from
  * @param {number} to
  * @param {number} sampleRate
- * @returns {{samplePos: number, beat: number}[]}
+ * @returns {{samplePos: number, beat: number, inBar: number}[]} inBar: 0 on a bar line
  */
 export function beatsBetween(now, from, to, sampleRate) {
   if (!now?.state.bpm) return [];
   const each = (60 / now.state.bpm) * sampleRate;
   const first = Math.ceil(now.beat + (from - now.sample_pos) / each - 1e-6);
+  const { line, bar } = barLine(now);
   const beats = [];
   for (let beat = first; ; beat++) {
     const samplePos = now.sample_pos + (beat - now.beat) * each;
     if (samplePos > to || beats.length > 400) return beats;
-    beats.push({ samplePos, beat });
+    beats.push({ samplePos, beat, inBar: (((beat - line) % bar) + bar) % bar });
   }
 }

@@ -14,7 +14,6 @@ export const PLAYHEAD = 0.8;
  * @property {any} now                  the station's `now` that belongs to it
  * @property {Marker[]} markers
  * @property {number} sampleRate
- * @property {number} [beatsPerBar]
  */
 
 const LOOKS = {
@@ -75,7 +74,7 @@ export class Visualiser2D {
    * Draw one picture.
    * @param {Scene} scene
    */
-  draw({ ring, position, now, markers, sampleRate, beatsPerBar = 4 }) {
+  draw({ ring, position, now, markers, sampleRate }) {
     const ratio = this.resize();
     const { width, height } = this.canvas;
     const context = this.context;
@@ -104,9 +103,9 @@ export class Visualiser2D {
     context.fillStyle = look.veil;
     context.fillRect(head, 0, width - head, height);
 
-    for (const { samplePos, beat } of beatsBetween(now, from, to, sampleRate)) {
+    for (const { samplePos, inBar } of beatsBetween(now, from, to, sampleRate)) {
       const x = Math.round(place(samplePos, position, PLAYHEAD, span) * width);
-      const bar = beat % beatsPerBar === 0;
+      const bar = inBar === 0;
       context.fillStyle = `rgba(${look.ink},${bar ? 0.22 : 0.08})`;
       context.fillRect(x, 0, Math.max(1, bar ? ratio : ratio / 2), height);
     }

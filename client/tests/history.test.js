@@ -25,5 +25,7 @@ test("a journey is one line for each of its prompts", () => {
 
 test("a tempo that the words chose is chosen again when it is asked back", () => {
   assert.equal(snapshot(at(1, "techno", 0).state).bpm, 100);
+  assert.equal(snapshot(at(1, "waltz", 0, { beats_per_bar: 3, beats_per_bar_reason: null }).state).beats_per_bar, 3);
+  assert.equal(snapshot(at(1, "waltz", 0, { beats_per_bar: 3, beats_per_bar_reason: "waltz" }).state).beats_per_bar, null);
   assert.equal(snapshot(at(1, "techno", 0, { bpm_reason: "techno: 128 to 142 bpm" }).state).bpm, null);
 });

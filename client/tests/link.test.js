@@ -23,6 +23,13 @@ test("a link holds the whole state and gives it back", () => {
   assert.deepEqual(link.change, given);
 });
 
+test("a metre that the words chose stays out of the link, a number stays in it", () => {
+  const words = linkQuery("main", { ...state, beats_per_bar: 3, beats_per_bar_reason: "waltz: 3 beats to the bar" });
+  assert.equal("beats_per_bar" in readLink({ search: "?" + words }).change, false);
+  const number = linkQuery("main", { ...state, beats_per_bar: 3, beats_per_bar_reason: null });
+  assert.equal(readLink({ search: "?" + number }).change.beats_per_bar, 3);
+});
+
 test("a tempo that the words chose stays out of the link", () => {
   const link = readLink({ search: "?" + linkQuery("main", { ...state, bpm_reason: "techno: 128 to 142 bpm" }) });
   assert.equal("bpm" in link.change, false);

@@ -63,6 +63,8 @@ test("beats lie on the grid that the server told", () => {
       [528000, 18],
     ],
   );
+  const waltz = { ...now, bar_beat: 2, state: { bpm: 120, beats_per_bar: 3 } };
+  assert.deepEqual(beatsBetween(waltz, 480000 - 24000, 480000 + 48000, 48000).map((b) => b.inBar), [1, 2, 0, 1]);
   assert.deepEqual(beatsBetween({ ...now, state: { bpm: null } }, 0, 1e6, 48000), []);
   assert.deepEqual(beatsBetween(null, 0, 1e6, 48000), []);
 });

@@ -122,9 +122,10 @@ class Radio:
 
         Args:
             prompt: a text, or a mix: ``["piano", ("rain", 0.3)]``. None keeps the prompts.
-            changes: seed, seed_image, negative, denoising, guidance, bpm, key, form, chords ("Am F C G"), parts
-                (``{"drums": 0}``), energy, density, brightness, mix (the desk: ``{"low": -12, "mute": ["drums"]}``),
-                at (asap, beat, bar, clip), ramp_s, if_rev; None returns a value to the station's default.
+            changes: seed, seed_image, negative, denoising, guidance, bpm, beats_per_bar, key, form, chords ("Am F C
+                G"), parts (``{"drums": 0}``), energy, density, brightness, mix (the desk:
+                ``{"low": -12, "mute": ["drums"]}``), at (asap, beat, bar, clip), ramp_s, if_rev; None returns a value
+                to the station's default.
             timeout_s: time limit until the change is audible, seconds.
 
         Returns:

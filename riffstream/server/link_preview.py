@@ -32,7 +32,7 @@ __all__ = ["Link", "read_link", "routes", "with_link_tags"]
 routes = web.RouteTableDef()
 
 TITLE_CHARS, PROMPTS = 120, 8
-NUMBERS = ("seed", "denoising", "guidance", "bpm", "key")
+NUMBERS = ("seed", "denoising", "guidance", "bpm", "beats_per_bar", "key")
 ABOUT = "An endless, steerable music stream. Type a prompt, and the music follows."
 OURS = re.compile(r'[ \t]*<(?:meta (?:property="og:|name="twitter:|name="description")|link rel="alternate")[^>]*>\n?')
 SEED_NAME = re.compile(r"[\w-]{1,200}", re.ASCII)

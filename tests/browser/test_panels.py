@@ -251,3 +251,16 @@ def test_full_screen_is_a_kiosk(page: Page) -> None:
     expect(page.locator("body")).to_have_class("kiosk")
     page.keyboard.press("f")
     expect(page.locator("#prompt")).to_be_visible()
+
+
+def test_the_metre_is_a_choice_and_shows_its_reason(page: Page, served: Served) -> None:
+    page.get_by_role("tab", name="Sound").click()
+    metre = page.get_by_label("Metre")
+    read = lambda: served.get("/api/stations/main")["state"]  # noqa: E731
+    metre.select_option("3")
+    assert until(lambda: read()["beats_per_bar_reason"], lambda reason: reason is None) is None
+    assert read()["beats_per_bar"] == 3
+    metre.select_option("auto")
+    until(lambda: read()["beats_per_bar_reason"], lambda reason: reason is not None)
+    page.evaluate("() => document.activeElement.blur()")
+    expect(metre).to_have_value("auto")

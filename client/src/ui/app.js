@@ -27,7 +27,6 @@ const IDEAS = 8;
  * @property {Player} player
  * @property {() => any} state             the station's state as heard
  * @property {() => any} heard             the `now` that belongs to what is heard
- * @property {() => number} beatsPerBar
  * @property {import("../visualiser.js").Marker[]} markers
  * @property {any[]} clips                 the `now` of each clip that was heard, newest first
  * @property {(change: import("../protocol.js").Steer, label: string, quiet?: boolean) => Promise<{rev: number}|null>} steer
@@ -68,7 +67,6 @@ const app = {
   player,
   state: () => (heard ?? player.now ?? player.welcome)?.state ?? null,
   heard: () => heard,
-  beatsPerBar: () => (player.welcome?.caps?.beats_per_clip === 6 ? 3 : 4),
   markers,
   steer: steering.steer,
   guard,

@@ -6,13 +6,14 @@ import { make } from "./dom.js";
 const KEPT = 100;
 const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 /** What a steer takes from a state. */
-export const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "key", "form", "chords", "parts", "energy", "density", "brightness", "mix"]);
+export const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "beats_per_bar", "key", "form", "chords", "parts", "energy", "density", "brightness", "mix"]);
 
 /** @param {any} state @returns {any} what a steer needs to come back to it */
 export function snapshot(state) {
   const fields = Object.fromEntries(FIELDS.map((field) => [field, state[field] ?? null]));
   // A tempo that the words chose is chosen again, and a form that the model cannot follow stays chosen.
-  return { ...fields, bpm: state.bpm_reason ? null : fields.bpm, form: state.form_reason ? null : fields.form };
+  const metre = state.beats_per_bar_reason ? null : fields.beats_per_bar;
+  return { ...fields, bpm: state.bpm_reason ? null : fields.bpm, beats_per_bar: metre, form: state.form_reason ? null : fields.form };
 }
 
 /** How far a seed may walk by itself from clip to clip; a seed that somebody set is farther away. */

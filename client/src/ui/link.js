@@ -2,7 +2,7 @@
 /** Links that reopen a station as it is. */
 import { mixText, readMix } from "./mixing.js";
 
-const NUMBERS = ["denoising", "guidance", "bpm", "key", "energy", "density", "brightness"];
+const NUMBERS = ["denoising", "guidance", "bpm", "beats_per_bar", "key", "energy", "density", "brightness"];
 const PARTS = ["drums", "bass", "chords", "pad", "arp", "lead"];
 const FORMS = ["song", "dj", "ambient", "none"];
 

@@ -66,7 +66,7 @@ export function mountPicture(app, tick) {
       flatCanvas.parentElement?.classList.add("lit");
     }
     began = performance.now();
-    (relief && !relief.lost ? relief : flat).draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE, beatsPerBar: app.beatsPerBar() });
+    (relief && !relief.lost ? relief : flat).draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE });
     painted.port2.postMessage(null);
   }
 

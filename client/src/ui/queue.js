@@ -1,5 +1,6 @@
 // @ts-check
 /** What comes next: a queue that this page plays through. */
+import { barLine } from "../spectrum.js";
 import { make } from "./dom.js";
 
 /**
@@ -54,7 +55,8 @@ export function mountQueue(app, panel) {
     const beat = now.beat + (bpm ? ((position - now.sample_pos) / 48000 / 60) * bpm : 0);
     if (current && beat < current.until - 1 && beat > current.until - 4 * 64) return;
     const item = /** @type {{text: string, bars: number}} */ (queue.shift());
-    current = { until: Math.ceil(beat / app.beatsPerBar()) * app.beatsPerBar() + item.bars * app.beatsPerBar() };
+    const { line, bar } = barLine(now);
+    current = { until: line + (Math.ceil((beat - line) / bar) + item.bars) * bar };
     app.steer({ prompts: [{ text: item.text, weight: 1 }], at: "bar" }, item.text);
     show();
   }, 250);

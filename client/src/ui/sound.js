@@ -104,6 +104,22 @@ export function mountSound(app, panel) {
     grid.append(control(fader.name, fader.label, input, beside, help));
   }
 
+  const metre = make("select", { id: "beats_per_bar", className: "steers" },
+    make("option", { value: "auto", textContent: "that of the words" }),
+    ...[3, 4].map((beats) => make("option", { value: String(beats), textContent: `${beats} beats to the bar` })));
+  metre.addEventListener("change", () => {
+    const beats = metre.value === "auto" ? null : Number(metre.value);
+    app.steer({ beats_per_bar: beats }, beats ? `${beats} beats to the bar` : "metre of the words");
+  });
+  const metreHelp = make("small", {});
+  app.onChange(() => {
+    const state = app.state();
+    const reason = state?.beats_per_bar_reason ?? null;
+    if (state && document.activeElement !== metre) metre.value = reason === null ? String(state.beats_per_bar) : "auto";
+    metreHelp.textContent = reason === null ? "from the next bar line on" : `now ${state?.beats_per_bar}: ${reason}`;
+  });
+  grid.append(control("beats_per_bar", "Metre", metre, [], metreHelp));
+
   const seed = make("input", { type: "number", id: "seed", className: "steers", min: "0", max: "4294967295", step: "1" });
   const applySeed = () => app.steer({ seed: Math.max(0, Math.min(4294967295, Math.round(Number(seed.value) || 0))) }, `seed ${seed.value}`);
   seed.addEventListener("change", applySeed);
