@@ -79,6 +79,7 @@ SERVER: list[protocol.ServerMessage] = [
         bpm_reason="minuet: 80 to 116 bpm",
         beats_per_bar=3,
         beats_per_bar_reason="minuet: 3 beats to the bar",
+        likeness=protocol.Likeness(text="minuet", style="baroque", score=0.61),
     ),
     protocol.Applied(id="1", rev=4, audible_at=999360),
     protocol.Superseded(id="1", by="2"),

@@ -135,7 +135,7 @@ export interface Welcome {
   reason: string | null;
 }
 
-/** The music of a station. Every field is always present; null is the model's default. `bpm_reason` and `beats_per_bar_reason`: the words that determined the tempo and the metre; null for a number that was set. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. */
+/** The music of a station. Every field is always present; null is the model's default. `bpm_reason` and `beats_per_bar_reason`: the words that determined the tempo and the metre; null for a number that was set. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. `likeness`: the prompt that the model knows least; null until its first clip, and for models without named styles. */
 export interface State {
   prompts: Prompt[];
   negative: string;
@@ -147,6 +147,7 @@ export interface State {
   bpm_reason: string | null;
   beats_per_bar: number;
   beats_per_bar_reason: string | null;
+  likeness: Likeness | null;
   key: number;
   form: "ambient" | "dj" | "none" | "song";
   form_reason: string | null;
@@ -158,6 +159,13 @@ export interface State {
   mix: Mix;
   paused: boolean;
   steered: boolean;
+}
+
+/** How near a prompt is to a style that the model knows: `score` is 0 to 1. Below 0.38 its words are unknown. */
+export interface Likeness {
+  text: string;
+  style: string;
+  score: number;
 }
 
 /** Levels of parts, 0 (silent) to 1; null: left to the plan and the words. */
@@ -221,7 +229,7 @@ export interface Caps {
   resume: boolean;
 }
 
-/** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm` and `beats_per_bar`: tempo and metre after the change. The reasons are as in the state. */
+/** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm` and `beats_per_bar`: tempo and metre after the change. The reasons are as in the state. `likeness`, as in the state, is known here if the prompts were played before; otherwise it follows in `now`. */
 export interface Scheduled {
   type: "scheduled";
   id: string;
@@ -232,6 +240,7 @@ export interface Scheduled {
   bpm_reason?: string | null;
   beats_per_bar?: number | null;
   beats_per_bar_reason?: string | null;
+  likeness?: Likeness | null;
 }
 
 /** A change was spliced. `audible_at` (sample clock) is exact. */

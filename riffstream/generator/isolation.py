@@ -162,7 +162,7 @@ class Isolation:
                 at = self._samples.get(take, 0)
                 self._samples[take] = at + (0 if pcm is None else len(pcm))
                 self._sounding.add((*take, message.number))
-                followed.append((Piece(message.station, message.take, message.number, at), pcm))
+                followed.append((msgspec.structs.replace(message, at=at), pcm))
                 continue
             if isinstance(message, Done | Failed | Cancelled):
                 self._leave([(message.station, message.take, message.number)])

@@ -18,6 +18,7 @@ from msgspec import Struct, field
 from riffstream.audio.checks import Pcm
 from riffstream.errors import ParameterError
 from riffstream.journey.journey import DRIFT, ClipSpec
+from riffstream.protocol import Likeness
 
 __all__ = [
     "NO_PCM",
@@ -227,13 +228,15 @@ class Heartbeat(Struct, frozen=True, tag=True):
 class Piece(Struct, frozen=True, tag=True):
     """Audio of a take, adjacent to the previous piece.
 
-    ``at``: number of samples of the take before this piece; None if the sender does not count them.
+    ``at``: number of samples of the take before this piece; None if the sender does not count them. ``likeness``: how
+    near the clip's prompts are to known styles, with the first piece of a clip.
     """
 
     station: str
     take: int
     number: int
     at: int | None = None
+    likeness: tuple[Likeness, ...] = ()
 
 
 class Picture(Struct, frozen=True, tag=True):

@@ -24,6 +24,8 @@ from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family
+from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.mini.likeness import KnownStyles
 from riffstream.errors import CheckpointError, MediaError, RiffstreamError, device_lost, out_of_memory
 from riffstream.generator.isolation import failure
 from riffstream.generator.messages import Cancelled, Done, Job, Picture, Piece
@@ -36,7 +38,7 @@ from riffstream.journey.journey import ClipSpec
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.songs import Songs
 from riffstream.models.uploads import INPUT_NAME, INPUTS, SeedSources, UploadedSeeds
-from riffstream.protocol import SAMPLE_RATE
+from riffstream.protocol import SAMPLE_RATE, Likeness
 from riffstream.spectrogram.params import SpectrogramParams
 from riffstream.spectrogram.separate import drum_mask
 from riffstream.spectrogram.vocoder import Vocoder
@@ -91,6 +93,8 @@ class ModelRenderer:
         self._works: deque[Work] = deque()
         self._streams: dict[_Take, TakeStream] = {}
         self._memory: dict[str, _Memory] = {}
+        self._styles = KnownStyles.load() if isinstance(family, MiniFamily) else None
+        self._told: dict[str, list[str]] = {}  # texts whose likeness was sent last, by station
 
     @property
     def params(self) -> SpectrogramParams:
@@ -133,6 +137,7 @@ class ModelRenderer:
             self._remove(work)
         self._streams = {key: stream for key, stream in self._streams.items() if key[0] != station}
         self._memory.pop(station, None)
+        self._told.pop(station, None)
 
     def step(self) -> list[Report]:
         """Do one evaluation of the network or a beat of audio, by the earlier deadline."""
@@ -277,12 +282,22 @@ class ModelRenderer:
         if work.ended and job.final:
             pcm = np.concatenate([pcm, stream.flush()])
         work.vocoder_s += self._clock() - begin
-        reports: list[Report] = [(Piece(job.station, job.take, job.number), pcm)] if len(pcm) else []
+        reports: list[Report] = []
+        if len(pcm):
+            reports.append((Piece(job.station, job.take, job.number, likeness=self._likeness(job)), pcm))
         if work.ended:
             self._works.remove(work)
             done = Done(job.station, job.take, job.number, work.sampling_s, work.vocoder_s, work.evaluations)
             reports.append((done, None))
         return reports
+
+    def _likeness(self, job: Job) -> tuple[Likeness, ...]:
+        """Likeness of a job's prompts to known styles, once for each text."""
+        if self._styles is None or self._told.get(job.station) == (texts := [part.text for part in job.spec.prompts]):
+            return ()
+        self._told[job.station] = texts
+        found = [(text, self._styles.nearest(self._engine.encoder.encode(text).pooled()[0])) for text in texts]
+        return tuple(Likeness(text=text, style=near[0], score=near[1]) for text, near in found if near is not None)
 
     def _stream(self, take: _Take, channels: int, *, stems: bool = False) -> TakeStream:
         if take not in self._streams:

@@ -112,12 +112,21 @@ class Prompt(Struct, frozen=True, kw_only=True):
     weight: Weight = 1.0
 
 
+class Likeness(Struct, frozen=True, kw_only=True):
+    """How near a prompt is to a style that the model knows: ``score`` is 0 to 1. Below 0.38 its words are unknown."""
+
+    text: str
+    style: str
+    score: float
+
+
 class State(Struct, frozen=True, kw_only=True):
     """The music of a station. Every field is always present; null is the model's default. ``bpm_reason`` and
     ``beats_per_bar_reason``: the words that determined the tempo and the metre; null for a number that was set.
     ``form``: the planner at work; ``form_reason`` says why it is none although another one was chosen. ``chords`` (in
     the sounding key), ``parts``, ``energy``, ``density`` and ``brightness`` are given by people; null: left to the plan
-    and the words."""
+    and the words. ``likeness``: the prompt that the model knows least; null until its first clip, and for models
+    without named styles."""
 
     prompts: tuple[Prompt, ...]
     negative: str = ""
@@ -129,6 +138,7 @@ class State(Struct, frozen=True, kw_only=True):
     bpm_reason: str | None = None
     beats_per_bar: int = 4
     beats_per_bar_reason: str | None = None
+    likeness: Likeness | None = None
     key: float = 0.0
     form: FormName = "none"
     form_reason: str | None = None
@@ -286,7 +296,8 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
 
 class Scheduled(_Message, frozen=True, tag="scheduled"):
     """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice. ``bpm`` and
-    ``beats_per_bar``: tempo and metre after the change. The reasons are as in the state."""
+    ``beats_per_bar``: tempo and metre after the change. The reasons are as in the state. ``likeness``, as in the state,
+    is known here if the prompts were played before; otherwise it follows in ``now``."""
 
     id: str
     rev: int
@@ -296,6 +307,7 @@ class Scheduled(_Message, frozen=True, tag="scheduled"):
     bpm_reason: str | None = None
     beats_per_bar: int | None = None
     beats_per_bar_reason: str | None = None
+    likeness: Likeness | None = None
 
 
 class Applied(_Message, frozen=True, tag="applied"):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from riffstream import protocol
 from riffstream.journey.journey import ClipSpec
 from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.likenesses import Likenesses
 from riffstream.station.playout import Playout
 from riffstream.station.score import Change, Score
 from riffstream.station.take import Take
@@ -103,7 +104,15 @@ def merged(change: Change, before: Change) -> Change:
     return replace(change, mix=mix)
 
 
-def scheduled(playout: Playout, score: Score, goal: ClipSpec, ident: str, rev: int, pos: int) -> protocol.Scheduled:
+def scheduled(
+    playout: Playout,
+    score: Score,
+    goal: ClipSpec,
+    ident: str,
+    rev: int,
+    pos: int,
+    likenesses: Likenesses,
+) -> protocol.Scheduled:
     """Make the ``scheduled`` message for a change that becomes audible at sample ``pos`` and leads to a clip."""
     lead_ms = playout.settings.send_lead_ms + playout.settings.client_buffer_ms
     ms = (pos - playout.committed) / SAMPLE_RATE * 1000 + lead_ms
@@ -117,4 +126,5 @@ def scheduled(playout: Playout, score: Score, goal: ClipSpec, ident: str, rev: i
         bpm_reason=score.tempo_reason(goal),
         beats_per_bar=score.meter(goal),
         beats_per_bar_reason=score.meter_reason(goal),
+        likeness=likenesses.of(goal.prompts),
     )

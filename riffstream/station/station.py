@@ -335,6 +335,7 @@ class Station:
 
     def _take_in(self, timeline: Timeline, message: FromGenerator, pcm: Pcm, now: float) -> None:
         if isinstance(message, Piece):
+            timeline.likenesses.learn(message.likeness)
             timeline.receive(message.take, message.number, pcm, now, message.at)
         elif isinstance(message, Done):
             timeline.done(message, now)

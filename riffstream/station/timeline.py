@@ -26,6 +26,7 @@ from riffstream.station.effort import Effort
 from riffstream.station.faders import Faders, neutral, setting
 from riffstream.station.fallback import Fallback
 from riffstream.station.history import announced, mixed, moment, resting, with_mix
+from riffstream.station.likenesses import Likenesses
 from riffstream.station.mixer import Cue
 from riffstream.station.planner import Planner
 from riffstream.station.playout import Playout
@@ -76,6 +77,7 @@ class Timeline:
         self.rev, self.paused = 0, False
         self.score = score
         self.effort = Effort()
+        self.likenesses = Likenesses()
         self._planner = Planner(station, self.playout, self.effort, steps=steps, stems=stems)
         self.input = self._planner.input  # the live input
         self._waiting: dict[int, Waiters] = {}  # take -> requests that wait for the start of its cue
@@ -93,20 +95,20 @@ class Timeline:
         if played is None or played.take is None:
             now = resting(self.score, self.rev, pos, self.playout.rest, paused=self.paused)
             return mixed(now, self.rev, self._mix())
-        return mixed(announced(played, played.take, pos), *self.playout.desk.at(pos))
+        return self.likenesses.now(mixed(announced(played, played.take, pos), *self.playout.desk.at(pos)))
 
     def moment(self, pos: int) -> tuple[object, ...]:
         """All that decides :meth:`now` at a sample but its position; cheap to compare. Empty before the first take."""
         played = self.playout.heard(pos)
         if played is None or played.take is None:
             return ()
-        return (*moment(played, played.take, pos), self.playout.desk.at(pos)[0])
+        return (*moment(played, played.take, pos), self.playout.desk.at(pos)[0], self.likenesses.reports)
 
     def target(self) -> protocol.State:
         """Parameters of the newest accepted change."""
         here = self._here(self.playout.mixer.position)
         spec = self.score.spec(self._index(), here.beat)
-        return with_mix(self.score.state(spec, here.beat, paused=self.paused), self._mix())
+        return with_mix(self.likenesses.state(self.score.state(spec, here.beat, paused=self.paused)), self._mix())
 
     def _mix(self) -> protocol.Mix:
         """The desk after the newest accepted change."""
@@ -189,8 +191,7 @@ class Timeline:
             self._faders.move(ident, change.mix, self.rev, pos, reply, behind=(pending, wish))
             return
         if change.kind == "none":
-            pos = self.playout.mixer.earliest
-            reply(self._scheduled(ident, self.rev, pos))
+            reply(self._scheduled(ident, self.rev, pos := self.playout.mixer.earliest))
             if pending is None:  # the requested state plays already
                 reply(protocol.Applied(id=ident, rev=self.rev, audible_at=pos))
             else:
@@ -222,7 +223,7 @@ class Timeline:
         return aim(self.playout, at, wait_s, metre=change.score.meter(change.score.path.clip(index)))
 
     def _scheduled(self, ident: str, rev: int, pos: int) -> protocol.Scheduled:
-        return scheduled(self.playout, self.score, self.score.goal(self._index()), ident, rev, pos)
+        return scheduled(self.playout, self.score, self.score.goal(self._index()), ident, rev, pos, self.likenesses)
 
     def _open(
         self,

@@ -86,6 +86,7 @@ class Sim:
     def _deliver(self, report: Report) -> None:
         message, pcm = report
         if isinstance(message, Piece) and pcm is not None:
+            self.timeline.likenesses.learn(message.likeness)
             self.timeline.receive(message.take, message.number, pcm, self.time, message.at)
         elif isinstance(message, Done):
             self.timeline.done(message, self.time)

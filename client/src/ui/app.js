@@ -10,6 +10,7 @@ import { mountHistory } from "./history.js";
 import { mountKeys } from "./keys.js";
 import { readLink } from "./link.js";
 import { mountLive } from "./live.js";
+import { unknownWords } from "./unknown.js";
 import { mountPicture } from "./picture.js";
 import { mountScreen, mountTabs } from "./screen.js";
 import { mountSound, mountVolume } from "./sound.js";
@@ -102,6 +103,7 @@ function guard() {
 const playButton = byId("play", HTMLButtonElement);
 const status = byId("status", HTMLElement);
 const nowLine = byId("now", HTMLElement);
+const unknown = byId("unknown", HTMLElement);
 const nowLabel = byId("now-label", HTMLElement);
 const meta = byId("meta", HTMLElement);
 
@@ -157,6 +159,8 @@ function showNow() {
   if (state.seed_image === "none") parts.push("from noise");
   else if (state.seed_image && state.seed_image !== "auto") parts.push(state.seed_image.startsWith("upload-") ? "from an upload" : `from ${state.seed_image.replaceAll("_", " ")}`);
   meta.textContent = parts.join("  ·  ");
+  const words = unknownWords(state);
+  if (unknown.textContent !== words) unknown.textContent = words; // a screen reader reads each change once
   if (line === shownPrompt) return;
   shownPrompt = line;
   nowLine.title = line; // a long one is cut off
