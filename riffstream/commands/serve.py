@@ -109,7 +109,7 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
     for name, meant in similar_variables().items():
         logs.event("environment variable ignored", level=logging.WARNING, name=name, did_you_mean=meant)
     uploads = Uploads(config)
-    hub = Hub(config, uploads=uploads.folder if uploads.open else None, process=process)
+    hub = Hub(config, uploads=uploads.generator_folder, process=process)
     server = Server(config, hub, uploads)
     server.catch_signals()  # before the address is printed: its reader may send SIGTERM at once
     try:

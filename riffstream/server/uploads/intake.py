@@ -95,6 +95,11 @@ class Uploads:
             return "this server takes no uploads (limits.uploads is 0)"
         return None if self.folder is not None else "this server has no writable folder (server.state_dir)"
 
+    @property
+    def generator_folder(self) -> Path | None:
+        """Folder that the generator reads; None if this server takes neither uploads nor live inputs."""
+        return self.folder if self.open or self.limits.inputs else None
+
     def file(self, name: str, part: str) -> Path:
         """Path of a file of a kept upload."""
         assert self.folder is not None

@@ -16,9 +16,11 @@ import soundfile
 from numpy.typing import NDArray
 
 from riffstream import protocol
+from riffstream.config import Config
 from riffstream.protocol import AudioFrame, Codec
 from riffstream.server.live_input import decoder, intake
-from riffstream.server.live_input.intake import LIVE_INPUTS, LiveInputs
+from riffstream.server.live_input.intake import LIVE_INPUTS
+from riffstream.server.uploads.intake import Uploads
 from tests.server.conftest import Running, running
 from tests.server.test_sockets import joined
 
@@ -286,7 +288,12 @@ async def test_images_that_no_clip_used_are_deleted(served: Running, monkeypatch
         assert len(names) <= 3
 
 
-def test_limits_of_inputs_are_those_of_the_server(tmp_path: Path) -> None:
-    inputs = LiveInputs(None, 4)
-    assert inputs.open == 0
-    inputs.close()
+@pytest.mark.parametrize(("uploads", "inputs", "read"), [(0, 4, True), (4, 0, True), (0, 0, False)])
+async def test_the_generator_reads_inputs_also_where_no_uploads_are_taken(
+    uploads: int, inputs: int, read: bool
+) -> None:
+    store = Uploads(Config.from_dict({"limits": {"uploads": uploads, "inputs": inputs}}))
+    try:
+        assert store.generator_folder == (store.folder if read else None)
+    finally:
+        await store.close()
