@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, cast
 
 from riffstream.bench.sinks import SinkReport, run_sinks
 
-__all__ = ["FanOut", "bare", "serve_noise"]
+__all__ = ["FanOut", "bare", "noise_server", "serve_noise"]
 
 FRAME_BYTES = 8000  # half a second at 128 kbit/s
 FRAMES_PER_S = 2.0
@@ -52,7 +54,7 @@ class FanOut:
 
 def serve_noise(listeners: int, seconds: float, *, core: int | None = None) -> FanOut:
     """Measure the real server with noise instead of a model, and ``listeners`` real sockets without steering."""
-    return _measure(_noise_server, listeners, seconds, core)
+    return _measure(noise_server, listeners, seconds, core)
 
 
 def bare(listeners: int, seconds: float, *, core: int | None = None, frame_bytes: int = FRAME_BYTES) -> FanOut:
@@ -120,7 +122,21 @@ async def _answer(pipe: Connection, figures: Callable[[], dict[str, Any]]) -> No
         pipe.send({"cpu": time.process_time(), "at": time.monotonic(), **figures()})
 
 
-def _noise_server(pipe: Connection, core: int | None) -> None:
+def _encoder_seconds() -> float:
+    """CPU time of the encoders' threads so far; 0 where the system does not report it."""
+    total = 0.0
+    for thread in threading.enumerate():
+        if thread.name.startswith("encoder-"):
+            try:
+                fields = Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:  # it has just ended
+                continue
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def noise_server(pipe: Connection, core: int | None) -> None:
+    """Process of the server with noise instead of a model: sends its port, then figures on request."""
     from riffstream.bench.noise_station import NoiseHub
     from riffstream.config import Config
     from riffstream.server.app import Server, loop_factory
@@ -143,6 +159,7 @@ def _noise_server(pipe: Connection, core: int | None) -> None:
                 "closed": stats.closed_slow,
                 "lag_p95": lag.p95_ms,
                 "lag_max": lag.max_ms,
+                "encoders": _encoder_seconds(),
             }
 
         pipe.send(url.rsplit(":", 1)[1])

@@ -14,7 +14,7 @@ from riffstream.errors import ParameterError
 
 __all__ = ["EXAMPLES", "PARTS", "add_arguments", "run"]
 
-PARTS = ("start", "steer", "fields", "soak", "fanout", "load")
+PARTS = ("start", "steer", "fields", "soak", "fanout", "outlets", "load")
 EXAMPLES = """parts:
   start   command to first audible sample
   steer   a steer to its first audible sample, for a listener with 200 ms of buffer
@@ -22,6 +22,7 @@ EXAMPLES = """parts:
           listener whose buffer has adapted to the line)
   soak    a long run with steers: underruns and memory
   fanout  CPU of the server per listener and second, in comparison with a bare write of the same bytes
+  outlets CPU of the server per MP3 listener (500 at most) and second, and of HLS with all bit rates
   load    the delay of steers with and without these listeners, and their cost to the server
 
 examples:
@@ -152,6 +153,13 @@ def _fanout(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _outlets(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.outlets import measure_outlets
+
+    found = [measure_outlets(min(args.listeners, 500), args.seconds, core=args.core) for _ in range(2)]
+    return asdict(min(found, key=lambda one: one.mp3_us_per_listener_s))
+
+
 def _load(args: argparse.Namespace) -> dict[str, Any]:
     from riffstream.bench.load import load
 
@@ -159,13 +167,22 @@ def _load(args: argparse.Namespace) -> dict[str, Any]:
     return {**asdict(found), "without": found.without.to_dict(), "with_load": found.with_load.to_dict()}
 
 
-_MEASURE = {"start": _start, "steer": _steer, "fields": _fields, "soak": _soak, "fanout": _fanout, "load": _load}
+_MEASURE = {
+    "start": _start,
+    "steer": _steer,
+    "fields": _fields,
+    "soak": _soak,
+    "fanout": _fanout,
+    "outlets": _outlets,
+    "load": _load,
+}
 _TITLES = {
     "start": "Command to first audible sample",
     "steer": "Steer to first audible sample",
     "fields": "Steer to first audible sample, by field",
     "soak": "Soak, a steer every 5 s",
     "fanout": "CPU of a listener",
+    "outlets": "CPU of MP3 listeners and of HLS",
     "load": "Steering under load",
 }
 
