@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import shutil
 import socket
 import subprocess
@@ -28,23 +27,14 @@ from riffstream.bridge.beats import BeatClock
 from riffstream.bridge.midi import MidiClock
 from riffstream.protocol import Now, State
 from tests.conftest import ROOT
-
-SETTINGS = "[server]\nport = 0\ndrain_s = 0\n[limits]\nsteer_burst = 1000\n[generator]\nmodel = 'tone'\n"
+from tests.served import tone_server
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the tone."""
-    config = tmp_path_factory.mktemp("server") / "tone.toml"
-    config.write_text(SETTINGS)
-    command = [sys.executable, "-m", "riffstream", "serve", "--config", str(config), "--json"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())["url"]
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
+    with tone_server(tmp_path_factory.mktemp("server")) as served:
+        yield served
 
 
 @contextlib.contextmanager
