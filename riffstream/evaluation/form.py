@@ -46,6 +46,7 @@ HALF = 16  # beats on each side of a border
 APART = 16  # least distance of two peaks in beats
 WITHIN = 1  # beats between a border and its peak
 COMMONEST = 24  # candidate chords
+CEILING_CLIPS = 400  # of a corpus, for the ceiling of the borders
 SONGS = 200  # songs of a corpus that are measured
 
 
@@ -121,8 +122,9 @@ def measure(
 
     Returns:
         ``borders``: number of borders, the share with a peak within a beat, the share of as many random places, the
-        number of peaks. ``chords``: as in ``conduct``, for the stretch and for single clips (empty without conditions).
-        ``likeness``: mean similarity of successive clips, and of the corpus's songs.
+        number of peaks, and the share in the corpus's songs. ``chords``: as in ``conduct``, for the stretch and for
+        single clips (empty without conditions). ``likeness``: mean similarity of successive clips, and of the corpus's
+        songs.
     """
     obeys = bool(engine.family.conditions)
     made = list(_play(engine, form, minutes, guidance, seed, quiet=quiet))
@@ -157,6 +159,7 @@ def measure(
         report["chords"] = {"stretch": _chord_figures(made, common), "single clips": _chord_figures(singles, common)}
     if corpus is not None:
         report["likeness"]["songs"] = round(_likeness_of_songs(corpus), 3)
+        report["borders"]["songs"] = round(_borders_of_songs(corpus), 3)
     return report
 
 
@@ -260,6 +263,24 @@ def likeness(mels: Sequence[np.ndarray]) -> float:
     return float(np.mean(values)) if values else 0.0
 
 
+def _borders_of_songs(corpus: Corpus) -> float:
+    """Share of the changes of arrangement found in songs in 4/4 that follow each other: the ceiling of the measure."""
+    mels: list[np.ndarray] = []
+    borders: list[int] = []
+    for index, clip in enumerate(corpus.clips):
+        if clip.beats != BEATS or not clip.bars:
+            continue
+        borders += [len(mels) * BEATS + bar * BEATS // BARS for bar, facts in enumerate(clip.bars) if facts["starts"]]
+        mels.append(corpus.mel(index))
+        if len(mels) >= CEILING_CLIPS:
+            break
+    if len(mels) < 2 * HALF // BEATS + 1:
+        return 0.0
+    curve = novelty(mels)
+    inside = [place for place in borders if HALF <= place < len(curve) - HALF]
+    return borders_found(inside, _peaks(curve))
+
+
 def _likeness_of_songs(corpus: Corpus) -> float:
     """Mean likeness of successive windows of the same song, for up to ``SONGS`` songs."""
     songs: dict[str, list[int]] = {}
@@ -314,6 +335,8 @@ def markdown(report: dict[str, Any]) -> str:
         "", "| planned borders | with a peak within a beat | random places | peaks |", "|---|---|---|---|",
         f"| {borders['planned']} | {borders['found']} | {borders['by chance']} | {borders['peaks']} |",
     ]  # fmt: skip
+    if "songs" in borders:
+        lines += ["", f"Borders found in songs of the corpus: {borders['songs']}."]
     if report["chords"]:
         lines += ["", f"| chords | bars | own | swapped | nearest of {COMMONEST} |", "|---|---|---|---|---|"]
         for name, row in report["chords"].items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,6 +59,26 @@ def test_a_stretch_is_rendered_and_measured(conditions: int) -> None:
     assert set(report["chords"]) == ({"stretch", "single clips"} if conditions else set())
     assert json.loads(json.dumps(report)) == report
     assert ("words alone" in markdown(report)) is not bool(conditions)
+
+
+class _Songs:
+    """Clips of songs whose arrangement changes every four clips."""
+
+    def __init__(self) -> None:
+        self._mels = _clips([kind for kind in range(6) for _ in range(4)])
+        self.clips = [
+            SimpleNamespace(song=f"s/{n // 8}", beats=8, bars=({"starts": n % 4 == 0}, {"starts": False}))
+            for n in range(len(self._mels))
+        ]
+
+    def mel(self, index: int) -> np.ndarray:
+        return self._mels[index]
+
+
+def test_songs_show_the_ceiling() -> None:
+    songs = _Songs()
+    assert module._borders_of_songs(songs) == 1.0  # type: ignore[arg-type]
+    assert 0.5 < module._likeness_of_songs(songs) < 1  # type: ignore[arg-type]
 
 
 def test_the_length_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
