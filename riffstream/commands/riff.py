@@ -19,6 +19,7 @@ from riffstream.journey.journey import Journey, Keyframe, PromptPart, Stop
 from riffstream.journey.keyframe import SONG
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.ranges import RANGES, check
+from riffstream.station.score import STILL_BPM, Score
 from riffstream.text_files import readable
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ EXAMPLES = """examples:
   riffstream riff song.mp3 --prompt "synthwave" --strength 0.7 --seconds 60 -o synthwave.flac
   riffstream riff song.mp3 --prompt "jazz trio" --prompt "techno" -o journey.flac
   riffstream riff one.mp3 --to two.mp3 --prompt "soft piano" --prompt "hard techno" -o between.flac"""
-
-STILL_BPM = 120.0  # tempo of models without a beat grid at which time is not stretched
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +77,6 @@ def run(args: argparse.Namespace) -> int:
     with AudioFileWriter(args.output, SAMPLE_RATE, 2, tags) as file:
         renderer = load_renderer(args, songs=songs)
         from riffstream.station.offline import Part
-        from riffstream.station.score import Score
 
         journey = riff_journey(args, renderer.info, songs, n_samples)
         score = Score.of(StationConfig(), renderer.info, journey)

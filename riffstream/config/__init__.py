@@ -182,6 +182,8 @@ def _stations(values: Any, folder: Path | None) -> dict[str, StationConfig]:
         station = StationConfig.from_table(table, f"stations.{name}")
         if folder is not None and station.journey != "wander" and not Path(station.journey).is_absolute():
             station = msgspec.structs.replace(station, journey=str(folder / station.journey))
+        if folder is not None and station.song:
+            station = msgspec.structs.replace(station, song=str(folder / station.song))
         stations[name] = station
     return stations
 

@@ -318,6 +318,8 @@ class StationConfig(Section, frozen=True, kw_only=True):
         travel: clips from one prompt to the next.
         seed: seed of the noise (and of ``wander``).
         negative, denoising, guidance, seed_image: for every keyframe of ``prompts``.
+        song: recording that the station plays along with, relative to the config; ``prompts`` and ``denoising`` (0: the
+            song itself) decide what becomes of it. ``bpm`` and ``key`` are its tempo and key; None: measured.
         bpm: fixed tempo; None: the journey's.
         key: fixed transposition in semitones; None: the journey's.
         beats_per_bar: fixed metre, 3 or 4; None: the journey's, which is that of the words without a number.
@@ -338,6 +340,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
     denoising: Annotated[float, RANGES["denoising"].meta] | None = None
     guidance: Annotated[float, RANGES["guidance"].meta] | None = None
     seed_image: str | None = None
+    song: str = ""
     bpm: Annotated[float, RANGES["bpm"].meta] | None = None
     key: Annotated[float, RANGES["key"].meta] | None = None
     beats_per_bar: Annotated[int, RANGES["beats_per_bar"].meta] | None = None
@@ -352,6 +355,10 @@ class StationConfig(Section, frozen=True, kw_only=True):
         force_setattr(self, "prompts", tuple(prompts))
         for name, most in (("title", TITLE_CHARS), ("description", DESCRIPTION_CHARS), ("negative", PROMPT_CHARS)):
             force_setattr(self, name, _text(name, getattr(self, name), most))
+        if self.song and not self.prompts:
+            raise ParameterError("song", self.song, "a recording together with prompts")
+        if self.song and self.seed_image is not None:
+            raise ParameterError("seed_image", self.seed_image, "nothing together with song")
         image = self.seed_image
         if image is not None and not (1 <= len(image) <= SEED_IMAGE_CHARS and image.isprintable()):
             raise ParameterError("seed_image", image, f"a name of 1 to {SEED_IMAGE_CHARS} characters")

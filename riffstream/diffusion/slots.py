@@ -255,7 +255,7 @@ class Preparer:
         place = request.spec.index if request.spec.place is None else request.spec.place
         frames = request.frames or self.family.frames
         if self.family.continues:
-            return round(place * frames)
+            return round(place * self.family.frames)  # a place counts clips of the model's own size
         width = self.family.latent_shape(request.frames)[2]
         lead = round(min(max(1, round(self.overlap * width)), max(1, width - 1)) * frames / width)
         return round(place * (frames - lead)) - (lead if request.previous is None else 0)

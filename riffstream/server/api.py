@@ -35,8 +35,8 @@ __all__ = ["routes", "summary"]
 
 routes = web.RouteTableDef()
 
-# Allowed fields of a station made over HTTP, without files of this machine (journey, save_log).
-OPEN_FIELDS = sorted(set(StationConfig.__struct_fields__) - {"journey", "save_log"})
+# Allowed fields of a station made over HTTP, without files of this machine (journey, save_log, song).
+OPEN_FIELDS = sorted(set(StationConfig.__struct_fields__) - {"journey", "save_log", "song"})
 RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav"}
 RECORDINGS_WAITING = 4
 SHORTEST_S = 0.1  # of a recording; every format can hold it

@@ -16,12 +16,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.generator.messages import Configure, Failed, FromGenerator, Heartbeat, Info, Pcm, ToGenerator
 from riffstream.generator.single_clips import SingleClip, SingleClips
 from riffstream.generator.supervisor import GeneratorError, Supervisor, configuration
-from riffstream.journey.keyframe import ClipSpec
+from riffstream.journey.keyframe import SONG, ClipSpec
+from riffstream.models.songs import Song, read_song
 from riffstream.station.audition import AUDITION, AuditionError, Auditions
 from riffstream.station.station import Station
 
@@ -73,6 +76,7 @@ class Hub:
         self._supervisor: Supervisor | None = None
         self._info: Info | None = None
         self._auditions = Auditions(lambda messages: self.supervisor.send(messages))
+        self._songs: dict[str, Song] = {}
         self._single_clips = SingleClips(self._send, clock=clock)
         self._closed = False
 
@@ -104,8 +108,9 @@ class Hub:
         """Start the generator and open the configured stations; :meth:`wait_ready` waits for sound.
 
         Raises:
-            ParameterError, MediaError: a station whose journey cannot be read.
+            ParameterError, MediaError: a station whose journey or song cannot be read.
         """
+        await self._read_songs()
         self._supervisor = Supervisor(
             self.config.generator,
             on_ready=self._on_ready,
@@ -118,6 +123,15 @@ class Hub:
         for name, station in self.config.stations.items():
             self._open(name, station)
         self._supervisor.start()
+
+    async def _read_songs(self) -> None:
+        """Measure the songs of the stations, and add them to the generator's first message."""
+        for name, station in self.config.stations.items():
+            if station.song:
+                self._songs[name] = await asyncio.to_thread(read_song, station.song, bpm=station.bpm, key=station.key)
+        if self._songs and "model" in self._configure.options:
+            options = {**self._configure.options, "songs": msgspec.to_builtins(self._songs)}
+            self._configure = msgspec.structs.replace(self._configure, options=options)
 
     async def wait_ready(self, timeout_s: float | None = None) -> None:
         """Wait until every configured station has sound.
@@ -226,6 +240,10 @@ class Hub:
             self._supervisor.send(messages)
 
     def _open(self, name: str, settings: StationConfig) -> Station:
+        if (song := self._songs.get(name)) is not None:
+            settings = msgspec.structs.replace(
+                settings, seed_image=f"{SONG}{name}", song="", bpm=song.bpm, key=song.key
+            )
         station = Station(name, settings, self.config, self.supervisor.send, clock=self._clock)
         self._stations[name] = station
         self._refusals[name] = asyncio.get_running_loop().create_future()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import UNSET
 
@@ -17,12 +17,15 @@ from riffstream.config import StationConfig
 from riffstream.generator.messages import Info
 from riffstream.journey.form import Form, FormName
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
+from riffstream.journey.keyframe import SONG
 from riffstream.journey.pace import Pace, blend, read_pace
 from riffstream.journey.plan import Row, form_of, lifted, planned, without_conditions
 from riffstream.station.asked import LEVELS, NOTHING, Asked, bars_in_clip
 from riffstream.station.beats import Ramp
 
-__all__ = ["Change", "Here", "Score", "Setting"]
+__all__ = ["STILL_BPM", "Change", "Here", "Score", "Setting"]
+
+STILL_BPM: Final = 120.0  # of models without a tempo of their own: time is not stretched
 
 Kind = Literal["none", "vocoder", "clip"]
 
@@ -130,13 +133,16 @@ class Score:
             home, left_out = without_conditions(home)
         for metre in {station.beats_per_bar, *(stop.keyframe.beats_per_bar for stop in home.stops)} - {None}:
             info.in_meter(metre or 0)
+        bpm, key = station.bpm, station.key
+        if info.bpm is None and (station.seed_image or "").startswith(SONG):
+            bpm, key = STILL_BPM, 0.0  # clips without a beat grid have the song's own seconds and pitch
         return cls(
             home=home,
             path=home,
             info=info,
-            fixed_bpm=station.bpm,
+            fixed_bpm=bpm,
             fixed_beats_per_bar=station.beats_per_bar,
-            fixed_key=station.key,
+            fixed_key=key,
             fixed_form=station.form,
             left_out=left_out,
         )
@@ -200,8 +206,8 @@ class Score:
             changes["guidance"] = self.guidance.at(beat)
         if changes:
             spec = replace(spec, start=replace(spec.start, **changes), end=replace(spec.end, **changes))
-        if bar is not None and spec.follows_song:
-            spec = replace(spec, place=bar / bars_in_clip(self.info))
+        if spec.follows_song:  # beats of the station go on under steers; the index and the form's bars begin again
+            spec = replace(spec, place=max(0.0, beat) / self.info.beats)
         return spec
 
     def tempo(self, spec: ClipSpec, beat: float) -> float | None:

@@ -15,7 +15,11 @@ from riffstream import protocol
 from riffstream.config import StationConfig, check_station_name
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info, InputImage
+from riffstream.generator.pictures import jpeg
+from riffstream.generator.single_clips import SingleClip
+from riffstream.journey.keyframe import ClipSpec
 from riffstream.server.interfaces import Reply
+from riffstream.spectrogram.params import SpectrogramParams
 from riffstream.station.block import Block
 from riffstream.station.hub import TooManyStationsError, UnknownStationError
 from riffstream.station.live_input import Beats
@@ -252,6 +256,9 @@ class FakeHub:
         if self.speed is not None:
             made.play(self.speed)
         return made
+
+    async def clip(self, spec: ClipSpec, **_: object) -> SingleClip:
+        return SingleClip(tone(0, 0, 9600), jpeg(np.ones((1, 512, 512), np.float32), SpectrogramParams()))
 
     async def delete(self, name: str) -> None:
         if name not in self.stations:

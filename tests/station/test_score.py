@@ -176,8 +176,7 @@ def test_every_accepted_steer_gives_a_score_that_can_be_played(steers: list[dict
 
 def test_a_song_goes_on_at_its_place_whatever_is_steered() -> None:
     first = score(Journey.single("calm", seed_image="song:main"))
-    assert first.spec(3, 24.0, 6).place == 3.0
+    assert first.spec(3, 24.0).place == 3.0
     second = first.steer(Steer(id="1", prompts=(Prompt(text="jazz"),)), here(first, 3, 24.0)).score
-    assert second.spec(0, 28.0, 7).place == 3.5  # the steered path begins at 0, the song does not
-    assert second.spec(0, 28.0).place is None
-    assert score().spec(3, 24.0, 6).place is None
+    assert second.spec(0, 28.0).place == 3.5  # the steered path begins at 0, the song does not
+    assert score().spec(3, 24.0).place is None

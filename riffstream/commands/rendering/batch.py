@@ -39,7 +39,7 @@ PAGE_EVERY_S: Final = 5.0
 # Options of the command line that are parameters of every set without a value of its own.
 SHARED: Final = (
     *("prompt", "journey", "negative", "seconds", "seed", "seed_image", "denoising", "guidance", "bpm", "key"),
-    *("beats_per_bar", "chords", "form", "parts", "energy", "density", "brightness", "steps", "lufs"),
+    *("beats_per_bar", "chords", "form", "parts", "energy", "density", "brightness", "steps", "lufs", "mix"),
     *("sampler", "lora", "dtype"),
 )
 MOST_NAMED: Final = 20  # failures in the last line
@@ -114,6 +114,8 @@ def _checked(given: ParameterSet, args: argparse.Namespace, folder: Path, extens
         values["prompt"] = values.pop("prompts")
     if "parts" in values:
         values["parts"] = [f"{part}={level}" for part, level in values["parts"].items()]
+    if "mix" in values:
+        values["mix"] = values["mix"].split()
     if "journey" in values:
         values["journey"] = str(args.batch.parent / values["journey"])
     image = values.get("seed_image")

@@ -49,6 +49,7 @@ FIELDS: Mapping[str, tuple[type, ...]] = {
     "brightness": (int, float),
     "steps": (int,),
     "lufs": (int, float),
+    "mix": (str,),
 }
 _WORDS: Mapping[type, str] = {
     str: "a string",

@@ -174,3 +174,12 @@ def test_options_are_defaults_of_all_sets(tmp_path: Path) -> None:
     assert [len(soundfile.read(tmp_path / "out" / f"{name}.wav")[0]) for name in ("given", "own")] == [48_000, 96_000]
     record = json.loads((tmp_path / "out" / "own.json").read_text())
     assert record["parameters"]["prompt"] == ["b"]
+
+
+def test_the_stems_of_a_set_are_those_of_the_desk(tmp_path: Path) -> None:
+    sets = [{"name": "drums", "mix": "solo=drums"}, {"name": "tonal", "mix": "mute=drums"}, {"name": "all"}]
+    assert batch(tmp_path, sets, "--quiet", "--prompt", "a", "--seconds", 2) == 0
+    drums, tonal, whole = (soundfile.read(tmp_path / "out" / f"{each['name']}.flac")[0][:, 0] for each in sets)
+    between = slice(round(48_000 * 0.1), round(48_000 * 0.4))  # a beat of the tone has its click at the beginning
+    assert np.abs(drums[between]).max() < 0.01 < np.abs(tonal[between]).max()
+    assert not np.array_equal(whole, tonal)
