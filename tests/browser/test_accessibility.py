@@ -163,6 +163,27 @@ def test_nothing_hangs_over_the_edge(page: Page) -> None:
     page.set_viewport_size({"width": 1000, "height": 700})
 
 
+def test_high_contrast_keeps_sliders_and_choices_visible(page: Page) -> None:
+    style = "(element, name) => getComputedStyle(element)[name]"
+    chosen = page.locator('[role="tab"][aria-selected="true"]')
+    page.emulate_media(forced_colors="active")
+    try:
+        assert page.locator("#volume").evaluate(style, "appearance") == "auto"
+        other = page.locator('[role="tab"][aria-selected="false"]').first
+        colour = "(element) => getComputedStyle(element).backgroundColor"
+        assert chosen.evaluate(colour) != other.evaluate(colour)
+    finally:
+        page.emulate_media(forced_colors="none")
+    assert page.locator("#volume").evaluate(style, "appearance") == "none"
+
+
+def test_text_of_any_direction_is_set_in_its_own_and_the_pad_is_not_selected(page: Page) -> None:
+    for name in ("now", "next", "prompt"):
+        assert page.locator(f"#{name}").get_attribute("dir") == "auto"
+    page.get_by_role("tab", name="Pad").click()
+    assert page.locator(".pad").evaluate("(pad) => getComputedStyle(pad).userSelect") == "none"
+
+
 def test_keyboard_alone_does_everything(page: Page) -> None:
     page.reload()
     expect(page.locator("#status")).to_have_text("ready")
