@@ -70,7 +70,7 @@ async def serving(
             await process.wait()
 
 
-async def _joined(url: str, **options: Any) -> Radio:
+async def joined(url: str, **options: Any) -> Radio:
     """A connection, once the station exists."""
     give_up = time.monotonic() + 600
     while True:
@@ -86,7 +86,7 @@ async def first_sound(arguments: Sequence[str]) -> float:
     """Seconds from the command to the first audible sample of a listener with 200 ms of buffer."""
     began = time.monotonic()
     async with serving(arguments) as (url, _):
-        radio = await _joined(url)
+        radio = await joined(url)
         try:
             heard = 0.0
             async for block in radio:
@@ -99,7 +99,7 @@ async def first_sound(arguments: Sequence[str]) -> float:
     raise RiffstreamError("the server ended before the first audible sample")
 
 
-class _Player:
+class Player:
     """Plays a radio like the browser player, without a sound card."""
 
     def __init__(self, radio: Radio) -> None:
@@ -202,8 +202,8 @@ async def steer_delays(
         RiffstreamError: the audio ended.
     """
     result = SteerDelays() if result is None else result
-    radio = await _joined(url)
-    player = _Player(radio)
+    radio = await joined(url)
+    player = Player(radio)
     try:
         while player.played_s < 1:
             await asyncio.sleep(0.05)
@@ -216,7 +216,7 @@ async def steer_delays(
 
 async def _steers(
     radio: Radio,
-    player: _Player,
+    player: Player,
     result: SteerDelays,
     count: int,
     every_s: float,
@@ -250,8 +250,8 @@ async def field_delays(
         settle_s: playback before the first steer, in which the buffer adapts to the line, seconds.
         told: called after each field.
     """
-    radio = await _joined(url)
-    player = _Player(radio)
+    radio = await joined(url)
+    player = Player(radio)
     found: dict[str, SteerDelays] = {}
     try:
         while player.played_s < 1:

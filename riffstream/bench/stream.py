@@ -14,12 +14,13 @@ from riffstream.errors import ParameterError
 
 __all__ = ["EXAMPLES", "PARTS", "add_arguments", "run"]
 
-PARTS = ("start", "steer", "fields", "soak", "fanout", "outlets", "load")
+PARTS = ("start", "steer", "fields", "trace", "soak", "fanout", "outlets", "load")
 EXAMPLES = """parts:
   start   command to first audible sample
   steer   a steer to its first audible sample, for a listener with 200 ms of buffer
   fields  the same for each field: prompt, tempo, key, and the desk, whose steers need no clip (--settle 100: for a
           listener whose buffer has adapted to the line)
+  trace   a steer by stage, for prompts and for changes of the key, after the listener's buffer has settled
   soak    a long run with steers: underruns and memory
   fanout  CPU of the server per listener and second, in comparison with a bare write of the same bytes
   outlets CPU of the server per MP3 listener (500 at most) and second, and of HLS with all bit rates
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="mini", help="model of the stations (tone: a test signal)")
     parser.add_argument("--listeners", type=int, default=2000, metavar="N", help="listeners of fanout and load (2000)")
     parser.add_argument("--seconds", type=float, default=20, metavar="S", help="duration of fanout (20)")
-    parser.add_argument("--steers", type=int, default=30, metavar="N", help="steers of steer and load (30)")
+    parser.add_argument("--steers", type=int, default=30, metavar="N", help="steers of steer, trace and load (30)")
     parser.add_argument(
         "--settle", type=float, default=0, metavar="S", help="playback before the steers of a field (0)"
     )
@@ -108,6 +109,18 @@ def _fields(args: argparse.Namespace) -> dict[str, Any]:
     return asyncio.run(measure())
 
 
+def _trace(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.live import serving
+    from riffstream.bench.trace import trace
+
+    async def measure() -> dict[str, Any]:
+        async with serving(["--model", args.model]) as (url, _):
+            traces, underruns = await trace(url, args.steers)
+            return {"kinds": {kind: each.to_dict() for kind, each in traces.items()}, "underruns": underruns}
+
+    return asyncio.run(measure())
+
+
 def _soak(args: argparse.Namespace) -> dict[str, Any]:
     from riffstream.bench.live import serving
     from riffstream.bench.soak import Soak, soak, write_json
@@ -171,6 +184,7 @@ _MEASURE = {
     "start": _start,
     "steer": _steer,
     "fields": _fields,
+    "trace": _trace,
     "soak": _soak,
     "fanout": _fanout,
     "outlets": _outlets,
@@ -180,6 +194,7 @@ _TITLES = {
     "start": "Command to first audible sample",
     "steer": "Steer to first audible sample",
     "fields": "Steer to first audible sample, by field",
+    "trace": "Stages of a steer, median ms",
     "soak": "Soak, a steer every 5 s",
     "fanout": "CPU of a listener",
     "outlets": "CPU of MP3 listeners and of HLS",
@@ -204,6 +219,20 @@ def _load_page(found: dict[str, Any]) -> str:
             f"{found['lag_p95_ms']:.1f} ms late (p95). {clients} of a core.",
         )
     )
+
+
+def _trace_page(found: dict[str, Any]) -> str:
+    from riffstream.bench.trace import STAGES
+
+    kinds = found["kinds"]
+    rows = [
+        (text, *(each.get("stages_ms", {}).get(name, "") for each in kinds.values())) for name, text in STAGES.items()
+    ]
+    rows += [(name, *(each.get(key, "") for each in kinds.values())) for name, key in _TOTALS]
+    return markdown_table(("stage", *kinds), rows) + f"\n\n{found['underruns']} underruns of the listener's buffer."
+
+
+_TOTALS = (("to the ear, p50", "p50_ms"), ("p95", "p95_ms"), ("worst", "worst_ms"), ("steers", "steers"))
 
 
 def _page(results: dict[str, Any]) -> str:
@@ -233,6 +262,8 @@ def _page(results: dict[str, Any]) -> str:
             body = markdown_table(("field", *next(iter(found.values()))), rows)
         elif part == "load":
             body = _load_page(found)
+        elif part == "trace":
+            body = _trace_page(found)
         else:
             flat = {key: value for key, value in found.items() if not isinstance(value, (dict, list))}
             body = markdown_table(tuple(flat), [tuple(flat.values())])

@@ -80,6 +80,7 @@ class Clip:
         mel: [A, M, T] float32 mel amplitudes, >= 0, on the CPU.
         latents: [C, h, w] clean latents on the model's device, for ``previous`` of the next clip.
         seconds: engine time of this clip: its share of each of its batches.
+        prepare_s, decode_s: parts of ``seconds``: text and seed image, and decoding.
         evaluations: number of denoiser rows used (a guided step takes two).
         overlap_frames: leading frames of ``mel`` that repeat the end of ``request.previous``; the renderer drops or
             crossfades them. 0 for families with native continuation.
@@ -91,3 +92,5 @@ class Clip:
     seconds: float
     evaluations: int
     overlap_frames: int = 0
+    prepare_s: float = 0.0
+    decode_s: float = 0.0

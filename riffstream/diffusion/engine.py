@@ -111,7 +111,7 @@ class Engine:
                 raise
             self.stats.out_of_memory += 1
             raise RiffstreamError(f"{self.family.device} has no memory left to prepare a clip") from None
-        slot.seconds = time.perf_counter() - begin
+        slot.seconds = slot.prepare_s = time.perf_counter() - begin
         self.stats.prepare_s += slot.seconds
         self._slots[ticket.number] = slot
         return ticket
@@ -219,7 +219,8 @@ class Engine:
             self.stats.decode_s += elapsed
             for slot, mel in zip(group, mels, strict=True):
                 finished.remove(slot)
-                slot.seconds += elapsed / len(group)
+                slot.decode_s = elapsed / len(group)
+                slot.seconds += slot.decode_s
                 clip = self._clip(slot, mel)
                 if clip is not None:
                     clips.append(clip)
@@ -246,7 +247,16 @@ class Engine:
         lead = round(mel.shape[-1] * (slot.context - first) / (last - first))
         begin, end = ticket.request.span or (0, frames)
         mel = mel[..., lead + begin : lead + min(end, frames)].contiguous()
-        ticket.clip = Clip(ticket.request, mel, slot.x.clone(), slot.seconds, slot.evaluations, slot.overlap_frames)
+        ticket.clip = Clip(
+            ticket.request,
+            mel,
+            slot.x.clone(),
+            slot.seconds,
+            slot.evaluations,
+            slot.overlap_frames,
+            slot.prepare_s,
+            slot.decode_s,
+        )
         self.stats.clips += 1
         return ticket.clip
 

@@ -86,6 +86,8 @@ class Slot:
     position: int = 0
     drawn: Tensor | None = None
     seconds: float = 0.0
+    prepare_s: float = 0.0
+    decode_s: float = 0.0
     evaluations: int = 0
     order: tuple[bool, float, int] = field(init=False)
 

@@ -40,6 +40,7 @@ __all__ = [
     "Piece",
     "Ready",
     "Shutdown",
+    "Stages",
     "ToGenerator",
     "Trial",
     "pack",
@@ -225,11 +226,23 @@ class Heartbeat(Struct, frozen=True, tag=True):
     step_s: float = 0.0
 
 
+class Stages(Struct, frozen=True, kw_only=True):
+    """Where the time to the first audio of a job went, seconds: waiting for other work, preparation (text and seed
+    image), evaluations of the network, decoding, and the vocoder."""
+
+    queue_s: float = 0.0
+    text_s: float = 0.0
+    denoise_s: float = 0.0
+    decode_s: float = 0.0
+    vocode_s: float = 0.0
+
+
 class Piece(Struct, frozen=True, tag=True):
     """Audio of a take, adjacent to the previous piece.
 
     ``at``: number of samples of the take before this piece; None if the sender does not count them. ``likeness``: how
-    near the clip's prompts are to known styles, with the first piece of a clip.
+    near the clip's prompts are to known styles, with the first piece of a clip. ``stages``: of the
+    first piece of a job.
     """
 
     station: str
@@ -237,6 +250,7 @@ class Piece(Struct, frozen=True, tag=True):
     number: int
     at: int | None = None
     likeness: tuple[Likeness, ...] = ()
+    stages: Stages | None = None
 
 
 class Picture(Struct, frozen=True, tag=True):

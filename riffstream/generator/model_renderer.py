@@ -108,7 +108,7 @@ class ModelRenderer:
 
     def submit(self, job: Job) -> None:
         """Accept a job; its clip is sampled unless it is known."""
-        work = Work(job, job.frames or self.info.frames)
+        work = Work(job, job.frames or self.info.frames, received_s=self._clock())
         known = self._clips(job.station).get(job.clip)
         if known is not None:
             work.mel = known[0]
@@ -237,11 +237,9 @@ class ModelRenderer:
         ]
 
     def _receive(self, work: Work, clip: Clip) -> None:
-        work.ticket = None
-        work.evaluations += clip.evaluations
-        work.sampling_s += clip.seconds
-        if work.drafting:
-            work.draft, work.drafting = clip.mel, False
+        drafting = work.drafting
+        work.sampled(clip)
+        if drafting:
             return
         work.mel = clip.mel if work.job.single else clip.mel[..., max(self._skip, clip.overlap_frames) :]
         work.frames = work.mel.shape[-1]
@@ -284,7 +282,8 @@ class ModelRenderer:
         work.vocoder_s += self._clock() - begin
         reports: list[Report] = []
         if len(pcm):
-            reports.append((Piece(job.station, job.take, job.number, likeness=self._likeness(job)), pcm))
+            likeness, stages = self._likeness(job), work.first_stages(self._clock())
+            reports.append((Piece(job.station, job.take, job.number, likeness=likeness, stages=stages), pcm))
         if work.ended:
             self._works.remove(work)
             done = Done(job.station, job.take, job.number, work.sampling_s, work.vocoder_s, work.evaluations)

@@ -14,12 +14,13 @@ from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+import msgspec
 import torch
 from torch import Tensor
 
-from riffstream.diffusion.clip import ClipRequest
+from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.slots import Ticket
-from riffstream.generator.messages import Job
+from riffstream.generator.messages import Job, Stages
 from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["BLEND", "Frames", "Work"]
@@ -57,6 +58,9 @@ class Work:
         drafting: True until the draft is sampled.
         mel: [A, M, T] of the clip.
         draft: [A, M, t] of the draft, from frame ``job.start_frame`` on.
+        received_s: time at which the job came, by the renderer's clock, seconds.
+        stages: times of the stages so far.
+        told: True once the stages were reported.
         frame: first frame without audio.
         sent_s: duration of the audio so far, seconds.
     """
@@ -65,6 +69,9 @@ class Work:
     frames: int
     ticket: Ticket | None = None
     drafting: bool = False
+    received_s: float = 0.0
+    stages: Stages = field(default_factory=Stages)
+    told: bool = False
     mel: Tensor | None = None
     draft: Tensor | None = None
     frame: int = field(init=False)
@@ -106,6 +113,29 @@ class Work:
         job = self.job
         end = min(self.frames, job.draft_end + BLEND)
         return replace(request, steps=job.draft_steps, span=(job.start_frame, end))
+
+    def sampled(self, clip: Clip) -> None:
+        """Take over a draft, or the clip, and its cost."""
+        self.ticket = None
+        self.evaluations += clip.evaluations
+        self.sampling_s += clip.seconds
+        stages = self.stages
+        self.stages = Stages(
+            text_s=stages.text_s + clip.prepare_s,
+            denoise_s=stages.denoise_s + clip.seconds - clip.prepare_s - clip.decode_s,
+            decode_s=stages.decode_s + clip.decode_s,
+        )
+        if self.drafting:
+            self.draft, self.drafting = clip.mel, False
+
+    def first_stages(self, now: float) -> Stages | None:
+        """The stages of the first piece, which is ready at ``now``; None for the others."""
+        if self.told:
+            return None
+        self.told = True
+        busy = self.sampling_s + self.vocoder_s
+        queue_s = max(0.0, now - self.received_s - busy)
+        return msgspec.structs.replace(self.stages, queue_s=queue_s, vocode_s=self.vocoder_s)
 
     def piece(self) -> Frames:
         """Take the next frames, of one beat or less.

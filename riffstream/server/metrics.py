@@ -62,6 +62,10 @@ RISING = {
 RENAMED = {
     "generator_load_s": ("generator_load_seconds", 1.0),
     "generator_rss_mb": ("generator_resident_bytes", 1e6),
+    **{
+        f"station_change_{stage}_s": (f"station_change_{stage}_seconds", 1.0)
+        for stage in ("queue", "text", "denoise", "decode", "vocode")
+    },
     "station_clip_s": ("station_clip_seconds", 1.0),
     "station_committed_s": ("station_committed_seconds", 1.0),
     "station_first_audio_s": ("station_first_audio_seconds", 1.0),
@@ -74,6 +78,11 @@ ABOUT = {
     "generator_resident_bytes": "Resident memory of the generator's process.",
     "station_asleep": "1 while a station without listeners rests.",
     "station_buffer_ahead_seconds": "Rendered audio after the playhead.",
+    "station_change_decode_seconds": "Last change: decoding of its first audio.",
+    "station_change_denoise_seconds": "Last change: evaluations of the network before its first audio.",
+    "station_change_queue_seconds": "Last change: wait for other work in the generator.",
+    "station_change_text_seconds": "Last change: encoding of its text and seed image.",
+    "station_change_vocode_seconds": "Last change: vocoder before its first audio.",
     "station_clip_seconds": "Time from a clip's request to its last sample, smoothed.",
     "station_effort_level": "Rung of the ladder of quality; 0: full quality.",
     "station_first_audio_seconds": "Time from a clip's request to its first samples, smoothed.",

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
+import msgspec
+
 from riffstream import __version__, protocol
 from riffstream.config import Config, StationConfig
 from riffstream.generator.messages import (
@@ -27,6 +29,7 @@ from riffstream.generator.messages import (
     InputImage,
     Pcm,
     Piece,
+    Stages,
     Trial,
 )
 from riffstream.journey.form import FORMS
@@ -86,6 +89,7 @@ class Station:
         self._output = Output(config, self._revision)
         self._pacer = Pacer(name, config.timeline, self._audience, clock, send=send, out=self._out)
         self._has_sound = asyncio.Event()
+        self._stages = Stages()  # of the last change
 
     @property
     def _timeline(self) -> Timeline | None:
@@ -182,6 +186,7 @@ class Station:
                 "late": timeline.effort.late,
                 "effort_level": timeline.effort.level,
                 "horizon_s": round(timeline.playout.horizon_s, 3),
+                **{f"change_{name}": round(s, 4) for name, s in msgspec.structs.asdict(self._stages).items()},
                 "first_audio_s": round(timeline.effort.first_s, 4),
                 "clip_s": round(timeline.effort.done_s, 4),
             }
@@ -336,6 +341,8 @@ class Station:
     def _take_in(self, timeline: Timeline, message: FromGenerator, pcm: Pcm, now: float) -> None:
         if isinstance(message, Piece):
             timeline.likenesses.learn(message.likeness)
+            if message.number == 0 and message.stages is not None:
+                self._stages = message.stages
             timeline.receive(message.take, message.number, pcm, now, message.at)
         elif isinstance(message, Done):
             timeline.done(message, now)

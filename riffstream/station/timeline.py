@@ -236,7 +236,7 @@ class Timeline:
         deaths: int = 0,
     ) -> Pending:
         """Open a take for ``change``. The next :meth:`plan` sends its first job."""
-        wait = self._planner.opening_s(change) * (1.0 if change.kind == "vocoder" else 0.8)
+        wait = self._planner.opening_s(change) * 0.6  # estimates are high, and audio before the splice costs little
         # A take that begins too early is entered at a later bar. A take that begins too late delays the change, after
         # one answer that was half a minute late for a long time.
         wait = min(wait, self.settings.ahead_s)
