@@ -15,7 +15,7 @@ from tests.browser.conftest import Open, Served, opened
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
-PANELS = ["Sound", "Mix", "Pad", "Seeds", "Queue"]
+PANELS = ["Sound", "Desk", "Mix", "Pad", "Seeds", "Scenes", "Queue"]
 CONTROLS = {"button", "slider", "textbox", "combobox", "tab", "radio", "link", "spinbutton", "searchbox", "application"}
 
 # Contrast of every visible text with the colour behind it (WCAG 2: 4.5, or 3 for large text), where that is plain.
@@ -207,7 +207,7 @@ def test_keyboard_alone_does_everything(page: Page) -> None:
     page.wait_for_function("(bpm) => riffstream.app.state().bpm === bpm", arg=int(before) + 2)
     page.get_by_role("tab", name="Sound").focus()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("tabpanel", name="Mix")).to_be_visible()
+    expect(page.get_by_role("tabpanel", name="Desk")).to_be_visible()
     page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press("d")
     expect(page.get_by_role("region", name="Debug", exact=True)).to_be_visible()

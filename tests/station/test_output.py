@@ -14,7 +14,8 @@ from riffstream.station.outlet import CODECS, HLS_KBPS, Chunk, StationEndedError
 from riffstream.station.output import Output
 
 FRAME = 4800
-CONFIG = Config(timeline=TimelineSettings(ring_s=10.0), encoders=EncodersSettings(opus_kbps=96, mp3_kbps=160))
+TIMELINE = TimelineSettings(ring_s=10.0, frame_ms=100)
+CONFIG = Config(timeline=TIMELINE, encoders=EncodersSettings(opus_kbps=96, mp3_kbps=160))
 
 
 def filled(blocks: int) -> Output:
