@@ -5,6 +5,7 @@ Pure functions of their ramps: the values do not depend on the blocks in which t
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -67,8 +68,9 @@ class Lane:
 
     def first_move(self, start: int, stop: int) -> int:
         """First sample from ``start`` on, before ``stop``, at which the value moves; ``stop`` without any."""
-        for ramp in self._ramps:
-            if ramp.start != ramp.goal and ramp.pos < stop and ramp.pos + ramp.length > start:
+        for ramp, following in itertools.zip_longest(self._ramps, self._ramps[1:]):
+            end = ramp.pos + ramp.length if following is None else min(ramp.pos + ramp.length, following.pos)
+            if ramp.start != ramp.goal and ramp.pos < stop and end > start:
                 return max(ramp.pos, start)
         return stop
 

@@ -94,6 +94,7 @@ MOVES = st.lists(
 
 @given(MOVES, st.lists(st.integers(60, 6000), min_size=1, max_size=5))
 @example([Move(pos=479, fields={"filter": -1.0}), Move(pos=1441, fields={"filter": 0.0})], [480])
+@example([Move(pos=0, fields={"drums": 0.0, "solo": ("drums",)}, ramp=5761), Move(pos=1, fields={"solo": ()})], [60])
 @example([Move(pos=0, fields={"mute": ("bass",)}), Move(pos=960, fields={"solo": ("drums",)})], [7])
 def test_any_moves_in_any_blocks_equal_the_whole_bit_for_bit(moves: list[Move], cuts: list[int]) -> None:
     pcm = music(16_000)
