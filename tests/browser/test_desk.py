@@ -25,6 +25,9 @@ def page(served: Served, browser: Browser) -> Iterator[Page]:
         listening.play(page)
         page.get_by_role("tab", name="Desk").click()
         yield page
+        # Other tests listen to the same station: a bass that stays muted is a gap in theirs.
+        page.evaluate("() => riffstream.app.steer({mix: null}, 'neutral')")
+        assert settled(served, lambda mix: mix["mute"] == [])["mute"] == []
 
 
 def settled(served: Served, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

@@ -431,15 +431,21 @@ async def test_blocks_lose_nothing_while_the_caller_works() -> None:
 
 
 async def test_blocks_that_overflow_say_so(radio: Running) -> None:
-    def collect() -> list[bool]:
+    def collect() -> list[tuple[bool, bool]]:
         stream = blocks(radio.url, codec="pcm_s16", queue_s=0.5)
-        next(stream)
+        last = next(stream)
         time.sleep(0.5)  # four seconds of this server's
-        found = [next(stream).discontinuity for _ in range(3)]
+        found = []
+        for _ in range(8):
+            block = next(stream)
+            found.append((block.discontinuity, block.sample_pos != last.sample_pos + len(last.samples)))
+            last = block
         stream.close()
         return found
 
-    assert (await asyncio.to_thread(collect)).count(True) == 1
+    found = await asyncio.to_thread(collect)
+    assert any(said for said, _ in found)
+    assert all(said == missing for said, missing in found)
 
 
 async def test_leaving_blocks_early_frees_everything(radio: Running) -> None:

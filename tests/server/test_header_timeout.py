@@ -49,7 +49,7 @@ async def test_slow_headers_are_cut_off() -> None:
             assert 0.4 < await seconds_until_closed(served, *parts) < 4.0
         assert served.server.context.connections.open == 0
         async with ClientSession() as session, session.get(f"{served.url}/metrics") as response:
-            assert "riffstream_turned_away_total 4\n" in await response.text()
+            assert "riffstream_turned_away_total 4.0\n" in await response.text()
 
 
 async def test_who_has_asked_may_stay() -> None:

@@ -256,7 +256,7 @@ async def test_frozen_processes_are_gone_and_their_places_free() -> None:
             families = [line for line in lines if line.startswith("# TYPE")]
             assert len(set(families)) == len(families)  # each once, or Prometheus refuses them all
             silent = 3 if kind in ("control", "opus", "plain", "handshake") else 0
-            assert f'riffstream_disconnected_total{{reason="silent"}} {silent}' in lines
+            assert f'riffstream_disconnected_total{{reason="silent"}} {silent}.0' in lines
 
     await asyncio.gather(*(one(kind) for kind in ("control", "opus", "plain", "stream", "request", "handshake")))
 
