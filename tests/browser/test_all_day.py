@@ -115,6 +115,11 @@ def test_transitions_taps_and_words_to_avoid(served: Served, open_page: Open) ->
     page.keyboard.press("Enter")
     page.wait_for_function("sent.length === 1")
     assert sent(page)[0]["ramp_s"] == pytest.approx(16)  # 32 beats at 120 bpm
+    page.evaluate("riffstream.player.now.state.beats_per_bar = 3")
+    page.locator("#prompt").fill("slowly waltzing")
+    page.keyboard.press("Enter")
+    page.wait_for_function("sent.length === 2")
+    assert sent(page)[1]["ramp_s"] == pytest.approx(12)  # bars of three beats
     page.locator("#prompt").blur()
     page.keyboard.press("5")  # cut
     page.locator("#negative").fill("vocals")

@@ -1,12 +1,13 @@
 // @ts-check
 /** What has been played, newest first, to go back to. */
+import { STEER_FIELDS } from "../fields.js";
 import { promptLine } from "../protocol.js";
 import { make } from "./dom.js";
 
 const KEPT = 100;
 const TIME = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 /** What a steer takes from a state. */
-export const FIELDS = /** @type {const} */ (["prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "beats_per_bar", "key", "form", "chords", "parts", "energy", "density", "brightness", "mix"]);
+export const FIELDS = STEER_FIELDS.filter((field) => !["at", "ramp_s", "if_rev"].includes(field));
 
 /** @param {any} state @returns {any} what a steer needs to come back to it */
 export function snapshot(state) {

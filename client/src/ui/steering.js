@@ -19,8 +19,8 @@ export function makeSteering(player, markers) {
 
   /** Length of the transition to new words, s: bars at the tempo that plays. */
   function rampSeconds() {
-    const { state, caps } = player.now ?? player.welcome ?? {};
-    const beats = Number(ramp.value) * (caps?.beats_per_clip === 6 ? 3 : 4);
+    const { state } = player.now ?? player.welcome ?? {};
+    const beats = Number(ramp.value) * (state?.beats_per_bar ?? 4);
     const most = player.welcome?.limits?.ramp_s?.[1] ?? 120;
     return Math.min(most, (beats * 60) / (state?.bpm ?? 120));
   }
