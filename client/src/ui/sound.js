@@ -104,7 +104,7 @@ export function mountSound(app, panel) {
     grid.append(control(fader.name, fader.label, input, beside, help));
   }
 
-  const metre = make("select", { id: "beats_per_bar", className: "steers" },
+  const metre = make("select", { id: "beats_per_bar", className: "field steers" },
     make("option", { value: "auto", textContent: "that of the words" }),
     ...[3, 4].map((beats) => make("option", { value: String(beats), textContent: `${beats} beats to the bar` })));
   metre.addEventListener("change", () => {
