@@ -125,6 +125,7 @@ async def test_only_those_who_may_steer_have_an_input() -> None:
 
 async def test_a_station_has_one_input_and_takeover_is_asked_for(served: Running) -> None:
     async with joined(served) as one, joined(served) as two:
+        await two.message("welcome")  # events before it are not for this client
         await one.socket.send(start())
         await one.message("input")
         assert (await two.message("event", kind="input"))["reason"] == "live"
