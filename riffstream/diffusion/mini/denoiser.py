@@ -58,13 +58,14 @@ class _Attention(nn.Module):
         self.scale = nn.Parameter(torch.ones(width // heads))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
+        return x.reshape(x.shape[0], x.shape[1], self.heads, -1)
 
     def forward(self, x: Tensor, y: Tensor, bias: Tensor | None) -> Tensor:
         size = x.shape[-1] // self.heads
-        q = F.layer_norm(self._heads(self.q(x)), (size,)) * (self.scale * size**-0.5)
-        k = F.layer_norm(self._heads(self.k(y)), (size,))
-        v = self._heads(self.v(y))
+        # Normalised before the transposition, which would cost a copy.
+        q = (F.layer_norm(self._heads(self.q(x)), (size,)) * (self.scale * size**-0.5)).transpose(1, 2)
+        k = F.layer_norm(self._heads(self.k(y)), (size,)).transpose(1, 2)
+        v = self._heads(self.v(y)).transpose(1, 2)
         if torch.is_grad_enabled():  # the fused kernel's backward pass is slow on CPUs under bfloat16
             scores = (q @ k.transpose(-1, -2)).float()
             if bias is not None:
@@ -95,7 +96,7 @@ class _Mix(nn.Module):
         kernel = self.kernel.to(x.dtype)
         total = padded[:, 0:h, 0:w] * kernel[0]
         for i in range(1, 9):
-            total = total + padded[:, i // 3 : i // 3 + h, i % 3 : i % 3 + w] * kernel[i]
+            total = torch.addcmul(total, padded[:, i // 3 : i // 3 + h, i % 3 : i % 3 + w], kernel[i])
         return total
 
 
