@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { planLine, playable } from "../src/ui/form.js";
 import { snapshot } from "../src/ui/history.js";
+import { noLevels } from "../src/ui/levels.js";
 import { linkQuery, readLink } from "../src/ui/link.js";
 
 const given = { form: "dj", chords: "Am F / G C/E", parts: { drums: 0, bass: null, chords: null, pad: 0.5, arp: null, lead: null }, energy: 0.25, density: null, brightness: 1 };
@@ -42,4 +43,10 @@ test("a station whose model takes words alone is not asked for conditions", () =
   assert.deepEqual(playable(change, { conditions: true }), change);
   assert.deepEqual(playable(change, { conditions: false }), { prompts: state.prompts, key: 2 });
   assert.deepEqual(playable(change, undefined), { prompts: state.prompts, key: 2 });
+});
+
+test("faders of levels say why they are locked", () => {
+  assert.equal(noLevels({ conditions: true, model: "mini" }), "");
+  assert.match(noLevels({ conditions: false, model: "tone" }), /^The model tone takes words alone/);
+  assert.equal(noLevels(undefined), ""); // the station has not answered yet
 });

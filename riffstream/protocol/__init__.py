@@ -6,7 +6,7 @@ of the Python and JavaScript clients are generated from it. It imports only the 
 
 from __future__ import annotations
 
-from riffstream.protocol.form import Coming, FormName, Parts, PartsChange
+from riffstream.protocol.form import Coming, FormName, Parts, PartsChange, merged_parts
 from riffstream.protocol.frames import (
     HEADER_BYTES,
     AudioFrame,
@@ -133,6 +133,7 @@ __all__ = [
     "join_packets",
     "json_schema",
     "merged_mix",
+    "merged_parts",
     "negotiate",
     "pack_frame",
     "split_packets",

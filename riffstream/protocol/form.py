@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from riffstream.ranges import RANGES
 
-__all__ = ["CHORDS_CHARS", "Chords", "Coming", "FormName", "Level", "Parts", "PartsChange"]
+__all__ = ["CHORDS_CHARS", "Chords", "Coming", "FormName", "Level", "Parts", "PartsChange", "merged_parts"]
 
 CHORDS_CHARS = 200
 FormName = Literal["song", "dj", "ambient", "none"]
@@ -26,6 +27,20 @@ class PartsChange(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     pad: _Change = UNSET
     arp: _Change = UNSET
     lead: _Change = UNSET
+
+
+def merged_parts(
+    old: PartsChange | UnsetType | None, new: PartsChange | UnsetType | None
+) -> PartsChange | UnsetType | None:
+    """Two changes in one; the newer level of each part wins. None leaves all parts to the plan and the words."""
+    if new is UNSET:
+        return old
+    if new is None or old is UNSET:
+        return new
+    names = PartsChange.__struct_fields__
+    before = PartsChange(**dict.fromkeys(names)) if old is None else old
+    kept = {name: getattr(before, name) for name in names if getattr(new, name) is UNSET}
+    return msgspec.structs.replace(new, **kept)
 
 
 class Parts(Struct, frozen=True, kw_only=True):

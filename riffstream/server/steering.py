@@ -15,13 +15,14 @@ __all__ = ["SteerGate", "merge"]
 
 
 def merge(old: protocol.Steer, new: protocol.Steer) -> protocol.Steer:
-    """Merge two changes under the newer id; the newer value of each field wins."""
+    """Merge two changes under the newer id; the newer value of each field, part and setting of the desk wins."""
     kept = {
         name: getattr(old, name)
         for name in protocol.Steer.__struct_fields__
-        if name != "mix" and getattr(new, name) is UNSET and getattr(old, name) is not UNSET
+        if name not in ("mix", "parts") and getattr(new, name) is UNSET and getattr(old, name) is not UNSET
     }
-    return msgspec.structs.replace(new, **kept, mix=protocol.merged_mix(old.mix, new.mix))
+    mix, parts = protocol.merged_mix(old.mix, new.mix), protocol.merged_parts(old.parts, new.parts)
+    return msgspec.structs.replace(new, **kept, mix=mix, parts=parts)
 
 
 def desk_only(message: protocol.Steer) -> bool:

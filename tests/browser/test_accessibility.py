@@ -15,7 +15,7 @@ from tests.browser.conftest import Open, Served, opened
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
-PANELS = ["Sound", "Desk", "Mix", "Pad", "Seeds", "Scenes", "Queue"]
+PANELS = ["Sound", "Desk", "Parts", "Mix", "Pad", "Seeds", "Scenes", "Queue"]
 CONTROLS = {"button", "slider", "textbox", "combobox", "tab", "radio", "link", "spinbutton", "searchbox", "application"}
 
 # Contrast of every visible text with the colour behind it (WCAG 2: 4.5, or 3 for large text), where that is plain.

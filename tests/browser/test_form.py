@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -14,6 +15,7 @@ from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.journey.conditions import SIZE
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start, opened
+from tests.browser.test_panels import until
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.browser
@@ -66,6 +68,32 @@ def test_wrong_chords_are_explained(page: Page) -> None:
     page.get_by_label("Chords", exact=True).fill("")
 
 
+def test_levels_and_parts_are_moved_and_left_to_the_plan_again(page: Page, conducted: Served) -> None:
+    def state() -> dict[str, Any]:
+        found: dict[str, Any] = conducted.get("/api/stations/main")["state"]
+        return found
+
+    page.get_by_role("tab", name="Parts").click()
+    expect(page.locator("#no-levels")).to_be_hidden()
+    energy = page.get_by_role("slider", name="Energy level")
+    expect(energy).to_have_attribute("aria-valuetext", "left to the plan and the words")
+    energy.focus()
+    page.keyboard.press("End")
+    assert until(lambda: state()["energy"], lambda level: level == 1.0) == 1.0
+    # Two parts in one gesture: none of them may be lost on the way.
+    page.get_by_role("button", name="Drums off").click()
+    page.get_by_role("slider", name="Lead level").focus()
+    page.keyboard.press("End")
+    parts = until(lambda: state()["parts"] or {}, lambda levels: levels.get("lead") == 1.0)
+    assert (parts["drums"], parts["lead"], parts["bass"]) == (0.0, 1.0, None)
+    expect(page.get_by_role("button", name="Drums off")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Drums off").click()
+    page.get_by_role("button", name="Lead, auto: left to the plan and the words").click()
+    page.get_by_role("button", name="Energy, auto: left to the plan and the words").click()
+    assert until(lambda: (state()["parts"], state()["energy"]), lambda now: now == (None, None)) == (None, None)
+    page.get_by_role("tab", name="Sound").click()
+
+
 def test_a_form_is_chosen(page: Page, conducted: Served) -> None:
     page.get_by_label("Form", exact=True).select_option("none")
     expect(page.locator("#plan")).to_have_text("one a bar, from the next bar on", timeout=30_000)
@@ -78,3 +106,7 @@ def test_a_model_that_takes_words_alone_has_neither(served: Served, open_page: O
     expect(page.get_by_label("Tempo", exact=True)).to_be_visible()
     expect(page.get_by_label("Chords", exact=True)).to_be_hidden()
     expect(page.get_by_label("Form", exact=True)).to_be_hidden()
+    page.get_by_role("tab", name="Parts").click()
+    expect(page.locator("#no-levels")).to_contain_text("takes words alone")
+    for slider in page.get_by_role("tabpanel", name="Parts").get_by_role("slider").all():
+        expect(slider).to_be_disabled()

@@ -46,6 +46,16 @@ def test_of_two_changes_the_newer_wins_where_both_say_something(old: Steer, new:
         assert getattr(both, name) == (getattr(old, name) if said is UNSET else said)
 
 
+def test_of_two_changes_of_parts_none_is_lost() -> None:
+    change = protocol.PartsChange
+    drums, bass = Steer(id="a", parts=change(drums=0.0, lead=0.5)), Steer(id="b", parts=change(bass=1.0, lead=None))
+    assert merge(drums, bass).parts == change(drums=0.0, bass=1.0, lead=None)
+    assert merge(drums, Steer(id="b", bpm=90.0)).parts == drums.parts
+    assert merge(drums, Steer(id="b", parts=None)).parts is None
+    left_alone = change(drums=None, bass=1.0, chords=None, pad=None, arp=None, lead=None)
+    assert merge(Steer(id="a", parts=None), Steer(id="b", parts=change(bass=1.0))).parts == left_alone
+
+
 async def test_what_waits_takes_in_what_it_is_overtaken_by_and_arrives_once() -> None:
     gate = Gate(0.5, 1)
     gate.gate.steer(Steer(id="a", bpm=90.0))

@@ -337,6 +337,7 @@ const withScenes = (/** @type {"fire"|"store"} */ act) => async (/** @type {numb
 };
 const tabs = mountTabs({
   "panel-desk": async () => (await import("./desk.js")).mountDesk(app, panel("panel-desk")),
+  "panel-levels": async () => (await import("./levels.js")).mountLevels(app, panel("panel-levels")),
   "panel-mix": async () => (await import("./mixer.js")).mountMixer(app, panel("panel-mix")),
   "panel-pad": async () => (await import("./pad.js")).mountPad(app, panel("panel-pad")),
   "panel-seeds": async () => (await import("./seeds.js")).mountSeeds(app, panel("panel-seeds"), () => tabs.open("panel-seeds")),
