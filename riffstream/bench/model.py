@@ -17,7 +17,7 @@ from riffstream.ranges import check
 if TYPE_CHECKING:
     from riffstream.diffusion.family import Family
 
-__all__ = ["EXAMPLES", "add_arguments", "run"]
+__all__ = ["EXAMPLES", "RANDOM", "add_arguments", "load", "measure", "render", "run", "sections"]
 
 EXAMPLES = """examples:
   riffstream bench model
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     for name in ("steps", "guidance"):
         if getattr(args, name) is not None:
             check(name, getattr(args, name))
-    family = _load(args)
+    family = load(args)
     report = measure(family, args, stations)
     print(to_json(report) if args.json else render(report))
     return 0
@@ -120,6 +120,11 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
 
 def render(report: dict[str, Any]) -> str:
     """The report as Markdown."""
+    return page("Model benchmark", sections(report), report["environment"])
+
+
+def sections(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Headings and texts of a report, in Markdown."""
     one, audio = report["evaluation"], report["audio_s_per_clip"]
     summary = (
         f"{report['device']}, {report['dtype']}. {report['steps']} steps, guidance {report['guidance']:g}, "
@@ -133,27 +138,26 @@ def render(report: dict[str, Any]) -> str:
             f" From the start of a process to a clip of sound, files cached: {statistics.median(first):.1f} s "
             f"(worst of {len(first)}: {max(first):.1f} s)."
         )
-    sections = [(report["model"], "\n\n".join([summary, *report["notes"]]))]
+    found = [(report["model"], "\n\n".join([summary, *report["notes"]]))]
     if "stages" in report:
         rows = [
             (stage["name"], 1e3 * stage["p50_s"], 1e3 * stage["p95_s"], audio / max(stage["p50_s"], 1e-9))
             for stage in report["stages"]
         ]
-        sections.append(("Stages of a clip", markdown_table(["stage", "p50 ms", "p95 ms", "times real time"], rows)))
+        found.append(("Stages of a clip", markdown_table(["stage", "p50 ms", "p95 ms", "times real time"], rows)))
     if report.get("throughput"):
         header = ["stations", "clips/s", "s/clip", "times real time", "wait p50 s", "p95 s", "peak GB"]
-        sections.append(
-            ("Stations at once", markdown_table(header, [list(row.values()) for row in report["throughput"]]))
-        )
+        found.append(("Stations at once", markdown_table(header, [list(row.values()) for row in report["throughput"]])))
     if report.get("rivals"):
         ours = max(report["throughput"], key=lambda row: row["clips"])["seconds_per_clip"]
         header = ["way", "steps", "batch", "s/clip", "times real time", "riffstream is faster by"]
         rivals = [[*row.values(), row["seconds_per_clip"] / ours] for row in report["rivals"]]
-        sections.append(("Other ways", markdown_table(header, rivals)))
-    return page("Model benchmark", sections, report["environment"])
+        found.append(("Other ways", markdown_table(header, rivals)))
+    return found
 
 
-def _load(args: argparse.Namespace) -> Family:
+def load(args: argparse.Namespace, *, small: bool = False) -> Family:
+    """The model named by ``args``; ``small``: the random one with tiny networks."""
     options = None
     if args.compile:
         from riffstream.diffusion.sd.family import SdOptions
@@ -164,7 +168,7 @@ def _load(args: argparse.Namespace) -> Family:
         from riffstream.diffusion.checkpoint_device import pick_device, pick_dtype
 
         device = pick_device(args.device)
-        return random_sd15(device, pick_dtype(args.dtype, device), options=options)
+        return random_sd15(device, pick_dtype(args.dtype, device), options=options, small=small)
     from riffstream.diffusion.checkpoint import Checkpoint
 
     return Checkpoint.load(args.model, device=args.device, dtype=args.dtype, progress=not args.quiet, options=options)

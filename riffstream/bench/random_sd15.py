@@ -18,6 +18,10 @@ from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["random_sd15"]
 
+# Sizes of tiny networks of the same structure, which show on any CPU that a benchmark works.
+_SMALL = {"block_out_channels": [32, 32, 32, 32], "layers_per_block": 1}
+_SMALL_TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 2}
+
 
 class _WordTokenizer:
     """One token per word, by checksum: the text encoder's cost does not depend on the tokens."""
@@ -30,15 +34,18 @@ class _WordTokenizer:
 
 
 def random_sd15(
-    device: torch.device, dtype: torch.dtype, *, options: SdOptions | None = None, seed: int = 0
+    device: torch.device, dtype: torch.dtype, *, options: SdOptions | None = None, seed: int = 0, small: bool = False
 ) -> StableDiffusion:
-    """The family with 1.07 billion random parameters in ``dtype`` on ``device``."""
+    """The family with 1.07 billion random parameters in ``dtype`` on ``device``; ``small``: tiny networks."""
     diffusers: Any = importlib.import_module("diffusers")
     transformers: Any = importlib.import_module("transformers")
 
+    sizes, text_sizes = (_SMALL, _SMALL_TEXT) if small else ({}, {})
+    width = (sd15.TEXT_ENCODER | text_sizes)["hidden_size"]
     with torch.device("meta"):
-        unet, vae = diffusers.UNet2DConditionModel(**sd15.UNET), diffusers.AutoencoderKL(**sd15.VAE)
-    text_encoder = transformers.CLIPTextModel(transformers.CLIPTextConfig(**sd15.TEXT_ENCODER))
+        unet = diffusers.UNet2DConditionModel(**(sd15.UNET | sizes | {"cross_attention_dim": width}))
+        vae = diffusers.AutoencoderKL(**(sd15.VAE | sizes))
+    text_encoder = transformers.CLIPTextModel(transformers.CLIPTextConfig(**(sd15.TEXT_ENCODER | text_sizes)))
     generator = torch.Generator(device).manual_seed(seed)
     return StableDiffusion(
         unet=_filled(unet, device, dtype, generator),

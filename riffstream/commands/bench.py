@@ -12,6 +12,7 @@ __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 BENCHMARKS = {
     "dsp": "image to audio: speed and quality compared with Griffin-Lim and Riffusion",
+    "gpu": "one prepared run of under eight minutes for a GPU",
     "model": "seconds a clip, and clips a second by number of stations",
     "seams": "joins between clips, and drift over many clips",
     "stream": "cost of a listener, delays, underruns",
@@ -23,6 +24,7 @@ EXAMPLES = """benchmarks:
 examples:
   riffstream bench dsp --quick
   riffstream bench dsp --json > dsp.json
+  riffstream bench gpu --out gpu.json
   riffstream bench model --model mini
   riffstream bench seams --clips 64
   riffstream bench stream

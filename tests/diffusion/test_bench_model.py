@@ -55,7 +55,7 @@ def test_progress_goes_to_stderr_and_a_random_giant_is_timed_once_on_a_cpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     family = TinyFamily()
-    monkeypatch.setattr(model, "_load", lambda args: family)
+    monkeypatch.setattr(model, "load", lambda args: family)
     assert model.run(arguments("--model", "sd15-random")) == 0
     printed = capsys.readouterr()
     assert "measuring one evaluation" in printed.err
