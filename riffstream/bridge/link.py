@@ -30,18 +30,20 @@ def open_link(bpm: float) -> aalink.Link:
     return link
 
 
-async def lead(link: aalink.Link, clock: BeatClock, beats_per_bar: int = 4) -> None:
-    """Give the session the station's tempo and beat until cancelled."""
-    link.quantum = beats_per_bar
+async def lead(link: aalink.Link, clock: BeatClock) -> None:
+    """Give the session the station's tempo, beat and bars until cancelled."""
     while True:
-        if clock.playing and clock.bpm:
+        beat = clock.beat()
+        if beat is not None and clock.bpm:
+            bar = clock.bar
+            if link.quantum != bar.beats:
+                link.quantum = bar.beats
             if abs(link.tempo - clock.bpm) > SAME_BPM:
                 link.tempo = clock.bpm
-            beat = clock.beat()
-            if beat is not None:
-                apart = (link.beat - beat + beats_per_bar / 2) % beats_per_bar - beats_per_bar / 2
-                if abs(apart) > SAME_BEAT:
-                    link.force_beat(beat)
+            beat += bar.number * bar.beats - bar.line  # bars of the session begin at multiples of the quantum
+            apart = (link.beat - beat + bar.beats / 2) % bar.beats - bar.beats / 2
+            if abs(apart) > SAME_BEAT:
+                link.force_beat(beat)
         await asyncio.sleep(LOOK_S)
 
 

@@ -44,11 +44,10 @@ class MidiClock:
 
     Args:
         port: an output port of mido.
-        beats_per_bar: 4, or 3 for waltzes.
     """
 
-    def __init__(self, port: Any, beats_per_bar: int = 4) -> None:
-        self._port, self._bar = port, beats_per_bar * TICKS
+    def __init__(self, port: Any) -> None:
+        self._port = port
         self._running = False
 
     async def run(self, clock: BeatClock) -> None:
@@ -59,7 +58,8 @@ class MidiClock:
                 if last is not None and tick != last + 1 and abs(tick - last) > TICKS:
                     self._stop()  # a pause, or another clock: start again at a bar
                 last = tick
-                if tick % self._bar == 0 and not self._running:
+                bar = clock.bar
+                if not self._running and (tick - bar.line * TICKS) % (bar.beats * TICKS) == 0:
                     self._send("start")
                     self._running = True
                 self._send("clock")

@@ -179,11 +179,9 @@ class OscOut:
     Args:
         host: receiver.
         port: its UDP port.
-        beats_per_bar: 4, or 3 for waltzes.
     """
 
-    def __init__(self, host: str, port: int, beats_per_bar: int = 4) -> None:
-        self._bar = beats_per_bar
+    def __init__(self, host: str, port: int) -> None:
         info = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         self._to = info[4]
         self._socket = socket.socket(info[0], socket.SOCK_DGRAM)
@@ -194,7 +192,8 @@ class OscOut:
         """Send until cancelled."""
         async for beat in clock.ticks(1):
             self.tell(clock.state)
-            self._send("/beat", beat, beat % self._bar + 1, float(clock.bpm or 0))
+            bar = clock.bar
+            self._send("/beat", beat, (beat - bar.line) % bar.beats + 1, float(clock.bpm or 0))
 
     def tell(self, state: protocol.State) -> None:
         """Send what has changed in the music."""

@@ -41,7 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--send", metavar="HOST:PORT", help="osc: send /beat, /prompt, /bpm and /key there")
     parser.add_argument("--follow", action="store_true", help="link: take the session's tempo (default: lead it)")
     parser.add_argument("--port", metavar="NAME", default="virtual", help="midi: output port (default: virtual)")
-    parser.add_argument("--beats-per-bar", type=int, choices=(3, 4), default=4, help="(default: 4)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,7 +102,7 @@ async def _osc(
     if args.send is None:
         return []
     try:
-        out = OscOut(*_address("send", args.send), args.beats_per_bar)
+        out = OscOut(*_address("send", args.send))
     except OSError as error:
         raise ParameterError("send", args.send, f"a reachable address ({error.strerror})") from None
     return [out.run(clock)]
@@ -116,7 +115,7 @@ async def _link(args: argparse.Namespace, radio: Radio, clock: BeatClock, change
         raise _missing("link") from None
     link = open_link(clock.bpm or 120.0)
     _say(f"link: {'follow the session' if args.follow else 'lead the session'}, {radio.url}")
-    return [follow(link, clock, changes) if args.follow else lead(link, clock, args.beats_per_bar)]
+    return [follow(link, clock, changes) if args.follow else lead(link, clock)]
 
 
 async def _midi(args: argparse.Namespace, radio: Radio, clock: BeatClock, changes: Changes, _: Complaints) -> Tasks:
@@ -126,7 +125,7 @@ async def _midi(args: argparse.Namespace, radio: Radio, clock: BeatClock, change
         raise _missing("midi") from None
     port = open_port(args.port)
     _say(f"midi: clock on {port.name}, {radio.url}")
-    return [MidiClock(port, args.beats_per_bar).run(clock)]
+    return [MidiClock(port).run(clock)]
 
 
 def _missing(extra: str) -> RiffstreamError:

@@ -108,6 +108,12 @@ async def test_osc_of_other_programs_steers_and_hears_beats(url: str) -> None:
                 assert len(lines) < 12
                 heard.clear()
                 await asyncio.sleep(3.2)
+                fours = list(heard)
+                client.send_message("/beats_per_bar", 3)
+                await until(lambda: radio.state.beats_per_bar == 3)
+                heard.clear()
+                await until(lambda: [args[1] for _, address, args in heard if address == "/beat"][-4:] == [1, 2, 3, 1])
+                heard[:] = fours
         receiver.shutdown()
     beats = [(at, *args) for at, address, args in heard if address == "/beat"]
     assert 5 <= len(beats) <= 8  # 120 bpm for 3.2 s
