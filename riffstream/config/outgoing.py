@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ssl
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -43,6 +44,8 @@ class PushSettings(Section, frozen=True, kw_only=True):
         url: ``icecast://source:PASSWORD@HOST:PORT/MOUNT``, ``icecasts://`` (TLS), ``rtmp://HOST/APP/KEY`` or
             ``rtmps://``.
         password: password of Icecast's source if ``url`` has none.
+        ca: PEM file with the authorities, or the server's own certificate, that ``icecasts://`` and ``rtmps://`` trust
+            in place of the system's; "": those of the system.
         station: name of the station; "": the first one.
         codec: mp3, aac or ogg (Opus); None: by the ending of the mount point, else mp3 (RTMP: aac). Its bit
             rate is that of ``[encoders]``.
@@ -55,6 +58,7 @@ class PushSettings(Section, frozen=True, kw_only=True):
 
     url: str = ""
     password: str = ""
+    ca: str = ""
     station: str = ""
     codec: Literal["mp3", "aac", "ogg"] | None = None
     genre: str = ""
@@ -69,11 +73,24 @@ class PushSettings(Section, frozen=True, kw_only=True):
         codecs = PUSH_CODECS[target.scheme]
         if self.codec is not None and self.codec not in codecs:
             raise ParameterError("codec", self.codec, f"{' or '.join(codecs)} for {target.scheme}")
+        if self.ca:
+            _check_ca(self.ca, target)
 
     @property
     def target(self) -> PushTarget:
         """The parsed address. Raises ParameterError."""
         return PushTarget.parse(self.url, self.password)
+
+
+def _check_ca(ca: str, target: PushTarget) -> None:
+    if not target.secure:
+        raise ParameterError("ca", ca, "nothing without TLS (icecasts:// or rtmps://)")
+    try:
+        ssl.create_default_context(cafile=ca)
+    except ssl.SSLError:
+        raise ParameterError("ca", ca, "a PEM file with certificates") from None
+    except OSError as error:
+        raise ParameterError("ca", ca, f"a readable PEM file with certificates ({error.strerror})") from None
 
 
 class WebhookSettings(Section, frozen=True, kw_only=True):

@@ -27,6 +27,11 @@ _ALLOWED: Final = {
     "rtmp": "rtmp://HOST/APP/KEY",
     "rtmps": "rtmps://HOST/APP/KEY",
 }
+# PyAV's libraries are built without SRT.
+_SRT: Final = (
+    "for SRT run ffmpeg beside the server (docs/outlets.md): "
+    "ffmpeg -i http://localhost:8080/stream/main.aac -c copy -f mpegts srt://HOST:PORT"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,11 @@ class PushTarget:
     password: str = field(repr=False)
     url: str = field(repr=False)
 
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is over TLS."""
+        return self.scheme in ("icecasts", "rtmps")
+
     @classmethod
     def parse(cls, url: str, password: str = "") -> PushTarget:
         """Parse an address.
@@ -71,6 +81,8 @@ class PushTarget:
             host, port = parts.hostname, parts.port  # ValueError for an invalid port
         except ValueError:
             raise ParameterError("url", shown, f"an address such as {_ICECAST}") from None
+        if parts.scheme == "srt":
+            raise ParameterError("url", shown, f"{', '.join(_ALLOWED.values())}; {_SRT}")
         if parts.scheme not in PUSH_CODECS:
             raise ParameterError("url", shown, ", ".join(_ALLOWED.values()))
         allowed = _ALLOWED[parts.scheme]

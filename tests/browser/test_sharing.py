@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served
@@ -70,6 +71,34 @@ def test_last_minutes_are_downloaded(served: Served, open_page: Open) -> None:
     assert download.value.suggested_filename.startswith("main-")
     assert download.value.suggested_filename.endswith(".mp3")
     assert Path(download.value.path()).stat().st_size > 10_000
+
+
+def test_the_panel_has_addresses_of_streams_that_play(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    page.get_by_role("button", name="Share").click()
+    playlist = page.get_by_label("For phones and HLS players", exact=True).input_value()
+    assert playlist == f"{served.url}/hls/main/master.m3u8"
+    with urllib.request.urlopen(playlist, timeout=30) as answer:
+        assert answer.read().startswith(b"#EXTM3U")
+    stream = page.get_by_label("For any audio player", exact=True).input_value()
+    with urllib.request.urlopen(stream, timeout=30) as answer:
+        assert answer.headers["Content-Type"] == "audio/mpeg"
+
+
+def test_the_panel_has_no_playlist_of_a_server_without_hls(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+
+    def without(route: Route) -> None:
+        answer = route.fetch()
+        about = answer.json()
+        del about["links"]["hls"]
+        route.fulfill(response=answer, json=about)
+
+    page.route("**/api/stations/main", without)
+    with page.expect_response("**/api/stations/main"):
+        page.get_by_role("button", name="Share").click()
+    expect(page.get_by_label("For a web page", exact=True)).to_be_visible()
+    expect(page.get_by_label("For phones and HLS players", exact=True)).to_have_count(0)
 
 
 def test_the_element_plays_on_another_site(served: Served, open_page: Open, other_origin: tuple[Path, str]) -> None:

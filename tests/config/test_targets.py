@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -57,6 +58,23 @@ def test_the_printed_configuration_has_no_secrets_and_is_not_accepted_back() -> 
     assert SECRET not in printed
     assert 'url = "icecast://***@host:8000/live.mp3"' in printed
     assert 'url = "rtmp://host/live/***"' in printed
+
+
+def test_srt_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ParameterError, match=r"for SRT run ffmpeg .*docs/outlets\.md.* -f mpegts srt://HOST:PORT"):
+        PushTarget.parse("srt://host:9000")
+
+
+def test_a_file_of_authorities_is_checked_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "text.pem").write_text("no certificate")
+    for url, ca, words in (
+        ("icecasts://source:pw@host/x", "missing.pem", "a readable PEM file with certificates .No such file"),
+        ("rtmps://host/live/key", "text.pem", "a PEM file with certificates"),
+        ("icecast://source:pw@host/x", "text.pem", "nothing without TLS"),
+    ):
+        with pytest.raises(ParameterError, match=words) as refused:
+            Config.from_dict({"push": {"home": {"url": url, "ca": str(tmp_path / ca)}}})
+        assert refused.value.field == "push.home.ca"
 
 
 def test_the_environment_sets_a_push_of_any_name() -> None:

@@ -61,12 +61,23 @@ export function mountShare(app, dialog) {
     }
   }
 
+  /** The playlist's address, where the server serves HLS. @param {Element} before */
+  async function showPlaylist(before) {
+    const path = `/api/stations/${encodeURIComponent(player.station)}`;
+    const answer = await fetch(player.url(path), { headers: player.headers });
+    const { links } = answer.ok ? await answer.json() : {};
+    if (links?.hls && before.isConnected) {
+      before.before(copied("For phones and HLS players", "share-hls", new URL(links.hls, answer.url).href));
+    }
+  }
+
   return () => {
     const state = app.state();
     // A station of one's own ends with its page: what is passed on goes to the one that stays.
     const station = player.station.startsWith("private-") ? "main" : player.station;
     const url = state ? `${player.url("/")}?${linkQuery(station, state)}` : location.href;
     const embed = `<script type="module" src="${player.url("/riff-stream.js")}"></script>\n<riff-stream station="${station}" controls visual></riff-stream>`;
+    const page = copied("For a web page", "share-embed", embed);
     dialog.replaceChildren(
       make("h2", { id: "share-title", textContent: "Share this sound" }),
       copied("Link", "share-url", url),
@@ -81,8 +92,9 @@ export function mountShare(app, dialog) {
       downloads(),
       make("h3", { textContent: "Play it elsewhere" }),
       copied("For any audio player", "share-stream", player.url(`/stream/${encodeURIComponent(player.station)}.mp3`)),
-      copied("For a web page", "share-embed", embed),
+      page,
       make("form", { method: "dialog" }, make("button", { className: "icon", textContent: "✕", "aria-label": "Close" })));
     dialog.showModal();
+    showPlaylist(page).catch(() => {}); // without an answer there is no line
   };
 }

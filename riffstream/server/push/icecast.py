@@ -24,6 +24,7 @@ from riffstream.audio.ogg import one_line
 from riffstream.config import PushTarget
 from riffstream.server.feeds import WIRES
 from riffstream.server.push.receiver import PushError
+from riffstream.server.push.tls import connect, trusted
 from riffstream.server.stream_body import Body
 from riffstream.station.outlet import Chunk
 
@@ -55,14 +56,25 @@ class IcecastSource:
         target: the server.
         codec: mp3, aac or ogg.
         headers: ``ice-*`` headers of the stream.
+        ca: PEM file with the authorities trusted by TLS; "": the system's.
         artist: artist in the comments of an Ogg stream.
         stall_s: time without progress until :meth:`send` gives up, seconds.
         name: name of the push, for logs.
     """
 
     def __init__(
-        self, target: PushTarget, codec: str, headers: Mapping[str, str], *, artist: str, stall_s: float, name: str
+        self,
+        target: PushTarget,
+        codec: str,
+        headers: Mapping[str, str],
+        *,
+        ca: str,
+        artist: str,
+        stall_s: float,
+        name: str,
     ) -> None:
+        self._ca = ca
+        self._secure: ssl.SSLContext | None = None
         self._target, self._codec, self._name, self._stall_s = target, codec, name, stall_s
         self._headers = {key: one_line(value) for key, value in headers.items() if one_line(value)}
         self._body = Body(codec, None, None, artist=artist)
@@ -81,11 +93,10 @@ class IcecastSource:
     async def open(self, header: bytes, title: str) -> None:
         """Connect and wait for the server's consent. Raises PushError, OSError, TimeoutError."""
         target = self._target
-        secure = ssl.create_default_context() if target.scheme == "icecasts" else None
+        if target.secure:
+            self._secure = await trusted(self._ca)
         async with asyncio.timeout(CONNECT_S):
-            self._reader, self._writer = await asyncio.open_connection(
-                target.host, target.port, ssl=secure, limit=HEAD_BYTES
-            )
+            self._reader, self._writer = await connect(target.host, target.port, self._secure, limit=HEAD_BYTES)
             raw = self._writer.get_extra_info("socket")
             if raw is not None:  # otherwise the kernel could hide megabytes of unread audio
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
@@ -169,9 +180,12 @@ class IcecastSource:
     async def _send_titles(self) -> None:
         """Send each new title to the admin interface, until cancelled."""
         target, failing = self._target, False
-        url = f"{'https' if target.scheme == 'icecasts' else 'http'}://{self._host}/admin/metadata"
+        url = f"{'https' if target.secure else 'http'}://{self._host}/admin/metadata"
         timeout = aiohttp.ClientTimeout(total=CONNECT_S)
-        async with aiohttp.ClientSession(headers={"Authorization": self._login}, timeout=timeout) as session:
+        connector = aiohttp.TCPConnector(ssl=self._secure or True)
+        async with aiohttp.ClientSession(
+            connector=connector, headers={"Authorization": self._login}, timeout=timeout
+        ) as session:
             while True:
                 await self._title_changed.wait()
                 self._title_changed.clear()

@@ -24,6 +24,7 @@ from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.push.icecast import IcecastSource
 from riffstream.server.push.receiver import Backlog, Receiver
 from riffstream.server.push.rtmp import RtmpReceiver
+from riffstream.server.push.tls import tls_problem
 from riffstream.server.registry import Broadcasts
 from riffstream.server.titles import title_of
 from riffstream.station.outlet import EncoderError, StationEndedError
@@ -181,7 +182,7 @@ class Push:
         station, encoders = broadcast.station, self._config.encoders
         kbps = getattr(encoders, f"{self._codec}_kbps")
         if not self._target.scheme.startswith("icecast"):
-            return RtmpReceiver(self._target, kbps * 1000, stall_s=self.settings.stall_s)
+            return RtmpReceiver(self._target, kbps * 1000, ca=self.settings.ca, stall_s=self.settings.stall_s)
         rate, channels = protocol.SAMPLE_RATE, protocol.CHANNELS
         headers = {
             "ice-name": station.title or station.name,
@@ -192,9 +193,14 @@ class Push:
             "ice-bitrate": str(kbps),
             "ice-audio-info": f"ice-samplerate={rate};ice-bitrate={kbps};ice-channels={channels}",
         }
-        artist = station.title or station.name
         return IcecastSource(
-            self._target, self._codec, headers, artist=artist, stall_s=self.settings.stall_s, name=self.name
+            self._target,
+            self._codec,
+            headers,
+            ca=self.settings.ca,
+            artist=station.title or station.name,
+            stall_s=self.settings.stall_s,
+            name=self.name,
         )
 
     def _told(self, message: protocol.ServerMessage) -> None:
@@ -210,8 +216,8 @@ def _reason(error: BaseException, stall_s: float) -> str:
     """One line without addresses."""
     if isinstance(error, TimeoutError) and not error.errno:
         return f"no answer or no progress for {stall_s:g} s"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate is not valid: {one_line(error.verify_message)}"
+    if isinstance(error, ssl.SSLError):
+        return tls_problem(error)
     if isinstance(error, socket.gaierror):
         return "the host's name is unknown"
     if isinstance(error, ConnectionError) and not error.errno:

@@ -26,7 +26,8 @@ _SETTINGS = """<icecast>
     <admin-password>admin</admin-password></authentication>
   <hostname>localhost</hostname>
   <listen-socket><port>{port}</port><bind-address>127.0.0.1</bind-address></listen-socket>
-  <paths><basedir>{folder}</basedir><logdir>{folder}</logdir><webroot>{share}/web</webroot>
+  {secure}
+  <paths><basedir>{folder}</basedir><logdir>{folder}</logdir>{certificate}<webroot>{share}/web</webroot>
     <adminroot>{share}/admin</adminroot></paths>
   <logging><accesslog>access.log</accesslog><errorlog>error.log</errorlog><loglevel>3</loglevel></logging>
   <security><chroot>0</chroot></security>
@@ -43,18 +44,36 @@ needs_icecast = pytest.mark.skipif(
 class Icecast:
     """A running server.
 
-    Attributes:
+    Args:
+        folder: for its files.
         port: its port on 127.0.0.1.
+        certificate: PEM text of a certificate and its key, for a second port with TLS.
+
+    Attributes:
+        port, tls_port: its ports on 127.0.0.1.
     """
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.port = port
+    def __init__(self, folder: Path, port: int, certificate: str = "") -> None:
+        self.port, self.tls_port, self._certificate = port, free_port() if certificate else 0, certificate
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         share = SHARE
-        text = _SETTINGS.format(password=PASSWORD, port=self.port, folder=self._folder, share=share)
+        secure = certificate = ""
+        if self._certificate:
+            (self._folder / "icecast.pem").write_text(self._certificate)
+            certificate = f"<ssl-certificate>{self._folder}/icecast.pem</ssl-certificate>"
+            address = f"<port>{self.tls_port}</port><bind-address>127.0.0.1</bind-address>"
+            secure = f"<listen-socket>{address}<ssl>1</ssl></listen-socket>"
+        text = _SETTINGS.format(
+            password=PASSWORD,
+            port=self.port,
+            folder=self._folder,
+            share=share,
+            secure=secure,
+            certificate=certificate,
+        )
         (self._folder / "icecast.xml").write_text(text)
         command = ["icecast2", "-c", str(self._folder / "icecast.xml")]
         if os.geteuid() == 0:  # Icecast refuses to run as root
@@ -88,6 +107,9 @@ class Icecast:
     def push(self, mount: str, password: str = ESCAPED) -> str:
         return f"icecast://source:{password}@127.0.0.1:{self.port}{mount}"
 
+    def push_tls(self, mount: str) -> str:
+        return f"icecasts://source:{ESCAPED}@127.0.0.1:{self.tls_port}{mount}"
+
     def listen(self, mount: str) -> str:
         return f"http://127.0.0.1:{self.port}{mount}"
 
@@ -100,11 +122,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def icecast() -> Iterator[Icecast]:
+def icecast(certificate: str = "") -> Iterator[Icecast]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        server = Icecast(folder, free_port())
+        server = Icecast(folder, free_port(), certificate)
         server.start()
         try:
             yield server
