@@ -95,6 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--at-once", type=int, default=16, metavar="N", help="renderings of a batch at the same time, 1 to 256 (16)"
     )
+    out.add_argument(
+        "--processes", type=int, metavar="N", help="processes of a batch (one a core, where memory allows)"
+    )
     out.add_argument("--save-log", metavar="LOG", help="write a log for --replay")
     out.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     out.add_argument("--json", action="store_true", help="the summary as JSON on stdout")

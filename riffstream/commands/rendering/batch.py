@@ -7,31 +7,31 @@ written last: a rendering with it is complete, and the next run with the same pa
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tqdm import tqdm
 
 from riffstream import __version__
-from riffstream.audio.writing import AudioFileWriter, file_format
+from riffstream.audio.writing import file_format
 from riffstream.commands._reports import make_folder
 from riffstream.commands.rendering.batch_file import ParameterSet, read_batch
-from riffstream.commands.rendering.clip_pictures import ClipPictures
 from riffstream.commands.rendering.music import Music
 from riffstream.commands.rendering.page import index_page
-from riffstream.errors import MediaError, ParameterError, RiffstreamError
-from riffstream.generator.isolation import Isolation
+from riffstream.commands.rendering.renderings import Again, Grown, Made, Rendering, Report, render_all
+from riffstream.commands.rendering.workers import Workers
+from riffstream.errors import MediaError, ParameterError
 from riffstream.generator.messages import Info
 from riffstream.generator.renderer import DrawingRenderer
 from riffstream.protocol import SAMPLE_RATE
-from riffstream.text_files import parse_json, read_text
+from riffstream.threads import usable_cores
 
 __all__ = ["run_batch"]
 
@@ -43,40 +43,6 @@ SHARED: Final = (
     *("sampler", "lora", "dtype"),
 )
 MOST_NAMED: Final = 20  # failures in the last line
-
-
-@dataclass(frozen=True, slots=True)
-class _Rendering:
-    """One rendering of the batch: its place and its checked music."""
-
-    name: str
-    folder: Path
-    extension: str
-    parameters: dict[str, Any]
-    music: Music
-
-    @property
-    def audio(self) -> Path:
-        return self.folder / f"{self.name}.{self.extension}"
-
-    @property
-    def record(self) -> Path:
-        return self.folder / f"{self.name}.json"
-
-    def finished(self, info: Info, *, images: bool) -> dict[str, Any] | None:
-        """The record of an earlier run with the same result; None if it has to be rendered."""
-        try:
-            record = parse_json(read_text(self.record))
-            same = (
-                record["parameters"] == json.loads(json.dumps(self.parameters))
-                and (record["model"], record["weights"]) == (info.model, info.weights)
-                and record["audio"] == self.audio.name
-                and (record["pictures"] or not images)
-            )
-            files = [record["audio"], *record["pictures"]]
-        except (OSError, MediaError, KeyError, TypeError):
-            return None
-        return record if same and all((self.folder / file).is_file() for file in files) else None
 
 
 def run_batch(args: argparse.Namespace, load: Callable[[], DrawingRenderer]) -> int:
@@ -91,16 +57,40 @@ def run_batch(args: argparse.Namespace, load: Callable[[], DrawingRenderer]) -> 
     """
     if not 1 <= args.at_once <= 256:
         raise ParameterError("--at-once", args.at_once, "1 to 256")
+    if args.processes is not None and not 1 <= args.processes <= 1024:
+        raise ParameterError("--processes", args.processes, "1 to 1024")
     extension = file_format(f".{args.format.lower().removeprefix('.')}")
     folder = Path(args.output)
     if folder.is_file():
         raise ParameterError("--output", args.output, "a folder for the batch")
     renderings = [_checked(each, args, folder, extension) for each in read_batch(args.batch)]
     make_folder(folder)
-    return _Batch(args, folder, renderings, load()).run()
+    processes = min(_processes(args), len(renderings), args.at_once)
+    if processes == 1:
+        renderer = load()
+
+        return _Batch(args, folder, renderings, renderer.info).run(
+            lambda todo: render_all(todo, renderer, at_once=args.at_once, images=args.image)
+        )
+    began = time.time()
+    workers = Workers(args, processes)
+    try:
+        with workers:
+            batch = _Batch(args, folder, renderings, workers.load())
+            return batch.run(lambda todo: workers.render(todo, args.at_once))
+    finally:
+        if workers.lost:
+            _remove_halves(folder, began)
 
 
-def _checked(given: ParameterSet, args: argparse.Namespace, folder: Path, extension: str) -> _Rendering:
+def _processes(args: argparse.Namespace) -> int:
+    """Most processes of a batch; a test tone has no work for several."""
+    if args.processes is not None:
+        return int(args.processes)
+    return 1 if args.model == "tone" else usable_cores()
+
+
+def _checked(given: ParameterSet, args: argparse.Namespace, folder: Path, extension: str) -> Rendering:
     """Apply a set to the options, and check the result. Raises RiffstreamError with the set's name."""
     values = dict(given.values)
     own = argparse.Namespace(**vars(args))
@@ -129,29 +119,28 @@ def _checked(given: ParameterSet, args: argparse.Namespace, folder: Path, extens
         raise ParameterError(f"{given.name}: {error.field}", error.value, error.allowed) from None
     shared = {name: getattr(own, name) for name in SHARED}
     parameters = {name: value for name, value in shared.items() if value not in (None, "", [])}
-    return _Rendering(given.name, folder, extension, parameters, music)
+    return Rendering(given.name, folder, extension, parameters, music)
 
 
 class _Batch:
     """A batch in progress."""
 
-    def __init__(
-        self, args: argparse.Namespace, folder: Path, renderings: list[_Rendering], renderer: DrawingRenderer
-    ) -> None:
-        self.args, self.folder, self.renderings, self.renderer = args, folder, renderings, renderer
+    def __init__(self, args: argparse.Namespace, folder: Path, renderings: list[Rendering], info: Info) -> None:
+        self.args, self.folder, self.renderings, self.info = args, folder, renderings, info
         self.records: dict[str, dict[str, Any]] = {}
         self.page_at = 0.0
         for each in renderings:
-            if (record := each.finished(renderer.info, images=args.image)) is not None:
+            if (record := each.finished(info, images=args.image)) is not None:
                 self.records[each.name] = record
         self.kept = len(self.records)
 
-    def run(self) -> int:
-        """Render what is missing, and report."""
+    def run(self, render: Callable[[Sequence[Rendering]], Generator[Report]]) -> int:
+        """Render what is missing with ``render``, and report."""
         todo = [each for each in self.renderings if each.name not in self.records]
         began = time.monotonic()
         try:
-            self._render(todo)
+            if todo:
+                self._render(todo, render(todo))
         except KeyboardInterrupt:
             print("stopped; the same command continues", file=sys.stderr)
             raise
@@ -161,72 +150,43 @@ class _Batch:
         self._report(todo, failed, time.monotonic() - began)
         return 1 if failed else 0
 
-    def _render(self, todo: list[_Rendering]) -> None:
-        from riffstream.station.offline import Finished, run_together
-
+    def _render(self, todo: list[Rendering], reports: Generator[Report]) -> None:
         byname = {each.name: each for each in todo}
-        pictures = ClipPictures(self.renderer, lambda name: self.folder / name) if self.args.image else None
-        writers: dict[str, AudioFileWriter] = {}
-        total = round(sum(each.music.n_samples for each in todo) / SAMPLE_RATE, 1)
+        grown = dict.fromkeys(byname, 0)
+        total = sum(each.music.n_samples for each in todo) / SAMPLE_RATE
         form = "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed} elapsed, {remaining} left]{postfix}"
-        quiet = self.args.quiet or not todo or None
-        with tqdm(total=total, disable=quiet, desc="rendering", bar_format=form, file=sys.stderr) as bar:
-            try:
-                for part, made in run_together(self._parts(todo), Isolation(self.renderer), at_once=self.args.at_once):
-                    each = byname[part.name]
-                    if isinstance(made, RiffstreamError):
-                        self._fail(each, str(made), writers.pop(part.name, None))
-                    elif isinstance(made, Finished):
-                        drawn = pictures.finish(part.name, made.clips) if pictures is not None else []
-                        writers.pop(part.name).close()
-                        self._keep(each, drawn)
-                    else:
-                        if part.name not in writers:
-                            writers[part.name] = AudioFileWriter(each.audio, SAMPLE_RATE, 2, each.music.tags)
-                        writers[part.name].write(made)
-                        bar.update(len(made) / SAMPLE_RATE)
-                        continue
-                    bar.set_postfix_str(f"{len(self.records)} of {len(self.renderings)}", refresh=False)
-            finally:
-                for writer in writers.values():
-                    writer.discard()
+        quiet = self.args.quiet or None
+        with (
+            contextlib.closing(reports),
+            tqdm(total=total, disable=quiet, desc="rendering", bar_format=form, file=sys.stderr) as bar,
+        ):
+            for report in reports:
+                each = byname[report.name]
+                if isinstance(report, Grown):
+                    grown[each.name] += report.samples
+                    bar.update(report.samples / SAMPLE_RATE)
+                    continue
+                if isinstance(report, Again):
+                    bar.update(-grown[each.name] / SAMPLE_RATE)
+                    grown[each.name] = 0
+                    continue
+                if isinstance(report, Made):
+                    self._keep(each, report.pictures)
+                else:
+                    bar.total -= (each.music.n_samples - grown[each.name]) / SAMPLE_RATE
+                    self.records[each.name] = {"name": each.name, "error": report.error}
+                    tqdm.write(f"riffstream render: {each.name}: {report.error}", file=sys.stderr)
+                bar.set_postfix_str(f"{len(self.records)} of {len(self.renderings)}", refresh=False)
 
-    def _parts(self, todo: list[_Rendering]) -> Iterator[Any]:
-        """The parts in order; one whose conditions the model does not support fails."""
-        from riffstream.station.offline import Part
-
-        for each in todo:
-            each.record.unlink(missing_ok=True)
-            music = each.music
-            try:
-                score = music.score(self.renderer.info)
-            except RiffstreamError as error:
-                self._fail(each, str(error), None)
-                continue
-            yield Part(
-                name=each.name,
-                score=score,
-                n_samples=music.n_samples,
-                settings=music.settings,
-                steps=music.steps,
-                mix=music.mix,
-            )
-
-    def _fail(self, each: _Rendering, error: str, writer: AudioFileWriter | None) -> None:
-        if writer is not None:
-            writer.discard()
-        self.records[each.name] = {"name": each.name, "error": error}
-        tqdm.write(f"riffstream render: {each.name}: {error}", file=sys.stderr)
-
-    def _keep(self, each: _Rendering, pictures: list[Path]) -> None:
+    def _keep(self, each: Rendering, pictures: Sequence[str]) -> None:
         record = {
             "name": each.name,
             "audio": each.audio.name,
-            "pictures": [path.name for path in pictures],
+            "pictures": list(pictures),
             "seconds": round(each.music.n_samples / SAMPLE_RATE, 3),
             "parameters": each.parameters,
-            "model": self.renderer.info.model,
-            "weights": self.renderer.info.weights,
+            "model": self.info.model,
+            "weights": self.info.weights,
             "version": __version__,
         }
         _write_text(each.record, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
@@ -236,11 +196,11 @@ class _Batch:
 
     def _write_page(self) -> None:
         found = [self.records[each.name] for each in self.renderings if each.name in self.records]
-        title = f"{self.args.batch.stem}: {self.renderer.info.model}"
+        title = f"{self.args.batch.stem}: {self.info.model}"
         _write_text(self.folder / "index.html", index_page(title, found, len(self.renderings) - len(found)))
         self.page_at = time.monotonic()
 
-    def _report(self, todo: list[_Rendering], failed: dict[str, str], elapsed_s: float) -> None:
+    def _report(self, todo: list[Rendering], failed: dict[str, str], elapsed_s: float) -> None:
         seconds = sum(each.music.n_samples for each in todo if each.name not in failed) / SAMPLE_RATE
         speed = round(seconds / max(1e-9, elapsed_s), 2)
         if failed:
@@ -274,3 +234,11 @@ def _write_text(path: Path, text: str) -> None:
         raise MediaError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_halves(folder: Path, since: float) -> None:
+    """Remove the unfinished files of processes that were killed. ``since``: time of the batch's start."""
+    for path in folder.glob(f".{'[0-9a-f]' * 16}.part"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime >= since - 1:
+                path.unlink()

@@ -1,0 +1,166 @@
+"""Batches in several processes: the same files as in one, and the death of a process loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from riffstream.cli import main
+from riffstream.commands.rendering import workers
+from riffstream.generator.messages import Info
+from tests.conftest import ROOT
+
+SETS = [
+    {"name": "one", "prompt": "a", "seconds": 3},
+    {"name": "two", "prompts": ["a", "b"], "seconds": 7.5, "bpm": 133, "key": 2},
+    {"name": "three", "prompt": "c", "seconds": 5, "seed": 4, "lufs": -20},
+    {"name": "four", "prompt": "d", "seconds": 2},
+]
+
+
+def command(folder: Path, sets: Any, *options: object) -> list[str]:
+    path = folder / "sets.json"
+    path.write_text(json.dumps(sets))
+    return ["render", "--model", "tone", "--batch", str(path), "-o", str(folder / "out"), *map(str, options)]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "out").iterdir())}
+
+
+def test_the_files_do_not_depend_on_the_number_of_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        assert main(command(tmp_path / str(number), SETS, "--json", "--image", "--processes", number)) == 0
+        assert json.loads(capsys.readouterr().out)["rendered"] == 4
+    one, two = files(tmp_path / "1"), files(tmp_path / "2")
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+    # A third run has nothing to do.
+    assert main(command(tmp_path / "2", SETS, "--json", "--image", "--processes", 2)) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rendered"], report["kept"]) == (0, 4)
+    assert files(tmp_path / "2") == two
+
+
+def test_a_set_that_the_model_does_not_support_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = [{"name": "chords", "prompt": "a", "chords": "Am F", "seconds": 1}, *SETS[2:]]
+    assert main(command(tmp_path, sets, "--json", "--processes", 2)) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert "takes words alone" in report["failed"]["chords"]
+    assert report["rendered"] == 2
+
+
+@pytest.fixture
+def deadly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """``deadly("EXPRESSION")``: in a worker, a submitted job for which it is true kills the process."""
+
+    def install(expression: str) -> None:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import os, signal, pathlib\n"
+            "from riffstream.generator import renderer\n"
+            "submit = renderer.ToneRenderer.submit\n"
+            f"once = pathlib.Path({str(tmp_path / 'once')!r})\n"
+            "def deadly(self, job):\n"
+            f"    if {expression}:\n"
+            "        once.touch()\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "    submit(self, job)\n"
+            "renderer.ToneRenderer.submit = deadly\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+
+    return install
+
+
+def test_the_death_of_a_process_loses_nothing(
+    tmp_path: Path, deadly: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deadly("job.station == 'two' and job.number == 1 and not once.exists()")
+    assert main(command(tmp_path, SETS, "--json", "--processes", 2)) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rendered"], report["failed"]) == (4, {})
+    killed = files(tmp_path)
+    assert not [name for name in killed if name.endswith(".part")]
+    (tmp_path / "again").mkdir()
+    assert main(command(tmp_path / "again", SETS, "--quiet")) == 0
+    assert {name: data for name, data in killed.items() if name.endswith(".flac")} == {
+        name: data for name, data in files(tmp_path / "again").items() if name.endswith(".flac")
+    }
+
+
+def test_a_set_that_kills_its_process_twice_has_failed(
+    tmp_path: Path, deadly: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    deadly("job.station == 'two' and job.number == 1")
+    assert main(command(tmp_path, SETS, "--json", "--processes", 2)) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert list(report["failed"]) == ["two"]
+    assert "ended 2 times: signal SIGKILL" in report["failed"]["two"]
+    assert report["rendered"] == 3
+    assert not [name for name in files(tmp_path) if name.startswith(("two", "."))]
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = command(tmp_path, SETS, "--processes", 2)
+    arguments[arguments.index("tone")] = str(tmp_path / "nowhere")
+    assert main(arguments) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_the_end_of_the_command_ends_all_processes(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C reaches the whole group; a kill reaches only the command."""
+    arguments = command(tmp_path, [{"name": each, "prompt": "a", "seconds": 3000} for each in "abcd"], "--processes", 2)
+    with subprocess.Popen(
+        [sys.executable, "-m", "riffstream", *arguments],
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while len(list((tmp_path / "out").glob(".*.part"))) < 4:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        said, _ = process.communicate(timeout=60)  # until all have closed the pipe: all have ended
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    assert "Traceback" not in said
+    if number == signal.SIGINT:
+        assert "the same command continues" in said
+    assert not list((tmp_path / "out").glob("*.flac"))
+    assert not list((tmp_path / "out").glob(".*.part"))
+
+
+def test_memory_bounds_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = workers._Ready(Info(model="x"), 500_000_000)
+    for free, allowed in ((0, 1), (600_000_000, 1), (700_000_000, 2), (8_000_000_000, 13)):
+        monkeypatch.setattr(workers, "_free_memory", lambda free=free: free)
+        assert workers._fitting(ready) == allowed
+    assert workers._fitting(workers._Ready(Info(model="x", device="cuda"), 1)) == 1
+    monkeypatch.setattr(workers, "_free_memory", lambda: None)
+    assert workers._fitting(ready) > 1000
+
+
+@pytest.mark.parametrize("number", [0, 2000])
+def test_a_wrong_number_of_processes_is_refused(
+    number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path, SETS, "--processes", number)) == 2
+    assert f"--processes is {number}; allowed: 1 to 1024" in capsys.readouterr().err
