@@ -250,7 +250,7 @@ class TimelineSettings(Section, frozen=True, kw_only=True):
         repeats: duration of the repeated last music before silence when generation is late, in clips.
         idle_s: time without listeners until generation pauses, seconds; 0: it never pauses.
         burst_ms: audio sent to a media player at once, so that it starts without a delay.
-        passive_frame_ms: length of a frame for listeners that do not steer.
+        passive_frame_ms: length of a frame for listeners that do not steer, rounded to a multiple of ``frame_ms``.
         ring_s: committed audio kept for recordings, resuming and bursts, seconds.
         loudness_lufs: target loudness of the slow gain; ``"off"``: no gain.
         true_peak_dbtp: ceiling of the limiter.

@@ -18,7 +18,7 @@ from riffstream import protocol
 from riffstream.config import Config
 from riffstream.server.cached import Cached
 from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, websocket_frame
-from riffstream.server.feeds import SAMPLES_PER_MS, Feed
+from riffstream.server.feeds import SAMPLES_PER_MS, Feed, whole_chunks
 from riffstream.server.hls.stream import HlsStream
 from riffstream.server.interfaces import Station
 from riffstream.server.meters import Meters
@@ -205,7 +205,9 @@ class Broadcast:
         would fill the send buffer at once.
         """
         short = self.config.timeline.frame_ms
-        return short if steering or codec in ("pcm_s16", "wav") else max(short, self.config.timeline.passive_frame_ms)
+        if steering or codec in ("pcm_s16", "wav"):
+            return short
+        return whole_chunks(self.config.timeline.passive_frame_ms, short)
 
     def burst_samples(self, *, steering: bool) -> int:
         """Length of the burst for a new listener, in samples.

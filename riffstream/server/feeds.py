@@ -21,7 +21,7 @@ from riffstream.protocol import SAMPLE_RATE, AudioFrame, Codec, Flags, pack_fram
 from riffstream.server.fanout import Fanout, Frame, websocket_frame
 from riffstream.station.outlet import Chunk, Outlet
 
-__all__ = ["WIRES", "Feed", "Follower", "OggPackets", "Wire"]
+__all__ = ["WIRES", "Feed", "Follower", "OggPackets", "Wire", "whole_chunks"]
 
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 FRESH_S = 2.0  # time for which frames keep their bytes: the burst of most listeners
@@ -97,6 +97,11 @@ WIRES: dict[str, Wire] = {
         Wire("ogg", _ogg),
     )
 }
+
+
+def whole_chunks(frame_ms: int, chunk_ms: int) -> int:
+    """The length in ms of frames of whole chunks that is closest to ``frame_ms``; at least one chunk."""
+    return chunk_ms * max(1, -(-(2 * frame_ms - chunk_ms) // (2 * chunk_ms)))
 
 
 class _Packager:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from riffstream import protocol
 from riffstream.protocol import Flags
 from riffstream.server.fanout import Fanout
-from riffstream.server.feeds import WIRES, Feed, OggPackets, _Packager
+from riffstream.server.feeds import WIRES, Feed, OggPackets, _Packager, whole_chunks
 from riffstream.station.outlet import Chunk, StationEndedError
 from tests.server.fakes import FakeStation
 from tests.server.test_registry import until
@@ -63,6 +63,20 @@ def test_frames_hold_every_chunk_once_and_never_mix_revisions(
             chunk.rev for chunk in chunks if frame.sample_pos <= chunk.sample_pos < frame.sample_pos + frame.n_samples
         }
         assert revs == {frame.rev}
+
+
+@pytest.mark.parametrize("passive_ms", [20, 40, 100, 250, 500, 501, 2000])
+@pytest.mark.parametrize("chunk_ms", [20, 40, 60, 200, 1000])
+def test_a_frame_is_as_long_as_announced(chunk_ms: int, passive_ms: int) -> None:
+    """``welcome.frame_ms`` is the length of the frames, not the configured one."""
+    announced = whole_chunks(passive_ms, chunk_ms)
+    fanout = Fanout(capacity=1000)
+    packager = _Packager(WIRES["v1-opus"], announced * 48, fanout)
+    for number in range(200):
+        packager.push(Chunk(number * chunk_ms * 48, chunk_ms * 48, 0, Flags.NONE, b"x"))
+    frames = [fanout.frame(seq) for seq in range(fanout.first_seq, fanout.next_seq)]
+    assert {frame.n_samples for frame in frames} == {announced * 48}
+    assert abs(announced - passive_ms) <= chunk_ms / 2 or announced == chunk_ms
 
 
 async def test_a_new_wire_format_begins_with_what_was_played(station: FakeStation) -> None:
