@@ -2,7 +2,8 @@
 
 A set has the names of ``riffstream render``'s options. TOML and JSON: ``defaults`` (one set) and ``render`` (a list of
 sets); JSON may also be the list alone. A list as a value gives one rendering for each of its values. CSV: a header with
-the names, and one set a line; empty cells are omitted.
+the names, and one set a line; empty cells are omitted. JSON files of Riffusion's playground (``params``, ``entries``)
+are read as well.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import csv
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from riffstream.errors import MediaError, ParameterError
+from riffstream.errors import MediaError, MediaWarning, ParameterError
 from riffstream.ranges import nearest
 from riffstream.text_files import parse_json, parse_toml, read_text
 
@@ -51,6 +53,17 @@ FIELDS: Mapping[str, tuple[type, ...]] = {
     "lufs": (int, float),
     "mix": (str,),
 }
+# Keys of Riffusion's files -> ours. A column of its pictures is 10 ms.
+_RIFFUSION_PARAMS: Mapping[str, str] = {
+    "num_inference_steps": "steps",
+    "guidance": "guidance",
+    "width": "seconds",
+    "seed": "seed",
+}
+_RIFFUSION_ENTRY: Mapping[str, str] = {"prompt": "prompt", "negative_prompt": "negative", "seed": "seed"}
+_RIFFUSION_OPTIONS: Mapping[str, str] = {"checkpoint": "--model", "scheduler": "--sampler"}
+_RIFFUSION_SEED: Final = 42  # of an entry without one
+_COLUMN_S: Final = 0.01
 _WORDS: Mapping[type, str] = {
     str: "a string",
     int: "a whole number",
@@ -96,6 +109,9 @@ def _tables(given: Any) -> Iterator[dict[str, Any]]:
     """Sets of a TOML or JSON file."""
     if isinstance(given, list):
         given = {"render": given}
+    if isinstance(given, Mapping) and "entries" in given:
+        yield from _riffusion(given)
+        return
     if not isinstance(given, Mapping):
         raise MediaError("the top level must be a table or a list")
     for key in given:
@@ -113,6 +129,46 @@ def _tables(given: Any) -> Iterator[dict[str, Any]]:
         music = {"prompt", "prompts", "journey"}
         inherited = {key: value for key, value in defaults.items() if not (key in music and music & set(own))}
         yield from _variants({**inherited, **own}, where)
+
+
+def _riffusion(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Sets of a file of Riffusion's playground: every entry with every set of params."""
+    params, entries = given.get("params", {}), given["entries"]
+    if not isinstance(entries, list):
+        raise ParameterError("entries", entries, "a list of entries with prompt, negative_prompt and seed")
+    left_out: dict[str, str] = {}
+    all_params = params if isinstance(params, list) else [params]
+    for number, entry in enumerate(entries):
+        own = _renamed(entry, _RIFFUSION_ENTRY, f"entries[{number}]", {})
+        for place, shared in enumerate(all_params):
+            where = f"params[{place}]" if isinstance(params, list) else "params"
+            row = {"seed": _RIFFUSION_SEED, **_renamed(shared, _RIFFUSION_PARAMS, where, left_out), **own}
+            if isinstance(row.get("seconds"), int | float):
+                row["seconds"] *= _COLUMN_S
+            yield row
+    if left_out:
+        options = " and ".join(left_out.values())
+        warnings.warn(MediaWarning(f"batch: {', '.join(left_out)} of the file: not used, see {options}"), stacklevel=2)
+
+
+def _renamed(given: Any, names: Mapping[str, str], where: str, left_out: dict[str, str]) -> dict[str, Any]:
+    """The values under our names. Names of options of the whole batch are collected in ``left_out``."""
+    if not isinstance(given, Mapping):
+        raise ParameterError(where, given, "a table of parameters")
+    row = {}
+    for key, value in given.items():
+        if key in _RIFFUSION_OPTIONS:
+            left_out[key] = _RIFFUSION_OPTIONS[key]
+        elif key in names:
+            if value is not None:
+                kinds = FIELDS[names[key]]
+                if isinstance(value, bool) or not isinstance(value, kinds):
+                    raise ParameterError(f"{where}.{key}", value, _kind(kinds))
+                row[names[key]] = value
+        elif key != "name":
+            known = (*names, *_RIFFUSION_OPTIONS, "name")
+            raise ParameterError(where, key, f"the keys {', '.join(known)}{nearest(key, known)}")
+    return row
 
 
 def _variants(given: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:

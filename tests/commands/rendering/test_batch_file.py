@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from riffstream.commands.rendering.batch_file import ParameterSet, read_batch
-from riffstream.errors import MediaError, ParameterError, RiffstreamError
+from riffstream.errors import MediaError, MediaWarning, ParameterError, RiffstreamError
 
 TOML = """
 [defaults]
@@ -107,3 +107,58 @@ def test_a_mistake_is_named(tmp_path: Path, name: str, text: str, shown: str) ->
 def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="No such file"):
         read_batch(tmp_path / "none.toml")
+
+
+PLAYGROUND = {
+    "params": {
+        "checkpoint": "riffusion/riffusion-model-v1",
+        "scheduler": "DPMSolverMultistepScheduler",
+        "num_inference_steps": 50,
+        "guidance": 7.0,
+        "width": 512,
+    },
+    "entries": [
+        {"prompt": "Church bells", "seed": 42},
+        {"prompt": "electronic beats", "negative_prompt": "drums"},
+    ],
+}
+
+
+def test_a_file_of_riffusions_playground_is_read_as_it_is(tmp_path: Path) -> None:
+    path = written(tmp_path, "inputs.json", json.dumps(PLAYGROUND))
+    with pytest.warns(MediaWarning, match="checkpoint, scheduler .* not used, see --model and --sampler"):
+        sets = read_batch(path)
+    shared = {"seed": 42, "steps": 50, "guidance": 7.0, "seconds": pytest.approx(5.12)}
+    assert sets == [
+        ParameterSet("001-church-bells", {**shared, "prompt": "Church bells"}),
+        ParameterSet("002-electronic-beats", {**shared, "prompt": "electronic beats", "negative": "drums"}),
+    ]
+
+
+def test_several_params_of_the_playground_stand_side_by_side(tmp_path: Path) -> None:
+    params = [{"name": "short", "width": 256, "seed": 3}, {"num_inference_steps": 20}]
+    path = written(tmp_path, "inputs.json", json.dumps({**PLAYGROUND, "params": params}))
+    sets = read_batch(path)
+    assert [(each.values.get("steps"), each.values["seed"]) for each in sets] == [
+        (None, 42),  # the entry's own
+        (20, 42),
+        (None, 3),
+        (20, 42),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"entries": {}}, "entries is {}"),
+        ({"entries": ["bells"]}, r"entries\[0\] is 'bells'"),
+        ({"entries": [{"promt": "bells"}]}, r"entries\[0\] is 'promt'.*did you mean 'prompt'"),
+        ({"entries": [{"prompt": "bells", "seed": "7"}]}, r"entries\[0\].seed is '7'; allowed: a whole number"),
+        ({"params": {"width": "512"}}, "params.width is '512'; allowed: a number"),
+        ({"params": [3]}, r"params\[0\] is 3"),
+    ],
+)
+def test_a_mistake_in_a_playground_file_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "inputs.json", json.dumps({**PLAYGROUND, **change}))
+    with pytest.raises(RiffstreamError, match=words):
+        read_batch(path)
