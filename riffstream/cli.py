@@ -24,6 +24,7 @@ __all__ = ["main"]
 # name -> (module with add_arguments(parser) and run(args) -> int, one-line help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("riffstream.commands.serve", "stream endless music to browsers, players and apps"),
+    "relay": ("riffstream.commands.relay", "serve the stations of another server to more listeners"),
     "render": ("riffstream.commands.render", "render prompts to an audio file"),
     "riff": ("riffstream.commands.riff", "render a recording again as a prompt wants it, in its tempo and key"),
     "listen": ("riffstream.commands.listen", "listen to a station from the terminal, record it, steer it"),

@@ -35,6 +35,8 @@ STATE = protocol.State(
 CLIENT: list[protocol.ClientMessage] = [
     protocol.Hello(v=1, codecs=("opus", "pcm_s16"), steer=True),
     protocol.Hello(v=1, token="secret", resume=protocol.Resume(session="s1", last_seq=4294967295)),
+    protocol.Hello(v=1, resume=protocol.Resume(session="e.s1", last_seq=7, sample_pos=480000)),
+    protocol.Hello(v=1, codecs=("pcm_s16",), burst_ms=15000, relay="server-1"),
     protocol.Steer(id="1", prompts=(protocol.Prompt(text="jazz"), protocol.Prompt(text="café", weight=0.5)), at="bar"),
     protocol.Steer(id="2", bpm=90.0, key=3.0, ramp_s=8.0, if_rev=7),
     protocol.Steer(id="5", bpm="auto"),

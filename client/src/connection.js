@@ -70,6 +70,8 @@ export class Connection {
     /** @type {string|null} */
     this.session = null;
     this.lastSeq = -1;
+    this.endPos = 0; // sample clock after the last frame
+    this.resumed = false; // no frame since a reconnection without a gap
     this.attempts = 0;
     this.wanted = false;
     this.opened = false; // this socket
@@ -183,7 +185,10 @@ export class Connection {
     socket.onopen = () => {
       this.opened = true;
       this.unopened = 0;
-      const resume = this.session && this.lastSeq >= 0 ? { session: this.session, last_seq: this.lastSeq } : undefined;
+      const resume =
+        this.session && this.lastSeq >= 0
+          ? { session: this.session, last_seq: this.lastSeq, sample_pos: this.endPos }
+          : undefined;
       this.send({
         type: "hello",
         v: VERSION,
@@ -269,6 +274,7 @@ export class Connection {
     }
     if (message.type === "welcome") {
       if (!message.resumed) this.lastSeq = -1;
+      this.resumed = this.lastSeq >= 0;
       this.session = message.session;
       this.attempts = 0;
       this.welcomed = true;
@@ -313,14 +319,19 @@ export class Connection {
     } catch {
       return; // a newer kind of frame; the stream goes on
     }
-    if (this.lastSeq >= 0 && frame.seq !== (this.lastSeq + 1) % 2 ** 32) {
-      // After a resume the ring may repeat what was on its way; later frames only.
+    if (this.resumed) {
+      // The ring may repeat what was on its way, and another server numbers its frames differently: the position counts.
+      if (frame.samplePos < this.endPos && !frame.discontinuity) return;
+      if (frame.samplePos !== this.endPos) frame.discontinuity = true;
+    } else if (this.lastSeq >= 0 && frame.seq !== (this.lastSeq + 1) % 2 ** 32) {
       const ahead = (frame.seq - this.lastSeq + 2 ** 32) % 2 ** 32;
       if (ahead === 0 || ahead > 2 ** 31) return;
       this.lost += ahead - 1;
       frame.discontinuity = true;
     }
+    this.resumed = false;
     this.lastSeq = frame.seq;
+    this.endPos = frame.samplePos + frame.nSamples;
     this.handlers.onFrame?.(frame);
   }
 }

@@ -2,7 +2,7 @@
 
 export type Code = "bad_request" | "unauthorised" | "forbidden" | "rate_limited" | "busy" | "stale_rev" | "prompt_rejected" | "unsupported_version" | "internal";
 
-/** First message of a client: protocol version, codecs in order of preference, intent to steer. */
+/** First message of a client: protocol version, codecs in order of preference, intent to steer. `burst_ms`: past audio at the beginning of the stream; null: the server's choice. `relay`: id of a server that passes the stream on; null for listeners. */
 export interface Hello {
   type: "hello";
   /** 0 to 2147483648 */ v: number;
@@ -10,12 +10,15 @@ export interface Hello {
   token?: string | null;
   resume?: Resume | null;
   steer?: boolean;
+  /** 0 to 30000 */ burst_ms?: number | null;
+  relay?: string | null;
 }
 
-/** Request for the missed audio: the `session` of an earlier `welcome` and the last received frame. */
+/** Request for the missed audio: the `session` of an earlier `welcome` and the last received frame. `sample_pos`, the end of the last received audio, lets another server of the same station (a relay, a worker) continue there; its frames may be numbered differently. */
 export interface Resume {
   session: string;
   /** 0 to 4294967295 */ last_seq: number;
+  /** 0 or more */ sample_pos?: number | null;
 }
 
 /** Change the music. An absent field keeps its value; null restores the station's default. The default of `bpm` and `beats_per_bar` is "auto": the words of the prompts choose. A change of the metre begins at a bar line. `chords`: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. `form`, `chords`, `parts` and the levels need `caps.conditions`; null leaves them to the planner. `mix` needs no new clip; null makes the desk neutral. */
@@ -115,7 +118,7 @@ export interface Bye {
   reconnect_ms?: number | null;
 }
 
-/** Answer to `hello`; audio frames follow. `codec` is the chosen codec. `resumed` is true if no audio was missed. `reason` says why this connection may not steer; null if it may. */
+/** Answer to `hello`; audio frames follow. `codec` is the chosen codec. `resumed` is true if no audio was missed. `reason` says why this connection may not steer; null if it may. `path` has the ids of the servers from this one to the station's own, which is the last. */
 export interface Welcome {
   type: "welcome";
   v: number;
@@ -133,6 +136,7 @@ export interface Welcome {
   caps: Caps;
   resumed: boolean;
   reason: string | null;
+  path: string[];
 }
 
 /** The music of a station. Every field is always present; null is the model's default. `bpm_reason` and `beats_per_bar_reason`: the words that determined the tempo and the metre; null for a number that was set. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. `likeness`: the prompt that the model knows least; null until its first clip, and for models without named styles. */
@@ -293,7 +297,7 @@ export interface Coming {
   by?: "form";
 }
 
-/** Something happened on the station. Clients ignore unknown kinds. `kind` is one of: - `splice`: a change became audible at `sample_pos`. - `late`: the generator is late and renders with less effort (`reason`). - `repeat`, `underrun`, `recovered`: audio repeats; silence begins; new audio is there again. - `skipped`: a clip could not be made and was omitted. - `fallback`: several clips in a row could not be made; the station returned to an earlier state. - `generator`: the generator process changed its state (`reason`). - `paused`, `resumed`: playback stopped; playback continues. - `listeners`: the number of `listeners` changed. - `clock_jump`: the server's system clock jumped. - `input`: a live input begins or ends (`reason`: `live` or `ended`). */
+/** Something happened on the station. Clients ignore unknown kinds. `kind` is one of: - `splice`: a change became audible at `sample_pos`. - `late`: the generator is late and renders with less effort (`reason`). - `repeat`, `underrun`, `recovered`: audio repeats; silence begins; new audio is there again. - `skipped`: a clip could not be made and was omitted. - `fallback`: several clips in a row could not be made; the station returned to an earlier state. - `generator`: the generator process changed its state (`reason`). - `paused`, `resumed`: playback stopped; playback continues. - `listeners`: the number of `listeners` changed. - `clock_jump`: the server's system clock jumped. - `input`: a live input begins or ends (`reason`: `live` or `ended`). - `upstream`: this server relays the station, and its connection to the other server changed (`reason`: `lost` or `connected`). */
 export interface Event {
   type: "event";
   kind: string;

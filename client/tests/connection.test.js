@@ -21,11 +21,13 @@ class FakeSocket {
   say(message) {
     this.onmessage({ data: JSON.stringify(message) });
   }
-  frame(seq) {
+  frame(seq, pos = seq * 1920) {
     const buffer = new ArrayBuffer(24);
     const view = new DataView(buffer);
     view.setUint8(0, 1);
     view.setUint32(4, seq, true);
+    view.setBigUint64(8, BigInt(pos), true);
+    view.setUint32(16, 1920, true);
     this.onmessage({ data: buffer });
   }
   fail(code = 1006) {
@@ -59,7 +61,7 @@ test("says hello, then resumes with the session and the last frame", (t) => {
   latest().fail();
   t.mock.timers.tick(250);
   latest().open();
-  assert.deepEqual(latest().sent[0].resume, { session: "s1", last_seq: 8 });
+  assert.deepEqual(latest().sent[0].resume, { session: "s1", last_seq: 8, sample_pos: 9 * 1920 });
   latest().say(welcome(true));
   latest().frame(8); // repeated: dropped
   latest().frame(9);
@@ -69,6 +71,33 @@ test("says hello, then resumes with the session and the last frame", (t) => {
       [7, false],
       [8, false],
       [9, false],
+    ],
+  );
+  connection.close();
+});
+
+test("after a resume at another server the position counts, not the number", (t) => {
+  const { connection, latest, frames } = start(t);
+  latest().open();
+  latest().say(welcome());
+  latest().frame(800);
+  for (const [seq, pos] of [[5, 801], [9, 804]]) {
+    latest().fail();
+    t.mock.timers.tick(250);
+    latest().open();
+    latest().say(welcome(true));
+    latest().frame(seq - 1, 700 * 1920); // received before
+    latest().frame(seq, pos * 1920);
+    latest().frame(seq + 1, (pos + 1) * 1920);
+  }
+  assert.deepEqual(
+    frames.map((f) => [f.seq, f.discontinuity]),
+    [
+      [800, false],
+      [5, false],
+      [6, false],
+      [9, true],
+      [10, false],
     ],
   );
   connection.close();

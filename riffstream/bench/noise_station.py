@@ -34,6 +34,7 @@ class NoiseStation:
     """Pink noise in a loop, committed every 100 ms. It uses the full bit rate of Opus."""
 
     rev = 0
+    epoch = "noise"
     title = "noise"
     description = "for measurements"
 
@@ -116,6 +117,7 @@ class NoiseHub:
 
     ready = True
     info = None
+    upstream = None
 
     def __init__(self) -> None:
         self.stations: dict[str, NoiseStation] = {}

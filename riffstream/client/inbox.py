@@ -105,11 +105,14 @@ class Inbox:
         damaged: number of frames that could not be decoded.
         underruns: number of underruns of a player with a buffer of ``PLAYER_BUFFER_S``.
         last_seq: number of the last frame; None before the first.
+        end: sample clock after the last frame.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.held = self.played = self.damaged = self.underruns = 0
         self.last_seq: int | None = None
+        self.end = 0
+        self._resumed = False
         self._clock = clock
         self._dry_at: float | None = None  # time at which such a player has played all received audio
         self._most = most
@@ -122,11 +125,19 @@ class Inbox:
         self._gap = self.last_seq is not None
         self._decoder = BlockDecoder()
 
+    def resume(self) -> None:
+        """Continue at the same position after a reconnection. Another server may number its frames differently."""
+        self._resumed = True
+
     def take(self, frame: protocol.AudioFrame) -> None:
         """Decode a frame and queue it; a damaged frame becomes silence of the same length."""
         gap = self._gap or bool(frame.flags & protocol.Flags.DISCONTINUITY)
-        if self.last_seq is not None and not self._gap and frame.seq != (self.last_seq + 1) & 0xFFFFFFFF:
+        if self._resumed:
+            gap = gap or frame.sample_pos != self.end
+        elif self.last_seq is not None and not self._gap and frame.seq != (self.last_seq + 1) & 0xFFFFFFFF:
             gap = True
+        self._resumed = False
+        self.end = frame.sample_pos + frame.n_samples
         if gap:
             self._decoder = BlockDecoder()
         self._gap = False

@@ -246,10 +246,14 @@ class Radio:
         """Connect and apply the ``welcome``."""
         hello = self._hello
         if self._inbox.last_seq is not None:
-            resume = protocol.Resume(session=self.welcome.session, last_seq=self._inbox.last_seq)
+            resume = protocol.Resume(
+                session=self.welcome.session, last_seq=self._inbox.last_seq, sample_pos=self._inbox.end
+            )
             hello = msgspec.structs.replace(hello, resume=resume)
         socket, welcome = await greet(self.url, hello, self._timeout_s)
-        if not welcome.resumed:
+        if welcome.resumed:
+            self._inbox.resume()
+        else:
             self._inbox.begin_anew()
         self.welcome, self.state, self.rev, self._socket = welcome, welcome.state, welcome.rev, socket
 
@@ -352,13 +356,16 @@ def _put(queue: asyncio.Queue[protocol.ServerMessage | None], message: protocol.
     queue.put_nowait(message)
 
 
-async def greet(url: str, hello: protocol.Hello, timeout_s: float) -> tuple[ClientConnection, protocol.Welcome]:
+async def greet(
+    url: str, hello: protocol.Hello, timeout_s: float, **options: Any
+) -> tuple[ClientConnection, protocol.Welcome]:
     """Connect, send ``hello`` and receive ``welcome``; earlier audio and messages are skipped.
 
     Args:
         url: URL of the socket.
         hello: the message to send.
         timeout_s: time limit for the whole handshake, seconds.
+        options: further arguments of ``websockets.connect``. With ``path``, the server listens on a Unix socket.
 
     Raises:
         RadioError: ``unreachable``, ``timeout``, or the server refuses, closes, or does not speak the protocol. The
@@ -367,8 +374,8 @@ async def greet(url: str, hello: protocol.Hello, timeout_s: float) -> tuple[Clie
     proxy: str | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            proxy = await choose_proxy(url)
-            socket = await _opened(url, proxy)
+            proxy = None if "path" in options else await choose_proxy(url)
+            socket = await _opened(url, proxy, options)
             try:
                 return socket, await _welcome(socket, url, hello)
             except WebSocketException as error:  # it is closed then
@@ -381,7 +388,9 @@ async def greet(url: str, hello: protocol.Hello, timeout_s: float) -> tuple[Clie
         raise RadioError("timeout", f"no answer from {url}{through} within {timeout_s:g} s", retry_after_ms=0) from None
 
 
-async def _opened(url: str, proxy: str | None) -> ClientConnection:
+async def _opened(url: str, proxy: str | None, options: dict[str, Any]) -> ClientConnection:
+    if "path" in options:
+        options = {"unix": True, **options}
     try:
         return await open_socket(
             url,
@@ -391,6 +400,7 @@ async def _opened(url: str, proxy: str | None) -> ClientConnection:
             open_timeout=None,
             close_timeout=1,  # unread audio would delay the closing handshake
             proxy=proxy,
+            **options,
         )
     except Exception as error:  # sockets, TLS, proxies and their libraries raise many types
         raise _unreachable(url, proxy, error) from None

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="address to listen on (default: localhost; 0.0.0.0 is all IPv4 interfaces, :: adds IPv6)",
     )
     parser.add_argument("--port", type=int, help="port (default: 8080; 0 picks a free one)")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that share the listeners, 1 to 64 (default: 1)"
+    )
     parser.add_argument("--config", metavar="F", help="a TOML file, or the name of a preset")
     parser.add_argument("--model", help="mini (default), a folder, a safetensors file or a hub id")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
@@ -61,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from riffstream.config import load_config
     from riffstream.generator.supervisor import start_process
 
-    _end_when_asked_early()
+    end_when_asked_early()
     fix_thresholds(own_pages_kb=128, keep_kb=1024)
     if args.port is not None and not 0 <= args.port <= 65535:
         raise ParameterError("--port", args.port, "0 to 65535")
@@ -70,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         flags={
             "server.host": args.host,
             "server.port": args.port,
+            "server.workers": args.workers,
             "generator.model": args.model,
             "generator.device": args.device,
             "log.level": "warning" if args.quiet else None,
@@ -77,6 +82,12 @@ def run(args: argparse.Namespace) -> int:
             **{f"push.flag-{number}": {"url": url} for number, url in enumerate(args.push, 1)},
         },
     )
+    if config.relay.upstreams:
+        raise ParameterError(
+            "relay.upstreams", list(config.relay.upstreams), "nothing for serve; use 'riffstream relay'"
+        )
+    if config.server.workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
+        raise ParameterError("server.workers", config.server.workers, "1 on this system")
     with contextlib.ExitStack() as ending:
         process = None
         with contextlib.suppress(OSError):  # a limit of files or memory: the supervisor tries again
@@ -89,17 +100,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _end_when_asked_early() -> None:
+def end_when_asked_early() -> None:
     """Handle SIGTERM before the server starts: the kernel drops unhandled signals of process 1 in a container."""
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, quiet: bool, as_json: bool) -> None:
+    from riffstream.commands._workers import Workers
     from riffstream.config import injected_variables, similar_variables
     from riffstream.server import logs
     from riffstream.server.app import Server
-    from riffstream.server.binding import inherited_sockets
+    from riffstream.server.binding import inherited_sockets, listening_sockets
     from riffstream.server.uploads.intake import Uploads
     from riffstream.station.hub import Hub
 
@@ -112,8 +124,17 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
     hub = Hub(config, uploads=uploads.generator_folder, process=process)
     server = Server(config, hub, uploads)
     server.catch_signals()  # before the address is printed: its reader may send SIGTERM at once
+    workers: Workers | None = None
     try:
-        url = await server.start(inherited_sockets())
+        sockets, inherited = inherited_sockets(), True
+        if not sockets and config.server.workers > 1:
+            sockets, inherited = listening_sockets(config.server.host, config.server.port, share=True), False
+        url = await server.start(sockets)
+        if config.server.workers > 1:
+            workers = Workers(config, sockets, inherited=inherited)
+            await server.listen_locally(str(workers.feed_path), workers.token)
+            workers.start()
+            server.context.workers = workers
         _say(url, config, quiet=quiet, as_json=as_json)
         warming = asyncio.create_task(hub.wait_ready(), name="warm-up")
         serving = asyncio.create_task(server.run(), name="serve")
@@ -128,7 +149,8 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
             warming.cancel()
         await serving
     finally:
-        await server.stop()
+        stopping = [] if workers is None else [workers.stop()]
+        await asyncio.gather(server.stop(), *stopping)
     logs.event("stopped", level=logging.INFO)
 
 

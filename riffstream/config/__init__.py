@@ -21,6 +21,7 @@ from msgspec import Struct, field
 
 from riffstream.config.environment import injected_variables
 from riffstream.config.outgoing import ArchiveSettings, PushSettings, WebhookSettings
+from riffstream.config.relay import RelaySettings, UpstreamAddress
 from riffstream.config.rules import OFF, Section, keys, parse
 from riffstream.config.sections import (
     SECRETS_TO_REPLACE,
@@ -48,9 +49,11 @@ __all__ = [
     "LogSettings",
     "PushSettings",
     "PushTarget",
+    "RelaySettings",
     "ServerSettings",
     "StationConfig",
     "TimelineSettings",
+    "UpstreamAddress",
     "WebhookSettings",
     "injected_variables",
     "json_schema",
@@ -78,6 +81,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     encoders: EncodersSettings = field(default_factory=EncodersSettings)
     log: LogSettings = field(default_factory=LogSettings)
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    relay: RelaySettings = field(default_factory=RelaySettings)
     stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
     push: dict[str, PushSettings] = field(default_factory=dict)
     webhooks: dict[str, WebhookSettings] = field(default_factory=dict)
@@ -139,6 +143,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """:meth:`to_dict` with hidden secrets, for printing and logs."""
         plain = self.to_dict()
         plain["access"] = {key: _hidden(value) for key, value in plain["access"].items()}
+        plain["relay"]["token"] = _hidden(plain["relay"]["token"])
         for table in plain["push"].values():
             table["url"] = without_secrets(table["url"])
             table["password"] = _hidden(table["password"])
@@ -272,6 +277,8 @@ def load_config(
             if secret in SECRETS_TO_REPLACE:
                 variable = f"{_ENVIRONMENT}ACCESS_{name.upper()}"
                 raise ParameterError(f"access.{name}", secret, f"a secret of your own; set {variable}")
+    if check_secrets and config.relay.token == HIDDEN:
+        raise ParameterError("relay.token", HIDDEN, f"the token itself; set {_ENVIRONMENT}RELAY_TOKEN")
     for name, push in config.push.items() if check_secrets else ():
         if HIDDEN in push.url or push.password == HIDDEN:
             variable = f"{_ENVIRONMENT}PUSH_{name.upper()}_URL"

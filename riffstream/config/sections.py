@@ -47,6 +47,8 @@ class ServerSettings(Section, frozen=True, kw_only=True):
         trusted_proxies: addresses and networks (``10.0.0.0/8``) of trusted proxies, whose ``X-Forwarded-For`` counts.
         hls: serve HTTP Live Streaming (``/hls/STATION/master.m3u8``). Its encoders run only while somebody listens.
         drain_s: time for listeners to leave after SIGTERM, seconds.
+        workers: processes that serve listeners on one port (SO_REUSEPORT). The first has the stations and feeds the
+            others. The limits of connections and listeners hold for each.
         state_dir: folder that keeps uploaded seed images between runs; "": a temporary folder for each run.
     """
 
@@ -57,6 +59,7 @@ class ServerSettings(Section, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     hls: bool = True
     drain_s: Annotated[float, between(0, 600, "s")] = 5.0
+    workers: Annotated[int, between(1, 64)] = 1
     state_dir: str = ""
 
     def __post_init__(self) -> None:

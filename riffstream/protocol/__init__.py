@@ -19,6 +19,7 @@ from riffstream.protocol.frames import (
     unpack_frame,
 )
 from riffstream.protocol.messages import (
+    BURST_MS,
     CHANNELS,
     MAX_MESSAGE_BYTES,
     NUMBERS,
@@ -72,6 +73,7 @@ from riffstream.protocol.texts import (
 )
 
 __all__ = [
+    "BURST_MS",
     "CHANNELS",
     "HEADER_BYTES",
     "MAX_MESSAGE_BYTES",

@@ -25,6 +25,7 @@ PROMPTS: Final = 8
 # encoder may write each character outside the basic plane as two escapes), and 4.4 kB for the other fields.
 MAX_MESSAGE_BYTES: Final = 36_864
 SAMPLE_RATE: Final = 48_000
+BURST_MS: Final = 30_000  # longest burst that a client can request: what a server keeps of each codec
 CHANNELS: Final = 2
 
 # Numbers of a steer; ``welcome.limits`` sends their ranges to clients.
@@ -194,20 +195,27 @@ class Caps(Struct, frozen=True, kw_only=True):
 
 
 class Resume(Struct, frozen=True, kw_only=True):
-    """Request for the missed audio: the ``session`` of an earlier ``welcome`` and the last received frame."""
+    """Request for the missed audio: the ``session`` of an earlier ``welcome`` and the last received frame.
+    ``sample_pos``, the end of the last received audio, lets another server of the same station (a relay, a worker)
+    continue there; its frames may be numbered differently."""
 
     session: Annotated[str, Meta(min_length=1, max_length=64)]
     last_seq: Annotated[int, Meta(ge=0, le=2**32 - 1)]
+    sample_pos: SamplePos | None = None
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    """First message of a client: protocol version, codecs in order of preference, intent to steer."""
+    """First message of a client: protocol version, codecs in order of preference, intent to steer. ``burst_ms``: past
+    audio at the beginning of the stream; null: the server's choice. ``relay``: id of a server that passes the stream
+    on; null for listeners."""
 
     v: Annotated[int, Meta(ge=0, le=2**31)]
     codecs: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=8)] = ("opus",)
     token: Annotated[str, Meta(max_length=512)] | None = None
     resume: Resume | None = None
     steer: bool = False
+    burst_ms: Annotated[int, Meta(ge=0, le=BURST_MS)] | None = None
+    relay: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
 class Steer(_Message, frozen=True, tag="steer"):
@@ -275,7 +283,8 @@ class Stats(_Message, frozen=True, tag="stats"):
 
 class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
     """Answer to ``hello``; audio frames follow. ``codec`` is the chosen codec. ``resumed`` is true if no audio was
-    missed. ``reason`` says why this connection may not steer; null if it may."""
+    missed. ``reason`` says why this connection may not steer; null if it may. ``path`` has the ids of the servers from
+    this one to the station's own, which is the last."""
 
     v: int
     session: str
@@ -292,6 +301,7 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
     caps: Caps
     resumed: bool = False
     reason: str | None = None
+    path: tuple[str, ...] = ()
 
 
 class Scheduled(_Message, frozen=True, tag="scheduled"):
@@ -381,6 +391,8 @@ class Event(_Message, frozen=True, tag="event"):
     - ``listeners``: the number of ``listeners`` changed.
     - ``clock_jump``: the server's system clock jumped.
     - ``input``: a live input begins or ends (``reason``: ``live`` or ``ended``).
+    - ``upstream``: this server relays the station, and its connection to the other server changed (``reason``: ``lost``
+      or ``connected``).
     """
 
     kind: str

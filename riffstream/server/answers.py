@@ -35,7 +35,9 @@ __all__ = [
     "StationList",
     "UploadLimits",
     "UploadedSeed",
+    "UpstreamState",
     "WebhookState",
+    "WorkerState",
     "json_answer",
 ]
 
@@ -194,6 +196,24 @@ class StationArchive(ArchiveState, frozen=True, kw_only=True):
     stretches: tuple[ArchiveStretch, ...]
 
 
+class UpstreamState(Struct, frozen=True, kw_only=True):
+    """Connection of a relay to the server that feeds it."""
+
+    state: Literal["connected", "lost"]
+    address: Annotated[str, Meta(description="the server in use, or tried next")]
+    servers: Annotated[int, Meta(ge=0, description="servers from that one to the station's own")]
+    failures: Annotated[int, Meta(ge=0, description="connections refused or lost since the start")]
+    reason: Annotated[str | None, Meta(description="why the last connection failed")]
+
+
+class WorkerState(Struct, frozen=True, kw_only=True):
+    """A further process of the server."""
+
+    pid: int | None
+    state: Literal["starting", "running"]
+    restarts: Annotated[int, Meta(ge=0, description="processes that ended and were replaced")]
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """The event loop runs."""
 
@@ -202,6 +222,8 @@ class Health(Struct, frozen=True, kw_only=True):
     push: Annotated[dict[str, PushState], Meta(description="pushes by name")] | UnsetType = UNSET
     webhooks: Annotated[dict[str, WebhookState], Meta(description="webhooks by name")] | UnsetType = UNSET
     archive: ArchiveState | UnsetType = UNSET
+    upstream: Annotated[UpstreamState, Meta(description="of a relay")] | UnsetType = UNSET
+    workers: Annotated[dict[str, WorkerState], Meta(description="by number, if there are any")] | UnsetType = UNSET
 
 
 class RiffusionClip(Struct, frozen=True, kw_only=True):

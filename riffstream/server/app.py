@@ -157,6 +157,21 @@ class Server:
             logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
         return self.url
 
+    async def listen_locally(self, path: str, token: str = "") -> None:
+        """Listen on a Unix socket too, for other processes of this server.
+
+        Args:
+            path: path of the socket, in a folder that only this user can enter.
+            token: with it, they may listen to everything.
+        """
+        assert self._runner is not None
+        assert self._runner.server is not None
+        if token:
+            self.context.access.admit_workers(token)
+        accept = self.app[HEADER_TIMEOUT].guard(self._runner.server)
+        server = await asyncio.get_running_loop().create_unix_server(accept, path, backlog=BACKLOG)
+        self._listening.append(server)
+
     async def stop(self) -> None:
         """Shut down cleanly: refuse new connections, send ``bye`` to all, then close stations and server."""
         if self._stopping is None:

@@ -6,12 +6,13 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from riffstream.errors import RiffstreamError
 from riffstream.server import logs
 
-__all__ = ["BACKLOG", "inherited_sockets", "listening_sockets", "shown_address"]
+__all__ = ["BACKLOG", "inherited_sockets", "joined_sockets", "listening_sockets", "shown_address"]
 
 BACKLOG = 1024
 _FIRST_INHERITED = 3  # after standard input, output and error (sd_listen_fds(3))
@@ -47,13 +48,14 @@ def inherited_sockets() -> list[socket.socket]:
     return sockets
 
 
-def listening_sockets(host: str, port: int) -> list[socket.socket]:
+def listening_sockets(host: str, port: int, *, share: bool = False) -> list[socket.socket]:
     """Bind every address of ``host`` on one port.
 
     Args:
         host: an address, or a name with all of its addresses. ``localhost`` is 127.0.0.1 and ::1 on any system. ``""``,
             ``*`` and ``::`` are all interfaces, IPv4 and IPv6.
         port: 0 selects a port that is free on every address.
+        share: True lets processes of the same user bind the port too (SO_REUSEPORT), once it was free.
 
     Returns:
         One socket or more. Further addresses that cannot be bound are logged.
@@ -68,7 +70,10 @@ def listening_sockets(host: str, port: int) -> list[socket.socket]:
         chosen = port
         for family, kind, number, address in answers:
             try:
-                sockets.append(_bound(family, kind, number, (address[0], chosen, *address[2:])))
+                target = (address[0], chosen, *address[2:])
+                if share:  # another server of this user would share the port without an error
+                    _bound(family, kind, number, target).close()
+                sockets.append(_bound(family, kind, number, target, share=share))
                 chosen = sockets[0].getsockname()[1]
             except OSError as error:
                 failures.append((str(address[0]), error))
@@ -84,6 +89,22 @@ def listening_sockets(host: str, port: int) -> list[socket.socket]:
         if not sockets:
             break
     raise RiffstreamError(_explained(*failures[0], chosen))
+
+
+def joined_sockets(addresses: Sequence[tuple[Any, ...]]) -> list[socket.socket]:
+    """Bind addresses that another process of this user shares (SO_REUSEPORT).
+
+    Args:
+        addresses: addresses as of ``getsockname``. Raises RiffstreamError.
+    """
+    sockets = []
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in str(address[0]) else socket.AF_INET
+        try:
+            sockets.append(_bound(family, socket.SOCK_STREAM, 0, tuple(address), share=True))
+        except OSError as error:
+            raise RiffstreamError(_explained(str(address[0]), error, int(address[1]))) from None
+    return sockets
 
 
 def _answers(host: str, port: int) -> list[_Answer]:
@@ -102,9 +123,11 @@ def _answers(host: str, port: int) -> list[_Answer]:
     return sorted(answers.values(), key=lambda each: each[0] != socket.AF_INET)
 
 
-def _bound(family: int, kind: int, number: int, address: tuple[Any, ...]) -> socket.socket:
+def _bound(family: int, kind: int, number: int, address: tuple[Any, ...], *, share: bool = False) -> socket.socket:
     sock = socket.socket(family, kind, number)
     try:
+        if share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if os.name == "posix":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         elif hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # there SO_REUSEADDR would let two servers share a port

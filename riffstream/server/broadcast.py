@@ -20,10 +20,10 @@ from riffstream.server.cached import Cached
 from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, websocket_frame
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed, whole_chunks
 from riffstream.server.hls.stream import HlsStream
-from riffstream.server.interfaces import Station
+from riffstream.server.interfaces import Outlet, Station
 from riffstream.server.meters import Meters
 from riffstream.server.sessions import SESSION_S, Sessions
-from riffstream.station.outlet import Outlet, StationEndedError
+from riffstream.station.outlet import StationEndedError
 
 __all__ = ["Broadcast", "Member", "Place"]
 

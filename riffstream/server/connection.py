@@ -12,10 +12,13 @@ from collections.abc import Callable
 from aiohttp import WSCloseCode, WSMessage, web
 
 from riffstream import protocol
+from riffstream.config import LimitsSettings
 from riffstream.server.broadcast import Broadcast, Member, Place
 from riffstream.server.context import Context, narrow_send_buffer
 from riffstream.server.fanout import DropPolicy, Listener
+from riffstream.server.interfaces import Line
 from riffstream.server.limits import TokenBucket
+from riffstream.server.relayed import Rights
 from riffstream.server.roles import Role
 from riffstream.server.steering import SteerGate
 
@@ -85,6 +88,7 @@ class SocketConnection(Connection):
     Attributes:
         bucket: rate limit of all its messages.
         gate: rate limiter of its changes.
+        line: its connection to the server behind this relay; None at a server that makes its stations.
     """
 
     def __init__(
@@ -100,7 +104,10 @@ class SocketConnection(Connection):
         self.socket = socket
         self._request = request
         self.bucket = TokenBucket(MESSAGE_INTERVAL_S, MESSAGE_BURST)
-        limits = context.config.limits
+        self.line: Line | None = None
+        limits: LimitsSettings | protocol.Limits = context.config.limits
+        if context.hub.upstream is not None:
+            limits = broadcast.station.limits()  # those that decide
         steers = TokenBucket(limits.steer_interval_s, limits.steer_burst)
         desk = TokenBucket(limits.desk_interval_s, DESK_BURST)
         self.gate = SteerGate(steers, desk, self._apply, self.member.tell)
@@ -117,6 +124,16 @@ class SocketConnection(Connection):
         if left_s is not None:
             self.gate.expire_in(left_s)
 
+    def pass_on(self, rights: Rights) -> None:
+        """Pass the client's changes to the server behind this relay, which decides about them."""
+        self.line = rights.line
+        self.gate.refusal = rights.reason
+
+    def close_line(self) -> None:
+        """Close the connection to the server behind this relay, if any."""
+        if self.line is not None:
+            self.line.close()
+
     async def receive(self) -> WSMessage:
         """Receive the next message other than ping and pong."""
         return await self.context.heartbeat.receive(self.socket, self.listener)
@@ -126,7 +143,10 @@ class SocketConnection(Connection):
 
     def _apply(self, message: protocol.Steer | protocol.Transport) -> None:
         self.context.counters["steers"] += 1
-        self.broadcast.change(self.member, message)
+        if self.line is not None:
+            self.line.send(message)
+        else:
+            self.broadcast.change(self.member, message)
 
 
 async def open_socket(request: web.Request, context: Context, *subprotocols: str) -> web.WebSocketResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import secrets
 import socket
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ from riffstream.server.push.pushes import Pushes
 from riffstream.server.registry import PRIVATE, Broadcasts
 from riffstream.server.roles import Role
 from riffstream.server.webhooks import Webhooks
+from riffstream.server.worker_figures import WorkerSet
 
 __all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
 
@@ -48,6 +50,7 @@ class Context:
 
     Attributes:
         disconnected: number of connections dropped by the server, by reason (:data:`DISCONNECTED`).
+        workers: further processes of the server; None without any.
     """
 
     def __init__(self, config: Config, hub: Hub) -> None:
@@ -73,6 +76,10 @@ class Context:
         self.heartbeat = Heartbeat(config.limits.silence_s)
         self.jobs = ThreadPoolExecutor(max_workers=1, thread_name_prefix="record")
         self.lag = LagMeter(observe=self.meters.loop_lag.observe)
+        self.server_id = secrets.token_urlsafe(9)
+        if hub.upstream is not None:
+            hub.upstream.identify(self.server_id, self.broadcasts.begin_end)
+        self.workers: WorkerSet | None = None
         self.draining = False
         self.recordings = 0
         self.clips = 0  # single clips in progress
@@ -89,6 +96,11 @@ class Context:
         if broadcast is None:
             raise refuse(web.HTTPNotFound, "not_found", f"no station {name!r}; /api/stations lists them")
         return broadcast
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Ids of the servers from this one to the stations' own."""
+        return (self.server_id, *(() if self.hub.upstream is None else self.hub.upstream.path))
 
     def listed_stations(self) -> list[str]:
         """Names of the public stations. The creator of a private station knows its name."""
@@ -116,14 +128,19 @@ class Context:
         """
         given = token or authorization_token(request.headers.get("Authorization"))
         asked = self.asked(request)
-        if given and (wait_s := self.lockout.wait_s(asked.address)):
-            message = "too many wrong tokens from this address"
-            raise refuse(web.HTTPTooManyRequests, "rate_limited", message, retry_after_s=wait_s)
+        if given:
+            self.check_lockout(request)
         station = "" if server else request.match_info.get("station")
         role = self.access.grant(given, request.headers.get("Origin"), asked.host, station)
         if given and role is None:
             self.lockout.wrong(asked.address)
         return role
+
+    def check_lockout(self, request: web.Request) -> None:
+        """Raise 429 with Retry-After after many wrong tokens from the request's address."""
+        if wait_s := self.lockout.wait_s(self.asked(request).address):
+            message = "too many wrong tokens from this address"
+            raise refuse(web.HTTPTooManyRequests, "rate_limited", message, retry_after_s=wait_s)
 
     def valid_s(self, request: web.Request, token: str | None = None) -> float | None:
         """Remaining validity of a request's signed token, seconds; None if it has none."""

@@ -199,6 +199,7 @@ class Fanout:
         fresh: number of newest frames that keep their bytes; None: all. Older ones are needed only for long bursts and
             resumption.
         label: name in metrics and logs.
+        first: number of the first frame.
 
     Attributes:
         number: unique number in this process.
@@ -206,21 +207,22 @@ class Fanout:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, *, capacity: int, fresh: int | None = None, label: str = "") -> None:
+    def __init__(self, *, capacity: int, fresh: int | None = None, label: str = "", first: int = 0) -> None:
         self.label = label
         self.number = next(self._numbers)
         self.stats = FanoutStats()
         self.listeners: dict[Listener, None] = {}  # in order of joining
         self._frames: deque[Frame] = deque(maxlen=max(1, capacity))
         self._fresh = capacity if fresh is None else fresh
-        self._next = 0
+        self._next = first
+        self._unbroken = first - 1  # the oldest frame after which nothing is missing
         self._round: list[Listener] = []
         self._round_handle: asyncio.Handle | None = None
         self._again = False
 
     @property
     def next_seq(self) -> int:
-        """Sequence number of the next frame; frames are numbered from 0."""
+        """Sequence number of the next frame."""
         return self._next
 
     @property
@@ -250,11 +252,35 @@ class Fanout:
         Returns:
             False if the next frame is no longer kept or was never sent; the listener is then not attached.
         """
-        if not self.first_seq - 1 <= last_seq < self._next:
+        if not self.can_resume(last_seq):
             return False
         listener.cursor = last_seq + 1
         self._add(listener)
         return True
+
+    def can_resume(self, last_seq: int) -> bool:
+        """Whether all frames after frame ``last_seq`` are kept."""
+        return max(self.first_seq - 1, self._unbroken) <= last_seq < self._next
+
+    def seq_before(self, sample_pos: int) -> int | None:
+        """Number of the kept frame that ends at ``sample_pos``; None if there is none."""
+        for frame_seq in range(self._next - 1, self.first_seq - 1, -1):
+            frame = self.frame(frame_seq)
+            if frame.sample_pos + frame.n_samples <= sample_pos:
+                return frame_seq if frame.sample_pos + frame.n_samples == sample_pos else None
+        return None
+
+    def jump(self, seq: int) -> None:
+        """Continue with frame number ``seq`` after missing audio. The kept frames are discarded."""
+        if self._round_handle is not None:
+            self._round_handle.cancel()
+            self._round_handle = None
+        self._round.clear()
+        self._again = False
+        self._frames.clear()
+        self._next = self._unbroken = seq
+        for listener in self.listeners:
+            listener.cursor, listener.gap, listener.steady = seq, True, False
 
     def detach(self, listener: Listener) -> None:
         """Stop delivery. Idempotent."""

@@ -19,7 +19,8 @@ from typing import Protocol
 from riffstream.audio.ogg import PageBody, page_bodies
 from riffstream.protocol import SAMPLE_RATE, AudioFrame, Codec, Flags, pack_frame, split_packets
 from riffstream.server.fanout import Fanout, Frame, websocket_frame
-from riffstream.station.outlet import Chunk, Outlet
+from riffstream.server.interfaces import Outlet
+from riffstream.station.outlet import Chunk
 
 __all__ = ["WIRES", "Feed", "Follower", "OggPackets", "Wire", "whole_chunks"]
 
@@ -105,7 +106,10 @@ def whole_chunks(frame_ms: int, chunk_ms: int) -> int:
 
 
 class _Packager:
-    """Grouping of chunks into frames. A frame ends early at a new revision or before missing audio."""
+    """Grouping of chunks into frames. A frame ends early at a new revision or before missing audio.
+
+    Frames end near multiples of their length on the sample clock, so that every server of a station has the same ones.
+    """
 
     def __init__(self, wire: Wire, frame_samples: int, fanout: Fanout) -> None:
         self.wire = wire
@@ -119,13 +123,19 @@ class _Packager:
             self._emit()
         self._held.append(chunk)
         self._samples += chunk.n_samples
-        # Codec frames do not divide the frame length evenly: end where the length is closest.
-        if self._samples + chunk.n_samples // 2 >= self.frame_samples:
+        # Codec frames do not divide the frame length evenly: end at the border that is closest.
+        half = chunk.n_samples // 2
+        if (chunk.sample_pos + chunk.n_samples + half) // self.frame_samples > (chunk.sample_pos + half) // (
+            self.frame_samples
+        ):
             self._emit()
 
     def _emit(self) -> None:
         chunks, samples = self._held, self._samples
         self._held, self._samples = [], 0
+        seq = chunks[0].seq
+        if seq is not None and seq != self.fanout.next_seq and chunks[0].n_samples >= self.frame_samples:
+            self.fanout.jump(seq)  # a relay's frames keep their numbers
         build = partial(self.wire.build, self.fanout.next_seq, chunks)
         self.fanout.push(Frame(chunks[0].sample_pos, samples, chunks[-1].rev, build))
 
@@ -173,6 +183,7 @@ class Feed:
                 capacity=-(-round(self.ring_s * 1000) // frame_ms),
                 fresh=-(-round(FRESH_S * 1000) // frame_ms),
                 label=f"{self.source.codec}/{wire}/{frame_ms}ms",
+                first=self._ring[0].seq or 0 if self._ring else 0,
             )
             packager = _Packager(WIRES[wire], frame_ms * SAMPLES_PER_MS, fanout)
             for chunk in self._ring:
@@ -221,6 +232,10 @@ class Feed:
         if chunk is None:
             self._ended(self)
             return
+        if self._ring and chunk.sample_pos < self._ring[-1].sample_pos:  # a relay's origin has begun anew
+            self._ring.clear()
+            for fanout in self.fanouts.values():
+                fanout.jump(fanout.next_seq)
         self._ring.append(chunk)
         while self._ring[0].sample_pos < chunk.sample_pos - self.ring_s * SAMPLE_RATE:
             self._ring.popleft()

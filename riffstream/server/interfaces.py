@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+import aiohttp
 
 from riffstream import protocol
 from riffstream.audio.checks import Pcm
@@ -12,9 +15,9 @@ from riffstream.generator.messages import Info, InputImage
 from riffstream.generator.single_clips import SingleClip
 from riffstream.journey.keyframe import ClipSpec
 from riffstream.station.live_input import Beats
-from riffstream.station.outlet import Outlet
+from riffstream.station.outlet import Chunk
 
-__all__ = ["Hub", "Lease", "Reply", "Station"]
+__all__ = ["Hub", "Lease", "Line", "Outlet", "Reply", "Station", "Upstream"]
 
 Reply = Callable[[protocol.ServerMessage], None]
 
@@ -25,8 +28,24 @@ class Lease(Protocol):
     def close(self) -> None: ...
 
 
+class Outlet(Protocol):
+    """A station's encoded audio in one codec, for one taker (:class:`riffstream.station.outlet.Outlet`)."""
+
+    @property
+    def codec(self) -> str: ...
+    @property
+    def header(self) -> bytes: ...
+    @property
+    def closed(self) -> bool: ...
+    async def start(self, take: Callable[[Chunk | None], None]) -> None: ...
+    def stop(self) -> None: ...
+
+
 class Station(Protocol):
-    """Interface of one endless stream. The event loop makes every call; nothing blocks."""
+    """Interface of one endless stream. The event loop makes every call; nothing blocks.
+
+    ``epoch`` identifies the sample clock: servers with the same epoch have the same audio at the same position.
+    """
 
     @property
     def name(self) -> str: ...
@@ -34,6 +53,8 @@ class Station(Protocol):
     def title(self) -> str: ...
     @property
     def description(self) -> str: ...
+    @property
+    def epoch(self) -> str: ...
     @property
     def rev(self) -> int: ...
     @property
@@ -56,13 +77,60 @@ class Station(Protocol):
     def stats(self) -> dict[str, Any]: ...
 
 
+class Line(Protocol):
+    """One client's own connection to the server that feeds a relay. ``hears``: a live input of the client is open."""
+
+    @property
+    def hears(self) -> bool: ...
+    async def open(self) -> protocol.Welcome:
+        """Connect, if necessary. Raises ProtocolError if the other server refuses or cannot be reached."""
+
+    def send(self, message: protocol.ClientMessage | bytes) -> None:
+        """Pass a message on; the answers come to the client. Connects at the first message."""
+
+    def close(self) -> None: ...
+
+
+class Upstream(Protocol):
+    """The servers that feed a relay.
+
+    ``path``: ids of the servers from the one in use to the station's own; empty if none is reached. ``inside``: the
+    other server is the first process of this one.
+    """
+
+    @property
+    def path(self) -> tuple[str, ...]: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def inside(self) -> bool: ...
+    def identify(self, server_id: str, ended: Callable[[str, str], None]) -> None:
+        """Set the id by which other servers recognise this one, and the function that ends a station (name, reason)."""
+
+    async def find(self, name: str) -> None:
+        """Open a station that is not open yet, if the other server has it."""
+
+    def line(self, station: str, token: str | None, address: str, tell: Reply) -> Line: ...
+    def role(self, station: str) -> tuple[str, str | None]:
+        """Role of clients without a token, and the reason why they may not steer."""
+
+    def http(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any = None
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """Send a request to the server in use. Raises aiohttp.ClientError, TimeoutError."""
+
+    def figures(self) -> dict[str, Any]: ...
+
+
 class Hub(Protocol):
-    """Interface of all stations and their generator."""
+    """Interface of all stations and their generator. ``upstream`` is None unless another server feeds this one."""
 
     @property
     def ready(self) -> bool: ...
     @property
     def info(self) -> Info | None: ...
+    @property
+    def upstream(self) -> Upstream | None: ...
     @property
     def stations(self) -> Mapping[str, Any]: ...
     async def start(self) -> None: ...

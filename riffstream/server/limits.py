@@ -6,6 +6,8 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 
+from riffstream.server.proxies import INSIDE
+
 __all__ = ["AddressBuckets", "ConnectionCounter", "TokenBucket"]
 
 ADDRESSES = 10_000
@@ -95,7 +97,7 @@ class ConnectionCounter:
         """Reason to refuse one more connection from ``address``; None if there is a place."""
         if self.open >= self.total:
             return f"the server is full ({self.total} connections)"
-        if self._by_address[address] >= self.per_address:
+        if self._by_address[address] >= self.per_address and address != INSIDE:
             return f"too many connections from {address} ({self.per_address} are allowed)"
         return None
 

@@ -57,6 +57,9 @@ RISING = {
     "station_repeats": "Repeats of the last clip because the next one was late.",
     "station_splices": "Takes that became audible.",
     "station_underruns": "Times without audio to play or repeat.",
+    "station_upstream_bytes": "Audio received from the server behind this relay, bytes.",
+    "station_upstream_connects": "Connections made to the server behind this relay.",
+    "station_upstream_skips": "Times that audio of the server behind this relay was missing.",
 }
 # Names and units of values that have others inside the program.
 RENAMED = {
@@ -70,6 +73,8 @@ RENAMED = {
     "station_committed_s": ("station_committed_seconds", 1.0),
     "station_first_audio_s": ("station_first_audio_seconds", 1.0),
     "station_horizon_s": ("station_buffer_ahead_seconds", 1.0),
+    "station_upstream_ahead_s": ("station_upstream_ahead_seconds", 1.0),
+    "station_upstream_round_trip_s": ("station_upstream_round_trip_seconds", 1.0),
 }
 ABOUT = {
     "generator_load_seconds": "Time that the model took to load.",
@@ -89,6 +94,9 @@ ABOUT = {
     "station_listeners": "Listeners as the station counts them.",
     "station_outlets": "Running encoders.",
     "station_rev": "Revision of the station.",
+    "station_upstream_ahead_seconds": "Received audio after the audible position; below 0: audio is missing.",
+    "station_upstream_connected": "1 while the server behind this relay is connected.",
+    "station_upstream_round_trip_seconds": "Time of a request to the server behind this relay, smoothed.",
 }
 
 

@@ -12,11 +12,14 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from riffstream import protocol
+from riffstream.server.access import authorization_token
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.connection import SocketConnection, open_socket
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.fanout import websocket_frame
 from riffstream.server.openapi import Answer, described
+from riffstream.server.relayed import relayed_rights
+from riffstream.server.roles import Role
 from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["plain_handler"]
@@ -51,7 +54,7 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
     with context.admitted(request), context.reserved(broadcast, "plain") as place:
         socket = await open_socket(request, context)
         connection = _Plain(context, broadcast, request, socket)
-        connection.permit(role)
+        await connection.enter(role)
         await connection.run(CODECS[name], place)
         return socket
 
@@ -64,6 +67,18 @@ class _Plain(SocketConnection):
     ) -> None:
         super().__init__(context, broadcast, request, socket, told=self._told)
         self.steers = 0
+
+    async def enter(self, role: Role) -> None:
+        """Set the right to steer."""
+        if (upstream := self.context.hub.upstream) is None:
+            self.permit(role)
+            return
+        token = authorization_token(self._request.headers.get("Authorization"))
+        station = self.broadcast.station
+        try:
+            self.pass_on(await relayed_rights(self.context, upstream, self._request, station, token, self.member.tell))
+        except protocol.ProtocolError as error:
+            self.gate.refusal = error.message
 
     async def run(self, codec: str, place: Place) -> None:
         """Send audio until the client leaves; each text frame is a prompt."""
@@ -88,6 +103,7 @@ class _Plain(SocketConnection):
             self._line(f"bye {error}")
         finally:
             self.gate.close()
+            self.close_line()
         await self.socket.close()
 
     def say_goodbye(self, reason: str) -> None:

@@ -14,11 +14,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-__all__ = ["Address", "Asked", "Proxies", "counted", "read_address"]
+__all__ = ["INSIDE", "Address", "Asked", "Proxies", "counted", "read_address"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+INSIDE = "inside"  # address of the server's own processes, which limits do not count
 _LOOPBACK_4, _LOOPBACK_6 = ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")
 _HOPS = 32  # longest accepted chain of proxies
 # Host and port (RFC 9110) and a path (RFC 3986), without characters that could end markup or a header.
@@ -105,6 +106,12 @@ class Proxies:
     def asked(self, request: web.Request) -> Asked:
         """Reconstruct a request as the client sent it."""
         peer = read_address(request.remote or "")
+        name = None if request.transport is None else request.transport.get_extra_info("sockname")
+        if isinstance(name, str | bytes):  # a Unix socket of this server, in a private folder
+            hop = read_address(request.headers.get("X-Forwarded-For", ""))
+            host = request.headers.get("X-Forwarded-Host") or _own_host(request)
+            scheme = _SCHEMES.get(request.headers.get("X-Forwarded-Proto", ""), request.scheme)
+            return Asked(INSIDE if hop is None else counted(hop), scheme, host, "")
         if peer not in self:
             return Asked(counted(peer), request.scheme, _own_host(request), "")
         headers = {name: ",".join(request.headers.getall(name, ())) for name in _HEADERS}

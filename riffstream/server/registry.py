@@ -6,6 +6,7 @@ Threading model: everything runs on the event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -69,6 +70,11 @@ class Broadcasts(Mapping[str, Broadcast]):
     async def end(self, name: str, reason: str) -> None:
         """Notify a station's connections and close it; return when it is closed. Raises KeyError."""
         await asyncio.shield(self._end(self[name], reason))
+
+    def begin_end(self, name: str, reason: str) -> None:
+        """Begin what :meth:`end` does; an unknown name is ignored."""
+        with contextlib.suppress(KeyError):
+            self._end(self[name], reason)
 
     def _end(self, broadcast: Broadcast, reason: str) -> asyncio.Task[None]:
         if broadcast not in self._ends:

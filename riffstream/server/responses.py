@@ -10,6 +10,7 @@ from aiohttp import web
 
 from riffstream.server import cors, logs
 from riffstream.server.context import CONTEXT, refuse
+from riffstream.server.forwarding import is_forwarded, pass_on
 from riffstream.server.header_timeout import HEADER_TIMEOUT
 from riffstream.station.outlet import EncoderError, StationEndedError
 
@@ -42,6 +43,13 @@ async def middleware(
     if (answer := cors.preflight(request)) is not None:
         return answer
     try:
+        context = request.app[CONTEXT]
+        if (upstream := context.hub.upstream) is not None:
+            if is_forwarded(context, request):
+                return await pass_on(context, upstream, request)
+            name = request.match_info.get("station")
+            if name is not None and name not in context.hub.stations:
+                await upstream.find(name)
         return await handler(request)
     except web.HTTPException as error:
         if error.status >= 400 and error.content_type != "application/json":

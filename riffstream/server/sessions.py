@@ -9,10 +9,16 @@ import secrets
 import time
 from collections.abc import Callable
 
-__all__ = ["SESSION_S", "Sessions"]
+__all__ = ["SESSION_S", "Sessions", "epoch_of"]
 
 SESSION_S = 60.0
 SESSIONS = 20_000
+SEPARATOR = "."  # between the epoch and the random part of a session's name
+
+
+def epoch_of(session: str) -> str:
+    """Epoch of the station in a session's name; "" without one."""
+    return session.rpartition(SEPARATOR)[0]
 
 
 class Sessions:
@@ -38,16 +44,17 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._connected) + len(self._left)
 
-    def open(self, fanout: int, disconnect: Callable[[], None]) -> str:
+    def open(self, fanout: int, disconnect: Callable[[], None], epoch: str = "") -> str:
         """Open a session; return its name.
 
         Args:
             fanout: number of the connection's fan-out.
+            epoch: epoch of the station, a part of the name. It identifies the audio for other servers.
             disconnect: ends the connection at once and frees its place; called if another connection resumes the
                 session.
         """
         self.expire()
-        name = secrets.token_urlsafe(12)
+        name = f"{epoch}{SEPARATOR if epoch else ''}{secrets.token_urlsafe(12)}"
         self._connected[name] = (fanout, disconnect)
         return name
 

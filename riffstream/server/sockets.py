@@ -16,10 +16,12 @@ from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.connection import SocketConnection, open_socket
 from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context
 from riffstream.server.fanout import Fanout, websocket_frame
-from riffstream.server.feeds import Feed
+from riffstream.server.feeds import SAMPLES_PER_MS, Feed
 from riffstream.server.live_input.intake import LIVE_INPUTS
 from riffstream.server.openapi import Answer, described
+from riffstream.server.relayed import relayed_rights
 from riffstream.server.roles import Role
+from riffstream.server.sessions import epoch_of
 from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["RESTARTING", "bye_frame", "socket_handler"]
@@ -67,6 +69,7 @@ class _Connection(SocketConnection):
     async def run(self) -> None:
         """Exchange hello and welcome, then messages until either side closes."""
         with self.context.heartbeat.watching(self.listener), contextlib.ExitStack() as held:
+            held.callback(self.close_line)
             await self._serve(held)
 
     async def _serve(self, held: contextlib.ExitStack) -> None:
@@ -130,23 +133,33 @@ class _Connection(SocketConnection):
         codec, feed = await self._feed(codecs, place)
         frame_ms = broadcast.frame_ms(codec, steering=hello.steer)
         fanout = feed.fanout(f"v1-{codec}", frame_ms)
-        session = broadcast.sessions.open(fanout.number, self._resumed_elsewhere)
+        epoch = broadcast.station.epoch
+        session = broadcast.sessions.open(fanout.number, self._resumed_elsewhere, epoch)
         try:
             resume = hello.resume
-            after = (
-                resume.last_seq
-                if resume is not None
-                and broadcast.sessions.resume(resume.session, fanout.number)
-                and fanout.first_seq - 1 <= resume.last_seq < fanout.next_seq
-                else None
-            )
+            after = None if resume is None else self._last_received(resume, fanout)
             self._welcome(hello, codec, fanout, session=session, frame_ms=frame_ms, resumed=after is not None)
             self.listener.gap = resume is not None and after is None
             burst = broadcast.burst_samples(steering=hello.steer)
+            if hello.burst_ms is not None:
+                burst = hello.burst_ms * SAMPLES_PER_MS
             place.attach(fanout, self.listener, burst_samples=burst, after=after)
             await self._messages()
         finally:
             broadcast.sessions.leave(session)
+
+    def _last_received(self, resume: protocol.Resume, fanout: Fanout) -> int | None:
+        """Number of the client's last frame; None if it cannot continue there.
+
+        The session of another server (a relay, a worker) is valid by the position, if both have the same audio.
+        """
+        broadcast = self.broadcast
+        if broadcast.sessions.resume(resume.session, fanout.number) and fanout.can_resume(resume.last_seq):
+            return resume.last_seq
+        if resume.sample_pos is None or epoch_of(resume.session) != broadcast.station.epoch:
+            return None
+        found = fanout.seq_before(resume.sample_pos)
+        return found if found is not None and fanout.can_resume(found) else None
 
     def _resumed_elsewhere(self) -> None:
         if self.place is not None:
@@ -178,25 +191,33 @@ class _Connection(SocketConnection):
             if not isinstance(hello, protocol.Hello):
                 raise protocol.ProtocolError("bad_request", "the first message must be hello")
             protocol.negotiate(hello.v)
-            role = self._role(hello.token)
+            await self._enter(hello)
         except protocol.ProtocolError as error:
             await self._refuse(error)
             return None
-        self.role = role
-        self.permit(role, hello.token)
         return hello
 
-    def _role(self, token: str | None) -> Role:
-        """Role of the client. Raises ProtocolError if it may not listen, or after many wrong tokens."""
+    async def _enter(self, hello: protocol.Hello) -> None:
+        """Set the client's rights. Raises ProtocolError if it may not listen, or after many wrong tokens."""
+        upstream, station, token = self.context.hub.upstream, self.broadcast.station, hello.token
         try:
-            role = self.context.grant(self.request, token)
+            if upstream is None:
+                role = self.context.grant(self.request, token)
+            else:
+                if hello.relay is not None and not upstream.live:
+                    raise protocol.ProtocolError("busy", "this relay has lost its server", retry_after_ms=2000)
+                rights = await relayed_rights(self.context, upstream, self.request, station, token, self.member.tell)
+                role = rights.role
         except web.HTTPTooManyRequests as locked_out:
             retry_ms = 1000 * int(locked_out.headers["Retry-After"])
             text = "too many wrong tokens from this address"
             raise protocol.ProtocolError("rate_limited", text, field="token", retry_after_ms=retry_ms) from None
         if role is None:
             raise protocol.ProtocolError("unauthorised", "this token is not valid here", field="token")
-        return role
+        self.role = role
+        self.permit(role, token)
+        if upstream is not None:
+            self.pass_on(rights)
 
     def _welcome(
         self,
@@ -229,6 +250,7 @@ class _Connection(SocketConnection):
                 caps=station.caps(),
                 resumed=resumed,
                 reason=self.gate.refusal,
+                path=self.context.path,
             )
         )
         self.member.tell(station.now())
@@ -240,6 +262,9 @@ class _Connection(SocketConnection):
             received = time.monotonic()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return
+            if message.type is WSMsgType.BINARY and self.line is not None and self.line.hears:
+                self.line.send(message.data)
+                continue
             if message.type is WSMsgType.BINARY and self.inputs.takes(self.broadcast, self.member):
                 self.inputs.frame(self.broadcast, self.member, message.data)
                 continue
@@ -267,7 +292,10 @@ class _Connection(SocketConnection):
                     self.gate.transport(message)
                 case protocol.Input():
                     self.gate.check(message.id)
-                    self.inputs.handle(self.broadcast, self.member, message)
+                    if self.line is not None:
+                        self.line.send(message)
+                    else:
+                        self.inputs.handle(self.broadcast, self.member, message)
                 case protocol.Clock():
                     reply = protocol.ClockReply(
                         t0=message.t0,

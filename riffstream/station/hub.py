@@ -81,6 +81,10 @@ class Hub:
         self._closed = False
 
     @property
+    def upstream(self) -> None:
+        """None: the stations are made here."""
+
+    @property
     def stations(self) -> Mapping[str, Station]:
         """Stations by name, read only."""
         return MappingProxyType(self._stations)

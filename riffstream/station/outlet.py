@@ -57,6 +57,7 @@ class Chunk:
         rev: the station's revision at its end.
         flags: discontinuity, silence.
         payload: encoded bytes (for Opus, packets after their lengths).
+        seq: number of the frame at the server that a relay has it from; None: encoded here.
     """
 
     sample_pos: int
@@ -64,6 +65,7 @@ class Chunk:
     rev: int
     flags: Flags
     payload: bytes
+    seq: int | None = None
 
 
 class StationEndedError(RiffstreamError):

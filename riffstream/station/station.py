@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any, Literal
@@ -81,6 +82,7 @@ class Station:
         self.description = station.description
         self.log = SteeringLog(name, station.save_log or None)
         self.closed = False
+        self.epoch = secrets.token_urlsafe(6)
         self._journey: Journey = station.plan()
         self._send = send
         self._clock = clock

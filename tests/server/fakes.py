@@ -60,6 +60,7 @@ class FakeStation:
         config = config or StationConfig(title="The Test Tone")
         self.name, self.title, self.description = name, config.title, config.description
         self.steerable = config.steer
+        self.epoch = "fake"
         self.rev = 0
         self.state = protocol.State(prompts=(protocol.Prompt(text="a test tone"),))
         self.committed = 0
@@ -230,6 +231,7 @@ class FakeHub:
 
     def __init__(self, *names: str, preroll: int = 48_000, speed: float | None = None) -> None:
         self.ready = True
+        self.upstream = None
         self.info = Info(model="tone", seed_image="auto")
         self.speed = speed
         self.preroll = preroll

@@ -141,7 +141,7 @@ def test_a_free_port_is_free_on_every_address(monkeypatch: pytest.MonkeyPatch, b
     fake_name(monkeypatch, "127.0.0.1", "127.0.0.2")
     real, failed = binding._bound, []
 
-    def unlucky(family: int, kind: int, number: int, address: tuple[Any, ...]) -> socket.socket:
+    def unlucky(family: int, kind: int, number: int, address: tuple[Any, ...], *, share: bool = False) -> socket.socket:
         if address[0] == "127.0.0.2" and len(failed) < 3:
             failed.append(address[1])
             raise OSError(errno.EADDRINUSE, "in use")

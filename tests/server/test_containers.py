@@ -99,10 +99,10 @@ def test_a_configured_folder_that_cannot_be_written_to_is_an_error(
 def test_process_1_ends_when_asked_while_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
-        serve._end_when_asked_early()
+        serve.end_when_asked_early()
         assert signal.getsignal(signal.SIGTERM) is before  # the system's own way does for others
         monkeypatch.setattr(os, "getpid", lambda: 1)
-        serve._end_when_asked_early()
+        serve.end_when_asked_early()
         handler = signal.getsignal(signal.SIGTERM)
         assert callable(handler)
         with pytest.raises(SystemExit) as ended:

@@ -1,0 +1,84 @@
+"""Requests that a relay passes on: seed images, uploads, recordings, the archive, and the making of stations.
+
+Threading model: everything runs on the event loop.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+
+from riffstream.server.context import Context, refuse
+from riffstream.server.interfaces import Upstream
+
+__all__ = ["is_forwarded", "pass_on"]
+
+# Addresses of the API that a relay answers itself; it passes on all others.
+_OWN: Final = re.compile(r"/api/(?:openapi\.json|schema|prompts/random|stations(?:/[a-z0-9_-]+(?:/events)?)?)")
+_PASSED: Final = (
+    "Accept",
+    "Accept-Encoding",
+    "Authorization",
+    "Content-Type",
+    "Content-Length",
+    "Origin",
+    "Range",
+    "If-None-Match",
+)
+_RETURNED: Final = (
+    "Accept-Ranges",
+    "Cache-Control",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Range",
+    "Content-Type",
+    "ETag",
+    "Location",
+    "Retry-After",
+)
+
+
+def is_forwarded(context: Context, request: web.Request) -> bool:
+    """Whether the server behind this relay answers a request."""
+    path = context.own_path(request)
+    if path.startswith("/run_inference"):
+        return True
+    return path.startswith("/api/") and not (request.method in ("GET", "HEAD") and _OWN.fullmatch(path))
+
+
+async def pass_on(context: Context, upstream: Upstream, request: web.Request) -> web.StreamResponse:
+    """Send a request to the server behind this relay, and its answer to the client. Raises 503 if it is lost."""
+    asked = context.asked(request)
+    headers = {name: request.headers[name] for name in _PASSED if name in request.headers}
+    headers |= {
+        "X-Forwarded-For": asked.address.partition("/")[0],
+        "X-Forwarded-Host": asked.host,
+        "X-Forwarded-Proto": asked.scheme,
+    }
+    path = context.own_path(request) + (f"?{request.query_string}" if request.query_string else "")
+    body = request.content if request.can_read_body else None
+    response: web.StreamResponse | None = None
+    try:
+        async with upstream.http(request.method, path, headers, body) as answer:
+            response = web.StreamResponse(status=answer.status)
+            for name in _RETURNED:
+                if name in answer.headers:
+                    response.headers[name] = answer.headers[name]
+            if answer.content_length is not None:
+                response.content_length = answer.content_length
+            await response.prepare(request)
+            async for data in answer.content.iter_any():
+                await response.write(data)
+            await response.write_eof()
+            return response
+    except (aiohttp.ClientError, TimeoutError):
+        if response is not None and response.prepared:
+            if request.transport is not None:
+                request.transport.abort()  # the answer is incomplete
+            return response
+        raise refuse(
+            web.HTTPServiceUnavailable, "busy", "the server behind this relay cannot be reached", retry_after_s=2
+        ) from None
