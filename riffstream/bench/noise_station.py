@@ -17,6 +17,7 @@ from riffstream.server.interfaces import Reply
 from riffstream.station.audition import AuditionError
 from riffstream.station.block import Block
 from riffstream.station.outlet import SHARED, Outlet
+from riffstream.station.saved import SavedStation
 
 __all__ = ["NoiseHub", "NoiseStation"]
 
@@ -148,3 +149,11 @@ class NoiseHub:
     async def close(self) -> None:
         for name in tuple(self.stations):
             await self.delete(name)
+
+    def save(self) -> dict[str, SavedStation]:
+        """There is no state."""
+        return {}
+
+    def freeze(self, recent_s: float = 0.0) -> dict[str, SavedStation]:
+        """There is no state."""
+        return {}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from riffstream.config import Config
 
+STANDBY_S = 0.05  # between looks at the other server's lock
+
 EXAMPLES = """examples:
   riffstream serve                                       then open http://localhost:8080 and press play
   riffstream serve --port 0                              on a free port, printed at the start
@@ -55,6 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also send the first station to an Icecast server (icecast://source:PASSWORD@HOST:PORT/MOUNT; icecasts: "
         "TLS) or over rtmp://; may be repeated. [push.NAME] in the config chooses station and codec",
     )
+    parser.add_argument(
+        "--standby",
+        action="store_true",
+        help="wait until the server that uses the same server.state_dir has ended, then continue its stations",
+    )
     parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
     parser.add_argument("--json", action="store_true", help="logs as JSON lines, and the address as one on stdout")
 
@@ -67,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
     end_when_asked_early()
     fix_thresholds(own_pages_kb=128, keep_kb=1024)
+    if args.standby and args.port == 0:
+        raise ParameterError("--standby", "--port 0", "the port of the other server")
     if args.port is not None and not 0 <= args.port <= 65535:
         raise ParameterError("--port", args.port, "0 to 65535")
     config = load_config(
@@ -88,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         )
     if config.server.workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
         raise ParameterError("server.workers", config.server.workers, "1 on this system")
+    if args.standby and not config.server.state_dir:
+        raise ParameterError("--standby", "no server.state_dir", "a server.state_dir that both servers use")
     with contextlib.ExitStack() as ending:
         process = None
         with contextlib.suppress(OSError):  # a limit of files or memory: the supervisor tries again
@@ -96,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         from riffstream.server.app import loop_factory
 
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_serve(config, process, quiet=args.quiet, as_json=args.json))
+            runner.run(_serve(config, process, standby=args.standby, quiet=args.quiet, as_json=args.json))
     return 0
 
 
@@ -106,12 +117,15 @@ def end_when_asked_early() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, quiet: bool, as_json: bool) -> None:
+async def _serve(
+    config: Config, process: subprocess.Popen[bytes] | None, *, standby: bool, quiet: bool, as_json: bool
+) -> None:
     from riffstream.commands._workers import Workers
     from riffstream.config import injected_variables, similar_variables
     from riffstream.server import logs
     from riffstream.server.app import Server
     from riffstream.server.binding import inherited_sockets, listening_sockets
+    from riffstream.server.state_keeper import load_state
     from riffstream.server.uploads.intake import Uploads
     from riffstream.station.hub import Hub
 
@@ -120,9 +134,12 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
         logs.event("environment variables of Kubernetes services or Docker links passed over", names=",".join(foreign))
     for name, meant in similar_variables().items():
         logs.event("environment variable ignored", level=logging.WARNING, name=name, did_you_mean=meant)
+    if standby:
+        await _released(config)
     uploads = Uploads(config)
-    hub = Hub(config, uploads=uploads.generator_folder, process=process)
-    server = Server(config, hub, uploads)
+    saved = load_state(config)
+    hub = Hub(config, uploads=uploads.generator_folder, process=process, saved={} if saved is None else saved.stations)
+    server = Server(config, hub, uploads, saved)
     server.catch_signals()  # before the address is printed: its reader may send SIGTERM at once
     workers: Workers | None = None
     try:
@@ -152,6 +169,19 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, *, qui
         stopping = [] if workers is None else [workers.stop()]
         await asyncio.gather(server.stop(), *stopping)
     logs.event("stopped", level=logging.INFO)
+
+
+async def _released(config: Config) -> None:
+    """Wait until no other server uses ``server.state_dir``."""
+    from riffstream.server import logs
+    from riffstream.server.uploads.intake import is_taken
+
+    waiting = False
+    while is_taken(config.server.state_dir):
+        if not waiting:
+            logs.event("standing by until the other server ends", state_dir=config.server.state_dir)
+        waiting = True
+        await asyncio.sleep(STANDBY_S)
 
 
 def _say(url: str, config: Config, *, quiet: bool, as_json: bool) -> None:

@@ -49,7 +49,8 @@ class ServerSettings(Section, frozen=True, kw_only=True):
         drain_s: time for listeners to leave after SIGTERM, seconds.
         workers: processes that serve listeners on one port (SO_REUSEPORT). The first has the stations and feeds the
             others. The limits of connections and listeners hold for each.
-        state_dir: folder that keeps uploaded seed images between runs; "": a temporary folder for each run.
+        state_dir: folder that keeps uploaded seed images and the state of the stations between runs; "": a temporary
+            folder for each run, and stations begin anew.
     """
 
     host: str = "localhost"

@@ -31,6 +31,7 @@ from riffstream.relay.station import RelayStation
 from riffstream.relay.upstreams import Upstreams
 from riffstream.station.audition import AuditionError
 from riffstream.station.hub import TooManyStationsError, UnknownStationError
+from riffstream.station.saved import SavedStation
 
 __all__ = ["RelayHub"]
 
@@ -133,6 +134,14 @@ class RelayHub:
 
     def drain(self) -> None:
         """Does nothing: playback continues until :meth:`close`."""
+
+    def save(self) -> dict[str, SavedStation]:
+        """A relay has no state: its stations are another server's."""
+        return {}
+
+    def freeze(self, recent_s: float = 0.0) -> dict[str, SavedStation]:
+        """As :meth:`save`; playback continues."""
+        return {}
 
     async def close(self) -> None:
         """Close every station. Idempotent."""

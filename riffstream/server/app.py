@@ -32,6 +32,8 @@ from riffstream.server.interfaces import Hub
 from riffstream.server.live_input.intake import LIVE_INPUTS, LiveInputs
 from riffstream.server.plain_socket import plain_handler
 from riffstream.server.sockets import RESTARTING, socket_handler
+from riffstream.server.state_file import SavedServer
+from riffstream.server.state_keeper import StateKeeper
 from riffstream.server.streams import icecast_status, playlist_handler, stream_handler
 from riffstream.server.uploads import one_seed, seeds
 from riffstream.server.uploads.intake import UPLOADS, Uploads
@@ -94,14 +96,19 @@ class Server:
         config: the whole configuration.
         hub: started by :meth:`start`, stopped by :meth:`stop`.
         uploads: uploads in the folder that the hub's generator reads; by default none. Closed by :meth:`stop`.
+        saved: state of an earlier process (``state_keeper.load_state``), whose clients may resume.
     """
 
-    def __init__(self, config: Config, hub: Hub, uploads: Uploads | None = None) -> None:
+    def __init__(
+        self, config: Config, hub: Hub, uploads: Uploads | None = None, saved: SavedServer | None = None
+    ) -> None:
+        self._saved = saved
         self.config = config
         self.hub = hub
         self.uploads = uploads or Uploads(config)
         self.app = make_app(config, hub, self.uploads)
         self.context = self.app[CONTEXT]
+        self.keeper = StateKeeper(config, hub, self.context.broadcasts)
         self.url = ""
         self._runner: web.AppRunner | None = None
         self._listening: list[asyncio.Server] = []
@@ -149,6 +156,9 @@ class Server:
             asyncio.create_task(self.context.broadcasts.tend(), name="tend-broadcasts"),
             asyncio.create_task(self.context.heartbeat.run(), name="heartbeat"),
         ]
+        if self._saved is not None:
+            await self.keeper.continue_sessions(self._saved.fanouts)
+        self.keeper.start()
         self.context.pushes.start()
         self.context.webhooks.start()
         if self.context.archive is not None:
@@ -219,6 +229,7 @@ class Server:
         leaving = sum(len(broadcast.members) for broadcast in context.broadcasts.values())
         if leaving:
             logs.event("leaving", connections=leaving)
+        await self.keeper.stop()
         await self._unless_hurried(
             asyncio.ensure_future(context.broadcasts.close(RESTARTING, self.config.server.drain_s))
         )

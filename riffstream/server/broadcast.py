@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 
 import msgspec
@@ -18,11 +18,12 @@ from riffstream import protocol
 from riffstream.config import Config
 from riffstream.server.cached import Cached
 from riffstream.server.fanout import DropPolicy, Fanout, FanoutStats, Listener, websocket_frame
-from riffstream.server.feeds import SAMPLES_PER_MS, Feed, whole_chunks
+from riffstream.server.feeds import SAMPLES_PER_MS, WIRES, Feed, whole_chunks
 from riffstream.server.hls.stream import HlsStream
 from riffstream.server.interfaces import Outlet, Station
 from riffstream.server.meters import Meters
 from riffstream.server.sessions import SESSION_S, Sessions
+from riffstream.server.state_file import SavedFanout
 from riffstream.station.outlet import StationEndedError
 
 __all__ = ["Broadcast", "Member", "Place"]
@@ -188,6 +189,16 @@ class Broadcast:
             yield feed
         finally:
             feed.release()
+
+    async def continue_fanouts(self, fanouts: Sequence[SavedFanout]) -> None:
+        """Continue fan-outs of an earlier process, with their sessions. Raises StationEndedError, EncoderError."""
+        for saved in fanouts:
+            async with self.holding(saved.codec) as feed:
+                if saved.wire not in WIRES:
+                    continue
+                fanout = feed.continue_fanout(saved.wire, saved.frame_ms, saved.next_seq, saved.borders)
+                if fanout is not None:
+                    self.sessions.adopt(saved.sessions, fanout.number)
 
     async def _open(self, source: Outlet) -> Feed:
         feed = self.feeds[source.codec] = await Feed.open(source, RING_S, self._feed_ended)

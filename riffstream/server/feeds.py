@@ -121,13 +121,22 @@ class _Packager:
     def push(self, chunk: Chunk) -> None:
         if self._held and (self._held[-1].rev != chunk.rev or chunk.flags & Flags.DISCONTINUITY):
             self._emit()
-        self._held.append(chunk)
-        self._samples += chunk.n_samples
+        self.hold(chunk)
         # Codec frames do not divide the frame length evenly: end at the border that is closest.
         half = chunk.n_samples // 2
         if (chunk.sample_pos + chunk.n_samples + half) // self.frame_samples > (chunk.sample_pos + half) // (
             self.frame_samples
         ):
+            self._emit()
+
+    def hold(self, chunk: Chunk) -> None:
+        """Add a chunk to the next frame, whatever its length."""
+        self._held.append(chunk)
+        self._samples += chunk.n_samples
+
+    def end_frame(self) -> None:
+        """End the next frame, if it has audio."""
+        if self._held:
             self._emit()
 
     def _emit(self) -> None:
@@ -177,20 +186,56 @@ class Feed:
 
     def fanout(self, wire: str, frame_ms: int) -> Fanout:
         """Fan-out with a wire format and a frame length, filled from the ring at its first use."""
-        key = (wire, frame_ms)
-        if key not in self.fanouts:
-            fanout = Fanout(
-                capacity=-(-round(self.ring_s * 1000) // frame_ms),
-                fresh=-(-round(FRESH_S * 1000) // frame_ms),
-                label=f"{self.source.codec}/{wire}/{frame_ms}ms",
-                first=self._ring[0].seq or 0 if self._ring else 0,
-            )
-            packager = _Packager(WIRES[wire], frame_ms * SAMPLES_PER_MS, fanout)
-            for chunk in self._ring:
+        found = self.fanouts.get((wire, frame_ms))
+        if found is not None:
+            return found
+        return self._add_fanout(wire, frame_ms, self._ring[0].seq or 0 if self._ring else 0, ())
+
+    @property
+    def _end(self) -> int:
+        """Sample clock at the end of the ring."""
+        return self._ring[-1].sample_pos + self._ring[-1].n_samples if self._ring else 0
+
+    def _add_fanout(self, wire: str, frame_ms: int, first_seq: int, borders: Sequence[int]) -> Fanout:
+        fanout = Fanout(
+            capacity=-(-round(self.ring_s * 1000) // frame_ms),
+            fresh=-(-round(FRESH_S * 1000) // frame_ms),
+            label=f"{self.source.codec}/{wire}/{frame_ms}ms",
+            first=first_seq,
+        )
+        packager = _Packager(WIRES[wire], frame_ms * SAMPLES_PER_MS, fanout)
+        for chunk in self._ring:
+            if not borders or chunk.sample_pos >= borders[-1]:
+                if borders and chunk.sample_pos == borders[-1]:
+                    packager.end_frame()
                 packager.push(chunk)
-            self.fanouts[key] = fanout
-            self._packagers.append(packager)
-        return self.fanouts[key]
+            elif chunk.sample_pos >= borders[0]:
+                if chunk.sample_pos in borders:
+                    packager.end_frame()
+                packager.hold(chunk)
+        if borders and self._end == borders[-1]:
+            packager.end_frame()
+        self.fanouts[wire, frame_ms] = fanout
+        self._packagers.append(packager)
+        return fanout
+
+    def continue_fanout(self, wire: str, frame_ms: int, next_seq: int, borders: Sequence[int]) -> Fanout | None:
+        """Continue a fan-out of an earlier process.
+
+        Args:
+            wire, frame_ms: as in :meth:`fanout`.
+            next_seq: sequence number of its next frame.
+            borders: sample clock at the beginnings of its last frames and at the end of the last one.
+
+        Returns:
+            The fan-out, with the earlier frames that the ring has; None if it exists already, or if the ring has no
+            audio for the next frame.
+        """
+        known = {chunk.sample_pos for chunk in self._ring} | {self._end}
+        borders = [pos for pos in borders if pos in known]
+        if (wire, frame_ms) in self.fanouts or not borders or len(borders) > next_seq + 1:
+            return None
+        return self._add_fanout(wire, frame_ms, next_seq - len(borders) + 1, borders)
 
     def follow(self, follower: Follower) -> None:
         """Give it the chunks of the ring, then every new one, and ``end()`` when the feed closes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 __all__ = ["SESSION_S", "Sessions", "epoch_of"]
 
@@ -65,6 +65,17 @@ class Sessions:
             if len(self._left) > self.most:
                 del self._left[next(iter(self._left))]
 
+    def of(self, fanout: int) -> list[str]:
+        """Names of the sessions on a fan-out that can be resumed."""
+        self.expire()
+        return [name for name, found in (*self._connected.items(), *self._left.items()) if found[0] == fanout]
+
+    def adopt(self, names: Iterable[str], fanout: int) -> None:
+        """Add sessions of an earlier process; they expire like those that end now."""
+        for name in names:
+            self._connected[name] = (fanout, _nothing)
+            self.leave(name)
+
     def take_over(self, name: str) -> None:
         """End the old connection of a session whose client has reconnected.
 
@@ -88,3 +99,7 @@ class Sessions:
             if now - left_at < self.kept_s:
                 break
             del self._left[name]
+
+
+def _nothing() -> None:
+    """End of a connection that has ended already."""

@@ -53,7 +53,7 @@ class Levelled:
         settings: loudness and true peak.
 
     Attributes:
-        played: number of samples from the mixer; its position, unless it failed within a block.
+        played: end of the samples from the mixer; its position, unless it failed within a block.
     """
 
     def __init__(self, mixer: Mixer, desk: Desk, settings: TimelineSettings) -> None:
@@ -61,7 +61,7 @@ class Levelled:
         self._desk = desk
         self._ready: deque[Pcm] = deque()
         self._have = 0
-        self.played = 0
+        self.played = mixer.position
         self._leveller: LoudnessLeveller | None = None
         if settings.loudness_lufs is not None:
             self._leveller = LoudnessLeveller(

@@ -54,9 +54,9 @@ class Move:
     bar: int = 2 * SAMPLE_RATE
     rev: int = 0
 
-    def length(self, lane: str) -> int:
-        """Length of a lane's ramp in samples."""
-        if self.pos == 0 and self.ramp == 0:  # the beginning of the station: nothing was audible before
+    def length(self, lane: str, start: int = 0) -> int:
+        """Length of a lane's ramp in samples; ``start``: first sample of the stream."""
+        if self.pos == start and self.ramp == 0:  # the beginning of the station: nothing was audible before
             return 0
         own = round((FADE_S if lane == "fade" else RAMP_S) * SAMPLE_RATE)
         return max(LEAST, own if self.ramp is None else self.ramp)
@@ -101,23 +101,25 @@ class Desk:
 
     Args:
         begun: called with each move when its first sample has been taken.
+        start: sample clock at the first sample.
 
     Attributes:
-        taken: number of samples taken so far; a new move begins there at the earliest.
-        given: number of samples returned so far.
+        taken: sample clock at the end of the samples taken so far; a new move begins there at the earliest.
+        given: sample clock at the end of the samples returned so far.
         mix: the settings after the moves that have begun.
         changed_at: first sample of the newest move that has begun.
     """
 
-    def __init__(self, begun: Callable[[Move], None] = lambda move: None) -> None:
+    def __init__(self, begun: Callable[[Move], None] = lambda move: None, start: int = 0) -> None:
         self._begun = begun
-        self.taken = self.given = self.changed_at = 0
+        self._start = start
+        self.taken = self.given = self.changed_at = start
         self.mix = Mix()
         self._moves: list[Move] = []
         self._heard: deque[_Heard] = deque([_Heard(0, 0, self.mix)])
-        self._hold = Hold(COLUMNS)
+        self._hold = Hold(COLUMNS, start)
         self._lanes = {name: Lane(value) for name, value in _goals(self.mix).items()}
-        self._input = _Input()
+        self._input = _Input(start=start)
 
     # -- moves ----------------------------------------------------------------------------------------------------
 
@@ -167,7 +169,7 @@ class Desk:
         before, self.mix = self.mix, self.mix.changed(**move.fields)
         for name, goal in _goals(self.mix).items():
             if goal != self._lanes[name].goal:
-                self._lanes[name].move(move.pos, goal, move.length(name))
+                self._lanes[name].move(move.pos, goal, move.length(name, self._start))
         if before.hold != self.mix.hold:
             self._hold.turn(move.pos, move.bar if self.mix.hold else 0)
         self.changed_at = move.pos

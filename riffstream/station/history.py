@@ -18,7 +18,7 @@ from riffstream.station.mixer import Cue
 from riffstream.station.score import Score
 from riffstream.station.take import Entry, Take
 
-__all__ = ["Heard", "Played", "Rest", "announced", "mixed", "moment", "resting", "with_mix"]
+__all__ = ["Begin", "Heard", "Played", "Rest", "announced", "mixed", "moment", "resting", "with_mix"]
 
 HISTORY: Final = 60 * SAMPLE_RATE  # length of the history in samples
 COMING: Final = 2  # announced sections
@@ -62,6 +62,23 @@ class Rest:
 
     beat: float = 0.0
     bars: Bars = field(default_factory=lambda: Bars.of(0.0, 4))
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first sample of a playout.
+
+    Attributes:
+        pos: sample clock.
+        rev: revision.
+        rest: musical time until the first take sounds.
+        mix: settings of the desk.
+    """
+
+    pos: int = 0
+    rev: int = 0
+    rest: Rest = field(default_factory=Rest)
+    mix: Mix = field(default_factory=Mix)
 
 
 class Heard:

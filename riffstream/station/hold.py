@@ -46,10 +46,11 @@ class Hold:
 
     Args:
         columns: columns of the stream.
+        start: sample of the first audio.
     """
 
-    def __init__(self, columns: int) -> None:
-        self._tape = Tape()
+    def __init__(self, columns: int, start: int = 0) -> None:
+        self._tape = Tape(start)
         self._past: Source = _Past(self._tape, columns)
         self._turns: list[_Turn] = []
         self._now: Source = self._past

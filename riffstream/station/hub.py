@@ -26,6 +26,7 @@ from riffstream.generator.supervisor import GeneratorError, Supervisor, configur
 from riffstream.journey.keyframe import SONG, ClipSpec
 from riffstream.models.songs import Song, read_song
 from riffstream.station.audition import AUDITION, AuditionError, Auditions
+from riffstream.station.saved import SavedStation
 from riffstream.station.station import Station
 
 __all__ = ["GeneratorError", "Hub", "TooManyStationsError", "UnknownStationError", "UnplayableError"]
@@ -56,6 +57,7 @@ class Hub:
         configure: first message to the generator process; by default from ``config.generator``.
         uploads: folder of uploaded seed images (``models/uploads.py``) for the generator.
         process: a generator process started earlier by ``supervisor.start_process``.
+        saved: states of stations by name, which they continue. Those without a configuration are opened again.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Hub:
         configure: Configure | None = None,
         uploads: Path | None = None,
         process: subprocess.Popen[bytes] | None = None,
+        saved: Mapping[str, SavedStation] = MappingProxyType({}),
     ) -> None:
+        self._saved = dict(saved)
         self.config = config
         self._clock = clock
         self._configure = configure or configuration(config.generator, uploads)
@@ -126,7 +130,21 @@ class Hub:
         )
         for name, station in self.config.stations.items():
             self._open(name, station)
+        self._reopen()
         self._supervisor.start()
+
+    def _reopen(self) -> None:
+        """Open the stations that an earlier process has made over the API."""
+        for name, state in tuple(self._saved.items()):
+            if state.settings is None or len(self._stations) >= self.config.limits.stations:
+                log.warning("station %s is not in the configuration any more, or there are too many; it ends", name)
+                continue
+            try:
+                check_station_name(name)
+                self._open(name, StationConfig.from_table(state.settings, name))
+            except RiffstreamError as error:
+                log.warning("station %s cannot go on: %s", name, error)
+        self._saved.clear()
 
     async def _read_songs(self) -> None:
         """Measure the songs of the stations, and add them to the generator's first message."""
@@ -147,7 +165,7 @@ class Hub:
         """
         async with asyncio.timeout(timeout_s):
             await self.supervisor.wait_settled()
-            await asyncio.gather(*(self._sound_of(name) for name in self._stations))
+            await asyncio.gather(*(self._sound_of(name) for name in self.config.stations if name in self._stations))
 
     async def _sound_of(self, name: str) -> None:
         """Wait until a station has sound or is closed. Raises UnplayableError if its first clip fails."""
@@ -248,7 +266,9 @@ class Hub:
             settings = msgspec.structs.replace(
                 settings, seed_image=f"{SONG}{name}", song="", bpm=song.bpm, key=song.key
             )
-        station = Station(name, settings, self.config, self.supervisor.send, clock=self._clock)
+        station = Station(
+            name, settings, self.config, self.supervisor.send, clock=self._clock, saved=self._saved.pop(name, None)
+        )
         self._stations[name] = station
         self._refusals[name] = asyncio.get_running_loop().create_future()
         if self._info is not None:
@@ -303,6 +323,33 @@ class Hub:
         """Stop replacing the generator, because the server is about to exit. Playback continues."""
         if self._supervisor is not None:
             self._supervisor.drain()
+
+    def save(self) -> dict[str, SavedStation]:
+        """States of the stations for a later process, by name."""
+        return self._states(lambda station, settings: station.save(settings))
+
+    def freeze(self, recent_s: float = 0.0) -> dict[str, SavedStation]:
+        """Fade out and commit nothing more, because the process is about to exit; return the last states.
+
+        Args:
+            recent_s: length of the last audio in each state, seconds.
+        """
+        return self._states(lambda station, settings: station.freeze(settings, recent_s=recent_s))
+
+    def _states(
+        self, state_of: Callable[[Station, dict[str, Any] | None], SavedStation | None]
+    ) -> dict[str, SavedStation]:
+        found = {}
+        for name, station in self._stations.items():
+            settings = None if name in self.config.stations else msgspec.to_builtins(station.settings)
+            try:
+                state = state_of(station, settings)
+            except Exception:  # the others must be saved too
+                log.exception("station %s cannot be saved", name)
+                continue
+            if state is not None:
+                found[name] = state
+        return found
 
     def health(self) -> dict[str, Any]:
         """State and counters of the generator and of every station, as JSON values."""

@@ -7,7 +7,7 @@ Threading model
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -216,8 +216,13 @@ class _Playing:
 def replay_header(path: str | Path) -> dict[str, Any]:
     """Read the header of a steering log, with the length in samples as ``sample_pos`` (None: unknown)."""
     entries = read_log(path)
+    return {**entries[0], "sample_pos": _length(entries)}
+
+
+def _length(entries: Sequence[Mapping[str, Any]]) -> int | None:
+    """Length of a log in samples; None without an end. A restarted station's log begins at sample ``begin``."""
     end = next((entry["sample_pos"] for entry in reversed(entries) if entry["entry"] == "end"), None)
-    return {**entries[0], "sample_pos": end}
+    return None if end is None else int(end) - int(entries[0].get("begin", 0))
 
 
 def replay(path: str | Path, renderer: Renderer, n_samples: int | None = None) -> Iterator[Pcm]:
@@ -250,9 +255,10 @@ def replay(path: str | Path, renderer: Renderer, n_samples: int | None = None) -
     except (msgspec.ValidationError, KeyError) as error:
         raise MediaError(f"steering log {path}: {error}") from None
     if n_samples is None:
-        n_samples = next((entry["sample_pos"] for entry in reversed(entries) if entry["entry"] == "end"), None)
+        n_samples = _length(entries)
     cues = [entry for entry in entries if entry["entry"] == "cue"]
-    return _Replay(settings, jobs, cues, moves, renderer).play(n_samples)
+    start = int(header.get("begin", 0))
+    return _Replay(settings, jobs, cues, moves, renderer, start).play(n_samples)
 
 
 def _move(entry: dict[str, Any]) -> Move:
@@ -271,6 +277,7 @@ class _Replay:
         cues: Sequence[dict[str, Any]],
         moves: Sequence[Move],
         renderer: Renderer,
+        start: int,
     ) -> None:
         self._fade = round(settings.crossfade_ms * SAMPLE_RATE / 1000)
         self._jobs = deque(jobs)
@@ -278,7 +285,8 @@ class _Replay:
         self._renderer = renderer
         self._tapes: dict[int, Tape] = {}
         self._mixer = Mixer(COLUMNS)
-        self._desk = Desk()
+        self._mixer.reset(start, 0)
+        self._desk = Desk(start=start)
         self._moves = deque(moves)
         self._out = Levelled(self._mixer, self._desk, settings)
         self._primed = False

@@ -35,12 +35,19 @@ class Output:
     Args:
         config: lengths, and the encoders' bit rates.
         revision: function from a committed sample to the revision at it.
+        start: sample clock at the first block.
+        recent: audio before it, [n, 2] float32.
     """
 
-    def __init__(self, config: Config, revision: Callable[[int], int]) -> None:
+    def __init__(
+        self, config: Config, revision: Callable[[int], int], *, start: int = 0, recent: Pcm | None = None
+    ) -> None:
         self._revision = revision
         self._frame = config.timeline.frame_ms * SAMPLE_RATE // 1000
-        self._ring = PcmRing(round((config.timeline.ring_s + SLACK_S) * SAMPLE_RATE))
+        lead_in = 0 if recent is None else len(recent)
+        self._ring = PcmRing(round((config.timeline.ring_s + SLACK_S) * SAMPLE_RATE), start - lead_in)
+        if recent is not None:
+            self._ring.push(recent)
         self._outlets: dict[str, Outlet] = {}
         self._closed = False
         rates = config.encoders

@@ -43,6 +43,7 @@ class Pacer:
         clock: monotonic clock, seconds.
         send: function that sends messages to the generator.
         out: function that receives each committed block.
+        start: sample clock at the first block.
 
     Attributes:
         timeline: the timeline; None until the first generator is ready.
@@ -59,6 +60,7 @@ class Pacer:
         *,
         send: Send,
         out: Callable[[Block], None],
+        start: int = 0,
     ) -> None:
         self.name = name
         self.timeline: Timeline | None = None
@@ -71,7 +73,9 @@ class Pacer:
         self._out = out
         self._loop = asyncio.get_running_loop()
         self._frame = settings.frame_ms * SAMPLE_RATE // 1000
-        self._samples = SampleClock(clock, (settings.send_lead_ms + settings.client_buffer_ms) * SAMPLE_RATE // 1000)
+        lead = (settings.send_lead_ms + settings.client_buffer_ms) * SAMPLE_RATE // 1000
+        self._samples = SampleClock(clock, lead, start)
+        self._start = start
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._changed_at = -math.inf
@@ -81,7 +85,7 @@ class Pacer:
     @property
     def committed(self) -> int:
         """End of the committed audio on the sample clock."""
-        return self.timeline.playout.committed if self.timeline is not None else 0
+        return self.timeline.playout.committed if self.timeline is not None else self._start
 
     @property
     def sample_pos(self) -> int:

@@ -58,7 +58,8 @@ class Planner:
         self._steps = steps
         self._stems = stems
         self._outbox: list[ToGenerator] = []
-        self._next_take = self._next_clip = 0
+        self._next_take = 0
+        self._next_clip = 0
         self._failures = 0  # failures since the last finished clip or the last change
         self._retry_at = -math.inf
 
@@ -72,8 +73,9 @@ class Planner:
             return self.effort.vocoder_s
         return self.effort.opening_s(change.score.info, self._steps)
 
-    def open(self, rev: int, score: Score, opening: Opening) -> Take:
-        """Open a take. The next :meth:`plan` sends its first job."""
+    def open(self, rev: int, score: Score, opening: Opening, *, clip: int = 0) -> Take:
+        """Open a take. The next :meth:`plan` sends its first job. ``clip``: least identity of its clips."""
+        self._next_clip = max(self._next_clip, clip)
         take = Take.open(
             self._next_take,
             rev,

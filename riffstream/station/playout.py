@@ -15,14 +15,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from msgspec.structs import asdict
+
 from riffstream.config import TimelineSettings
-from riffstream.protocol import SAMPLE_RATE, Event
+from riffstream.protocol import SAMPLE_RATE, Event, Mix
 from riffstream.station.bars import Bars
 from riffstream.station.beats import CueTime
 from riffstream.station.block import LATENCY, Block, Levelled
 from riffstream.station.bridges import SILENCE_FADE, Bridges
 from riffstream.station.desk import COLUMNS, Desk, Move
-from riffstream.station.history import Heard, Played, Rest
+from riffstream.station.history import Begin, Heard, Played, Rest
 from riffstream.station.mixer import Cue, Mixer
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Entry, Take
@@ -40,13 +42,14 @@ class Playout:
     Args:
         settings: crossfade, frames, repeats and loudness.
         log: steering log for the cues and the moves of the desk.
+        start: sample clock, revision, musical time and desk at the first sample; by default those of a new station.
         begun: called with each cue when its first sample is committed.
         moved: called with each move of the desk when its first sample is committed.
 
     Attributes:
         desk: the desk.
         rest: musical time without a lead.
-        committed: samples committed so far.
+        committed: sample clock at the end of the committed samples.
         lead: the take at the end of the schedule; None before the first.
         offset: local sample of the lead minus station sample.
         frozen: local sample of the lead during a pause, else None.
@@ -58,16 +61,19 @@ class Playout:
         self,
         settings: TimelineSettings,
         log: SteeringLog,
+        start: Begin | None = None,
         *,
         begun: Callable[[Cue], None] = lambda cue: None,
         moved: Callable[[Move], None] = lambda move: None,
     ) -> None:
+        start = start or Begin()
         self.settings = settings
         self.log = log
         self._begun = begun
         self._moved = moved
         self.events: list[Event] = []
-        self.committed = 0
+        self.committed = start.pos
+        self._first_rev = start.rev
         self.underruns = self.repeats = self.splices = 0
         self.lead: Take | None = None
         self.offset = 0
@@ -75,13 +81,16 @@ class Playout:
         self.fade = round(settings.crossfade_ms * SAMPLE_RATE / 1000)
         self.frame = settings.frame_ms * SAMPLE_RATE // 1000
         self.mixer = Mixer(COLUMNS)
-        self.desk = Desk(self._move)
+        self.mixer.reset(start.pos, start.rev)
+        self.desk = Desk(self._move, start.pos)
+        if start.mix != Mix():
+            self.desk.move(Move(pos=start.pos, fields=asdict(start.mix), ramp=0, rev=start.rev))
         self._out = Levelled(self.mixer, self.desk, settings)
         self._primed = False  # True once the initial gain is set
         self._lead_from = 0  # local sample from which the lead should be audible
         self._heard = Heard()
         self._takes: dict[int, Take] = {}  # scheduled or audible takes, by ident
-        self.rest = Rest()
+        self.rest = start.rest
         self._bridges = Bridges(self.mixer, self._takes, fade=self.fade, repeats=settings.repeats)
 
     # -- musical time ---------------------------------------------------------------------------------------------
@@ -184,7 +193,7 @@ class Playout:
 
     def rev(self, end: int) -> int:
         """Revision just before a sample."""
-        return max(self._heard.rev(end), self.desk.at(end - 1)[0])
+        return max(self._heard.rev(end), self.desk.at(end - 1)[0], self._first_rev)
 
     # -- cues -----------------------------------------------------------------------------------------------------
 

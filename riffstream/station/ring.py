@@ -20,18 +20,20 @@ class PcmRing:
 
     Args:
         samples: capacity in samples.
+        start: sample clock at the first sample.
     """
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: int, start: int = 0) -> None:
         # Filled at once: pages allocated on first use would look like a leak.
         self._data = np.full((samples, 2), 0, np.int16)
-        self.end = 0
-        self._claimed = 0  # end of the data after the push in progress
+        self._start = start
+        self.end = start
+        self._claimed = start  # end of the data after the push in progress
 
     @property
     def begin(self) -> int:
         """Sample clock of the oldest sample."""
-        return max(0, self.end - len(self._data))
+        return max(self._start, self.end - len(self._data))
 
     def push(self, pcm: Pcm) -> None:
         """Append [n, 2]; n is at most the capacity."""

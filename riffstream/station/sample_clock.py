@@ -20,13 +20,14 @@ class SampleClock:
     Args:
         clock: monotonic clock, seconds.
         lead: samples between the audible and the committed position.
+        start: sample at the first start.
     """
 
-    def __init__(self, clock: Callable[[], float], lead: int) -> None:
+    def __init__(self, clock: Callable[[], float], lead: int, start: int = 0) -> None:
         self._clock = clock
         self.lead = lead
         self._anchor_s = 0.0
-        self._anchor = 0
+        self._anchor = start
         self.running = False
         self.jumps = 0
 

@@ -125,9 +125,11 @@ def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:
     """
     lead = playout.lead
     if lead is None:
-        if take.tape.end < max(PRIMER, playout.need):
+        # A station that continues a saved one begins inside a clip.
+        local = max(0, round(take.beats.sample(playout.rest.beat)))
+        if take.tape.end < local + max(PRIMER, playout.need):
             return None
-        return Splice(playout.mixer.earliest, 0, SILENCE_FADE, 0)
+        return Splice(playout.mixer.earliest, local, SILENCE_FADE, 0)
     fade = playout.fade
     pos = playout.mixer.earliest
     if at in ("beat", "bar", "clip"):

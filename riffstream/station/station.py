@@ -9,16 +9,19 @@ Threading model
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from riffstream import __version__, protocol
 from riffstream.config import Config, StationConfig
+from riffstream.errors import RiffstreamError
 from riffstream.generator.messages import (
     Cancelled,
     Done,
@@ -37,12 +40,15 @@ from riffstream.journey.form import FORMS
 from riffstream.journey.journey import Journey
 from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
 from riffstream.station.audience import Audience, Lease, Sink
-from riffstream.station.block import Block
+from riffstream.station.block import LATENCY, Block
+from riffstream.station.bridges import SILENCE_FADE
 from riffstream.station.changes import Reply
 from riffstream.station.live_input import Beats, last_beats
 from riffstream.station.outlet import Outlet
 from riffstream.station.output import Output
 from riffstream.station.pacing import Pacer, Send
+from riffstream.station.saved import Continued, SavedStation, anew, continued, packed, unpacked
+from riffstream.station.saving import saved
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.timeline import Timeline
@@ -61,6 +67,7 @@ class Station:
         config: the whole configuration.
         send: function that sends messages to the generator, or drops them without one.
         clock: monotonic clock, seconds.
+        saved: state of an earlier process, which the station continues.
 
     Raises:
         ParameterError, MediaError: the journey cannot be read.
@@ -74,12 +81,17 @@ class Station:
         send: Send,
         *,
         clock: Callable[[], float] = time.monotonic,
+        saved: SavedStation | None = None,
     ) -> None:
         self.name = name
         self.settings = station
         self.config = config
         self.title = station.title or name
         self.description = station.description
+        self._saved = saved
+        start = 0 if saved is None else saved.sample_pos
+        if saved is not None and station.save_log:
+            _set_aside(Path(station.save_log), start)
         self.log = SteeringLog(name, station.save_log or None)
         self.closed = False
         self.epoch = secrets.token_urlsafe(6)
@@ -88,8 +100,9 @@ class Station:
         self._clock = clock
         self._info: Info | None = None
         self._audience = Audience(name, clock)
-        self._output = Output(config, self._revision)
-        self._pacer = Pacer(name, config.timeline, self._audience, clock, send=send, out=self._out)
+        recent = None if saved is None else unpacked(saved.recent)
+        self._output = Output(config, self._revision, start=start, recent=recent)
+        self._pacer = Pacer(name, config.timeline, self._audience, clock, send=send, out=self._out, start=start)
         self._has_sound = asyncio.Event()
         self._stages = Stages()  # of the last change
 
@@ -111,7 +124,9 @@ class Station:
     @property
     def rev(self) -> int:
         """Revision of the newest accepted change."""
-        return self._timeline.rev if self._timeline is not None else 0
+        if self._timeline is not None:
+            return self._timeline.rev
+        return 0 if self._saved is None else self._saved.rev
 
     @property
     def state(self) -> protocol.State:
@@ -134,7 +149,7 @@ class Station:
             return self._timeline.now(self.sample_pos)
         score = Score.of(self.settings, Info(model="loading", conditions=True), self._journey)
         spec = score.spec(0, 0.0)
-        return Now(rev=0, sample_pos=0, state=score.state(spec, 0.0), alpha=spec.alpha, clip=0)
+        return Now(rev=self.rev, sample_pos=self.sample_pos, state=score.state(spec, 0.0), alpha=spec.alpha, clip=0)
 
     def caps(self) -> protocol.Caps:
         """Capabilities of this station."""
@@ -287,7 +302,7 @@ class Station:
         self._has_sound.set()
 
     def _revision(self, pos: int) -> int:
-        return self._timeline.playout.rev(pos + 1) if self._timeline is not None else 0
+        return self._timeline.playout.rev(pos + 1) if self._timeline is not None else self.rev
 
     # -- the generator --------------------------------------------------------------------------------------------
 
@@ -308,6 +323,7 @@ class Station:
                     info.model,
                     ", ".join(score.left_out),
                 )
+            start = self._continued(score)
             self.log.header(
                 {
                     "version": __version__,
@@ -315,12 +331,57 @@ class Station:
                     "info": info,
                     "journey": self._journey.to_dict(),
                     "timeline": self.config.timeline,
+                    **({} if start is None else {"begin": start.begin.pos, "rev": start.begin.rev}),
                 }
             )
-            self._pacer.timeline = Timeline(self.name, score, self.config.timeline, self.log, steps=self.settings.steps)
+            self._pacer.timeline = Timeline(
+                self.name, score, self.config.timeline, self.log, steps=self.settings.steps, saved=start
+            )
         else:
             self._timeline.connect(now)
         self._pacer.drive()
+
+    def _continued(self, score: Score) -> Continued | None:
+        """The place at which to continue an earlier process; None: the station begins."""
+        if self._saved is None:
+            return None
+        try:
+            return continued(self._saved, score)
+        except RiffstreamError as error:
+            log.warning("station %s: its saved music cannot go on, so it begins anew: %s", self.name, error)
+        except Exception:  # a saved state must not keep a station from its music
+            log.exception("station %s: its saved music cannot go on, so it begins anew", self.name)
+        return anew(self._saved, score)
+
+    def save(self, settings: dict[str, Any] | None = None) -> SavedStation | None:
+        """State for a later process; None before there is any.
+
+        Args:
+            settings: configuration of a station made over the API.
+        """
+        state = None if self._timeline is None else saved(self._timeline, settings)
+        return self._saved if state is None else state
+
+    def freeze(self, settings: dict[str, Any] | None = None, *, recent_s: float = 0.0) -> SavedStation | None:
+        """Fade out and commit nothing more, because the process is about to exit; return the last state.
+
+        Args:
+            settings: as in :meth:`save`.
+            recent_s: length of the last audio in the state, seconds.
+        """
+        timeline = self._timeline
+        self._pacer.stop()
+        state = self.save(settings)
+        if timeline is None or state is None or timeline.playout.lead is None:
+            return state
+        if not timeline.paused:
+            timeline.playout.pause(timeline.rev)
+        frame = self.config.timeline.frame_ms * SAMPLE_RATE // 1000
+        for _ in range(-(-(LATENCY + SILENCE_FADE) // frame)):  # the fade lies behind what desk and limiter hold back
+            if (block := timeline.commit(frame)) is not None:
+                self._out(block)
+        recent = packed(self.recording(recent_s)[1]) if recent_s else b""
+        return msgspec.structs.replace(state, sample_pos=timeline.playout.committed, recent=recent)
 
     def disconnect(self, reason: str) -> None:
         """Handle the end of the generator."""
@@ -373,3 +434,9 @@ class Station:
         self._audience.dismiss()
         self.log.close(self.committed)
         self._has_sound.set()
+
+
+def _set_aside(path: Path, pos: int) -> None:
+    """Rename the steering log of an earlier process, which a new one would overwrite."""
+    with contextlib.suppress(OSError):
+        path.replace(path.with_name(f"{path.stem}.until-{pos}{path.suffix}"))

@@ -33,6 +33,9 @@ class Tape:
 
     Storage is in blocks of one size, which avoids fragmentation in a process that runs for weeks.
 
+    Args:
+        start: local sample of the first audio.
+
     Attributes:
         begin: first readable local sample.
         end: local sample after the last.
@@ -40,12 +43,12 @@ class Tape:
 
     BLOCK: Final = 24_000
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
         self._blocks: deque[Pcm] = deque()
-        self._first = 0  # local sample at the start of the first block
+        self._first = start  # local sample at the start of the first block
         self._columns = 2
-        self.begin = 0
-        self.end = 0
+        self.begin = start
+        self.end = start
 
     def append(self, pcm: Pcm) -> None:
         """Append [n, 2] or [n, 4], always the same number of columns."""

@@ -30,6 +30,7 @@ from riffstream.station.likenesses import Likenesses
 from riffstream.station.mixer import Cue
 from riffstream.station.planner import Planner
 from riffstream.station.playout import Playout
+from riffstream.station.saved import Continued
 from riffstream.station.score import Change, Here, Score
 from riffstream.station.splices import aim, find, opening
 from riffstream.station.steering_log import SteeringLog
@@ -51,6 +52,7 @@ class Timeline:
         log: steering log; it records everything that determines the output.
         steps: sampler steps; None: the model's own.
         stems: True requests the drums as well, for the desk.
+        saved: a saved state to continue; None: it begins with ``score``.
 
     Attributes:
         playout: the committed audio and its sources.
@@ -68,14 +70,18 @@ class Timeline:
         *,
         steps: int | None = None,
         stems: bool = True,
+        saved: Continued | None = None,
     ) -> None:
         self.station = station
         self.settings = settings
         self.log = log if log is not None else SteeringLog(station)
-        self.playout = Playout(settings, self.log, begun=self._begun, moved=lambda move: self._faders.begun(move))
+        start = saved or Continued(score=score)
+        self.rev, self.paused, self.score = start.begin.rev, start.paused, start.score
+        self.playout = Playout(
+            settings, self.log, start.begin, begun=self._begun, moved=lambda it: self._faders.begun(it)
+        )
         self._faders = Faders(self.playout, {})
-        self.rev, self.paused = 0, False
-        self.score = score
+        self._still = self.paused  # True until a saved pause goes on
         self.effort = Effort()
         self.likenesses = Likenesses()
         self._planner = Planner(station, self.playout, self.effort, steps=steps, stems=stems)
@@ -85,16 +91,17 @@ class Timeline:
         self._fallback = Fallback()
         self._deaths = 0  # consecutive generators that ended while rendering the lead
         self._resume: tuple[Score, int, int] | None = None  # score, index and rev, if the lead cannot continue itself
-        self._pending: Pending | None = self._open(Change(score, "clip", 0), at="asap", rev=0, since=-math.inf)
-
-    # -- what is playing ------------------------------------------------------------------------------------------
+        take = self._planner.open(self.rev, start.score, start.opening, clip=start.clip)
+        self._pending: Pending | None = Pending(
+            take, Change(start.score, "clip", start.opening.index), "asap", -math.inf, Waiters(), 0
+        )
 
     def now(self, pos: int) -> protocol.Now:
         """The ``now`` message for a committed sample."""
         played = self.playout.heard(pos)
         if played is None or played.take is None:
             now = resting(self.score, self.rev, pos, self.playout.rest, paused=self.paused)
-            return mixed(now, self.rev, self._mix())
+            return mixed(now, self.rev, self.mix())
         return self.likenesses.now(mixed(announced(played, played.take, pos), *self.playout.desk.at(pos)))
 
     def moment(self, pos: int) -> tuple[object, ...]:
@@ -108,9 +115,9 @@ class Timeline:
         """Parameters of the newest accepted change."""
         here = self._here(self.playout.mixer.position)
         spec = self.score.spec(self._index(), here.beat)
-        return with_mix(self.likenesses.state(self.score.state(spec, here.beat, paused=self.paused)), self._mix())
+        return with_mix(self.likenesses.state(self.score.state(spec, here.beat, paused=self.paused)), self.mix())
 
-    def _mix(self) -> protocol.Mix:
+    def mix(self) -> protocol.Mix:
         """The desk after the newest accepted change."""
         return self._faders.target(self._pending, self._wish)
 
@@ -120,6 +127,13 @@ class Timeline:
         rendering = self._wish is not None or (self._pending is not None and bool(self._pending.requests))
         awake = self._planner.connected and self.playout.frozen is None
         return bool(self.playout.mixer.coming or self.playout.desk.coming) or (rendering and awake)
+
+    @property
+    def coming(self) -> Change | None:
+        """The newest accepted change whose take is not scheduled yet."""
+        if self._wish is not None:
+            return self._wish.change
+        return self._pending.change if self._pending is not None and self._pending.requests else None
 
     def _index(self) -> int:
         """Index of the newest accepted change in its path."""
@@ -150,7 +164,7 @@ class Timeline:
                 raise ProtocolError("stale_rev", what, field="if_rev")
             change = self.score.steer(steer, self._here(self.playout.mixer.earliest))
             change.score.spec(change.index or 0, 0.0)
-            change = replace(change, mix=setting(steer, self._mix()))
+            change = replace(change, mix=setting(steer, self.mix()))
         except ProtocolError as error:
             reply(error.reply(steer.id))
             return
@@ -169,6 +183,7 @@ class Timeline:
                 self.paused = message.op == "pause"
                 self.rev += 1
                 pos = self.playout.pause(self.rev) if self.paused else self.playout.resume(self.rev)
+                self._still = False
                 if not self.paused:
                     self._advance()
             reply(self._scheduled(message.id, self.rev, pos))
@@ -177,7 +192,7 @@ class Timeline:
         if message.op == "skip":
             change = self.score.skip(self._index(), self._here(self.playout.mixer.earliest))
         else:
-            change = replace(self.score.reset(), mix=neutral(self._mix()))
+            change = replace(self.score.reset(), mix=neutral(self.mix()))
         self._accept(message.id, change, "bar", reply, now)
 
     def _accept(self, ident: str, change: Change, at: str, reply: Reply, now: float) -> None:
@@ -226,19 +241,11 @@ class Timeline:
         return scheduled(self.playout, self.score, self.score.goal(self._index()), ident, rev, pos, self.likenesses)
 
     def _open(
-        self,
-        change: Change,
-        *,
-        at: str,
-        rev: int,
-        since: float,
-        requests: Waiters | None = None,
-        deaths: int = 0,
+        self, change: Change, *, at: str, rev: int, since: float, requests: Waiters | None = None, deaths: int = 0
     ) -> Pending:
         """Open a take for ``change``. The next :meth:`plan` sends its first job."""
         wait = self._planner.opening_s(change) * 0.6  # estimates are high, and audio before the splice costs little
-        # A take that begins too early is entered at a later bar. A take that begins too late delays the change, after
-        # one answer that was half a minute late for a long time.
+        # A take that begins too early is entered at a later bar. One that begins too late delays the change for long.
         wait = min(wait, self.settings.ahead_s)
         begin = opening(self.playout, change, self._aim(change, at, wait))
         lead = self.playout.lead
@@ -322,14 +329,9 @@ class Timeline:
         """Reject a pending change and answer its requests."""
         pending.requests.rejected(code, message)
         self._pending = None
-        if self._wish is not None:
-            self.score = self._wish.change.score
-        elif self._resume is not None:
-            self.score = self._resume[0]
-        elif self.playout.lead is not None:
-            self.score = self.playout.lead.score
-        else:
-            self.score = self.score.reset().score
+        lead = self.playout.lead.score if self.playout.lead is not None else self.score.reset().score
+        playing = self._resume[0] if self._resume is not None else lead
+        self.score = playing if self._wish is None else self._wish.change.score
         self.rev += 1
         self._grant_wish()
 
@@ -390,13 +392,10 @@ class Timeline:
             old = pending.take
             if old.ident not in self._planner.takes:
                 index = old.entries[0].index if old.entries else old.upcoming
+                change = Change(old.score, "clip", index, pending.change.fade_s, pending.change.mix)
+                waiting, deaths = pending.requests, pending.deaths
                 self._pending = self._open(
-                    Change(old.score, "clip", index, pending.change.fade_s, pending.change.mix),
-                    at=pending.at,
-                    rev=old.rev,
-                    since=pending.since,
-                    requests=pending.requests,
-                    deaths=pending.deaths,
+                    change, at=pending.at, rev=old.rev, since=pending.since, requests=waiting, deaths=deaths
                 )
         elif lead is None or lead.ident not in self._planner.takes:
             score, index, rev = self.score, 0, self.rev
@@ -421,8 +420,6 @@ class Timeline:
         for each in requests:
             each.rejected("internal", "an internal error; the station starts over")
 
-    # -- splices --------------------------------------------------------------------------------------------------
-
     def _advance(self) -> None:
         """Splice a pending change, or return from a bridge, as soon as the audio allows it."""
         if self._pending is not None and self.playout.frozen is None:
@@ -441,6 +438,9 @@ class Timeline:
                     waiting.superseded(by=pending.requests.newest)
                 if (lost := self._planner.takes.get(dropped.take)) is not None:
                     self._planner.abandon(lost)
+        if self._still:
+            self._still = False
+            self.playout.pause(self.rev)
         if pending.change.mix is not None:
             self._faders.join(pending.change.mix, take.rev, splice.pos)
         self._waiting[take.ident] = pending.requests

@@ -24,6 +24,7 @@ from riffstream.station.block import Block
 from riffstream.station.hub import TooManyStationsError, UnknownStationError
 from riffstream.station.live_input import Beats
 from riffstream.station.outlet import SHARED, Outlet
+from riffstream.station.saved import SavedStation
 
 BLOCK = 4800
 
@@ -281,6 +282,12 @@ class FakeHub:
 
     def drain(self) -> None:
         self.draining = True
+
+    def save(self) -> dict[str, SavedStation]:
+        return {}
+
+    def freeze(self, recent_s: float = 0.0) -> dict[str, SavedStation]:
+        return {}
 
     def health(self) -> dict[str, Any]:
         return {"ready": self.ready, "generator": {"state": "ready", "restarts": 0}}

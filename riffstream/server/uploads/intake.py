@@ -40,7 +40,7 @@ from riffstream.server.limits import AddressBuckets
 from riffstream.server.uploads.locked_folder import FolderTakenError, LockedFolder
 from riffstream.server.uploads.worker import Result, Rules
 
-__all__ = ["UPLOADS", "TooLargeError", "Uploads"]
+__all__ = ["UPLOADS", "TooLargeError", "Uploads", "is_taken"]
 
 AT_ONCE = 2  # maximum number of files in decoding; as many more may wait
 RESULT_BYTES = 64 * 1024
@@ -324,6 +324,19 @@ class Uploads:
         """Delete a temporary folder."""
         if self._place is not None:
             await asyncio.to_thread(self._place.close)
+
+
+def is_taken(state_dir: str) -> bool:
+    """Whether another running server uses a ``server.state_dir``."""
+    if not state_dir:
+        return False
+    try:
+        LockedFolder.lasting(Path(state_dir).expanduser().resolve() / "seeds").close()
+    except FolderTakenError:
+        return True
+    except (OSError, RuntimeError):  # Uploads says why
+        return False
+    return False
 
 
 def _hold_folder(state_dir: str) -> LockedFolder | None:
