@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from riffstream.config.asking import PromptSettings, TokenSettings
 from riffstream.config.environment import injected_variables
 from riffstream.config.outgoing import ArchiveSettings, PushSettings, WebhookSettings
 from riffstream.config.relay import RelaySettings, UpstreamAddress
@@ -47,12 +48,14 @@ __all__ = [
     "GeneratorSettings",
     "LimitsSettings",
     "LogSettings",
+    "PromptSettings",
     "PushSettings",
     "PushTarget",
     "RelaySettings",
     "ServerSettings",
     "StationConfig",
     "TimelineSettings",
+    "TokenSettings",
     "UpstreamAddress",
     "WebhookSettings",
     "injected_variables",
@@ -81,6 +84,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     encoders: EncodersSettings = field(default_factory=EncodersSettings)
     log: LogSettings = field(default_factory=LogSettings)
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    tokens: TokenSettings = field(default_factory=TokenSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)
     stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
     push: dict[str, PushSettings] = field(default_factory=dict)
@@ -144,6 +149,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         plain = self.to_dict()
         plain["access"] = {key: _hidden(value) for key, value in plain["access"].items()}
         plain["relay"]["token"] = _hidden(plain["relay"]["token"])
+        for table in (plain["prompts"], plain["tokens"]):
+            table["hook"] = without_secrets(table["hook"])
+            table["hook_secret"] = _hidden(table["hook_secret"])
         for table in plain["push"].values():
             table["url"] = without_secrets(table["url"])
             table["password"] = _hidden(table["password"])
@@ -279,6 +287,11 @@ def load_config(
                 raise ParameterError(f"access.{name}", secret, f"a secret of your own; set {variable}")
     if check_secrets and config.relay.token == HIDDEN:
         raise ParameterError("relay.token", HIDDEN, f"the token itself; set {_ENVIRONMENT}RELAY_TOKEN")
+    for name, asked in (("prompts", config.prompts), ("tokens", config.tokens)) if check_secrets else ():
+        if HIDDEN in asked.hook or asked.hook_secret == HIDDEN:
+            key = "hook" if HIDDEN in asked.hook else "hook_secret"
+            variable = f"{_ENVIRONMENT}{name.upper()}_{key.upper()}"
+            raise ParameterError(f"{name}.{key}", HIDDEN, f"the value itself; set {variable}")
     for name, push in config.push.items() if check_secrets else ():
         if HIDDEN in push.url or push.password == HIDDEN:
             variable = f"{_ENVIRONMENT}PUSH_{name.upper()}_URL"

@@ -13,10 +13,24 @@ from riffstream.config.targets import HIDDEN, PUSH_CODECS, PushTarget, without_s
 from riffstream.errors import ParameterError
 from riffstream.ranges import between
 
-__all__ = ["ArchiveSettings", "PushSettings", "WebhookSettings"]
+__all__ = ["ArchiveSettings", "PushSettings", "WebhookSettings", "check_address"]
 
 
 MESSAGES = ("now", "event")
+
+
+def check_address(field: str, url: str) -> None:
+    """Raise ParameterError unless ``url`` is an http or https address without a user."""
+    shown = without_secrets(url)
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an invalid port
+        is_address = False
+    if not is_address or not url.isascii() or not url.isprintable() or " " in url:
+        raise ParameterError(field, shown, "an address such as https://host/path")
+    if parts.username is not None:
+        raise ParameterError(field, shown, "an address without a user; use secret")
 
 
 class ArchiveSettings(Section, frozen=True, kw_only=True):
@@ -120,16 +134,7 @@ class WebhookSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        shown = without_secrets(self.url)
-        try:
-            parts = urlsplit(self.url)
-            is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # an invalid port
-            is_address = False
-        if not is_address or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
-            raise ParameterError("url", shown, "an address such as https://host/path")
-        if parts.username is not None:
-            raise ParameterError("url", shown, "an address without a user; use secret")
+        check_address("url", self.url)
         if not self.events or not set(self.events) <= set(MESSAGES):
             raise ParameterError("events", list(self.events), f"a list of {' and '.join(MESSAGES)}, or of one of them")
         try:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from riffstream.server.origins import is_own_name, normal_origin
 from riffstream.server.roles import Role
-from riffstream.server.tokens import SignedTokens
+from riffstream.server.tokens import SignedToken, SignedTokens
 
 __all__ = ["Access", "authorization_token", "is_public_address", "shown_origin"]
 
@@ -54,6 +55,7 @@ class Access:
         signing_keys: keys of signed tokens (:class:`~riffstream.server.tokens.SignedTokens`); with one, steering needs
             a token.
         private: listening needs a token.
+        hooked: rights of a token by the operator's service; None without one. With it, steering needs a token.
         origins: origins whose pages may steer: the server's own behind a proxy, and other sites; "*": all.
     """
 
@@ -65,15 +67,17 @@ class Access:
         listen_token: str = "",
         signing_keys: Sequence[str] = (),
         private: bool = False,
+        hooked: Callable[[str], SignedToken | None] | None = None,
         origins: Iterable[str] = (),
     ) -> None:
         known = ((listen_token, Role.LISTENER), (dj_token, Role.DJ), (owner_token, Role.OWNER))
         self._tokens = [(token.encode(), role) for token, role in known if token]
         self._worker_token = b""
         self._signed = SignedTokens(signing_keys)
-        self._expected = bool(self._tokens or signing_keys)
+        self._hooked = hooked or (lambda token: None)
+        self._expected = bool(self._tokens or signing_keys or hooked)
         self.listening_is_open = not listen_token and not private
-        self.steering_is_open = self.listening_is_open and not dj_token and not signing_keys
+        self.steering_is_open = self.listening_is_open and not (dj_token or signing_keys or hooked)
         self._open_role = Role.DJ if owner_token else Role.OWNER
         self.origins = frozenset(origin if origin in ("*", "null") else normal_origin(origin) for origin in origins)
 
@@ -91,7 +95,7 @@ class Access:
         for known, role in self._tokens:
             if hmac.compare_digest(given, known):
                 found = role
-        if found is None and (signed := self._signed.read(token)) is not None:
+        if found is None and (signed := self._read(token)) is not None:
             if not signed.station or station is None or signed.station == station:
                 return signed.role
             return Role.LISTENER if self.listening_is_open else None
@@ -103,8 +107,19 @@ class Access:
 
     def valid_s(self, token: str | None) -> float | None:
         """Remaining validity of a signed token, seconds; None for other tokens, which do not expire."""
-        signed = self._signed.read(token) if token else None
-        return None if signed is None else max(0.0, signed.expires_at - time.time())
+        signed = self._read(token) if token else None
+        if signed is None or math.isinf(signed.expires_at):
+            return None
+        return max(0.0, signed.expires_at - time.time())
+
+    def _read(self, token: str) -> SignedToken | None:
+        return self._signed.read(token) or self._hooked(token)
+
+    def knows(self, token: str) -> bool:
+        """Whether the rights of a token are known without the operator's service."""
+        given = token.encode(errors="replace")
+        matches = [hmac.compare_digest(given, known) for known, _ in self._tokens]
+        return any(matches) or self._signed.read(token) is not None
 
     def trusts(self, origin: str | None, host: str) -> bool:
         """Whether a request without a token may make changes.

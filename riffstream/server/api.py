@@ -21,11 +21,13 @@ from riffstream.config import STATION_NAME, Config, StationConfig
 from riffstream.config.sections import DESCRIPTION_CHARS, TITLE_CHARS
 from riffstream.errors import ParameterError
 from riffstream.journey.wander import MOODS
+from riffstream.protocol import ProtocolError
 from riffstream.server import answers
 from riffstream.server.answers import json_answer
 from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
+from riffstream.server.moderation import Texts
 from riffstream.server.openapi import Answer, Body, described
 from riffstream.server.roles import Role
 from riffstream.server.titles import title_of
@@ -151,14 +153,23 @@ async def create_station(request: web.Request) -> web.Response:
         config = Config.from_dict({"stations": {name: body}}).stations[name]
         if name in context.hub.stations:
             raise refuse(web.HTTPConflict, "bad_request", f"there is a station {name!r} already")
-        await context.hub.create(name, config)
+        await context.hub.create(name, await _moderated(context, name, config))
     except TimeoutError:
         raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
     except TooManyStationsError as error:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
+    except ProtocolError as error:
+        raise refuse(web.HTTPBadRequest, "bad_request", error.message) from None
     except (ParameterError, UnplayableError) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
     return json_answer(summary(context.broadcast(name)), status=201, headers={"Location": f"stations/{name}"})
+
+
+async def _moderated(context: Context, name: str, config: StationConfig) -> StationConfig:
+    """A new station with the texts that the rules for prompts allow. Raises ProtocolError."""
+    context.moderation.check(Texts((config.title, config.description)), field="title or description")
+    texts = await context.moderation.decide(Texts(config.prompts, config.negative), station=name, way="station")
+    return msgspec.structs.replace(config, prompts=texts.prompts, negative=texts.negative)
 
 
 @routes.delete("/api/stations/{station}")

@@ -24,7 +24,7 @@ from riffstream.server import api, health, link_preview, logs, openapi, response
 from riffstream.server.access import is_public_address
 from riffstream.server.archive.handlers import routes as archive_routes
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
-from riffstream.server.context import CONTEXT, Context
+from riffstream.server.context import CONTEXT, Context, token_middleware
 from riffstream.server.header_timeout import HEADER_TIMEOUT, HeaderTimeout
 from riffstream.server.heartbeat import watch_peers
 from riffstream.server.hls.handlers import master_handler, media_handler, segment_handler
@@ -45,7 +45,7 @@ BODY_BYTES = 64 * 1024  # of requests other than uploads
 
 def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
     """Make the application; its context is ``app[CONTEXT]``."""
-    app = web.Application(middlewares=[responses.middleware], client_max_size=BODY_BYTES)
+    app = web.Application(middlewares=[responses.middleware, token_middleware], client_max_size=BODY_BYTES)
     context = app[CONTEXT] = Context(config, hub)
     app[UPLOADS] = uploads
     app[LIVE_INPUTS] = LiveInputs(uploads.folder, config.limits.inputs)
@@ -235,6 +235,9 @@ class Server:
         )
         await context.pushes.stop()
         await context.webhooks.stop()
+        await context.moderation.close()
+        if context.token_hook is not None:
+            await context.token_hook.close()
         if context.archive is not None:
             await context.archive.stop()
         for task in self._tasks:

@@ -18,6 +18,7 @@ from riffstream.server.context import Context, narrow_send_buffer
 from riffstream.server.fanout import DropPolicy, Listener
 from riffstream.server.interfaces import Line
 from riffstream.server.limits import TokenBucket
+from riffstream.server.prompt_queue import PromptQueue
 from riffstream.server.relayed import Rights
 from riffstream.server.roles import Role
 from riffstream.server.steering import SteerGate
@@ -111,6 +112,13 @@ class SocketConnection(Connection):
         steers = TokenBucket(limits.steer_interval_s, limits.steer_burst)
         desk = TokenBucket(limits.desk_interval_s, DESK_BURST)
         self.gate = SteerGate(steers, desk, self._apply, self.member.tell)
+        self._prompts = PromptQueue(
+            context.moderation,
+            station=broadcast.station.name,
+            way="plain" if told is not None else "socket",
+            apply=lambda steer: broadcast.change(self.member, steer),
+            tell=self._refused,
+        )
 
     def permit(self, role: Role, token: str | None = None) -> None:
         """Set the right to steer. That of a signed token ends with its validity.
@@ -145,8 +153,19 @@ class SocketConnection(Connection):
         self.context.counters["steers"] += 1
         if self.line is not None:
             self.line.send(message)
+        elif isinstance(message, protocol.Steer):
+            self._prompts.put(message)
         else:
             self.broadcast.change(self.member, message)
+
+    def _refused(self, message: protocol.Rejected) -> None:
+        self.context.counters["rejected"] += 1
+        self.member.tell(message)
+
+    def end_steering(self) -> None:
+        """Drop the changes that wait for their turn or for the prompt hook."""
+        self.gate.close()
+        self._prompts.close()
 
 
 async def open_socket(request: web.Request, context: Context, *subprotocols: str) -> web.WebSocketResponse:

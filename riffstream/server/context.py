@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from riffstream.config import Config
 from riffstream.server import logs
@@ -27,14 +28,16 @@ from riffstream.server.limits import AddressBuckets, ConnectionCounter
 from riffstream.server.lockout import Lockout
 from riffstream.server.loop_lag import LagMeter
 from riffstream.server.meters import Meters
+from riffstream.server.moderation import Moderation
 from riffstream.server.proxies import Asked, Proxies
 from riffstream.server.push.pushes import Pushes
 from riffstream.server.registry import PRIVATE, Broadcasts
 from riffstream.server.roles import Role
+from riffstream.server.token_hook import TokenHook
 from riffstream.server.webhooks import Webhooks
 from riffstream.server.worker_figures import WorkerSet
 
-__all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse"]
+__all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse", "token_middleware"]
 
 MIN_RETRY_S = 5
 DISCONNECTED = ("slow", "silent", "resumed", "station ended", "encoder failed")
@@ -56,12 +59,15 @@ class Context:
     def __init__(self, config: Config, hub: Hub) -> None:
         self.config = config
         self.hub = hub
+        self.moderation = Moderation(config)
+        self.token_hook = TokenHook(config.tokens) if config.tokens.hook else None
         self.access = Access(
             dj_token=config.access.dj_token,
             owner_token=config.access.owner_token,
             listen_token=config.access.listen_token,
             signing_keys=config.access.signing_keys,
             private=config.access.private,
+            hooked=None if self.token_hook is None else self.token_hook.read,
             origins=(*config.server.allowed_origins, *filter(None, [config.server.public_url])),
         )
         self.lockout = Lockout()
@@ -141,6 +147,14 @@ class Context:
         if wait_s := self.lockout.wait_s(self.asked(request).address):
             message = "too many wrong tokens from this address"
             raise refuse(web.HTTPTooManyRequests, "rate_limited", message, retry_after_s=wait_s)
+
+    async def learn_token(self, request: web.Request, token: str | None = None) -> None:
+        """Ask the operator's service about the token of a request or a message, before :meth:`grant`."""
+        given = token or authorization_token(request.headers.get("Authorization"))
+        if self.token_hook is None or not given or self.access.knows(given):
+            return
+        if not self.lockout.wait_s(self.asked(request).address):
+            await self.token_hook.learn(given)
 
     def valid_s(self, request: web.Request, token: str | None = None) -> float | None:
         """Remaining validity of a request's signed token, seconds; None if it has none."""
@@ -223,6 +237,13 @@ class Context:
 
 
 CONTEXT = web.AppKey("riffstream", Context)
+
+
+@web.middleware
+async def token_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Ask the operator's service about a request's token, so that handlers know its rights."""
+    await request.app[CONTEXT].learn_token(request)
+    return await handler(request)
 
 
 def refuse(

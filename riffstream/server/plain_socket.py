@@ -102,7 +102,7 @@ class _Plain(SocketConnection):
         except StationEndedError as error:
             self._line(f"bye {error}")
         finally:
-            self.gate.close()
+            self.end_steering()
             self.close_line()
         await self.socket.close()
 

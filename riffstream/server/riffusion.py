@@ -14,6 +14,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +35,7 @@ from riffstream.protocol import SAMPLE_RATE, ProtocolError, clean_text
 from riffstream.ranges import RANGES
 from riffstream.server.answers import RiffusionClip, json_answer
 from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.moderation import Texts
 from riffstream.server.openapi import Answer, Body, described, internal
 from riffstream.station.hub import GeneratorError
 
@@ -85,6 +87,7 @@ async def run_inference(request: web.Request) -> web.Response:
         try:
             spec = clip_spec(inputs, info, context.config.limits.prompt_chars)
             steps = sampler_steps(inputs.num_inference_steps, info)
+            spec = await _moderated(context, spec)
         except (ParameterError, ProtocolError) as error:
             raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
         with _turn(context, context.asked(request).address):
@@ -97,6 +100,17 @@ async def run_inference(request: web.Request) -> web.Response:
             image=_data_url("image/jpeg", clip.picture), audio=_data_url("audio/mpeg", audio), duration_s=duration_s
         )
     )
+
+
+async def _moderated(context: Context, spec: ClipSpec) -> ClipSpec:
+    """A clip with the texts that the rules for prompts allow. Raises ProtocolError."""
+    keyframes = []
+    for keyframe in (spec.start, spec.end):
+        texts = Texts(tuple(part.text for part in keyframe.prompts), keyframe.negative)
+        texts = await context.moderation.decide(texts, station="", way="clip")
+        prompts = tuple(replace(part, text=text) for part, text in zip(keyframe.prompts, texts.prompts, strict=True))
+        keyframes.append(replace(keyframe, prompts=prompts, negative=texts.negative))
+    return replace(spec, start=keyframes[0], end=keyframes[1])
 
 
 async def _inputs(request: web.Request, context: Context) -> InferenceInput:

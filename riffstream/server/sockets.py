@@ -107,7 +107,7 @@ class _Connection(SocketConnection):
             self.member.tell(protocol.Bye(reason=str(error), reconnect_ms=None))
         finally:
             self.inputs.leave(self.broadcast, self.member)
-            self.gate.close()
+            self.end_steering()
             logs.event(
                 "socket closed",
                 level=logging.DEBUG,
@@ -202,6 +202,7 @@ class _Connection(SocketConnection):
         upstream, station, token = self.context.hub.upstream, self.broadcast.station, hello.token
         try:
             if upstream is None:
+                await self.context.learn_token(self.request, token)
                 role = self.context.grant(self.request, token)
             else:
                 if hello.relay is not None and not upstream.live:

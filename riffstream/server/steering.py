@@ -11,7 +11,7 @@ from msgspec import UNSET
 from riffstream import protocol
 from riffstream.server.limits import TokenBucket
 
-__all__ = ["SteerGate", "merge"]
+__all__ = ["SteerGate", "desk_only", "merge"]
 
 
 def merge(old: protocol.Steer, new: protocol.Steer) -> protocol.Steer:
