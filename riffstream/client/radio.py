@@ -95,6 +95,10 @@ class Radio:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._socket is not None:  # the task was cancelled before its first step
+            socket, self._socket = self._socket, None
+            with contextlib.suppress(OSError, ConnectionClosed):
+                await socket.close()
         self._finish(None)
 
     def __aiter__(self) -> AsyncIterator[Block]:

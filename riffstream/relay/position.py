@@ -10,6 +10,7 @@ __all__ = ["Position"]
 
 BACK = SAMPLE_RATE  # a larger step back is another sample clock
 SMOOTHING = 0.2
+STILL_S = 0.2  # two equal positions in a shorter time mean nothing
 
 
 class Position:
@@ -51,7 +52,10 @@ class Position:
         now = self._clock()
         trip = now - t0_s
         self.round_trip_s = trip if not self.round_trip_s else (1 - SMOOTHING) * self.round_trip_s + SMOOTHING * trip
-        self.advancing = self._answer is None or sample_pos > self._answer[1]
+        if self._answer is None or sample_pos > self._answer[1]:
+            self.advancing = True
+        elif sample_pos < self._answer[1] or now - self._answer[0] > STILL_S:
+            self.advancing = False
         self._answer = (t0_s + trip / 2, sample_pos)
 
     def welcomed(self, sample_pos: int) -> None:

@@ -38,6 +38,7 @@ __all__ = ["RelayStation"]
 log = logging.getLogger(__name__)
 
 CLOCK_S = 2.0  # between requests for the upstream's position
+WAKING_S = 0.3  # the same while its position stands still although there are listeners
 BEHIND_S = 2.0  # missing audio after which a connection is given up, although its server answers
 OWN_EVENTS = ("listeners", "closed", "shutdown")  # each server has its own
 
@@ -286,7 +287,8 @@ class RelayStation:
         silence_s = self._upstreams.settings.silence_s
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(CLOCK_S, silence_s / 2)):
+                is_waking = self._audience.listeners and not self._position.advancing
+                async with asyncio.timeout(WAKING_S if is_waking else min(CLOCK_S, silence_s / 2)):
                     await self._ask.wait()
             self._ask.clear()
             await self._link.send(protocol.Clock(t0=self._clock() * 1000))

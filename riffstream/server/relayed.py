@@ -37,7 +37,8 @@ async def relayed_rights(
 ) -> Rights:
     """Ask the server behind this relay for the rights of a client.
 
-    A client without a token, or with one of the relay's own, has those that the other server gives to everybody.
+    A client without a token, or with the relay's own token for listening, has those that the other server gives to
+    everybody.
 
     Args:
         context: state of the relay.
@@ -52,7 +53,7 @@ async def relayed_rights(
         429 with Retry-After after many wrong tokens from the same address.
     """
     own = context.access.role_of(token, station.name) if token else None
-    if not token or own is not None:
+    if not token or own is Role.LISTENER:
         if context.grant(request, token) is None:
             raise protocol.ProtocolError("unauthorised", "listening here needs a token", field="token")
         name, reason = upstream.role(station.name)

@@ -78,6 +78,15 @@ async def test_blocks_follow_each_other_and_sound_like_the_station(radio: Runnin
     assert error < (0.02 if codec == "opus" else 1e-4)  # positions are right to the sample, or it would be 0.6
 
 
+async def test_a_radio_that_is_closed_at_once_leaves_no_connection(radio: Running) -> None:
+    for _ in range(3):
+        async with riffstream.connect(radio.url):
+            pass
+    async with asyncio.timeout(10):
+        while radio.server.context.connections.open:
+            await asyncio.sleep(0.02)
+
+
 async def test_steer_returns_when_the_change_has_arrived(radio: Running) -> None:
     async with riffstream.connect(radio.url) as station:
         applied = await station.steer(["church bells", ("rain", 0.3)], bpm=90, at="beat")
