@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from riffstream.bench.sinks import SinkReport, run_sinks
 
-__all__ = ["FanOut", "bare", "noise_server", "serve_noise"]
+if TYPE_CHECKING:
+    from riffstream.config import Config
+    from riffstream.server.interfaces import Hub
+
+__all__ = ["FanOut", "bare", "measure_server", "noise_server", "serve_figures", "serve_noise"]
 
 FRAME_BYTES = 8000  # half a second at 128 kbit/s
 FRAMES_PER_S = 2.0
@@ -54,15 +58,18 @@ class FanOut:
 
 def serve_noise(listeners: int, seconds: float, *, core: int | None = None) -> FanOut:
     """Measure the real server with noise instead of a model, and ``listeners`` real sockets without steering."""
-    return _measure(noise_server, listeners, seconds, core)
+    return measure_server(noise_server, listeners, seconds, core)
 
 
 def bare(listeners: int, seconds: float, *, core: int | None = None, frame_bytes: int = FRAME_BYTES) -> FanOut:
     """Measure the lower bound of a server: one prepared frame to each transport, twice a second."""
-    return _measure(partial(_bare_server, frame_bytes=frame_bytes), listeners, seconds, core)
+    return measure_server(partial(_bare_server, frame_bytes=frame_bytes), listeners, seconds, core)
 
 
-def _measure(server: Callable[[Connection, int | None], None], count: int, seconds: float, core: int | None) -> FanOut:
+def measure_server(
+    server: Callable[[Connection, int | None], None], count: int, seconds: float, core: int | None
+) -> FanOut:
+    """Measure a process that sends its port, and figures on request, with real sockets without steering."""
     from riffstream.server.app import raise_file_limit
 
     raise_file_limit(count + 256)
@@ -139,16 +146,29 @@ def noise_server(pipe: Connection, core: int | None) -> None:
     """Process of the server with noise instead of a model: sends its port, then figures on request."""
     from riffstream.bench.noise_station import NoiseHub
     from riffstream.config import Config
+
+    config = Config.from_dict({"server": {"port": 0, "drain_s": 1}, "limits": {"connections_per_address": 1_000_000}})
+    serve_figures(pipe, core, config, NoiseHub)
+
+
+def serve_figures(pipe: Connection, core: int | None, config: Config, hub: Callable[[], Hub]) -> None:
+    """Serve a hub's stations: send the port, then figures on request, until the other end closes.
+
+    Args:
+        pipe: connection to the benchmark.
+        core: core for this process; None: any.
+        config: the server's configuration.
+        hub: makes the hub, in the running event loop.
+    """
     from riffstream.server.app import Server, loop_factory
 
     _pin(core)
 
     async def main() -> None:
-        config = Config.from_dict(
-            {"server": {"port": 0, "drain_s": 1}, "limits": {"connections_per_address": 1_000_000}}
-        )
-        server = Server(config, NoiseHub())
+        server = Server(config, hub())
         url = await server.start()
+        while not server.hub.ready:
+            await asyncio.sleep(0.05)
 
         def figures() -> dict[str, Any]:
             stats = server.context.broadcast("main").stats()

@@ -14,7 +14,7 @@ from riffstream.errors import ParameterError
 
 __all__ = ["EXAMPLES", "PARTS", "add_arguments", "run"]
 
-PARTS = ("start", "steer", "fields", "trace", "soak", "fanout", "outlets", "load")
+PARTS = ("start", "steer", "fields", "trace", "soak", "fanout", "outlets", "load", "relay")
 EXAMPLES = """parts:
   start   command to first audible sample
   steer   a steer to its first audible sample, for a listener with 200 ms of buffer
@@ -24,6 +24,7 @@ EXAMPLES = """parts:
   soak    a long run with steers: underruns and memory
   fanout  CPU of the server per listener and second, in comparison with a bare write of the same bytes
   outlets CPU of the server per MP3 listener (500 at most) and second, and of HLS with all bit rates
+  relay   added latency of a relay, and CPU of its listeners in comparison with the server's own
   load    the delay of steers with and without these listeners, and their cost to the server
 
 examples:
@@ -173,6 +174,13 @@ def _outlets(args: argparse.Namespace) -> dict[str, Any]:
     return asdict(min(found, key=lambda one: one.mp3_us_per_listener_s))
 
 
+def _relay(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.relay_hop import measure_relay
+
+    found = measure_relay(args.listeners, args.seconds, core=args.core)
+    return {**asdict(found), "cpu_ratio": round(found.cpu_ratio, 3)}
+
+
 def _load(args: argparse.Namespace) -> dict[str, Any]:
     from riffstream.bench.load import load
 
@@ -189,6 +197,7 @@ _MEASURE = {
     "fanout": _fanout,
     "outlets": _outlets,
     "load": _load,
+    "relay": _relay,
 }
 _TITLES = {
     "start": "Command to first audible sample",
@@ -199,6 +208,7 @@ _TITLES = {
     "fanout": "CPU of a listener",
     "outlets": "CPU of MP3 listeners and of HLS",
     "load": "Steering under load",
+    "relay": "A relay",
 }
 
 
@@ -218,6 +228,18 @@ def _load_page(found: dict[str, Any]) -> str:
             f"The server costs {found['ratio']:.2f} times the bare write; {found['drops']} drops; event loop "
             f"{found['lag_p95_ms']:.1f} ms late (p95). {clients} of a core.",
         )
+    )
+
+
+def _relay_page(found: dict[str, Any]) -> str:
+    rows = [
+        (name, found[key]["listeners"], found[key]["us_per_listener_s"], found[key]["idle_ms_per_s"])
+        for name, key in (("server", "direct"), ("relay of it", "relay"))
+    ]
+    return markdown_table(("", "listeners", "us/listener/s", "idle ms/s"), rows) + (
+        f"\n\nWith 1,000 listeners the relay takes {found['cpu_ratio']:.2f} times the server's CPU. It adds "
+        f"{found['added_p50_ms']} ms (median), {found['added_p95_ms']} ms (p95), {found['added_worst_ms']} ms (worst), "
+        f"measured on {found['frames']} frames; {found['different']} frames differ."
     )
 
 
@@ -262,6 +284,8 @@ def _page(results: dict[str, Any]) -> str:
             body = markdown_table(("field", *next(iter(found.values()))), rows)
         elif part == "load":
             body = _load_page(found)
+        elif part == "relay":
+            body = _relay_page(found)
         elif part == "trace":
             body = _trace_page(found)
         else:

@@ -1,0 +1,140 @@
+"""Cost of a relay in comparison with the server itself, in one run: added latency, and CPU of its listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+
+from riffstream import protocol
+from riffstream.bench.fan_out import FanOut, measure_server, noise_server, serve_figures, serve_noise
+from riffstream.client.radio import greet
+
+__all__ = ["RelayHop", "measure_relay"]
+
+LATENCY_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class RelayHop:
+    """One measurement.
+
+    Attributes:
+        direct: the server with all listeners.
+        relay: a relay of it with as many.
+        added_p50_ms: time of a frame's arrival from an otherwise idle relay after that from the server, median.
+        added_p95_ms: the same, 95th percentile.
+        added_worst_ms: the same, longest.
+        frames: frames compared.
+        different: frames whose bytes differ.
+    """
+
+    direct: FanOut
+    relay: FanOut
+    added_p50_ms: float
+    added_p95_ms: float
+    added_worst_ms: float
+    frames: int
+    different: int
+
+    @property
+    def cpu_ratio(self) -> float:
+        """CPU of a process with 1,000 listeners: relay over server, with receiving and encoding."""
+        return _of_thousand(self.relay) / _of_thousand(self.direct)
+
+
+def _of_thousand(found: FanOut) -> float:
+    """CPU of 1,000 listeners in ms a second."""
+    return found.idle_ms_per_s + found.us_per_listener_s
+
+
+def measure_relay(listeners: int, seconds: float, *, core: int | None = None) -> RelayHop:
+    """Measure a server with noise instead of a model, and a relay of it, alternately."""
+    direct, relayed = [], []
+    with _process(noise_server, core) as port:
+        times = asyncio.run(_latency(port, core))
+        for _ in range(2):
+            direct.append(serve_noise(listeners, seconds, core=core))
+            relayed.append(measure_server(partial(_relay, upstream=port), listeners, seconds, core))
+    added = sorted(times.added_ms)
+    return RelayHop(
+        direct=min(direct, key=lambda one: one.us_per_listener_s),
+        relay=min(relayed, key=lambda one: one.us_per_listener_s),
+        added_p50_ms=round(statistics.median(added), 2),
+        added_p95_ms=round(added[int(0.95 * (len(added) - 1))], 2),
+        added_worst_ms=round(added[-1], 2),
+        frames=len(added),
+        different=times.different,
+    )
+
+
+@contextmanager
+def _process(server: Callable[[Connection, int | None], None], core: int | None) -> Iterator[int]:
+    """Run a server in a process of its own; its port."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=server, args=(theirs, core), daemon=True)
+    process.start()
+    try:
+        yield int(ours.recv())
+    finally:
+        ours.close()
+        process.join(10)
+        if process.is_alive():
+            process.kill()
+
+
+def _relay(pipe: Connection, core: int | None, *, upstream: int) -> None:
+    """Process of a relay: sends its port, then figures on request."""
+    from riffstream.config import Config
+    from riffstream.relay.hub import RelayHub
+
+    config = Config.from_dict(
+        {
+            "server": {"port": 0, "drain_s": 1},
+            "limits": {"connections_per_address": 1_000_000},
+            "relay": {"upstreams": [f"ws://127.0.0.1:{upstream}"]},
+        }
+    )
+    serve_figures(pipe, core, config, lambda: RelayHub(config))
+
+
+@dataclass
+class _Times:
+    added_ms: list[float]
+    different: int
+
+
+async def _latency(port: int, core: int | None) -> _Times:
+    """Receive every frame from the server and from a relay of it, and compare the times of arrival."""
+    with _process(partial(_relay, upstream=port), core) as relay:
+        arrived = await asyncio.gather(_arrivals(port), _arrivals(relay))
+    shared = sorted(arrived[0].keys() & arrived[1].keys())[20:]  # without the bursts
+    added = [1000 * (arrived[1][seq][0] - arrived[0][seq][0]) for seq in shared]
+    return _Times(added, sum(arrived[0][seq][1] != arrived[1][seq][1] for seq in shared))
+
+
+async def _arrivals(port: int) -> dict[int, tuple[float, bytes]]:
+    """Time and bytes of each frame, by its number."""
+    hello = protocol.Hello(v=protocol.VERSION, steer=True)
+    for _ in range(100):  # a relay begins without stations
+        try:
+            socket, _ = await greet(f"ws://127.0.0.1:{port}/ws/main", hello, 10.0)
+            break
+        except Exception:
+            await asyncio.sleep(0.1)
+    else:
+        raise RuntimeError("the server does not answer")
+    found: dict[int, tuple[float, bytes]] = {}
+    end = time.monotonic() + LATENCY_S
+    while time.monotonic() < end:
+        data = await socket.recv()
+        if isinstance(data, bytes):
+            found[protocol.unpack_frame(data).seq] = (time.monotonic(), data)
+    await socket.close()
+    return found
