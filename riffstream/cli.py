@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "listen": ("riffstream.commands.listen", "listen to a station from the terminal, record it, steer it"),
     "play": ("riffstream.commands.play", "play a file or a pipe into a station as live input"),
     "config": ("riffstream.commands.config", "print the resolved configuration"),
+    "doctor": ("riffstream.commands.doctor", "check this machine, and say how much it carries"),
     "token": ("riffstream.commands.token", "make a signed token for listeners, DJs or owners"),
     "seeds": ("riffstream.commands.seeds", "list, hear, add and remove seed images"),
     "bridge": ("riffstream.commands.bridge", "connect a station to OSC, MIDI clock or Ableton Link"),

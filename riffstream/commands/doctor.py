@@ -1,0 +1,145 @@
+"""Check this machine for a server, and say how many stations and listeners it carries."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from riffstream.commands._checks import Finding
+    from riffstream.config import Config
+
+EXAMPLES = """examples:
+  riffstream doctor                           the defaults, in about 20 s
+  riffstream doctor --config public-radio     with the settings of a preset or a file
+  riffstream doctor --quick                   without the measurement of the model
+  riffstream doctor --json                    for programs
+
+The exit code is 0 if a server can run (also with warnings), and 1 if it cannot."""
+
+MEASURE_S: Final = 12.0
+AT_ONCE: Final = 8  # stations of the measurement
+SHARE: Final = 0.7  # of the machine for music; the rest is for encoders, steers and peaks
+MARKS: Final = {"good": "ok  ", "warning": "note", "bad": "BAD "}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("--config", metavar="F", help="a TOML file, or the name of a preset")
+    parser.add_argument("--model", help="mini (default), a folder, a safetensors file or a hub id")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
+    parser.add_argument("--quick", action="store_true", help="leave out the model and its speed")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, and print the findings. Raises RiffstreamError for settings that are not allowed."""
+    from riffstream.commands._checks import listener_us, look
+    from riffstream.config import load_config
+
+    flags = {"generator.model": args.model, "generator.device": args.device}
+    config = load_config(args.config, flags=flags, check_secrets=False)
+    findings: list[Finding] = []
+
+    def found(finding: Finding) -> None:
+        findings.append(finding)
+        if not args.json:
+            print(f"{MARKS[finding.level]} {finding.name}: {finding.text}", flush=True)
+
+    for finding in look(config):
+        found(finding)
+    listeners = _listeners(asyncio.run(listener_us()), config)
+    figures: dict[str, Any] = {"listeners": listeners, "stations": None, "device": None, "preset": _preset(config, "")}
+    if not args.quick:
+        if not args.json:
+            print("     the model is being measured ...", file=sys.stderr, flush=True)
+        finding, device, speed = _measured(config)
+        found(finding)
+        figures |= {"stations": math.floor(speed * SHARE), "device": device, "preset": _preset(config, device)}
+    ready = all(finding.level != "bad" for finding in findings)
+    if args.json:
+        print(json.dumps({"ready": ready, **figures, "findings": [asdict(each) for each in findings]}))
+        return 0 if ready else 1
+    carries = f"about {listeners} listeners on one core"
+    if figures["stations"] is not None:
+        carries = f"{figures['stations']} station{'' if figures['stations'] == 1 else 's'} at once and {carries}"
+    print(f"\nThis machine carries {carries}. Preset: riffstream serve --config {figures['preset']}")
+    return 0 if ready else 1
+
+
+def _listeners(cost_us: float, config: Config) -> int:
+    """Passive listeners that half a core serves, in round numbers."""
+    most = min(round(0.5e6 / max(cost_us, 1.0)), config.limits.connections)
+    digits = 10 ** max(0, len(str(most)) - 2)
+    return int(most // digits * digits)
+
+
+def _measured(config: Config) -> tuple[Finding, str, float]:
+    """Finding about the model, its device, and the seconds of music that it makes in a second for several stations."""
+    from riffstream.commands._checks import Finding
+    from riffstream.commands.rendering.model import load_renderer
+    from riffstream.errors import RiffstreamError
+    from riffstream.journey.wander import wander
+    from riffstream.protocol import SAMPLE_RATE
+    from riffstream.station.offline import Finished, Part, run_together
+    from riffstream.station.score import Score
+
+    generator, station = config.generator, next(iter(config.stations.values()))
+    options = argparse.Namespace(
+        model=generator.model,
+        device=generator.device,
+        dtype=generator.dtype,
+        lora=list(generator.lora),
+        sampler=generator.sampler,
+        quiet=True,
+    )
+    try:
+        began = time.monotonic()
+        renderer = load_renderer(options, max_batch=generator.max_batch)
+        load_s = time.monotonic() - began
+        info, samples = renderer.info, 0
+        parts = (
+            Part(
+                name=f"doctor-{number}",
+                score=Score.of(station, info, wander(number)),
+                n_samples=3600 * SAMPLE_RATE,
+                settings=config.timeline,
+                steps=station.steps,
+            )
+            for number in range(AT_ONCE)
+        )
+        began = time.monotonic()
+        for _, made in run_together(parts, renderer, at_once=AT_ONCE):
+            if isinstance(made, RiffstreamError):
+                raise made
+            if not isinstance(made, Finished):
+                samples += len(made)
+            if time.monotonic() - began > MEASURE_S and samples:
+                break
+        speed = samples / SAMPLE_RATE / (time.monotonic() - began)
+    except RiffstreamError as error:
+        return Finding("model", "bad", str(error)), "", 0.0
+    text = f"{info.model} on {info.device}: loaded in {load_s:.0f} s, {speed:.1f} s of music in a second"
+    if speed * SHARE >= 1:
+        return Finding("model", "good", text), info.device, speed
+    remedy = "a faster device, or fewer generator.steps"
+    return (
+        Finding("model", "warning", f"{text}: too slow to play without repetitions; use {remedy}"),
+        info.device,
+        speed,
+    )
+
+
+def _preset(config: Config, device: str) -> str:
+    """The preset that fits the machine and the settings."""
+    from riffstream.server.access import is_public_address
+
+    if is_public_address(config.server.host):
+        return "public-radio"
+    return "riffusion-gpu" if device.startswith("cuda") else "mini"

@@ -1,0 +1,69 @@
+"""``riffstream doctor``: what it finds, in words, as JSON and as an exit code."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from riffstream.cli import main
+from riffstream.commands import doctor
+
+
+def examined(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
+    code = main(["doctor", "--json", *options])
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return code, report
+
+
+def levels(report: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["level"] for each in report["findings"]}
+
+
+def config(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "radio.toml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_a_good_machine_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "MEASURE_S", 0.5)
+    file = config(tmp_path, f'[server]\nport = 0\nstate_dir = "{tmp_path}"\n')
+    code, report = examined(capsys, "--config", file, "--model", "tone")
+    assert code == 0
+    assert report["ready"]
+    assert set(levels(report)) == {
+        "codecs", "port", "folder", "open files", "access", "proxy", "clock", "player", "model",
+    }  # fmt: skip
+    assert levels(report)["model"] == levels(report)["codecs"] == levels(report)["folder"] == "good"
+    assert report["stations"] > 8
+    assert report["listeners"] >= 100
+    assert report["preset"] == "mini"
+
+
+def test_what_prevents_a_server_is_bad(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file = config(tmp_path, f'[server]\nhost = "127.0.0.1"\nport = {taken.getsockname()[1]}\n')
+        code, report = examined(capsys, "--config", file, "--quick")
+    assert code == 1
+    assert not report["ready"]
+    assert levels(report)["port"] == "bad"
+    file = config(tmp_path, '[server]\nport = 0\n[generator]\nmodel = "/nowhere"\n')
+    code, report = examined(capsys, "--config", file)
+    assert code == 1
+    assert levels(report)["model"] == "bad"
+
+
+def test_limitations_are_notes_in_plain_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = config(tmp_path, '[server]\nhost = "0.0.0.0"\nport = 0\npublic_url = "https://radio.example"\n')
+    assert main(["doctor", "--config", file, "--quick"]) == 0
+    out = capsys.readouterr().out
+    assert "note access: anyone who can reach this address may steer; set access.dj_token" in out
+    assert "note proxy: server.public_url is set without server.trusted_proxies" in out
+    assert "note folder: server.state_dir is not set" in out
+    assert out.rstrip().endswith("--config public-radio")
