@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import riffstream
@@ -193,6 +193,7 @@ HOSTILE = st.one_of(
 
 @settings(max_examples=1500, deadline=None)
 @given(HOSTILE)
+@example(b'{"t\'pe": "steer", "id": "sz\xb7\x9b}\x80\xeb\xdb,", "negative": "x"}')
 def test_hostile_messages_are_rejected_with_a_reply_or_read(data: str | bytes) -> None:
     for decode in (decode_client, decode_server):
         try:

@@ -118,7 +118,7 @@ def _explain(error: msgspec.ValidationError, raw: bytes) -> ProtocolError:
     try:
         envelope = _envelope.decode(raw)
         sender = envelope.id[:64] if isinstance(envelope.id, str) else ""
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         sender = ""
     return explained(error, sender)
 
