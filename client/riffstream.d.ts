@@ -1,5 +1,5 @@
 /** Types of riffstream.js. The messages are made from the protocol's schema. */
-import type { Applied, ClockReply, Now, Prompt, ServerMessage, State, Steer, Transport, Welcome } from "./src/messages.js";
+import type { Applied, ClockReply, Now, Prompt, Queue, QueueList, ServerMessage, State, Steer, Transport, Welcome } from "./src/messages.js";
 
 export type * from "./src/messages.js";
 
@@ -66,6 +66,9 @@ export interface ConnectOptions {
   WebSocket?: typeof WebSocket;
 }
 
+/** Fields of a change of the queue. `prompts`: also texts, with weight 1. */
+export type QueueFields = Omit<Queue, "type" | "id" | "op" | "prompts"> & { prompts?: (string | Prompt)[] };
+
 /** A listener's connection to a station. `connect` makes it. */
 export interface Radio<Item = Block> extends AsyncIterable<Item> {
   /** URL of the socket. */
@@ -76,6 +79,8 @@ export interface Radio<Item = Block> extends AsyncIterable<Item> {
   readonly now: Now | null;
   /** Music of the station. */
   readonly state: State;
+  /** Queue of the station: the prompts that follow. */
+  readonly queueList: QueueList;
   /** Revision of the station at the last message or frame. */
   readonly rev: number;
   /** Sample clock after the last received audio. */
@@ -92,6 +97,12 @@ export interface Radio<Item = Block> extends AsyncIterable<Item> {
   steer(prompt: string | Change, change?: Change & { timeoutMs?: number }): Promise<Applied>;
   /** Pause, resume, reset (to the default journey) or skip the station for all listeners. */
   transport(op: Transport["op"], options?: { timeoutMs?: number }): Promise<Applied>;
+  /**
+   * Change the queue of the station: prompts that play one after the other, each from a bar line.
+   * @returns the queue after the change
+   * @throws RadioError refused, timed out, or the connection was lost
+   */
+  changeQueue(op: Queue["op"], fields?: QueueFields & { timeoutMs?: number }): Promise<QueueList>;
   /** The server's clock and the audible sample; `t0` is `performance.now()`. */
   clock(options?: { timeoutMs?: number }): Promise<ClockReply>;
   /** Control messages from the first `next()` on, until the radio ends. The newest 1,000 are kept. */

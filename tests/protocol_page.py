@@ -58,6 +58,9 @@ kHz s16le stereo, or `?codec=mp3`), a text frame is a prompt, replies are single
 - **Live input.** After `input` (`action: "start"`) the client sends binary frames in the same format. `seq` and `rev`
   are ignored. `sample_pos` is the position of the station that the performer heard at the first sample, or 0 if it is
   unknown. PCM is mono or stereo as `channels` says ([server.md](server.md#live-input)).
+- **Queue.** `queue` changes the prompts that follow. They live on the station, so they play without their sender. Every
+  client gets the queue in `welcome` and, as `queue`, at each change. A queue has at most `limits.queue` items with
+  {queue_chars:,} characters together.
 - **Texts** are normalised to NFC and lose control characters; white space is collapsed. Prompts have at most
   {chars} characters, messages of clients at most {bytes} bytes.
 """
@@ -108,6 +111,7 @@ def page() -> str:
             channels=protocol.CHANNELS,
             chars=protocol.PROMPT_CHARS,
             bytes=f"{protocol.MAX_MESSAGE_BYTES:,}",
+            queue_chars=protocol.QUEUE_CHARS,
         ),
         "## Client to server\n",
         *(_message(kind) for kind in get_args(protocol.ClientMessage)),
@@ -122,6 +126,8 @@ def page() -> str:
                 protocol.PartsChange,
                 protocol.Parts,
                 protocol.Coming,
+                protocol.QueueList,
+                protocol.QueueItem,
                 protocol.MixChange,
                 protocol.Mix,
                 protocol.Resume,

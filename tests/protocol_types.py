@@ -47,7 +47,16 @@ def _types(schema: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-COMPLETE = {"Welcome", "Now", "State", "Limits", "Caps"}  # always sent with every field
+COMPLETE = {
+    "Welcome",
+    "Now",
+    "State",
+    "Limits",
+    "Caps",
+    "QueueList",
+    "QueueItem",
+    "QueueState",
+}  # always sent with every field
 
 
 def _fields(name: str, shape: Mapping[str, Any]) -> Iterator[str]:

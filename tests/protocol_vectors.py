@@ -48,6 +48,9 @@ CLIENT: list[protocol.ClientMessage] = [
     protocol.Steer(id="11", beats_per_bar="auto"),
     protocol.Steer(id="3", bpm=None, seed_image=None, prompts=None),
     protocol.Transport(id="4", op="skip"),
+    protocol.Queue(id="12", op="add", prompts=(protocol.Prompt(text="church bells"),), bars=16, bpm=90.0, to=0),
+    protocol.Queue(id="13", op="edit", item="q1", ramp_bars=4, bpm=None),
+    protocol.Queue(id="14", op="loop", loop=True),
     protocol.Input(id="6", codec="opus", channels=1, strength=0.75, takeover=True),
     protocol.Input(id="7", action="stop"),
     protocol.Clock(t0=123456.75),
@@ -106,6 +109,15 @@ SERVER: list[protocol.ServerMessage] = [
     protocol.Event(kind="input", reason="live"),
     protocol.InputState(status="live", id="6", level_db=-18.5),
     protocol.InputState(status="ended", reason="no audio for 15 s"),
+    protocol.QueueState(queue=protocol.QueueList(loop=True)),
+    protocol.QueueState(
+        id="12",
+        queue=protocol.QueueList(
+            items=(protocol.QueueItem(id="q2", prompts=(protocol.Prompt(text="rain 🌧"),), ramp_bars=2),),
+            playing=protocol.QueueItem(id="q1", prompts=(protocol.Prompt(text="church bells"),), bars=16, bpm=90.0),
+            until=128.0,
+        ),
+    ),
     protocol.ClockReply(t0=123456.75, t1=5000.25, t2=5000.5, sample_pos=240000),
     protocol.Bye(reason="restart", reconnect_ms=500),
 ]
@@ -145,6 +157,9 @@ REJECTED = [
     ('{"type":"steer","id":"a","prompts":[{"text":"\\u0007\\u202e"}]}', "prompt_rejected", "prompts[0].text"),
     (json.dumps({"type": "steer", "id": "a", "prompts": [{"text": "x" * 301}]}), "prompt_rejected", "prompts[0].text"),
     ('{"type":"transport","id":"a","op":"rewind"}', "bad_request", "op"),
+    ('{"type":"queue","id":"a","op":"rewind"}', "bad_request", "op"),
+    ('{"type":"queue","id":"a","op":"add","bars":0}', "bad_request", "bars"),
+    ('{"type":"queue","id":"a","op":"move","item":"q1","to":-1}', "bad_request", "to"),
     ('{"type":"input","id":"a","strength":1}', "bad_request", "strength"),
     ('{"type":"input","id":"a","channels":3}', "bad_request", "channels"),
 ]

@@ -86,6 +86,20 @@ export interface Transport {
   op: "pause" | "reset" | "resume" | "skip";
 }
 
+/** Change the queue of the station: prompts that play one after the other, each from a bar line. `add` (`prompts`, at the place `to`, 0 first; default: the end), `edit` (the given fields of `item`), `move` (`item` to `to`), `remove` (`item`), `next` (end the present item at the next bar line), `loop` (set `loop`), `clear`. The answer is `queue` with the `id`, or `rejected`. */
+export interface Queue {
+  type: "queue";
+  id: string;
+  op: "add" | "clear" | "edit" | "loop" | "move" | "next" | "remove";
+  item?: string | null;
+  prompts?: Prompt[];
+  /** 1 to 1024 */ bars?: number;
+  /** 0 to 64 */ ramp_bars?: number;
+  /** 40 to 240 */ bpm?: number | null;
+  /** 0 to 1000 */ to?: number | null;
+  loop?: boolean;
+}
+
 /** Live input: binary frames from the client (in the format of the server's) become the seed image of the next clips. The right to steer is required; a station has one input. `strength`: share of the input in the clip. `takeover` ends the input of another client. `start` of a running input changes its strength. */
 export interface Input {
   type: "input";
@@ -118,7 +132,7 @@ export interface Bye {
   reconnect_ms?: number | null;
 }
 
-/** Answer to `hello`; audio frames follow. `codec` is the chosen codec. `resumed` is true if no audio was missed. `reason` says why this connection may not steer; null if it may. `path` has the ids of the servers from this one to the station's own, which is the last. */
+/** Answer to `hello`; audio frames follow. `codec` is the chosen codec. `resumed` is true if no audio was missed. `reason` says why this connection may not steer; null if it may. `path` has the ids of the servers from this one to the station's own, which is the last. `queue`: the prompts that follow. */
 export interface Welcome {
   type: "welcome";
   v: number;
@@ -137,6 +151,7 @@ export interface Welcome {
   resumed: boolean;
   reason: string | null;
   path: string[];
+  queue: QueueList;
 }
 
 /** The music of a station. Every field is always present; null is the model's default. `bpm_reason` and `beats_per_bar_reason`: the words that determined the tempo and the metre; null for a number that was set. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. `likeness`: the prompt that the model knows least; null until its first clip, and for models without named styles. */
@@ -198,7 +213,7 @@ export interface Mix {
   solo?: ("bass" | "drums")[];
 }
 
-/** Limits of this server. A range is [lowest, highest]. */
+/** Limits of this server. A range is [lowest, highest]. `queue`: longest queue; 0: none. */
 export interface Limits {
   prompt_chars: number;
   prompts: number;
@@ -206,6 +221,7 @@ export interface Limits {
   steer_interval_s: number;
   desk_interval_s: number;
   steer_burst: number;
+  queue: number;
   weight: [number, number];
   seed: [number, number];
   denoising: [number, number];
@@ -231,6 +247,23 @@ export interface Caps {
   forms: string[];
   steer: boolean;
   resume: boolean;
+}
+
+/** The queue of a station. `playing` is the item at work until the beat `until` (as in `now.beat`), null between items. `loop`: an item that has played goes to the end of the queue. */
+export interface QueueList {
+  items: QueueItem[];
+  loop: boolean;
+  playing: QueueItem | null;
+  until: number | null;
+}
+
+/** A prompt mix of the queue. It plays for `bars` bars, and blends in over the first `ramp_bars`. `bpm`: its tempo; null: its words choose, unless the tempo of the station was set. */
+export interface QueueItem {
+  id: string;
+  prompts: Prompt[];
+  /** 1 to 1024 */ bars: number;
+  /** 0 to 64 */ ramp_bars: number;
+  /** 40 to 240 */ bpm: number | null;
 }
 
 /** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm` and `beats_per_bar`: tempo and metre after the change. The reasons are as in the state. `likeness`, as in the state, is known here if the prompts were played before; otherwise it follows in `now`. */
@@ -297,7 +330,7 @@ export interface Coming {
   by?: "form";
 }
 
-/** Something happened on the station. Clients ignore unknown kinds. `kind` is one of: - `splice`: a change became audible at `sample_pos`. - `late`: the generator is late and renders with less effort (`reason`). - `repeat`, `underrun`, `recovered`: audio repeats; silence begins; new audio is there again. - `skipped`: a clip could not be made and was omitted. - `fallback`: several clips in a row could not be made; the station returned to an earlier state. - `generator`: the generator process changed its state (`reason`). - `paused`, `resumed`: playback stopped; playback continues. - `listeners`: the number of `listeners` changed. - `clock_jump`: the server's system clock jumped. - `input`: a live input begins or ends (`reason`: `live` or `ended`). - `upstream`: this server relays the station, and its connection to the other server changed (`reason`: `lost` or `connected`). */
+/** Something happened on the station. Clients ignore unknown kinds. `kind` is one of: - `splice`: a change became audible at `sample_pos`. - `late`: the generator is late and renders with less effort (`reason`). - `repeat`, `underrun`, `recovered`: audio repeats; silence begins; new audio is there again. - `skipped`: a clip could not be made and was omitted. - `fallback`: several clips in a row could not be made; the station returned to an earlier state. - `generator`: the generator process changed its state (`reason`). - `paused`, `resumed`: playback stopped; playback continues. - `listeners`: the number of `listeners` changed. - `clock_jump`: the server's system clock jumped. - `input`: a live input begins or ends (`reason`: `live` or `ended`). - `upstream`: this server relays the station, and its connection to the other server changed (`reason`: `lost` or `connected`). - `queue`: an item of the queue could not be played and was skipped (`reason`). */
 export interface Event {
   type: "event";
   kind: string;
@@ -305,6 +338,13 @@ export interface Event {
   rev?: number | null;
   reason?: string | null;
   listeners?: number | null;
+}
+
+/** The queue of the station, at every change. `id`: of the request, in the answer to it. */
+export interface QueueState {
+  type: "queue";
+  queue: QueueList;
+  id: string;
 }
 
 /** State of the client's live input, at every change. `live`: the model uses it; `quiet`, `noise`: it changes nothing, because it is silent or only noise; `ended`: frames are no longer accepted (`reason`). `id` is that of the request, "" without one. `level_db`: loudness of the last 8 beats in dBFS; null if it is unknown. */
@@ -325,6 +365,6 @@ export interface ClockReply {
   /** 0 or more */ sample_pos: number;
 }
 
-export type ClientMessage = Hello | Steer | Transport | Input | Clock | Stats | Bye;
+export type ClientMessage = Hello | Steer | Transport | Queue | Input | Clock | Stats | Bye;
 
-export type ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | InputState | ClockReply | Bye;
+export type ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | QueueState | InputState | ClockReply | Bye;

@@ -3,7 +3,7 @@
  * The player without a face: chooses a transport, joins the link and the way out, speaks for the listener, and tells
  * what is being heard now. The page and the web component are both built on it.
  *
- * Events (CustomEvent, data in `detail`): state, transport, welcome, now, scheduled, applied, superseded, rejected, event, report,
+ * Events (CustomEvent, data in `detail`): state, transport, welcome, now, queue, scheduled, applied, superseded, rejected, event, report,
  * columns ({first, levels}: the spectrogram of what is about to be heard).
  */
 import { below, serverRoot } from "./address.js";
@@ -44,6 +44,8 @@ export function bestTransport(token = null) {
 /** A browser that will let no sound out is told from one that is still opening its sound device by how long it takes, ms. */
 const HELD_MS = 400;
 const CHECK_MS = 1000;
+/** @type {import("./messages.js").QueueList} */
+const NO_QUEUE = { items: [], loop: false, playing: null, until: null };
 /** An open line that brings no sound for so long, ms, is given up for another one. */
 const SOUNDLESS_MS = 20000;
 /** How long a player that gives way to another one fades, ms. */
@@ -69,6 +71,8 @@ export class Player extends EventTarget {
     this.welcome = null;
     /** @type {any} */
     this.now = null;
+    /** @type {import("./messages.js").QueueList} */
+    this.queue = NO_QUEUE;
     this.played = 0; // samples
     this.clicked = 0; // when play was asked for, ms
     this.firstSoundMs = 0; // from the click
@@ -252,6 +256,7 @@ export class Player extends EventTarget {
     this.station = station;
     this.welcome = null;
     this.now = null;
+    this.queue = NO_QUEUE;
     this.output.report.position = null;
     if (wanted) await this.play();
     else this.connect();
@@ -266,6 +271,16 @@ export class Player extends EventTarget {
    */
   steer(change, onScheduled) {
     return this.link.ask({ type: "steer", ...change }, onScheduled);
+  }
+
+  /**
+   * Change the queue of the station.
+   * @param {import("./messages.js").Queue["op"]} op
+   * @param {object} [fields] of the protocol's message `queue`
+   * @returns {Promise<any>} settles with the `queue` message; fails with what the server said
+   */
+  changeQueue(op, fields = {}) {
+    return this.link.ask({ type: "queue", op, ...fields });
   }
 
   /** @param {"pause"|"resume"|"reset"|"skip"} op */
@@ -305,9 +320,11 @@ export class Player extends EventTarget {
   onMessage(message) {
     if (message.type === "welcome") {
       this.welcome = message;
+      this.queue = message.queue ?? NO_QUEUE; // a server of an earlier version has none
       this.output.clock = { samplePos: 0, at: 0 }; // the clock's first answer follows at once
       if (message.frame_ms) this.output.setFrame(message.frame_ms);
     } else if (message.type === "now") this.now = message;
+    else if (message.type === "queue") this.queue = message.queue;
     else if (message.type === "clock") this.output.clock = { samplePos: message.sample_pos, at: performance.now() };
     this.emit(message.type, message);
     if (message.type === "welcome") this.settle(); // after whoever heard the event: "idle" finds the page in order

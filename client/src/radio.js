@@ -23,6 +23,7 @@ const TIMEOUT_MS = 10000;
 const STEER_MS = 60000;
 const QUEUE_S = 30;
 const MESSAGES = 1000;
+const QUEUE_FIELDS = ["item", "prompts", "bars", "ramp_bars", "bpm", "to", "loop"];
 /** States of the connection after which it does not come back by itself. */
 const FINAL = /** @type {Record<string, string>} */ ({ forbidden: "unauthorised", missing: "missing" });
 const LOST = new Set(["reconnecting", "restarting", "full", "nosocket"]);
@@ -94,6 +95,8 @@ export class Radio {
     this.now = null;
     /** @type {import("./messages.js").State} */
     this.state = /** @type {any} */ (null);
+    /** @type {import("./messages.js").QueueList} */
+    this.queueList = { items: [], loop: false, playing: null, until: null };
     this.rev = 0;
     this.receivedPos = 0;
     this.reconnects = 0;
@@ -173,12 +176,14 @@ export class Radio {
       this.welcome = message;
       this.state = message.state;
       this.rev = message.rev;
+      if (message.queue) this.queueList = message.queue;
       this.settleOpening?.(null);
     } else if (message.type === "now") {
       this.now = message;
       this.state = message.state;
       this.rev = Math.max(this.rev, message.rev);
-    } else if (message.type === "clock") {
+    } else if (message.type === "queue") this.queueList = message.queue;
+    else if (message.type === "clock") {
       this.clocks.get(message.t0)?.resolve(message);
       this.clocks.delete(message.t0);
     }
@@ -323,12 +328,28 @@ export class Radio {
     return this.ask({ type: "transport", op }, timeoutMs);
   }
 
-  /** @param {object} message @param {number} timeoutMs */
-  async ask(message, timeoutMs) {
+  /**
+   * Change the queue of the station: prompts that play one after the other, each from a bar line.
+   * @param {import("./messages.js").Queue["op"]} op
+   * @param {import("../riffstream.js").QueueFields & {timeoutMs?: number}} [fields]
+   * @returns {Promise<import("./messages.js").QueueList>} the queue after the change
+   */
+  async changeQueue(op, fields = {}) {
+    const { timeoutMs = TIMEOUT_MS, ...rest } = fields;
+    for (const name of Object.keys(rest)) {
+      if (!QUEUE_FIELDS.includes(name)) throw new TypeError(`the queue has no field ${name}; allowed: ${QUEUE_FIELDS.join(", ")}`);
+    }
+    const prompts = rest.prompts === undefined ? {} : { prompts: mix(rest.prompts) };
+    const answer = await this.ask({ type: "queue", op, ...rest, ...prompts }, timeoutMs, "no answer about the queue");
+    return answer.queue;
+  }
+
+  /** @param {object} message @param {number} timeoutMs @param {string} [failure] */
+  async ask(message, timeoutMs, failure = "the change was not audible") {
     this.checkOpen();
     const { id, answer } = this.requests.open();
     this.connection.ask({ ...message, id });
-    const late = new RadioError("timeout", `the change was not audible within ${timeoutMs} ms`);
+    const late = new RadioError("timeout", `${failure} within ${timeoutMs} ms`);
     const timer = setTimeout(() => this.requests.fail(id, late), timeoutMs);
     return answer.finally(() => clearTimeout(timer));
   }

@@ -16,6 +16,11 @@ for await (const block of radio) {
 }
 for await (const message of radio.messages()) if (message.type === "now") message.state.prompts[0].text.trim();
 
+const queue = await radio.changeQueue("add", { prompts: ["church bells"], bars: 16, bpm: null });
+const bars: number = queue.items[0].bars + radio.queueList.items.length;
+// @ts-expect-error a wrong name
+await radio.changeQueue("add", { prompt: "church bells", bars });
+
 const raw: Radio<Frame> = await connect("https://radio.example", { raw: true });
 for await (const frame of raw) frame.payload.subarray(frame.seq);
 const first: Block | undefined = (await radio[Symbol.asyncIterator]().next()).value;

@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus,
 from riffstream import protocol
 from riffstream.client.inbox import Block, Inbox
 from riffstream.client.proxy import choose_proxy, shown_proxy
-from riffstream.client.requests import Requests, steer_message
+from riffstream.client.requests import Requests, Words, queue_message, steer_message
 from riffstream.errors import RadioError
 
 __all__ = ["Radio", "greet"]
@@ -47,6 +47,7 @@ class Radio:
         welcome: the server's last ``welcome``: session, role, limits, capabilities.
         state: musical parameters of the station.
         now: the last ``now`` message with the musical position; None before the first.
+        queue: the queue of the station: the prompts that follow.
         rev: revision of the station at the last message or frame.
         received: sample clock after the last received audio.
         reconnects: number of reconnections.
@@ -57,6 +58,7 @@ class Radio:
         self.welcome: protocol.Welcome
         self.state: protocol.State
         self.now: protocol.Now | None = None
+        self.queue = protocol.QueueList()
         self.rev = 0
         self.received = 0
         self.reconnects = 0
@@ -144,6 +146,20 @@ class Radio:
     async def transport(self, op: protocol.Op, *, timeout_s: float = 60.0) -> protocol.Applied:
         """``pause``, ``resume``, ``reset`` (to the default journey) or ``skip`` the station for all listeners."""
         return await self._ask(protocol.Transport(id=f"t{next(self._ids)}", op=op), timeout_s)
+
+    async def change_queue(
+        self, op: protocol.QueueOp, prompt: Words = None, *, timeout_s: float = 10.0, **changes: Any
+    ) -> protocol.QueueList:
+        """Change the queue of prompts and return it. ``changes``: item (an id of :attr:`queue`), bars, ramp_bars, bpm,
+        to (a place, 0 first), loop. Raises as :meth:`steer`."""
+        message = queue_message(f"q{next(self._ids)}", op, prompt, changes)
+        try:
+            with self._requests.queue(message.id) as answer:
+                await self._send(message)
+                async with asyncio.timeout(timeout_s):
+                    return (await answer).queue
+        except TimeoutError:
+            raise RadioError("timeout", f"no answer about the queue within {timeout_s:g} s") from None
 
     async def clock(self, *, timeout_s: float = 10.0) -> protocol.ClockReply:
         """Request the server's clock and the audible sample; ``t0`` is the local monotonic clock in ms."""
@@ -260,6 +276,7 @@ class Radio:
         else:
             self._inbox.begin_anew()
         self.welcome, self.state, self.rev, self._socket = welcome, welcome.state, welcome.rev, socket
+        self.queue = welcome.queue
 
     async def _run(self) -> None:
         """Read until the connection is closed permanently; reconnect after losses."""
@@ -340,6 +357,8 @@ class Radio:
     def _handle(self, message: protocol.ServerMessage) -> None:
         if isinstance(message, protocol.Now):
             self.now, self.state, self.rev = message, message.state, max(self.rev, message.rev)
+        elif isinstance(message, protocol.QueueState):
+            self.queue = message.queue
         self._requests.take(message, self.received)
         for queue in self._followers:
             _put(queue, message)

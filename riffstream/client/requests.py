@@ -16,10 +16,12 @@ import msgspec
 from riffstream import protocol
 from riffstream.errors import ParameterError, RadioError
 
-__all__ = ["Requests", "steer_message"]
+__all__ = ["Requests", "Words", "prompt_parts", "queue_message", "steer_message"]
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
+Sent = TypeVar("Sent", protocol.Steer, protocol.Queue)
+Words = str | Sequence[str | tuple[str, float]] | None
 
 
 class Requests:
@@ -35,6 +37,7 @@ class Requests:
         self._unheard: list[tuple[asyncio.Future[protocol.Applied], protocol.Applied]] = []
         self._clocks: dict[float, asyncio.Future[protocol.ClockReply]] = {}
         self._inputs: dict[str, asyncio.Future[protocol.InputState]] = {}
+        self._queues: dict[str, asyncio.Future[protocol.QueueState]] = {}
 
     @contextlib.contextmanager
     def change(self, ident: str) -> Iterator[asyncio.Future[protocol.Applied]]:
@@ -53,6 +56,10 @@ class Requests:
         """Future of the answer to an ``input``; it raises :class:`RadioError` if the server refuses."""
         return _expected(self._inputs, ident)
 
+    def queue(self, ident: str) -> contextlib.AbstractContextManager[asyncio.Future[protocol.QueueState]]:
+        """Future of the answer to a change of the queue; it raises :class:`RadioError` if the server refuses."""
+        return _expected(self._queues, ident)
+
     def take(self, message: protocol.ServerMessage, received: int) -> None:
         """Complete the requests answered by a message; ``received``: sample clock after the last received audio."""
         if isinstance(message, protocol.ClockReply):
@@ -62,8 +69,13 @@ class Requests:
         elif isinstance(message, protocol.InputState):
             if (given := self._inputs.get(message.id)) is not None and not given.done():
                 given.set_result(message)
+        elif isinstance(message, protocol.QueueState):
+            if (changed := self._queues.get(message.id)) is not None and not changed.done():
+                changed.set_result(message)
         elif isinstance(message, protocol.Applied | protocol.Rejected | protocol.Superseded):
-            waiting: asyncio.Future[Any] | None = self._waiting.get(message.id) or self._inputs.get(message.id)
+            waiting: asyncio.Future[Any] | None = (
+                self._waiting.get(message.id) or self._inputs.get(message.id) or self._queues.get(message.id)
+            )
             if waiting is None or waiting.done():
                 return
             if isinstance(message, protocol.Applied):
@@ -93,6 +105,7 @@ class Requests:
             *self._waiting.values(),
             *self._clocks.values(),
             *self._inputs.values(),
+            *self._queues.values(),
         ]
         for future in waiting:
             if not future.done():
@@ -110,17 +123,34 @@ def steer_message(
     """
     fields: dict[str, Any] = {"type": "steer", "id": ident, **changes}
     if prompt is not None:
-        parts = [prompt] if isinstance(prompt, str) else list(prompt)
-        pairs = [(part, 1.0) if isinstance(part, str) else part for part in parts]
-        fields["prompts"] = [{"text": text, "weight": weight} for text, weight in pairs]
-    unknown = set(fields) - set(protocol.Steer.__struct_fields__) - {"type"}
+        fields["prompts"] = prompt_parts(prompt)
+    return _message(protocol.Steer, fields, "steer")
+
+
+def queue_message(ident: str, op: str, prompt: Words, changes: Mapping[str, Any]) -> protocol.Queue:
+    """Make a change of the queue from the arguments of ``Radio.change_queue``; raises as :func:`steer_message`."""
+    fields: dict[str, Any] = {"type": "queue", "id": ident, "op": op, **changes}
+    if prompt is not None:
+        fields["prompts"] = prompt_parts(prompt)
+    return _message(protocol.Queue, fields, "change_queue")
+
+
+def prompt_parts(prompt: str | Sequence[str | tuple[str, float]]) -> list[dict[str, Any]]:
+    """A prompt mix as JSON values."""
+    parts = [prompt] if isinstance(prompt, str) else list(prompt)
+    pairs = [(part, 1.0) if isinstance(part, str) else part for part in parts]
+    return [{"text": text, "weight": weight} for text, weight in pairs]
+
+
+def _message(kind: type[Sent], fields: dict[str, Any], name: str) -> Sent:
+    known = [each.name for each in msgspec.structs.fields(kind)]
+    unknown = set(fields) - set(known) - {"type"}
     if unknown:
-        allowed = ", ".join(name for name in protocol.Steer.__struct_fields__ if name != "id")
-        raise ParameterError("steer", sorted(unknown)[0], allowed)
+        raise ParameterError(name, sorted(unknown)[0], ", ".join(each for each in known if each != "id"))
     try:
-        return msgspec.convert(fields, protocol.Steer)
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        told = protocol.explained(error, ident)
+        told = protocol.explained(error, str(fields["id"]))
         raise RadioError(told.code, told.message, field=told.field) from None
 
 

@@ -126,6 +126,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
         steer_interval_s: time between steers of one connection, seconds.
         desk_interval_s: time between steers of the desk alone, which need no clip, seconds.
         steer_burst: steers of one connection at once.
+        queue: items of a station's queue; 0: stations have no queue.
         connections: open sockets and streams.
         connections_per_address: open sockets and streams of one address.
         stations: number of stations.
@@ -160,6 +161,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     steer_interval_s: Annotated[float, between(0, 3600, "s")] = 2.0
     desk_interval_s: Annotated[float, between(0, 3600, "s")] = 0.1
     steer_burst: Annotated[int, between(1, 1000)] = 3
+    queue: Annotated[int, between(0, 200)] = 32
     connections: Annotated[int, between(1, 1_000_000)] = 4000
     connections_per_address: Annotated[int, between(1, 1_000_000)] = 20
     stations: Annotated[int, between(1, 1000)] = 8

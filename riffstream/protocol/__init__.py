@@ -25,7 +25,6 @@ from riffstream.protocol.messages import (
     NUMBERS,
     OLDEST_VERSION,
     PROMPT_CHARS,
-    PROMPTS,
     SAMPLE_RATE,
     SUBPROTOCOL,
     VERSION,
@@ -47,8 +46,9 @@ from riffstream.protocol.messages import (
     Limits,
     Now,
     Op,
-    Prompt,
     ProtocolError,
+    Queue,
+    QueueState,
     Rejected,
     Resume,
     Role,
@@ -64,6 +64,8 @@ from riffstream.protocol.messages import (
     negotiate,
 )
 from riffstream.protocol.mix import MIX_NUMBERS, OFF_DB, Mix, MixChange, merged_mix
+from riffstream.protocol.prompt import PROMPTS, Prompt
+from riffstream.protocol.queue import QUEUE_CHARS, QueueItem, QueueList, QueueOp
 from riffstream.protocol.texts import (
     clean_text,
     decode_client,
@@ -83,6 +85,7 @@ __all__ = [
     "OLDEST_VERSION",
     "PROMPTS",
     "PROMPT_CHARS",
+    "QUEUE_CHARS",
     "SAMPLE_RATE",
     "SUBPROTOCOL",
     "VERSION",
@@ -116,6 +119,11 @@ __all__ = [
     "PartsChange",
     "Prompt",
     "ProtocolError",
+    "Queue",
+    "QueueItem",
+    "QueueList",
+    "QueueOp",
+    "QueueState",
     "Rejected",
     "Resume",
     "Role",

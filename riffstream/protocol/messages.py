@@ -14,15 +14,15 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from riffstream.errors import RiffstreamError
 from riffstream.protocol.form import Chords, Coming, FormName, Level, Parts, PartsChange
 from riffstream.protocol.mix import MIX_NUMBERS, Mix, MixChange
+from riffstream.protocol.prompt import PROMPTS, Prompt
+from riffstream.protocol.queue import Bars, ItemId, Prompts, QueueBpm, QueueList, QueueOp, RampBars
 from riffstream.ranges import RANGES, SEEDS
 
 VERSION: Final = 1
 OLDEST_VERSION: Final = 1
 SUBPROTOCOL: Final = "riffstream.v1"
 PROMPT_CHARS: Final = 300
-PROMPTS: Final = 8
-# Fits the largest steer that the limits allow: 8 prompts and a negative one of 300 characters of 12 bytes each (a JSON
-# encoder may write each character outside the basic plane as two escapes), and 4.4 kB for the other fields.
+# Fits the largest steer: 9 texts of 300 characters of 12 bytes (JSON may have two escapes for one), and 4.4 kB.
 MAX_MESSAGE_BYTES: Final = 36_864
 SAMPLE_RATE: Final = 48_000
 BURST_MS: Final = 30_000  # longest burst that a client can request: what a server keeps of each codec
@@ -52,7 +52,6 @@ InputStatus = Literal["live", "quiet", "noise", "ended"]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Rev = Annotated[int, Meta(ge=0, le=2**53)]
 SamplePos = Annotated[int, Meta(ge=0, le=2**53)]
-Weight = Annotated[float, RANGES["weight"].meta]
 Seed = Annotated[int, RANGES["seed"].meta]
 Denoising = Annotated[float, RANGES["denoising"].meta]
 Guidance = Annotated[float, RANGES["guidance"].meta]
@@ -106,13 +105,6 @@ class _Message(Struct, frozen=True, kw_only=True, tag_field="type", omit_default
     """Base class of all messages; optional fields with their default value are not sent."""
 
 
-class Prompt(Struct, frozen=True, kw_only=True):
-    """One part of a prompt mix: ``text``, and its ``weight`` relative to the other parts."""
-
-    text: Annotated[str, Meta(min_length=1, max_length=4096)]
-    weight: Weight = 1.0
-
-
 class Likeness(Struct, frozen=True, kw_only=True):
     """How near a prompt is to a style that the model knows: ``score`` is 0 to 1. Below 0.38 its words are unknown."""
 
@@ -154,7 +146,7 @@ class State(Struct, frozen=True, kw_only=True):
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Limits of this server. A range is [lowest, highest]."""
+    """Limits of this server. A range is [lowest, highest]. ``queue``: longest queue; 0: none."""
 
     prompt_chars: int = PROMPT_CHARS
     prompts: int = PROMPTS
@@ -162,6 +154,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     steer_interval_s: float = 2.0
     desk_interval_s: float = 0.1
     steer_burst: int = 3
+    queue: int = 32
     weight: tuple[float, float] = RANGES["weight"].ends
     seed: tuple[int, int] = (0, SEEDS - 1)
     denoising: tuple[float, float] = RANGES["denoising"].ends
@@ -226,7 +219,7 @@ class Steer(_Message, frozen=True, tag="steer"):
     them to the planner. ``mix`` needs no new clip; null makes the desk neutral."""
 
     id: Id
-    prompts: Annotated[tuple[Prompt, ...], Meta(min_length=1, max_length=PROMPTS)] | UnsetType | None = UNSET
+    prompts: Prompts | UnsetType | None = UNSET
     negative: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
     seed: Seed | UnsetType | None = UNSET
     seed_image: SeedImage | UnsetType | None = UNSET
@@ -252,6 +245,23 @@ class Transport(_Message, frozen=True, tag="transport"):
 
     id: Id
     op: Op
+
+
+class Queue(_Message, frozen=True, tag="queue"):
+    """Change the queue of the station: prompts that play one after the other, each from a bar line. ``add``
+    (``prompts``, at the place ``to``, 0 first; default: the end), ``edit`` (the given fields of ``item``), ``move``
+    (``item`` to ``to``), ``remove`` (``item``), ``next`` (end the present item at the next bar line), ``loop`` (set
+    ``loop``), ``clear``. The answer is ``queue`` with the ``id``, or ``rejected``."""
+
+    id: Id
+    op: QueueOp
+    item: ItemId | None = None
+    prompts: Prompts | UnsetType = UNSET
+    bars: Bars | UnsetType = UNSET
+    ramp_bars: RampBars | UnsetType = UNSET
+    bpm: QueueBpm | UnsetType = UNSET
+    to: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    loop: bool | UnsetType = UNSET
 
 
 class Input(_Message, frozen=True, tag="input"):
@@ -284,7 +294,7 @@ class Stats(_Message, frozen=True, tag="stats"):
 class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
     """Answer to ``hello``; audio frames follow. ``codec`` is the chosen codec. ``resumed`` is true if no audio was
     missed. ``reason`` says why this connection may not steer; null if it may. ``path`` has the ids of the servers from
-    this one to the station's own, which is the last."""
+    this one to the station's own, which is the last. ``queue``: the prompts that follow."""
 
     v: int
     session: str
@@ -302,6 +312,7 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
     resumed: bool = False
     reason: str | None = None
     path: tuple[str, ...] = ()
+    queue: QueueList = QueueList()
 
 
 class Scheduled(_Message, frozen=True, tag="scheduled"):
@@ -367,6 +378,13 @@ class Now(_Message, frozen=True, tag="now", omit_defaults=False):
     coming: tuple[Coming, ...] = ()
 
 
+class QueueState(_Message, frozen=True, tag="queue", omit_defaults=False):
+    """The queue of the station, at every change. ``id``: of the request, in the answer to it."""
+
+    queue: QueueList
+    id: str = ""
+
+
 class InputState(_Message, frozen=True, tag="input"):
     """State of the client's live input, at every change. ``live``: the model uses it; ``quiet``, ``noise``: it changes
     nothing, because it is silent or only noise; ``ended``: frames are no longer accepted (``reason``). ``id`` is that
@@ -393,6 +411,7 @@ class Event(_Message, frozen=True, tag="event"):
     - ``input``: a live input begins or ends (``reason``: ``live`` or ``ended``).
     - ``upstream``: this server relays the station, and its connection to the other server changed (``reason``: ``lost``
       or ``connected``).
+    - ``queue``: an item of the queue could not be played and was skipped (``reason``).
     """
 
     kind: str
@@ -419,8 +438,10 @@ class Bye(_Message, frozen=True, tag="bye"):
     reconnect_ms: int | None = None
 
 
-ClientMessage = Hello | Steer | Transport | Input | Clock | Stats | Bye
-ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | InputState | ClockReply | Bye
+ClientMessage = Hello | Steer | Transport | Queue | Input | Clock | Stats | Bye
+ServerMessage = (
+    Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | QueueState | InputState | ClockReply | Bye
+)
 
 
 def negotiate(v: int) -> int:

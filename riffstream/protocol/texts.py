@@ -14,14 +14,14 @@ from riffstream.protocol.messages import (
     MAX_MESSAGE_BYTES,
     NUMBERS,
     PROMPT_CHARS,
-    PROMPTS,
     ClientMessage,
-    Prompt,
     ProtocolError,
+    Queue,
     ServerMessage,
     Steer,
 )
 from riffstream.protocol.mix import MIX_NUMBERS
+from riffstream.protocol.prompt import PROMPTS, Prompt
 from riffstream.ranges import RANGES
 
 _ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS} | {
@@ -31,7 +31,12 @@ _ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS}
     "text": f"1 to {PROMPT_CHARS} characters",
     "negative": f"up to {PROMPT_CHARS} characters",
     "at": "asap, beat, bar or clip",
-    "op": "pause, resume, reset or skip",
+    "op": "pause, resume, reset or skip; of a queue: add, edit, move, remove, next, loop or clear",
+    "bars": "1 to 1024 bars",
+    "ramp_bars": "0 to 64 bars",
+    "item": "the id of an item of the queue",
+    "to": "a place in the queue, 0 is the first",
+    "loop": "true or false",
     "id": "1 to 64 characters",
     "if_rev": "a revision number, 0 or more",
     "v": "a whole number of 1 or more",
@@ -89,6 +94,8 @@ def decode_client(
             field and the allowed values.
     """
     message: ClientMessage = _decode(data, _from_client, message_bytes)
+    if isinstance(message, Queue):
+        return _cleaned_queue(message, prompt_chars)
     return _cleaned(message, prompt_chars) if isinstance(message, Steer) else message
 
 
@@ -167,9 +174,7 @@ def _cleaned(steer: Steer, limit: int) -> Steer:
     try:
         prompts = steer.prompts
         if prompts is not UNSET and prompts is not None:
-            prompts = tuple(_clean_prompt(prompt, limit, f"prompts[{n}].text") for n, prompt in enumerate(prompts))
-            if not any(prompt.weight > 0 for prompt in prompts):
-                raise ProtocolError("bad_request", "prompts: every weight is 0; one must be above", field="prompts")
+            prompts = _clean_prompts(prompts, limit)
         negative = steer.negative
         if isinstance(negative, str):
             negative = clean_text(negative, limit=limit, field="negative")
@@ -177,6 +182,23 @@ def _cleaned(steer: Steer, limit: int) -> Steer:
         error.id = steer.id
         raise
     return msgspec.structs.replace(steer, prompts=prompts, negative=negative)
+
+
+def _cleaned_queue(message: Queue, limit: int) -> Queue:
+    if message.prompts is UNSET:
+        return message
+    try:
+        return msgspec.structs.replace(message, prompts=_clean_prompts(message.prompts, limit))
+    except ProtocolError as error:
+        error.id = message.id
+        raise
+
+
+def _clean_prompts(prompts: tuple[Prompt, ...], limit: int) -> tuple[Prompt, ...]:
+    cleaned = tuple(_clean_prompt(prompt, limit, f"prompts[{n}].text") for n, prompt in enumerate(prompts))
+    if not any(prompt.weight > 0 for prompt in cleaned):
+        raise ProtocolError("bad_request", "prompts: every weight is 0; one must be above", field="prompts")
+    return cleaned
 
 
 def _clean_prompt(prompt: Prompt, limit: int, field: str) -> Prompt:

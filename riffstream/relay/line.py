@@ -160,7 +160,7 @@ class ClientLine:
                     message = protocol.decode_server(data)
                 except ProtocolError:
                     continue  # a newer server's message
-                if isinstance(message, PASSED):
+                if isinstance(message, PASSED) or (isinstance(message, protocol.QueueState) and message.id):
                     self._answer(message)
         except (ConnectionClosed, OSError):
             pass
@@ -179,6 +179,6 @@ class ClientLine:
             self._open_ids.pop(message.id, None)
         elif isinstance(message, protocol.Scheduled):
             self._open_ids[message.id] = True
-        elif isinstance(message, protocol.Applied | protocol.Superseded | protocol.Rejected):
+        elif isinstance(message, protocol.Applied | protocol.Superseded | protocol.Rejected | protocol.QueueState):
             self._open_ids.pop(message.id, None)
         self._tell(message)

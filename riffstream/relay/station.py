@@ -78,6 +78,7 @@ class RelayStation:
         self._audience = Audience(name, clock)
         self._position = Position(clock)
         self._now: Now | None = None
+        self._queue = protocol.QueueList()
         self._welcomed = asyncio.Event()
         self._lost_reason: str | None = None
         self._token = config.relay.token or None
@@ -193,6 +194,14 @@ class RelayStation:
         """Refuse, as :meth:`steer`."""
         reply(ProtocolError("forbidden", "a relay has no right of its own to steer").reply(op.id))
 
+    def queued(self) -> protocol.QueueList:
+        """The prompts that follow on the upstream."""
+        return self._queue
+
+    def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
+        """Refuse, as :meth:`steer`."""
+        raise ProtocolError("forbidden", "a relay has no right of its own to change the queue", id=message.id)
+
     @property
     def input_used(self) -> str | None:
         """None: live inputs are those of the upstream."""
@@ -253,6 +262,8 @@ class RelayStation:
 
     def _take_welcome(self, welcome: protocol.Welcome) -> None:
         self.welcome = welcome
+        if welcome.queue != self._queue:
+            self._take(protocol.QueueState(queue=welcome.queue))
         self._answered_at = self._clock()
         self._position.welcomed(welcome.sample_pos)
         if self._lost_reason is not None:
@@ -267,6 +278,9 @@ class RelayStation:
             self._position.answered(message.t0 / 1000, message.sample_pos)
         elif isinstance(message, Now):
             self._now = message
+            self._audience.tell(message)
+        elif isinstance(message, protocol.QueueState):
+            self._queue = message.queue
             self._audience.tell(message)
         elif isinstance(message, Event) and message.kind not in OWN_EVENTS:
             self._audience.tell(message)

@@ -188,19 +188,21 @@ async def delete_station(request: web.Request) -> web.Response:
 @routes.get("/api/stations/{station}/events")
 @described(
     "stations",
-    Answer(("text/event-stream",), "`event: now` or `event: event`, with the protocol's message as `data`"),
+    Answer(
+        ("text/event-stream",), "`event: now`, `event: event` or `event: queue`, with the protocol's message as `data`"
+    ),
     errors=(503,),
     right="listen",
     endless=True,
 )
 async def station_events(request: web.Request) -> web.StreamResponse:
-    """Stream ``now`` and ``event`` messages as server-sent events."""
+    """Stream ``now``, ``event`` and ``queue`` messages as server-sent events."""
     context = _listener(request)
     broadcast = context.broadcast(request.match_info["station"])
     queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(256)
 
     def told(message: protocol.ServerMessage) -> None:
-        if isinstance(message, protocol.Now | protocol.Event | protocol.Bye):
+        if isinstance(message, protocol.Now | protocol.Event | protocol.QueueState | protocol.Bye):
             if queue.full():  # a slow reader gets the newest messages
                 queue.get_nowait()
             queue.put_nowait(message)

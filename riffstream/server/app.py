@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.server import api, health, link_preview, logs, openapi, responses, riffusion, static_files
+from riffstream.server import api, health, link_preview, logs, openapi, queue_api, responses, riffusion, static_files
 from riffstream.server.access import is_public_address
 from riffstream.server.archive.handlers import routes as archive_routes
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
@@ -69,6 +69,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         *_defined(
             health.routes,
             api.routes,
+            queue_api.routes,
             archive_routes,
             openapi.routes,
             seeds.routes,

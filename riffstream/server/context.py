@@ -40,6 +40,8 @@ from riffstream.server.worker_figures import WorkerSet
 __all__ = ["CONTEXT", "Context", "narrow_send_buffer", "refuse", "token_middleware"]
 
 MIN_RETRY_S = 5
+# Changes of the queue of one client: every listener gets each of them.
+QUEUE_INTERVAL_S, QUEUE_BURST = 0.2, 40
 DISCONNECTED = ("slow", "silent", "resumed", "station ended", "encoder failed")
 UNKNOWN_ORIGINS = 20  # maximum number logged, so that strangers cannot fill the log
 
@@ -90,6 +92,7 @@ class Context:
         self.recordings = 0
         self.clips = 0  # single clips in progress
         self.clip_buckets = AddressBuckets(config.limits.clip_interval_s, config.limits.clip_burst)
+        self.queue_buckets = AddressBuckets(QUEUE_INTERVAL_S, QUEUE_BURST)
         self.started_at = time.time()
         self.counters: Counter[str] = Counter()
         self.disconnected: Counter[str] = Counter(dict.fromkeys(DISCONNECTED, 0))

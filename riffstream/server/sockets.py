@@ -14,11 +14,13 @@ from riffstream import protocol
 from riffstream.server import logs
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.connection import SocketConnection, open_socket
-from riffstream.server.context import CONTEXT, MIN_RETRY_S, Context
+from riffstream.server.context import CONTEXT, MIN_RETRY_S, QUEUE_BURST, QUEUE_INTERVAL_S, Context
 from riffstream.server.fanout import Fanout, websocket_frame
 from riffstream.server.feeds import SAMPLES_PER_MS, Feed
+from riffstream.server.limits import TokenBucket
 from riffstream.server.live_input.intake import LIVE_INPUTS
 from riffstream.server.openapi import Answer, described
+from riffstream.server.queue_api import changed_queue
 from riffstream.server.relayed import relayed_rights
 from riffstream.server.roles import Role
 from riffstream.server.sessions import epoch_of
@@ -65,6 +67,8 @@ class _Connection(SocketConnection):
         self.role = Role.LISTENER
         self.underruns = 0
         self.inputs = request.app[LIVE_INPUTS]
+        self.queueing = TokenBucket(QUEUE_INTERVAL_S, QUEUE_BURST)
+        self.queue_turn: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Exchange hello and welcome, then messages until either side closes."""
@@ -107,6 +111,8 @@ class _Connection(SocketConnection):
             self.member.tell(protocol.Bye(reason=str(error), reconnect_ms=None))
         finally:
             self.inputs.leave(self.broadcast, self.member)
+            if self.queue_turn is not None:
+                self.queue_turn.cancel()
             self.end_steering()
             logs.event(
                 "socket closed",
@@ -252,6 +258,7 @@ class _Connection(SocketConnection):
                 resumed=resumed,
                 reason=self.gate.refusal,
                 path=self.context.path,
+                queue=station.queued(),
             )
         )
         self.member.tell(station.now())
@@ -291,6 +298,9 @@ class _Connection(SocketConnection):
                     self.gate.steer(message)
                 case protocol.Transport():
                     self.gate.transport(message)
+                case protocol.Queue():
+                    self.gate.check(message.id)
+                    self._change_queue(message)
                 case protocol.Input():
                     self.gate.check(message.id)
                     if self.line is not None:
@@ -316,6 +326,28 @@ class _Connection(SocketConnection):
             self.context.counters["rejected"] += 1
             self.member.tell(error.reply())
         return True
+
+    def _change_queue(self, message: protocol.Queue) -> None:
+        if not self.queueing.take():
+            retry_ms = round(self.queueing.wait_s() * 1000)
+            raise protocol.ProtocolError(
+                "rate_limited", "too many changes of the queue", id=message.id, retry_after_ms=retry_ms
+            )
+        if self.line is not None:
+            self.line.send(message)
+        else:
+            self.queue_turn = asyncio.create_task(self._queue_turn(message, self.queue_turn))
+
+    async def _queue_turn(self, message: protocol.Queue, before: asyncio.Task[None] | None) -> None:
+        """Change the queue after the earlier changes; the prompt hook may take its time."""
+        if before is not None:
+            await asyncio.wait([before])
+        try:
+            changed = await changed_queue(self.context, self.broadcast.station, message, way="socket")
+            self.member.tell(protocol.QueueState(queue=changed, id=message.id))
+        except protocol.ProtocolError as error:
+            self.context.counters["rejected"] += 1
+            self.member.tell(error.reply(message.id))
 
     def _decode(self, data: str) -> protocol.ClientMessage:
         limits = self.context.config.limits

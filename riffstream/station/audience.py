@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from riffstream.protocol import Event, Now
+from riffstream.protocol import Event, Now, QueueState
 
 __all__ = ["Audience", "Lease", "Sink"]
 
 log: Final = logging.getLogger(__name__)
-Sink = Callable[[Now | Event], None]
+Sink = Callable[[Now | Event | QueueState], None]
 
 
 class Lease:
@@ -87,7 +87,7 @@ class Audience:
         self._sinks[key] = sink
         return lambda: self._sinks.pop(key, None) and None
 
-    def tell(self, message: Now | Event) -> None:
+    def tell(self, message: Now | Event | QueueState) -> None:
         """Call every subscriber."""
         for sink in list(self._sinks.values()):
             try:

@@ -19,7 +19,7 @@ from riffstream.station.effort import Effort
 from riffstream.station.live_input import LiveInput
 from riffstream.station.playout import Playout
 from riffstream.station.score import Change, Score
-from riffstream.station.splices import Opening
+from riffstream.station.splices import Opening, aim
 from riffstream.station.take import Take
 
 __all__ = ["Planner"]
@@ -72,6 +72,17 @@ class Planner:
         if change.kind == "vocoder":
             return self.effort.vocoder_s
         return self.effort.opening_s(change.score.info, self._steps)
+
+    def wait_s(self, change: Change) -> float:
+        """Seconds after which a take that is opened now is to be spliced."""
+        wait = self.opening_s(change) * 0.6  # estimates are high, and audio before the splice costs little
+        # A take that begins too early is entered at a later bar. A take that begins too late delays the change, after
+        # one answer that was half a minute late for a long time.
+        return min(wait, self._settings.ahead_s)
+
+    def next_bar(self, change: Change) -> float:
+        """Beat of the first bar line that a change can reach now."""
+        return self._playout.beat(aim(self._playout, "bar", self.wait_s(change)) + self._playout.fade)
 
     def open(self, rev: int, score: Score, opening: Opening, *, clip: int = 0) -> Take:
         """Open a take. The next :meth:`plan` sends its first job. ``clip``: least identity of its clips."""

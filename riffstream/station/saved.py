@@ -128,6 +128,7 @@ class SavedStation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         mix: settings of the desk.
         score: what steering has changed.
         place: the musical position.
+        queue: the prompts that follow (``PromptQueue.to_dict``).
         recent: the last audio before ``sample_pos``, int16 interleaved; only of a planned stop.
     """
 
@@ -140,6 +141,7 @@ class SavedStation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     mix: protocol.Mix
     score: SavedScore
     place: SavedPlace
+    queue: dict[str, Any] | None = None
     recent: bytes = b""
 
     def after(self, samples: int) -> SavedStation:

@@ -47,6 +47,8 @@ from riffstream.station.live_input import Beats, last_beats
 from riffstream.station.outlet import Outlet
 from riffstream.station.output import Output
 from riffstream.station.pacing import Pacer, Send
+from riffstream.station.prompt_queue import PromptQueue
+from riffstream.station.queue_player import QueuePlayer
 from riffstream.station.saved import Continued, SavedStation, anew, continued, packed, unpacked
 from riffstream.station.saving import saved
 from riffstream.station.score import Score
@@ -71,6 +73,9 @@ class Station:
 
     Raises:
         ParameterError, MediaError: the journey cannot be read.
+
+    Attributes:
+        queue: the prompts that follow.
     """
 
     def __init__(
@@ -103,6 +108,9 @@ class Station:
         recent = None if saved is None else unpacked(saved.recent)
         self._output = Output(config, self._revision, start=start, recent=recent)
         self._pacer = Pacer(name, config.timeline, self._audience, clock, send=send, out=self._out, start=start)
+        self.queue = PromptQueue(config.limits.queue)
+        self._queue_player = QueuePlayer(name, self.queue, self._audience.tell, clock)
+        self._queue_player.restore(None if saved is None else saved.queue)
         self._has_sound = asyncio.Event()
         self._stages = Stages()  # of the last change
 
@@ -176,6 +184,7 @@ class Station:
             steer_interval_s=limits.steer_interval_s,
             desk_interval_s=limits.desk_interval_s,
             steer_burst=limits.steer_burst,
+            queue=limits.queue,
         )
 
     def recording(self, seconds: float) -> tuple[int, Pcm]:
@@ -225,6 +234,18 @@ class Station:
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
         """Pause, resume, reset or skip; replies as in :meth:`steer`."""
         self._change(op, reply, by)
+
+    def queued(self) -> protocol.QueueList:
+        """The prompts that follow."""
+        return self.queue.shown()
+
+    def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
+        """Change the queue, tell everybody and return it. Raises ProtocolError; the queue then does not change."""
+        if not self.settings.steer:
+            raise ProtocolError("forbidden", f"station {self.name} cannot be steered", id=message.id)
+        self.queue.change(message)
+        self._queue_player.announce()
+        return self.queue.shown()
 
     def _change(self, message: protocol.Steer | protocol.Transport, reply: Reply, by: str) -> None:
         timeline = self._timeline
@@ -290,7 +311,7 @@ class Station:
         return lease
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
-        """Call ``sink`` with every ``now`` and ``event`` message. Returns a function that unsubscribes it."""
+        """Call ``sink`` with every ``now``, ``event`` and ``queue`` message; returns a function to unsubscribe."""
         return self._audience.subscribe(sink)
 
     def outlet(self, codec: str) -> Outlet:
@@ -300,6 +321,8 @@ class Station:
     def _out(self, block: Block) -> None:
         self._output.push(block)
         self._has_sound.set()
+        if self._timeline is not None:
+            self._queue_player.step(self._timeline)
 
     def _revision(self, pos: int) -> int:
         return self._timeline.playout.rev(pos + 1) if self._timeline is not None else self.rev
@@ -360,7 +383,7 @@ class Station:
             settings: configuration of a station made over the API.
         """
         state = None if self._timeline is None else saved(self._timeline, settings)
-        return self._saved if state is None else state
+        return self._saved if state is None else msgspec.structs.replace(state, queue=self.queue.to_dict())
 
     def freeze(self, settings: dict[str, Any] | None = None, *, recent_s: float = 0.0) -> SavedStation | None:
         """Fade out and commit nothing more, because the process is about to exit; return the last state.

@@ -237,6 +237,9 @@ class Timeline:
         index = self._index() if change.index is None else change.index
         return aim(self.playout, at, wait_s, metre=change.score.meter(change.score.path.clip(index)))
 
+    def next_bar(self) -> float:  # beat of the first bar line that new prompts can reach now
+        return self._planner.next_bar(Change(self.score, "clip", 0))
+
     def _scheduled(self, ident: str, rev: int, pos: int) -> protocol.Scheduled:
         return scheduled(self.playout, self.score, self.score.goal(self._index()), ident, rev, pos, self.likenesses)
 
@@ -244,10 +247,7 @@ class Timeline:
         self, change: Change, *, at: str, rev: int, since: float, requests: Waiters | None = None, deaths: int = 0
     ) -> Pending:
         """Open a take for ``change``. The next :meth:`plan` sends its first job."""
-        wait = self._planner.opening_s(change) * 0.6  # estimates are high, and audio before the splice costs little
-        # A take that begins too early is entered at a later bar. One that begins too late delays the change for long.
-        wait = min(wait, self.settings.ahead_s)
-        begin = opening(self.playout, change, self._aim(change, at, wait))
+        begin = opening(self.playout, change, self._aim(change, at, self._planner.wait_s(change)))
         lead = self.playout.lead
         score = change.score.anchored(begin.row_bar, None if lead is None else lead.score, begin.moved)
         if self.score is change.score:

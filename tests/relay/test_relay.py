@@ -94,6 +94,18 @@ async def test_a_change_is_answered_with_the_clients_id_and_heard() -> None:
         assert last.rev >= 1
 
 
+async def test_the_queue_is_that_of_the_origin() -> None:
+    async with running(speed=4.0) as origin, relaying(origin.url) as relay, joined(relay, codecs=[]) as client:
+        await client.send(type="queue", id="q", op="add", prompts=[{"text": "rain"}])
+        answer = await client.message("queue", id="q")
+        assert answer["queue"]["items"][0]["prompts"][0]["text"] == "rain"
+        assert origin.station.queued() == relay.server.context.broadcast("main").station.queued()
+        await client.send(type="queue", id="r", op="remove", item="nope")
+        assert (await client.message("rejected", id="r"))["field"] == "item"
+        async with joined(relay, codecs=[]) as late:
+            assert (await late.message("welcome"))["queue"] == answer["queue"]
+
+
 async def test_rights_are_those_that_the_origin_gives_to_the_clients_own_token() -> None:
     access = {"dj_token": "dj", "owner_token": "boss"}
     async with running(speed=1.0, access=access, **MANY) as origin, relaying(origin.url) as relay:

@@ -24,6 +24,7 @@ from riffstream.station.block import Block
 from riffstream.station.hub import TooManyStationsError, UnknownStationError
 from riffstream.station.live_input import Beats
 from riffstream.station.outlet import SHARED, Outlet
+from riffstream.station.prompt_queue import PromptQueue
 from riffstream.station.saved import SavedStation
 
 BLOCK = 4800
@@ -70,13 +71,14 @@ class FakeStation:
         self.steers: list[protocol.Steer | protocol.Transport] = []
         self.revs: list[tuple[int, int]] = [(0, 0)]
         self.pending: list[tuple[int, str, int, Reply]] = []
-        self.sinks: list[Callable[[protocol.Now | protocol.Event], None]] = []
+        self.sinks: list[Callable[[protocol.Now | protocol.Event | protocol.QueueState], None]] = []
         self.outlets: dict[str, Outlet] = {}
         self.balance = 1.0  # level of the right channel, against the left
         self.task: asyncio.Task[None] | None = None
         self.hears = False
         self.heard: list[tuple[InputImage, int] | None] = []
         self.input_used: str | None = None
+        self.queue = PromptQueue(32)
 
     @property
     def sample_pos(self) -> int:
@@ -140,11 +142,13 @@ class FakeStation:
     def join(self, kind: str = "ws") -> FakeLease:
         return FakeLease(self)
 
-    def subscribe(self, sink: Callable[[protocol.Now | protocol.Event], None]) -> Callable[[], None]:
+    def subscribe(
+        self, sink: Callable[[protocol.Now | protocol.Event | protocol.QueueState], None]
+    ) -> Callable[[], None]:
         self.sinks.append(sink)
         return lambda: self.sinks.remove(sink)
 
-    def tell(self, message: protocol.Now | protocol.Event) -> None:
+    def tell(self, message: protocol.Now | protocol.Event | protocol.QueueState) -> None:
         for sink in list(self.sinks):
             sink(message)
 
@@ -170,6 +174,16 @@ class FakeStation:
             return
         self.state = msgspec.structs.replace(self.state, paused=op.op == "pause")
         self._schedule(op, reply)
+
+    def queued(self) -> protocol.QueueList:
+        return self.queue.shown()
+
+    def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
+        if not self.steerable:
+            raise protocol.ProtocolError("forbidden", f"station {self.name} cannot be steered", id=message.id)
+        self.queue.change(message)
+        self.tell(protocol.QueueState(queue=self.queue.shown()))
+        return self.queue.shown()
 
     def _refused(self, ident: str, reply: Reply) -> bool:
         """Nobody steers a station that is not to be steered, as in the real one."""
