@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import logging
 import re
 import socket
@@ -138,12 +137,14 @@ class IcecastSource:
         writer, self._writer = self._writer, None
         if writer is None:
             return
-        with contextlib.suppress(OSError, TimeoutError):
-            writer.close()
+        writer.close()
+        try:
             async with asyncio.timeout(1.0):
                 await writer.wait_closed()
-            return
-        writer.transport.abort()
+        except (OSError, TimeoutError):
+            pass
+        finally:  # also when the push is cancelled meanwhile
+            writer.transport.abort()
 
     def _request(self) -> bytes:
         target = self._target

@@ -88,21 +88,30 @@ class RtmpReceiver:
     async def close(self) -> None:
         """End the connection, and the process at the latest after ``LEAVE_S``."""
         process, self._process = self._process, None
-        if process is not None:
-            assert process.stdin is not None
-            process.stdin.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_S):
-                    await process.wait()
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
         tunnel, self._tunnel = self._tunnel, None
-        if tunnel is not None:
-            await tunnel.close()
+        try:
+            if process is not None:
+                await _end(process)
+        finally:
+            if tunnel is not None:
+                await tunnel.close()
 
     def _problem(self, line: bytes) -> str:
         return one_line(line.decode(errors="replace"))[:200] or "the connection is lost"
+
+
+async def _end(process: Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(LEAVE_S):
+            await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    await process.wait()
 
 
 def _through(url: str, port: int) -> str:

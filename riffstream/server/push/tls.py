@@ -82,22 +82,29 @@ class Tunnel:
         return near
 
     async def close(self) -> None:
-        """End both connections. Idempotent."""
+        """End both connections, without waiting for a stalled server. Idempotent."""
         if self._server is not None:
             self._server.close()
         carrying, self._carrying = self._carrying, None
         if carrying is not None:
             carrying.cancel()
-            await asyncio.gather(carrying, return_exceptions=True)
-        far, self._far = self._far, None
-        near, self._near = self._near, None
-        for writer in (near, far[1] if far is not None else None):
-            if writer is not None:
-                await _close(writer)
+        writers = [writer for writer in (self._near, self._far and self._far[1]) if writer is not None]
+        self._near = self._far = None
+        for writer in writers:
+            writer.close()
+        try:
+            async with asyncio.timeout(1.0):
+                ends = [writer.wait_closed() for writer in writers]
+                await asyncio.gather(*([] if carrying is None else [carrying]), *ends, return_exceptions=True)
+        except TimeoutError:
+            pass
+        finally:  # also when the push is cancelled meanwhile
+            for writer in writers:
+                writer.transport.abort()
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._carrying is not None or self._far is None or self._server is None:
-            writer.close()
+            writer.transport.abort()
             return
         self._server.close()
         _bound(writer)
@@ -133,16 +140,6 @@ def _bound(writer: asyncio.StreamWriter) -> None:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             raw.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
     writer.transport.set_write_buffer_limits(high=BUFFER_BYTES)
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    """Close a connection, without waiting for a stalled server."""
-    writer.close()
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(1.0):
-            await writer.wait_closed()
-        return
-    writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
