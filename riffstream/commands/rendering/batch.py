@@ -65,7 +65,7 @@ def run_batch(args: argparse.Namespace, load: Callable[[], DrawingRenderer]) -> 
         raise ParameterError("--output", args.output, "a folder for the batch")
     renderings = [_checked(each, args, folder, extension) for each in read_batch(args.batch)]
     make_folder(folder)
-    processes = min(_processes(args), len(renderings), args.at_once)
+    processes = min(_processes(args), len(renderings))
     if processes == 1:
         renderer = load()
 

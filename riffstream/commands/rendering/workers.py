@@ -123,10 +123,10 @@ class Workers:
 
         Args:
             renderings: begun in this order.
-            at_once: number of renderings in progress, of all workers together.
+            at_once: number of renderings in progress, of all workers together; each has at least one.
         """
         self._todo = deque(renderings)
-        workers = max(1, min(self._most, len(self._todo), at_once))
+        workers = max(1, min(self._most, len(self._todo)))
         self._at_once = -(-min(at_once, max(1, len(self._todo))) // workers)
         self._threads = max(1, int(os.environ.get("OMP_NUM_THREADS", "1")) // workers)
         for worker in self._live:
