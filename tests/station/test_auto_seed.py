@@ -1,4 +1,4 @@
-"""A station's music starts from the library's nearest loop where nobody named another."""
+"""A station's music starts from noise, or from the library's nearest loop where that is the default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from riffstream.models.uploads import SeedSources, UploadedSeeds
 
 def test_the_generator_can_search_its_library_beside_uploads(tmp_path: Path) -> None:
     renderer = make_renderer({"model": "mini", "uploads": str(tmp_path)}, lambda what: None)
-    assert renderer.info.seed_image == "auto"
+    assert renderer.info.seed_image is None, "conditions are obeyed best from noise"
     engine = renderer._engine
     vector = engine.family.text_encoder.sentences(["church organ hymn"])[0]
     library = SeedLibrary()
@@ -22,8 +22,8 @@ def test_the_generator_can_search_its_library_beside_uploads(tmp_path: Path) -> 
 
 
 def test_the_default_can_be_configured() -> None:
-    renderer = make_renderer({"model": "mini", "seed_image": "none"}, lambda what: None)
-    assert renderer.info.seed_image == "none"
+    renderer = make_renderer({"model": "mini", "seed_image": "auto"}, lambda what: None)
+    assert renderer.info.seed_image == "auto"
 
 
 def test_denoising_counts_where_the_default_is_a_loop() -> None:
