@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -126,6 +127,12 @@ def _measured(config: Config) -> tuple[Finding, str, float]:
     except RiffstreamError as error:
         return Finding("model", "bad", str(error)), "", 0.0
     text = f"{info.model} on {info.device}: loaded in {load_s:.0f} s, {speed:.1f} s of music in a second"
+    if busy := _busy():
+        return (
+            Finding("model", "warning", f"{text}; but the machine is busy (load {busy:.0f}), so measure again"),
+            (info.device),
+            speed,
+        )
     if speed * SHARE >= 1:
         return Finding("model", "good", text), info.device, speed
     remedy = "a faster device, or fewer generator.steps"
@@ -134,6 +141,14 @@ def _measured(config: Config) -> tuple[Finding, str, float]:
         info.device,
         speed,
     )
+
+
+def _busy() -> float | None:
+    """Load of the machine by other programs; None if it is low or unknown."""
+    from riffstream.threads import usable_cores
+
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return load if load > usable_cores() + 1 else None
 
 
 def _preset(config: Config, device: str) -> str:
