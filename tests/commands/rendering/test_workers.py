@@ -148,9 +148,10 @@ def test_the_end_of_the_command_ends_all_processes(tmp_path: Path, number: signa
         text=True,
     ) as process:
         deadline = time.monotonic() + 60
-        while len(list((tmp_path / "out").glob(".*.part"))) < 4:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
+        while len(list((tmp_path / "out").glob(".*.part"))) < 4 and process.poll() is None:
+            if time.monotonic() > deadline:
+                os.killpg(process.pid, signal.SIGKILL)
+                pytest.fail("the renderings did not begin")
             time.sleep(0.1)
         if number == signal.SIGINT:
             os.killpg(process.pid, number)
