@@ -11,49 +11,74 @@
  *   controls  show the play button and what is playing
  *   visual    show the moving spectrogram
  *   autoplay  start without a click, where the browser allows it
- *   theme     "dark" (default) or "light"
+ *   preload   "metadata" (default): connect when the element is visible; "auto": at once; "none": when it is played
+ *   muted     silent; changes with the property
+ *   volume    0 to 1; changes with the property
+ *   playing   set by the element while sound comes out
+ *   poster    address of a picture behind it
+ *   label     name of the player, for screen readers and until the music is known
+ *   theme     "dark" (default), "light" or "auto", as the reader's system
  *   transport "auto" (default), "opus", "pcm", "buffers" or "mp3"
  *   several   play beside the other players of this site; else one that starts silences the others
  *   steer     this page will change the music: changes are heard half a second sooner, at some cost to the server
- * Properties  state, now (the station's last `now`), volume (0..1)
- * Methods     play(), pause(), steer(change), tune(station)
- * Events      statechange, now, applied, rejected (CustomEvent; the message is in `detail`)
+ * Properties  state, paused, now (what is heard), queue, volume, muted, labels (words of the states), output (AudioNode), stream (MediaStream)
+ * Methods     play(), pause(), steer(change), tune(station), levels(bins)
+ * Events      statechange, now, queue, applied, rejected, beat, error (CustomEvent; the message is in `detail`);
+ *             play, playing, waiting, pause, volumechange, as those of <audio>
+ * Style       ::part(bar), ::part(button), ::part(title), ::part(state), ::part(canvas); the variables --riff-accent,
+ *             --riff-accent-ink, --riff-bg, --riff-ink, --riff-radius, --riff-font
  */
+import { BeatClock } from "./src/beat-clock.js";
+import { Heard } from "./src/heard.js";
 import { Player } from "./src/player.js";
 import { promptLine, SAMPLE_RATE } from "./src/protocol.js";
-import { ELSEWHERE, STATUS } from "./src/states.js";
-import { SpectrumRing } from "./src/spectrum.js";
+import { ELSEWHERE, SOUNDING, STATUS } from "./src/states.js";
+import { COLUMN_SAMPLES, ROWS, SpectrumRing } from "./src/spectrum.js";
 import { Visualiser2D } from "./src/visualiser.js";
 
 const SHEET = `
-:host { display: block; min-height: 64px; border-radius: 12px; overflow: hidden; background: #0c0b12; color: #f4efe8;
-  font: 15px/1.4 ui-sans-serif, system-ui, sans-serif; position: relative; }
-:host([theme="light"]) { background: #f7f5fb; color: #1d1026; }
-:host([visual]) { height: 220px; }
+:host { --_accent: var(--riff-accent, #ffb070); --_accent-ink: var(--riff-accent-ink, #1b0f08); --_bg: var(--riff-bg, #0c0b12); --_ink: var(--riff-ink, #f4efe8);
+  display: block; min-height: 64px; border-radius: var(--riff-radius, 12px); overflow: hidden; background: var(--_bg) center / cover; color: var(--_ink);
+  font: 15px/1.4 var(--riff-font, ui-sans-serif, system-ui, sans-serif); position: relative; }
+:host([data-theme="light"]) { --_accent: var(--riff-accent, #8a1c6e); --_accent-ink: var(--riff-accent-ink, #fff); --_bg: var(--riff-bg, #f7f5fb); --_ink: var(--riff-ink, #1d1026); }
+:host([visual]) { height: 220px; background-image: var(--_poster, radial-gradient(90% 130% at 10% 0, color-mix(in srgb, var(--_accent) 34%, transparent), transparent 70%)); }
 :host([hidden]) { display: none; }
-canvas { position: absolute; inset: 0; width: 100%; height: 100%; }
+canvas { position: absolute; inset: 0; width: 100%; height: 100%; opacity: 0; transition: opacity .6s; }
+canvas.lit { opacity: 1; }
 .controls { position: absolute; inset: auto 0 0 0; display: flex; gap: 12px; align-items: center; padding: 10px 14px;
-  background: linear-gradient(transparent, rgb(12 11 18 / 78%)); }
-:host([theme="light"]) .controls { background: linear-gradient(transparent, rgb(247 245 251 / 84%)); }
-button { width: 44px; height: 44px; flex: none; border: 0; border-radius: 50%; background: #ffb070; color: #1b0f08; cursor: pointer; }
-:host([theme="light"]) button { background: #8a1c6e; color: #fff; }
+  background: linear-gradient(transparent, color-mix(in srgb, var(--_bg) 80%, transparent)); }
+button { width: 44px; height: 44px; flex: none; border: 0; border-radius: 50%; background: var(--_accent); color: var(--_accent-ink); cursor: pointer; }
 button:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 svg { width: 24px; height: 24px; fill: currentColor; display: block; margin: auto; }
 button[aria-pressed="true"] .on, button[aria-pressed="false"] .off { display: none; }
 p { margin: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; min-width: 0; }
-small { display: block; opacity: .75; }
-[hidden] { display: none; }`;
+small { display: block; opacity: .85; overflow: hidden; text-overflow: ellipsis; }
+[hidden] { display: none; }
+@media (prefers-reduced-motion: reduce) { canvas { transition: none; } }
+@media (forced-colors: active) { button { border: 1px solid ButtonText; } }`;
+
+/** What the reader is told where the player's own words are those of a page. */
+const WORDS = { idle: "press to listen", paused: "paused, press to listen", reconnecting: "connection lost, trying again", blocked: "press to let the sound out" };
+/** States that end by themselves never: the element says so once. */
+const FATAL = new Set(["forbidden", "missing", "unsupported"]);
+/** States that are a fault, and their codes. @type {Record<string, string>} */
+const FAULTS = { forbidden: "unauthorised", missing: "not_found", unsupported: "unsupported", reconnecting: "disconnected", full: "busy", nosocket: "no_socket", restarting: "restarting" };
+const NO_QUEUE = Object.freeze({ items: [], loop: false, playing: null, until: null });
+/** A fault that may pass is told after this time, ms. */
+const LASTS_MS = 1000;
+/** A timer may come a little late; a beat is told no earlier than this before its time, ms. */
+const TIMER_MS = 4;
 
 class RiffStream extends HTMLElement {
-  static observedAttributes = ["station", "controls", "visual", "theme"];
+  static observedAttributes = ["station", "controls", "visual", "theme", "muted", "volume", "poster", "label", "preload"];
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open" });
-    root.innerHTML = `<canvas aria-hidden="true" hidden></canvas>
-      <div class="controls" hidden>
-        <button type="button" aria-pressed="false" aria-label="Play"><svg viewBox="0 0 24 24" aria-hidden="true"><path class="on" d="M8 5.2v13.6L19 12z"/><path class="off" d="M7 5h3.6v14H7zM13.4 5H17v14h-3.6z"/></svg></button>
-        <p aria-live="polite"><span id="now">riffstream</span><small id="state"></small></p>
+    root.innerHTML = `<canvas part="canvas" aria-hidden="true" hidden></canvas>
+      <div class="controls" part="bar" hidden>
+        <button type="button" part="button" aria-pressed="false" aria-label="Play"><svg viewBox="0 0 24 24" aria-hidden="true"><path class="on" d="M8 5.2v13.6L19 12z"/><path class="off" d="M7 5h3.6v14H7zM13.4 5H17v14h-3.6z"/></svg></button>
+        <p aria-live="polite"><span id="now" part="title" dir="auto">riffstream</span><small id="state" part="state"></small></p>
       </div>`;
     // A sheet of its own, not a <style> element: a strict content security policy on the embedding page allows it.
     try {
@@ -76,6 +101,17 @@ class RiffStream extends HTMLElement {
     /** @type {import("./src/visualiser.js").Marker[]} */
     this.markers = [];
     this.still = false; // the picture of a silent player is drawn
+    this.heard = new Heard();
+    this.beats = new BeatClock(SAMPLE_RATE);
+    this.looking = false; // somebody asked for levels
+    this.listensToBeats = false;
+    this.told = ""; // the last state that was announced as an <audio> event
+    /** @type {Record<string, string>} */
+    this.words = {};
+    /** @type {{muted: boolean, volume: number}} */
+    this.sound = { muted: false, volume: 1 };
+    /** @type {MediaStreamAudioDestinationNode|null} */
+    this.destination = null;
   }
 
   connectedCallback() {
@@ -88,46 +124,64 @@ class RiffStream extends HTMLElement {
     });
     this.player = player;
     this.visualiser = new Visualiser2D(this.canvas);
-    player.addEventListener("state", () => {
-      this.stateLine.textContent = player.elsewhere ? ELSEWHERE : STATUS[player.state];
-      const on = player.wanted && player.state !== "blocked";
-      this.button.setAttribute("aria-pressed", String(on));
-      this.button.setAttribute("aria-label", on ? "Pause" : "Play");
-      this.announce("statechange", { state: player.state, detail: player.link.detail });
-    });
-    for (const name of ["now", "applied", "rejected"]) {
+    player.addEventListener("state", () => this.showState());
+    for (const name of ["applied", "rejected", "queue"]) {
       player.addEventListener(name, (event) => this.announce(name, /** @type {CustomEvent} */ (event).detail));
     }
     player.addEventListener("columns", (event) => {
       const { first, levels } = /** @type {CustomEvent} */ (event).detail;
       this.ring.put(first, levels);
+      this.canvas.classList.add("lit");
     });
-    let before = "";
+    const follow = () => this.follow();
     player.addEventListener("now", (event) => {
-      const { sample_pos: samplePos, state } = /** @type {CustomEvent} */ (event).detail;
-      const label = promptLine(state.prompts);
-      if (before && before !== label) this.markers.push({ samplePos, label, pending: false });
-      this.markers.splice(0, this.markers.length - 20);
-      before = label;
+      this.heard.add(/** @type {CustomEvent} */ (event).detail);
+      follow();
     });
-    player.look(this.hasAttribute("visual"));
-    const show = () => (this.line.textContent = promptLine((player.now ?? player.welcome)?.state.prompts) || "riffstream");
-    player.addEventListener("welcome", show);
-    player.addEventListener("now", show);
+    player.addEventListener("report", follow);
+    player.addEventListener("welcome", () => {
+      this.heard.reset();
+      this.showTitle();
+    });
     // The network comes or goes; the page comes to the front, out of the browser's cache, or is thawed.
     this.left = new AbortController();
-    const nudge = () => player.nudge();
-    for (const name of ["online", "offline", "pageshow"]) addEventListener(name, nudge, { signal: this.left.signal });
-    for (const name of ["resume", "visibilitychange"]) document.addEventListener(name, nudge, { signal: this.left.signal });
+    const { signal } = this.left;
+    const nudge = () => player.link.state !== "closed" && player.nudge();
+    for (const name of ["online", "offline", "pageshow"]) addEventListener(name, nudge, { signal });
+    for (const name of ["resume", "visibilitychange"]) document.addEventListener(name, nudge, { signal });
+    this.light = matchMedia("(prefers-color-scheme: light)");
+    this.light.addEventListener("change", () => this.refresh(), { signal });
+    this.sound = { muted: this.hasAttribute("muted"), volume: readVolume(this.getAttribute("volume")) };
+    player.output.setVolume(this.level);
     this.refresh();
-    player.connect();
+    this.showState();
+    this.load();
     if (this.hasAttribute("autoplay")) this.play();
+  }
+
+  /** Connect when `preload` says so: a page of many players opens the sockets of those that are seen. */
+  load() {
+    const { player } = this;
+    const preload = this.getAttribute("preload") ?? "metadata";
+    this.watcher?.disconnect();
+    if (!player || preload === "none") return;
+    if (preload === "auto" || typeof IntersectionObserver === "undefined") return player.connect();
+    this.watcher = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      this.watcher?.disconnect();
+      player.connect();
+    }, { rootMargin: "200px" });
+    this.watcher.observe(this);
   }
 
   disconnectedCallback() {
     cancelAnimationFrame(this.frame);
     this.frame = 0;
     this.left?.abort();
+    this.watcher?.disconnect();
+    this.removeAttribute("playing");
+    this.destination = null;
+    this.heard.reset();
     this.player?.close();
     this.player = null;
   }
@@ -139,19 +193,105 @@ class RiffStream extends HTMLElement {
    */
   attributeChangedCallback(name, before, after) {
     if (!this.player || before === after) return;
-    if (name === "station") this.player.tune(after ?? "main");
-    else this.refresh();
+    if (name === "station") {
+      this.heard.reset();
+      this.markers.length = 0;
+      if (this.player.link.state === "closed" && !this.player.wanted) this.player.station = after ?? "main"; // it has not connected yet
+      else this.player.tune(after ?? "main");
+    } else if (name === "muted") this.muted = after !== null;
+    else if (name === "volume") this.volume = readVolume(after);
+    else if (name === "preload") {
+      if (this.player.link.state === "closed") this.load();
+    } else this.refresh();
   }
 
   refresh() {
     this.bar.hidden = !this.hasAttribute("controls");
     this.canvas.hidden = !this.hasAttribute("visual");
     this.still = false;
-    this.player?.look(!this.canvas.hidden);
-    this.visualiser?.setTheme(this.getAttribute("theme") === "light" ? "light" : "dark");
+    this.player?.look(!this.canvas.hidden || this.looking);
+    const asked = this.getAttribute("theme");
+    const light = asked === "light" || (asked === "auto" && this.light?.matches === true);
+    this.dataset.theme = light ? "light" : "dark";
+    this.visualiser?.setTheme(light ? "light" : "dark");
+    const poster = this.getAttribute("poster");
+    if (poster && URL.canParse(poster, document.baseURI)) {
+      const address = new URL(poster, document.baseURI).href.replaceAll(/["\\\n]/g, encodeURIComponent); // it stands between quotes
+      this.style.setProperty("--_poster", `url("${address}")`);
+    } else this.style.removeProperty("--_poster");
+    this.showButton();
+    this.showTitle();
     if (this.canvas.hidden) cancelAnimationFrame(this.frame);
     else if (!this.frame) this.draw();
     if (this.canvas.hidden) this.frame = 0;
+  }
+
+  /** What is heard has gone on. */
+  follow() {
+    const { player } = this;
+    if (!player) return;
+    const position = player.wanted ? player.position : null;
+    for (const now of this.heard.follow(position)) {
+      const label = promptLine(now.state.prompts);
+      const before = this.line.textContent;
+      if (before && before !== label && this.shown) this.markers.push({ samplePos: now.sample_pos, label, pending: false });
+      this.markers.splice(0, this.markers.length - 20);
+      this.shown = true;
+      this.announce("now", now);
+    }
+    this.showTitle();
+    if (this.listensToBeats && player.state === "playing") this.tellBeats(player.position);
+  }
+
+  /** @param {number|null} position */
+  tellBeats(position) {
+    for (const { in_s, ...beat } of this.beats.due(this.heard.now, position)) {
+      const context = this.player?.output.context;
+      const detail = { ...beat, time: (context?.currentTime ?? 0) + in_s };
+      setTimeout(() => this.player && this.announce("beat", detail), Math.max(0, 1000 * in_s - TIMER_MS));
+    }
+  }
+
+  showTitle() {
+    const { player } = this;
+    const state = (this.heard.now ?? player?.now ?? player?.welcome)?.state;
+    const line = promptLine(state?.prompts) || this.getAttribute("label") || "riffstream";
+    if (this.line.textContent !== line) this.line.textContent = this.line.title = line;
+  }
+
+  showButton() {
+    const on = !!this.player?.wanted && this.player.state !== "blocked";
+    const label = this.getAttribute("label");
+    this.button.setAttribute("aria-pressed", String(on));
+    this.button.setAttribute("aria-label", `${on ? "Pause" : "Play"}${label ? ` ${label}` : ""}`);
+  }
+
+  /** The words, attributes and events of the player's state. */
+  showState() {
+    const { player } = this;
+    if (!player) return;
+    const { state } = player;
+    const words = this.words[state] ?? (player.elsewhere ? ELSEWHERE : /** @type {Record<string, string>} */ (WORDS)[state] ?? STATUS[state]);
+    if (this.stateLine.textContent !== words) this.stateLine.textContent = words;
+    this.showButton();
+    this.toggleAttribute("playing", SOUNDING.has(state));
+    const detail = player.failure || player.link.detail;
+    this.announce("statechange", { state, detail });
+    // The events that authors know from <audio>.
+    const kind = SOUNDING.has(state) ? "playing" : player.wanted && state !== "blocked" ? "waiting" : "pause";
+    const before = this.told;
+    this.told = kind;
+    if (kind !== before && !(kind === "pause" && before === "")) {
+      if (kind !== "pause" && (before === "" || before === "pause")) this.announce("play", null);
+      this.announce(kind, null);
+    }
+    if (state !== this.fault && state in FAULTS) {
+      const fault = { code: FAULTS[state], message: detail || words, fatal: FATAL.has(state) };
+      // What may pass by itself is told once it lasts: a line that breaks is often back, or explained, at once.
+      if (fault.fatal) this.announce("error", fault);
+      else setTimeout(() => this.player?.state === state && this.announce("error", fault), LASTS_MS);
+    }
+    this.fault = state;
   }
 
   draw() {
@@ -164,20 +304,103 @@ class RiffStream extends HTMLElement {
       this.still = true;
     } else this.still = false;
     if (position !== null) player.output.element?.ear.listen(ring, position);
-    visualiser.draw({ ring, position: position ?? 0, now: player.now, markers: this.markers, sampleRate: SAMPLE_RATE });
+    visualiser.draw({ ring, position: position ?? 0, now: this.heard.now, markers: this.markers, sampleRate: SAMPLE_RATE });
   }
 
+  /** A state of the player (docs/player.md). */
   get state() {
     return this.player?.state ?? "idle";
   }
+  /** Whether no sound is wanted. */
+  get paused() {
+    return !this.player?.wanted;
+  }
+  /** The `now` message of what is heard. */
   get now() {
-    return this.player?.now ?? null;
+    return this.heard.now ?? this.player?.now ?? null;
+  }
+  /** The station's queue. */
+  get queue() {
+    return this.player?.queue ?? NO_QUEUE;
+  }
+  /** Words of the states, in place of the element's own: `{ idle: "zum Hören drücken" }`. */
+  get labels() {
+    return this.words;
+  }
+  set labels(words) {
+    this.words = { ...words };
+    this.showState();
+  }
+
+  get level() {
+    return this.sound.muted ? 0 : this.sound.volume;
   }
   get volume() {
-    return this.player?.output.volume ?? 1;
+    return this.sound.volume;
   }
   set volume(value) {
-    this.player?.output.setVolume(Math.max(0, Math.min(1, value)));
+    const volume = Math.max(0, Math.min(1, Number(value)));
+    if (Number.isNaN(volume)) throw new TypeError(`volume is ${value}; allowed: 0 to 1`);
+    this.setSound({ ...this.sound, volume });
+  }
+  get muted() {
+    return this.sound.muted;
+  }
+  set muted(value) {
+    this.setSound({ ...this.sound, muted: Boolean(value) });
+  }
+  /** @param {{muted: boolean, volume: number}} sound */
+  setSound(sound) {
+    const { muted, volume } = this.sound;
+    if (sound.muted === muted && sound.volume === volume) return;
+    this.sound = sound;
+    this.player?.output.setVolume(this.level);
+    this.announce("volumechange", null);
+  }
+
+  /**
+   * The sound as a node of its AudioContext, after the volume; null before the first play. Connect it to analysers, effects and
+   * recorders of the page. After a fault of the sound device the element makes a new context: take it again at each `playing`.
+   */
+  get output() {
+    return this.player?.output.gain ?? null;
+  }
+  /** The sound as a MediaStream, for MediaRecorder or WebRTC; null before the first play. */
+  get stream() {
+    const { gain, context } = this.player?.output ?? {};
+    if (!gain || !context) return null;
+    if (this.destination?.context !== context) {
+      this.destination = context.createMediaStreamDestination();
+      gain.connect(this.destination);
+    }
+    return this.destination.stream;
+  }
+
+  /**
+   * The spectrum of what is heard, low to high, 40 Hz to 16 kHz, even in octaves; independent of the volume.
+   * @param {number} [bins] 1 to 256
+   * @returns {Float32Array} 0 to 1 for each
+   */
+  levels(bins = 32) {
+    if (!Number.isInteger(bins) || bins < 1 || bins > ROWS) throw new RangeError(`bins is ${bins}; allowed: 1 to ${ROWS}`);
+    const { player, ring } = this;
+    const found = new Float32Array(bins);
+    if (!player) return found;
+    if (!this.looking) {
+      this.looking = true;
+      player.look(true);
+    }
+    const { position } = player;
+    if (position === null || !player.wanted) return found;
+    player.output.element?.ear.listen(ring, position);
+    const column = Math.floor(position / COLUMN_SAMPLES);
+    const levels = ring.between(column, column + 1);
+    if (!levels) return found;
+    for (let bin = 0; bin < bins; bin++) {
+      const [from, to] = [Math.floor((bin * ROWS) / bins), Math.floor(((bin + 1) * ROWS) / bins)];
+      for (let row = from; row < to; row++) found[bin] += levels[row] / 255 / (to - from);
+    }
+    return found;
   }
 
   async play() {
@@ -195,10 +418,27 @@ class RiffStream extends HTMLElement {
     this.setAttribute("station", station);
   }
 
+  /**
+   * Beats are worked out once somebody listens to them.
+   * @param {string} name
+   * @param {any} listener
+   * @param {any} [options]
+   */
+  addEventListener(name, listener, options) {
+    if (name === "beat") this.listensToBeats = true;
+    super.addEventListener(name, listener, options);
+  }
+
   /** @param {string} name @param {any} detail */
   announce(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
+}
+
+/** @param {string|null} text */
+function readVolume(text) {
+  const volume = text === null || text.trim() === "" ? 1 : Number(text);
+  return Number.isFinite(volume) ? Math.max(0, Math.min(1, volume)) : 1;
 }
 
 if (!customElements.get("riff-stream")) customElements.define("riff-stream", RiffStream);

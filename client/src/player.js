@@ -96,6 +96,7 @@ export class Player extends EventTarget {
     this.untouchedMs = UNTOUCHED_MS;
     this.failure = ""; // why the last attempt to play came to nothing
     this.elsewhere = false; // another player of this origin took over
+    this.looked = true; // somebody looks at the spectrogram
     this.said = false; // the others know that this one sounds
     this.alone = new Alone(() => this.giveWay(), options.several);
   }
@@ -142,7 +143,8 @@ export class Player extends EventTarget {
 
   /** Whether anybody looks at the spectrogram; drawing one that nobody sees costs power. @param {boolean} on */
   look(on) {
-    this.link.post({ type: "look", on });
+    this.looked = on;
+    if (this.link.worker) this.link.post({ type: "look", on }); // else when it connects: a player that is not wanted has no worker
   }
 
   /** Start the sound. Call it from a click: browsers keep an AudioContext silent until then. */
@@ -299,6 +301,7 @@ export class Player extends EventTarget {
     const url = below(this.server, `/ws/${encodeURIComponent(this.station)}`);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const codecs = port ? (this.transport === "opus" ? ["opus", "pcm_s16"] : ["pcm_s16"]) : [];
+    if (!this.link.worker && !this.looked) this.link.post({ type: "look", on: false }); // a new worker looks
     this.link.open({ url: url.href, codecs, token: this.token, steer: this.steering }, port);
   }
 
