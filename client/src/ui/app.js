@@ -336,7 +336,7 @@ const withScenes = (/** @type {"fire"|"store"} */ act) => async (/** @type {numb
   scenes?.[act](slot);
 };
 const tabs = mountTabs({
-  "panel-desk": async () => (await import("./desk.js")).mountDesk(app, panel("panel-desk")),
+  "panel-desk": async () => (await import("./desk.js")).mountDesk(app, panel("panel-desk"), { load: tabs.load, fireScene: withScenes("fire") }),
   "panel-levels": async () => (await import("./levels.js")).mountLevels(app, panel("panel-levels")),
   "panel-mix": async () => (await import("./mixer.js")).mountMixer(app, panel("panel-mix")),
   "panel-pad": async () => (await import("./pad.js")).mountPad(app, panel("panel-pad")),

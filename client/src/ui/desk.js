@@ -19,8 +19,9 @@ const FADERS = [
 /**
  * @param {import("./app.js").App} app
  * @param {HTMLElement} panel
+ * @param {{load: (panel: string) => Promise<void>, fireScene: (slot: number) => void}} acts what a MIDI device may do besides
  */
-export function mountDesk(app, panel) {
+export function mountDesk(app, panel, acts) {
   const { player } = app;
   /** @returns {import("./mixing.js").Mix} */
   const mix = () => ({ ...NEUTRAL, ...app.state()?.mix });
@@ -90,5 +91,11 @@ export function mountDesk(app, panel) {
         onclick: () => app.steer({ mix: null }, "neutral desk", true),
       })),
     make("small", { textContent: "for everybody who listens; hold repeats the last bar" })));
-  panel.append(grid);
+  const midi = make("div", { className: "control midi" });
+  const connect = make("button", {
+    type: "button", className: "ghost", textContent: "Connect MIDI",
+    onclick: async () => (await import("./midi.js")).mountMidi(midi, acts),
+  });
+  midi.append(make("div", { className: "row" }, connect), make("small", { textContent: "knobs, faders and pads of a controller move the controls of this page" }));
+  panel.append(grid, midi);
 }
