@@ -105,6 +105,8 @@ class RiffStream extends HTMLElement {
     this.beats = new BeatClock(SAMPLE_RATE);
     this.looking = false; // somebody asked for levels
     this.listensToBeats = false;
+    this.fault = ""; // the last state, for faults
+    this.shown = false; // a title was shown
     this.told = ""; // the last state that was announced as an <audio> event
     /** @type {Record<string, string>} */
     this.words = {};

@@ -52,7 +52,12 @@ export function palette(theme) {
   return bytes;
 }
 
-/** @param {Theme} theme */
-export function paletteWords(theme) {
-  return new Uint32Array(palette(theme).buffer);
+/**
+ * @param {Theme} theme
+ * @param {boolean} [clear] quiet levels are transparent, silence wholly
+ */
+export function paletteWords(theme, clear = false) {
+  const bytes = palette(theme);
+  if (clear) for (let i = 0; i < 256; i++) bytes[4 * i + 3] = Math.min(255, 2 * i);
+  return new Uint32Array(bytes.buffer);
 }

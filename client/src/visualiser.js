@@ -22,19 +22,23 @@ const LOOKS = {
 };
 
 export class Visualiser2D {
-  /** @param {HTMLCanvasElement} canvas */
-  constructor(canvas) {
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {boolean} [clear] silence is transparent, for a layer over a video
+   */
+  constructor(canvas, clear = false) {
     this.canvas = canvas;
-    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
+    this.clear = clear;
+    this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: clear }));
     this.store = document.createElement("canvas");
     this.store.width = COLUMNS;
     this.store.height = ROWS;
-    this.storeContext = /** @type {CanvasRenderingContext2D} */ (this.store.getContext("2d", { alpha: false }));
+    this.storeContext = /** @type {CanvasRenderingContext2D} */ (this.store.getContext("2d", { alpha: clear }));
     this.column = new ImageData(1, ROWS);
     this.words = new Uint32Array(this.column.data.buffer);
     /** @type {import("./palette.js").Theme} */
     this.theme = "dark";
-    this.colours = paletteWords(this.theme);
+    this.colours = paletteWords(this.theme, clear);
     this.stored = -1; // newest column in the store
     this.epoch = -1; // of the ring, when it was stored
     this.store.addEventListener("contextrestored", () => (this.epoch = -1)); // what it held is gone
@@ -43,7 +47,7 @@ export class Visualiser2D {
   /** @param {import("./palette.js").Theme} theme */
   setTheme(theme) {
     this.theme = theme;
-    this.colours = paletteWords(theme);
+    this.colours = paletteWords(theme, this.clear);
     this.epoch = -1;
   }
 
@@ -79,8 +83,11 @@ export class Visualiser2D {
     const { width, height } = this.canvas;
     const context = this.context;
     const look = LOOKS[this.theme];
-    context.fillStyle = look.back;
-    context.fillRect(0, 0, width, height);
+    if (this.clear) context.clearRect(0, 0, width, height);
+    else {
+      context.fillStyle = look.back;
+      context.fillRect(0, 0, width, height);
+    }
     if (ring.latest < 0) return;
     this.storeColumns(ring);
 
@@ -101,7 +108,8 @@ export class Visualiser2D {
     }
     // Past the playhead lies what is buffered but not heard yet.
     context.fillStyle = look.veil;
-    context.fillRect(head, 0, width - head, height);
+    if (this.clear) context.clearRect(head, 0, width - head, height);
+    else context.fillRect(head, 0, width - head, height);
 
     for (const { samplePos, inBar } of beatsBetween(now, from, to, sampleRate)) {
       const x = Math.round(place(samplePos, position, PLAYHEAD, span) * width);

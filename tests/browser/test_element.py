@@ -117,7 +117,9 @@ def test_attributes_and_events_are_those_of_audio(embed: Embed) -> None:
     assert names.index("play") < names.index("playing") < names.index("pause")
     assert names.count("volumechange") == 2
     for wrong in ("'loud'", "NaN"):
-        assert page.evaluate(f"() => {{ try {{ {ELEMENT}.volume = {wrong}; }} catch (error) {{ return error.message; }} }}")
+        assert page.evaluate(
+            f"() => {{ try {{ {ELEMENT}.volume = {wrong}; }} catch (error) {{ return error.message; }} }}"
+        )
     page.evaluate(f"() => {ELEMENT}.volume = 7")
     assert page.evaluate(f"() => {ELEMENT}.volume") == 1
 

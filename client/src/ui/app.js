@@ -11,6 +11,7 @@ import { mountKeys } from "./keys.js";
 import { readLink } from "./link.js";
 import { mountLive } from "./live.js";
 import { unknownWords } from "./unknown.js";
+import { dressOverlay, readOverlay } from "./overlay.js";
 import { mountPicture } from "./picture.js";
 import { mountScreen, mountTabs } from "./screen.js";
 import { mountSound, mountVolume } from "./sound.js";
@@ -39,6 +40,8 @@ const IDEAS = 8;
 const query = new URLSearchParams(location.search);
 const embedded = embeddedStation(serverRoot(null, location.href), location.pathname);
 const link = readLink(location);
+const overlay = readOverlay(query);
+if (overlay) dressOverlay(overlay, document.body);
 const player = new Player({
   station: embedded ?? link.station ?? "main",
   token: readToken(),
@@ -323,8 +326,9 @@ const picture = mountPicture(app, () => {
   followNow();
   steering.tick();
 });
-const screen = mountScreen(player, query.has("kiosk") || embedded !== null);
+const screen = mountScreen(player, query.has("kiosk") || embedded !== null || overlay !== null);
 const { toggleMute } = mountVolume(player);
+if (overlay?.muted) toggleMute();
 mountLive(app);
 mountSound(app, byId("panel-sound", HTMLElement));
 const past = mountHistory(app, byId("history", HTMLElement), byId("undo", HTMLButtonElement));

@@ -19,7 +19,7 @@ export function mountPicture(app, tick) {
   const flatCanvas = byId("canvas2d", HTMLCanvasElement);
   const deepCanvas = byId("canvas3d", HTMLCanvasElement);
   const view = byId("view", HTMLButtonElement);
-  const flat = new Visualiser2D(flatCanvas);
+  const flat = new Visualiser2D(flatCanvas, document.body.classList.contains("overlay"));
   const ring = new SpectrumRing();
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   /** @type {import("../relief.js").Relief|null} */

@@ -10,6 +10,8 @@ const LENGTHS = [4, 8, 16, 32, 64];
 const RAMPS = [0, 2, 4, 8, 16];
 const bars = (/** @type {number} */ n) => (n === 1 ? "1 bar" : `${n} bars`);
 
+const nameOf = (/** @type {Item} */ item) => promptLine(item.prompts.map(({ text, weight = 1 }) => ({ text, weight })));
+
 /**
  * An item's tempo and transition as text; "" without any.
  * @param {Item} item
@@ -66,7 +68,7 @@ export function mountQueue(app, panel) {
   let dragged = "";
   /** @param {Item} item @param {number} place @param {number} count */
   function row(item, place, count) {
-    const name = promptLine(item.prompts);
+    const name = nameOf(item);
     const lengths = LENGTHS.includes(item.bars) ? LENGTHS : [...LENGTHS, item.bars].sort((a, b) => a - b);
     const mover = (/** @type {string} */ sign, /** @type {string} */ way, /** @type {number} */ to) =>
       make("button", {
@@ -100,7 +102,7 @@ export function mountQueue(app, panel) {
   function showCurrent() {
     const { playing } = player.queue;
     const left = barsLeft(player.queue, app.heard());
-    const words = playing ? `Now ${promptLine(playing.prompts)}${left === null ? "" : `, ${bars(left)} left`}` : "";
+    const words = playing ? `Now ${nameOf(playing)}${left === null ? "" : `, ${bars(left)} left`}` : "";
     if (current.textContent !== words) current.textContent = words;
     current.hidden = !words;
   }

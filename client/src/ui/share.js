@@ -3,6 +3,8 @@
 import { promptLine } from "../protocol.js";
 import { make, toast } from "./dom.js";
 import { linkQuery } from "./link.js";
+import { overlayAddress } from "./overlay.js";
+import { mountSet } from "./set.js";
 
 /**
  * @param {import("./app.js").App} app
@@ -46,13 +48,16 @@ export function mountShare(app, dialog) {
     return row;
   }
 
-  /** Through fetch, not a plain link: a token must not stand in an address. @param {number} seconds @param {string} format */
-  async function download(seconds, format) {
+  /** @param {number} seconds @param {string} format */
+  const download = (seconds, format) =>
+    fetched(`/api/stations/${encodeURIComponent(player.station)}/recording?seconds=${seconds}&format=${format}`, `riffstream.${format}`);
+
+  /** Through fetch, not a plain link: a token must not stand in an address. @param {string} path @param {string} fallback name of the file */
+  async function fetched(path, fallback) {
     try {
-      const path = `/api/stations/${encodeURIComponent(player.station)}/recording?seconds=${seconds}&format=${format}`;
       const answer = await fetch(player.url(path), { headers: player.headers });
       if (!answer.ok) throw new Error((await answer.json()).message ?? answer.statusText);
-      const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? `riffstream.${format}`;
+      const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? fallback;
       const href = URL.createObjectURL(await answer.blob());
       make("a", { href, download: name }).click();
       setTimeout(() => URL.revokeObjectURL(href), 60000);
@@ -90,9 +95,12 @@ export function mountShare(app, dialog) {
         : "",
       make("h3", { textContent: "Keep the last minutes" }),
       downloads(),
+      make("h3", { textContent: "Record a set" }),
+      mountSet(app, fetched),
       make("h3", { textContent: "Play it elsewhere" }),
       copied("For any audio player", "share-stream", player.url(`/stream/${encodeURIComponent(player.station)}.mp3`)),
       page,
+      copied("For OBS, as a browser source", "share-obs", overlayAddress(player.url(`/embed/${encodeURIComponent(station)}`))),
       make("form", { method: "dialog" }, make("button", { className: "icon", textContent: "✕", "aria-label": "Close" })));
     dialog.showModal();
     showPlaylist(page).catch(() => {}); // without an answer there is no line
