@@ -276,10 +276,11 @@ def _without_interrupts() -> Iterator[None]:
 def _work(pipe: Connection, args: argparse.Namespace) -> None:
     """Run a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)  # through the clean-up of unfinished files
+    leave = _Leave()
+    signal.signal(signal.SIGTERM, leave)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     try:
-        _serve(pipe, args)
+        _serve(pipe, args, leave)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the caller's process has gone
     except Exception as error:
@@ -289,28 +290,57 @@ def _work(pipe: Connection, args: argparse.Namespace) -> None:
         sys.exit(1)
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(0)
+class _Leave:
+    """Handler of SIGTERM that ends a worker through the clean-up of unfinished files.
+
+    An exception inside a callback of libsndfile would be printed and lost, so that a worker ends between two reports.
+
+    Attributes:
+        asked: True after the signal.
+        at_once: True while the worker waits or loads: the handler itself ends it.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self.at_once = False, True
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        if self.at_once:
+            sys.exit(0)
+
+    def wait(self, pipe: Connection) -> object:
+        """Receive the next message."""
+        self.at_once = True
+        self.check()
+        message = pipe.recv()
+        self.at_once = False
+        return message
+
+    def check(self) -> None:
+        """End the worker if the signal came."""
+        if self.asked:
+            sys.exit(0)
 
 
-def _serve(pipe: Connection, args: argparse.Namespace) -> None:
+def _serve(pipe: Connection, args: argparse.Namespace, leave: _Leave) -> None:
     from riffstream.commands.rendering.model import load_renderer
 
     renderer = load_renderer(args, max_batch=args.at_once, state_dir=args.state_dir)
     pipe.send(_Ready(renderer.info, _peak_memory()))
-    begin = cast(_Begin, pipe.recv())
+    begin = cast(_Begin, leave.wait(pipe))
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(begin.threads)
 
     def renderings() -> Iterator[Rendering]:
         while True:
             pipe.send(_Next())
-            each = cast(Rendering | None, pipe.recv())
+            each = cast(Rendering | None, leave.wait(pipe))
             if each is None:
                 return
             yield each
 
     for report in render_all(renderings(), renderer, at_once=begin.at_once, images=args.image):
+        leave.check()
         pipe.send(report)
 
 
