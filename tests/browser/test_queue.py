@@ -74,10 +74,12 @@ def test_items_are_moved_and_changed_by_keyboard_and_mouse(page: Page, served: S
     page.get_by_role("button", name="Move c up").focus()
     page.keyboard.press("Enter")
     assert until(lambda: items(served), lambda found: found == ["a", "c", "b"]) == ["a", "c", "b"]
+    expect(page.locator(".queue-items li").nth(1)).to_contain_text("c")  # the page moves what it shows
     # The focus went with the item.
     expect(page.get_by_role("button", name="Move c up")).to_be_focused()
     page.keyboard.press("Enter")
     assert until(lambda: items(served), lambda found: found == ["c", "a", "b"]) == ["c", "a", "b"]
+    expect(page.locator(".queue-items li").nth(0)).to_contain_text("c")
     page.locator(".queue-items li").nth(2).drag_to(page.locator(".queue-items li").nth(0))
     assert until(lambda: items(served), lambda found: found == ["b", "c", "a"]) == ["b", "c", "a"]
     page.get_by_label("Length of b").select_option(label="4 bars")
