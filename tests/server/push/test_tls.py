@@ -69,7 +69,7 @@ async def until(true: Callable[[], bool], what: str, seconds: float = 15) -> Non
 @needs_icecast
 @pytest.mark.parametrize("codec", ["mp3", "ogg"])
 async def test_icecast_takes_audio_and_title_over_tls(codec: str, server: Icecast, trust: Certificate) -> None:
-    push = {"home": {"url": server.push_tls(f"/safe.{codec}"), "ca": str(trust.cert)}}
+    push = {"home": {"url": server.push_tls(f"/safe.{codec}"), "ca": str(trust.cert), **FAST}}
     async with running(speed=1.0, push=push) as served:
         home = served.server.context.pushes["home"]
         await until(lambda: home.state == "connected", "connected")
