@@ -74,7 +74,6 @@ def test_items_are_moved_and_changed_by_keyboard_and_mouse(page: Page, served: S
     page.get_by_role("button", name="Move c up").focus()
     page.keyboard.press("Enter")
     assert until(lambda: items(served), lambda found: found == ["a", "c", "b"]) == ["a", "c", "b"]
-    expect(page.locator(".queue-items li").nth(1)).to_contain_text("c")  # the page moves what it shows
     # The focus went with the item.
     expect(page.get_by_role("button", name="Move c up")).to_be_focused()
     page.keyboard.press("Enter")
@@ -87,6 +86,20 @@ def test_items_are_moved_and_changed_by_keyboard_and_mouse(page: Page, served: S
     assert length == 4
     page.get_by_role("button", name="Loop").click()
     expect(page.get_by_role("button", name="Loop")).to_have_attribute("aria-pressed", "true")
+
+
+def test_two_quick_presses_move_by_two(page: Page, served: Served) -> None:
+    for text in ("now", "a", "b", "c"):
+        add(page, text)
+    assert until(lambda: items(served), lambda found: found == ["a", "b", "c"]) == ["a", "b", "c"]
+    page.evaluate(
+        """() => {
+          const up = document.querySelector('[aria-label="Move c up"]');
+          up.click();
+          up.click();
+        }"""
+    )
+    assert until(lambda: items(served), lambda found: found == ["c", "a", "b"]) == ["c", "a", "b"]
 
 
 def test_an_item_with_tempo_and_transition_and_a_refusal(page: Page, served: Served) -> None:

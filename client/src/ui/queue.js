@@ -65,15 +65,27 @@ export function mountQueue(app, panel) {
     make("div", { className: "row", role: "group", "aria-label": "The queue, for everybody" }, next, loop, clear),
     make("p", { className: "quiet", textContent: "For everybody who listens. Each plays from a bar line for as many bars as you say; the queue stays when you leave." }));
 
+  /** @type {Map<string, number>} places that items are on their way to: the next press counts on from there */
+  const aims = new Map();
+  /** @param {Item} item @param {number} by */
+  async function move({ id }, by) {
+    const { items } = player.queue;
+    const from = aims.get(id) ?? items.findIndex((each) => each.id === id);
+    const to = Math.max(0, Math.min(items.length - 1, from + by));
+    aims.set(id, to);
+    await change("move", { item: id, to });
+    if (aims.get(id) === to) aims.delete(id);
+  }
+
   let dragged = "";
   /** @param {Item} item @param {number} place @param {number} count */
   function row(item, place, count) {
     const name = nameOf(item);
     const lengths = LENGTHS.includes(item.bars) ? LENGTHS : [...LENGTHS, item.bars].sort((a, b) => a - b);
-    const mover = (/** @type {string} */ sign, /** @type {string} */ way, /** @type {number} */ to) =>
+    const mover = (/** @type {string} */ sign, /** @type {string} */ way, /** @type {number} */ by) =>
       make("button", {
-        type: "button", className: "icon steers", textContent: sign, "aria-label": `Move ${name} ${way}`, hidden: to < 0 || to >= count, "data-focus": `${way} ${item.id}`,
-        onclick: () => change("move", { item: item.id, to }),
+        type: "button", className: "icon steers", textContent: sign, "aria-label": `Move ${name} ${way}`, hidden: place + by < 0 || place + by >= count, "data-focus": `${way} ${item.id}`,
+        onclick: () => move(item, by),
       });
     const words = itemWords(item);
     return make("li", {
@@ -95,7 +107,7 @@ export function mountQueue(app, panel) {
       onchange: (/** @type {Event} */ event) => change("edit", { item: item.id, bars: Number(/** @type {HTMLSelectElement} */ (event.target).value) }),
     }, ...lengths.map((n) => make("option", { value: String(n), textContent: bars(n), selected: n === item.bars }))),
     make("span", { dir: "auto" }, name, words ? make("small", { textContent: ` ${words}` }) : ""),
-    make("span", { className: "row" }, mover("↑", "up", place - 1), mover("↓", "down", place + 1),
+    make("span", { className: "row" }, mover("↑", "up", -1), mover("↓", "down", 1),
       make("button", { type: "button", className: "icon steers", textContent: "×", "aria-label": `Remove ${name}`, onclick: () => change("remove", { item: item.id }) })));
   }
 
