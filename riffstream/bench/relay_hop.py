@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from riffstream import protocol
 from riffstream.bench.fan_out import FanOut, measure_server, noise_server, serve_figures, serve_noise
+from riffstream.client import RadioError
 from riffstream.client.radio import greet
 
 __all__ = ["RelayHop", "measure_relay"]
@@ -126,7 +127,7 @@ async def _arrivals(port: int) -> dict[int, tuple[float, bytes]]:
         try:
             socket, _ = await greet(f"ws://127.0.0.1:{port}/ws/main", hello, 10.0)
             break
-        except Exception:
+        except RadioError:
             await asyncio.sleep(0.1)
     else:
         raise RuntimeError("the server does not answer")
