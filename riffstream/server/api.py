@@ -99,8 +99,7 @@ def _owner(request: web.Request) -> Context:
 
 def _listener(request: web.Request) -> Context:
     context = request.app[CONTEXT]
-    if context.grant(request) is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
+    context.listening(request)
     return context
 
 

@@ -145,6 +145,20 @@ class Context:
             self.lockout.wrong(asked.address)
         return role
 
+    def listening(self, request: web.Request) -> Role:
+        """Role of a request that may listen. Raises 401, and 429 as :meth:`grant`."""
+        role = self.grant(request)
+        if role is None:
+            raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN, or Basic with it")
+        return role
+
+    def steering(self, request: web.Request, what: str, station: Station | None = None) -> Role:
+        """Role of a request that may steer ``station``, or any. Raises 401; 403 with ``what`` as the subject."""
+        role = self.listening(request)
+        if (why := self.refusal(request, role, station)) is not None:
+            raise refuse(web.HTTPForbidden, "forbidden", f"{what} needs the right to steer: {why}")
+        return role
+
     def check_lockout(self, request: web.Request) -> None:
         """Raise 429 with Retry-After after many wrong tokens from the request's address."""
         if wait_s := self.lockout.wait_s(self.asked(request).address):

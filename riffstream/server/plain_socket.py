@@ -48,9 +48,7 @@ async def plain_handler(request: web.Request) -> web.StreamResponse:
     name = request.query.get("codec", "pcm")
     if name not in CODECS:
         raise refuse(web.HTTPBadRequest, "bad_request", f"codec is {name[:20]!r}; allowed: pcm or mp3")
-    role = context.grant(request)
-    if role is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
+    role = context.listening(request)
     with context.admitted(request), context.reserved(broadcast, "plain") as place:
         socket = await open_socket(request, context)
         connection = _Plain(context, broadcast, request, socket)

@@ -62,8 +62,7 @@ async def changed_queue(
 async def show_queue(request: web.Request) -> web.Response:
     """Show the prompts that follow on a station."""
     context = request.app[CONTEXT]
-    if context.grant(request) is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
+    context.listening(request)
     return json_answer(context.broadcast(request.match_info["station"]).station.queued())
 
 
@@ -78,12 +77,8 @@ async def show_queue(request: web.Request) -> web.Response:
 async def change_queue(request: web.Request) -> web.Response:
     """Change the queue: ``{"op": "add", "prompts": [{"text": "church bells"}], "bars": 16}``."""
     context = request.app[CONTEXT]
-    role = context.grant(request)
-    if role is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
     station = context.broadcast(request.match_info["station"]).station
-    if (why := context.refusal(request, role, station)) is not None:
-        raise refuse(web.HTTPForbidden, "forbidden", f"changing the queue needs the right to steer: {why}")
+    context.steering(request, "changing the queue", station)
     limits = context.config.limits
     try:
         async with asyncio.timeout(limits.body_timeout_s):

@@ -72,11 +72,7 @@ async def only_posted(request: web.Request) -> web.Response:
 async def run_inference(request: web.Request) -> web.Response:
     """Make a clip between two prompts: a picture and its audio."""
     context = request.app[CONTEXT]
-    role = context.grant(request)
-    if role is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
-    if (why := context.refusal(request, role)) is not None:
-        raise refuse(web.HTTPForbidden, "forbidden", f"making clips needs the right to steer: {why}")
+    context.steering(request, "making clips")
     if context.config.limits.clips == 0:
         raise refuse(web.HTTPForbidden, "forbidden", "this server makes no single clips (limits.clips is 0)")
     with context.admitted(request):

@@ -53,8 +53,7 @@ async def stream_handler(request: web.Request) -> web.StreamResponse:
     """
     context = request.app[CONTEXT]
     broadcast, codec = context.broadcast(request.match_info["station"]), request.match_info["codec"]
-    if context.grant(request) is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN, or Basic with it")
+    context.listening(request)
     icy = IcyInserter() if request.headers.get("Icy-MetaData", "").strip() == "1" else None
     headers = _headers(context, broadcast.station, codec, icy)
     if request.method == "HEAD":  # ranges are defined for GET alone

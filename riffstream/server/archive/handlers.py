@@ -125,8 +125,7 @@ def _album(title: str, pieces: Sequence[Piece]) -> str:
 
 def _asked(request: web.Request) -> tuple[Context, Archive, str]:
     context = request.app[CONTEXT]
-    if context.grant(request) is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
+    context.listening(request)
     name = context.broadcast(request.match_info["station"]).station.name
     archive = context.archive
     if archive is None or name not in archive.recorders:

@@ -64,8 +64,7 @@ def _broadcast(request: web.Request) -> tuple[Broadcast, str]:
     broadcast = context.broadcast(request.match_info["station"])
     if not context.config.server.hls:
         raise refuse(web.HTTPNotFound, "bad_request", "this server does not serve HLS (server.hls = false)")
-    if context.grant(request) is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN, or Basic with it")
+    context.listening(request)
     return broadcast, "private" if "Authorization" in request.headers else "public"
 
 

@@ -160,11 +160,7 @@ async def upload(request: web.Request) -> web.Response:
     ``remove_key`` in the answer lets the uploader remove it later.
     """
     context, uploads = request.app[CONTEXT], request.app[UPLOADS]
-    role = context.grant(request)
-    if role is None:
-        raise refuse(web.HTTPUnauthorized, "unauthorised", "send Authorization: Bearer TOKEN")
-    if (why := context.refusal(request, role)) is not None:
-        raise refuse(web.HTTPForbidden, "forbidden", f"uploading needs the right to steer: {why}")
+    context.steering(request, "uploading")
     if (closed := uploads.closed_because) is not None:
         raise refuse(web.HTTPForbidden, "forbidden", closed)
     most = uploads.public_limits().bytes
