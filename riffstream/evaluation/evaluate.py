@@ -140,8 +140,8 @@ def evaluate(
         corpus: training corpus of the model and the probe. Prompts come from its held-out songs without ``held_out``.
         held_out: corpus of unseen songs (another seed).
         probe: the judge.
-        library: seed library of the model. If the model starts from the nearest loop by default, clips from noise alone
-            and the loops alone are also measured.
+        library: seed library of the model. With one, clips from noise alone and the nearest loops alone are also
+            measured, whatever the model's default start.
         clips: number of prompts to render.
         drift_clips: length of the continuous stream in clips.
         steps: see ``ClipRequest``.
@@ -184,9 +184,14 @@ def evaluate(
         made.features,
     )
     rows = {"real": real, "codec only": coded, "generated": made}
-    if library is not None and family.defaults.seed_image == AUTO:
-        rows["from noise alone"] = _render(engine, source, chosen, prompts, guidance, quiet, seed_image=NONE)
-        rows["nearest loop alone"] = _render(engine, source, chosen, prompts, guidance, quiet, denoising=0.0)
+    if library is not None:
+        noise = family.defaults.seed_image in (None, NONE)
+        rows["from noise alone"] = (
+            made if noise else _render(engine, source, chosen, prompts, guidance, quiet, seed_image=NONE)
+        )
+        rows["nearest loop alone"] = _render(
+            engine, source, chosen, prompts, guidance, quiet, seed_image=AUTO, denoising=0.0
+        )
     rows["shuffled captions"] = shuffled
     words = _told(family, corpus, made, seed)
     others = _take(source, drawn[len(chosen) : 2 * len(chosen)], source.mel)
