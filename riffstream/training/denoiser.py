@@ -18,7 +18,7 @@ from riffstream.diffusion.mini.family import MODEL_FOLDER
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.diffusion.schedules import shifted
 from riffstream.errors import CheckpointError, ParameterError
-from riffstream.journey.conditions import SIZE
+from riffstream.journey.conditions import PARTS_GIVEN, SIZE
 from riffstream.training.asked import leave_out
 from riffstream.training.checkpoints import resume_model
 from riffstream.training.codec import load_codec
@@ -57,6 +57,9 @@ GUIDANCE = 2.5  # guidance of the sample pictures
 DROP_CAPTION, DROP_PREVIOUS, PREVIOUS_NOISE = 0.1, 0.3, 0.25
 # Captions name instruments and drums. With a caption in every example, conditions would be redundant.
 DROP_CAPTION_CONDITIONED = 0.5
+# Share of the examples with given parts whose caption is that of another clip of the song. It names the right style
+# and, often, silent parts, so the model learns that conditions outrank words.
+OTHER_CAPTION = 0.25
 # The caption takes effect near noise: two thirds of its loss reduction are above t = 0.8, see docs/mini.md. Most
 # training times are there. SPREAD: standard deviation of the logit of the position, before the shift.
 SHIFT, SPREAD = 3.0, 1.4
@@ -158,13 +161,17 @@ def draw(
     noise = torch.randn(clean.shape, generator=generator)
     conditions = data.conditions[pick].float()
     conditions = torch.zeros_like(conditions) if validation else leave_out(conditions, generator)
-    dropped = torch.where(conditions.flatten(1).any(1), DROP_CAPTION_CONDITIONED, DROP_CAPTION).tolist()
-    captions = []
+    dropped = torch.where(conditions.flatten(1).any(1), DROP_CAPTION_CONDITIONED, DROP_CAPTION)
     which = torch.rand(size, generator=generator).tolist()
-    luck = torch.rand(size, generator=generator).tolist()
-    for row, chance, u, drop in zip(pick.tolist(), dropped, which, luck, strict=True):
+    luck = torch.rand(size, generator=generator)
+    told = pick
+    if not validation:
+        strange = conditions[..., PARTS_GIVEN].flatten(1).any(1) & (luck < dropped + OTHER_CAPTION)
+        told = torch.where(strange, another_of_song(data, pick, generator), pick)
+    captions = []
+    for row, u, kept in zip(told.tolist(), which, (luck >= dropped).tolist(), strict=True):
         own = data.captions[row]
-        captions.append(own[int(u * len(own))] if own and (validation or drop >= chance) else 0)
+        captions.append(own[int(u * len(own))] if own and (validation or kept) else 0)
     before = data.previous[pick]
     previous = data.latents[before.clamp_min(0)].float()
     blur = 0.0 if validation else PREVIOUS_NOISE * torch.rand(size, 1, 1, 1, generator=generator)
@@ -177,6 +184,16 @@ def draw(
         mask[:, :used].to(device), previous.to(device), (with_previous & (before >= 0)).to(device),
         triple.to(device) if one_shape or bool(triple.any()) else None, conditions.to(device),
     )  # fmt: skip
+
+
+def another_of_song(data: LatentSet, rows: Tensor, generator: torch.Generator) -> Tensor:
+    """For each clip [B] a random other clip of its song, [B]; the clip itself in a song of one clip."""
+    starts = torch.nonzero(data.previous < 0).flatten()
+    song = torch.searchsorted(starts, rows, right=True) - 1
+    first = starts[song]
+    clips = torch.cat([starts, torch.tensor([len(data)])]).diff()[song]
+    ahead = 1 + (torch.rand(len(rows), generator=generator) * (clips - 1)).long()
+    return first + (rows - first + ahead) % clips
 
 
 def training_times(size: int, generator: torch.Generator) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from riffstream.diffusion.schedules import shifted
+from riffstream.journey.conditions import CHORD, PARTS_GIVEN, SIZE
+from riffstream.training.asked import COLUMNS
 from riffstream.training.denoiser import SHIFT, Batch, draw, flow_loss, shifted_times
 from riffstream.training.latents import LatentSet
 from tests.training.small import small_denoiser, small_latents
@@ -62,6 +64,29 @@ def test_validation_drops_nothing_by_chance(data: LatentSet) -> None:
     pick = rows[torch.linspace(0, len(rows) - 1, 12).long()]
     assert torch.equal(batch.clean, data.latents[pick].float())
     assert torch.equal(batch.previous_mask, (torch.arange(12) % 2 == 0) & (data.previous[pick] >= 0))
+
+
+@pytest.mark.parametrize(("given", "expected"), [(PARTS_GIVEN, (0.5, 0.25, 0.25)), (CHORD, (0.5, 0.5, 0.0))])
+def test_captions_of_other_clips_contradict_given_parts(
+    data: LatentSet, monkeypatch: pytest.MonkeyPatch, given: slice, expected: tuple[float, ...]
+) -> None:
+    """Shares of the conditioned examples without a caption, with their own, and with another clip's of the song."""
+    count = len(data)
+    conditions = torch.zeros(count, COLUMNS, SIZE)
+    conditions[..., given] = 1
+    monkeypatch.setattr(data, "conditions", conditions)
+    # Latents and captions tell the number of their clip.
+    monkeypatch.setattr(data, "latents", torch.arange(float(count))[:, None, None, None].expand_as(data.latents))
+    monkeypatch.setattr(data, "captions", [[row + 1] for row in range(count)])
+    monkeypatch.setattr(data, "tokens", torch.arange(count + 1.0)[:, None, None].expand(-1, 32, 16))
+    monkeypatch.setattr(data, "mask", torch.ones(count + 1, 32))
+    batch = draw(data, data.rows(held_out=False), 4000, 5, CPU)
+    conditioned = batch.conditions.flatten(1).any(1)
+    clip, told = batch.clean[conditioned, 0, 0, 0].long(), batch.tokens[conditioned, 0, 0].long() - 1
+    other = (told >= 0) & (told != clip)
+    assert [float(kind.float().mean()) for kind in (told < 0, told == clip, other)] == pytest.approx(expected, abs=0.03)
+    assert torch.equal(told[other] // 3, clip[other] // 3), "songs have three clips"
+    assert {(t - c) % 3 for t, c in zip(told[other].tolist(), clip[other].tolist(), strict=True)} <= {1, 2}
 
 
 def test_parts_are_the_whole(data: LatentSet) -> None:
