@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from riffstream.config import Config
     from riffstream.server.interfaces import Hub
 
-__all__ = ["FanOut", "bare", "measure_server", "noise_server", "serve_figures", "serve_noise"]
+__all__ = ["FanOut", "bare", "measure_server", "noise_server", "serve_figures", "serve_noise", "started"]
 
 FRAME_BYTES = 8000  # half a second at 128 kbit/s
 FRAMES_PER_S = 2.0
+START_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,7 @@ def measure_server(
     from riffstream.server.app import raise_file_limit
 
     raise_file_limit(count + 256)
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=server, args=(theirs, core), daemon=True)
-    process.start()
-    try:
-        port = int(ours.recv())
+    with started(server, core) as (ours, port):
         marks: list[dict[str, Any]] = []
 
         def mark() -> None:
@@ -102,6 +100,27 @@ def measure_server(
             skips=int(marks[3]["skips"]),
             closed=int(marks[3]["closed"]),
         )
+
+
+@contextmanager
+def started(server: Callable[[Connection, int | None], None], core: int | None) -> Iterator[tuple[Connection, int]]:
+    """Run a server in a process of its own; the connection to it and its port.
+
+    Raises:
+        RuntimeError: the process ended before it sent its port, or did not send it within a minute.
+    """
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=server, args=(theirs, core), daemon=True)
+    process.start()
+    theirs.close()  # so that the end of the process is the end of the connection
+    try:
+        try:
+            if not ours.poll(START_S):
+                raise RuntimeError(f"the server of the benchmark did not start within {START_S:.0f} s")
+            port = int(ours.recv())
+        except EOFError:
+            raise RuntimeError("the server of the benchmark ended at its start") from None
+        yield ours, port
     finally:
         ours.close()
         process.join(10)

@@ -11,11 +11,13 @@ import numpy as np
 from riffstream import protocol
 from riffstream.audio.checks import Pcm
 from riffstream.config import StationConfig
+from riffstream.generator.messages import InputImage
 from riffstream.generator.single_clips import SingleClip
 from riffstream.generator.supervisor import GeneratorError
 from riffstream.server.interfaces import Reply
 from riffstream.station.audition import AuditionError
 from riffstream.station.block import Block
+from riffstream.station.live_input import Beats
 from riffstream.station.outlet import SHARED, Outlet
 from riffstream.station.saved import SavedStation
 
@@ -84,6 +86,23 @@ class NoiseStation:
 
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
         reply(REFUSAL.reply(op.id))
+
+    def queued(self) -> protocol.QueueList:
+        return protocol.QueueList()
+
+    def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
+        """Raises ProtocolError: the noise cannot be steered."""
+        raise REFUSAL
+
+    @property
+    def input_used(self) -> str | None:
+        return None
+
+    def last_beats(self, behind: int = 0) -> Beats | None:
+        return None
+
+    def hear(self, image: InputImage | None, first: int = 0, *, live: bool = True) -> None:
+        """Does nothing: there is no generator."""
 
     def stats(self) -> dict[str, Any]:
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import selectors
 import socket
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from riffstream.bench.fan_out import noise_server
+from riffstream.bench.fan_out import noise_server, started
 
 __all__ = ["Outlets", "measure_outlets"]
 
@@ -46,11 +45,7 @@ def measure_outlets(listeners: int, seconds: float, *, core: int | None = None) 
     from riffstream.server.app import raise_file_limit
 
     raise_file_limit(listeners + 256)
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=noise_server, args=(theirs, core), daemon=True)
-    process.start()
-    try:
-        port = int(ours.recv())
+    with started(noise_server, core) as (ours, port):
 
         def mark() -> dict[str, Any]:
             ours.send("mark")
@@ -71,11 +66,6 @@ def measure_outlets(listeners: int, seconds: float, *, core: int | None = None) 
             hls_origin_percent=round(100 * (hls["all"] - hls["encoders"] - idle), 2),
             hls_encoders_percent=round(100 * hls["encoders"], 2),
         )
-    finally:
-        ours.close()
-        process.join(10)
-        if process.is_alive():
-            process.kill()
 
 
 def _share(mark: Callable[[], dict[str, Any]], work: Callable[[], object]) -> dict[str, float]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 
 from riffstream import protocol
-from riffstream.bench.fan_out import FanOut, measure_server, noise_server, serve_figures, serve_noise
+from riffstream.bench.fan_out import FanOut, measure_server, noise_server, serve_figures, serve_noise, started
 from riffstream.client import RadioError
 from riffstream.client.radio import greet
 
@@ -58,7 +55,7 @@ def _of_thousand(found: FanOut) -> float:
 def measure_relay(listeners: int, seconds: float, *, core: int | None = None) -> RelayHop:
     """Measure a server with noise instead of a model, and a relay of it, alternately."""
     direct, relayed = [], []
-    with _process(noise_server, core) as port:
+    with started(noise_server, core) as (_, port):
         times = asyncio.run(_latency(port, core))
         for _ in range(2):
             direct.append(serve_noise(listeners, seconds, core=core))
@@ -73,21 +70,6 @@ def measure_relay(listeners: int, seconds: float, *, core: int | None = None) ->
         frames=len(added),
         different=times.different,
     )
-
-
-@contextmanager
-def _process(server: Callable[[Connection, int | None], None], core: int | None) -> Iterator[int]:
-    """Run a server in a process of its own; its port."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=server, args=(theirs, core), daemon=True)
-    process.start()
-    try:
-        yield int(ours.recv())
-    finally:
-        ours.close()
-        process.join(10)
-        if process.is_alive():
-            process.kill()
 
 
 def _relay(pipe: Connection, core: int | None, *, upstream: int) -> None:
@@ -113,7 +95,7 @@ class _Times:
 
 async def _latency(port: int, core: int | None) -> _Times:
     """Receive every frame from the server and from a relay of it, and compare the times of arrival."""
-    with _process(partial(_relay, upstream=port), core) as relay:
+    with started(partial(_relay, upstream=port), core) as (_, relay):
         arrived = await asyncio.gather(_arrivals(port), _arrivals(relay))
     shared = sorted(arrived[0].keys() & arrived[1].keys())[20:]  # without the bursts
     added = [1000 * (arrived[1][seq][0] - arrived[0][seq][0]) for seq in shared]

@@ -7,13 +7,13 @@ import asyncio
 import pytest
 
 from riffstream.bench import relay_hop
-from riffstream.bench.fan_out import FanOut, noise_server
+from riffstream.bench.fan_out import FanOut, noise_server, started
 from riffstream.bench.sinks import SinkReport
 
 
 def test_every_frame_is_compared_and_none_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_hop, "LATENCY_S", 6.0)
-    with relay_hop._process(noise_server, None) as port:
+    with started(noise_server, None) as (_, port):
         times = asyncio.run(relay_hop._latency(port, None))
     assert len(times.added_ms) > 10
     assert times.different == 0
