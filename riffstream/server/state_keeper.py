@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from riffstream.config import Config
 from riffstream.protocol import SAMPLE_RATE
@@ -29,6 +32,7 @@ LOOK_S: Final = 0.5  # between looks at the revisions, after which a state is wr
 EVERY_S: Final = 2.0  # between writes while the sample clock advances
 RESERVE_S: Final = 4.0  # after a crash: longest time from one state to the next, with a slow disk
 RECENT_S: Final = 5.0  # last audio in the state: what was sent and did not arrive
+MOST_RECENT: Final = 40 * 2**20  # bytes of last audio in the file, which are a third more there
 ENCODED_S: Final = 0.15  # at the end: encoders finish their last block
 
 
@@ -77,6 +81,7 @@ class StateKeeper:
         self._clocks: dict[str, int] = {}
         self._written_at = -EVERY_S
         self._failing = False
+        self._writing = threading.Lock()
 
     def start(self) -> None:
         """Begin to write."""
@@ -106,23 +111,29 @@ class StateKeeper:
         fanouts = {
             name: found for name, broadcast in self._broadcasts.items() if (found := _fanouts(broadcast)) is not None
         }
-        await self._write(SavedServer(clean=True, stations=states, fanouts=fanouts))
+        await self._write(SavedServer(clean=True, stations=_bounded(states), fanouts=fanouts))
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             revs = {name: station.rev for name, station in self._hub.stations.items()}
-            clocks = {name: station.committed for name, station in self._hub.stations.items()}
+            clocks = {name: station.sample_pos for name, station in self._hub.stations.items()}
             if revs == self._revs and (clocks == self._clocks or time.monotonic() - self._written_at < EVERY_S):
                 continue
             self._revs, self._clocks = revs, clocks
             self._written_at = time.monotonic()
             await self._write(SavedServer(clean=False, stations=self._hub.save()))
 
+    def _write_now(self, state: SavedServer) -> None:
+        """Write in a thread. The write of a cancelled task still goes on, and both use the same second file."""
+        assert self._path is not None
+        with self._writing:
+            write_state(self._path, state)
+
     async def _write(self, state: SavedServer) -> None:
         assert self._path is not None
         try:
-            await asyncio.to_thread(write_state, self._path, state)
+            await asyncio.to_thread(self._write_now, state)
         except OSError as error:
             if not self._failing:
                 logs.event("state cannot be saved", level=logging.ERROR, file=self._path, error=error.strerror)
@@ -131,6 +142,15 @@ class StateKeeper:
         if self._failing:
             logs.event("state is saved again", file=self._path)
         self._failing = False
+
+
+def _bounded(states: Mapping[str, SavedStation]) -> dict[str, SavedStation]:
+    """States with the last audio of as many stations as the file has room for; the others resume without it."""
+    bounded, room = {}, MOST_RECENT
+    for name, state in states.items():
+        room -= len(state.recent)
+        bounded[name] = state if room >= 0 else msgspec.structs.replace(state, recent=b"")
+    return bounded
 
 
 def _fanouts(broadcast: Broadcast) -> tuple[SavedFanout, ...] | None:

@@ -130,6 +130,7 @@ class SavedStation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         place: the musical position.
         queue: the prompts that follow (``PromptQueue.to_dict``).
         recent: the last audio before ``sample_pos``, int16 interleaved; only of a planned stop.
+        epoch: identity of the sample clock; only of a planned stop, after which the audio goes on at the same place.
     """
 
     settings: dict[str, Any] | None = None
@@ -143,6 +144,7 @@ class SavedStation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     place: SavedPlace
     queue: dict[str, Any] | None = None
     recent: bytes = b""
+    epoch: Annotated[str, Meta(max_length=64)] = ""
 
     def after(self, samples: int) -> SavedStation:
         """The state ``samples`` later: music that was perhaps sent before a crash is left out."""

@@ -99,7 +99,7 @@ class Station:
             _set_aside(Path(station.save_log), start)
         self.log = SteeringLog(name, station.save_log or None)
         self.closed = False
-        self.epoch = secrets.token_urlsafe(6)
+        self.epoch = (saved.epoch if saved is not None else "") or secrets.token_urlsafe(6)
         self._journey: Journey = station.plan()
         self._send = send
         self._clock = clock
@@ -404,7 +404,7 @@ class Station:
             if (block := timeline.commit(frame)) is not None:
                 self._out(block)
         recent = packed(self.recording(recent_s)[1]) if recent_s else b""
-        return msgspec.structs.replace(state, sample_pos=timeline.playout.committed, recent=recent)
+        return msgspec.structs.replace(state, sample_pos=timeline.playout.committed, recent=recent, epoch=self.epoch)
 
     def disconnect(self, reason: str) -> None:
         """Handle the end of the generator."""

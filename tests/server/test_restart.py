@@ -18,6 +18,7 @@ import pytest
 
 import riffstream
 from riffstream.client import Radio
+from riffstream.server.sessions import epoch_of
 from tests.server.test_process import COMMAND
 
 KILLED_S = 20.0  # what a crash leaves out, and what is played until the client is back
@@ -96,8 +97,8 @@ async def test_a_planned_stop_loses_no_sample_and_nothing_that_was_steered(
     async with riffstream.connect(server.url, codec=codec, steer=not passive) as radio:
         async with asyncio.timeout(90):
             await anext(radio)
-        reading = asyncio.create_task(received(radio, blocks, seconds=1.0))
-        await reading
+        await received(radio, blocks, seconds=1.0)
+        epoch = epoch_of(radio.welcome.session)
         before = await asyncio.to_thread(server.shown)
         ending = asyncio.to_thread(server.end, signal.SIGTERM)
         reader = asyncio.create_task(received(radio, blocks, seconds=6.0))
@@ -105,6 +106,7 @@ async def test_a_planned_stop_loses_no_sample_and_nothing_that_was_steered(
         await asyncio.to_thread(server.start)
         await reader
         assert radio.reconnects == 1
+        assert epoch_of(radio.welcome.session) == epoch, "caches and relays may go on with the same clock"
         now = radio.now
     positions = [block.sample_pos for block in blocks]
     lengths = [len(block.samples) for block in blocks]
