@@ -59,7 +59,10 @@ async def _serve(orders: dict[str, Any]) -> None:
     orphaned = asyncio.create_task(_first_process_ended(), name="orphan")
     running = asyncio.create_task(server.run(), name="run")
     try:
-        await asyncio.wait({orphaned, running}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({orphaned, running, hub_started}, return_when=asyncio.FIRST_COMPLETED)
+        if hub_started.done():
+            hub_started.result()  # a worker that cannot listen ends, and is replaced
+            await asyncio.wait({orphaned, running}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         hub_started.cancel()
         orphaned.cancel()

@@ -11,11 +11,13 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from riffstream import protocol
 from riffstream.audio.checks import Pcm
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 
 LIST_S = 10.0  # between readings of the list of stations
 LIST_BYTES = 4 * 2**20
+LEFT_OUT = 1000
+LISTED_S = 10.0  # until the list must have come
 SEARCHES = 8  # at once, for stations that are not listed
 FIND_S = 5.0
 UNKNOWN_S = 2.0  # time for which a station counts as unknown
@@ -62,6 +66,7 @@ class RelayHub:
         self.upstreams = Upstreams(config.relay, addresses)
         self._stations: dict[str, RelayStation] = {}
         self._searches: dict[str, asyncio.Task[None]] = {}
+        self._left_out: deque[str] = deque(maxlen=LEFT_OUT)  # stations whose absence is logged
         self._unknown: dict[str, float] = {}
         self._tending: asyncio.Task[None] | None = None
         self._end: Callable[[str, str], None] = lambda name, reason: None
@@ -221,14 +226,21 @@ class RelayHub:
             self._unknown[name] = now + UNKNOWN_S
             return
         socket.transport.abort()
-        station = self._open(name)
+        if (station := self._open(name)) is None:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIND_S):
                 await station.wait_ready()
 
     # -- stations -------------------------------------------------------------------------------------------------
 
-    def _open(self, name: str) -> RelayStation:
+    def _open(self, name: str) -> RelayStation | None:
+        """Relay a station; None if there are as many as allowed."""
+        if len(self._stations) >= self.config.limits.stations:
+            if name not in self._left_out:
+                self._left_out.append(name)
+                log.warning("station %s is not relayed: limits.stations is %d", name, len(self._stations))
+            return None
         station = self._stations[name] = RelayStation(name, self.config, self.upstreams, self._ended)
         station.start()
         return station
@@ -263,20 +275,25 @@ class RelayHub:
         for name, about in listed.items():
             if not STATION_NAME.fullmatch(name) or (only and name not in only):
                 continue
-            if name not in self._stations:
-                if len(self._stations) >= self.config.limits.stations:
-                    log.warning("station %s is not relayed: limits.stations is %d", name, len(self._stations))
-                    continue
-                self._open(name)
+            if name not in self._stations and self._open(name) is None:
+                continue
             self._stations[name].title = str(about.get("title", name))[:200]
             self._stations[name].description = str(about.get("description", ""))[:2000]
 
     @contextlib.asynccontextmanager
     async def http(
-        self, method: str, path: str, headers: Mapping[str, str], body: Any = None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Any = None,
+        address: UpstreamAddress | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request to the server in use. Raises aiohttp.ClientError, TimeoutError."""
-        address = self.upstreams.address()
+        """Send a request to the server in use, or to ``address``. Raises aiohttp.ClientError, TimeoutError.
+
+        ``path`` is percent-encoded, with its query.
+        """
+        address = address or self.upstreams.address()
         connector = aiohttp.UnixConnector(address.unix) if address.unix else None
         proxy = None if address.unix else await choose_proxy(address.base)
         timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=60)
@@ -288,7 +305,12 @@ class RelayHub:
                 skip_auto_headers=("Accept-Encoding", "User-Agent"),
             ) as session,
             session.request(
-                method, f"{address.http}{path}", headers=headers, data=body, proxy=proxy, allow_redirects=False
+                method,
+                URL(f"{address.http}{path}", encoded=True),
+                headers=headers,
+                data=body,
+                proxy=proxy,
+                allow_redirects=False,
             ) as answer,
         ):
             yield answer
@@ -296,14 +318,12 @@ class RelayHub:
     async def _listed(self, address: UpstreamAddress) -> dict[str, dict[str, Any]]:
         token = self.config.relay.token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connector = aiohttp.UnixConnector(address.unix) if address.unix else None
-        proxy = None if address.unix else await choose_proxy(address.base)
-        timeout = aiohttp.ClientTimeout(total=10)
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get(f"{address.http}/api/stations", headers=headers, proxy=proxy, allow_redirects=False) as answer,
-        ):
+        body = b""
+        async with asyncio.timeout(LISTED_S), self.http("GET", "/api/stations", headers, address=address) as answer:
             answer.raise_for_status()
-            body = await answer.content.read(LIST_BYTES)
+            async for data in answer.content.iter_any():
+                body += data
+                if len(body) > LIST_BYTES:
+                    raise ValueError(f"it is longer than {LIST_BYTES >> 20} MiB")
         found = json.loads(body)["stations"]
         return {each["id"]: each for each in found}

@@ -83,6 +83,7 @@ class ClientLine:
             raise ProtocolError("busy", "the connection is closed")
         self._socket, self._welcome = socket, welcome
         self._reader = asyncio.create_task(self._read(socket), name="relay-line")
+        self._begin_to_write()
         return welcome
 
     def send(self, message: protocol.ClientMessage | bytes) -> None:
@@ -100,6 +101,10 @@ class ClientLine:
             self._open_ids[getattr(message, "id", "")] = False
         self._waiting.append(message)
         self._something.set()
+        self._begin_to_write()
+
+    def _begin_to_write(self) -> None:
+        """Start the writer, which also closes a connection that nobody uses."""
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="relay-line-out")
 

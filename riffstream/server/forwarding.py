@@ -49,6 +49,12 @@ def is_forwarded(context: Context, request: web.Request) -> bool:
     return path.startswith("/api/") and not (request.method in ("GET", "HEAD") and _OWN.fullmatch(path))
 
 
+def _encoded(context: Context, request: web.Request) -> str:
+    """Path without the prefix and query as the client sent them: decoded ones could name another address."""
+    sent, prefix = request.rel_url.raw_path_qs, context.prefix
+    return sent[len(prefix) :] if prefix and sent.startswith(f"{prefix}/") else sent
+
+
 async def pass_on(context: Context, upstream: Upstream, request: web.Request) -> web.StreamResponse:
     """Send a request to the server behind this relay, and its answer to the client. Raises 503 if it is lost."""
     asked = context.asked(request)
@@ -58,7 +64,7 @@ async def pass_on(context: Context, upstream: Upstream, request: web.Request) ->
         "X-Forwarded-Host": asked.host,
         "X-Forwarded-Proto": asked.scheme,
     }
-    path = context.own_path(request) + (f"?{request.query_string}" if request.query_string else "")
+    path = _encoded(context, request)
     body = request.content if request.can_read_body else None
     response: web.StreamResponse | None = None
     try:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,6 +178,24 @@ def test_workers_end_with_a_killed_first_process() -> None:
         socket.create_server(("127.0.0.1", port)).close()  # nobody holds the port
     finally:
         process.popen.kill()
+
+
+def test_a_worker_that_cannot_listen_ends(tmp_path: Path) -> None:
+    """The first process then replaces it; it must not look alive."""
+    orders = {
+        "config": Config().to_dict(),
+        "token": "t",
+        "feed": str(tmp_path / "feed"),
+        "own": str(tmp_path / "missing" / "own"),
+        "files": [],
+        "addresses": [["127.0.0.1", 0]],
+    }
+    command = [sys.executable, "-m", "riffstream.commands._worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as worker:
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps(orders) + "\n")
+        worker.stdin.flush()
+        assert worker.wait(60) != 0
 
 
 def test_the_number_of_workers_is_checked() -> None:

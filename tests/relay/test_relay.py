@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import json
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
+from yarl import URL
 
 import riffstream
 from riffstream import protocol
 from riffstream.client import RadioError
 from riffstream.protocol import Flags
+from riffstream.relay import line
 from tests.relay.conftest import relaying, until
 from tests.server.conftest import open_socket, running
 from tests.server.fakes import pitch
@@ -355,6 +360,65 @@ async def test_stations_of_the_origin_come_and_go() -> None:
     async with running("main", "jazz", speed=1.0) as origin, relaying(f"{origin.url}/ws/jazz") as relay:
         await asyncio.sleep(0.3)
         assert set(relay.hub.stations) == {"jazz"}
+
+
+@contextlib.asynccontextmanager
+async def answering(handler: Any) -> AsyncIterator[str]:
+    """A server with one handler for every address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield "http://{}:{}".format(*runner.addresses[0][:2])
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_list_of_stations_may_come_in_pieces() -> None:
+    names = [f"station-{number}" for number in range(50)]
+
+    async def pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        body = json.dumps({"stations": [{"id": name} for name in names]}).encode()
+        for at in range(0, len(body), 300):
+            await response.write(body[at : at + 300])
+            await asyncio.sleep(0.005)
+        return response
+
+    async with answering(pieces) as url, relaying(url, wait=False) as relay:
+        hub: Any = relay.hub
+        assert list(await hub._listed(hub.upstreams.address())) == names
+
+
+async def test_addresses_are_passed_on_as_they_were_sent() -> None:
+    seen: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        seen.append(request.raw_path)
+        return web.json_response({"stations": []})
+
+    sent = ["/api/seeds?tag=C%23&x=1%2B1", "/api/seeds/a%3Fb", "/api/%2e%2e/metrics"]
+    async with answering(note) as url, relaying(url, wait=False) as relay, ClientSession() as session:
+        for path in sent:
+            async with session.get(URL(f"{relay.url}{path}", encoded=True)) as answer:
+                await answer.read()
+    assert [path for path in seen if path in sent] == sent
+    assert "/metrics" not in seen
+
+
+async def test_a_clients_connection_ends_after_a_time_without_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of a client that only listens: the upstream has said what its token allows."""
+    monkeypatch.setattr(line, "IDLE_S", 0.1)
+    access = {"dj_token": "dj"}
+    async with running(speed=1.0, access=access) as origin, relaying(origin.url) as relay:
+        own = line.ClientLine(relay.hub.upstreams, "main", "dj", "", lambda message: None)
+        assert (await own.open()).role == "dj"
+        await until(lambda: own._socket is None)
+        assert (await own.open()).role == "dj"
+        own.close()
 
 
 async def test_a_relay_loads_no_torch() -> None:
