@@ -141,7 +141,7 @@ class Context:
             self.check_lockout(request)
         station = "" if server else request.match_info.get("station")
         role = self.access.grant(given, request.headers.get("Origin"), asked.host, station)
-        if given and role is None:
+        if given and role is None and (self.token_hook is None or self.token_hook.read(given) is not None):
             self.lockout.wrong(asked.address)
         return role
 
@@ -170,8 +170,9 @@ class Context:
         given = token or authorization_token(request.headers.get("Authorization"))
         if self.token_hook is None or not given or self.access.knows(given):
             return
-        if not self.lockout.wait_s(self.asked(request).address):
-            await self.token_hook.learn(given)
+        address = self.asked(request).address
+        if not self.lockout.wait_s(address) and await self.token_hook.learn(given):
+            self.lockout.wrong(address)  # here, because not every request asks for rights
 
     def valid_s(self, request: web.Request, token: str | None = None) -> float | None:
         """Remaining validity of a request's signed token, seconds; None if it has none."""

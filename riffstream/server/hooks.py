@@ -39,14 +39,10 @@ class Hook:
         url: its address.
         secret: signs the requests; "": no signature.
         timeout_s: longest time for an answer with the wait for a free connection, seconds.
-
-    Attributes:
-        problem: reason of the last failure; "" after an answer.
     """
 
     def __init__(self, url: str, secret: str, timeout_s: float) -> None:
         self.url = url
-        self.problem = ""
         self._secret = _key(secret)
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
@@ -55,17 +51,14 @@ class Hook:
         """Answer to a question. Raises HookError."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._post(json.dumps(question).encode())
+                return await self._post(json.dumps(question).encode())
         except TimeoutError:
-            self.problem = f"no answer within {self._timeout_s:g} s"
-        except HookError as error:
-            self.problem = str(error)
+            problem = f"no answer within {self._timeout_s:g} s"
+        except HookError:
+            raise
         except Exception as error:  # of any layer; the address stays out of the message
-            self.problem = f"no connection ({type(error).__name__})"
-        else:
-            self.problem = ""
-            return answer
-        raise HookError(self.problem)
+            problem = f"no connection ({type(error).__name__})"
+        raise HookError(problem)
 
     async def _post(self, body: bytes) -> dict[str, Any]:
         if self._session is None:

@@ -14,9 +14,9 @@ from riffstream import protocol
 from riffstream.server.moderation import Moderation, Texts, texts_of, with_texts
 from riffstream.server.steering import desk_only
 
-__all__ = ["PromptQueue"]
+__all__ = ["MOST_WAITING", "PromptQueue"]
 
-MOST: Final = 8  # steers that wait
+MOST_WAITING: Final = 8  # changes of one connection that wait
 
 
 class PromptQueue:
@@ -56,7 +56,7 @@ class PromptQueue:
             if desk_only(steer) or (self._task is None and (texts is None or not self._rules.asks)):
                 self._apply(steer)
                 return
-            if len(self._waiting) >= MOST:
+            if len(self._waiting) >= MOST_WAITING:
                 raise protocol.ProtocolError("rate_limited", "too many prompts wait to be checked", retry_after_ms=2000)
         except protocol.ProtocolError as error:
             self._tell(error.reply(steer.id))

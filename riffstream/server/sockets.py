@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import time
+from collections import deque
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -20,6 +21,7 @@ from riffstream.server.feeds import SAMPLES_PER_MS, Feed
 from riffstream.server.limits import TokenBucket
 from riffstream.server.live_input.intake import LIVE_INPUTS
 from riffstream.server.openapi import Answer, described
+from riffstream.server.prompt_queue import MOST_WAITING
 from riffstream.server.queue_api import changed_queue
 from riffstream.server.relayed import relayed_rights
 from riffstream.server.roles import Role
@@ -68,7 +70,8 @@ class _Connection(SocketConnection):
         self.underruns = 0
         self.inputs = request.app[LIVE_INPUTS]
         self.queueing = TokenBucket(QUEUE_INTERVAL_S, QUEUE_BURST)
-        self.queue_turn: asyncio.Task[None] | None = None
+        self.queue_changes: deque[protocol.Queue] = deque()
+        self.queue_task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Exchange hello and welcome, then messages until either side closes."""
@@ -111,8 +114,9 @@ class _Connection(SocketConnection):
             self.member.tell(protocol.Bye(reason=str(error), reconnect_ms=None))
         finally:
             self.inputs.leave(self.broadcast, self.member)
-            if self.queue_turn is not None:
-                self.queue_turn.cancel()
+            self.queue_changes.clear()
+            if self.queue_task is not None:
+                self.queue_task.cancel()
             self.end_steering()
             logs.event(
                 "socket closed",
@@ -335,19 +339,27 @@ class _Connection(SocketConnection):
             )
         if self.line is not None:
             self.line.send(message)
-        else:
-            self.queue_turn = asyncio.create_task(self._queue_turn(message, self.queue_turn))
+            return
+        if len(self.queue_changes) >= MOST_WAITING:
+            text = "too many changes of the queue wait to be checked"
+            raise protocol.ProtocolError("rate_limited", text, id=message.id, retry_after_ms=2000)
+        self.queue_changes.append(message)
+        if self.queue_task is None:
+            self.queue_task = asyncio.create_task(self._change_queue_in_order(), name="change-queue")
 
-    async def _queue_turn(self, message: protocol.Queue, before: asyncio.Task[None] | None) -> None:
-        """Change the queue after the earlier changes; the prompt hook may take its time."""
-        if before is not None:
-            await asyncio.wait([before])
+    async def _change_queue_in_order(self) -> None:
+        """Make the changes that wait, one after another; the prompt hook may take its time."""
         try:
-            changed = await changed_queue(self.context, self.broadcast.station, message, way="socket")
-            self.member.tell(protocol.QueueState(queue=changed, id=message.id))
-        except protocol.ProtocolError as error:
-            self.context.counters["rejected"] += 1
-            self.member.tell(error.reply(message.id))
+            while self.queue_changes:
+                message = self.queue_changes.popleft()
+                try:
+                    changed = await changed_queue(self.context, self.broadcast.station, message, way="socket")
+                    self.member.tell(protocol.QueueState(queue=changed, id=message.id))
+                except protocol.ProtocolError as error:
+                    self.context.counters["rejected"] += 1
+                    self.member.tell(error.reply(message.id))
+        finally:
+            self.queue_task = None
 
     def _decode(self, data: str) -> protocol.ClientMessage:
         limits = self.context.config.limits

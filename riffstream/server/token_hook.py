@@ -42,21 +42,27 @@ class TokenHook:
         self._answers: OrderedDict[bytes, tuple[SignedToken | None, float]] = OrderedDict()  # with their end
         self._failing = False
 
-    async def learn(self, token: str) -> None:
-        """Ask about a token, unless its answer is known. Never raises."""
+    async def learn(self, token: str) -> bool:
+        """Ask about a token, unless its answer is known. Never raises.
+
+        Returns:
+            True if the service was asked and gave no rights.
+        """
         if len(token) > MAX_CHARS or self._known(token) is not None:
-            return
+            return False
         kept_s = self._settings.hook_cache_s
         try:
             rights = _rights(await self._hook.ask({"token": token}))
             self._report("")
+            refused = rights is None
         except HookError as error:
             self._report(str(error))
-            rights, kept_s = None, FAILED_S
+            rights, kept_s, refused = None, FAILED_S, False
         kept_s = min(kept_s, REFUSED_S) if rights is None else min(kept_s, rights.expires_at - time.time())
         self._answers[_hashed(token)] = rights, time.monotonic() + kept_s
         while len(self._answers) > KEPT:
             self._answers.popitem(last=False)
+        return refused
 
     def read(self, token: str) -> SignedToken | None:
         """Rights of a token by the known answer; None without one."""
