@@ -24,6 +24,7 @@ from riffstream.journey.wander import MOODS
 from riffstream.protocol import ProtocolError
 from riffstream.server import answers
 from riffstream.server.answers import json_answer
+from riffstream.server.bodies import json_body, refused
 from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
@@ -133,14 +134,8 @@ async def show_station(request: web.Request) -> web.Response:
 async def create_station(request: web.Request) -> web.Response:
     """Start a station: ``{id, title?, prompts?, seed?, bpm?, ...}``."""
     context = _owner(request)
+    body = await json_body(request)
     try:
-        async with asyncio.timeout(context.config.limits.body_timeout_s):
-            sent = await request.read()
-        try:
-            body = json.loads(sent)
-        except (ValueError, RecursionError) as error:  # ValueError: also undecodable bytes and too long numbers
-            text = f"the body is not JSON: {error}"
-            raise refuse(web.HTTPBadRequest, "bad_request", " ".join(text.split())) from None
         if not isinstance(body, dict):
             raise ParameterError("the body", body, "a JSON object with the station's name as id")
         if not isinstance(body.get("id"), str):
@@ -153,12 +148,10 @@ async def create_station(request: web.Request) -> web.Response:
         if name in context.hub.stations:
             raise refuse(web.HTTPConflict, "bad_request", f"there is a station {name!r} already")
         await context.hub.create(name, await _moderated(context, name, config))
-    except TimeoutError:
-        raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
     except TooManyStationsError as error:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
     except ProtocolError as error:
-        raise refuse(web.HTTPBadRequest, "bad_request", error.message) from None
+        raise refused(error) from None
     except (ParameterError, UnplayableError) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
     return json_answer(summary(context.broadcast(name)), status=201, headers={"Location": f"stations/{name}"})

@@ -79,7 +79,7 @@ class Moderation:
         Args:
             texts: cleaned texts of a client.
             station: name of the station; "" without one.
-            way: ``socket``, ``plain``, ``station`` (a new one), ``clip``.
+            way: ``socket``, ``plain``, ``http`` (the queue), ``station`` (a new one), ``clip``.
 
         Raises:
             ProtocolError: ``prompt_rejected``, or ``busy`` if too many prompts wait for the hook.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any, Literal, get_type_hints
 
@@ -12,6 +11,7 @@ from msgspec import UNSET
 
 from riffstream import protocol
 from riffstream.server.answers import json_answer
+from riffstream.server.bodies import json_body, refused
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
 from riffstream.server.moderation import Texts
@@ -80,15 +80,7 @@ async def change_queue(request: web.Request) -> web.Response:
     station = context.broadcast(request.match_info["station"]).station
     context.steering(request, "changing the queue", station)
     limits = context.config.limits
-    try:
-        async with asyncio.timeout(limits.body_timeout_s):
-            sent = await request.read()
-        body = json.loads(sent)
-    except TimeoutError:
-        raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
-    except (ValueError, RecursionError) as error:  # ValueError: also undecodable bytes and too long numbers
-        text = " ".join(f"the body is not JSON: {error}".split())
-        raise refuse(web.HTTPBadRequest, "bad_request", text) from None
+    body = await json_body(request)
     if not isinstance(body, dict):
         raise refuse(web.HTTPBadRequest, "bad_request", "the body is no JSON object; allowed: {op, ...}")
     unknown = sorted(set(body) - {each.name for each in msgspec.structs.fields(QUEUE_CHANGE)})
@@ -103,8 +95,5 @@ async def change_queue(request: web.Request) -> web.Response:
         assert isinstance(message, protocol.Queue)
         changed = await changed_queue(context, station, message, way="http")
     except protocol.ProtocolError as error:
-        kinds = {"forbidden": web.HTTPForbidden, "busy": web.HTTPServiceUnavailable}
-        code = error.code if error.code in ("forbidden", "busy") else "bad_request"
-        retry = 5 if code == "busy" else None
-        raise refuse(kinds.get(code, web.HTTPBadRequest), code, error.message, retry_after_s=retry) from None
+        raise refused(error) from None
     return json_answer(changed)

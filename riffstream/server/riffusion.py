@@ -11,7 +11,6 @@ import asyncio
 import base64
 import contextlib
 import io
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,6 +33,7 @@ from riffstream.journey.prompts import PromptPart
 from riffstream.protocol import SAMPLE_RATE, ProtocolError, clean_text
 from riffstream.ranges import RANGES
 from riffstream.server.answers import RiffusionClip, json_answer
+from riffstream.server.bodies import json_body, refused
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.moderation import Texts
 from riffstream.server.openapi import Answer, Body, described, internal
@@ -76,17 +76,20 @@ async def run_inference(request: web.Request) -> web.Response:
     if context.config.limits.clips == 0:
         raise refuse(web.HTTPForbidden, "forbidden", "this server makes no single clips (limits.clips is 0)")
     with context.admitted(request):
-        inputs = await _inputs(request, context)
+        inputs = await _inputs(request)
         info = context.hub.info
         if info is None:
             raise refuse(web.HTTPServiceUnavailable, "busy", "the model is still loading", retry_after_s=5)
         try:
             spec = clip_spec(inputs, info, context.config.limits.prompt_chars)
             steps = sampler_steps(inputs.num_inference_steps, info)
-            spec = await _moderated(context, spec)
-        except (ParameterError, ProtocolError) as error:
+        except ParameterError as error:
             raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
-        with _turn(context, context.asked(request).address):
+        except ProtocolError as error:
+            raise refused(error) from None
+        _check_rate(context, context.asked(request).address)
+        spec = await _moderated(context, spec)
+        with _turn(context):
             clip = await _clip(context, spec, steps, inputs.mask_image_id or None, info)
             timeline = context.config.timeline
             audio, duration_s = await asyncio.to_thread(_mp3, clip.pcm, timeline)
@@ -99,43 +102,47 @@ async def run_inference(request: web.Request) -> web.Response:
 
 
 async def _moderated(context: Context, spec: ClipSpec) -> ClipSpec:
-    """A clip with the texts that the rules for prompts allow. Raises ProtocolError."""
+    """A clip with the texts that the rules for prompts allow. Raises web.HTTPException."""
     keyframes = []
     for keyframe in (spec.start, spec.end):
         texts = Texts(tuple(part.text for part in keyframe.prompts), keyframe.negative)
-        texts = await context.moderation.decide(texts, station="", way="clip")
+        try:
+            texts = await context.moderation.decide(texts, station="", way="clip")
+        except ProtocolError as error:
+            raise refused(error) from None
         prompts = tuple(replace(part, text=text) for part, text in zip(keyframe.prompts, texts.prompts, strict=True))
         keyframes.append(replace(keyframe, prompts=prompts, negative=texts.negative))
     return replace(spec, start=keyframes[0], end=keyframes[1])
 
 
-async def _inputs(request: web.Request, context: Context) -> InferenceInput:
-    try:
-        async with asyncio.timeout(context.config.limits.body_timeout_s):
-            sent = await request.read()
-    except TimeoutError:
-        raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
-    try:
-        body = json.loads(sent)
-    except (ValueError, RecursionError) as error:  # ValueError: also undecodable bytes and too long numbers
-        text = " ".join(f"the body is not JSON: {error}".split())
-        raise refuse(web.HTTPBadRequest, "bad_request", text) from None
+async def _inputs(request: web.Request) -> InferenceInput:
+    body = await json_body(request)
     try:
         return InferenceInput.from_payload(body)
     except PayloadError as error:
         raise refuse(web.HTTPBadRequest, "bad_request", str(error)[:500]) from None
 
 
-@contextlib.contextmanager
-def _turn(context: Context, address: str) -> Iterator[None]:
-    """Count a clip during the ``with`` block. Raises 429 above the address's rate, 503 if too many are in progress."""
+def _check_rate(context: Context, address: str) -> None:
+    """Count an address's request. Raises 503 if too many clips are in progress, 429 above the address's rate."""
+    _check_room(context)
     limits = context.config.limits
-    if context.clips >= limits.clips:
-        busy = f"{limits.clips} clips are in progress already"
-        raise refuse(web.HTTPServiceUnavailable, "busy", busy, retry_after_s=RETRY_S)
     if wait := context.clip_buckets.wait_s(address):
         allowed = f"{limits.clip_burst} at once, then one every {limits.clip_interval_s:g} s"
         raise refuse(web.HTTPTooManyRequests, "rate_limited", f"too many clips; allowed: {allowed}", retry_after_s=wait)
+
+
+def _check_room(context: Context) -> None:
+    most = context.config.limits.clips
+    if context.clips >= most:
+        busy = f"{most} clips are in progress already"
+        raise refuse(web.HTTPServiceUnavailable, "busy", busy, retry_after_s=RETRY_S)
+
+
+@contextlib.contextmanager
+def _turn(context: Context) -> Iterator[None]:
+    """Count a clip in progress during the ``with`` block. Raises 503 if too many are."""
+    _check_room(context)
     context.clips += 1
     try:
         yield

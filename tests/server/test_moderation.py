@@ -165,6 +165,30 @@ async def test_steers_keep_their_order_while_the_hook_thinks() -> None:
         assert ids[:3] == ["c", "a", "b"]
 
 
+async def test_changes_of_the_queue_wait_in_order_and_end_with_their_connection() -> None:
+    async with judging() as judge, running(prompts={"hook": judge.url}, limits=FREE) as served:
+        async with joined(served) as client:
+            await client.message("welcome")
+            judge.gate.clear()
+            for number in range(20):
+                await client.send(type="queue", id=f"q{number}", op="add", prompts=[{"text": f"p{number}"}])
+            refused = await client.message("rejected")
+            # Eight wait, beside the one that the hook is asked about.
+            assert (refused["code"], refused["id"]) in {("rate_limited", "q8"), ("rate_limited", "q9")}
+            async with asyncio.timeout(20):
+                while not judge.questions:
+                    await asyncio.sleep(0.01)
+        judge.gate.set()
+        await asyncio.sleep(0.3)
+        assert served.station.queued().items == ()
+        assert len(judge.questions) == 1
+        async with joined(served) as client:
+            for number in range(3):
+                await client.send(type="queue", id=f"q{number}", op="add", prompts=[{"text": f"p{number}"}])
+            answer = await client.message("queue", id="q2")
+        assert [each["prompts"][0]["text"] for each in answer["queue"]["items"]] == ["p0", "p1", "p2"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -195,6 +219,30 @@ async def test_a_hook_that_fails_decides_as_configured(answer: Any, down: str) -
             assert len(judge.questions) == 1, "redirects are not followed, and nothing is asked twice"
         finally:
             await rules.close()
+
+
+async def test_a_busy_hook_is_no_mistake_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("riffstream.server.moderation.WAITING", 0)
+    async with judging() as judge, running(prompts={"hook": judge.url}, limits=FREE) as served:
+        for path, body in (
+            ("/api/stations", {"id": "new", "prompts": ["nice"]}),
+            ("/run_inference/", clip("nice")),
+            ("/api/stations/main/queue", {"op": "add", "prompts": [{"text": "nice"}]}),
+        ):
+            status, answer = await post(served, path, body)
+            assert (status, answer["code"]) == (503, "busy"), path
+        assert not judge.questions
+
+
+async def test_the_rate_of_clips_limits_the_questions_to_the_hook() -> None:
+    limits = {**FREE, "clip_burst": 1, "clip_interval_s": 60.0}
+    async with judging() as judge, running(prompts={"hook": judge.url}, limits=limits) as served:
+        judge.default = {"action": "deny"}
+        assert (await post(served, "/run_inference/", clip("nice")))[0] == 400
+        asked = len(judge.questions)
+        assert asked
+        assert (await post(served, "/run_inference/", clip("nicer")))[0] == 429
+        assert len(judge.questions) == asked
 
 
 async def test_time_limits_of_the_hook_and_of_holding() -> None:
@@ -309,5 +357,6 @@ async def test_guesses_do_not_reach_the_service_after_the_lock_out() -> None:
         judge.default = {"role": None}
         async with running(tokens={"hook": judge.url}) as served:
             for number in range(30):
-                await status(served, "DELETE", "/api/stations/main", f"guess-{number}")
+                path = "/api/stations/main" if number % 2 else "/healthz"  # which asks for no rights
+                await status(served, "DELETE" if number % 2 else "GET", path, f"guess-{number}")
             assert len(judge.questions) == 20

@@ -133,13 +133,16 @@ def _tables(given: Any) -> Iterator[dict[str, Any]]:
 
 def _riffusion(given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Sets of a file of Riffusion's playground: every entry with every set of params."""
+    for key in given:
+        if key not in ("params", "entries"):
+            raise ParameterError("batch", key, "the keys params and entries")
     params, entries = given.get("params", {}), given["entries"]
     if not isinstance(entries, list):
         raise ParameterError("entries", entries, "a list of entries with prompt, negative_prompt and seed")
     left_out: dict[str, str] = {}
     all_params = params if isinstance(params, list) else [params]
     for number, entry in enumerate(entries):
-        own = _renamed(entry, _RIFFUSION_ENTRY, f"entries[{number}]", {})
+        own = _renamed(entry, _RIFFUSION_ENTRY, f"entries[{number}]", left_out)
         for place, shared in enumerate(all_params):
             where = f"params[{place}]" if isinstance(params, list) else "params"
             row = {"seed": _RIFFUSION_SEED, **_renamed(shared, _RIFFUSION_PARAMS, where, left_out), **own}
@@ -195,9 +198,7 @@ def _check(key: str, value: Any, where: str) -> None:
         raise ParameterError(where, key, f"the keys {', '.join(FIELDS)}{nearest(key, FIELDS)}")
     kinds = FIELDS[key]
     if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ParameterError(
-            f"{where}.{key}", value, _WORDS.get(kinds[0], "a number") if float not in kinds else "a number"
-        )
+        raise ParameterError(f"{where}.{key}", value, _kind(kinds))
     if isinstance(value, list) and not all(isinstance(prompt, str) for prompt in value):
         raise ParameterError(f"{where}.prompts", value, "a list of strings")
 

@@ -135,6 +135,13 @@ def test_a_file_of_riffusions_playground_is_read_as_it_is(tmp_path: Path) -> Non
     ]
 
 
+def test_options_of_the_whole_batch_in_an_entry_are_reported(tmp_path: Path) -> None:
+    entries = [{"prompt": "bells", "scheduler": "PNDMScheduler"}]
+    path = written(tmp_path, "inputs.json", json.dumps({"entries": entries}))
+    with pytest.warns(MediaWarning, match="scheduler .* not used, see --sampler"):
+        assert read_batch(path)[0].values["prompt"] == "bells"
+
+
 def test_several_params_of_the_playground_stand_side_by_side(tmp_path: Path) -> None:
     params = [{"name": "short", "width": 256, "seed": 3}, {"num_inference_steps": 20}]
     path = written(tmp_path, "inputs.json", json.dumps({**PLAYGROUND, "params": params}))
@@ -156,6 +163,7 @@ def test_several_params_of_the_playground_stand_side_by_side(tmp_path: Path) -> 
         ({"entries": [{"prompt": "bells", "seed": "7"}]}, r"entries\[0\].seed is '7'; allowed: a whole number"),
         ({"params": {"width": "512"}}, "params.width is '512'; allowed: a number"),
         ({"params": [3]}, r"params\[0\] is 3"),
+        ({"render": []}, "batch is 'render'; allowed: the keys params and entries"),
     ],
 )
 def test_a_mistake_in_a_playground_file_is_named(change: dict[str, object], words: str, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""JSON bodies of requests, within the server's limits of time, and refusals of what they ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Final
+
+from aiohttp import web
+
+from riffstream.protocol import ProtocolError
+from riffstream.server.context import CONTEXT, refuse
+
+__all__ = ["json_body", "refused"]
+
+RETRY_S: Final = 5.0
+
+
+async def json_body(request: web.Request) -> Any:
+    """The value of a request's JSON body.
+
+    Raises:
+        web.HTTPRequestTimeout: the body did not arrive within ``limits.body_timeout_s``.
+        web.HTTPRequestEntityTooLarge: it is larger than the server allows.
+        web.HTTPBadRequest: it is not JSON.
+    """
+    try:
+        async with asyncio.timeout(request.app[CONTEXT].config.limits.body_timeout_s):
+            sent = await request.read()
+    except TimeoutError:
+        raise refuse(web.HTTPRequestTimeout, "bad_request", "the request's body took too long") from None
+    try:
+        return json.loads(sent)
+    except (ValueError, RecursionError) as error:  # ValueError: also undecodable bytes and too long numbers
+        text = " ".join(f"the body is not JSON: {error}".split())
+        raise refuse(web.HTTPBadRequest, "bad_request", text) from None
+
+
+def refused(error: ProtocolError) -> web.HTTPException:
+    """The answer over HTTP to what the protocol refuses: 403, 503 with the time of the next try, or 400."""
+    if error.code == "forbidden":
+        return refuse(web.HTTPForbidden, "forbidden", error.message)
+    if error.code == "busy":
+        return refuse(web.HTTPServiceUnavailable, "busy", error.message, retry_after_s=RETRY_S)
+    return refuse(web.HTTPBadRequest, "bad_request", " ".join(error.message.split()))
