@@ -73,6 +73,8 @@ export interface RiffStream extends HTMLElement {
 export interface RiffStreamAttributes {
   src?: string;
   station?: string;
+  prompt?: string;
+  bpm?: number | string;
   controls?: boolean;
   visual?: boolean;
   autoplay?: boolean;

@@ -7,7 +7,9 @@
  *
  * Attributes
  *   src       address of the server, with a path prefix if it has one; by default where this script came from
- *   station   which station; "main" by default
+ *   station   which station; "main" by default; "new": a private one for this element, made when it is played
+ *   prompt    music of a private station; a change steers it
+ *   bpm       tempo of a private station, beats per minute; a change steers it
  *   controls  show the play button and what is playing
  *   visual    show the moving spectrogram
  *   autoplay  start without a click, where the browser allows it
@@ -30,6 +32,7 @@
  */
 import { BeatClock } from "./src/beat-clock.js";
 import { Heard } from "./src/heard.js";
+import { NEW, Own } from "./src/own.js";
 import { Player } from "./src/player.js";
 import { promptLine, SAMPLE_RATE } from "./src/protocol.js";
 import { ELSEWHERE, SOUNDING, STATUS } from "./src/states.js";
@@ -70,7 +73,7 @@ const LASTS_MS = 1000;
 const TIMER_MS = 4;
 
 class RiffStream extends HTMLElement {
-  static observedAttributes = ["station", "controls", "visual", "theme", "muted", "volume", "poster", "label", "preload"];
+  static observedAttributes = ["station", "controls", "visual", "theme", "muted", "volume", "poster", "label", "preload", "prompt", "bpm"];
 
   constructor() {
     super();
@@ -120,8 +123,9 @@ class RiffStream extends HTMLElement {
     const player = new Player({
       server: this.getAttribute("src") || new URL("./", import.meta.url).href,
       station: this.getAttribute("station") ?? "main",
+      own: this.music && new Own(this.music),
       transport: /** @type {any} */ (this.getAttribute("transport") ?? "auto"),
-      steer: this.hasAttribute("steer"),
+      steer: this.hasAttribute("steer") || this.isNew,
       several: this.hasAttribute("several"),
     });
     this.player = player;
@@ -151,6 +155,7 @@ class RiffStream extends HTMLElement {
     const nudge = () => player.link.state !== "closed" && player.nudge();
     for (const name of ["online", "offline", "pageshow"]) addEventListener(name, nudge, { signal });
     for (const name of ["resume", "visibilitychange"]) document.addEventListener(name, nudge, { signal });
+    addEventListener("pagehide", ({ persisted }) => !persisted && player.dropOwn(), { signal });
     this.light = matchMedia("(prefers-color-scheme: light)");
     this.light.addEventListener("change", () => this.refresh(), { signal });
     this.sound = { muted: this.hasAttribute("muted"), volume: readVolume(this.getAttribute("volume")) };
@@ -161,12 +166,23 @@ class RiffStream extends HTMLElement {
     if (this.hasAttribute("autoplay")) this.play();
   }
 
+  /** Whether the element has a private station. */
+  get isNew() {
+    return this.getAttribute("station") === NEW;
+  }
+  /** Music of the private station as its attributes say; null without one. */
+  get music() {
+    const [prompt, bpm] = [this.getAttribute("prompt")?.trim(), Number(this.getAttribute("bpm"))];
+    return this.isNew ? { ...(prompt ? { prompts: [prompt] } : {}), ...(bpm ? { bpm } : {}) } : null;
+  }
+
   /** Connect when `preload` says so: a page of many players opens the sockets of those that are seen. */
   load() {
     const { player } = this;
     const preload = this.getAttribute("preload") ?? "metadata";
     this.watcher?.disconnect();
     if (!player || preload === "none") return;
+    if (this.isNew && preload !== "auto") return; // a station that nobody hears costs the server as much as one that plays
     if (preload === "auto" || typeof IntersectionObserver === "undefined") return player.connect();
     this.watcher = new IntersectionObserver((entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
@@ -198,13 +214,25 @@ class RiffStream extends HTMLElement {
     if (name === "station") {
       this.heard.reset();
       this.markers.length = 0;
-      if (this.player.link.state === "closed" && !this.player.wanted) this.player.station = after ?? "main"; // it has not connected yet
-      else this.player.tune(after ?? "main");
-    } else if (name === "muted") this.muted = after !== null;
+      if (this.player.link.state === "closed" && !this.player.wanted && !this.isNew && !this.player.own) this.player.station = after ?? "main"; // it has not connected yet
+      else this.player.tune(after ?? "main", this.music && new Own(this.music));
+    } else if (name === "prompt" || name === "bpm") this.steerOwn(name); else if (name === "muted") this.muted = after !== null;
     else if (name === "volume") this.volume = readVolume(after);
     else if (name === "preload") {
       if (this.player.link.state === "closed") this.load();
     } else this.refresh();
+  }
+
+  /** An attribute of the private station has changed. @param {"prompt"|"bpm"} name */
+  steerOwn(name) {
+    const { own } = this.player ?? {};
+    const { music } = this;
+    if (!own || !music) return;
+    own.music = music;
+    /** @type {any} */
+    const change = name === "bpm" ? { bpm: music.bpm ?? null } : { prompts: music.prompts?.map((text) => ({ text, weight: 1 })) ?? null };
+    if (own.made) this.steer(change).catch(() => {}); // "rejected" tells it
+    this.showTitle();
   }
 
   refresh() {
@@ -257,7 +285,7 @@ class RiffStream extends HTMLElement {
   showTitle() {
     const { player } = this;
     const state = (this.heard.now ?? player?.now ?? player?.welcome)?.state;
-    const line = promptLine(state?.prompts) || this.getAttribute("label") || "riffstream";
+    const line = promptLine(state?.prompts) || this.music?.prompts?.[0] || this.getAttribute("label") || "riffstream";
     if (this.line.textContent !== line) this.line.textContent = this.line.title = line;
   }
 
@@ -273,11 +301,11 @@ class RiffStream extends HTMLElement {
     const { player } = this;
     if (!player) return;
     const { state } = player;
-    const words = this.words[state] ?? (player.elsewhere ? ELSEWHERE : /** @type {Record<string, string>} */ (WORDS)[state] ?? STATUS[state]);
+    const words = this.words[state] ?? player.own?.refusal?.detail ?? (player.elsewhere ? ELSEWHERE : /** @type {Record<string, string>} */ (WORDS)[state] ?? STATUS[state]);
     if (this.stateLine.textContent !== words) this.stateLine.textContent = words;
     this.showButton();
     this.toggleAttribute("playing", SOUNDING.has(state));
-    const detail = player.failure || player.link.detail;
+    const detail = player.failure || player.own?.refusal?.detail || player.link.detail;
     this.announce("statechange", { state, detail });
     // The events that authors know from <audio>.
     const kind = SOUNDING.has(state) ? "playing" : player.wanted && state !== "blocked" ? "waiting" : "pause";

@@ -42,9 +42,29 @@ export type Change = Omit<Partial<Steer>, "type" | "id" | "prompts"> & {
   prompts?: (string | Prompt)[] | null;
 };
 
+/** Music of a private station: fields of `POST /api/sessions`. */
+export interface Music {
+  prompts?: string[];
+  negative?: string;
+  seed?: number;
+  seed_image?: string | null;
+  denoising?: number | null;
+  guidance?: number | null;
+  bpm?: number | null;
+  key?: number | null;
+  beats_per_bar?: number | null;
+  form?: State["form"] | null;
+  /** Clips at each prompt. */
+  stay?: number;
+  /** Clips from one prompt to the next. */
+  travel?: number;
+}
+
 export interface ConnectOptions {
-  /** Name of the station, if the address has none; "main" by default. */
+  /** Name of the station, if the address has none; "main" by default; "new": a private one, which ends with the radio. */
   station?: string;
+  /** Music of a private station. */
+  music?: Music;
   /** Token of a listener, DJ or owner. */
   token?: string | null;
   /**

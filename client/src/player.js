@@ -11,6 +11,7 @@ import { Alone } from "./alone.js";
 import { Link } from "./link.js";
 import { OPENING_MS, Output } from "./output.js";
 import { SAMPLE_RATE } from "./protocol.js";
+import { RadioError } from "./requests.js";
 import { SOUNDING } from "./states.js";
 
 /**
@@ -21,6 +22,7 @@ import { SOUNDING } from "./states.js";
  * @typedef {object} PlayerOptions
  * @property {string} [server]       address of the server, "https://example.org/radio" (default: where this module came from)
  * @property {string} [station]
+ * @property {import("./own.js").Own|null} [own]  a private station, in place of `station`
  * @property {string|null} [token]
  * @property {TransportName|"auto"} [transport]
  * @property {boolean} [several]      play beside the other players of this origin (default: they fall silent)
@@ -61,6 +63,7 @@ export class Player extends EventTarget {
     this.server = serverRoot(options.server, location.href);
     this.station = options.station ?? "main";
     this.token = options.token ?? null;
+    this.own = options.own ?? null;
     this.steering = options.steer ?? true;
     this.transport = !options.transport || options.transport === "auto" ? bestTransport(this.token) : options.transport;
     /** @type {PlayerState} */
@@ -79,6 +82,7 @@ export class Player extends EventTarget {
     this.fallback = ""; // why the transport is not the one that was chosen first
     this.link = new Link({
       onState: (state) => {
+        if (state === "missing" && this.own && this.renewOwn(this.own)) return;
         if (state === "forbidden" || state === "missing") this.giveUp();
         if (state === "nosocket") this.goWithoutSocket();
         this.settle();
@@ -93,6 +97,8 @@ export class Player extends EventTarget {
     this.checking = undefined;
     this.deadSince = 0; // ms
     this.soundlessSince = 0; // ms
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    this.retrying = undefined;
     this.untouchedMs = UNTOUCHED_MS;
     this.failure = ""; // why the last attempt to play came to nothing
     this.elsewhere = false; // another player of this origin took over
@@ -120,7 +126,46 @@ export class Player extends EventTarget {
 
   /** What a request to the API carries besides. */
   get headers() {
-    return this.token ? { Authorization: `Bearer ${this.token}` } : undefined;
+    const token = this.own?.made?.token ?? this.token;
+    return token ? { Authorization: `Bearer ${token}` } : undefined;
+  }
+
+  /** The station to connect to is known; a private one is made. @returns {Promise<boolean>} false: there is none */
+  async hasStation() {
+    const { own } = this;
+    if (!own) return true;
+    const made = await own.open(this.server, this.token);
+    if (own !== this.own) return false; // tuned elsewhere meanwhile
+    if (made) this.station = made.station;
+    else if (own.refusal) this.refuseOwn(own.refusal);
+    return !!made;
+  }
+
+  /** @param {NonNullable<import("./own.js").Own["refusal"]>} refusal */
+  refuseOwn({ retryMs }) {
+    clearTimeout(this.retrying);
+    if (retryMs === null) this.giveUp();
+    else this.retrying = setTimeout(() => this.wanted && this.play(), retryMs);
+    this.settle();
+  }
+
+  /** The private station has ended. @param {import("./own.js").Own} own @returns {boolean} whether it is made again, or will be */
+  renewOwn(own) {
+    const { wanted } = this;
+    if (!own.renew((this.now ?? this.welcome)?.state)) return false;
+    this.giveUp();
+    this.link.close();
+    this.welcome = this.now = null;
+    if (wanted) this.play();
+    else this.settle();
+    return true;
+  }
+
+  /** End the private station, if there is one. */
+  dropOwn() {
+    clearTimeout(this.retrying);
+    this.own?.drop(this.server);
+    this.own = null;
   }
 
   /** Whether this connection may change the music. */
@@ -137,6 +182,10 @@ export class Player extends EventTarget {
   connect() {
     if (this.link.state !== "closed" || !this.transport) return;
     this.failure = "";
+    if (this.own && !this.own.made) {
+      this.hasStation().then((there) => there && this.connect());
+      return;
+    }
     this.openLink(null);
     this.settle();
   }
@@ -151,7 +200,7 @@ export class Player extends EventTarget {
   async play() {
     if (!this.transport) return;
     if (this.output.hopeless) this.output.close();
-    else if (this.wanted && this.link.state !== "closed") return this.output.wake(); // a click may be all that was missing
+    else if (this.wanted && (this.link.state !== "closed" || this.own?.making)) return this.output.wake(); // a click may be all that was missing
     this.wanted = true;
     this.elsewhere = this.said = false;
     this.clicked = performance.now();
@@ -177,10 +226,12 @@ export class Player extends EventTarget {
 
   async start() {
     if (this.transport === "mp3") {
+      if (!(await this.hasStation()) || !this.wanted) return;
       this.openLink(null);
       return this.output.playElement(this.url(`/stream/${encodeURIComponent(this.station)}.mp3`));
     }
     this.output.open();
+    if (!(await this.hasStation()) || !this.wanted) return;
     const channel = new MessageChannel();
     // The sound sets out while the audio thread gets ready; the channel holds what comes meanwhile.
     this.openLink(channel.port2);
@@ -243,6 +294,7 @@ export class Player extends EventTarget {
   close() {
     this.wanted = false;
     clearInterval(this.checking);
+    this.dropOwn();
     this.alone.close();
     this.link.end();
     this.output.close();
@@ -250,10 +302,15 @@ export class Player extends EventTarget {
     this.setState("idle");
   }
 
-  /** @param {string} station */
-  async tune(station) {
+  /**
+   * @param {string} station
+   * @param {import("./own.js").Own|null} [own]  a private station, in place of `station`
+   */
+  async tune(station, own = null) {
     const wanted = this.wanted;
     this.link.close();
+    this.dropOwn();
+    this.own = own;
     this.wanted = false;
     this.station = station;
     this.welcome = null;
@@ -271,7 +328,11 @@ export class Player extends EventTarget {
    * @returns {Promise<{rev: number, audible_at: number}>} settles when the change is spliced; its sound follows at
    *   `audible_at` on the sample clock
    */
-  steer(change, onScheduled) {
+  async steer(change, onScheduled) {
+    if (this.own && !this.own.made) {
+      if (!(await this.hasStation())) throw new RadioError("disconnected", this.own?.refusal?.detail ?? "there is no private station");
+      this.connect();
+    }
     return this.link.ask({ type: "steer", ...change }, onScheduled);
   }
 
@@ -298,11 +359,12 @@ export class Player extends EventTarget {
 
   /** @param {MessagePort|null} port where decoded sound goes; null for control messages only */
   openLink(port) {
+    if (this.own && !this.own.made) return; // it is on its way
     const url = below(this.server, `/ws/${encodeURIComponent(this.station)}`);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const codecs = port ? (this.transport === "opus" ? ["opus", "pcm_s16"] : ["pcm_s16"]) : [];
     if (!this.link.worker && !this.looked) this.link.post({ type: "look", on: false }); // a new worker looks
-    this.link.open({ url: url.href, codecs, token: this.token, steer: this.steering }, port);
+    this.link.open({ url: url.href, codecs, token: this.own?.made?.token ?? this.token, steer: this.steering }, port);
   }
 
   /** The sound needs no socket, though steering and the picture's clock do. */
@@ -347,12 +409,13 @@ export class Player extends EventTarget {
 
   /** Work out what to tell the listener. */
   settle() {
-    if (this.transport) this.setState(this.currentState(), this.failure || this.link.detail);
+    if (this.transport) this.setState(this.currentState(), this.failure || this.own?.refusal?.detail || this.link.detail);
   }
 
   /** @returns {PlayerState} */
   currentState() {
     const link = this.link.state;
+    if (this.own?.refusal) return this.own.refusal.state;
     if (link === "full" || link === "forbidden" || link === "missing" || link === "restarting") return link;
     if (!this.wanted) {
       if (this.failure) return "unsupported";

@@ -11,6 +11,7 @@ import { serverRoot } from "./address.js";
 import { answerOf, Connection } from "./connection.js";
 import { decoderFor, decodesOpus } from "./decoder.js";
 import { STEER_FIELDS } from "./fields.js";
+import { closeOwn, NEW, openOwn } from "./own.js";
 import { SAMPLE_RATE } from "./protocol.js";
 import { RadioError, Requests } from "./requests.js";
 
@@ -72,7 +73,18 @@ export async function connect(url, options = {}) {
   if (codec === "opus" && !options.raw && !(await decodesOpus())) {
     throw new TypeError("codec is opus; this program does not decode it: use pcm_s16, or raw for the packets");
   }
-  const radio = new Radio(socketUrl(url, station), codecs, { ...options, WebSocketClass });
+  const address = socketUrl(url, station);
+  const suffix = `/ws/${NEW}`;
+  if (!address.endsWith(suffix)) {
+    if (options.music !== undefined) throw new TypeError(`music is for station "${NEW}"`);
+    const radio = new Radio(address, codecs, { ...options, WebSocketClass });
+    await radio.opened(timeoutMs);
+    return radio;
+  }
+  const root = new URL(address.slice(0, -suffix.length + 1).replace(/^ws/, "http"));
+  const own = await openOwn(root, options.music, options.token);
+  const radio = new Radio(address.slice(0, -NEW.length) + own.station, codecs, { ...options, token: own.token, WebSocketClass });
+  radio.onEnd = () => closeOwn(root, own);
   await radio.opened(timeoutMs);
   return radio;
 }
@@ -121,6 +133,7 @@ export class Radio {
     this.decoder = null;
     this.decoderCodec = 0;
     this.refusal = "";
+    this.onEnd = () => {}; // called once
     this.connection = new Connection(
       { url, codecs, token, steer, WebSocketClass: options.WebSocketClass, ask: (where) => this.explain(where) },
       {
@@ -399,6 +412,7 @@ export class Radio {
     this.resetDecoder();
     this.abandon("the radio was closed");
     this.settleOpening?.(error ?? new RadioError("disconnected", "the radio was closed"));
+    this.onEnd();
     this.wake();
   }
 }

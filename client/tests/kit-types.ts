@@ -16,6 +16,11 @@ for await (const block of radio) {
 }
 for await (const message of radio.messages()) if (message.type === "now") message.state.prompts[0].text.trim();
 
+const own: Radio = await connect("localhost:8080", { station: "new", music: { prompts: ["calm piano"], bpm: 72 } });
+own.close();
+// @ts-expect-error a wrong name
+await connect("localhost:8080", { station: "new", music: { prompt: "calm piano" } });
+
 const queue = await radio.changeQueue("add", { prompts: ["church bells"], bars: 16, bpm: null });
 const bars: number = queue.items[0].bars + radio.queueList.items.length;
 // @ts-expect-error a wrong name

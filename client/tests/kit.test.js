@@ -68,6 +68,22 @@ function assertJoined(blocks) {
   }
 }
 
+test("a private station is the caller's own, and ends with the radio", { skip }, async () => {
+  const radio = await connect(url, { station: "new", codec: "none", music: { prompts: ["calm piano"], bpm: 72 } });
+  assert.match(radio.welcome.station, /^private-/);
+  assert.equal(radio.welcome.role, "dj");
+  assert.equal(radio.state.prompts[0].text, "calm piano");
+  await radio.steer("rain");
+  const address = `${url}/api/stations/${radio.welcome.station}`;
+  assert.equal((await fetch(address)).status, 200);
+  radio.close();
+  for (let tries = 0; tries < 100 && (await fetch(address)).status !== 404; tries++) await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal((await fetch(address)).status, 404);
+  await assert.rejects(connect(url, { station: "new", music: { bpm: 9000 } }), (error) => error instanceof RadioError && /bpm is 9000/.test(error.message));
+  await assert.rejects(connect(url, { music: { bpm: 90 } }), TypeError);
+  await assert.rejects(connect("http://127.0.0.1:1", { station: "new" }), { code: "unreachable" });
+});
+
 test("addresses of a server lead to its socket", () => {
   const cases = {
     "localhost:8080": "ws://localhost:8080/ws/main",

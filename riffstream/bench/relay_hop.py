@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from riffstream import protocol
 from riffstream.bench.fan_out import FanOut, measure_server, noise_server, serve_figures, serve_noise, started
 from riffstream.client import RadioError
-from riffstream.client.radio import greet
+from riffstream.client.greeting import greet
 
 __all__ = ["RelayHop", "measure_relay"]
 

@@ -13,12 +13,13 @@ Threading model: one event loop owns a ``Radio`` (``client/radio.py``); :func:`b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from riffstream import protocol
 from riffstream.client.inbox import Block, socket_url
 from riffstream.client.loop import LoopThread
+from riffstream.client.own import NEW, OwnStation
 from riffstream.client.radio import Radio
 from riffstream.errors import ParameterError, RadioError
 
@@ -37,18 +38,20 @@ def connect(
     reconnect: bool = True,
     queue_s: float = 30.0,
     timeout_s: float = 10.0,
+    music: Mapping[str, Any] | None = None,
 ) -> Radio:
     """Connect to a station with ``async with``.
 
     Args:
         url: any address of the server (:func:`socket_url`).
-        station: name of the station, if ``url`` has none.
+        station: name of the station, if ``url`` has none; ``"new"``: a private one, which ends with the connection.
         token: token of a listener, DJ or owner, if the server requires one.
         codec: ``opus``, ``pcm_s16`` (no decoding, 12 times the bytes) or ``none`` (steering and events only).
         steer: False for a passive listener; the server then sends longer frames, which cost it less.
         reconnect: True reconnects after a lost connection.
         queue_s: longest audio that waits for the caller, seconds.
         timeout_s: time limit for connecting, seconds.
+        music: of a private station: prompts, bpm, seed and further fields of ``POST /api/sessions``.
 
     Raises (on entering):
         RadioError: the server cannot be reached or refuses.
@@ -59,7 +62,13 @@ def connect(
     hello = protocol.Hello(
         v=protocol.VERSION, codecs=() if codec == "none" else (codec,), token=token or None, steer=steer
     )
-    return Radio(socket_url(url, station), hello, reconnect=reconnect, queue_s=queue_s, timeout_s=timeout_s)
+    socket = socket_url(url, station)
+    own: OwnStation | None = None
+    if socket.endswith(f"/ws/{NEW}"):
+        own = OwnStation(socket, music or {}, hello.token, timeout_s)
+    elif music is not None:
+        raise ParameterError("music", music, f"None, unless station is {NEW!r}")
+    return Radio(socket, hello, reconnect=reconnect, queue_s=queue_s, timeout_s=timeout_s, own=own)
 
 
 def blocks(url: str = "http://localhost:8080", *, seconds: float | None = None, **options: Any) -> Iterator[Block]:

@@ -16,26 +16,23 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_socket
-from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
+from websockets.exceptions import ConnectionClosed
 
 from riffstream import protocol
+from riffstream.client.greeting import greet
 from riffstream.client.inbox import Block, Inbox
-from riffstream.client.proxy import choose_proxy, shown_proxy
+from riffstream.client.own import OwnStation
 from riffstream.client.requests import Requests, Words, queue_message, steer_message
 from riffstream.errors import RadioError
 
-__all__ = ["Radio", "greet"]
+__all__ = ["Radio"]
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 STATS_S = 5.0
-MESSAGE_BYTES = 4 * 2**20
-FINAL = (401, 403, 404, 410)  # permanent refusals of the handshake
 
 
 class Radio:
@@ -53,7 +50,16 @@ class Radio:
         reconnects: number of reconnections.
     """
 
-    def __init__(self, url: str, hello: protocol.Hello, *, reconnect: bool, queue_s: float, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        hello: protocol.Hello,
+        *,
+        reconnect: bool,
+        queue_s: float,
+        timeout_s: float,
+        own: OwnStation | None = None,
+    ) -> None:
         self.url = url
         self.welcome: protocol.Welcome
         self.state: protocol.State
@@ -65,6 +71,7 @@ class Radio:
         self._hello = hello
         self._reconnect = reconnect
         self._timeout_s = timeout_s
+        self._own = own
         self._socket: ClientConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -78,7 +85,15 @@ class Radio:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        await self._open()
+        if self._own is not None:
+            self.url, token = await self._own.open()
+            self._hello = msgspec.structs.replace(self._hello, token=token)
+        try:
+            await self._open()
+        except BaseException:
+            if self._own is not None:
+                await self._own.close()
+            raise
         self._task = asyncio.create_task(self._run(), name="riffstream-client")
         return self
 
@@ -101,6 +116,8 @@ class Radio:
             socket, self._socket = self._socket, None
             with contextlib.suppress(OSError, ConnectionClosed):
                 await socket.close()
+        if self._own is not None:
+            await self._own.close()
         self._finish(None)
 
     def __aiter__(self) -> AsyncIterator[Block]:
@@ -377,92 +394,3 @@ def _put(queue: asyncio.Queue[protocol.ServerMessage | None], message: protocol.
     if queue.full():
         queue.get_nowait()
     queue.put_nowait(message)
-
-
-async def greet(
-    url: str, hello: protocol.Hello, timeout_s: float, **options: Any
-) -> tuple[ClientConnection, protocol.Welcome]:
-    """Connect, send ``hello`` and receive ``welcome``; earlier audio and messages are skipped.
-
-    Args:
-        url: URL of the socket.
-        hello: the message to send.
-        timeout_s: time limit for the whole handshake, seconds.
-        options: further arguments of ``websockets.connect``. With ``path``, the server listens on a Unix socket.
-
-    Raises:
-        RadioError: ``unreachable``, ``timeout``, or the server refuses, closes, or does not speak the protocol. The
-            socket is then closed. ``retry_after_ms`` is None if a retry cannot succeed.
-    """
-    proxy: str | None = None
-    try:
-        async with asyncio.timeout(timeout_s):
-            proxy = None if "path" in options else await choose_proxy(url)
-            socket = await _opened(url, proxy, options)
-            try:
-                return socket, await _welcome(socket, url, hello)
-            except WebSocketException as error:  # it is closed then
-                raise _unreachable(url, proxy, error) from None
-            except BaseException:
-                await socket.close()
-                raise
-    except TimeoutError:
-        through = f" through the proxy {shown_proxy(proxy)}" if proxy else ""
-        raise RadioError("timeout", f"no answer from {url}{through} within {timeout_s:g} s", retry_after_ms=0) from None
-
-
-async def _opened(url: str, proxy: str | None, options: dict[str, Any]) -> ClientConnection:
-    if "path" in options:
-        options = {"unix": True, **options}
-    try:
-        return await open_socket(
-            url,
-            subprotocols=[protocol.SUBPROTOCOL],  # type: ignore[list-item]
-            compression=None,
-            max_size=MESSAGE_BYTES,
-            open_timeout=None,
-            close_timeout=1,  # unread audio would delay the closing handshake
-            proxy=proxy,
-            **options,
-        )
-    except Exception as error:  # sockets, TLS, proxies and their libraries raise many types
-        raise _unreachable(url, proxy, error) from None
-
-
-async def _welcome(socket: ClientConnection, url: str, hello: protocol.Hello) -> protocol.Welcome:
-    await socket.send(protocol.encode(hello))
-    while True:
-        data = await socket.recv()
-        if isinstance(data, bytes):
-            continue
-        try:
-            message = protocol.decode_server(data)
-        except protocol.ProtocolError as error:
-            raise RadioError("internal", f"{url} does not speak {protocol.SUBPROTOCOL}: {error}") from None
-        if isinstance(message, protocol.Rejected):
-            raise RadioError(message.code, message.message, field=message.field, retry_after_ms=message.retry_after_ms)
-        if isinstance(message, protocol.Bye):
-            raise RadioError("busy", f"{url}: {message.reason}", retry_after_ms=message.reconnect_ms)
-        if isinstance(message, protocol.Welcome):
-            return message
-
-
-def _unreachable(url: str, proxy: str | None, error: Exception) -> RadioError:
-    """Error for a failed connection, in one line."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    final = isinstance(error, InvalidStatus) and error.response.status_code in FINAL
-    if proxy is None:
-        return RadioError("unreachable", f"cannot reach {url}: {reason}", retry_after_ms=None if final else 0)
-    shown = shown_proxy(proxy)
-    without = f"to connect without it, set NO_PROXY={urlsplit(url).hostname}"
-    if isinstance(error, InvalidProxy):
-        reason = reason.replace(proxy, shown)
-        return RadioError("unreachable", f"the proxy {shown} cannot be used: {reason}; {without}")
-    if isinstance(error, ImportError):
-        missing = "SOCKS needs the package python-socks (pip install 'python-socks[asyncio]')"
-        return RadioError("unreachable", f"the proxy {shown} cannot be used: {missing}; {without}")
-    if isinstance(error, ProxyError):
-        reason = f"the proxy {shown} refuses: {reason}"
-    else:
-        reason = f"through the proxy {shown}: {reason}"
-    return RadioError("unreachable", f"cannot reach {url}: {reason}; {without}", retry_after_ms=None if final else 0)

@@ -35,6 +35,7 @@ from riffstream.config.sections import (
     StationConfig,
     TimelineSettings,
 )
+from riffstream.config.sessions import SessionSettings
 from riffstream.config.targets import HIDDEN, PushTarget, without_secrets
 from riffstream.errors import MediaError, ParameterError
 from riffstream.ranges import reject_unknown
@@ -53,11 +54,13 @@ __all__ = [
     "PushTarget",
     "RelaySettings",
     "ServerSettings",
+    "SessionSettings",
     "StationConfig",
     "TimelineSettings",
     "TokenSettings",
     "UpstreamAddress",
     "WebhookSettings",
+    "check_station_name",
     "injected_variables",
     "json_schema",
     "load_config",
@@ -70,6 +73,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+NEW = "new"  # in place of a station's name, clients ask for a private station
 _ENVIRONMENT = "RIFFSTREAM_"
 
 
@@ -86,6 +90,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
+    sessions: SessionSettings = field(default_factory=SessionSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)
     stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
     push: dict[str, PushSettings] = field(default_factory=dict)
@@ -215,6 +220,8 @@ def check_station_name(name: str, field: str = "station") -> str:
     """Return the name of a station, or of another named table, if it is valid. Raises ParameterError."""
     if not STATION_NAME.fullmatch(name):
         raise ParameterError(field, name, "1 to 40 of a-z, 0-9, - and _, starting with a letter or a digit")
+    if field == "station" and name == NEW:
+        raise ParameterError(field, name, f"any other name: {NEW!r} asks for a private station")
     return name
 
 

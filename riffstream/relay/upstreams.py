@@ -13,7 +13,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 
 from riffstream import protocol
-from riffstream.client.radio import greet
+from riffstream.client.greeting import greet
 from riffstream.config import RelaySettings, UpstreamAddress
 from riffstream.errors import RadioError
 

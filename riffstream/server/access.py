@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
+from riffstream.config import SessionSettings
 from riffstream.server.origins import is_own_name, normal_origin
+from riffstream.server.own_stations import OwnStations
 from riffstream.server.roles import Role
 from riffstream.server.tokens import SignedToken, SignedTokens
 
@@ -56,6 +58,7 @@ class Access:
             a token.
         private: listening needs a token.
         hooked: rights of a token by the operator's service; None without one. With it, steering needs a token.
+        own: private stations of visitors. Only their own tokens, and those of the server, steer them.
         origins: origins whose pages may steer: the server's own behind a proxy, and other sites; "*": all.
     """
 
@@ -68,6 +71,7 @@ class Access:
         signing_keys: Sequence[str] = (),
         private: bool = False,
         hooked: Callable[[str], SignedToken | None] | None = None,
+        own: OwnStations | None = None,
         origins: Iterable[str] = (),
     ) -> None:
         known = ((listen_token, Role.LISTENER), (dj_token, Role.DJ), (owner_token, Role.OWNER))
@@ -75,6 +79,7 @@ class Access:
         self._worker_token = b""
         self._signed = SignedTokens(signing_keys)
         self._hooked = hooked or (lambda token: None)
+        self._own = OwnStations(SessionSettings()) if own is None else own
         self._expected = bool(self._tokens or signing_keys or hooked)
         self.listening_is_open = not listen_token and not private
         self.steering_is_open = self.listening_is_open and not (dj_token or signing_keys or hooked)
@@ -95,6 +100,10 @@ class Access:
         for known, role in self._tokens:
             if hmac.compare_digest(given, known):
                 found = role
+        if found is None and (made := self._own.read(token)) is not None:
+            if made.station == station:
+                return made.role
+            return Role.LISTENER if self.listening_is_open else None
         if found is None and (signed := self._read(token)) is not None:
             if not signed.station or station is None or signed.station == station:
                 return signed.role
@@ -113,13 +122,13 @@ class Access:
         return max(0.0, signed.expires_at - time.time())
 
     def _read(self, token: str) -> SignedToken | None:
-        return self._signed.read(token) or self._hooked(token)
+        return self._own.read(token) or self._signed.read(token) or self._hooked(token)
 
     def knows(self, token: str) -> bool:
         """Whether the rights of a token are known without the operator's service."""
         given = token.encode(errors="replace")
         matches = [hmac.compare_digest(given, known) for known, _ in self._tokens]
-        return any(matches) or self._signed.read(token) is not None
+        return any(matches) or (self._own.read(token) or self._signed.read(token)) is not None
 
     def trusts(self, origin: str | None, host: str) -> bool:
         """Whether a request without a token may make changes.
@@ -147,9 +156,22 @@ class Access:
             return None
         if given is None and not self.listening_is_open:
             return None
-        if self.steering_is_open and given is not Role.OWNER:
+        if self.steering_is_open and given is not Role.OWNER and not (station and station in self._own):
             return self._open_role if self.trusts(origin, host) else Role.LISTENER
         return given or Role.LISTENER
+
+    def invites(self, token: str | None, origin: str | None, host: str) -> bool:
+        """Whether a request that may listen may make a private station: it has a token, or its page is known.
+
+        On a server with tokens every page of the server's own host counts: what a stranger's name could gain there
+        (DNS rebinding) is a quota, not a right.
+        """
+        if self.trusts(origin, host) or (token is not None and self.role_of(token, None) is not None):
+            return True
+        own = normal_origin(origin or "")
+        return (
+            not self.steering_is_open and own is not None and own == normal_origin(f"{own.partition(':')[0]}://{host}")
+        )
 
     def refusal(self, origin: str | None) -> str:
         """Reason why a listener may not steer, with the remedy.

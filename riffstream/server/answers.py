@@ -28,6 +28,8 @@ __all__ = [
     "Seed",
     "SeedDetail",
     "SeedList",
+    "Session",
+    "SessionPlaces",
     "Station",
     "StationArchive",
     "StationDetail",
@@ -86,6 +88,24 @@ class StationList(Struct, frozen=True, kw_only=True):
     """The public stations."""
 
     stations: tuple[Station, ...]
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A private station for one page."""
+
+    station: Annotated[str, Meta(description="name of the station in addresses")]
+    token: Annotated[str, Meta(description="steers this station and nothing else")]
+    seconds: Annotated[float, Meta(ge=0, description="longest life of the station and of the token")]
+    idle_s: Annotated[float, Meta(ge=0, description="time without a listener until the station ends")]
+    links: StationLinks
+
+
+class SessionPlaces(Struct, frozen=True, kw_only=True):
+    """Places for private stations."""
+
+    most: Annotated[int, Meta(ge=0, description="private stations at once; 0: this server makes none")]
+    free: Annotated[int, Meta(ge=0, description="places that are free now")]
+    invited: Annotated[bool, Meta(description="whether this client's page may make one")]
 
 
 class RandomPrompt(Struct, frozen=True, kw_only=True):

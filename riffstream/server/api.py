@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
@@ -17,49 +17,30 @@ from msgspec import UNSET, Meta
 
 from riffstream import protocol
 from riffstream.audio.writing import write_audio
-from riffstream.config import STATION_NAME, Config, StationConfig
-from riffstream.config.sections import DESCRIPTION_CHARS, TITLE_CHARS
+from riffstream.config import Config
 from riffstream.errors import ParameterError
 from riffstream.journey.wander import MOODS
-from riffstream.protocol import ProtocolError
 from riffstream.server import answers
 from riffstream.server.answers import json_answer
-from riffstream.server.bodies import json_body, refused
+from riffstream.server.bodies import json_object
 from riffstream.server.broadcast import Broadcast, Member
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
-from riffstream.server.moderation import Texts
+from riffstream.server.new_stations import OPEN_FIELDS, new_station, start_station
 from riffstream.server.openapi import Answer, Body, described
 from riffstream.server.roles import Role
 from riffstream.server.titles import title_of
-from riffstream.station.hub import TooManyStationsError, UnplayableError
 
 __all__ = ["routes", "summary"]
 
 routes = web.RouteTableDef()
 
-# Allowed fields of a station made over HTTP, without files of this machine (journey, save_log, song).
-OPEN_FIELDS = sorted(set(StationConfig.__struct_fields__) - {"journey", "save_log", "song"})
 RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav"}
 RECORDINGS_WAITING = 4
 SHORTEST_S = 0.1  # of a recording; every format can hold it
 
 
-def _new_station() -> type[msgspec.Struct]:
-    """Shape of the body that makes a station: its name, and the open fields of the configuration."""
-    kinds = get_type_hints(StationConfig, include_extras=True)
-    closed = {"title": TITLE_CHARS, "description": DESCRIPTION_CHARS, "negative": protocol.PROMPT_CHARS}
-    kinds |= {name: Annotated[str, Meta(max_length=most)] for name, most in closed.items()}
-    kinds["prompts"] = tuple[Annotated[str, Meta(min_length=1, max_length=protocol.PROMPT_CHARS)], ...]
-    defaults = {each.name: each.default for each in msgspec.structs.fields(StationConfig)}
-    named = Annotated[str, Meta(pattern=f"^{STATION_NAME.pattern}$", description="name of the station in addresses")]
-    fields: list[Any] = [("id", named), *((name, kinds[name], defaults[name]) for name in OPEN_FIELDS)]
-    made = msgspec.defstruct("NewStation", fields, kw_only=True)
-    made.__doc__ = "A station to start."
-    return made
-
-
-NEW_STATION = _new_station()
+NEW_STATION = new_station("NewStation", "A station to start.", OPEN_FIELDS, named=True)
 
 
 def summary(broadcast: Broadcast, root: str = "../") -> answers.Station:
@@ -134,34 +115,13 @@ async def show_station(request: web.Request) -> web.Response:
 async def create_station(request: web.Request) -> web.Response:
     """Start a station: ``{id, title?, prompts?, seed?, bpm?, ...}``."""
     context = _owner(request)
-    body = await json_body(request)
-    try:
-        if not isinstance(body, dict):
-            raise ParameterError("the body", body, "a JSON object with the station's name as id")
-        if not isinstance(body.get("id"), str):
-            raise ParameterError("id", body.get("id"), "the station's name as a string")
-        name = body.pop("id")
-        for key in body:
-            if key not in OPEN_FIELDS:
-                raise ParameterError(f"key {key!r}", body[key], ", ".join(OPEN_FIELDS))
-        config = Config.from_dict({"stations": {name: body}}).stations[name]
-        if name in context.hub.stations:
-            raise refuse(web.HTTPConflict, "bad_request", f"there is a station {name!r} already")
-        await context.hub.create(name, await _moderated(context, name, config))
-    except TooManyStationsError as error:
-        raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
-    except ProtocolError as error:
-        raise refused(error) from None
-    except (ParameterError, UnplayableError) as error:
-        raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
+    body = await json_object(request)
+    if not isinstance(body.get("id"), str):
+        error = ParameterError("id", body.get("id"), "the station's name as a string")
+        raise refuse(web.HTTPBadRequest, "bad_request", str(error))
+    name = body.pop("id")
+    await start_station(context, name, body, OPEN_FIELDS, where=f"stations.{name}")
     return json_answer(summary(context.broadcast(name)), status=201, headers={"Location": f"stations/{name}"})
-
-
-async def _moderated(context: Context, name: str, config: StationConfig) -> StationConfig:
-    """A new station with the texts that the rules for prompts allow. Raises ProtocolError."""
-    context.moderation.check(Texts((config.title, config.description)), field="title or description")
-    texts = await context.moderation.decide(Texts(config.prompts, config.negative), station=name, way="station")
-    return msgspec.structs.replace(config, prompts=texts.prompts, negative=texts.negative)
 
 
 @routes.delete("/api/stations/{station}")

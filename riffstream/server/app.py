@@ -20,7 +20,18 @@ from typing import Any
 from aiohttp import web
 
 from riffstream.config import Config
-from riffstream.server import api, health, link_preview, logs, openapi, queue_api, responses, riffusion, static_files
+from riffstream.server import (
+    api,
+    health,
+    link_preview,
+    logs,
+    openapi,
+    queue_api,
+    responses,
+    riffusion,
+    sessions_api,
+    static_files,
+)
 from riffstream.server.access import is_public_address
 from riffstream.server.archive.handlers import routes as archive_routes
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
@@ -70,6 +81,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
             health.routes,
             api.routes,
             queue_api.routes,
+            sessions_api.routes,
             archive_routes,
             openapi.routes,
             seeds.routes,
@@ -109,7 +121,7 @@ class Server:
         self.uploads = uploads or Uploads(config)
         self.app = make_app(config, hub, self.uploads)
         self.context = self.app[CONTEXT]
-        self.keeper = StateKeeper(config, hub, self.context.broadcasts)
+        self.keeper = StateKeeper(config, hub, self.context.broadcasts, self.context.own)
         self.url = ""
         self._runner: web.AppRunner | None = None
         self._listening: list[asyncio.Server] = []
@@ -158,6 +170,7 @@ class Server:
             asyncio.create_task(self.context.heartbeat.run(), name="heartbeat"),
         ]
         if self._saved is not None:
+            self.context.own.restore(self._saved.own, self.hub.stations)
             await self.keeper.continue_sessions(self._saved.fanouts)
         self.keeper.start()
         self.context.pushes.start()

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from riffstream.errors import ParameterError
 from riffstream.protocol import ProtocolError
 from riffstream.server.context import CONTEXT, refuse
 
-__all__ = ["json_body", "refused"]
+__all__ = ["json_body", "json_object", "refused"]
 
 RETRY_S: Final = 5.0
 
@@ -34,6 +35,18 @@ async def json_body(request: web.Request) -> Any:
     except (ValueError, RecursionError) as error:  # ValueError: also undecodable bytes and too long numbers
         text = " ".join(f"the body is not JSON: {error}".split())
         raise refuse(web.HTTPBadRequest, "bad_request", text) from None
+
+
+async def json_object(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
+    """The object of a request's JSON body. Raises as :func:`json_body`, and 400 for another value.
+
+    Args:
+        optional: an absent body is an empty object.
+    """
+    body = {} if optional and not request.can_read_body else await json_body(request)
+    if not isinstance(body, dict):
+        raise refuse(web.HTTPBadRequest, "bad_request", str(ParameterError("the body", body, "a JSON object")))
+    return body
 
 
 def refused(error: ProtocolError) -> web.HTTPException:

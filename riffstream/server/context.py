@@ -29,6 +29,7 @@ from riffstream.server.lockout import Lockout
 from riffstream.server.loop_lag import LagMeter
 from riffstream.server.meters import Meters
 from riffstream.server.moderation import Moderation
+from riffstream.server.own_stations import OwnStations
 from riffstream.server.proxies import Asked, Proxies
 from riffstream.server.push.pushes import Pushes
 from riffstream.server.registry import PRIVATE, Broadcasts
@@ -54,6 +55,7 @@ class Context:
         hub: the stations.
 
     Attributes:
+        own: private stations of visitors.
         disconnected: number of connections dropped by the server, by reason (:data:`DISCONNECTED`).
         workers: further processes of the server; None without any.
     """
@@ -62,6 +64,7 @@ class Context:
         self.config = config
         self.hub = hub
         self.moderation = Moderation(config)
+        self.own = OwnStations(config.sessions)
         self.token_hook = TokenHook(config.tokens) if config.tokens.hook else None
         self.access = Access(
             dj_token=config.access.dj_token,
@@ -70,6 +73,7 @@ class Context:
             signing_keys=config.access.signing_keys,
             private=config.access.private,
             hooked=None if self.token_hook is None else self.token_hook.read,
+            own=self.own,
             origins=(*config.server.allowed_origins, *filter(None, [config.server.public_url])),
         )
         self.lockout = Lockout()
@@ -77,7 +81,7 @@ class Context:
         self.prefix = urlsplit(config.server.public_url).path.rstrip("/")
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
         self.meters = Meters()
-        self.broadcasts = Broadcasts(config, hub, self.meters)
+        self.broadcasts = Broadcasts(config, hub, self.meters, self.own)
         self.pushes = Pushes(config, self.broadcasts)
         self.webhooks = Webhooks(config, self.broadcasts)
         self.archive = Archive(config, self.broadcasts) if config.archive.dir else None
@@ -187,6 +191,8 @@ class Context:
             return f"station {station.name} cannot be steered"
         if role.may_steer:
             return None
+        if station is not None and station.name in self.own:
+            return "only the page that made this private station may steer it"
         origin = request.headers.get("Origin")
         if self.access.steering_is_open and len(self._unknown_origins) < UNKNOWN_ORIGINS:
             shown = shown_origin(origin or "")

@@ -13,6 +13,8 @@ from riffstream.server.context import CONTEXT
 __all__ = ["allow", "preflight"]
 
 _OPEN_PREFIXES = ("/api/", "/stream/", "/hls/", "/listen/", "/healthz", "/status-json.xsl")
+# A page that is not listed gets a refusal there, which says what to change.
+_REFUSALS_READABLE = "/api/sessions"
 _REQUEST_HEADERS = (
     "Authorization, Cache-Control, Content-Type, Icy-MetaData, If-Range, Last-Event-ID, Range, Riffstream-Remove-Key"
 )
@@ -53,9 +55,10 @@ def allow(request: web.Request, response: web.StreamResponse) -> None:
     elif (
         path.startswith(("/api/", "/run_inference"))
         and request.method in ("POST", "DELETE")
-        and _is_invited(request, brings_token="Authorization" in request.headers)
+        and (path == _REFUSALS_READABLE or _is_invited(request, brings_token="Authorization" in request.headers))
     ):
         response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Expose-Headers"] = "Location, Retry-After"
 
 
 def _is_invited(request: web.Request, *, brings_token: bool) -> bool:

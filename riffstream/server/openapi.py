@@ -95,6 +95,7 @@ class Body:
 
     content: Mapping[str, type | None]
     about: str
+    required: bool = True
 
 
 Query = type[msgspec.Struct] | Callable[[Config], type[msgspec.Struct]]
@@ -284,7 +285,11 @@ def _described(
         made["parameters"] = parameters
     if operation.body is not None:
         content = {kind: {"schema": _schema(struct)} for kind, struct in operation.body.content.items()}
-        made["requestBody"] = {"required": True, "description": operation.body.about, "content": content}
+        made["requestBody"] = {
+            "required": operation.body.required,
+            "description": operation.body.about,
+            "content": content,
+        }
     answers = {str(answer.status): _answer(answer) for answer in operation.answers}
     statuses = {*operation.errors, *((404,) if any(each["in"] == "path" for each in parameters) else ())}
     if operation.right is not None:

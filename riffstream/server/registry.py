@@ -16,11 +16,11 @@ from riffstream.server import logs
 from riffstream.server.broadcast import FEED_IDLE_S, Broadcast
 from riffstream.server.interfaces import Hub
 from riffstream.server.meters import Meters
+from riffstream.server.own_stations import PRIVATE, OwnStations
 
 __all__ = ["PRIVATE", "Broadcasts"]
 
-PRIVATE = "private-"  # prefix of the names of stations made by a share link
-PRIVATE_IDLE_S = 600.0
+PRIVATE_IDLE_S = 600.0  # of private stations that their owner has made
 
 
 class Broadcasts(Mapping[str, Broadcast]):
@@ -33,11 +33,13 @@ class Broadcasts(Mapping[str, Broadcast]):
         config: the whole configuration.
         hub: the stations.
         meters: the server's distributions.
+        own: private stations of visitors, which end after their time.
     """
 
-    def __init__(self, config: Config, hub: Hub, meters: Meters | None = None) -> None:
+    def __init__(self, config: Config, hub: Hub, meters: Meters | None = None, own: OwnStations | None = None) -> None:
         self._config, self._hub = config, hub
         self._meters = meters or Meters()
+        self._own = OwnStations(config.sessions) if own is None else own
         self._broadcasts: dict[str, Broadcast] = {}
         self._ends: dict[Broadcast, asyncio.Task[None]] = {}
         self._closed = False
@@ -95,6 +97,7 @@ class Broadcasts(Mapping[str, Broadcast]):
 
     def _ended(self, broadcast: Broadcast, task: asyncio.Task[None]) -> None:
         name = broadcast.station.name
+        self._own.forget(name)
         del self._ends[broadcast]
         if self._broadcasts.get(name) is broadcast:
             del self._broadcasts[name]
@@ -104,7 +107,7 @@ class Broadcasts(Mapping[str, Broadcast]):
     async def tend(self) -> None:
         """Stop unused encoders and stations until cancelled. An error of one broadcast does not affect the others."""
         while True:
-            await asyncio.sleep(min(FEED_IDLE_S / 4, PRIVATE_IDLE_S / 20))
+            await asyncio.sleep(min(FEED_IDLE_S / 4, PRIVATE_IDLE_S / 20, self._config.sessions.idle_s / 4))
             for name in {*self._hub.stations, *self._broadcasts}:
                 try:
                     self._tend(name)
@@ -123,7 +126,10 @@ class Broadcasts(Mapping[str, Broadcast]):
             return
         broadcast.sweep()
         since = broadcast.empty_since
-        if name.startswith(PRIVATE) and since is not None and time.monotonic() - since > PRIVATE_IDLE_S:
+        idle_s = self._config.sessions.idle_s if name in self._own else PRIVATE_IDLE_S
+        if self._own.is_over(name):
+            self._end(broadcast, "the time of this private station is over")
+        elif name.startswith(PRIVATE) and since is not None and time.monotonic() - since > idle_s:
             self._end(broadcast, "nobody listened")
 
     async def close(self, reason: str, leave_s: float) -> None:

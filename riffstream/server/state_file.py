@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from riffstream.errors import RiffstreamError
+from riffstream.server.own_stations import SavedOwnStation
 from riffstream.station.saved import SavedStation
 
 __all__ = ["NAME", "SavedFanout", "SavedServer", "StateFileError", "read_state", "write_state"]
@@ -58,11 +59,13 @@ class SavedServer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         clean: True after a planned stop; False while the server runs.
         stations: states by name.
         fanouts: fan-outs by the station's name.
+        own: private stations of visitors, by name.
     """
 
     clean: bool
     stations: dict[str, SavedStation]
     fanouts: dict[str, tuple[SavedFanout, ...]] = {}
+    own: dict[str, SavedOwnStation] = {}
 
 
 class _Head(Struct, frozen=True):

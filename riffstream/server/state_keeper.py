@@ -22,6 +22,7 @@ from riffstream.protocol import SAMPLE_RATE
 from riffstream.server import logs
 from riffstream.server.broadcast import Broadcast
 from riffstream.server.interfaces import Hub
+from riffstream.server.own_stations import OwnStations
 from riffstream.server.registry import Broadcasts
 from riffstream.server.state_file import NAME, SavedFanout, SavedServer, StateFileError, read_state, write_state
 from riffstream.station.saved import SavedStation
@@ -56,7 +57,7 @@ def load_state(config: Config) -> SavedServer | None:
     later = 0 if state.clean else round(RESERVE_S * SAMPLE_RATE)
     stations = {name: station.after(later) for name, station in state.stations.items()}
     logs.event("stations continue", stations=",".join(stations), after="a planned stop" if state.clean else "a crash")
-    return SavedServer(clean=state.clean, stations=stations, fanouts=state.fanouts if state.clean else {})
+    return msgspec.structs.replace(state, stations=stations, fanouts=state.fanouts if state.clean else {})
 
 
 def _path(config: Config) -> Path:
@@ -70,12 +71,14 @@ class StateKeeper:
         config: the folder; without one nothing is written.
         hub: the stations.
         broadcasts: their broadcasts, with the sessions.
+        own: private stations of visitors.
     """
 
-    def __init__(self, config: Config, hub: Hub, broadcasts: Broadcasts) -> None:
+    def __init__(self, config: Config, hub: Hub, broadcasts: Broadcasts, own: OwnStations) -> None:
         self._path = _path(config) if config.server.state_dir and hub.upstream is None else None
         self._hub = hub
         self._broadcasts = broadcasts
+        self._own = own
         self._task: asyncio.Task[None] | None = None
         self._revs: dict[str, int] = {}
         self._clocks: dict[str, int] = {}
@@ -111,7 +114,7 @@ class StateKeeper:
         fanouts = {
             name: found for name, broadcast in self._broadcasts.items() if (found := _fanouts(broadcast)) is not None
         }
-        await self._write(SavedServer(clean=True, stations=_bounded(states), fanouts=fanouts))
+        await self._write(SavedServer(clean=True, stations=_bounded(states), fanouts=fanouts, own=self._own.save()))
 
     async def _run(self) -> None:
         while True:
@@ -122,7 +125,7 @@ class StateKeeper:
                 continue
             self._revs, self._clocks = revs, clocks
             self._written_at = time.monotonic()
-            await self._write(SavedServer(clean=False, stations=self._hub.save()))
+            await self._write(SavedServer(clean=False, stations=self._hub.save(), own=self._own.save()))
 
     def _write_now(self, state: SavedServer) -> None:
         """Write in a thread. The write of a cancelled task still goes on, and both use the same second file."""

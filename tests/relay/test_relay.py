@@ -421,6 +421,19 @@ async def test_a_clients_connection_ends_after_a_time_without_use(monkeypatch: p
         own.close()
 
 
+async def test_a_private_station_is_made_and_steered_through_a_relay() -> None:
+    async with running(speed=4.0) as origin, relaying(origin.url) as relay:
+        music = {"prompts": ["calm piano"]}
+        async with riffstream.connect(relay.url, station="new", codec="none", music=music) as own:
+            name = own.welcome.station
+            assert own.welcome.role == "dj"
+            await own.steer("rain")
+            assert origin.hub.stations[name].steers
+            async with joined(relay, name) as other:
+                assert (await other.message("welcome"))["role"] == "listener"
+        await until(lambda: name not in origin.hub.stations)
+
+
 async def test_a_relay_loads_no_torch() -> None:
     import subprocess
     import sys

@@ -126,7 +126,8 @@ async def test_the_running_server_does_what_its_description_says(tmp_path: Path)
         "recording_s": 1.0,
         "clips": 0,
     }
-    async with running("main", "spare", speed=1.0, limits=limits) as served:
+    sessions = {"per_address": 1, "interval_s": 0}
+    async with running("main", "spare", speed=1.0, limits=limits, sessions=sessions) as served:
         async with ClientSession() as session, session.get(f"{served.url}/api/openapi.json") as response:
             api = await response.json()
         for method, operation in [pair for methods in api["paths"].values() for pair in methods.items()]:

@@ -186,6 +186,24 @@ async def test_stations_of_the_api_go_on_too(server: Restartable) -> None:
     assert shown["state"]["prompts"][0]["text"] == "cool jazz"
 
 
+async def test_a_private_station_and_its_token_go_on(server: Restartable) -> None:
+    await asyncio.to_thread(server.start)
+    music = {"prompts": ["calm piano"]}
+    async with riffstream.connect(server.url, station="new", codec="none", music=music, reconnect=False) as own:
+        name, token = own.welcome.station, own._hello.token
+        await asyncio.sleep(2)
+        await asyncio.to_thread(server.end, signal.SIGTERM)
+        saved = (server.folder / "stations.json").read_text()
+        assert token is not None
+        assert token not in saved
+        await asyncio.to_thread(server.start)
+        async with riffstream.connect(server.url, station=name, token=token, codec="none") as again:
+            assert again.welcome.role == "dj"
+            assert again.state.prompts[0].text == "calm piano"
+        async with riffstream.connect(server.url, station=name, codec="none") as other:
+            assert other.welcome.role == "listener"
+
+
 @pytest.mark.parametrize(
     "damage",
     [

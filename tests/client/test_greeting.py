@@ -8,7 +8,7 @@ import pytest
 
 from riffstream import protocol
 from riffstream.client import RadioError
-from riffstream.client.radio import greet
+from riffstream.client.greeting import greet
 from tests.scripted import scripted, welcome
 
 HELLO = protocol.Hello(v=protocol.VERSION, codecs=("opus",))
