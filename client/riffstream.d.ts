@@ -1,5 +1,5 @@
 /** Types of riffstream.js. The messages are made from the protocol's schema. */
-import type { Applied, ClockReply, Now, Prompt, Queue, QueueList, ServerMessage, State, Steer, Transport, Welcome } from "./src/messages.js";
+import type { Applied, ClockReply, Now, Prompt, Queue, QueueList, Request, RequestList, ServerMessage, State, Steer, Transport, Welcome } from "./src/messages.js";
 
 export type * from "./src/messages.js";
 
@@ -89,6 +89,9 @@ export interface ConnectOptions {
 /** Fields of a change of the queue. `prompts`: also texts, with weight 1. */
 export type QueueFields = Omit<Queue, "type" | "id" | "op" | "prompts"> & { prompts?: (string | Prompt)[] };
 
+/** Fields of a message about requests. */
+export type RequestFields = Omit<Request, "type" | "id" | "op">;
+
 /** A listener's connection to a station. `connect` makes it. */
 export interface Radio<Item = Block> extends AsyncIterable<Item> {
   /** URL of the socket. */
@@ -101,6 +104,8 @@ export interface Radio<Item = Block> extends AsyncIterable<Item> {
   readonly state: State;
   /** Queue of the station: the prompts that follow. */
   readonly queueList: QueueList;
+  /** What listeners wish, with votes and reactions; null: the station takes no requests. */
+  readonly requestList: RequestList | null;
   /** Revision of the station at the last message or frame. */
   readonly rev: number;
   /** Sample clock after the last received audio. */
@@ -123,6 +128,12 @@ export interface Radio<Item = Block> extends AsyncIterable<Item> {
    * @throws RadioError refused, timed out, or the connection was lost
    */
   changeQueue(op: Queue["op"], fields?: QueueFields & { timeoutMs?: number }): Promise<QueueList>;
+  /**
+   * Suggest a text, vote for an item or react; with the right to steer take or dismiss an item.
+   * @returns the requests after the change
+   * @throws RadioError refused, timed out, or the connection was lost
+   */
+  changeRequests(op: Request["op"], fields?: RequestFields & { timeoutMs?: number }): Promise<RequestList>;
   /** The server's clock and the audible sample; `t0` is `performance.now()`. */
   clock(options?: { timeoutMs?: number }): Promise<ClockReply>;
   /** Control messages from the first `next()` on, until the radio ends. The newest 1,000 are kept. */

@@ -61,6 +61,9 @@ kHz s16le stereo, or `?codec=mp3`), a text frame is a prompt, replies are single
 - **Queue.** `queue` changes the prompts that follow. They live on the station, so they play without their sender. Every
   client gets the queue in `welcome` and, as `queue`, at each change. A queue has at most `limits.queue` items with
   {queue_chars:,} characters together.
+- **Requests.** A station may take requests (`welcome.requests` is then not null): listeners suggest prompts, vote for
+  them and react to the music; who steers takes or dismisses them. An address has one suggestion in
+  `limits.request_interval_s`, with up to `limits.request_chars` characters.
 - **Texts** are normalised to NFC and lose control characters; white space is collapsed. Prompts have at most
   {chars} characters, messages of clients at most {bytes} bytes.
 """
@@ -128,6 +131,9 @@ def page() -> str:
                 protocol.Coming,
                 protocol.QueueList,
                 protocol.QueueItem,
+                protocol.RequestList,
+                protocol.RequestItem,
+                protocol.Reactions,
                 protocol.MixChange,
                 protocol.Mix,
                 protocol.Resume,

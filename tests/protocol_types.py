@@ -56,6 +56,10 @@ COMPLETE = {
     "QueueList",
     "QueueItem",
     "QueueState",
+    "RequestItem",
+    "RequestList",
+    "Reactions",
+    "RequestsState",
 }  # always sent with every field
 
 

@@ -51,6 +51,10 @@ CLIENT: list[protocol.ClientMessage] = [
     protocol.Queue(id="12", op="add", prompts=(protocol.Prompt(text="church bells"),), bars=16, bpm=90.0, to=0),
     protocol.Queue(id="13", op="edit", item="q1", ramp_bars=4, bpm=None),
     protocol.Queue(id="14", op="loop", loop=True),
+    protocol.Request(id="15", op="suggest", text="church bells"),
+    protocol.Request(id="16", op="vote", item="r1"),
+    protocol.Request(id="17", op="take", item="r1", play="now"),
+    protocol.Request(id="18", op="react", reaction="heart"),
     protocol.Input(id="6", codec="opus", channels=1, strength=0.75, takeover=True),
     protocol.Input(id="7", action="stop"),
     protocol.Clock(t0=123456.75),
@@ -118,6 +122,12 @@ SERVER: list[protocol.ServerMessage] = [
             until=128.0,
         ),
     ),
+    protocol.RequestsState(
+        id="15",
+        requests=protocol.RequestList(
+            items=(protocol.RequestItem(id="r1", text="church bells", votes=3),), reactions=protocol.Reactions(fire=2)
+        ),
+    ),
     protocol.ClockReply(t0=123456.75, t1=5000.25, t2=5000.5, sample_pos=240000),
     protocol.Bye(reason="restart", reconnect_ms=500),
 ]
@@ -160,6 +170,9 @@ REJECTED = [
     ('{"type":"queue","id":"a","op":"rewind"}', "bad_request", "op"),
     ('{"type":"queue","id":"a","op":"add","bars":0}', "bad_request", "bars"),
     ('{"type":"queue","id":"a","op":"move","item":"q1","to":-1}', "bad_request", "to"),
+    ('{"type":"request","id":"a","op":"rewind"}', "bad_request", "op"),
+    ('{"type":"request","id":"a","op":"react","reaction":"tomato"}', "bad_request", "reaction"),
+    ('{"type":"request","id":"a","op":"take","item":"r1","play":"later"}', "bad_request", "play"),
     ('{"type":"input","id":"a","strength":1}', "bad_request", "strength"),
     ('{"type":"input","id":"a","channels":3}', "bad_request", "channels"),
 ]

@@ -100,6 +100,17 @@ export interface Queue {
   loop?: boolean;
 }
 
+/** Ask for music, or answer those who ask, on a station that takes requests. `suggest` (`text`), `vote` (`item`; once for each client) and `react` (`reaction`) need the right to listen; `take` (`item`; `play`: at the end of the queue, or now, at the next bar line) and `dismiss` (`item`) the right to steer. The answer is `requests` with the `id`, or `rejected`. */
+export interface Request {
+  type: "request";
+  id: string;
+  op: "dismiss" | "react" | "suggest" | "take" | "vote";
+  text?: string | null;
+  item?: string | null;
+  reaction?: "fire" | "heart" | "wow" | null;
+  play?: "now" | "queue";
+}
+
 /** Live input: binary frames from the client (in the format of the server's) become the seed image of the next clips. The right to steer is required; a station has one input. `strength`: share of the input in the clip. `takeover` ends the input of another client. `start` of a running input changes its strength. */
 export interface Input {
   type: "input";
@@ -132,7 +143,7 @@ export interface Bye {
   reconnect_ms?: number | null;
 }
 
-/** Answer to `hello`; audio frames follow. `codec` is the chosen codec. `resumed` is true if no audio was missed. `reason` says why this connection may not steer; null if it may. `path` has the ids of the servers from this one to the station's own, which is the last. `queue`: the prompts that follow. */
+/** Answer to `hello`; audio frames follow. `codec` is the chosen codec. `resumed` is true if no audio was missed. `reason` says why this connection may not steer; null if it may. `path` has the ids of the servers from this one to the station's own, which is the last. `queue`: the prompts that follow. `requests`: what listeners wish; null: this station takes no requests. */
 export interface Welcome {
   type: "welcome";
   v: number;
@@ -152,6 +163,7 @@ export interface Welcome {
   reason: string | null;
   path: string[];
   queue: QueueList;
+  requests: RequestList | null;
 }
 
 /** The music of a station. Every field is always present; null is the model's default. `bpm_reason` and `beats_per_bar_reason`: the words that determined the tempo and the metre; null for a number that was set. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. `likeness`: the prompt that the model knows least; null until its first clip, and for models without named styles. */
@@ -213,7 +225,7 @@ export interface Mix {
   solo?: ("bass" | "drums")[];
 }
 
-/** Limits of this server. A range is [lowest, highest]. `queue`: longest queue; 0: none. */
+/** Limits of this server. A range is [lowest, highest]. `queue`: longest queue; 0: none. `request_chars`: longest request. `request_interval_s`: time between the requests of one client. */
 export interface Limits {
   prompt_chars: number;
   prompts: number;
@@ -222,6 +234,8 @@ export interface Limits {
   desk_interval_s: number;
   steer_burst: number;
   queue: number;
+  request_chars: number;
+  request_interval_s: number;
   weight: [number, number];
   seed: [number, number];
   denoising: [number, number];
@@ -264,6 +278,26 @@ export interface QueueItem {
   /** 1 to 1024 */ bars: number;
   /** 0 to 64 */ ramp_bars: number;
   /** 40 to 240 */ bpm: number | null;
+}
+
+/** The requests of a station, those with the most votes first, and the reactions to its music. */
+export interface RequestList {
+  items: RequestItem[];
+  reactions: Reactions;
+}
+
+/** A request. `votes` counts its author and all who asked for the same. */
+export interface RequestItem {
+  id: string;
+  text: string;
+  /** 0 or more */ votes: number;
+}
+
+/** Reactions of listeners in the last minute. */
+export interface Reactions {
+  /** 0 or more */ heart: number;
+  /** 0 or more */ fire: number;
+  /** 0 or more */ wow: number;
 }
 
 /** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm` and `beats_per_bar`: tempo and metre after the change. The reasons are as in the state. `likeness`, as in the state, is known here if the prompts were played before; otherwise it follows in `now`. */
@@ -347,6 +381,13 @@ export interface QueueState {
   id: string;
 }
 
+/** The requests of the station, at most once a second while they change. `id`: of the request, in the answer to it. */
+export interface RequestsState {
+  type: "requests";
+  requests: RequestList;
+  id: string;
+}
+
 /** State of the client's live input, at every change. `live`: the model uses it; `quiet`, `noise`: it changes nothing, because it is silent or only noise; `ended`: frames are no longer accepted (`reason`). `id` is that of the request, "" without one. `level_db`: loudness of the last 8 beats in dBFS; null if it is unknown. */
 export interface InputState {
   type: "input";
@@ -365,6 +406,6 @@ export interface ClockReply {
   /** 0 or more */ sample_pos: number;
 }
 
-export type ClientMessage = Hello | Steer | Transport | Queue | Input | Clock | Stats | Bye;
+export type ClientMessage = Hello | Steer | Transport | Queue | Request | Input | Clock | Stats | Bye;
 
-export type ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | QueueState | InputState | ClockReply | Bye;
+export type ServerMessage = Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | QueueState | RequestsState | InputState | ClockReply | Bye;

@@ -3,7 +3,7 @@
  * The player without a face: chooses a transport, joins the link and the way out, speaks for the listener, and tells
  * what is being heard now. The page and the web component are both built on it.
  *
- * Events (CustomEvent, data in `detail`): state, transport, welcome, now, queue, scheduled, applied, superseded, rejected, event, report,
+ * Events (CustomEvent, data in `detail`): state, transport, welcome, now, queue, requests, scheduled, applied, superseded, rejected, event, report,
  * columns ({first, levels}: the spectrogram of what is about to be heard).
  */
 import { below, serverRoot } from "./address.js";
@@ -76,6 +76,8 @@ export class Player extends EventTarget {
     this.now = null;
     /** @type {import("./messages.js").QueueList} */
     this.queue = NO_QUEUE;
+    /** What listeners wish; null: the station takes no requests. @type {import("./messages.js").RequestList|null} */
+    this.requests = null;
     this.played = 0; // samples
     this.clicked = 0; // when play was asked for, ms
     this.firstSoundMs = 0; // from the click
@@ -316,6 +318,7 @@ export class Player extends EventTarget {
     this.welcome = null;
     this.now = null;
     this.queue = NO_QUEUE;
+    this.requests = null;
     this.output.report.position = null;
     if (wanted) await this.play();
     else this.connect();
@@ -344,6 +347,16 @@ export class Player extends EventTarget {
    */
   changeQueue(op, fields = {}) {
     return this.link.ask({ type: "queue", op, ...fields });
+  }
+
+  /**
+   * Suggest, vote, react; with the right to steer also take and dismiss.
+   * @param {import("./messages.js").Request["op"]} op
+   * @param {object} [fields] of the protocol's message `request`
+   * @returns {Promise<any>} settles with the `requests` message; fails with what the server said
+   */
+  changeRequests(op, fields = {}) {
+    return this.link.ask({ type: "request", op, ...fields });
   }
 
   /** @param {"pause"|"resume"|"reset"|"skip"} op */
@@ -386,10 +399,12 @@ export class Player extends EventTarget {
     if (message.type === "welcome") {
       this.welcome = message;
       this.queue = message.queue ?? NO_QUEUE; // a server of an earlier version has none
+      this.requests = message.requests ?? null;
       this.output.clock = { samplePos: 0, at: 0 }; // the clock's first answer follows at once
       if (message.frame_ms) this.output.setFrame(message.frame_ms);
     } else if (message.type === "now") this.now = message;
     else if (message.type === "queue") this.queue = message.queue;
+    else if (message.type === "requests") this.requests = message.requests;
     else if (message.type === "clock") this.output.clock = { samplePos: message.sample_pos, at: performance.now() };
     this.emit(message.type, message);
     if (message.type === "welcome") this.settle(); // after whoever heard the event: "idle" finds the page in order

@@ -25,6 +25,7 @@ const STEER_MS = 60000;
 const QUEUE_S = 30;
 const MESSAGES = 1000;
 const QUEUE_FIELDS = ["item", "prompts", "bars", "ramp_bars", "bpm", "to", "loop"];
+const REQUEST_FIELDS = ["text", "item", "reaction", "play"];
 /** States of the connection after which it does not come back by itself. */
 const FINAL = /** @type {Record<string, string>} */ ({ forbidden: "unauthorised", missing: "missing" });
 const LOST = new Set(["reconnecting", "restarting", "full", "nosocket"]);
@@ -109,6 +110,8 @@ export class Radio {
     this.state = /** @type {any} */ (null);
     /** @type {import("./messages.js").QueueList} */
     this.queueList = { items: [], loop: false, playing: null, until: null };
+    /** @type {import("./messages.js").RequestList|null} */
+    this.requestList = null;
     this.rev = 0;
     this.receivedPos = 0;
     this.reconnects = 0;
@@ -190,12 +193,14 @@ export class Radio {
       this.state = message.state;
       this.rev = message.rev;
       if (message.queue) this.queueList = message.queue;
+      this.requestList = message.requests ?? null;
       this.settleOpening?.(null);
     } else if (message.type === "now") {
       this.now = message;
       this.state = message.state;
       this.rev = Math.max(this.rev, message.rev);
     } else if (message.type === "queue") this.queueList = message.queue;
+    else if (message.type === "requests") this.requestList = message.requests;
     else if (message.type === "clock") {
       this.clocks.get(message.t0)?.resolve(message);
       this.clocks.delete(message.t0);
@@ -355,6 +360,21 @@ export class Radio {
     const prompts = rest.prompts === undefined ? {} : { prompts: mix(rest.prompts) };
     const answer = await this.ask({ type: "queue", op, ...rest, ...prompts }, timeoutMs, "no answer about the queue");
     return answer.queue;
+  }
+
+  /**
+   * Suggest a text, vote for an item or react; with the right to steer take or dismiss an item.
+   * @param {import("./messages.js").Request["op"]} op
+   * @param {import("../riffstream.js").RequestFields & {timeoutMs?: number}} [fields]
+   * @returns {Promise<import("./messages.js").RequestList>} the requests after the change
+   */
+  async changeRequests(op, fields = {}) {
+    const { timeoutMs = STEER_MS, ...rest } = fields;
+    for (const name of Object.keys(rest)) {
+      if (!REQUEST_FIELDS.includes(name)) throw new TypeError(`a request has no field ${name}; allowed: ${REQUEST_FIELDS.join(", ")}`);
+    }
+    const answer = await this.ask({ type: "request", op, ...rest }, timeoutMs, "no answer about the requests");
+    return answer.requests;
   }
 
   /** @param {object} message @param {number} timeoutMs @param {string} [failure] */

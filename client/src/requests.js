@@ -27,6 +27,9 @@ export class RadioError extends Error {
   }
 }
 
+/** Messages that end what was asked. */
+const ANSWERS = new Set(["applied", "queue", "requests"]);
+
 /** @typedef {{applied: (value: any) => void, failed: (error: Error) => void, scheduled?: (value: any) => void}} Waiter */
 
 export class Requests {
@@ -59,7 +62,7 @@ export class Requests {
     if (!waiter) return;
     if (message.type === "scheduled") waiter.scheduled?.(message);
     else if (message.type === "applied" && this.listens) this.unheard.set(message.id, message);
-    else if (message.type === "applied" || message.type === "queue") this.settle(message.id)?.applied(message);
+    else if (ANSWERS.has(message.type)) this.settle(message.id)?.applied(message);
     else if (message.type === "rejected") this.settle(message.id)?.failed(new RadioError(message.code, message.message, message));
     else if (message.type === "superseded") this.settle(message.id)?.failed(new RadioError("superseded", "a later change replaced it", message));
   }

@@ -23,6 +23,11 @@ await connect("localhost:8080", { station: "new", music: { prompt: "calm piano" 
 
 const queue = await radio.changeQueue("add", { prompts: ["church bells"], bars: 16, bpm: null });
 const bars: number = queue.items[0].bars + radio.queueList.items.length;
+const wished = await radio.changeRequests("suggest", { text: "church bells" });
+const votes: number = wished.items[0].votes + wished.reactions.heart + (radio.requestList?.items.length ?? 0);
+// @ts-expect-error a wrong value
+await radio.changeRequests("react", { reaction: "tomato", timeoutMs: votes });
+
 // @ts-expect-error a wrong name
 await radio.changeQueue("add", { prompt: "church bells", bars });
 

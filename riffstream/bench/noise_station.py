@@ -87,6 +87,11 @@ class NoiseStation:
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
         reply(REFUSAL.reply(op.id))
 
+    requests = None
+
+    def requested(self) -> None:
+        return None
+
     def queued(self) -> protocol.QueueList:
         return protocol.QueueList()
 

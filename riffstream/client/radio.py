@@ -25,7 +25,7 @@ from riffstream import protocol
 from riffstream.client.greeting import greet
 from riffstream.client.inbox import Block, Inbox
 from riffstream.client.own import OwnStation
-from riffstream.client.requests import Requests, Words, queue_message, steer_message
+from riffstream.client.requests import Requests, Words, queue_message, request_message, steer_message
 from riffstream.errors import RadioError
 
 __all__ = ["Radio"]
@@ -45,6 +45,7 @@ class Radio:
         state: musical parameters of the station.
         now: the last ``now`` message with the musical position; None before the first.
         queue: the queue of the station: the prompts that follow.
+        requests: what listeners wish, with votes and reactions; None: the station takes no requests.
         rev: revision of the station at the last message or frame.
         received: sample clock after the last received audio.
         reconnects: number of reconnections.
@@ -65,6 +66,7 @@ class Radio:
         self.state: protocol.State
         self.now: protocol.Now | None = None
         self.queue = protocol.QueueList()
+        self.requests: protocol.RequestList | None = None
         self.rev = 0
         self.received = 0
         self.reconnects = 0
@@ -177,6 +179,29 @@ class Radio:
                     return (await answer).queue
         except TimeoutError:
             raise RadioError("timeout", f"no answer about the queue within {timeout_s:g} s") from None
+
+    async def change_requests(
+        self, op: protocol.RequestOp, text: str | None = None, *, timeout_s: float = 60.0, **fields: Any
+    ) -> protocol.RequestList:
+        """``suggest`` a text, ``vote`` for an item or ``react``; with the right to steer ``take`` or ``dismiss`` one.
+
+        Args:
+            op: what to do.
+            text: a suggestion.
+            timeout_s: time limit for the answer, seconds; somebody may have to allow the text.
+            fields: item (an id of :attr:`requests`), reaction (heart, fire, wow), play (queue, now).
+
+        Returns:
+            The requests after the change. Raises as :meth:`steer`.
+        """
+        message = request_message(f"r{next(self._ids)}", op, text, fields)
+        try:
+            with self._requests.request(message.id) as answer:
+                await self._send(message)
+                async with asyncio.timeout(timeout_s):
+                    return (await answer).requests
+        except TimeoutError:
+            raise RadioError("timeout", f"no answer about the requests within {timeout_s:g} s") from None
 
     async def clock(self, *, timeout_s: float = 10.0) -> protocol.ClockReply:
         """Request the server's clock and the audible sample; ``t0`` is the local monotonic clock in ms."""
@@ -293,7 +318,7 @@ class Radio:
         else:
             self._inbox.begin_anew()
         self.welcome, self.state, self.rev, self._socket = welcome, welcome.state, welcome.rev, socket
-        self.queue = welcome.queue
+        self.queue, self.requests = welcome.queue, welcome.requests
 
     async def _run(self) -> None:
         """Read until the connection is closed permanently; reconnect after losses."""
@@ -376,6 +401,8 @@ class Radio:
             self.now, self.state, self.rev = message, message.state, max(self.rev, message.rev)
         elif isinstance(message, protocol.QueueState):
             self.queue = message.queue
+        elif isinstance(message, protocol.RequestsState):
+            self.requests = message.requests
         self._requests.take(message, self.received)
         for queue in self._followers:
             _put(queue, message)

@@ -16,11 +16,11 @@ import msgspec
 from riffstream import protocol
 from riffstream.errors import ParameterError, RadioError
 
-__all__ = ["Requests", "Words", "prompt_parts", "queue_message", "steer_message"]
+__all__ = ["Requests", "Words", "prompt_parts", "queue_message", "request_message", "steer_message"]
 
 Key = TypeVar("Key")
 Answer = TypeVar("Answer")
-Sent = TypeVar("Sent", protocol.Steer, protocol.Queue)
+Sent = TypeVar("Sent", protocol.Steer, protocol.Queue, protocol.Request)
 Words = str | Sequence[str | tuple[str, float]] | None
 
 
@@ -38,6 +38,7 @@ class Requests:
         self._clocks: dict[float, asyncio.Future[protocol.ClockReply]] = {}
         self._inputs: dict[str, asyncio.Future[protocol.InputState]] = {}
         self._queues: dict[str, asyncio.Future[protocol.QueueState]] = {}
+        self._wishes: dict[str, asyncio.Future[protocol.RequestsState]] = {}
 
     @contextlib.contextmanager
     def change(self, ident: str) -> Iterator[asyncio.Future[protocol.Applied]]:
@@ -60,6 +61,10 @@ class Requests:
         """Future of the answer to a change of the queue; it raises :class:`RadioError` if the server refuses."""
         return _expected(self._queues, ident)
 
+    def request(self, ident: str) -> contextlib.AbstractContextManager[asyncio.Future[protocol.RequestsState]]:
+        """Future of the answer to a ``request``; it raises :class:`RadioError` if the server refuses."""
+        return _expected(self._wishes, ident)
+
     def take(self, message: protocol.ServerMessage, received: int) -> None:
         """Complete the requests answered by a message; ``received``: sample clock after the last received audio."""
         if isinstance(message, protocol.ClockReply):
@@ -72,13 +77,17 @@ class Requests:
         elif isinstance(message, protocol.QueueState):
             if (changed := self._queues.get(message.id)) is not None and not changed.done():
                 changed.set_result(message)
+        elif isinstance(message, protocol.RequestsState):
+            if (wished := self._wishes.get(message.id)) is not None and not wished.done():
+                wished.set_result(message)
         elif isinstance(message, protocol.Applied | protocol.Rejected | protocol.Superseded):
-            waiting: asyncio.Future[Any] | None = (
-                self._waiting.get(message.id) or self._inputs.get(message.id) or self._queues.get(message.id)
-            )
+            tables: list[dict[str, asyncio.Future[Any]]] = [self._waiting, self._inputs, self._queues, self._wishes]
+            waiting = next((table[message.id] for table in tables if message.id in table), None)
             if waiting is None or waiting.done():
                 return
             if isinstance(message, protocol.Applied):
+                if message.id not in self._waiting:
+                    return  # of a request that plays now; its answer is the list
                 self._unheard.append((waiting, message))
                 self.heard(received)
             elif isinstance(message, protocol.Rejected):
@@ -106,6 +115,7 @@ class Requests:
             *self._clocks.values(),
             *self._inputs.values(),
             *self._queues.values(),
+            *self._wishes.values(),
         ]
         for future in waiting:
             if not future.done():
@@ -133,6 +143,14 @@ def queue_message(ident: str, op: str, prompt: Words, changes: Mapping[str, Any]
     if prompt is not None:
         fields["prompts"] = prompt_parts(prompt)
     return _message(protocol.Queue, fields, "change_queue")
+
+
+def request_message(ident: str, op: str, text: str | None, fields: Mapping[str, Any]) -> protocol.Request:
+    """Make a message about requests for ``Radio.change_requests``; raises as :func:`steer_message`."""
+    given: dict[str, Any] = {"type": "request", "id": ident, "op": op, **fields}
+    if text is not None:
+        given["text"] = text
+    return _message(protocol.Request, given, "change_requests")
 
 
 def prompt_parts(prompt: str | Sequence[str | tuple[str, float]]) -> list[dict[str, Any]]:

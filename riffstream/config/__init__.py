@@ -73,7 +73,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 STATION_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-NEW = "new"  # in place of a station's name, clients ask for a private station
 _ENVIRONMENT = "RIFFSTREAM_"
 
 
@@ -220,8 +219,6 @@ def check_station_name(name: str, field: str = "station") -> str:
     """Return the name of a station, or of another named table, if it is valid. Raises ParameterError."""
     if not STATION_NAME.fullmatch(name):
         raise ParameterError(field, name, "1 to 40 of a-z, 0-9, - and _, starting with a letter or a digit")
-    if field == "station" and name == NEW:
-        raise ParameterError(field, name, f"any other name: {NEW!r} asks for a private station")
     return name
 
 

@@ -14,7 +14,15 @@ from riffstream.errors import ParameterError
 from riffstream.journey.form import FormName
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.wander import ARC_CLIPS, wander
-from riffstream.protocol import MAX_MESSAGE_BYTES, PROMPT_CHARS, PROMPTS, ProtocolError, clean_text
+from riffstream.protocol import (
+    MAX_MESSAGE_BYTES,
+    PROMPT_CHARS,
+    PROMPTS,
+    REQUEST_CHARS,
+    Limits,
+    ProtocolError,
+    clean_text,
+)
 from riffstream.ranges import RANGES, between
 
 __all__ = [
@@ -127,6 +135,9 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
         desk_interval_s: time between steers of the desk alone, which need no clip, seconds.
         steer_burst: steers of one connection at once.
         queue: items of a station's queue; 0: stations have no queue.
+        requests: requests of listeners that a station keeps.
+        request_chars: longest request of a listener, characters.
+        request_interval_s: time between the requests of one address, seconds.
         connections: open sockets and streams.
         connections_per_address: open sockets and streams of one address.
         stations: number of stations.
@@ -162,6 +173,9 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
     desk_interval_s: Annotated[float, between(0, 3600, "s")] = 0.1
     steer_burst: Annotated[int, between(1, 1000)] = 3
     queue: Annotated[int, between(0, 200)] = 32
+    requests: Annotated[int, between(1, 200)] = 50
+    request_chars: Annotated[int, between(1, 300)] = REQUEST_CHARS
+    request_interval_s: Annotated[float, between(0, 86400, "s")] = 60.0
     connections: Annotated[int, between(1, 1_000_000)] = 4000
     connections_per_address: Annotated[int, between(1, 1_000_000)] = 20
     stations: Annotated[int, between(1, 1000)] = 8
@@ -197,6 +211,19 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
         if self.message_bytes < least:
             allowed = f"{least} or more, for {PROMPTS} prompts of prompt_chars = {self.prompt_chars}"
             raise ParameterError("message_bytes", self.message_bytes, allowed)
+
+    def shown(self) -> Limits:
+        """The limits that clients are told."""
+        return Limits(
+            prompt_chars=self.prompt_chars,
+            message_bytes=self.message_bytes,
+            steer_interval_s=self.steer_interval_s,
+            desk_interval_s=self.desk_interval_s,
+            steer_burst=self.steer_burst,
+            queue=self.queue,
+            request_chars=min(self.request_chars, self.prompt_chars),
+            request_interval_s=self.request_interval_s,
+        )
 
 
 class GeneratorSettings(Section, frozen=True, kw_only=True):
@@ -332,6 +359,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
         form: planner of sections and chords, for models that follow one; None: the journey's (``wander``: song).
         steps: sampler steps; None: the generator's.
         steer: False refuses all steering.
+        requests: True lets listeners suggest prompts, vote and react; who steers sees and takes them.
         save_log: file for the steering log; "": the log stays in memory.
     """
 
@@ -353,6 +381,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
     form: FormName | None = None
     steps: Annotated[int, RANGES["steps"].meta] | None = None
     steer: bool = True
+    requests: bool = False
     save_log: str = ""
 
     def __post_init__(self) -> None:

@@ -6,6 +6,8 @@ of the Python and JavaScript clients are generated from it. It imports only the 
 
 from __future__ import annotations
 
+from riffstream.protocol.abilities import Caps, Limits
+from riffstream.protocol.base import MAX_MESSAGE_BYTES, PROMPT_CHARS
 from riffstream.protocol.form import Coming, FormName, Parts, PartsChange, merged_parts
 from riffstream.protocol.frames import (
     HEADER_BYTES,
@@ -21,17 +23,14 @@ from riffstream.protocol.frames import (
 from riffstream.protocol.messages import (
     BURST_MS,
     CHANNELS,
-    MAX_MESSAGE_BYTES,
     NUMBERS,
     OLDEST_VERSION,
-    PROMPT_CHARS,
     SAMPLE_RATE,
     SUBPROTOCOL,
     VERSION,
     Applied,
     At,
     Bye,
-    Caps,
     ClientMessage,
     Clock,
     ClockReply,
@@ -43,7 +42,6 @@ from riffstream.protocol.messages import (
     InputState,
     InputStatus,
     Likeness,
-    Limits,
     Now,
     Op,
     ProtocolError,
@@ -66,6 +64,16 @@ from riffstream.protocol.messages import (
 from riffstream.protocol.mix import MIX_NUMBERS, OFF_DB, Mix, MixChange, merged_mix
 from riffstream.protocol.prompt import PROMPTS, Prompt
 from riffstream.protocol.queue import QUEUE_CHARS, QueueItem, QueueList, QueueOp
+from riffstream.protocol.requests import (
+    REQUEST_CHARS,
+    Reaction,
+    Reactions,
+    Request,
+    RequestItem,
+    RequestList,
+    RequestOp,
+    RequestsState,
+)
 from riffstream.protocol.texts import (
     clean_text,
     decode_client,
@@ -86,6 +94,7 @@ __all__ = [
     "PROMPTS",
     "PROMPT_CHARS",
     "QUEUE_CHARS",
+    "REQUEST_CHARS",
     "SAMPLE_RATE",
     "SUBPROTOCOL",
     "VERSION",
@@ -124,7 +133,14 @@ __all__ = [
     "QueueList",
     "QueueOp",
     "QueueState",
+    "Reaction",
+    "Reactions",
     "Rejected",
+    "Request",
+    "RequestItem",
+    "RequestList",
+    "RequestOp",
+    "RequestsState",
     "Resume",
     "Role",
     "Scheduled",

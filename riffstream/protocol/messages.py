@@ -12,18 +12,18 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from riffstream.errors import RiffstreamError
+from riffstream.protocol.abilities import Caps, Limits
+from riffstream.protocol.base import Id, Message
 from riffstream.protocol.form import Chords, Coming, FormName, Level, Parts, PartsChange
-from riffstream.protocol.mix import MIX_NUMBERS, Mix, MixChange
-from riffstream.protocol.prompt import PROMPTS, Prompt
+from riffstream.protocol.mix import Mix, MixChange
+from riffstream.protocol.prompt import Prompt
 from riffstream.protocol.queue import Bars, ItemId, Prompts, QueueBpm, QueueList, QueueOp, RampBars
-from riffstream.ranges import RANGES, SEEDS
+from riffstream.protocol.requests import Request, RequestList, RequestsState
+from riffstream.ranges import RANGES
 
 VERSION: Final = 1
 OLDEST_VERSION: Final = 1
 SUBPROTOCOL: Final = "riffstream.v1"
-PROMPT_CHARS: Final = 300
-# Fits the largest steer: 9 texts of 300 characters of 12 bytes (JSON may have two escapes for one), and 4.4 kB.
-MAX_MESSAGE_BYTES: Final = 36_864
 SAMPLE_RATE: Final = 48_000
 BURST_MS: Final = 30_000  # longest burst that a client can request: what a server keeps of each codec
 CHANNELS: Final = 2
@@ -49,7 +49,6 @@ CodecName = Literal["opus", "pcm_s16"]
 InputAction = Literal["start", "stop"]
 InputStatus = Literal["live", "quiet", "noise", "ended"]
 
-Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Rev = Annotated[int, Meta(ge=0, le=2**53)]
 SamplePos = Annotated[int, Meta(ge=0, le=2**53)]
 Seed = Annotated[int, RANGES["seed"].meta]
@@ -101,10 +100,6 @@ class ProtocolError(RiffstreamError):
         )
 
 
-class _Message(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
-    """Base class of all messages; optional fields with their default value are not sent."""
-
-
 class Likeness(Struct, frozen=True, kw_only=True):
     """How near a prompt is to a style that the model knows: ``score`` is 0 to 1. Below 0.38 its words are unknown."""
 
@@ -145,48 +140,6 @@ class State(Struct, frozen=True, kw_only=True):
     steered: bool = False  # False: on the station's default journey
 
 
-class Limits(Struct, frozen=True, kw_only=True):
-    """Limits of this server. A range is [lowest, highest]. ``queue``: longest queue; 0: none."""
-
-    prompt_chars: int = PROMPT_CHARS
-    prompts: int = PROMPTS
-    message_bytes: int = MAX_MESSAGE_BYTES
-    steer_interval_s: float = 2.0
-    desk_interval_s: float = 0.1
-    steer_burst: int = 3
-    queue: int = 32
-    weight: tuple[float, float] = RANGES["weight"].ends
-    seed: tuple[int, int] = (0, SEEDS - 1)
-    denoising: tuple[float, float] = RANGES["denoising"].ends
-    guidance: tuple[float, float] = RANGES["guidance"].ends
-    bpm: tuple[float, float] = RANGES["bpm"].ends
-    beats_per_bar: tuple[float, float] = RANGES["beats_per_bar"].ends
-    key: tuple[float, float] = RANGES["key"].ends
-    ramp_s: tuple[float, float] = RANGES["ramp_s"].ends
-    mix: dict[str, tuple[float, float]] = msgspec.field(
-        default_factory=lambda: {name: each.ends for name, each in MIX_NUMBERS.items()}
-    )
-
-
-class Caps(Struct, frozen=True, kw_only=True):
-    """Abilities of this station. ``bpm``, ``denoising`` and ``guidance`` are the values behind a null in the state.
-    ``conditions``: whether its model follows ``chords``, ``parts``, ``energy``, ``density``, ``brightness`` and a
-    ``form`` of ``forms``."""
-
-    codecs: tuple[str, ...] = ("opus", "pcm_s16")
-    at: tuple[str, ...] = ("asap", "beat", "bar", "clip")
-    ops: tuple[str, ...] = ("pause", "resume", "reset", "skip")
-    model: str = ""
-    beats_per_clip: float | None = None
-    bpm: float | None = None
-    denoising: float | None = None
-    guidance: float | None = None
-    conditions: bool = False
-    forms: tuple[str, ...] = ("none",)
-    steer: bool = True
-    resume: bool = True
-
-
 class Resume(Struct, frozen=True, kw_only=True):
     """Request for the missed audio: the ``session`` of an earlier ``welcome`` and the last received frame.
     ``sample_pos``, the end of the last received audio, lets another server of the same station (a relay, a worker)
@@ -197,7 +150,7 @@ class Resume(Struct, frozen=True, kw_only=True):
     sample_pos: SamplePos | None = None
 
 
-class Hello(_Message, frozen=True, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """First message of a client: protocol version, codecs in order of preference, intent to steer. ``burst_ms``: past
     audio at the beginning of the stream; null: the server's choice. ``relay``: id of a server that passes the stream
     on; null for listeners."""
@@ -211,7 +164,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     relay: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
-class Steer(_Message, frozen=True, tag="steer"):
+class Steer(Message, frozen=True, tag="steer"):
     """Change the music. An absent field keeps its value; null restores the station's default. The default of ``bpm``
     and ``beats_per_bar`` is "auto": the words of the prompts choose. A change of the metre begins at a bar line.
     ``chords``: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins
@@ -240,14 +193,14 @@ class Steer(_Message, frozen=True, tag="steer"):
     if_rev: Rev | None = None
 
 
-class Transport(_Message, frozen=True, tag="transport"):
+class Transport(Message, frozen=True, tag="transport"):
     """Playback control. ``reset``: back to the default journey. ``skip``: to its next part (or a new variation)."""
 
     id: Id
     op: Op
 
 
-class Queue(_Message, frozen=True, tag="queue"):
+class Queue(Message, frozen=True, tag="queue"):
     """Change the queue of the station: prompts that play one after the other, each from a bar line. ``add``
     (``prompts``, at the place ``to``, 0 first; default: the end), ``edit`` (the given fields of ``item``), ``move``
     (``item`` to ``to``), ``remove`` (``item``), ``next`` (end the present item at the next bar line), ``loop`` (set
@@ -264,7 +217,7 @@ class Queue(_Message, frozen=True, tag="queue"):
     loop: bool | UnsetType = UNSET
 
 
-class Input(_Message, frozen=True, tag="input"):
+class Input(Message, frozen=True, tag="input"):
     """Live input: binary frames from the client (in the format of the server's) become the seed image of the next
     clips. The right to steer is required; a station has one input. ``strength``: share of the input in the clip.
     ``takeover`` ends the input of another client. ``start`` of a running input changes its strength."""
@@ -277,13 +230,13 @@ class Input(_Message, frozen=True, tag="input"):
     takeover: bool = False
 
 
-class Clock(_Message, frozen=True, tag="clock"):
+class Clock(Message, frozen=True, tag="clock"):
     """Request for the audible position. ``t0`` is the sender's clock in ms; the answer returns it unchanged."""
 
     t0: float
 
 
-class Stats(_Message, frozen=True, tag="stats"):
+class Stats(Message, frozen=True, tag="stats"):
     """Report of a client, every 5 s: buffered audio, underruns since it joined, samples played."""
 
     buffer_ms: Annotated[float, Meta(ge=0, le=1e9)]
@@ -291,10 +244,11 @@ class Stats(_Message, frozen=True, tag="stats"):
     played: Annotated[int, Meta(ge=0, le=2**53)]
 
 
-class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
+class Welcome(Message, frozen=True, tag="welcome", omit_defaults=False):
     """Answer to ``hello``; audio frames follow. ``codec`` is the chosen codec. ``resumed`` is true if no audio was
     missed. ``reason`` says why this connection may not steer; null if it may. ``path`` has the ids of the servers from
-    this one to the station's own, which is the last. ``queue``: the prompts that follow."""
+    this one to the station's own, which is the last. ``queue``: the prompts that follow. ``requests``: what listeners
+    wish; null: this station takes no requests."""
 
     v: int
     session: str
@@ -313,9 +267,10 @@ class Welcome(_Message, frozen=True, tag="welcome", omit_defaults=False):
     reason: str | None = None
     path: tuple[str, ...] = ()
     queue: QueueList = QueueList()
+    requests: RequestList | None = None
 
 
-class Scheduled(_Message, frozen=True, tag="scheduled"):
+class Scheduled(Message, frozen=True, tag="scheduled"):
     """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice. ``bpm`` and
     ``beats_per_bar``: tempo and metre after the change. The reasons are as in the state. ``likeness``, as in the state,
     is known here if the prompts were played before; otherwise it follows in ``now``."""
@@ -331,7 +286,7 @@ class Scheduled(_Message, frozen=True, tag="scheduled"):
     likeness: Likeness | None = None
 
 
-class Applied(_Message, frozen=True, tag="applied"):
+class Applied(Message, frozen=True, tag="applied"):
     """A change was spliced. ``audible_at`` (sample clock) is exact."""
 
     id: str
@@ -339,14 +294,14 @@ class Applied(_Message, frozen=True, tag="applied"):
     audible_at: SamplePos
 
 
-class Superseded(_Message, frozen=True, tag="superseded"):
+class Superseded(Message, frozen=True, tag="superseded"):
     """A later change, ``by``, replaced this one before it became audible. Its fields are merged into the later one."""
 
     id: str
     by: str
 
 
-class Rejected(_Message, frozen=True, tag="rejected"):
+class Rejected(Message, frozen=True, tag="rejected"):
     """A message was refused; nothing has changed. ``id`` is "" if the message had none."""
 
     code: Code
@@ -356,7 +311,7 @@ class Rejected(_Message, frozen=True, tag="rejected"):
     retry_after_ms: int | None = None
 
 
-class Now(_Message, frozen=True, tag="now", omit_defaults=False):
+class Now(Message, frozen=True, tag="now", omit_defaults=False):
     """The music at ``sample_pos``; sent at every change. ``alpha`` is the position between two keyframes, ``clip`` the
     number of the clip, ``beat`` the musical position in beats since the station began. ``bar`` is the number of the
     bar, and ``bar_beat`` the position in it, 0 to less than ``state.beats_per_bar``. ``chord`` is the sounding chord,
@@ -378,14 +333,14 @@ class Now(_Message, frozen=True, tag="now", omit_defaults=False):
     coming: tuple[Coming, ...] = ()
 
 
-class QueueState(_Message, frozen=True, tag="queue", omit_defaults=False):
+class QueueState(Message, frozen=True, tag="queue", omit_defaults=False):
     """The queue of the station, at every change. ``id``: of the request, in the answer to it."""
 
     queue: QueueList
     id: str = ""
 
 
-class InputState(_Message, frozen=True, tag="input"):
+class InputState(Message, frozen=True, tag="input"):
     """State of the client's live input, at every change. ``live``: the model uses it; ``quiet``, ``noise``: it changes
     nothing, because it is silent or only noise; ``ended``: frames are no longer accepted (``reason``). ``id`` is that
     of the request, "" without one. ``level_db``: loudness of the last 8 beats in dBFS; null if it is unknown."""
@@ -396,7 +351,7 @@ class InputState(_Message, frozen=True, tag="input"):
     level_db: float | None = None
 
 
-class Event(_Message, frozen=True, tag="event"):
+class Event(Message, frozen=True, tag="event"):
     """Something happened on the station. Clients ignore unknown kinds. ``kind`` is one of:
 
     - ``splice``: a change became audible at ``sample_pos``.
@@ -421,7 +376,7 @@ class Event(_Message, frozen=True, tag="event"):
     listeners: int | None = None
 
 
-class ClockReply(_Message, frozen=True, tag="clock"):
+class ClockReply(Message, frozen=True, tag="clock"):
     """Answer to ``clock``. ``t1``, ``t2``: the server's clock in ms at receipt and reply. ``sample_pos``: audible at
     ``t2``."""
 
@@ -431,16 +386,27 @@ class ClockReply(_Message, frozen=True, tag="clock"):
     sample_pos: SamplePos
 
 
-class Bye(_Message, frozen=True, tag="bye"):
+class Bye(Message, frozen=True, tag="bye"):
     """The sender is about to close. Reconnect after ``reconnect_ms`` (null: do not reconnect)."""
 
     reason: str
     reconnect_ms: int | None = None
 
 
-ClientMessage = Hello | Steer | Transport | Queue | Input | Clock | Stats | Bye
+ClientMessage = Hello | Steer | Transport | Queue | Request | Input | Clock | Stats | Bye
 ServerMessage = (
-    Welcome | Scheduled | Applied | Superseded | Rejected | Now | Event | QueueState | InputState | ClockReply | Bye
+    Welcome
+    | Scheduled
+    | Applied
+    | Superseded
+    | Rejected
+    | Now
+    | Event
+    | QueueState
+    | RequestsState
+    | InputState
+    | ClockReply
+    | Bye
 )
 
 

@@ -9,11 +9,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct
 
+from riffstream.protocol.base import MAX_MESSAGE_BYTES, PROMPT_CHARS
 from riffstream.protocol.form import CHORDS_CHARS, PartsChange
 from riffstream.protocol.messages import (
-    MAX_MESSAGE_BYTES,
     NUMBERS,
-    PROMPT_CHARS,
     ClientMessage,
     ProtocolError,
     Queue,
@@ -31,10 +30,13 @@ _ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS}
     "text": f"1 to {PROMPT_CHARS} characters",
     "negative": f"up to {PROMPT_CHARS} characters",
     "at": "asap, beat, bar or clip",
-    "op": "pause, resume, reset or skip; of a queue: add, edit, move, remove, next, loop or clear",
+    "op": "pause, resume, reset or skip; of a queue: add, edit, move, remove, next, loop or clear; of a request: "
+    "suggest, vote, take, dismiss or react",
     "bars": "1 to 1024 bars",
     "ramp_bars": "0 to 64 bars",
-    "item": "the id of an item of the queue",
+    "item": "the id of an item of the queue, or of a request",
+    "reaction": "heart, fire or wow",
+    "play": "queue or now",
     "to": "a place in the queue, 0 is the first",
     "loop": "true or false",
     "id": "1 to 64 characters",

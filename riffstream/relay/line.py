@@ -23,6 +23,7 @@ __all__ = ["ClientLine"]
 QUEUE = 256  # messages of a client that wait for the upstream; its rate limit is far below
 IDLE_S = 60.0
 CODES = get_args(protocol.Code)
+ANSWERED = protocol.QueueState | protocol.RequestsState  # told to everybody, with an id to who asked
 PASSED = protocol.Scheduled | protocol.Applied | protocol.Superseded | protocol.Rejected | protocol.InputState
 
 
@@ -165,7 +166,7 @@ class ClientLine:
                     message = protocol.decode_server(data)
                 except ProtocolError:
                     continue  # a newer server's message
-                if isinstance(message, PASSED) or (isinstance(message, protocol.QueueState) and message.id):
+                if isinstance(message, PASSED) or (isinstance(message, ANSWERED) and message.id):
                     self._answer(message)
         except (ConnectionClosed, OSError):
             pass
@@ -184,6 +185,6 @@ class ClientLine:
             self._open_ids.pop(message.id, None)
         elif isinstance(message, protocol.Scheduled):
             self._open_ids[message.id] = True
-        elif isinstance(message, protocol.Applied | protocol.Superseded | protocol.Rejected | protocol.QueueState):
+        elif isinstance(message, protocol.Applied | protocol.Superseded | protocol.Rejected | ANSWERED):
             self._open_ids.pop(message.id, None)
         self._tell(message)

@@ -79,6 +79,7 @@ class RelayStation:
         self._position = Position(clock)
         self._now: Now | None = None
         self._queue = protocol.QueueList()
+        self._requests: protocol.RequestList | None = None
         self._welcomed = asyncio.Event()
         self._lost_reason: str | None = None
         self._token = config.relay.token or None
@@ -203,6 +204,14 @@ class RelayStation:
         raise ProtocolError("forbidden", "a relay has no right of its own to change the queue", id=message.id)
 
     @property
+    def requests(self) -> None:
+        """None: requests are those of the upstream, and clients have their own connections to it."""
+
+    def requested(self) -> protocol.RequestList | None:
+        """The requests of listeners on the upstream; None: its station takes none."""
+        return self._requests
+
+    @property
     def input_used(self) -> str | None:
         """None: live inputs are those of the upstream."""
         return None
@@ -264,6 +273,9 @@ class RelayStation:
         self.welcome = welcome
         if welcome.queue != self._queue:
             self._take(protocol.QueueState(queue=welcome.queue))
+        self._requests = welcome.requests
+        if welcome.requests is not None:
+            self._take(protocol.RequestsState(requests=welcome.requests))
         self._answered_at = self._clock()
         self._position.welcomed(welcome.sample_pos)
         if self._lost_reason is not None:
@@ -281,6 +293,9 @@ class RelayStation:
             self._audience.tell(message)
         elif isinstance(message, protocol.QueueState):
             self._queue = message.queue
+            self._audience.tell(message)
+        elif isinstance(message, protocol.RequestsState):
+            self._requests = message.requests
             self._audience.tell(message)
         elif isinstance(message, Event) and message.kind not in OWN_EVENTS:
             self._audience.tell(message)

@@ -35,6 +35,7 @@ __all__ = ["routes", "summary"]
 
 routes = web.RouteTableDef()
 
+TOLD = protocol.Now | protocol.Event | protocol.QueueState | protocol.RequestsState | protocol.Bye
 RECORDING_FORMATS = {"flac": "audio/flac", "mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav"}
 RECORDINGS_WAITING = 4
 SHORTEST_S = 0.1  # of a recording; every format can hold it
@@ -141,20 +142,21 @@ async def delete_station(request: web.Request) -> web.Response:
 @described(
     "stations",
     Answer(
-        ("text/event-stream",), "`event: now`, `event: event` or `event: queue`, with the protocol's message as `data`"
+        ("text/event-stream",),
+        "`event: now`, `event: event`, `event: queue` or `event: requests`, with the protocol's message as `data`",
     ),
     errors=(503,),
     right="listen",
     endless=True,
 )
 async def station_events(request: web.Request) -> web.StreamResponse:
-    """Stream ``now``, ``event`` and ``queue`` messages as server-sent events."""
+    """Stream ``now``, ``event``, ``queue`` and ``requests`` messages as server-sent events."""
     context = _listener(request)
     broadcast = context.broadcast(request.match_info["station"])
     queue: asyncio.Queue[protocol.ServerMessage | None] = asyncio.Queue(256)
 
     def told(message: protocol.ServerMessage) -> None:
-        if isinstance(message, protocol.Now | protocol.Event | protocol.QueueState | protocol.Bye):
+        if isinstance(message, TOLD):
             if queue.full():  # a slow reader gets the newest messages
                 queue.get_nowait()
             queue.put_nowait(message)

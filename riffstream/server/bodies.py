@@ -50,9 +50,12 @@ async def json_object(request: web.Request, *, optional: bool = False) -> dict[s
 
 
 def refused(error: ProtocolError) -> web.HTTPException:
-    """The answer over HTTP to what the protocol refuses: 403, 503 with the time of the next try, or 400."""
+    """The answer over HTTP to what the protocol refuses: 403, 429 and 503 with the time of the next try, or 400."""
+    retry_s = RETRY_S if error.retry_after_ms is None else error.retry_after_ms / 1000
     if error.code == "forbidden":
         return refuse(web.HTTPForbidden, "forbidden", error.message)
     if error.code == "busy":
-        return refuse(web.HTTPServiceUnavailable, "busy", error.message, retry_after_s=RETRY_S)
+        return refuse(web.HTTPServiceUnavailable, "busy", error.message, retry_after_s=retry_s)
+    if error.code == "rate_limited":
+        return refuse(web.HTTPTooManyRequests, "rate_limited", error.message, retry_after_s=retry_s)
     return refuse(web.HTTPBadRequest, "bad_request", " ".join(error.message.split()))

@@ -31,6 +31,8 @@ __all__ = ["Broadcast", "Member", "Place"]
 FEED_IDLE_S = 60.0  # time in which a disconnected listener can resume without a gap
 RING_S = 30.0
 LISTENERS_EVERY_S = 2.0
+REQUESTS_EVERY_S = 1.0
+REACTIONS_EVERY_S = 5.0
 LEAVE_S = 5.0
 CARD_FRESH_S = 60.0
 
@@ -157,6 +159,8 @@ class Broadcast:
         self._unsubscribe = station.subscribe(self.tell)
         self._announced = 0
         self._announce_handle: asyncio.TimerHandle | None = None
+        self._requests_handle: asyncio.TimerHandle | None = None
+        self._told_requests: protocol.RequestList | None = None
 
     async def hold(self, codec: str) -> Feed:
         """Return the running feed of a codec, filled with a burst. Codecs that share an encoder share a feed.
@@ -309,6 +313,25 @@ class Broadcast:
             if member.told is not None:
                 member.told(message)
 
+    def announce_requests(self) -> None:
+        """Schedule the ``requests`` message, at most one a second; again while reactions go out of date."""
+        self._schedule_requests(REQUESTS_EVERY_S)
+
+    def _schedule_requests(self, after_s: float) -> None:
+        if self._requests_handle is None and not self.ending:
+            self._requests_handle = asyncio.get_running_loop().call_later(after_s, self._send_requests)
+
+    def _send_requests(self) -> None:
+        self._requests_handle = None
+        requests = self.station.requested()
+        if requests is None:
+            return
+        if requests != self._told_requests:
+            self._told_requests = requests
+            self.tell(protocol.RequestsState(requests=requests))
+        if requests.reactions != protocol.Reactions():
+            self._schedule_requests(REACTIONS_EVERY_S)
+
     async def close(self, reason: str, leave_s: float = LEAVE_S) -> None:
         """Refuse new connections, ask all connections to leave, wait for them, and stop encoding. Idempotent.
 
@@ -329,8 +352,9 @@ class Broadcast:
                 await asyncio.gather(*leaving, return_exceptions=True)
         finally:
             self._unsubscribe()
-            if self._announce_handle is not None:
-                self._announce_handle.cancel()
+            for handle in (self._announce_handle, self._requests_handle):
+                if handle is not None:
+                    handle.cancel()
             self.hls.close()
             for opening in tuple(self._opening.values()):
                 opening.cancel()

@@ -24,7 +24,7 @@ from riffstream.server.archive.archive import Archive
 from riffstream.server.broadcast import Broadcast, Place
 from riffstream.server.heartbeat import Heartbeat
 from riffstream.server.interfaces import Hub, Station
-from riffstream.server.limits import AddressBuckets, ConnectionCounter
+from riffstream.server.limits import AddressBuckets, ConnectionCounter, RequestGates
 from riffstream.server.lockout import Lockout
 from riffstream.server.loop_lag import LagMeter
 from riffstream.server.meters import Meters
@@ -97,6 +97,8 @@ class Context:
         self.clips = 0  # single clips in progress
         self.clip_buckets = AddressBuckets(config.limits.clip_interval_s, config.limits.clip_burst)
         self.queue_buckets = AddressBuckets(QUEUE_INTERVAL_S, QUEUE_BURST)
+        limits = config.limits
+        self.request_gates = RequestGates(limits.request_interval_s, (limits.steer_interval_s, limits.steer_burst))
         self.started_at = time.time()
         self.counters: Counter[str] = Counter()
         self.disconnected: Counter[str] = Counter(dict.fromkeys(DISCONNECTED, 0))

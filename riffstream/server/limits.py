@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from riffstream.server.proxies import INSIDE
 
-__all__ = ["AddressBuckets", "ConnectionCounter", "TokenBucket"]
+__all__ = ["AddressBuckets", "ConnectionCounter", "RequestGates", "TokenBucket"]
 
 ADDRESSES = 10_000
+VOTE_INTERVAL_S, VOTE_BURST = 1.0, 10
 
 
 class TokenBucket:
@@ -73,6 +74,23 @@ class AddressBuckets:
         if len(self._buckets) > ADDRESSES:
             self._buckets.popitem(last=False)
         return 0.0 if bucket.take() else max(0.001, bucket.wait_s())
+
+
+class RequestGates:
+    """Rates of what listeners may do with requests, for each address.
+
+    Args:
+        interval_s: time between suggestions, seconds.
+        plays: interval in seconds and burst of requests that are played at once.
+
+    Attributes:
+        suggestions, votes, plays: the rates; reactions count as votes.
+    """
+
+    def __init__(self, interval_s: float, plays: tuple[float, int]) -> None:
+        self.suggestions = AddressBuckets(interval_s, 1)
+        self.votes = AddressBuckets(VOTE_INTERVAL_S, VOTE_BURST)
+        self.plays = AddressBuckets(*plays)
 
 
 class ConnectionCounter:

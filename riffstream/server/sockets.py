@@ -24,6 +24,7 @@ from riffstream.server.openapi import Answer, described
 from riffstream.server.prompt_queue import MOST_WAITING
 from riffstream.server.queue_api import changed_queue
 from riffstream.server.relayed import relayed_rights
+from riffstream.server.requests_api import changed_requests
 from riffstream.server.roles import Role
 from riffstream.server.sessions import epoch_of
 from riffstream.station.outlet import EncoderError, StationEndedError
@@ -31,6 +32,7 @@ from riffstream.station.outlet import EncoderError, StationEndedError
 __all__ = ["RESTARTING", "bye_frame", "socket_handler"]
 
 HELLO_S = 10.0
+REQUESTS_WAITING = 8  # messages about requests of one connection that wait for the prompt hook
 RESTARTING = "restarting"
 NO_INPUT = "binary messages are not accepted without a live input; send input first"
 CODECS: dict[str, protocol.CodecName] = {"opus": "opus", "pcm_s16": "pcm_s16"}
@@ -72,6 +74,7 @@ class _Connection(SocketConnection):
         self.queueing = TokenBucket(QUEUE_INTERVAL_S, QUEUE_BURST)
         self.queue_changes: deque[protocol.Queue] = deque()
         self.queue_task: asyncio.Task[None] | None = None
+        self.request_turns: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Exchange hello and welcome, then messages until either side closes."""
@@ -117,6 +120,8 @@ class _Connection(SocketConnection):
             self.queue_changes.clear()
             if self.queue_task is not None:
                 self.queue_task.cancel()
+            for turn in self.request_turns:
+                turn.cancel()
             self.end_steering()
             logs.event(
                 "socket closed",
@@ -263,6 +268,7 @@ class _Connection(SocketConnection):
                 reason=self.gate.refusal,
                 path=self.context.path,
                 queue=station.queued(),
+                requests=station.requested(),
             )
         )
         self.member.tell(station.now())
@@ -305,6 +311,8 @@ class _Connection(SocketConnection):
                 case protocol.Queue():
                     self.gate.check(message.id)
                     self._change_queue(message)
+                case protocol.Request():
+                    self._change_requests(message)
                 case protocol.Input():
                     self.gate.check(message.id)
                     if self.line is not None:
@@ -360,6 +368,38 @@ class _Connection(SocketConnection):
                     self.member.tell(error.reply(message.id))
         finally:
             self.queue_task = None
+
+    def _change_requests(self, message: protocol.Request) -> None:
+        if self.line is not None:
+            self.line.send(message)
+            return
+        if len(self.request_turns) >= REQUESTS_WAITING:
+            raise protocol.ProtocolError("rate_limited", "too many requests", id=message.id, retry_after_ms=1000)
+        turn = asyncio.create_task(self._request_turn(message), name="request")
+        self.request_turns.add(turn)
+        turn.add_done_callback(self.request_turns.discard)
+
+    async def _request_turn(self, message: protocol.Request) -> None:
+        """Answer a message about requests; the prompt hook may take its time."""
+        client = self.context.asked(self.request).address
+        try:
+            changed = await changed_requests(
+                self.context,
+                self.broadcast,
+                message,
+                client=client,
+                refusal=self.gate.refusal,
+                tell=self._tell_member,
+                way="socket",
+            )
+            self.member.tell(protocol.RequestsState(requests=changed, id=message.id))
+        except protocol.ProtocolError as error:
+            self.context.counters["rejected"] += 1
+            self.member.tell(error.reply(message.id))
+
+    def _tell_member(self, message: protocol.ServerMessage) -> None:
+        if self.member in self.broadcast.members:
+            self.member.tell(message)
 
     def _decode(self, data: str) -> protocol.ClientMessage:
         limits = self.context.config.limits

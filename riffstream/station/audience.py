@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from riffstream.protocol import Event, Now, QueueState
+from riffstream.protocol import Event, Now, QueueState, RequestsState
 
 __all__ = ["Audience", "Lease", "Sink"]
 
 log: Final = logging.getLogger(__name__)
-Sink = Callable[[Now | Event | QueueState], None]
+Sink = Callable[[Now | Event | QueueState | RequestsState], None]
 
 
 class Lease:
@@ -87,7 +87,7 @@ class Audience:
         self._sinks[key] = sink
         return lambda: self._sinks.pop(key, None) and None
 
-    def tell(self, message: Now | Event | QueueState) -> None:
+    def tell(self, message: Now | Event | QueueState | RequestsState) -> None:
         """Call every subscriber."""
         for sink in list(self._sinks.values()):
             try:

@@ -129,6 +129,7 @@ class SavedStation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         score: what steering has changed.
         place: the musical position.
         queue: the prompts that follow (``PromptQueue.to_dict``).
+        requests: what listeners wish (``Requests.to_dict``).
         recent: the last audio before ``sample_pos``, int16 interleaved; only of a planned stop.
         epoch: identity of the sample clock; only of a planned stop, after which the audio goes on at the same place.
     """
@@ -143,6 +144,7 @@ class SavedStation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     score: SavedScore
     place: SavedPlace
     queue: dict[str, Any] | None = None
+    requests: dict[str, Any] | None = None
     recent: bytes = b""
     epoch: Annotated[str, Meta(max_length=64)] = ""
 

@@ -49,6 +49,7 @@ from riffstream.station.output import Output
 from riffstream.station.pacing import Pacer, Send
 from riffstream.station.prompt_queue import PromptQueue
 from riffstream.station.queue_player import QueuePlayer
+from riffstream.station.requests import Requests
 from riffstream.station.saved import Continued, SavedStation, anew, continued, packed, unpacked
 from riffstream.station.saving import saved
 from riffstream.station.score import Score
@@ -76,6 +77,7 @@ class Station:
 
     Attributes:
         queue: the prompts that follow.
+        requests: what listeners wish; None: the station takes no requests.
     """
 
     def __init__(
@@ -111,6 +113,8 @@ class Station:
         self.queue = PromptQueue(config.limits.queue)
         self._queue_player = QueuePlayer(name, self.queue, self._audience.tell, clock)
         self._queue_player.restore(None if saved is None else saved.queue)
+        kept = None if saved is None else saved.requests
+        self.requests = Requests.opened(name, config.limits.requests, clock, kept) if station.requests else None
         self._has_sound = asyncio.Event()
         self._stages = Stages()  # of the last change
 
@@ -177,15 +181,7 @@ class Station:
 
     def limits(self) -> protocol.Limits:
         """Limits of this server."""
-        limits = self.config.limits
-        return protocol.Limits(
-            prompt_chars=limits.prompt_chars,
-            message_bytes=limits.message_bytes,
-            steer_interval_s=limits.steer_interval_s,
-            desk_interval_s=limits.desk_interval_s,
-            steer_burst=limits.steer_burst,
-            queue=limits.queue,
-        )
+        return self.config.limits.shown()
 
     def recording(self, seconds: float) -> tuple[int, Pcm]:
         """Newest ``seconds`` of committed audio: (sample clock of the first sample, [n, 2] float32)."""
@@ -238,6 +234,10 @@ class Station:
     def queued(self) -> protocol.QueueList:
         """The prompts that follow."""
         return self.queue.shown()
+
+    def requested(self) -> protocol.RequestList | None:
+        """The requests of listeners; None: the station takes none."""
+        return None if self.requests is None else self.requests.shown()
 
     def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
         """Change the queue, tell everybody and return it. Raises ProtocolError; the queue then does not change."""
@@ -383,7 +383,10 @@ class Station:
             settings: configuration of a station made over the API.
         """
         state = None if self._timeline is None else saved(self._timeline, settings)
-        return self._saved if state is None else msgspec.structs.replace(state, queue=self.queue.to_dict())
+        if state is None:
+            return self._saved
+        requests = None if self.requests is None else self.requests.to_dict()
+        return msgspec.structs.replace(state, queue=self.queue.to_dict(), requests=requests)
 
     def freeze(self, settings: dict[str, Any] | None = None, *, recent_s: float = 0.0) -> SavedStation | None:
         """Fade out and commit nothing more, because the process is about to exit; return the last state.

@@ -37,12 +37,20 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(
-    *names: str, speed: float | None = None, preroll: int = 48_000, **sections: dict[str, Any]
+    *names: str, speed: float | None = None, preroll: int = 48_000, requests: bool = False, **sections: dict[str, Any]
 ) -> AsyncIterator[Running]:
-    """``running(limits={"steer_burst": 100})``: a server with these settings; ``speed`` plays by itself."""
+    """``running(limits={"steer_burst": 100})``: a server with these settings.
+
+    Args:
+        names: stations.
+        speed: they play by themselves, so many times as fast as real time.
+        preroll: samples that they have committed.
+        requests: they take requests.
+        sections: of the configuration.
+    """
     sections.setdefault("server", {}).setdefault("drain_s", 1.0)
     sections["server"].setdefault("port", 0)
-    hub = FakeHub(*names, speed=speed, preroll=preroll)
+    hub = FakeHub(*names, speed=speed, preroll=preroll, requests=requests)
     server = Server(Config.from_dict(sections), hub)
     await server.start()
     try:

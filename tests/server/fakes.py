@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,11 +21,13 @@ from riffstream.generator.single_clips import SingleClip
 from riffstream.journey.keyframe import ClipSpec
 from riffstream.server.interfaces import Reply
 from riffstream.spectrogram.params import SpectrogramParams
+from riffstream.station.audience import Sink
 from riffstream.station.block import Block
 from riffstream.station.hub import TooManyStationsError, UnknownStationError
 from riffstream.station.live_input import Beats
 from riffstream.station.outlet import SHARED, Outlet
 from riffstream.station.prompt_queue import PromptQueue
+from riffstream.station.requests import Requests
 from riffstream.station.saved import SavedStation
 
 BLOCK = 4800
@@ -71,7 +74,7 @@ class FakeStation:
         self.steers: list[protocol.Steer | protocol.Transport] = []
         self.revs: list[tuple[int, int]] = [(0, 0)]
         self.pending: list[tuple[int, str, int, Reply]] = []
-        self.sinks: list[Callable[[protocol.Now | protocol.Event | protocol.QueueState], None]] = []
+        self.sinks: list[Sink] = []
         self.outlets: dict[str, Outlet] = {}
         self.balance = 1.0  # level of the right channel, against the left
         self.task: asyncio.Task[None] | None = None
@@ -79,6 +82,7 @@ class FakeStation:
         self.heard: list[tuple[InputImage, int] | None] = []
         self.input_used: str | None = None
         self.queue = PromptQueue(32)
+        self.requests = Requests(3, time.monotonic) if config.requests else None
 
     @property
     def sample_pos(self) -> int:
@@ -142,13 +146,11 @@ class FakeStation:
     def join(self, kind: str = "ws") -> FakeLease:
         return FakeLease(self)
 
-    def subscribe(
-        self, sink: Callable[[protocol.Now | protocol.Event | protocol.QueueState], None]
-    ) -> Callable[[], None]:
+    def subscribe(self, sink: Sink) -> Callable[[], None]:
         self.sinks.append(sink)
         return lambda: self.sinks.remove(sink)
 
-    def tell(self, message: protocol.Now | protocol.Event | protocol.QueueState) -> None:
+    def tell(self, message: protocol.Now | protocol.Event | protocol.QueueState | protocol.RequestsState) -> None:
         for sink in list(self.sinks):
             sink(message)
 
@@ -177,6 +179,9 @@ class FakeStation:
 
     def queued(self) -> protocol.QueueList:
         return self.queue.shown()
+
+    def requested(self) -> protocol.RequestList | None:
+        return None if self.requests is None else self.requests.shown()
 
     def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
         if not self.steerable:
@@ -244,12 +249,13 @@ class FakeStation:
 class FakeHub:
     """Stations that are ready at once."""
 
-    def __init__(self, *names: str, preroll: int = 48_000, speed: float | None = None) -> None:
+    def __init__(self, *names: str, preroll: int = 48_000, speed: float | None = None, requests: bool = False) -> None:
         self.ready = True
         self.upstream = None
         self.info = Info(model="tone", seed_image="auto")
         self.speed = speed
         self.preroll = preroll
+        self.requests = requests
         self.stations: dict[str, FakeStation] = {}
         self.names = names or ("main",)
         self.closed = self.draining = False
@@ -260,7 +266,7 @@ class FakeHub:
 
     async def start(self) -> None:
         for name in self.names:
-            await self.create(name, StationConfig(title="The Test Tone"))
+            await self.create(name, StationConfig(title="The Test Tone", requests=self.requests))
 
     async def create(self, name: str, station: StationConfig | None = None) -> FakeStation:
         check_station_name(name)
