@@ -92,10 +92,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sessions: SessionSettings = field(default_factory=SessionSettings)
     relay: RelaySettings = field(default_factory=RelaySettings)
     stations: dict[str, StationConfig] = field(default_factory=lambda: {"main": StationConfig()})
+    models: dict[str, GeneratorSettings] = field(default_factory=dict)
     push: dict[str, PushSettings] = field(default_factory=dict)
     webhooks: dict[str, WebhookSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, settings in self.stations.items():
+            try:
+                self.generator_of(settings)
+            except ParameterError as error:
+                raise ParameterError(f"stations.{name}.{error.field}", error.value, error.allowed) from None
         for station in self.archive.stations:
             if station not in self.stations:
                 raise ParameterError("archive.stations", station, ", ".join(self.stations))
@@ -106,6 +112,17 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         asked, kept = self.limits.recording_s, self.timeline.ring_s
         if asked is not None and asked > kept:
             raise ParameterError("limits.recording_s", asked, f"0 to {kept:g} s, which timeline.ring_s keeps")
+
+    def generator_of(self, station: StationConfig) -> GeneratorSettings:
+        """Settings of a station's model. Raises ParameterError if no table has its name."""
+        if station.model and station.model not in self.models:
+            allowed = ", ".join(self.models) or "the name of a table [models.NAME]; there is none"
+            raise ParameterError("model", station.model, allowed)
+        return self.generators()[station.model]
+
+    def generators(self) -> dict[str, GeneratorSettings]:
+        """Settings of each model, by the name that stations use; "": the one of ``[generator]``."""
+        return {"": self.generator, **self.models}
 
     @property
     def recording_s(self) -> float:
@@ -173,7 +190,12 @@ def _hidden(secret: Any) -> Any:
 
 
 # Sections with one table for each name.
-_TABLES: dict[str, type[Section]] = {"stations": StationConfig, "push": PushSettings, "webhooks": WebhookSettings}
+_TABLES: dict[str, type[Section]] = {
+    "stations": StationConfig,
+    "models": GeneratorSettings,
+    "push": PushSettings,
+    "webhooks": WebhookSettings,
+}
 _SECTIONS: dict[str, type[Section]] = {each.name: each.type for each in keys(Config) if each.name not in _TABLES}
 
 

@@ -227,9 +227,10 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
 
 
 class GeneratorSettings(Section, frozen=True, kw_only=True):
-    """``[generator]``: the model and its process.
+    """``[generator]``: the model and its processes. ``[models.NAME]``: a further model, for stations that name it.
 
     Attributes:
+        workers: processes with the model, which share its stations. Of several GPUs, each takes the next one.
         model: ``mini``, a folder, a single safetensors file, a hub id, or ``tone`` (a test signal, no model).
         revision: branch, tag or commit of a hub id.
         lora: safetensors files, each with ``:scale`` if not 1.
@@ -249,6 +250,7 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
         backoff_max_s: longest delay before a restart, seconds.
     """
 
+    workers: Annotated[int, between(1, 256)] = 1
     model: str = "mini"
     revision: str = ""
     lora: tuple[str, ...] = ()
@@ -343,6 +345,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
     """``[stations.NAME]``: one stream and its default music.
 
     Attributes:
+        model: name of a table ``[models.NAME]``; "": the model of ``[generator]``.
         title: title for players, up to 120 characters.
         description: description for players, up to 1,000 characters.
         journey: ``wander`` (a seeded walk over moods), or a journey file (TOML or JSON) relative to the config.
@@ -363,6 +366,7 @@ class StationConfig(Section, frozen=True, kw_only=True):
         save_log: file for the steering log; "": the log stays in memory.
     """
 
+    model: str = ""
     title: str = ""
     description: str = ""
     journey: str = "wander"

@@ -206,7 +206,11 @@ class Info(Struct, frozen=True, kw_only=True):
 
 
 class Ready(Struct, frozen=True, tag=True):
-    """The generator is warmed up: jobs may be sent. ``seconds``: its loading time."""
+    """The generator is warmed up: jobs may be sent. ``seconds``: its loading time.
+
+    A second one on the same pipe means that another generator has taken over, without the earlier one's jobs. The
+    server answers with :class:`Configure`; its commands before that were for the earlier one and are dropped.
+    """
 
     info: Info
     seconds: float
@@ -219,11 +223,13 @@ class Heartbeat(Struct, frozen=True, tag=True):
         pending: number of jobs in progress.
         rss_mb: resident memory, MB.
         step_s: slowest step since the last heartbeat, seconds.
+        busy: share of the time since the last heartbeat in steps, 0 to 1.
     """
 
     pending: int
     rss_mb: float = 0.0
     step_s: float = 0.0
+    busy: float = 0.0
 
 
 class Stages(Struct, frozen=True, kw_only=True):
@@ -299,7 +305,7 @@ class Failed(Struct, frozen=True, tag=True):
     """A job (or, with an empty station, the renderer) failed.
 
     Attributes:
-        kind: parameter, memory or internal.
+        kind: parameter, memory, internal, or machine (of a renderer: its machine left, so no job is the cause).
         message: one line for users.
         detail: traceback for the log; "" if there is none or it was sent before.
     """

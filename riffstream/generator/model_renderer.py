@@ -329,7 +329,7 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     family = Checkpoint.load(
         options["model"],
         revision=options.get("revision") or None,
-        device=options.get("device", "auto"),
+        device=_device(options.get("device", "auto"), options.get("worker", 0)),
         dtype=options.get("dtype", "auto"),
         lora=tuple(options.get("lora") or ()),
         progress=False,
@@ -358,6 +358,12 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
     uploads = options.get("uploads")
     inputs = None if uploads is None else UploadedSeeds(Path(uploads) / INPUTS, INPUT_NAME)
     return ModelRenderer(engine, vocoder, inputs=inputs, exact=files)
+
+
+def _device(device: str, worker: int) -> str:
+    """Device of a worker: of several GPUs, the workers take one after the other."""
+    gpus = torch.cuda.device_count() if worker and device in ("auto", "cuda") else 0
+    return f"cuda:{worker % gpus}" if gpus else device
 
 
 def _seeds(model: str, uploads: str | None = None, songs: Mapping[str, Any] | None = None) -> SeedSources:

@@ -45,7 +45,7 @@ from riffstream.generator.messages import (
 from riffstream.generator.renderer import Renderer, Report
 from riffstream.threads import limit_threads
 
-__all__ = ["main", "serve"]
+__all__ = ["EXIT_FAILED", "EXIT_MEMORY", "ending", "ignore_signals", "main", "open_channel", "run", "serve"]
 
 COMMANDS: Final = 4096  # read ahead; beyond this the pipe fills, and the server considers this process lost
 BEAT_S: Final = 0.25  # between heartbeats, or longer during a long step of the model
@@ -58,31 +58,46 @@ def main() -> None:
     """Entry point of the process (``python -m riffstream.generator.process``): configure, load, serve."""
     # The tensors of eight clips together stay on the heap: page faults took 40 % of their decoding.
     fix_thresholds(own_pages_kb=8192, keep_kb=65536)
-    # Ctrl-C, systemd's SIGTERM and a closed terminal signal the whole group. This process ends with the server's pipe.
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    channel = _channel()
+    ignore_signals()
+    channel = open_channel()
     commands: Commands = queue.Queue(COMMANDS)
     threading.Thread(target=_read, args=(channel, commands), name="commands", daemon=True).start()
 
     def send(message: FromGenerator, pcm: Pcm | None = None) -> None:
         channel.send(pack(message, pcm))
 
-    try:
-        _run(commands, send)
-    except (BrokenPipeError, ConnectionError):
-        sys.exit(0)
-    except Exception as error:
-        send(_ending(error))
-        sys.exit(EXIT_MEMORY if out_of_memory(error) else EXIT_FAILED)
-
-
-def _run(commands: Commands, send: Callable[..., None]) -> None:
     began = time.monotonic()
     if len(sys.argv) == 3:  # import the slowest libraries before the server sends the configuration
         limit_threads(int(sys.argv[2]))
         importlib.import_module(sys.argv[1])
+    try:
+        run(commands, send, began=began)
+    except (BrokenPipeError, ConnectionError):
+        sys.exit(0)
+    except Exception as error:
+        send(ending(error))
+        sys.exit(EXIT_MEMORY if out_of_memory(error) else EXIT_FAILED)
+
+
+def ignore_signals() -> None:
+    """Ignore the signals of the whole process group. This process ends with the server's pipe."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Ctrl-C, systemd, a closed terminal
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def run(commands: Commands, send: Callable[..., None], *, began: float | None = None) -> None:
+    """Load what the first command, :class:`Configure`, names, and serve the others until :class:`Shutdown`.
+
+    Args:
+        commands: the server's commands.
+        send: called with every message and its audio.
+        began: monotonic time at which loading began; None: now.
+
+    Raises:
+        Exception: loading failed, or the generator must be replaced; :func:`ending` makes the last report of it.
+    """
+    began = time.monotonic() if began is None else began
     configure = commands.get()
     if not isinstance(configure, Configure):
         raise RiffstreamError(f"the first message was {type(configure).__name__}, not Configure")
@@ -91,7 +106,7 @@ def _run(commands: Commands, send: Callable[..., None]) -> None:
     serve(Isolation(renderer), commands, lambda report: send(*report))
 
 
-def _ending(error: Exception) -> Failed:
+def ending(error: Exception) -> Failed:
     """Report of the exception that ends the process."""
     if out_of_memory(error):
         return Failed("", 0, 0, "memory", " ".join(str(error).split()) or "out of memory")
@@ -102,7 +117,7 @@ def _ending(error: Exception) -> Failed:
     return Failed("", 0, 0, "internal", message, "".join(traceback.format_exception(error)))
 
 
-def _channel() -> Channel:
+def open_channel() -> Channel:
     """Channel over the pipes, moved away from the standard descriptors. Output of libraries goes to stderr."""
     reader, writer = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
@@ -132,7 +147,7 @@ def serve(
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Render until :class:`Shutdown`: in each turn the commands, one step, and a heartbeat when due."""
-    beat, slowest = -math.inf, 0.0
+    beat, slowest, worked = -math.inf, 0.0, 0.0
     while True:
         try:
             while True:
@@ -147,10 +162,10 @@ def serve(
         for report in renderer.step():
             send(report)
         now = clock()
-        slowest = max(slowest, now - began)
+        slowest, worked = max(slowest, now - began), worked + now - began
         if now - beat >= BEAT_S:
-            send((Heartbeat(renderer.pending, _resident_mb(), slowest), None))
-            beat, slowest = now, 0.0
+            send((Heartbeat(renderer.pending, _resident_mb(), slowest, min(1.0, worked / (now - beat))), None))
+            beat, slowest, worked = now, 0.0, 0.0
 
 
 def _obey(renderer: Renderer, command: ToGenerator) -> list[Report]:

@@ -145,11 +145,17 @@ class SingleClips:
         self._ready = True
         self._send([request.job for request in self._requests.values()])
 
-    def disconnect(self) -> None:
-        """Keep the requests for the next generator, except one that was alone in this one."""
+    def disconnect(self, *, blame: bool = True) -> None:
+        """Keep the requests for the next generator, except one that was alone in this one.
+
+        ``blame``: False if no clip can be the cause of the end.
+        """
         self._ready = False
         for request in self._requests.values():
             request.pieces.clear()
+            if not blame:
+                request.alone = False
+                continue
             request.job = msgspec.structs.replace(request.job, suspect=True)
             if request.alone:
                 self._fail(request, SingleClipError("lost", "the generator ended twice while it made this clip"))

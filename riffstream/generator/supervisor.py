@@ -43,7 +43,7 @@ from riffstream.generator.messages import (
     ToGenerator,
 )
 
-__all__ = ["GeneratorError", "Supervisor", "configuration", "start_process"]
+__all__ = ["GeneratorError", "Launcher", "Supervisor", "configuration", "start_process"]
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ HEALTHY_S: Final = 20.0  # after this time with finished clips, the next restart
 STARTS: Final = 5  # attempts without getting ready until the model is given up (batches of 16, 8, 4, 2 and 1)
 REAP_S: Final = 0.05  # delay from the end of the pipe until the exit code is available
 State = Literal["stopped", "loading", "ready", "waiting", "failed"]
+Launcher = Callable[[], subprocess.Popen[bytes]]  # starts a process that speaks the messages over its standard pipes
+SMOOTH: Final = 0.1  # weight of the newest heartbeat in the load: a time constant of 2.5 s
 
 
 class GeneratorError(RiffstreamError):
@@ -94,11 +96,13 @@ class Supervisor:
     Args:
         settings: the model and the time limits.
         on_ready: called when a generator is warmed up.
-        on_lost: called with the reason when a generator has ended.
+        on_lost: called when a generator has ended or was replaced, with the reason, and with False if no clip can be
+            the cause.
         on_report: called with each message about a station and its audio.
         configure: first message to the process; by default from ``settings``.
         clock: monotonic clock, seconds.
         process: a process from :func:`start_process` to use first.
+        launch: starts the process; by default :func:`start_process`.
 
     Attributes:
         state: stopped, loading, ready, waiting (for a restart) or failed (permanently).
@@ -108,6 +112,8 @@ class Supervisor:
         load_s: loading time of the last generator, seconds.
         rss_mb: resident memory at the last heartbeat, MB.
         pending: number of jobs at the last heartbeat.
+        busy: share of the last seconds that the generator worked, 0 to 1.
+        info: properties of the last generator; None before the first one was ready.
     """
 
     def __init__(
@@ -115,14 +121,16 @@ class Supervisor:
         settings: GeneratorSettings,
         *,
         on_ready: Callable[[Info], None],
-        on_lost: Callable[[str], None],
+        on_lost: Callable[[str, bool], None],
         on_report: Callable[[FromGenerator, Pcm], None],
         configure: Configure | None = None,
         clock: Callable[[], float] = time.monotonic,
         process: subprocess.Popen[bytes] | None = None,
+        launch: Launcher | None = None,
     ) -> None:
         self.settings = settings
         self._early = process
+        self._launch = launch or self._start_here
         self.state: State = "stopped"
         self.reason = ""
         self.restarts = 0
@@ -130,6 +138,8 @@ class Supervisor:
         self.load_s = 0.0
         self.rss_mb = 0.0
         self.pending = 0
+        self.busy = 0.0
+        self.info: Info | None = None
         self._configure = configure or configuration(settings)
         self._on_ready, self._on_lost, self._on_report = on_ready, on_lost, on_report
         self._clock = clock
@@ -193,7 +203,7 @@ class Supervisor:
         try:
             if process is None or process.poll() is not None:
                 process = None
-                process = start_process(self.settings, preload=self._configure.factory == RENDERER)
+                process = self._launch()
             self._process = process
             self._link = self._make_link(process)
             self._link.send([self._configure])
@@ -206,6 +216,9 @@ class Supervisor:
             return
         self._schedule_watch()
 
+    def _start_here(self) -> subprocess.Popen[bytes]:
+        return start_process(self.settings, preload=self._configure.factory == RENDERER)
+
     def _make_link(self, process: subprocess.Popen[bytes]) -> Link:
         channel = Channel(cast(BinaryIO, process.stdout), cast(BinaryIO, process.stdin))
         return Link(channel, self._receive, lambda: self._ended(process))
@@ -217,22 +230,31 @@ class Supervisor:
         if isinstance(message, Heartbeat):
             self.rss_mb, self.pending = message.rss_mb, message.pending
             self._step_s = max(message.step_s, self._step_s * 0.99)
+            self.busy += SMOOTH * (message.busy - self.busy)
             if message.pending == 0:
                 self._report(message, pcm)
         elif isinstance(message, Loading):
             self.loading = message.what
             log.info("generator: %s", message.what)
         elif isinstance(message, Ready):
-            self.state, self.load_s, self._ready_at = "ready", message.seconds, self._heard
-            self._never_ready = False
-            log.info("generator ready: %s on %s, %.1f s", message.info.model, message.info.device, message.seconds)
-            self._settled.set()
-            self._call(self._on_ready, message.info)
+            self._begin(message)
         elif isinstance(message, Failed) and not message.station:
             self._fatal(message)
         else:
             self._made = self._made or isinstance(message, Done)
             self._report(message, pcm)
+
+    def _begin(self, message: Ready) -> None:
+        """Handle a generator that is warmed up, perhaps in place of one that still works."""
+        if self.state == "ready" and self._link is not None:  # the earlier one's machine is about to leave
+            self._link.send([self._configure])  # everything before it was for the earlier one
+            self._call(self._on_lost, "it moves to another machine", False)
+        self.state, self.load_s, self._ready_at = "ready", message.seconds, self._heard
+        self.info, self.busy = message.info, 0.0
+        self._never_ready = False
+        log.info("generator ready: %s on %s, %.1f s", message.info.model, message.info.device, message.seconds)
+        self._settled.set()
+        self._call(self._on_ready, message.info)
 
     def _report(self, message: FromGenerator, pcm: Pcm) -> None:
         self._call(self._on_report, message, pcm)
@@ -258,7 +280,7 @@ class Supervisor:
             self._end_process()
             self._give_up(message.message)
         else:
-            self._lost(message.message)
+            self._lost(message.message, blame=message.kind != "machine")
 
     def _give_up(self, reason: str) -> None:
         self.state, self.reason = "failed", reason
@@ -277,7 +299,7 @@ class Supervisor:
         if process is self._process:
             self._lost(_ending(process.poll()))
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, *, blame: bool = True) -> None:
         if self._closed or self.state in ("waiting", "failed", "stopped"):
             return
         was_ready = self.state == "ready"
@@ -298,7 +320,7 @@ class Supervisor:
             self._watch = self._loop.call_later(wait, self._respawn)
             log.warning("generator lost (%s); restarting in %.2f s", reason, wait)
         if was_ready:
-            self._call(self._on_lost, reason)
+            self._call(self._on_lost, reason, blame)
 
     def _respawn(self) -> None:
         if not self._closed and not self._draining:
@@ -349,6 +371,7 @@ class Supervisor:
             "load_s": round(self.load_s, 3),
             "rss_mb": round(self.rss_mb, 1),
             "pending": self.pending,
+            "busy": round(self.busy, 3),
             "pid": self.pid,
         }
 

@@ -24,7 +24,7 @@ __all__ = ["MUSIC_FIELDS", "OPEN_FIELDS", "new_station", "start_station"]
 # Allowed fields of a station made over HTTP, without files of this machine (journey, save_log, song).
 OPEN_FIELDS = sorted(set(StationConfig.__struct_fields__) - {"journey", "save_log", "song"})
 # The fields that only say what it plays.
-MUSIC_FIELDS = sorted(set(OPEN_FIELDS) - {"description", "requests", "steer", "steps", "title"})
+MUSIC_FIELDS = sorted(set(OPEN_FIELDS) - {"description", "model", "requests", "steer", "steps", "title"})
 
 
 def new_station(name: str, about: str, fields: Collection[str], *, named: bool) -> type[msgspec.Struct]:

@@ -1,4 +1,4 @@
-"""The hub: all stations of a server, and the generator that they share.
+"""The hub: all stations of a server, and the generators that they share.
 
 Threading model
   Event loop   makes every call. Nothing blocks.
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,8 +20,9 @@ import msgspec
 
 from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.generator.messages import Configure, Failed, FromGenerator, Heartbeat, Info, Pcm, ToGenerator
-from riffstream.generator.single_clips import SingleClip, SingleClips
+from riffstream.generator.messages import Configure, Failed, FromGenerator, Info, Pcm
+from riffstream.generator.pool import DEFAULT, Model, Pool, Seat
+from riffstream.generator.single_clips import PREFIX, SingleClip, SingleClips
 from riffstream.generator.supervisor import GeneratorError, Supervisor, configuration
 from riffstream.journey.keyframe import SONG, ClipSpec
 from riffstream.models.songs import Song, read_song
@@ -49,12 +50,12 @@ class UnplayableError(RiffstreamError):
 
 
 class Hub:
-    """Owner of all stations and of the generator's supervisor.
+    """Owner of all stations and of the pool of generators.
 
     Args:
-        config: stations, generator, lengths and limits.
+        config: stations, models, lengths and limits.
         clock: monotonic clock, seconds.
-        configure: first message to the generator process; by default from ``config.generator``.
+        configure: first message to the processes of ``config.generator``; by default from its settings.
         uploads: folder of uploaded seed images (``models/uploads.py``) for the generator.
         process: a generator process started earlier by ``supervisor.start_process``.
         saved: states of stations by name, which they continue. Those without a configuration are opened again.
@@ -73,15 +74,34 @@ class Hub:
         self._saved = dict(saved)
         self.config = config
         self._clock = clock
-        self._configure = configure or configuration(config.generator, uploads)
+        self._configures = {name: configuration(settings, uploads) for name, settings in config.generators().items()}
+        if configure is not None:
+            self._configures[DEFAULT] = configure
         self._process = process
         self._stations: dict[str, Station] = {}
+        self._seats: dict[str, Seat] = {}
         self._refusals: dict[str, asyncio.Future[str]] = {}  # reasons why a station's first clip failed
-        self._supervisor: Supervisor | None = None
-        self._info: Info | None = None
-        self._auditions = Auditions(lambda messages: self.supervisor.send(messages))
+        self._pool: Pool | None = None
         self._songs: dict[str, Song] = {}
-        self._single_clips = SingleClips(self._send, clock=clock)
+        audition = Seat(
+            AUDITION,
+            DEFAULT,
+            on_ready=lambda info: None,
+            on_lost=lambda reason, blame: self._auditions.lost(reason),
+            on_report=lambda message, pcm: self._auditions.report(message, pcm),
+            light=True,
+        )
+        clips = Seat(
+            PREFIX,
+            DEFAULT,
+            on_ready=lambda info: self._single_clips.connect(),
+            on_lost=lambda reason, blame: self._single_clips.disconnect(blame=blame),
+            on_report=lambda message, pcm: self._single_clips.report(message, pcm),
+            light=True,
+        )
+        self._light = (audition, clips)
+        self._auditions = Auditions(audition.send)
+        self._single_clips = SingleClips(clips.send, clock=clock)
         self._closed = False
 
     @property
@@ -102,36 +122,36 @@ class Hub:
 
     @property
     def info(self) -> Info | None:
-        """Properties of the generator's model; None until it was ready once."""
-        return self._info
+        """Properties of the default model; None until it was ready once."""
+        return None if self._pool is None else self._pool.info()
+
+    @property
+    def pool(self) -> Pool:
+        """The generators. Raises RuntimeError before :meth:`start`."""
+        if self._pool is None:
+            raise RuntimeError("the hub is not started")
+        return self._pool
 
     @property
     def supervisor(self) -> Supervisor:
-        """Supervisor of the generator. Raises RuntimeError before :meth:`start`."""
-        if self._supervisor is None:
-            raise RuntimeError("the hub is not started")
-        return self._supervisor
+        """Supervisor of the default model's first generator. Raises RuntimeError before :meth:`start`."""
+        return self.pool.first
 
     async def start(self) -> None:
-        """Start the generator and open the configured stations; :meth:`wait_ready` waits for sound.
+        """Start the generators and open the configured stations; :meth:`wait_ready` waits for sound.
 
         Raises:
             ParameterError, MediaError: a station whose journey or song cannot be read.
         """
         await self._read_songs()
-        self._supervisor = Supervisor(
-            self.config.generator,
-            on_ready=self._on_ready,
-            on_lost=self._on_lost,
-            on_report=self._on_report,
-            configure=self._configure,
-            clock=self._clock,
-            process=self._process,
-        )
+        models = {name: Model(each, self._configures[name]) for name, each in self.config.generators().items()}
+        self._pool = Pool(models, clock=self._clock, process=self._process)
+        for seat in self._light:
+            self._pool.join(seat)
         for name, station in self.config.stations.items():
             self._open(name, station)
         self._reopen()
-        self._supervisor.start()
+        self._pool.start()
 
     def _reopen(self) -> None:
         """Open the stations that an earlier process has made over the API."""
@@ -147,13 +167,15 @@ class Hub:
         self._saved.clear()
 
     async def _read_songs(self) -> None:
-        """Measure the songs of the stations, and add them to the generator's first message."""
+        """Measure the songs of the stations, and add them to the first messages of their generators."""
         for name, station in self.config.stations.items():
             if station.song:
                 self._songs[name] = await asyncio.to_thread(read_song, station.song, bpm=station.bpm, key=station.key)
-        if self._songs and "model" in self._configure.options:
-            options = {**self._configure.options, "songs": msgspec.to_builtins(self._songs)}
-            self._configure = msgspec.structs.replace(self._configure, options=options)
+        for model, configure in self._configures.items():
+            songs = {name: song for name, song in self._songs.items() if self.config.stations[name].model == model}
+            if songs and "model" in configure.options:
+                options = {**configure.options, "songs": msgspec.to_builtins(songs)}
+                self._configures[model] = msgspec.structs.replace(configure, options=options)
 
     async def wait_ready(self, timeout_s: float | None = None) -> None:
         """Wait until every configured station has sound.
@@ -164,7 +186,7 @@ class Hub:
             TimeoutError: not within ``timeout_s``.
         """
         async with asyncio.timeout(timeout_s):
-            await self.supervisor.wait_settled()
+            await self.pool.wait_settled()
             await asyncio.gather(*(self._sound_of(name) for name in self.config.stations if name in self._stations))
 
     async def _sound_of(self, name: str) -> None:
@@ -189,7 +211,7 @@ class Hub:
         """Open another station and wait for its sound.
 
         Raises:
-            ParameterError: an invalid name, a name in use, or an invalid journey.
+            ParameterError: an invalid name, a name in use, an unknown model, or an invalid journey.
             UnplayableError: the model cannot play its first clip; the station is closed again.
             TooManyStationsError: there are ``limits.stations`` already.
             CancelledError: the call was cancelled; the station is closed again.
@@ -201,8 +223,10 @@ class Hub:
             raise TooManyStationsError(
                 f"there are {len(self._stations)} stations already; allowed: {self.config.limits.stations}"
             )
-        opened = self._open(name, station or StationConfig())
-        if self._info is not None:  # otherwise the model is loading, which may take minutes
+        station = station or StationConfig()
+        self.config.generator_of(station)
+        opened = self._open(name, station)
+        if self.pool.info(station.model) is not None:  # otherwise the model is loading, which may take minutes
             try:
                 async with asyncio.timeout(CREATE_S):
                     await self._sound_of(name)
@@ -219,6 +243,7 @@ class Hub:
         self.get(name)
         self._refusals.pop(name)
         self._stations.pop(name).close()
+        self.pool.leave(self._seats.pop(name))
 
     async def audition(self, name: str, *, bpm: float, key: float = 0.0, beats: int = 8) -> Pcm:
         """Audio of a seed image, [n, 2] float32 at 48 kHz, rendered when no station needs the generator.
@@ -232,9 +257,10 @@ class Hub:
         Raises:
             AuditionError: the generator is not ready, fails or is too busy.
         """
-        if self._info is None or self.supervisor.state != "ready":
+        info = self.info
+        if info is None or not self.pool.ready():
             raise AuditionError("the generator is not ready")
-        return await self._auditions.render(self._info, name, bpm=bpm, key=key, beats=beats)
+        return await self._auditions.render(info, name, bpm=bpm, key=key, beats=beats)
 
     async def clip(
         self,
@@ -251,67 +277,45 @@ class Hub:
             SingleClipError: the generator cannot make it.
             GeneratorError: the model is still loading, or cannot be loaded.
         """
-        if self._info is None:
+        info = self.info
+        if info is None:
             raise GeneratorError("the model is still loading" if not self._closed else "the server is about to restart")
-        if self.supervisor.state == "failed":
-            raise GeneratorError(self.supervisor.reason)
-        return await self._single_clips.render(spec, self._info, steps=steps, mask=mask, bpm=bpm, key=key)
-
-    def _send(self, messages: Iterable[ToGenerator]) -> None:
-        if self._supervisor is not None:
-            self._supervisor.send(messages)
+        if (failure := self.pool.failure()) is not None:
+            raise GeneratorError(failure)
+        return await self._single_clips.render(spec, info, steps=steps, mask=mask, bpm=bpm, key=key)
 
     def _open(self, name: str, settings: StationConfig) -> Station:
         if (song := self._songs.get(name)) is not None:
             settings = msgspec.structs.replace(
                 settings, seed_image=f"{SONG}{name}", song="", bpm=song.bpm, key=song.key
             )
-        station = Station(
-            name, settings, self.config, self.supervisor.send, clock=self._clock, saved=self._saved.pop(name, None)
+        self.config.generator_of(settings)
+        seat = Seat(
+            name,
+            settings.model,
+            on_ready=lambda info: self._connect(station, info),
+            on_lost=lambda reason, blame: station.disconnect(reason, blame=blame),
+            on_report=lambda message, pcm: self._report(station, message, pcm),
         )
-        self._stations[name] = station
+        station = Station(name, settings, self.config, seat.send, clock=self._clock, saved=self._saved.pop(name, None))
+        self._stations[name], self._seats[name] = station, seat
         self._refusals[name] = asyncio.get_running_loop().create_future()
-        if self._info is not None:
-            station.connect(self._info)
-            if self.supervisor.state != "ready":
-                station.disconnect("restarting")
+        self.pool.join(seat)
         return station
 
-    def _on_ready(self, info: Info) -> None:
-        self._info = info
-        self._single_clips.connect()
-        for station in list(self._stations.values()):
-            try:
-                station.connect(info)
-            except RiffstreamError as error:  # this model does not support its journey
-                self._refuse(station, str(error))
-            except Exception as error:
-                log.exception("station %s cannot begin", station.name)
-                self._refuse(station, f"{type(error).__name__}: {error}")
+    def _connect(self, station: Station, info: Info) -> None:
+        try:
+            station.connect(info)
+        except RiffstreamError as error:  # this model does not support its journey
+            self._refuse(station, str(error))
+        except Exception as error:
+            log.exception("station %s cannot begin", station.name)
+            self._refuse(station, f"{type(error).__name__}: {error}")
 
-    def _on_lost(self, reason: str) -> None:
-        self._auditions.lost(reason)
-        self._single_clips.disconnect()
-        for station in list(self._stations.values()):
-            try:
-                station.disconnect(reason)
-            except Exception:  # the other stations must be notified too
-                log.exception("station %s: the end of the generator could not be handled", station.name)
-
-    def _on_report(self, message: FromGenerator, pcm: Pcm) -> None:
-        if isinstance(message, Heartbeat):
-            for each in list(self._stations.values()):
-                each.report(message, pcm)
-            return
-        if getattr(message, "station", "") == AUDITION:
-            self._auditions.report(message, pcm)
-        if self._single_clips.report(message, pcm):
-            return
-        station = self._stations.get(getattr(message, "station", ""))
-        if station is not None:
-            if isinstance(message, Failed) and message.kind == "parameter" and not (station.ready or station.rev):
-                self._refuse(station, message.message)
-            station.report(message, pcm)
+    def _report(self, station: Station, message: FromGenerator, pcm: Pcm) -> None:
+        if isinstance(message, Failed) and message.kind == "parameter" and not (station.ready or station.rev):
+            self._refuse(station, message.message)
+        station.report(message, pcm)
 
     def _refuse(self, station: Station, reason: str) -> None:
         """Record that a station cannot get any sound."""
@@ -321,8 +325,8 @@ class Hub:
 
     def drain(self) -> None:
         """Stop replacing the generator, because the server is about to exit. Playback continues."""
-        if self._supervisor is not None:
-            self._supervisor.drain()
+        if self._pool is not None:
+            self._pool.drain()
 
     def save(self) -> dict[str, SavedStation]:
         """States of the stations for a later process, by name."""
@@ -353,7 +357,7 @@ class Hub:
 
     def health(self) -> dict[str, Any]:
         """State and counters of the generator and of every station, as JSON values."""
-        generator = self._supervisor.health() if self._supervisor is not None else {"state": "stopped"}
+        generator = self._pool.health() if self._pool is not None else {"state": "stopped"}
         return {
             "ready": self.ready,
             "generator": generator,
@@ -369,5 +373,5 @@ class Hub:
         for station in self._stations.values():
             station.close("shutdown")
         self._stations.clear()
-        if self._supervisor is not None:
-            await self._supervisor.close()
+        if self._pool is not None:
+            await self._pool.close()

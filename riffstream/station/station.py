@@ -350,7 +350,7 @@ class Station:
             self.log.header(
                 {
                     "version": __version__,
-                    "model": self.config.generator.model,
+                    "model": self.config.generator_of(self.settings).model,
                     "info": info,
                     "journey": self._journey.to_dict(),
                     "timeline": self.config.timeline,
@@ -409,10 +409,10 @@ class Station:
         recent = packed(self.recording(recent_s)[1]) if recent_s else b""
         return msgspec.structs.replace(state, sample_pos=timeline.playout.committed, recent=recent, epoch=self.epoch)
 
-    def disconnect(self, reason: str) -> None:
-        """Handle the end of the generator."""
+    def disconnect(self, reason: str, *, blame: bool = True) -> None:
+        """Handle the end of the generator; arguments as in :meth:`Timeline.disconnect`."""
         if self._timeline is not None:
-            self._timeline.disconnect(reason)
+            self._timeline.disconnect(reason, blame=blame)
             self._pacer.drive()
 
     def report(self, message: FromGenerator, pcm: Pcm) -> None:

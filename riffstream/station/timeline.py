@@ -358,22 +358,22 @@ class Timeline:
     def _tell(self, kind: str, rev: int, reason: str) -> None:
         self.playout.events.append(Event(kind=kind, sample_pos=self.playout.committed, rev=rev, reason=reason))
 
-    def disconnect(self, reason: str) -> None:
-        """Handle the end of the generator. Rendered audio continues, then bridges; a clip at fault twice is dropped."""
+    def disconnect(self, reason: str, *, blame: bool = True) -> None:
+        """Handle the end of the generator, perhaps (``blame``) because of a clip. A clip at fault twice is dropped."""
         if not self._planner.connected:
             return
         pending = self._pending
         if pending is not None and pending.requests:
-            pending.deaths += self._planner.at_fault(pending.take)
+            pending.deaths += blame and self._planner.at_fault(pending.take)
         guilty = self.playout.lead
         if pending is not None and not pending.requests:
             guilty = pending.take
-        self._deaths += guilty is not None and self._planner.at_fault(guilty)
+        self._deaths += blame and guilty is not None and self._planner.at_fault(guilty)
         self._planner.disconnect(reason)
         if pending is not None and pending.deaths >= DEATHS:
             self._reject(pending, "internal", f"the generator ended {DEATHS} times while rendering this change")
         # After a skipped clip, each following clip has one attempt.
-        if guilty is not None and self._deaths >= (1 if self._fallback.misses else DEATHS):
+        if blame and guilty is not None and self._deaths >= (1 if self._fallback.misses else DEATHS):
             if pending is not None and guilty is pending.take:
                 self._pending = None
             self._leave_out(guilty)

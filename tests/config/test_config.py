@@ -32,6 +32,7 @@ from riffstream.errors import MediaError, ParameterError
 
 TABLES = {
     "stations": StationConfig,
+    "models": GeneratorSettings,
     "push": PushSettings,
     "webhooks": WebhookSettings,
 }  # of the sections with a table for each name
@@ -94,6 +95,11 @@ def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
         ("[server]\npublic_url = 'radio.example'", "server.public_url", "an address like https://"),
         ("[server]\npublic_url = 'https://h:port'", "server.public_url", "an address like https://"),
         ("[generator]\ndevice = 'tpu'", "generator.device", "auto, cpu, cuda, mps"),
+        ("[generator]\nworkers = 0", "generator.workers", "1 to 256"),
+        ("[models.'A b']\n", "models", "1 to 40 of a-z"),
+        ("[models.large]\ndevice = 'tpu'", "models.large.device", "auto, cpu, cuda, mps"),
+        ("[stations.main]\nmodel = 'large'", "stations.main.model", "a table [models.NAME]; there is none"),
+        ("[stations.main]\nmodel = 'l'\n[models.large]\n", "stations.main.model", "large"),
         ("[timeline]\nframe_ms = 50", "timeline.frame_ms", "a multiple of 20"),
         ("[timeline]\nahead_s = nan", "timeline.ahead_s", "1 to 120 s"),
         ("[stations.'Bad Name']\n", "station", "1 to 40 of"),

@@ -15,6 +15,7 @@ from riffstream.config import StationConfig, TimelineSettings
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.generator import model_renderer
 from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Picture, Piece
 from riffstream.generator.model_renderer import ModelRenderer
 from riffstream.generator.take_stream import TakeStream, complete
@@ -376,3 +377,20 @@ def test_a_log_with_drafts_replays_to_the_same_samples(family: MiniFamily, tmp_p
     sim.timeline.log.save(path)
     again = np.concatenate(list(replay(path, ModelRenderer(engine, Vocoder(family.params)), len(sim.pcm))))
     assert np.array_equal(again[:, 0], sim.pcm)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "devices"),
+    [
+        (2, "auto", ["auto", "cuda:1", "cuda:0", "cuda:1"]),
+        (2, "cuda", ["cuda", "cuda:1", "cuda:0", "cuda:1"]),
+        (2, "cpu", ["cpu"] * 4),
+        (0, "auto", ["auto"] * 4),
+        (1, "auto", ["auto", "cuda:0", "cuda:0", "cuda:0"]),
+    ],
+)
+def test_workers_take_one_gpu_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, device: str, devices: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert [model_renderer._device(device, worker) for worker in range(4)] == devices

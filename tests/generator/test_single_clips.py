@@ -106,6 +106,17 @@ async def test_the_next_generator_makes_what_the_last_one_did_not(generator: Gen
     assert len((await asked).pcm) == len((await late).pcm) == 6
 
 
+async def test_a_move_to_another_generator_is_no_clips_fault(generator: Generator) -> None:
+    asked = await generator.ask()
+    for _ in range(3):
+        generator.clips.report(Trial(generator.jobs[-1].station, 0, 0), NO_PCM)
+        generator.clips.disconnect(blame=False)
+        generator.clips.connect()
+    assert not any(job.suspect for job in generator.jobs)
+    generator.make(generator.jobs[-1])
+    assert (await asked).picture == b"jpeg"
+
+
 async def test_a_bystander_of_two_ends_is_tried_again_but_not_their_cause(generator: Generator) -> None:
     cause, bystander = await generator.ask(), await generator.ask()
     generator.clips.disconnect()

@@ -19,7 +19,18 @@ import pytest
 from riffstream.config import GeneratorSettings
 from riffstream.generator import supervisor as module
 from riffstream.generator.link import Link
-from riffstream.generator.messages import NO_PCM, Cancel, Configure, Done, Failed, FromGenerator, Heartbeat, Info, Job
+from riffstream.generator.messages import (
+    NO_PCM,
+    Cancel,
+    Configure,
+    Done,
+    Failed,
+    FromGenerator,
+    Heartbeat,
+    Info,
+    Job,
+    Ready,
+)
 from riffstream.generator.supervisor import HEALTHY_S, STARTS, GeneratorError, Supervisor
 from riffstream.journey.journey import Journey
 
@@ -40,7 +51,7 @@ class Watched(Supervisor):
         self.reports: list[FromGenerator] = []
         calls: dict[str, Any] = {
             "on_ready": self.ready.append,
-            "on_lost": self.lost.append,
+            "on_lost": lambda reason, blame: self.lost.append(reason),
             "on_report": lambda message, pcm: self.reports.append(message),
         }
         super().__init__(settings, **(calls | more))
@@ -246,6 +257,41 @@ async def test_callbacks_that_raise_leave_a_generator_that_is_watched() -> None:
         await until(lambda: supervisor.restarts == 1 and supervisor.state == "ready")
         os.kill(supervisor.pid or 0, signal.SIGSTOP)
         await until(lambda: supervisor.restarts == 2 and supervisor.state == "ready")
+
+
+async def test_another_generator_takes_over_on_the_same_pipe() -> None:
+    told: list[object] = []
+    async with started(on_lost=lambda *lost: told.append(lost), on_ready=told.append) as supervisor:
+        await supervisor.wait_settled()
+        pid, configure = supervisor.pid, supervisor._configure
+        assert supervisor._link is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(supervisor._link, "send", lambda messages: told.append(list(messages)))
+            supervisor._receive(Ready(Info(model="the other one"), 2.0), NO_PCM)
+        # Its jobs are gone, which is no clip's fault. What follows the configuration is for the new one.
+        assert told[1:] == [[configure], ("it moves to another machine", False), Info(model="the other one")]
+        assert (supervisor.state, supervisor.pid, supervisor.restarts, supervisor.load_s) == ("ready", pid, 0, 2.0)
+        supervisor.send([job()])
+        await until(lambda: any(isinstance(each, Done) for each in supervisor.reports))
+
+
+@pytest.mark.parametrize(("kind", "blame"), [("machine", False), ("internal", True)])
+async def test_no_clip_is_to_blame_for_a_machine_that_left(kind: str, blame: bool) -> None:
+    told: list[tuple[str, bool]] = []
+    async with started(on_lost=lambda *lost: told.append(lost)) as supervisor:
+        await supervisor.wait_settled()
+        supervisor._receive(Failed("", 0, 0, kind, "its node has ended"), NO_PCM)
+        assert told == [("its node has ended", blame)]
+        assert supervisor.state == "waiting"
+
+
+async def test_the_load_follows_the_heartbeats() -> None:
+    async with started() as supervisor:
+        await supervisor.wait_settled()
+        for _ in range(40):
+            supervisor._receive(Heartbeat(1, busy=1.0), NO_PCM)
+        assert supervisor.busy > 0.95
+        await until(lambda: supervisor.busy < 0.9)  # an idle process reports that it is idle
 
 
 async def test_a_job_that_cannot_be_sent_fails_and_the_rest_is_sent() -> None:

@@ -97,11 +97,11 @@ class Sim:
         elif isinstance(message, Failed):
             self.timeline.failed(message, self.time)
 
-    def kill(self) -> None:
-        """The generator dies: what it was doing is lost."""
+    def kill(self, *, blame: bool = True) -> None:
+        """The generator dies: what it was doing is lost. ``blame``: False if no clip can be the cause."""
         self.renderer.forget("main")
         self.alive = False
-        self.timeline.disconnect("killed")
+        self.timeline.disconnect("killed", blame=blame)
 
     def restart(self) -> None:
         """Another generator is there."""

@@ -380,6 +380,22 @@ def test_a_steer_survives_the_generator() -> None:
     assert pitch(sim.pcm[-3 * SECOND :]) == pytest.approx(tone("second"), abs=1)
 
 
+def test_moves_to_other_generators_are_no_clips_fault() -> None:
+    sim = Sim(waits=30)
+    sim.run(20)
+    sim.steer("a", "second")
+    for _ in range(4):  # a clip at fault in two ends would be given up
+        sim.run(0.1)
+        assert sim.jobs[-1].rev == 1
+        sim.kill(blame=False)
+        sim.restart()
+    sim.run(10)
+    assert sim.answers("a") == ["Scheduled", "Applied"]
+    assert not any(job.suspect for job in sim.jobs)
+    assert sim.timeline.playout.underruns == 0
+    assert largest_step(sim.pcm) < SMOOTH
+
+
 # -- pause ----------------------------------------------------------------------------------------------------------
 
 
