@@ -21,6 +21,7 @@ __all__ = [
     "IcecastStats",
     "IcecastStatus",
     "OEmbed",
+    "Origin",
     "PushState",
     "RandomPrompt",
     "Readiness",
@@ -275,6 +276,13 @@ class OEmbed(Struct, frozen=True, kw_only=True):
     width: int
     height: int
     html: Annotated[str, Meta(description="an iframe with the player")]
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Whether pages of a site may control a player in a frame."""
+
+    origin: Annotated[str, Meta(description="in its usual form; `null` for what is no origin")]
+    allowed: bool
 
 
 class IcecastSource(Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from riffstream.config import Config
 from riffstream.server import (
     api,
     health,
+    invitations,
     link_preview,
     logs,
     openapi,
@@ -89,6 +90,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
             seeds.routes,
             one_seed.routes,
             link_preview.routes,
+            invitations.routes,
         ),
         *_defined(riffusion.routes),
         web.get("/{path:.*}", static_files.file_handler),

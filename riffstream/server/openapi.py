@@ -61,7 +61,7 @@ ERRORS: dict[int, str] = {
 PATH: dict[str, str] = {
     "station": "name of the station",
     "codec": "format of the stream",
-    "kind": "format of the playlist",
+    "kind": "format",
     "kbps": "bit rate, kbit/s",
     "folder": "start of the encoder, from the playlist",
     "name": "name, from a list or playlist",
