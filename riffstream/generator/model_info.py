@@ -52,8 +52,11 @@ def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
 
 
 def _fingerprint(family: Family) -> str:
-    """Fingerprint of a model from a sample of every parameter, because a log replays only with its own model."""
+    """Fingerprint of a model from a sample of every parameter and the emphasis of its conditions, because a log replays
+    only with its own model."""
     digest = hashlib.blake2b(digest_size=8)
+    if family.conditions:
+        digest.update(f"{family.defaults.silence} {family.defaults.contrast}".encode())
     for _, module in sorted(vars(family).items(), key=lambda item: item[0]):
         if isinstance(module, torch.nn.Module):
             for name, tensor in sorted(module.state_dict().items()):

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from riffstream.diffusion.family import Defaults, Family, TextEmbedding, TrainingSchedule
 from riffstream.diffusion.mini.codec import Codec, CodecConfig, features_to_mel, mel_to_features
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini.emphasis import emphasised
 from riffstream.diffusion.mini.files import (
     load_module,
     quantise,
@@ -53,6 +55,18 @@ def _read_shift(path: Path) -> float:
     if isinstance(shift, bool) or not isinstance(shift, int | float) or not 0 < shift <= 100:
         raise CheckpointError(f"scheduler: shift is {shift!r}; allowed: above 0, at most 100")
     return float(shift)
+
+
+def _read_defaults(index: dict[str, Any]) -> Defaults | None:
+    """Read ``defaults`` of ``model_index.json``; models without emphasis have neither ``silence`` nor ``contrast``."""
+    if not index.get("defaults"):
+        return None
+    defaults = Defaults(**index["defaults"])
+    for name, low in (("silence", 0.0), ("contrast", 0.1)):
+        value = getattr(defaults, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= 10:
+            raise CheckpointError(f"model_index.json: {name} is {value!r}; allowed: {low:g} to 10")
+    return defaults
 
 
 class MiniFamily(Family):
@@ -139,13 +153,12 @@ class MiniFamily(Family):
         load_module(denoiser, read_tensors(folder / "denoiser" / WEIGHTS), "denoiser")
         codec = Codec(read_config(folder / "codec", CodecConfig))
         load_module(codec, read_tensors(folder / "codec" / WEIGHTS), "codec")
-        defaults = index.get("defaults")
         return cls(
             MiniTextEncoder.load(folder / "text_encoder", folder / "tokenizer", device),
             denoiser,
             codec,
             params=SpectrogramParams.from_dict(index["params"]) if "params" in index else None,
-            defaults=Defaults(**defaults) if defaults else None,
+            defaults=_read_defaults(index),
             shift=_read_shift(folder / "scheduler" / "config.json"),
             device=device,
             dtype=dtype,
@@ -247,6 +260,8 @@ class MiniFamily(Family):
         if previous is not None:
             loudness = previous.float().square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
             previous = previous * (PREVIOUS_LIMIT / loudness.clamp_min(1e-6)).clamp_max(1.0)
+        if conditions is not None and self.conditions:
+            conditions = emphasised(conditions, self.defaults.silence, self.defaults.contrast)
         result = self.denoiser(
             x.to(self.device, self.dtype),
             t.to(self.device),
