@@ -106,7 +106,12 @@ SERVER: list[protocol.ServerMessage] = [
         section="build",
         section_bar=3,
         section_bars=8,
-        coming=(protocol.Coming(section="full", at=1480000), protocol.Coming(section="break", at=3400000)),
+        coming=(
+            protocol.Coming(by="steer", at=1240000, prompts=(protocol.Prompt(text="church bells"),)),
+            protocol.Coming(section="full", at=1480000),
+            protocol.Coming(section="break", at=3400000),
+            protocol.Coming(by="journey", at=3400000, prompts=(protocol.Prompt(text="house"),), alone_at=4100000),
+        ),
     ),
     protocol.Event(kind="underrun", sample_pos=5, rev=4),
     protocol.Event(kind="listeners", listeners=12),

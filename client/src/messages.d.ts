@@ -339,7 +339,7 @@ export interface Rejected {
   retry_after_ms?: number | null;
 }
 
-/** The music at `sample_pos`; sent at every change. `alpha` is the position between two keyframes, `clip` the number of the clip, `beat` the musical position in beats since the station began. `bar` is the number of the bar, and `bar_beat` the position in it, 0 to less than `state.beats_per_bar`. `chord` is the sounding chord, `section` the part of the form with the number of the bar in it (from 1) and its length, `coming` the next sections; null or empty without a plan. */
+/** The music at `sample_pos`; sent at every change. `alpha` is the position between two keyframes, `clip` the number of the clip, `beat` the musical position in beats since the station began. `bar` is the number of the bar, and `bar_beat` the position in it, 0 to less than `state.beats_per_bar`. `chord` is the sounding chord, `section` the part of the form, its bar (from 1) and its length; null without a plan. `coming` follows. */
 export interface Now {
   type: "now";
   rev: number;
@@ -357,11 +357,13 @@ export interface Now {
   coming: Coming[];
 }
 
-/** A section that follows: its name, the sample at which it begins at the present tempo, and its planner. */
+/** What follows on the station. `by` says what plans it, and `at` is the sample at which it begins: - `form`: a `section` of the form. - `journey`: the next `prompts` of the journey, or of a transition. `at` is the sample at which they join the mix, in the past during a transition; `alone_at` the sample at which the others have left it. - `steer`: the `prompts` of an accepted change. `at` is an estimate until its clip is rendered. Samples are those of the present tempo. */
 export interface Coming {
-  section: string;
   /** 0 or more */ at: number;
-  by?: "form";
+  by?: "form" | "journey" | "steer";
+  section?: string | null;
+  prompts?: Prompt[] | null;
+  /** 0 or more */ alone_at?: number | null;
 }
 
 /** Something happened on the station. Clients ignore unknown kinds. `kind` is one of: - `splice`: a change became audible at `sample_pos`. - `late`: the generator is late and renders with less effort (`reason`). - `repeat`, `underrun`, `recovered`: audio repeats; silence begins; new audio is there again. - `skipped`: a clip could not be made and was omitted. - `fallback`: several clips in a row could not be made; the station returned to an earlier state. - `generator`: the generator process changed its state (`reason`). - `paused`, `resumed`: playback stopped; playback continues. - `listeners`: the number of `listeners` changed. - `clock_jump`: the server's system clock jumped. - `input`: a live input begins or ends (`reason`: `live` or `ended`). - `upstream`: this server relays the station, and its connection to the other server changed (`reason`: `lost` or `connected`). - `queue`: an item of the queue could not be played and was skipped (`reason`). */

@@ -257,6 +257,29 @@ class Journey:
         alpha = (offset - stop.stay) / stop.travel
         return ClipSpec(stop.keyframe.shifted(shift + walked), end, alpha, index)
 
+    def following(self, index: int) -> tuple[int, int, Keyframe] | None:
+        """The next stop with other prompts than the stop of a clip; None if there is none.
+
+        Args:
+            index: index of the clip.
+
+        Returns:
+            index of the first clip that contains the new prompts, index of the first clip without the old ones, and
+            the keyframe. The first index may lie in the past.
+        """
+        if self.ending == "stay" and index >= self._begins[-2]:
+            return None
+        turn, place = divmod(check("index", index), self.length)
+        number = bisect.bisect_right(self._begins, place, hi=len(self.stops)) - 1
+        for to in range(number + 1, number + len(self.stops)):
+            if to >= len(self.stops) and self.ending == "stay":
+                return None
+            later, stop = divmod(to, len(self.stops))
+            if (keyframe := self.stops[stop].keyframe).prompts != self.stops[number].keyframe.prompts:
+                there = (turn + later) * self.length + self._begins[stop]
+                return there - max(0, self.stops[stop - 1].travel - 1), there, keyframe
+        return None
+
     @property
     def _advance(self) -> int:
         """Seed offset from one cycle of an evolving journey to the next, at least 1."""

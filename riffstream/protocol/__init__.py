@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from riffstream.protocol.abilities import Caps, Limits
 from riffstream.protocol.base import MAX_MESSAGE_BYTES, PROMPT_CHARS
-from riffstream.protocol.form import Coming, FormName, Parts, PartsChange, merged_parts
+from riffstream.protocol.coming import Coming
+from riffstream.protocol.form import FormName, Parts, PartsChange, merged_parts
 from riffstream.protocol.frames import (
     HEADER_BYTES,
     AudioFrame,

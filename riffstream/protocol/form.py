@@ -1,4 +1,4 @@
-"""Parts of messages about form and harmony: levels of parts, and what comes next."""
+"""Parts of messages about form and harmony."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from riffstream.ranges import RANGES
 
-__all__ = ["CHORDS_CHARS", "Chords", "Coming", "FormName", "Level", "Parts", "PartsChange", "merged_parts"]
+__all__ = ["CHORDS_CHARS", "Chords", "FormName", "Level", "Parts", "PartsChange", "merged_parts"]
 
 CHORDS_CHARS = 200
 FormName = Literal["song", "dj", "ambient", "none"]
@@ -52,11 +52,3 @@ class Parts(Struct, frozen=True, kw_only=True):
     pad: Level | None = None
     arp: Level | None = None
     lead: Level | None = None
-
-
-class Coming(Struct, frozen=True, kw_only=True):
-    """A section that follows: its name, the sample at which it begins at the present tempo, and its planner."""
-
-    section: str
-    at: Annotated[int, Meta(ge=0, le=2**53)]
-    by: Literal["form"] = "form"

@@ -14,7 +14,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from riffstream.errors import RiffstreamError
 from riffstream.protocol.abilities import Caps, Limits
 from riffstream.protocol.base import Id, Message
-from riffstream.protocol.form import Chords, Coming, FormName, Level, Parts, PartsChange
+from riffstream.protocol.coming import Coming
+from riffstream.protocol.form import Chords, FormName, Level, Parts, PartsChange
 from riffstream.protocol.mix import Mix, MixChange
 from riffstream.protocol.prompt import Prompt
 from riffstream.protocol.queue import Bars, ItemId, Prompts, QueueBpm, QueueList, QueueOp, RampBars
@@ -315,8 +316,7 @@ class Now(Message, frozen=True, tag="now", omit_defaults=False):
     """The music at ``sample_pos``; sent at every change. ``alpha`` is the position between two keyframes, ``clip`` the
     number of the clip, ``beat`` the musical position in beats since the station began. ``bar`` is the number of the
     bar, and ``bar_beat`` the position in it, 0 to less than ``state.beats_per_bar``. ``chord`` is the sounding chord,
-    ``section`` the part of the form with the number of the bar in it (from 1) and its length, ``coming`` the next
-    sections; null or empty without a plan."""
+    ``section`` the part of the form, its bar (from 1) and its length; null without a plan. ``coming`` follows."""
 
     rev: int
     sample_pos: SamplePos

@@ -96,8 +96,8 @@ class Audience:
                 log.exception("station %s: a subscriber failed", self.station)
 
     def show(self, moment: tuple[object, ...], now: Callable[[], Now]) -> None:
-        """Send a ``now`` message to every subscriber if its revision, clip, state, chord or bar of a
-        section differs from the last one sent.
+        """Send a ``now`` message to every subscriber if its revision, clip, state, chord, bar of a
+        section or accepted changes differ from the last one sent.
 
         Args:
             moment: values that determine the message; if they are unchanged, ``now`` is not called. Empty: unknown.
@@ -107,7 +107,8 @@ class Audience:
             return
         self._moment = moment
         message = now()
-        shown = (message.rev, message.clip, message.state, message.chord, message.section, message.section_bar)
+        steers = tuple(each for each in message.coming if each.by == "steer")
+        shown = (message.rev, message.clip, message.state, message.chord, message.section, message.section_bar, steers)
         if shown != self._shown:
             self._shown = shown
             self.tell(message)

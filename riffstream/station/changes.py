@@ -10,18 +10,21 @@ Threading model
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from riffstream import protocol
 from riffstream.journey.journey import ClipSpec
+from riffstream.journey.prompts import PromptPart
 from riffstream.protocol import SAMPLE_RATE
+from riffstream.station.history import moment, with_coming
 from riffstream.station.likenesses import Likenesses
+from riffstream.station.planner import Planner
 from riffstream.station.playout import Playout
 from riffstream.station.score import Change, Score
 from riffstream.station.take import Take
 
-__all__ = ["Pending", "Reply", "Waiters", "Wish", "merged", "scheduled"]
+__all__ = ["Pending", "Reply", "Waiters", "Wish", "announcing", "merged", "newest", "scheduled", "told_moment"]
 
 Reply = Callable[[protocol.ServerMessage], None]
 
@@ -94,6 +97,63 @@ class Wish:
     rev: int
     since: float
     requests: Waiters = field(default_factory=Waiters)
+
+
+def told_moment(playout: Playout, likenesses: Likenesses, pos: int) -> tuple[object, ...]:
+    """All of the audible music that decides the ``now`` message at a sample. Empty before the first take."""
+    played = playout.heard(pos)
+    if played is None or played.take is None:
+        return ()
+    return (*moment(played, played.take, pos), playout.desk.at(pos)[0], likenesses.reports)
+
+
+def announcing(
+    now: protocol.Now,
+    pos: int,
+    playout: Playout,
+    planner: Planner,
+    pending: Pending | None,
+    wish: Wish | None,
+    aim: Callable[[Change, str, float], int],
+) -> protocol.Now:
+    """The ``now`` message with the accepted changes that begin later.
+
+    Args:
+        now: the message for station sample ``pos``.
+        pos: the sample.
+        playout: the scheduled changes.
+        planner: its estimates.
+        pending, wish: the changes that are not scheduled yet.
+        aim: function that estimates the sample of a change from its position and the wait for its first clip, seconds.
+    """
+    return with_coming(now, _accepted(now.rev, pos, playout, planner, pending, wish, aim))
+
+
+def _accepted(
+    rev: int,
+    pos: int,
+    playout: Playout,
+    planner: Planner,
+    pending: Pending | None,
+    wish: Wish | None,
+    aim: Callable[[Change, str, float], int],
+) -> Iterator[tuple[int, tuple[PromptPart, ...]]]:
+    """Sample and prompts of each change newer than ``rev``."""
+    for cue, take in playout.changes(pos):
+        if cue.rev > rev:
+            yield cue.pos, take.score.goal(take.entries[0].index if take.entries else take.index).prompts
+    if pending is not None and pending.requests:
+        at = aim(pending.change, pending.at, planner.opening_s(pending.change))
+        yield at, pending.change.score.goal(pending.take.index).prompts
+    if wish is not None:
+        at = aim(wish.change, wish.at, 2 * planner.opening_s(wish.change))
+        yield at, wish.change.score.goal(wish.change.index or 0).prompts
+
+
+def newest(playout: Playout, pending: Pending | None, wish: Wish | None) -> tuple[int, int, int]:
+    """Revisions of the last scheduled, the pending and the wished change; they differ when :func:`announcing` does."""
+    last = max((cue.rev for cue in playout.mixer.coming), default=playout.mixer.current.rev)
+    return last, pending.take.rev if pending else -1, wish.rev if wish else -1
 
 
 def merged(change: Change, before: Change) -> Change:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
-from riffstream.protocol import SAMPLE_RATE, Coming, Mix, Now, State
+from riffstream.journey.prompts import PromptPart
+from riffstream.protocol import SAMPLE_RATE, Coming, Mix, Now, Prompt, State
 from riffstream.station.asked import bars_in_clip
 from riffstream.station.bars import Bars
 from riffstream.station.beats import CueTime
@@ -18,7 +19,7 @@ from riffstream.station.mixer import Cue
 from riffstream.station.score import Score
 from riffstream.station.take import Entry, Take
 
-__all__ = ["Begin", "Heard", "Played", "Rest", "announced", "mixed", "moment", "resting", "with_mix"]
+__all__ = ["Begin", "Heard", "Played", "Rest", "announced", "mixed", "moment", "resting", "with_coming", "with_mix"]
 
 HISTORY: Final = 60 * SAMPLE_RATE  # length of the history in samples
 COMING: Final = 2  # announced sections
@@ -112,6 +113,10 @@ class Heard:
             found = played
         return found
 
+    def after(self, pos: int) -> Iterator[Played]:
+        """Cues that were committed and begin after a sample, in order."""
+        return (played for played in self._cues if played.cue.pos > pos)
+
     def rev(self, end: int) -> int:
         """Revision just before a sample."""
         return next((played.cue.rev for played in reversed(self._cues) if played.cue.pos < end), 0)
@@ -149,6 +154,7 @@ def announced(played: Played, take: Take, pos: int) -> Now:
     spec = entry.spec if entry else take.score.spec(take.index, beat)
     state = take.score.state(spec, beat, beats_per_bar=bars.beats(beat), paused=played.cue.kind == "pause")
     plan = _plan(take, entry, played.local(pos), pos) if entry else {}
+    stop = _next_stop(take, entry, played.local(pos), pos) if entry and not state.paused else ()
     return Now(
         rev=played.cue.rev,
         sample_pos=max(0, pos),
@@ -158,8 +164,27 @@ def announced(played: Played, take: Take, pos: int) -> Now:
         beat=beat,
         bar=bars.number(beat),
         bar_beat=round(max(0.0, beat - bars.line(beat)), 4),
-        **plan,
+        **{**plan, "coming": _ordered(stop + plan.get("coming", ()))},
     )
+
+
+def _ordered(coming: tuple[Coming, ...]) -> tuple[Coming, ...]:
+    return tuple(sorted(coming, key=lambda each: each.at))
+
+
+def _next_stop(take: Take, entry: Entry, local: int, pos: int) -> tuple[Coming, ...]:
+    """The next prompts of the path, at the tempo and the metre of the present clip."""
+    following = take.score.path.following(entry.index)
+    if following is None:
+        return ()
+    begin, alone, keyframe = following
+    beats = entry.meter * bars_in_clip(take.score.info)
+
+    def sample(index: int) -> int:
+        return max(0, round(take.beats.sample(entry.beat + (index - entry.index) * beats)) + pos - local)
+
+    prompts = tuple(Prompt(text=part.text, weight=part.weight) for part in keyframe.prompts)
+    return (Coming(at=sample(begin), by="journey", prompts=prompts, alone_at=sample(alone)),)
 
 
 def _plan(take: Take, entry: Entry, local: int, pos: int) -> dict[str, Any]:
@@ -186,6 +211,25 @@ def _plan(take: Take, entry: Entry, local: int, pos: int) -> dict[str, Any]:
 def with_mix(state: State, mix: Mix) -> State:
     """The state with settings of the desk."""
     return msgspec.structs.replace(state, mix=mix, steered=state.steered or mix != Mix())
+
+
+def with_coming(now: Now, steers: Iterable[tuple[int, tuple[PromptPart, ...]]]) -> Now:
+    """The ``now`` message with accepted changes that are not audible yet.
+
+    Args:
+        now: the message.
+        steers: sample and prompts of each change. A change with the prompts that play is left out.
+    """
+    added = {
+        prompts: Coming(at=max(0, at), by="steer", prompts=prompts)
+        for at, parts in steers
+        if (prompts := tuple(Prompt(text=part.text, weight=part.weight) for part in parts)) != now.state.prompts
+    }
+    if not added:
+        return now
+    # The journey ends where the first change begins.
+    kept = tuple(each for each in now.coming if each.by != "journey")
+    return msgspec.structs.replace(now, coming=_ordered(kept + tuple(added.values())))
 
 
 def mixed(now: Now, rev: int, mix: Mix) -> Now:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -190,6 +190,15 @@ class Playout:
     def heard(self, pos: int) -> Played | None:
         """What was played at a sample; None if unknown."""
         return self._heard.at(pos)
+
+    def changes(self, pos: int) -> Iterator[tuple[Cue, Take]]:
+        """Takes that begin after a sample, committed or scheduled, in order."""
+        for played in self._heard.after(pos):
+            if played.cue.kind == "take" and played.take is not None:
+                yield played.cue, played.take
+        for cue in self.mixer.coming:
+            if cue.kind == "take":
+                yield cue, self._take(cue)
 
     def rev(self, end: int) -> int:
         """Revision just before a sample."""

@@ -21,11 +21,11 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Done, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
 from riffstream.station.block import Block
-from riffstream.station.changes import Pending, Reply, Waiters, Wish, merged, scheduled
+from riffstream.station.changes import Pending, Reply, Waiters, Wish, announcing, merged, newest, scheduled, told_moment
 from riffstream.station.effort import Effort
 from riffstream.station.faders import Faders, neutral, setting
 from riffstream.station.fallback import Fallback
-from riffstream.station.history import announced, mixed, moment, resting, with_mix
+from riffstream.station.history import announced, mixed, resting, with_mix
 from riffstream.station.likenesses import Likenesses
 from riffstream.station.mixer import Cue
 from riffstream.station.planner import Planner
@@ -102,14 +102,13 @@ class Timeline:
         if played is None or played.take is None:
             now = resting(self.score, self.rev, pos, self.playout.rest, paused=self.paused)
             return mixed(now, self.rev, self.mix())
-        return self.likenesses.now(mixed(announced(played, played.take, pos), *self.playout.desk.at(pos)))
+        now = self.likenesses.now(mixed(announced(played, played.take, pos), *self.playout.desk.at(pos)))
+        return announcing(now, pos, self.playout, self._planner, self._pending, self._wish, self._aim)
 
     def moment(self, pos: int) -> tuple[object, ...]:
         """All that decides :meth:`now` at a sample but its position; cheap to compare. Empty before the first take."""
-        played = self.playout.heard(pos)
-        if played is None or played.take is None:
-            return ()
-        return (*moment(played, played.take, pos), self.playout.desk.at(pos)[0], self.likenesses.reports)
+        found = told_moment(self.playout, self.likenesses, pos)
+        return found and (*found, *newest(self.playout, self._pending, self._wish))
 
     def target(self) -> protocol.State:
         """Parameters of the newest accepted change."""

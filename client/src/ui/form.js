@@ -14,7 +14,8 @@ export function planLine(now) {
   const parts = [];
   if (now?.chord) parts.push(now.chord);
   if (now?.section) parts.push(`${now.section} ${now.section_bar}/${now.section_bars}`);
-  if (now?.coming?.length) parts.push(`then ${now.coming[0].section}`);
+  const section = (now?.coming ?? []).find((/** @type {any} */ each) => each.section);
+  if (section) parts.push(`then ${section.section}`);
   return parts.join("  ·  ");
 }
 
