@@ -109,6 +109,8 @@ const nowLine = byId("now", HTMLElement);
 const unknown = byId("unknown", HTMLElement);
 const nowLabel = byId("now-label", HTMLElement);
 const meta = byId("meta", HTMLElement);
+const leave = byId("leave-upload", HTMLButtonElement);
+leave.addEventListener("click", () => app.steer({ seed_image: null }, "the usual seed"));
 
 const togglePlay = () => player.toggle();
 playButton.addEventListener("click", togglePlay);
@@ -162,6 +164,7 @@ function showNow() {
   if (state.seed_image === "none") parts.push("from noise");
   else if (state.seed_image && state.seed_image !== "auto") parts.push(state.seed_image.startsWith("upload-") ? "from an upload" : `from ${state.seed_image.replaceAll("_", " ")}`);
   meta.textContent = parts.join("  ·  ");
+  leave.hidden = !player.maySteer || !state.seed_image?.startsWith("upload-");
   const words = unknownWords(state);
   if (unknown.textContent !== words) unknown.textContent = words; // a screen reader reads each change once
   if (line === shownPrompt) return;
@@ -228,13 +231,15 @@ player.addEventListener("now", (event) => {
 player.addEventListener("report", followNow);
 setInterval(followNow, 1000); // an <audio> element reports nothing
 
+/** @param {number} count */
+function showListeners(count) {
+  const listeners = byId("listeners", HTMLElement);
+  listeners.hidden = false;
+  listeners.textContent = count === 1 ? "1 listener" : `${count} listeners`;
+}
 player.addEventListener("event", (event) => {
   const { kind, listeners: count, reason } = /** @type {CustomEvent} */ (event).detail;
-  if (kind === "listeners" && typeof count === "number") {
-    const listeners = byId("listeners", HTMLElement);
-    listeners.hidden = false;
-    listeners.textContent = count === 1 ? "1 listener" : `${count} listeners`;
-  }
+  if (kind === "listeners" && typeof count === "number") showListeners(count);
   if (kind === "generator") toast(reason === "ready" ? "The generator is back" : "The generator restarts; the music is bridged meanwhile");
 });
 
@@ -256,7 +261,7 @@ promptForm.addEventListener("submit", (event) => {
   else promptBox.focus();
 });
 const ideas = [...SUGGESTIONS].sort(() => Math.random() - 0.5).slice(0, IDEAS);
-byId("ideas", HTMLElement).append(...ideas.map((text) => make("button", { type: "button", className: "ghost steers", textContent: text, onclick: () => playPrompt(text) })));
+byId("ideas", HTMLElement).append(...ideas.map((text) => make("button", { type: "button", className: "ghost steers", dir: "auto", textContent: text, onclick: () => playPrompt(text) })));
 
 /** Put an idea into the box. */
 async function randomPrompt() {
@@ -304,7 +309,7 @@ function stepStation(step) {
   if (stations.length > 1) tune(stations.options[(to + stations.length) % stations.length].value);
 }
 async function listStations() {
-  /** @type {{id: string, title?: string, description?: string}[]} */
+  /** @type {{id: string, title?: string, description?: string, listeners?: number}[]} */
   let listed = [];
   try {
     const answer = await fetch(player.url("/api/stations"), { headers: player.headers });
@@ -315,8 +320,10 @@ async function listStations() {
   if (!listed.some((s) => s.id === player.station)) listed.unshift({ id: player.station, title: player.state === "missing" ? `${player.station}: not there` : undefined });
   stations.replaceChildren(...listed.map(({ id, title }) => make("option", { value: id, textContent: title || id, selected: id === player.station })));
   byId("stations", HTMLElement).hidden = listed.length < 2; // no choice, no switch
+  const here = listed.find((s) => s.id === player.station);
+  if (here?.listeners !== undefined) showListeners(here.listeners);
   const about = byId("about", HTMLElement);
-  about.textContent = about.title = listed.find((s) => s.id === player.station)?.description ?? "";
+  about.textContent = about.title = here?.description ?? "";
   about.hidden = !about.textContent;
 }
 

@@ -101,7 +101,7 @@ export function mountHistory(app, panel, undoButton) {
   const lineOf = (entry) =>
     (entry.line ??= make("li", {},
       make("time", { dateTime: entry.at.toISOString(), textContent: TIME.format(entry.at) }),
-      make("span", { textContent: promptLine(entry.state.prompts) }),
+      make("span", { dir: "auto", textContent: promptLine(entry.state.prompts) }),
       make("span", { className: "quiet", textContent: "now" }),
       make("button", {
         type: "button", className: "ghost steers", textContent: entry.state.steered ? "Play again" : "Journey",

@@ -111,7 +111,7 @@ export function mountPicture(app, tick) {
   /** @param {import("../palette.js").Theme} value */
   function setTheme(value) {
     document.documentElement.dataset.theme = value;
-    document.querySelector('meta[name="theme-color"]')?.setAttribute("content", value === "light" ? "#f7f5fb" : "#0c0b12");
+    document.querySelector('meta[name="theme-color"]')?.setAttribute("content", value === "light" ? "#f6f4fa" : "#0b0a11");
     flat.setTheme(value);
     relief?.setTheme(value);
     dirty = true;

@@ -1,7 +1,9 @@
 // @ts-check
 /** The seed gallery, and files of one's own. */
 import { palette } from "../palette.js";
-import { make } from "./dom.js";
+import { make, toast } from "./dom.js";
+import { mayRemove, own, removeSeed } from "./own-seeds.js";
+import { mountSeedSound } from "./seed-sound.js";
 
 /** What a seed's picture means: white is silence, and nothing is darker than this. */
 const DARKEST = 0.28;
@@ -17,6 +19,8 @@ const SVG = "http://www.w3.org/2000/svg";
  * @property {string[]} [tags]
  * @property {number|null} [bpm]
  * @property {string} [preview]
+ * @property {string} [audio]
+ * @property {string} [remove_key]
  */
 
 /** An upload is called what its owner called it; the library's titles are descriptions. @param {Seed} seed */
@@ -37,7 +41,10 @@ export function mountSeeds(app, panel, open) {
   const filter = make("input", { type: "search", className: "field", placeholder: "Find a seed by name, style or instrument", "aria-label": "Find a seed image", oninput: () => show() });
   const gallery = make("div", { className: "gallery" });
   const file = make("input", { type: "file", id: "seed-file", className: "sr steers", accept: "image/*,audio/*", onchange: () => file.files?.[0] && upload(file.files[0]) });
-  const drop = make("label", { className: "drop", for: "seed-file" }, make("b", { textContent: "Choose a file" }), "or drop one anywhere: a song, a recording, a spectrogram");
+  const drop = make("label", { className: "drop", for: "seed-file" }, make("b", { textContent: "Choose a file" }),
+    make("span", { className: "drops", textContent: "or drop one anywhere:" }), make("span", { textContent: "a song, a recording, a spectrogram" }),
+    make("small", { textContent: "Everybody here will see it and may play it. You can remove it." }));
+  const sound = mountSeedSound(player);
   const news = make("div", { role: "status" });
   const start = make("div", { className: "row", role: "group", "aria-label": "What the music starts from" });
   panel.append(colours(), make("div", { className: "mix" }, start, make("div", { className: "row" }, filter), file, drop, news, gallery));
@@ -67,18 +74,39 @@ export function mountSeeds(app, panel, open) {
   /** @param {Seed} seed @param {boolean} chosen */
   function tile(seed, chosen) {
     const title = titleOf(seed);
-    return make("button", {
+    const choose = make("button", {
       type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(chosen), title: seed.caption ?? "",
       onclick: () => app.steer({ seed_image: chosen ? null : seed.name }, chosen ? "the usual seed" : title),
     },
     make("img", { src: new URL(seed.preview ?? `seeds/${encodeURIComponent(seed.name)}.png`, player.url("/api/seeds")).href, alt: "", loading: "lazy", decoding: "async" }),
     make("span", { textContent: title }),
     make("small", { textContent: seed.bpm ? `${Math.round(seed.bpm)} bpm` : "" }));
+    const audio = new URL(seed.audio ?? `seeds/${encodeURIComponent(seed.name)}/audio`, player.url("/api/seeds")).href;
+    return make("div", { className: "tile" }, choose, sound.button(title, audio), ...(mayRemove(seed.name, player) ? [bin(seed, chosen)] : []));
+  }
+
+  /** @param {Seed} seed @param {boolean} chosen */
+  function bin(seed, chosen) {
+    return make("button", {
+      type: "button", className: "remove", textContent: "✕", "aria-label": `Remove ${titleOf(seed)}`, title: "Remove it for everybody",
+      onclick: async () => {
+        sound.stop();
+        try {
+          // A seed that plays cannot be removed; the music leaves it first.
+          if (chosen && player.maySteer && !(await app.steer({ seed_image: null }, "the usual seed"))) return;
+          await removeSeed(seed.name, player);
+          seeds = seeds.filter((each) => each !== seed);
+          show();
+        } catch (error) {
+          toast(`${titleOf(seed)} stays: ${error.message}`, { error: true });
+        }
+      },
+    });
   }
 
   let shownFor = "";
   app.onChange(() => {
-    const key = `${app.state()?.seed_image}|${player.maySteer}`;
+    const key = `${app.state()?.seed_image}|${player.maySteer}|${player.welcome?.role}`;
     if (key !== shownFor) {
       shownFor = key;
       show();
@@ -118,6 +146,7 @@ export function mountSeeds(app, panel, open) {
           line.textContent = `Listening to ${chosen.name}`;
         }
       });
+      own(seed.name, seed.remove_key);
       await load();
       if (!seeds.some((s) => s.name === seed.name)) seeds.unshift(seed);
       show();

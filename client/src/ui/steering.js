@@ -26,6 +26,7 @@ export function makeSteering(player, markers) {
   }
   /** @type {{label: string, at: number, since: number}|null} what is coming; `at` on the sample clock */
   let coming = null;
+  let shownS = Infinity; // a countdown never goes up: the first place is an estimate
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   let clearing;
 
@@ -33,6 +34,7 @@ export function makeSteering(player, markers) {
   const say = (text, forMs) => {
     next.textContent = text;
     count.textContent = "";
+    shownS = Infinity;
     clearTimeout(clearing);
     if (forMs) clearing = setTimeout(() => (next.textContent = ""), forMs);
   };
@@ -81,8 +83,10 @@ export function makeSteering(player, markers) {
     if (!coming) return;
     const { position } = player;
     const seconds = position === null ? (coming.since - performance.now()) / 1000 : (coming.at - position) / SAMPLE_RATE;
-    if (seconds > 0) count.textContent = `in ${seconds.toFixed(1)} s`;
-    else {
+    if (seconds > 0) {
+      shownS = Math.min(shownS, seconds);
+      count.textContent = `in ${shownS.toFixed(1)} s`;
+    } else {
       say(`Now playing: ${coming.label}`, SHOWN_MS);
       coming = null;
     }

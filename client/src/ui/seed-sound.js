@@ -1,0 +1,59 @@
+// @ts-check
+/** A seed by itself, for this listener only: the station goes on quietly meanwhile. */
+import { make, toast } from "./dom.js";
+
+/** Level of the station while a seed plays. */
+const BEHIND = 0.1;
+
+/** @param {import("../player.js").Player} player */
+export function mountSeedSound(player) {
+  const audio = new Audio();
+  /** @type {HTMLButtonElement|null} the button of the seed that plays or loads */
+  let on = null;
+  let address = "";
+
+  function stop() {
+    audio.pause();
+    URL.revokeObjectURL(address);
+    address = "";
+    on?.setAttribute("aria-pressed", "false");
+    on = null;
+    player.output.setFade(1);
+  }
+  audio.addEventListener("ended", stop);
+
+  /** @param {HTMLButtonElement} button @param {string} url */
+  async function start(button, url) {
+    stop();
+    on = button;
+    button.setAttribute("aria-pressed", "true");
+    try {
+      // Through fetch, because a private server wants the token.
+      const answer = await fetch(url, { headers: player.headers });
+      if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).message ?? `the server answered ${answer.status}`);
+      const sound = await answer.blob();
+      if (on !== button) return; // another one was chosen meanwhile
+      address = URL.createObjectURL(sound);
+      audio.src = address;
+      audio.volume = player.output.volume ** 2;
+      player.output.setFade(BEHIND);
+      await audio.play();
+    } catch (error) {
+      if (on !== button || error.name === "AbortError") return;
+      stop();
+      toast(`The seed does not play: ${error.message}`, { error: true });
+    }
+  }
+
+  return {
+    /** @param {string} title of the seed @param {string} url of its sound */
+    button: (title, url) => {
+      const button = make("button", {
+        type: "button", className: "hear", textContent: "▶", "aria-pressed": "false", "aria-label": `Hear ${title}`, title: "Hear it, on this page only",
+        onclick: () => (on === button ? stop() : start(button, url)),
+      });
+      return button;
+    },
+    stop,
+  };
+}
