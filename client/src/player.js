@@ -180,6 +180,13 @@ export class Player extends EventTarget {
   get position() {
     return this.output.position;
   }
+
+  /** Sample clock of the music at this instant: of this player's sound, or of the station while it is silent; null before both. */
+  get onAir() {
+    const { samplePos, at } = this.output.clock;
+    return this.position ?? (at ? samplePos + ((performance.now() - at) / 1000) * SAMPLE_RATE : null);
+  }
+
   /** Connect for looking and steering only; sound comes with `play`. */
   connect() {
     if (this.link.state !== "closed" || !this.transport) return;

@@ -37,7 +37,8 @@ def test_a_countdown_never_goes_up(page: Page) -> None:
             return { rev: 1, audible_at: player.position + 0.9 * rate };
           };
           const count = document.querySelector("#countdown"), seen = [];
-          new MutationObserver(() => seen.push(count.textContent)).observe(count, { childList: true, characterData: true, subtree: true });
+          const look = new MutationObserver(() => seen.push(count.textContent));
+          look.observe(count, { childList: true, characterData: true, subtree: true });
           app.steer({ key: 0 }, "a late one");
           await new Promise((done) => setTimeout(done, 2000));
           player.steer = ask;

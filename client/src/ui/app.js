@@ -4,6 +4,7 @@ import { embeddedStation, serverRoot } from "../address.js";
 import { Player } from "../player.js";
 import { promptLine } from "../protocol.js";
 import { ELSEWHERE, SOUNDING, STATUS } from "../states.js";
+import { mountComing } from "./coming.js";
 import { byId, keep, make, recall, slide, toast } from "./dom.js";
 import { planLine } from "./form.js";
 import { mountHistory } from "./history.js";
@@ -333,6 +334,7 @@ const picture = mountPicture(app, () => {
   followNow();
   steering.tick();
 });
+mountComing(app, steering.announce);
 const screen = mountScreen(player, query.has("kiosk") || embedded !== null || overlay !== null);
 const { toggleMute } = mountVolume(player);
 if (overlay?.muted) toggleMute();

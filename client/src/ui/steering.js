@@ -49,6 +49,8 @@ export function makeSteering(player, markers) {
     const at = /** @type {import("../protocol.js").When} */ (new FormData(form).get("at") ?? "asap");
     const gradual = change.prompts && !quiet && Number(ramp.value) > 0 ? { ramp_s: rampSeconds() } : {};
     say(`Asking for ${label}`);
+    if (theirs) coming = null;
+    theirs = null;
     /** @type {import("../visualiser.js").Marker} */
     const marker = { samplePos: 0, label, pending: true };
     const unmark = () => markers.includes(marker) && markers.splice(markers.indexOf(marker), 1);
@@ -78,6 +80,24 @@ export function makeSteering(player, markers) {
     }
   }
 
+  /** @type {import("../visualiser.js").Marker|null} of a change by somebody else */
+  let theirs = null;
+  /**
+   * A change of another listener is on its way. One's own comes first.
+   * @param {string} label
+   * @param {number} at on the sample clock
+   */
+  function announce(label, at) {
+    if (coming && coming.label !== label) return;
+    if (!coming) {
+      say(`Next: ${label}`);
+      theirs = { samplePos: at, label, pending: true };
+      markers.push(theirs);
+    } else if (!theirs) return;
+    theirs.samplePos = at;
+    coming = { label, at, since: performance.now() };
+  }
+
   /** Once a picture: count down to what comes, and tell when it is heard. */
   function tick() {
     if (!coming) return;
@@ -89,10 +109,12 @@ export function makeSteering(player, markers) {
     } else {
       say(`Now playing: ${coming.label}`, SHOWN_MS);
       coming = null;
+      if (theirs) theirs.pending = false;
+      theirs = null;
     }
   }
 
-  return { steer, tick, when: () => new FormData(form).get("at") ?? "asap" };
+  return { steer, announce, tick, when: () => new FormData(form).get("at") ?? "asap" };
 }
 
 /**
