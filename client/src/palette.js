@@ -3,10 +3,13 @@
 
 /** @typedef {"dark"|"light"} Theme */
 
-/** @type {Record<Theme, [number, string][]>} Perceived lightness rises (dark) or falls (light) evenly with the level. */
+/**
+ * @type {Record<Theme, [number, string][]>} Lightness rises (dark) or falls (light) with the level. The light map keeps silence
+ *   almost white and its darkest tenth for peaks, so that dense music is no slab.
+ */
 const STOPS = {
   dark: [
-    [0, "#0c0b12"],
+    [0, "#0b0a11"],
     [0.18, "#1d1540"],
     [0.38, "#5a2a9c"],
     [0.56, "#c23a8c"],
@@ -15,12 +18,13 @@ const STOPS = {
     [1, "#fff6e0"],
   ],
   light: [
-    [0, "#f7f5fb"],
-    [0.2, "#ddd4f4"],
-    [0.42, "#b08be6"],
-    [0.62, "#8b3fc0"],
-    [0.8, "#8a1c6e"],
-    [1, "#2a0a2e"],
+    [0, "#fcfbff"],
+    [0.22, "#efe8fd"],
+    [0.45, "#d3bdf6"],
+    [0.66, "#c07be0"],
+    [0.8, "#d0559f"],
+    [0.9, "#b02a6c"],
+    [1, "#3d0b3a"],
   ],
 };
 

@@ -17,8 +17,8 @@ export const PLAYHEAD = 0.8;
  */
 
 const LOOKS = {
-  dark: { back: "#0c0b12", ink: "255,246,230", marker: "#ffd08a", head: "rgba(255,246,230,.9)", veil: "rgba(12,11,18,.55)" },
-  light: { back: "#f7f5fb", ink: "40,16,60", marker: "#8a1c6e", head: "rgba(42,10,46,.8)", veil: "rgba(247,245,251,.6)" },
+  dark: { back: "#0b0a11", ink: "255,246,230", marker: "#ffd08a", head: "rgba(255,246,230,.9)", veil: "rgba(11,10,17,.55)" },
+  light: { back: "#fcfbff", ink: "40,16,60", marker: "#8a1c6e", head: "rgba(42,10,46,.8)", veil: "rgba(252,251,255,.6)" },
 };
 
 export class Visualiser2D {

@@ -88,7 +88,7 @@ def test_every_control_has_a_name(page: Page) -> None:
         "Key",
         "Volume",
         "Seed",
-        "Keyboard help",
+        "About and keyboard help",
     ):
         assert expected in names, f"{expected!r} is not in the tree: {sorted(names)}"
     roles = [node["role"] for node in _tree(page)]
@@ -190,7 +190,7 @@ def test_keyboard_alone_does_everything(page: Page) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.textContent") == "Skip to the prompt"
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    expect(page.get_by_role("dialog", name="About riffstream")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.evaluate("() => document.activeElement.blur()")

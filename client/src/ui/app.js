@@ -11,6 +11,7 @@ import { mountHistory } from "./history.js";
 import { mountKeys } from "./keys.js";
 import { readLink } from "./link.js";
 import { mountLive } from "./live.js";
+import { mountMoods } from "./moods.js";
 import { unknownWords } from "./unknown.js";
 import { dressOverlay, readOverlay } from "./overlay.js";
 import { mountPicture } from "./picture.js";
@@ -97,6 +98,7 @@ function guard() {
     /** @type {HTMLInputElement} */ (control).disabled = promptForm.contains(control) ? refused : !player.maySteer;
   }
   promptBox.readOnly = refused;
+  if (player.welcome) byId("intro-how", HTMLElement).textContent = refused ? "Its DJs say what it plays." : "Say what it should play, and it turns within seconds.";
   const note = byId("readonly", HTMLElement);
   note.hidden = !refused;
   if (refused) note.textContent = `You are listening: ${player.welcome.reason ?? "only a DJ of this station may steer it"}.`;
@@ -120,6 +122,7 @@ playButton.addEventListener("click", togglePlay);
 let statusTimer;
 function showStatus() {
   const { state } = player;
+  document.body.classList.toggle("fresh", player.clicked === 0); // nothing was played yet: the page says what it is
   const detail = player.failure || player.link.detail;
   status.dataset.state = state;
   const why = ["forbidden", "missing", "unsupported"].includes(state) && detail ? `: ${detail}` : "";
@@ -146,7 +149,7 @@ function label(state) {
   const quiet = shown === "idle" || shown === "paused";
   if (state?.paused && (quiet || SOUNDING.has(shown))) return "Paused by a DJ";
   if (SOUNDING.has(shown)) return "Now playing";
-  if (quiet) return state ? "On air" : "Press play";
+  if (quiet) return state ? "On air, silent here: press play" : "Press play";
   return STATUS[shown][0].toUpperCase() + STATUS[shown].slice(1);
 }
 
@@ -264,16 +267,23 @@ promptForm.addEventListener("submit", (event) => {
 const ideas = [...SUGGESTIONS].sort(() => Math.random() - 0.5).slice(0, IDEAS);
 byId("ideas", HTMLElement).append(...ideas.map((text) => make("button", { type: "button", className: "ghost steers", dir: "auto", textContent: text, onclick: () => playPrompt(text) })));
 
-/** Put an idea into the box. */
-async function randomPrompt() {
-  let text = SUGGESTIONS[Math.floor(Math.random() * SUGGESTIONS.length)];
+/** @returns {Promise<{prompt: string, bpm?: number}>} */
+async function idea() {
+  const own = { prompt: SUGGESTIONS[Math.floor(Math.random() * SUGGESTIONS.length)] };
   try {
-    const answer = await fetch(player.url("/api/prompts/random"));
-    if (answer.ok) text = (await answer.json()).prompt ?? text;
+    const answer = await fetch(player.url("/api/prompts/random"), { headers: player.headers });
+    return answer.ok ? { ...own, ...(await answer.json()) } : own;
   } catch {
-    // The page's own list serves as well.
+    return own; // the page's own list serves as well
   }
-  promptBox.value = text;
+}
+/** Put an idea into the box. */
+const randomPrompt = () => idea().then(({ prompt }) => void (promptBox.value = prompt));
+/** Play one, at its own tempo. */
+async function surprise() {
+  if (!player.wanted) player.play();
+  const { prompt, bpm } = await idea();
+  steering.steer({ prompts: [{ text: prompt, weight: 1 }], ...(bpm ? { bpm } : {}) }, prompt);
 }
 /** Play what stands in the box, if anything does. */
 const playBox = () => promptBox.value.trim() && promptForm.requestSubmit();
@@ -282,6 +292,8 @@ byId("random", HTMLButtonElement).addEventListener("click", () => randomPrompt()
 // Stations ------------------------------------------------------------------------------------------------------------
 
 const stations = byId("station", HTMLSelectElement);
+/** @type {{id: string, title?: string, description?: string, listeners?: number}[]} */
+let listedStations = [];
 /** @param {string} station */
 function tune(station) {
   remember(station);
@@ -318,6 +330,8 @@ async function listStations() {
   } catch {
     // The one that we came for can still be played.
   }
+  listedStations = listed.filter(({ id }) => !id.startsWith("private-"));
+  app.changed();
   if (!listed.some((s) => s.id === player.station)) listed.unshift({ id: player.station, title: player.state === "missing" ? `${player.station}: not there` : undefined });
   stations.replaceChildren(...listed.map(({ id, title }) => make("option", { value: id, textContent: title || id, selected: id === player.station })));
   byId("stations", HTMLElement).hidden = listed.length < 2; // no choice, no switch
@@ -335,6 +349,7 @@ const picture = mountPicture(app, () => {
   steering.tick();
 });
 mountComing(app, steering.announce);
+mountMoods(app, byId("moods", HTMLElement), { surprise, tune, stations: () => listedStations });
 const screen = mountScreen(player, query.has("kiosk") || embedded !== null || overlay !== null);
 const { toggleMute } = mountVolume(player);
 if (overlay?.muted) toggleMute();
@@ -399,7 +414,7 @@ player.addEventListener("state", async () => {
   const stuck = player.state === "forbidden" || player.state === "missing";
   if (stuck || document.querySelector("#notice")) (await notice())?.();
 });
-mountKeys({ togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), ...picture, ...screen });
+mountKeys(player, { togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), ...picture, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());

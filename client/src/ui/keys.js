@@ -1,6 +1,6 @@
 // @ts-check
 /** The keyboard, and the page that explains it. */
-import { byId, make, slide } from "./dom.js";
+import { byId, make, slide, toast } from "./dom.js";
 
 const KEYS = [
   ["space", "play or pause"],
@@ -21,21 +21,34 @@ const KEYS = [
   ["f", "full screen"],
   ["s", "share"],
   ["d", "debug"],
-  ["?", "this list"],
+  ["?", "about, and this list"],
 ];
 
 /**
+ * @param {import("../player.js").Player} player
  * @param {{togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, toggleView: () => void,
  *   toggleTheme: () => void, toggleFullScreen: () => void, openTimer: () => void, stepStation: (step: number) => void,
  *   fireScene: (slot: number) => void, storeScene: (slot: number) => void}} actions
  */
-export function mountKeys(actions) {
+export function mountKeys(player, actions) {
   const dialog = byId("help-dialog", HTMLDialogElement);
   const list = make("dl", { className: "keys" });
   for (const [key, what] of KEYS) list.append(make("dt", {}, make("kbd", { textContent: key })), make("dd", { textContent: what }));
-  dialog.append(make("h2", { id: "help-title", textContent: "Keys" }), list,
+  const heading = make("h3", { textContent: "Keys" });
+  dialog.append(make("h2", { id: "help-title", textContent: "About riffstream" }), heading, list,
     make("form", { method: "dialog" }, make("button", { className: "icon", textContent: "✕", "aria-label": "Close" })));
-  const help = () => dialog.showModal();
+  /** @type {ReturnType<typeof import("./about.js").mountAbout>|null} */
+  let about = null;
+  async function help() {
+    dialog.showModal();
+    try {
+      const { mountAbout } = await import("./about.js");
+      if (!about) heading.before((about = mountAbout(player, dialog)).part);
+      about.load();
+    } catch (error) {
+      toast(`This part did not load: ${error.message}`, { error: true });
+    }
+  }
   byId("help", HTMLButtonElement).addEventListener("click", help);
 
   /** @param {"bpm"|"key"} id @param {number} step */
