@@ -93,6 +93,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
             invitations.routes,
         ),
         *_defined(riffusion.routes),
+        web.get("/static/{version:[0-9a-f]{16}}/{path:.+}", static_files.version_handler),
         web.get("/{path:.*}", static_files.file_handler),
     ]
     if prefix := context.prefix:  # for proxies that do not strip it

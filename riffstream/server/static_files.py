@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import html
+import logging
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from aiohttp import web
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.link_preview import with_link_tags
 from riffstream.server.openapi import Answer, described, internal
+from riffstream.server.player_bundle import ENTRIES, BundleError, bundled, version_of, without_comments
 
-__all__ = ["client_folder", "embed_handler", "file_handler", "prefix_handler"]
+__all__ = ["client_folder", "embed_handler", "file_handler", "prefix_handler", "version_handler"]
+
+log = logging.getLogger(__name__)
 
 _TYPES = {
     ".css": "text/css",
@@ -58,6 +62,51 @@ async def prefix_handler(request: web.Request) -> web.Response:
     raise web.HTTPMovedPermanently(f"{name}/" + (f"?{request.query_string}" if request.query_string else ""))
 
 
+@internal
+async def version_handler(request: web.Request) -> web.StreamResponse:
+    """Send a file of the player under the address of its version, which browsers keep for a year."""
+    path, asked = request.match_info["path"], request.match_info["version"]
+    file, folder = _find(path), _find("index.html").parent
+    if file.suffix not in (".js", ".css"):
+        return _file(path, request)
+    version = await asyncio.to_thread(version_of, folder)
+    text = await asyncio.to_thread(_shortened, folder, path, version)
+    # A page of an older version, or of another server of a group, gets the present file, and asks again the next time.
+    keeps = "public, max-age=31536000, immutable" if asked == version else "no-cache"
+    headers = {"Content-Type": _content_type(file), "Cache-Control": keeps, "Vary": "Accept-Encoding"}
+    if not _accepts_gzip(request):
+        return web.Response(body=text, headers=headers)
+    headers["Content-Encoding"] = "gzip"
+    return web.Response(body=_compressed(text), headers=headers)
+
+
+@lru_cache(maxsize=200)
+def _shortened(folder: Path, path: str, version: str) -> bytes:
+    if path in ENTRIES:
+        return bundled(folder, path, version).encode()
+    return without_comments((folder / path).read_text(encoding="utf-8")).encode()
+
+
+@lru_cache(maxsize=200)
+def _compressed(text: bytes) -> bytes:
+    return gzip.compress(text, mtime=0)
+
+
+def _versioned(text: str) -> str:
+    """The page with its modules bundled, under the address of their version; as it is where that is not possible."""
+    folder = _find("index.html").parent
+    try:
+        version = version_of(folder)
+        for entry in ENTRIES:
+            bundled(folder, entry, version)
+    except BundleError as error:
+        log.warning("the player's modules are sent one by one: %s", error)
+        return text
+    for name in (*ENTRIES, "style.css"):
+        text = text.replace(f'="./{name}"', f'="./static/{version}/{name}"')
+    return text
+
+
 @described("pages", Answer(("text/html",), "the page"))
 async def embed_handler(request: web.Request) -> web.StreamResponse:
     """Send the player for frames on other sites. The page reads the station from its address."""
@@ -69,6 +118,8 @@ async def embed_handler(request: web.Request) -> web.StreamResponse:
 async def _page(request: web.Request, station: str | None) -> web.StreamResponse:
     """Send the player's page with tags for link previews."""
     text = await asyncio.to_thread(_find("index.html").read_text, encoding="utf-8")
+    if "modules" not in request.query:  # for developers: one module after the other, with comments
+        text = await asyncio.to_thread(_versioned, text)
     context = request.app[CONTEXT]
     if prefix := context.asked(request).prefix:  # also correct for an address without a trailing slash
         text = text.replace('="./', f'="{html.escape(prefix)}/')

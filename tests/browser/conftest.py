@@ -153,6 +153,8 @@ def opened(browser: Browser) -> Iterator[Open]:
             context.add_init_script(script)
         for name, more in (appended or {}).items():
             context.route(f"**/{name}", partial(_append, more))
+        if appended:  # the files of the page one by one
+            url += ("&" if "?" in url else "?") + "modules"
         page = context.new_page()
         page.on("pageerror", lambda error: failures.append(f"{url}: {error}"))
         page.goto(url)
