@@ -99,4 +99,4 @@ def test_the_help_begins_with_what_it_is_and_three_sounds(served: Served, open_p
     page.wait_for_function("() => window.src?.startsWith('blob:')")
     expect(dialog.locator("kbd").first).to_have_text("space")
     page.keyboard.press("Escape")
-    assert listening.player(page, "output.fade") == 1  # the seed stops with the dialog
+    page.wait_for_function("() => riffstream.player.output.fade === 1")  # the seed stops with the dialog

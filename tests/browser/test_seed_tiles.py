@@ -22,9 +22,9 @@ def taking(start_server: Start) -> Served:
     return start_server(limits_steer_interval_s=0, limits_steer_burst=1000, timeline_idle_s=0, limits_upload_burst=4)
 
 
-def upload(page: Page, folder: Path, name: str) -> None:
+def upload(page: Page, folder: Path, name: str, root_hz: float = 220.0) -> None:
     file = folder / f"{name}.wav"
-    file.write_bytes(sound(6))
+    file.write_bytes(sound(6, root_hz))
     page.locator("#seed-file").set_input_files(file)
     expect(page.locator(".upload")).to_contain_text("is a seed now", timeout=60_000)
 
@@ -71,7 +71,7 @@ def test_a_removal_that_the_server_refuses_is_told(taking: Served, open_page: Op
     page = open_page(taking.url)
     listening.play(page)
     seeds(page)
-    upload(page, tmp_path, "Kept Loop")
+    upload(page, tmp_path, "Kept Loop", 330.0)
     refusal = {"status": 403, "json": {"code": "forbidden", "message": "only its uploader may remove it"}}
     page.route("**/api/seeds/upload-*", lambda route: route.fulfill(**refusal))
     page.get_by_role("button", name="Remove Kept Loop").click()

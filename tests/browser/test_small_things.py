@@ -90,6 +90,7 @@ def test_a_phone_sets_numbers_in_one_line_and_headings_apart(served: Served, ope
     above = page.locator("#history h3").evaluate("(each) => parseFloat(getComputedStyle(each).marginTop)")
     assert above >= 16
     page.get_by_role("tab", name="Seeds").click()
+    expect(page.locator(".seed, .gallery .empty").first).to_be_attached()
     page.evaluate("() => (document.querySelector('.drop').hidden = false)")
     expect(page.locator(".drops")).to_be_hidden()  # nothing is dragged on a touch screen
 

@@ -8,16 +8,18 @@ const BEHIND = 0.1;
 /** @param {import("../player.js").Player} player */
 export function mountSeedSound(player) {
   const audio = new Audio();
-  /** @type {HTMLButtonElement|null} the button of the seed that plays or loads */
+  /** @type {string|null} address of the seed that plays or loads */
   let on = null;
+  /** @type {HTMLButtonElement|null} its button, which may be made anew meanwhile */
+  let pressed = null;
   let address = "";
 
   function stop() {
     audio.pause();
     URL.revokeObjectURL(address);
     address = "";
-    on?.setAttribute("aria-pressed", "false");
-    on = null;
+    pressed?.setAttribute("aria-pressed", "false");
+    on = pressed = null;
     player.output.setFade(1);
   }
   audio.addEventListener("ended", stop);
@@ -25,21 +27,22 @@ export function mountSeedSound(player) {
   /** @param {HTMLButtonElement} button @param {string} url */
   async function start(button, url) {
     stop();
-    on = button;
+    on = url;
+    pressed = button;
     button.setAttribute("aria-pressed", "true");
     try {
       // Through fetch, because a private server wants the token.
       const answer = await fetch(url, { headers: player.headers });
       if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).message ?? `the server answered ${answer.status}`);
       const sound = await answer.blob();
-      if (on !== button) return; // another one was chosen meanwhile
+      if (on !== url) return; // another one was chosen meanwhile
       address = URL.createObjectURL(sound);
       audio.src = address;
       audio.volume = player.output.volume ** 2;
       player.output.setFade(BEHIND);
       await audio.play();
     } catch (error) {
-      if (on !== button || error.name === "AbortError") return;
+      if (on !== url || error.name === "AbortError") return;
       stop();
       toast(`The seed does not play: ${error.message}`, { error: true });
     }
@@ -49,9 +52,10 @@ export function mountSeedSound(player) {
     /** @param {string} title of the seed @param {string} url of its sound */
     button: (title, url) => {
       const button = make("button", {
-        type: "button", className: "hear", textContent: "▶", "aria-pressed": "false", "aria-label": `Hear ${title}`, title: "Hear it, on this page only",
-        onclick: () => (on === button ? stop() : start(button, url)),
+        type: "button", className: "hear", textContent: "▶", "aria-pressed": String(on === url), "aria-label": `Hear ${title}`, title: "Hear it, on this page only",
+        onclick: () => (on === url ? stop() : start(button, url)),
       });
+      if (on === url) pressed = button;
       return button;
     },
     stop,
