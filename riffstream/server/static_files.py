@@ -14,7 +14,7 @@ from aiohttp import web
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.link_preview import with_link_tags
 from riffstream.server.openapi import Answer, described, internal
-from riffstream.server.player_bundle import ENTRIES, BundleError, bundled, version_of, without_comments
+from riffstream.server.player_bundle import ENTRIES, PAGE, BundleError, bundled, on_demand, version_of, without_comments
 
 __all__ = ["client_folder", "embed_handler", "file_handler", "prefix_handler", "version_handler"]
 
@@ -70,9 +70,9 @@ async def version_handler(request: web.Request) -> web.StreamResponse:
     if file.suffix not in (".js", ".css"):
         return _file(path, request)
     version = await asyncio.to_thread(version_of, folder)
-    text = await asyncio.to_thread(_shortened, folder, path, version)
     # A page of an older version, or of another server of a group, gets the present file, and asks again the next time.
     keeps = "public, max-age=31536000, immutable" if asked == version else "no-cache"
+    text = await asyncio.to_thread(_shortened, folder, path, version, asked == version)
     headers = {"Content-Type": _content_type(file), "Cache-Control": keeps, "Vary": "Accept-Encoding"}
     if not _accepts_gzip(request):
         return web.Response(body=text, headers=headers)
@@ -81,10 +81,18 @@ async def version_handler(request: web.Request) -> web.StreamResponse:
 
 
 @lru_cache(maxsize=200)
-def _shortened(folder: Path, path: str, version: str) -> bytes:
-    if path in ENTRIES:
-        return bundled(folder, path, version).encode()
-    return without_comments((folder / path).read_text(encoding="utf-8")).encode()
+def _shortened(folder: Path, path: str, version: str, current: bool) -> bytes:
+    """A script or style sheet without comments; with its imports for the page of this version (``current``)."""
+    text = (folder / path).read_text(encoding="utf-8")
+    try:
+        if path in ENTRIES:
+            return bundled(folder, path, version).encode()
+        if current and path in on_demand(folder, version):
+            return bundled(folder, path, version, PAGE).encode()
+        return without_comments(text, style=path.endswith(".css")).encode()
+    except BundleError as error:  # of a file changed since the page was sent
+        log.warning("%s is sent as it is: %s", path, error)
+        return text.encode()
 
 
 @lru_cache(maxsize=200)
@@ -99,6 +107,8 @@ def _versioned(text: str) -> str:
         version = version_of(folder)
         for entry in ENTRIES:
             bundled(folder, entry, version)
+        for path in on_demand(folder, version):
+            bundled(folder, path, version, PAGE)
     except BundleError as error:
         log.warning("the player's modules are sent one by one: %s", error)
         return text
