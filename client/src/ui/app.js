@@ -44,6 +44,8 @@ const embedded = embeddedStation(serverRoot(null, location.href), location.pathn
 const link = readLink(location);
 const overlay = readOverlay(query);
 if (overlay) dressOverlay(overlay, document.body);
+/** A page without controls: it says nothing of what one could do here. */
+const bare = query.has("kiosk") || embedded !== null || overlay !== null;
 const player = new Player({
   station: embedded ?? link.station ?? "main",
   token: readToken(),
@@ -122,7 +124,7 @@ playButton.addEventListener("click", togglePlay);
 let statusTimer;
 function showStatus() {
   const { state } = player;
-  document.body.classList.toggle("fresh", player.clicked === 0); // nothing was played yet: the page says what it is
+  document.body.classList.toggle("fresh", !bare && player.clicked === 0); // nothing was played yet: the page says what it is
   const detail = player.failure || player.link.detail;
   status.dataset.state = state;
   const why = ["forbidden", "missing", "unsupported"].includes(state) && detail ? `: ${detail}` : "";
@@ -350,7 +352,7 @@ const picture = mountPicture(app, () => {
 });
 mountComing(app, steering.announce);
 mountMoods(app, byId("moods", HTMLElement), { surprise, tune, stations: () => listedStations });
-const screen = mountScreen(player, query.has("kiosk") || embedded !== null || overlay !== null);
+const screen = mountScreen(player, bare);
 const { toggleMute } = mountVolume(player);
 if (overlay?.muted) toggleMute();
 mountLive(app);
