@@ -22,6 +22,9 @@ test("the address of a layer says what differs from the usual one, and is read a
   const address = overlayAddress(page, { show: ["now", "next"], corner: "tr", size: 2 });
   assert.equal(address, `${page}?bg=transparent&autoplay&show=now,next&align=tr&size=2`);
   assert.deepEqual(read(new URL(address).search), { show: ["now", "next"], corner: "tr", size: 2, muted: false });
+  assert.equal(overlayAddress(page, { show: ["picture", "label", "now", "meta", "next"], corner: "bl", size: 1, muted: true }), `${page}?bg=transparent&autoplay&muted=1`);
+  assert.equal(read(new URL(overlayAddress(page, { muted: true })).search)?.muted, true);
+  assert.deepEqual(read(new URL(overlayAddress(page, { show: [] })).search)?.show, []); // sound alone
 });
 
 test("the length of a set is read like a clock", () => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,46 @@ def test_a_set_is_recorded_with_its_list_of_tracks(start_server: Start, open_pag
     with page.expect_download() as audio:
         page.get_by_role("button", name="Download the set: audio").click()
     assert Path(audio.value.path()).stat().st_size > 20_000
+
+
+def test_share_builds_the_address_of_a_layer(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    page.get_by_role("button", name="Share").click()
+    address = page.get_by_label("For OBS, as a browser source", exact=True)
+    expect(address).to_have_value(f"{served.url}/embed/main?bg=transparent&autoplay")
+    group = page.get_by_role("group", name="Layer for OBS")
+    for name in ("picture", "state", "tempo and key"):
+        group.get_by_label(name, exact=True).uncheck()
+    group.get_by_label("Corner of the words").select_option(label="top right")
+    group.get_by_label("Size of the words").select_option(label="150 %")
+    group.get_by_label("no sound").check()
+    expect(address).to_have_value(
+        f"{served.url}/embed/main?bg=transparent&autoplay&show=now,next&align=tr&size=1.5&muted=1"
+    )
+    layer = open_page(address.input_value(), viewport={"width": 640, "height": 240})  # a low one as well
+    expect(layer.locator("#now")).to_be_visible()
+    for name in ("#canvas2d", "#meta", "#now-label"):
+        expect(layer.locator(name)).to_be_hidden()
+    box = layer.locator("#now").bounding_box()
+    assert box is not None
+    assert box["y"] < 120
+    assert box["x"] + box["width"] > 540
+    assert listening.player(layer, "output.volume") == 0
+
+
+def test_the_length_of_a_set_is_that_of_the_servers_clock(start_server: Start, open_page: Open, tmp_path: Path) -> None:
+    served = start_server(archive_dir=str(tmp_path / "archive"))
+    # This page's clock is an hour behind.
+    page = open_page(served.url, script="{ const now = Date.now; Date.now = () => now() - 3600000; }")
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Record from now").click()
+    says = page.locator("#share-dialog small[role=status]")
+    expect(says).to_have_text(re.compile("recording, 0:0[1-9]"))
+    page.get_by_role("button", name="Close").click()
+    page.reload()
+    page.get_by_role("button", name="Share").click()
+    expect(says).to_have_text(re.compile("recording, 0:[0-5][0-9]$"))
+    expect(says).not_to_have_text("recording, 0:00")
 
 
 def test_a_server_without_an_archive_says_so(served: Served, open_page: Open) -> None:

@@ -5,9 +5,11 @@
  *   ?bg=transparent&show=picture,now,meta,next&align=bl&size=1.5&muted=1
  */
 
-const PARTS = ["picture", "label", "now", "meta", "next"];
+/** What a layer may show, and the words for it. */
+export const PARTS = /** @type {Record<string, string>} */ ({ picture: "picture", label: "state", now: "words", meta: "tempo and key", next: "what comes next" });
 /** Corners: bottom or top, left or right. */
-const CORNERS = ["bl", "br", "tl", "tr"];
+export const CORNERS = /** @type {Record<string, string>} */ ({ bl: "bottom left", br: "bottom right", tl: "top left", tr: "top right" });
+const NAMES = Object.keys(PARTS);
 const [SMALLEST, LARGEST] = [0.5, 4];
 
 /**
@@ -17,12 +19,12 @@ const [SMALLEST, LARGEST] = [0.5, 4];
  */
 export function readOverlay(query) {
   if (query.get("bg") !== "transparent") return null;
-  const named = (query.get("show") ?? PARTS.join(",")).split(",").map((each) => each.trim()).filter((each) => PARTS.includes(each));
+  const named = (query.get("show") ?? NAMES.join(",")).split(",").map((each) => each.trim()).filter((each) => NAMES.includes(each));
   const size = Number(query.get("size") ?? 1);
   const corner = query.get("align") ?? "bl";
   return {
-    show: named.length ? named : PARTS,
-    corner: CORNERS.includes(corner) ? corner : "bl",
+    show: named.length || query.get("show") === "none" ? named : NAMES,
+    corner: Object.hasOwn(CORNERS, corner) ? corner : "bl",
     size: Number.isFinite(size) ? Math.max(SMALLEST, Math.min(LARGEST, size)) : 1,
     muted: query.get("muted") === "1",
   };
@@ -31,13 +33,14 @@ export function readOverlay(query) {
 /**
  * Address of a layer.
  * @param {string} page address of the station's embedded page
- * @param {{show?: string[], corner?: string, size?: number}} [choice]
+ * @param {{show?: string[], corner?: string, size?: number, muted?: boolean}} [choice]
  */
-export function overlayAddress(page, { show, corner, size } = {}) {
+export function overlayAddress(page, { show, corner, size, muted } = {}) {
   const query = new URLSearchParams({ bg: "transparent", autoplay: "" });
-  if (show && show.length < PARTS.length) query.set("show", show.join(","));
+  if (show && show.length < NAMES.length) query.set("show", show.join(",") || "none");
   if (corner && corner !== "bl") query.set("align", corner);
   if (size && size !== 1) query.set("size", String(size));
+  if (muted) query.set("muted", "1");
   return `${page}?${query.toString().replace("autoplay=", "autoplay").replaceAll("%2C", ",")}`;
 }
 

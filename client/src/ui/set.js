@@ -19,7 +19,9 @@ export function duration(seconds) {
 export function mountSet(app, download) {
   const { player } = app;
   const place = `set:${player.station}`;
-  /** @typedef {{from: string, to?: string}} Span wall-clock times of the server */
+  /** @typedef {{from: string, to?: string}} Span times of the server's wall clock */
+  /** The server's time, ms since 1970, at a moment of this page. Its clocks need not agree. */
+  let clock = { time: Date.now(), at: performance.now() };
   /** @type {Span|null} */
   let set = JSON.parse(recall(place, "sessionStorage") ?? "null");
   const row = make("div", { className: "row", role: "group", "aria-label": "Record a set" });
@@ -30,7 +32,9 @@ export function mountSet(app, download) {
   async function serverTime() {
     const answer = await fetch(player.url(archive()), { headers: player.headers });
     if (!answer.ok) throw new Error((await answer.json()).message ?? answer.statusText);
-    return new Date(answer.headers.get("Date") ?? Date.now()).toISOString();
+    const time = Date.parse(answer.headers.get("Date") ?? "") || Date.now();
+    clock = { time, at: performance.now() };
+    return new Date(time).toISOString();
   }
   /** @param {Span|null} next */
   function remember(next) {
@@ -60,9 +64,10 @@ export function mountSet(app, download) {
   function count() {
     if (!set) says.textContent = "from the server's archive, with a list of what played";
     else if (set.to) says.textContent = `the last set: ${duration((Date.parse(set.to) - Date.parse(set.from)) / 1000)}`;
-    else says.textContent = `recording, ${duration(Math.max(0, (Date.now() - Date.parse(set.from)) / 1000))}`;
+    else says.textContent = `recording, ${duration(Math.max(0, (clock.time + performance.now() - clock.at - Date.parse(set.from)) / 1000))}`;
   }
   const timer = setInterval(() => (row.isConnected ? set && !set.to && count() : clearInterval(timer)), 1000);
   show();
+  if (set && !set.to) serverTime().then(count, () => {}); // of a set that began before this dialog
   return make("div", {}, row, says);
 }
