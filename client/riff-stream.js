@@ -41,7 +41,7 @@ import { Visualiser2D } from "./src/visualiser.js";
 
 const SHEET = `
 :host { --_accent: var(--riff-accent, #ffb070); --_accent-ink: var(--riff-accent-ink, #1b0f08); --_bg: var(--riff-bg, #0c0b12); --_ink: var(--riff-ink, #f4efe8);
-  display: block; min-height: 64px; border-radius: var(--riff-radius, 12px); overflow: hidden; background: var(--_bg) center / cover; color: var(--_ink);
+  display: block; min-height: 64px; border-radius: var(--riff-radius, 12px); overflow: hidden; background: var(--_bg) var(--_poster, none) center / cover; color: var(--_ink);
   font: 15px/1.4 var(--riff-font, ui-sans-serif, system-ui, sans-serif); position: relative; }
 :host([data-theme="light"]) { --_accent: var(--riff-accent, #8a1c6e); --_accent-ink: var(--riff-accent-ink, #fff); --_bg: var(--riff-bg, #f7f5fb); --_ink: var(--riff-ink, #1d1026); }
 :host([visual]) { height: 220px; background-image: var(--_poster, radial-gradient(90% 130% at 10% 0, color-mix(in srgb, var(--_accent) 34%, transparent), transparent 70%)); }
@@ -158,10 +158,16 @@ class RiffStream extends HTMLElement {
     addEventListener("pagehide", ({ persisted }) => !persisted && player.dropOwn(), { signal });
     this.light = matchMedia("(prefers-color-scheme: light)");
     this.light.addEventListener("change", () => this.refresh(), { signal });
-    this.sound = { muted: this.hasAttribute("muted"), volume: readVolume(this.getAttribute("volume")) };
     player.output.setVolume(this.level);
     this.refresh();
     this.showState();
+    for (const name of /** @type {const} */ (["muted", "volume", "labels"])) {
+      // A page may set a property before this script has loaded: such a value hides the accessor.
+      if (!Object.hasOwn(this, name)) continue;
+      const value = /** @type {any} */ (this[name]);
+      delete (/** @type {any} */ (this)[name]);
+      /** @type {any} */ (this)[name] = value;
+    }
     this.load();
     if (this.hasAttribute("autoplay")) this.play();
   }
@@ -210,14 +216,16 @@ class RiffStream extends HTMLElement {
    * @param {string|null} after
    */
   attributeChangedCallback(name, before, after) {
-    if (!this.player || before === after) return;
+    if (before === after) return;
+    if (name === "muted") this.muted = after !== null;
+    else if (name === "volume") this.volume = readVolume(after);
+    if (!this.player) return;
     if (name === "station") {
       this.heard.reset();
       this.markers.length = 0;
       if (this.player.link.state === "closed" && !this.player.wanted && !this.isNew && !this.player.own) this.player.station = after ?? "main"; // it has not connected yet
       else this.player.tune(after ?? "main", this.music && new Own(this.music));
-    } else if (name === "prompt" || name === "bpm") this.steerOwn(name); else if (name === "muted") this.muted = after !== null;
-    else if (name === "volume") this.volume = readVolume(after);
+    } else if (name === "prompt" || name === "bpm") this.steerOwn(name);
     else if (name === "preload") {
       if (this.player.link.state === "closed") this.load();
     } else this.refresh();

@@ -338,12 +338,8 @@ export class Player extends EventTarget {
    * @returns {Promise<{rev: number, audible_at: number}>} settles when the change is spliced; its sound follows at
    *   `audible_at` on the sample clock
    */
-  async steer(change, onScheduled) {
-    if (this.own && !this.own.made) {
-      if (!(await this.hasStation())) throw new RadioError("disconnected", this.own?.refusal?.detail ?? "there is no private station");
-      this.connect();
-    }
-    return this.link.ask({ type: "steer", ...change }, onScheduled);
+  steer(change, onScheduled) {
+    return this.ask({ type: "steer", ...change }, onScheduled);
   }
 
   /**
@@ -353,7 +349,7 @@ export class Player extends EventTarget {
    * @returns {Promise<any>} settles with the `queue` message; fails with what the server said
    */
   changeQueue(op, fields = {}) {
-    return this.link.ask({ type: "queue", op, ...fields });
+    return this.ask({ type: "queue", op, ...fields });
   }
 
   /**
@@ -363,12 +359,27 @@ export class Player extends EventTarget {
    * @returns {Promise<any>} settles with the `requests` message; fails with what the server said
    */
   changeRequests(op, fields = {}) {
-    return this.link.ask({ type: "request", op, ...fields });
+    return this.ask({ type: "request", op, ...fields });
   }
 
   /** @param {"pause"|"resume"|"reset"|"skip"} op */
   operate(op) {
-    return this.link.ask({ type: "transport", op });
+    return this.ask({ type: "transport", op });
+  }
+
+  /**
+   * Ask the station, and connect first if nothing has connected yet.
+   * @param {object} message
+   * @param {(message: any) => void} [onScheduled]
+   * @returns {Promise<any>}
+   */
+  async ask(message, onScheduled) {
+    if (!this.transport) throw new RadioError("unsupported", "this browser cannot play the station");
+    if (this.own && !this.own.made && !(await this.hasStation())) {
+      throw new RadioError("disconnected", this.own?.refusal?.detail ?? "there is no private station");
+    }
+    this.connect();
+    return this.link.ask(message, onScheduled);
   }
 
   /** The network or the page came back, or may be gone: try to reconnect now, and look at the sound. */

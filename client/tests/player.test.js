@@ -164,3 +164,16 @@ test("what kept the player from starting is told until it is tried again", () =>
   player.connect();
   assert.equal(player.failure, "");
 });
+
+test("a player that nothing has connected connects before it asks", async () => {
+  const fresh = new Player();
+  const asked = [];
+  fresh.link.open = () => (asked.push("open"), (fresh.link.state = "connecting"));
+  fresh.link.ask = (message) => (asked.push(message.type), Promise.resolve({}));
+  await fresh.steer({ bpm: 99 });
+  await fresh.changeQueue("clear");
+  await fresh.operate("skip");
+  assert.deepEqual(asked, ["open", "steer", "queue", "transport"]);
+  fresh.transport = null;
+  await assert.rejects(fresh.steer({ bpm: 99 }), /cannot play/);
+});

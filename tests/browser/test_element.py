@@ -181,3 +181,44 @@ def test_a_title_changes_when_its_sound_is_heard(embed: Embed, served: Served) -
     page.wait_for_function("() => at.some(([text]) => text === 'heard in time')", timeout=30_000)
     _, position, began = next(each for each in page.evaluate("() => at") if each[0] == "heard in time")
     assert -2400 < position - began < 48_000, (position, began)
+
+
+def test_properties_set_before_it_is_on_the_page_or_defined_are_kept(embed: Embed) -> None:
+    page = embed(
+        """<riff-stream id=early controls></riff-stream><riff-stream id=marked muted volume="0.5"></riff-stream>
+           <script>Object.assign(document.querySelector("#early"),
+             { muted: true, volume: 0.2, labels: { idle: "Los" } })</script>"""
+    )
+    page.wait_for_function("() => document.querySelector('#early').player")
+    sound = """(id) => { const { muted, volume, player } = document.querySelector(id);
+                         return [muted, volume, player.output.volume]; }"""
+    assert page.evaluate(sound, "#early") == [True, 0.2, 0]
+    assert page.evaluate(sound, "#marked") == [True, 0.5, 0]
+    expect(page.locator("#early #state")).to_have_text("Los")
+    page.evaluate(
+        """() => { const made = document.createElement("riff-stream"); made.id = "made"; made.muted = true;
+             made.volume = 0.3; document.body.append(made); }"""
+    )
+    assert page.evaluate(sound, "#made") == [True, 0.3, 0]
+    page.evaluate("() => { made.muted = false; document.body.prepend(made); }")  # moved: it keeps what was set
+    assert page.evaluate(sound, "#made") == [False, 0.3, 0.3]
+
+
+def test_a_steer_connects_an_element_that_nobody_has_seen(embed: Embed) -> None:
+    page = embed(
+        "<riff-stream preload=none></riff-stream><div style='height: 5000px'></div><riff-stream></riff-stream>"
+    )
+    page.wait_for_function(f"() => {ELEMENT}.player")
+    asked = """(index) => Promise.race([
+      document.querySelectorAll("riff-stream")[index].steer({ bpm: 99 }).catch((error) => error.code),
+      new Promise((resolve) => setTimeout(() => resolve("nothing"), 15000))])"""
+    for index in (0, 1):
+        assert page.evaluate(asked, index) == "forbidden"  # of another site: the server's answer
+
+
+def test_a_poster_needs_no_picture_of_the_sound(embed: Embed) -> None:
+    page = embed("<riff-stream controls poster='wall.png'></riff-stream>")
+    page.wait_for_function(f"() => {ELEMENT}.player")
+    assert "wall.png" in page.evaluate(f"getComputedStyle({ELEMENT}).backgroundImage")
+    page.evaluate(f"() => {ELEMENT}.removeAttribute('poster')")
+    assert page.evaluate(f"getComputedStyle({ELEMENT}).backgroundImage") == "none"
