@@ -97,3 +97,20 @@ def test_a_browser_that_refuses_is_explained(served: Served, open_page: Open) ->
     page = opened(open_page, served, _REFUSAL)
     expect(page.locator("#toasts")).to_contain_text("Allow it for this site and press again")
     expect(page.get_by_role("button", name="Connect MIDI")).to_be_visible()
+
+
+def test_a_second_press_asks_the_browser_no_second_time(served: Served, open_page: Open) -> None:
+    page = open_page(served.url, script="""window.asked = 0;
+      navigator.requestMIDIAccess = () => (asked++, new Promise((resolve) => (window.allow = () =>
+        resolve({ inputs: new Map(), outputs: new Map(), onstatechange: null }))));""")  # fmt: skip
+    page.get_by_role("tab", name="Desk").click()
+    connect = page.get_by_role("button", name="Connect MIDI")
+    connect.click()
+    expect(connect).to_be_disabled()
+    page.evaluate(
+        "() => [...document.querySelectorAll('button')].find((b) => b.textContent === 'Connect MIDI').click()"
+    )
+    page.wait_for_function("() => window.allow")
+    assert page.evaluate("() => asked") == 1
+    page.evaluate("() => allow()")
+    expect(page.locator("#midi-devices")).to_have_text("no MIDI device is connected")

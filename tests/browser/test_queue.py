@@ -126,3 +126,29 @@ def test_a_listener_sees_what_follows_and_cannot_change_it(start_server: Any, op
     expect(listener.locator(".queue-items li")).to_contain_text("for all")
     expect(listener.get_by_role("button", name="Remove for all")).to_be_disabled()
     expect(listener.get_by_label("Prompt to play later")).to_be_disabled()
+
+
+def test_a_refused_edit_shows_what_the_station_has(page: Page) -> None:
+    for text in ("now", "kept"):
+        add(page, text)
+    length = page.get_by_label("Length of kept")
+    expect(length).to_have_value("64")
+    page.evaluate("""() => { riffstream.player.changeQueue = () => Promise.reject(new Error("too many changes")); }""")
+    length.select_option(label="4 bars")
+    expect(page.locator("#toasts")).to_contain_text("too many changes")
+    expect(length).to_have_value("64")
+
+
+def test_the_focus_stays_in_the_queue(page: Page, served: Served) -> None:
+    for text in ("now", "a", "b"):
+        add(page, text)
+    assert until(lambda: items(served), lambda found: found == ["a", "b"]) == ["a", "b"]
+    page.get_by_role("button", name="Move b up").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".queue-items li").nth(0)).to_contain_text("b")
+    expect(page.get_by_role("button", name="Move b down")).to_be_focused()  # it cannot go further up
+    page.get_by_role("button", name="Remove b").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Remove a")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Prompt to play later")).to_be_focused()

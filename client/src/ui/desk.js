@@ -1,6 +1,6 @@
 // @ts-check
 /** The desk: levels, tone and width of the music that plays, at once and for everybody. No clip is made for it. */
-import { deskEveryMs, make, slide } from "./dom.js";
+import { deskEveryMs, make, slide, toast } from "./dom.js";
 import { NEUTRAL, toggled, words } from "./mixing.js";
 import { handed } from "./steering.js";
 
@@ -94,7 +94,15 @@ export function mountDesk(app, panel, acts) {
   const midi = make("div", { className: "control midi" });
   const connect = make("button", {
     type: "button", className: "ghost", textContent: "Connect MIDI",
-    onclick: async () => (await import("./midi.js")).mountMidi(midi, acts),
+    onclick: async () => {
+      connect.disabled = true; // the browser asks its user, which takes a while
+      try {
+        await (await import("./midi.js")).mountMidi(midi, acts);
+      } catch (error) {
+        toast(`This part did not load: ${error.message}`, { error: true });
+      }
+      connect.disabled = false;
+    },
   });
   midi.append(make("div", { className: "row" }, connect), make("small", { textContent: "knobs, faders and pads of a controller move the controls of this page" }));
   panel.append(grid, midi);

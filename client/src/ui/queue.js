@@ -104,11 +104,16 @@ export function mountQueue(app, panel) {
     },
     make("select", {
       className: "field steers", "aria-label": `Length of ${name}`, "data-focus": `length ${item.id}`,
-      onchange: (/** @type {Event} */ event) => change("edit", { item: item.id, bars: Number(/** @type {HTMLSelectElement} */ (event.target).value) }),
+      onchange: async (/** @type {Event} */ event) => {
+        const select = /** @type {HTMLSelectElement} */ (event.target);
+        if (await change("edit", { item: item.id, bars: Number(select.value) })) return;
+        const kept = player.queue.items.find((each) => each.id === item.id)?.bars ?? item.bars;
+        select.value = String(kept); // refused: what the station has
+      },
     }, ...lengths.map((n) => make("option", { value: String(n), textContent: bars(n), selected: n === item.bars }))),
     make("span", { dir: "auto" }, name, words ? make("small", { textContent: ` ${words}` }) : ""),
     make("span", { className: "row" }, mover("↑", "up", -1), mover("↓", "down", 1),
-      make("button", { type: "button", className: "icon steers", textContent: "×", "aria-label": `Remove ${name}`, onclick: () => change("remove", { item: item.id }) })));
+      make("button", { type: "button", className: "icon steers", textContent: "×", "aria-label": `Remove ${name}`, "data-focus": `remove ${item.id}`, onclick: () => change("remove", { item: item.id }) })));
   }
 
   function showCurrent() {
@@ -128,12 +133,24 @@ export function mountQueue(app, panel) {
     if (key === shown) return;
     shown = key;
     const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.focus : undefined;
+    const place = [...list.children].findIndex((each) => each.contains(document.activeElement));
     list.replaceChildren(...queue.items.map((item, place) => row(item, place, queue.items.length)));
     list.hidden = queue.items.length === 0;
     empty.hidden = !list.hidden || queue.playing !== null;
     app.guard();
-    // Who moves an item by keyboard moves it on with the next press.
-    if (focused) /** @type {HTMLElement|null} */ (list.querySelector(`[data-focus="${CSS.escape(focused)}"]`))?.focus();
+    if (focused) refocus(focused, place);
+  }
+  /**
+   * Who works by keyboard stays at the item: at its other arrow once it is at an end of the list, at the next item once it is gone.
+   * @param {string} focused control and item
+   * @param {number} place of the item before
+   */
+  function refocus(focused, place) {
+    const [control, id] = focused.split(" ");
+    const shown = /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[data-focus]:not([hidden])")]);
+    const find = (/** @type {string} */ name) => shown.find((each) => each.dataset.focus === name);
+    const next = player.queue.items[Math.min(place, player.queue.items.length - 1)]?.id;
+    (find(focused) ?? find(`${control === "up" ? "down" : "up"} ${id}`) ?? find(`${control} ${next}`) ?? find(`remove ${next}`) ?? text).focus();
   }
   app.onChange(show);
   player.addEventListener("queue", show);

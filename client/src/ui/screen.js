@@ -58,16 +58,19 @@ export function mountScreen(player, alwaysKiosk) {
 export function mountTabs(panels) {
   const tabs = [...document.querySelectorAll('[role="tab"]')].map((t) => /** @type {HTMLButtonElement} */ (t));
   const panelOf = (/** @type {HTMLButtonElement} */ tab) => tab.getAttribute("aria-controls") ?? "";
-  /** @param {string} id */
-  async function load(id) {
-    const mount = panels[id];
-    delete panels[id];
-    try {
-      await mount?.();
-    } catch (error) {
-      panels[id] = mount; // the next click tries again
-      toast(`This part did not load: ${error.message}`, { error: true });
+  /** @type {Map<string, Promise<void>>} */
+  const loads = new Map();
+  /** Mount a panel once; everybody who asks waits until it is there. @param {string} id */
+  function load(id) {
+    let loading = loads.get(id);
+    if (!loading) {
+      loading = Promise.resolve(panels[id]?.()).then(() => {}, (error) => {
+        loads.delete(id); // the next click tries again
+        toast(`This part did not load: ${error.message}`, { error: true });
+      });
+      loads.set(id, loading);
     }
+    return loading;
   }
   /** @param {HTMLButtonElement} chosen */
   function open(chosen) {
