@@ -76,7 +76,7 @@ SERVER: list[protocol.ServerMessage] = [
         rev=3,
         state=STATE,
         limits=protocol.Limits(),
-        caps=protocol.Caps(model="mini", beats_per_clip=8.0, bpm=110.0, denoising=0.875, guidance=1.0),
+        caps=protocol.Caps(model="mini", beats_per_clip=8.0, bpm=110.0, seed_image="auto", denoising=0.9, guidance=1.0),
     ),
     protocol.Scheduled(id="1", rev=4, audible_at=1000000, audible_in_ms=812.5),
     protocol.Scheduled(

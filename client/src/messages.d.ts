@@ -21,7 +21,7 @@ export interface Resume {
   /** 0 or more */ sample_pos?: number | null;
 }
 
-/** Change the music. An absent field keeps its value; null restores the station's default. The default of `bpm` and `beats_per_bar` is "auto": the words of the prompts choose. A change of the metre begins at a bar line. `chords`: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. `form`, `chords`, `parts` and the levels need `caps.conditions`; null leaves them to the planner. `mix` needs no new clip; null makes the desk neutral. */
+/** Change the music. An absent field keeps its value; null restores the station's default. The default of `bpm` and `beats_per_bar` is "auto": the words of the prompts choose. A change of the metre begins at a bar line. `denoising` is the distance from the seed image. It has no effect on music from noise: while `seed_image` is `none`, or null and `caps.seed_image` is `none` or null. `chords`: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. `form`, `chords`, `parts` and the levels need `caps.conditions`; null leaves them to the planner. `mix` needs no new clip; null makes the desk neutral. */
 export interface Steer {
   type: "steer";
   id: string;
@@ -247,7 +247,7 @@ export interface Limits {
   mix: Record<string, [number, number]>;
 }
 
-/** Abilities of this station. `bpm`, `denoising` and `guidance` are the values behind a null in the state. `conditions`: whether its model follows `chords`, `parts`, `energy`, `density`, `brightness` and a `form` of `forms`. */
+/** Abilities of this station. `bpm`, `seed_image` (null: noise), `denoising` and `guidance` are the values behind a null in the state. `conditions`: whether its model follows `chords`, `parts`, `energy`, `density`, `brightness` and a `form` of `forms`. */
 export interface Caps {
   codecs: string[];
   at: string[];
@@ -255,6 +255,7 @@ export interface Caps {
   model: string;
   beats_per_clip: number | null;
   bpm: number | null;
+  seed_image: string | null;
   denoising: number | null;
   guidance: number | null;
   conditions: boolean;

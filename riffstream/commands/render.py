@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help="start from a loop, a spectrogram image or an audio file; auto: a similar loop, none: noise",
     )
-    what.add_argument("--denoising", type=float, metavar="X", help="distance from the seed image, 0 to 1 (the model's)")
+    what.add_argument(
+        "--denoising",
+        type=float,
+        metavar="X",
+        help="distance from the seed image, 0 to 1 (the model's); no effect on music from noise, mini's default",
+    )
     what.add_argument("--guidance", type=float, metavar="X", help="strength of the prompt, 0 to 30 (the model's)")
     what.add_argument("--bpm", type=float, metavar="X", help="tempo, 40 to 240 (that of the words, docs/tempo.md)")
     what.add_argument("--key", type=float, metavar="X", help="transposition in semitones, -6 to 6")
@@ -118,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     with AudioFileWriter(args.output, SAMPLE_RATE, 2, music.tags) as file:  # an unwritable file is an error at once
         renderer = load_renderer(args, state_dir=args.state_dir)
+        if note := music.note(renderer.info):
+            print(f"riffstream render: {note}", file=sys.stderr)
         from riffstream.station.steering_log import SteeringLog
 
         log = SteeringLog("render", args.save_log or None)

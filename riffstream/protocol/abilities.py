@@ -41,9 +41,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Caps(Struct, frozen=True, kw_only=True):
-    """Abilities of this station. ``bpm``, ``denoising`` and ``guidance`` are the values behind a null in the state.
-    ``conditions``: whether its model follows ``chords``, ``parts``, ``energy``, ``density``, ``brightness`` and a
-    ``form`` of ``forms``."""
+    """Abilities of this station. ``bpm``, ``seed_image`` (null: noise), ``denoising`` and ``guidance`` are the values
+    behind a null in the state. ``conditions``: whether its model follows ``chords``, ``parts``, ``energy``,
+    ``density``, ``brightness`` and a ``form`` of ``forms``."""
 
     codecs: tuple[str, ...] = ("opus", "pcm_s16")
     at: tuple[str, ...] = ("asap", "beat", "bar", "clip")
@@ -51,6 +51,7 @@ class Caps(Struct, frozen=True, kw_only=True):
     model: str = ""
     beats_per_clip: float | None = None
     bpm: float | None = None
+    seed_image: str | None = None
     denoising: float | None = None
     guidance: float | None = None
     conditions: bool = False

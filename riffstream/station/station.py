@@ -172,6 +172,7 @@ class Station:
             model=info.model,
             beats_per_clip=float(info.in_meter(self.settings.beats_per_bar or info.beats_per_bar).beats),
             bpm=info.bpm,
+            seed_image=info.seed_image,
             denoising=info.denoising,
             guidance=info.guidance,
             conditions=info.conditions,

@@ -147,6 +147,33 @@ def test_faders_that_nobody_moved_stand_where_the_model_is(page: Page, served: S
         expect(page.locator(f"output[for={name}]")).to_have_text("auto")
 
 
+def test_denoising_is_locked_while_the_music_starts_from_noise(page: Page, served: Served) -> None:
+    page.get_by_role("tab", name="Sound").click()
+    fader, why = page.get_by_label("Denoising", exact=True), page.locator("#denoising-help")
+    for name, locked in (
+        ("none", True),
+        ("auto", False),
+        (None, served.get("/api/seeds")["default"] in (None, "none")),
+    ):
+        page.evaluate("(name) => riffstream.app.steer({seed_image: name}, 'x')", name)
+        page.wait_for_function("(name) => riffstream.app.state().seed_image === name", arg=name)
+        (expect(fader).to_be_disabled if locked else expect(fader).to_be_enabled)()
+        expect(why).to_contain_text("starts from noise" if locked else "leave its seed image")
+
+
+def test_a_choice_that_is_refused_shows_what_the_station_has(page: Page) -> None:
+    page.get_by_role("tab", name="Sound").click()
+    metre = page.get_by_label("Metre")
+    before = metre.input_value()
+    page.evaluate(
+        """() => { const { player } = riffstream, { steer } = player;
+             player.steer = () => { player.steer = steer; return Promise.reject(new Error("not now")); }; }"""
+    )
+    metre.select_option("3")
+    expect(page.locator("#toasts")).to_contain_text("not now")
+    expect(metre).to_have_value(before)
+
+
 def test_volume_and_mute(page: Page) -> None:
     listening.tap(page)
     page.keyboard.press("Escape")

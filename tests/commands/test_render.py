@@ -110,6 +110,18 @@ def test_a_form_plans_every_bar_of_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert np.array_equal(samples(tmp_path / "x.wav"), samples(tmp_path / "y.wav"))
 
 
+@pytest.mark.parametrize(
+    ("options", "heard"),
+    [((), False), (("--denoising", 0.5), True), (("--denoising", 0.5, "--seed-image", "none"), True),
+     (("--denoising", 0.5, "--seed-image", "auto"), False)],
+)  # fmt: skip
+def test_denoising_without_effect_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[object, ...], heard: bool
+) -> None:
+    assert render("--prompt", "a", "--seconds", 1, *options, "-o", tmp_path / "x.wav") == 0
+    assert ("denoising has no effect" in capsys.readouterr().err) is heard
+
+
 @pytest.mark.parametrize("names", [("one", "two", "three"), ("dub", "slow dub", "doom"), ("dnb", "gabber", "techno")])
 def test_prompts_are_visited_in_turn_to_the_end(tmp_path: Path, names: tuple[str, ...]) -> None:
     log = tmp_path / "log.jsonl"

@@ -67,7 +67,7 @@ async def test_frames_follow_each_other_and_sound(real: Running) -> None:
     async with joined(real) as client:
         welcome = await client.message("welcome")
         assert (welcome["codec"], welcome["frame_ms"], welcome["resumed"]) == ("pcm_s16", 40, False)
-        assert welcome["caps"]["model"] == "tone"
+        assert (welcome["caps"]["model"], welcome["caps"]["seed_image"]) == ("tone", None)
         assert (await client.message("now"))["state"]["prompts"][0]["text"] == "a test tone"
         frames = await client.audio(15)
     assert [frame.seq for frame in frames] == list(range(frames[0].seq, frames[0].seq + 15))

@@ -20,7 +20,7 @@ from riffstream import protocol
 from riffstream.audio.encoders import make_encoder
 from riffstream.config import Config, GeneratorSettings, LimitsSettings, StationConfig, TimelineSettings
 from riffstream.errors import ParameterError
-from riffstream.generator.messages import Configure
+from riffstream.generator.messages import Configure, Info
 from riffstream.protocol import Event, Now, Prompt, Steer, Transport
 from riffstream.station.block import Block
 from riffstream.station.hub import GeneratorError, Hub, TooManyStationsError, UnknownStationError, UnplayableError
@@ -109,6 +109,13 @@ async def recorded(station: Station, meanwhile: Callable[[], Awaitable[None]]) -
         assert two.sample_pos == one.sample_pos + one.n_samples
         assert two.rev >= one.rev
     return np.concatenate([np.frombuffer(chunk.payload, "<i2").reshape(-1, 2) for chunk in frames])
+
+
+async def test_the_values_behind_a_null_are_those_of_the_model() -> None:
+    station = Station("main", StationConfig(), Config(), lambda message: None)
+    assert station.caps().seed_image is None
+    station._info = Info(model="m", seed_image="auto", denoising=0.8)
+    assert (station.caps().seed_image, station.caps().denoising) == ("auto", 0.8)
 
 
 async def test_the_server_process_never_imports_torch() -> None:

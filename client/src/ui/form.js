@@ -39,7 +39,10 @@ export function mountForm(app, grid) {
   const { player } = app;
   const choice = make("select", {
     id: "form", className: "field steers",
-    onchange: () => app.steer({ form: /** @type {any} */ (choice.value) }, `form: ${choice.value}`),
+    onchange: async () => {
+      const applied = await app.steer({ form: /** @type {any} */ (choice.value) }, `form: ${choice.value}`);
+      if (!applied) choice.value = app.state()?.form ?? "none"; // refused: what the station has
+    },
   });
   const chords = make("input", {
     type: "text", id: "chords", className: "field steers", maxLength: 200, spellcheck: false, autocapitalize: "off",

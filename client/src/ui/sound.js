@@ -14,6 +14,16 @@ export function keyName(key) {
   return `${name} (${key > 0 ? "+" : key < 0 ? "−" : ""}${Math.abs(key)})`;
 }
 
+/**
+ * Whether the station's music starts from noise: denoising is the distance from a seed image, and does nothing then.
+ * @param {{seed_image?: string|null}|null} state
+ * @param {{seed_image?: string|null}|undefined} caps of a server of an earlier version: without a seed image
+ */
+export function fromNoise(state, caps) {
+  if (!state || (!state.seed_image && caps?.seed_image === undefined)) return false;
+  return (state.seed_image ?? caps?.seed_image ?? "none") === "none";
+}
+
 /** @param {import("../player.js").Player} player */
 export function mountVolume(player) {
   const volume = byId("volume", HTMLInputElement);
@@ -59,10 +69,10 @@ export function mountSound(app, panel) {
   ];
   for (const fader of faders) {
     const output = make("output", { for: fader.name });
-    const help = make("small", { textContent: fader.help });
+    const help = make("small", { id: `${fader.name}-help`, textContent: fader.help });
     const own = fader.name === "bpm" ? "the tempo of the words" : "the model's own";
     const input = make("input", {
-      type: "range", id: fader.name, className: "steers", min: fader.min, max: fader.max, step: fader.step,
+      type: "range", id: fader.name, className: fader.name === "denoising" ? "" : "steers", min: fader.min, max: fader.max, step: fader.step, "aria-describedby": `${fader.name}-help`,
       oninput: () => {
         touched = performance.now();
         show();
@@ -83,6 +93,12 @@ export function mountSound(app, panel) {
       onclick: () => app.steer({ [fader.name]: null }, `${fader.label.toLowerCase()} on its own`),
     });
     app.onChange(() => {
+      if (fader.name === "denoising") {
+        const idle = fromNoise(app.state(), player.welcome?.caps);
+        input.disabled = !player.maySteer || idle;
+        const words = idle ? "no effect: the music starts from noise. A seed image gives it a start, see Seeds" : fader.help;
+        if (help.textContent !== words) help.textContent = words;
+      }
       const [low, high] = player.welcome?.limits?.[fader.name] ?? [fader.min, fader.max];
       input.min = low;
       input.max = high;
@@ -107,15 +123,20 @@ export function mountSound(app, panel) {
   const metre = make("select", { id: "beats_per_bar", className: "field steers" },
     make("option", { value: "auto", textContent: "that of the words" }),
     ...[3, 4].map((beats) => make("option", { value: String(beats), textContent: `${beats} beats to the bar` })));
-  metre.addEventListener("change", () => {
+  const showMetre = () => {
+    const state = app.state();
+    if (state) metre.value = (state.beats_per_bar_reason ?? null) === null ? String(state.beats_per_bar) : "auto";
+  };
+  metre.addEventListener("change", async () => {
     const beats = metre.value === "auto" ? null : Number(metre.value);
-    app.steer({ beats_per_bar: beats }, beats ? `${beats} beats to the bar` : "metre of the words");
+    const applied = await app.steer({ beats_per_bar: beats }, beats ? `${beats} beats to the bar` : "metre of the words");
+    if (!applied) showMetre(); // refused: what the station has
   });
   const metreHelp = make("small", {});
   app.onChange(() => {
     const state = app.state();
     const reason = state?.beats_per_bar_reason ?? null;
-    if (state && document.activeElement !== metre) metre.value = reason === null ? String(state.beats_per_bar) : "auto";
+    if (document.activeElement !== metre) showMetre();
     metreHelp.textContent = reason === null ? "from the next bar line on" : `now ${state?.beats_per_bar}: ${reason}`;
   });
   grid.append(control("beats_per_bar", "Metre", metre, [], metreHelp));

@@ -172,6 +172,8 @@ class _Batch:
                     continue
                 if isinstance(report, Made):
                     self._keep(each, report.pictures)
+                    if note := each.music.note(self.info):
+                        tqdm.write(f"riffstream render: {each.name}: {note}", file=sys.stderr)
                 else:
                     bar.total -= (each.music.n_samples - grown[each.name]) / SAMPLE_RATE
                     self.records[each.name] = {"name": each.name, "error": report.error}

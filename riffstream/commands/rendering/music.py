@@ -15,7 +15,7 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info
 from riffstream.journey.conditions import PARTS
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
-from riffstream.journey.keyframe import CONDITIONED
+from riffstream.journey.keyframe import CONDITIONED, NONE
 from riffstream.journey.pace import read_pace
 from riffstream.protocol import SAMPLE_RATE, Mix
 from riffstream.ranges import check
@@ -68,6 +68,13 @@ class Music:
         journey = _journey(self.args, info, self.n_samples)
         _check_asked(journey, info, self.args.form)
         return Score.of(self.station, info, journey)
+
+    def note(self, info: Info) -> str:
+        """A sentence about an option that has no effect with a model; "" without such an option."""
+        args = self.args
+        if args.journey or args.denoising is None or (args.seed_image or info.seed_image or NONE) != NONE:
+            return ""
+        return "--denoising has no effect, because the music starts from noise; --seed-image auto starts from a loop"
 
     @property
     def tags(self) -> dict[str, str]:
