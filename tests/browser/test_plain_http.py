@@ -61,7 +61,7 @@ def test_the_rest_of_the_page_works_there(served: Served, open_page: Open) -> No
 
 def test_blocks_join_sample_for_sample(served: Served, open_page: Open) -> None:
     """What the scheduler gives to the loudspeaker is what the station made, number by number."""
-    page = open_page(f"{served.url}/?transport=buffers")
+    page = open_page(f"{served.url}/?transport=buffers&modules")  # the module that is changed is the page's
     page.evaluate(_RATE_1)
     listening.play(page)
     assert listening.player(page, "transport") == "buffers"
