@@ -31,10 +31,11 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("systemd-analyze is not installed")
-    for name in ("riffstream.service", "riffstream.socket"):
+    names = ("riffstream.service", "riffstream.socket", "riffstream@.service")
+    for name in names:
         text = (DEPLOY / name).read_text()
         (tmp_path / name).write_text(text.replace("/opt/riffstream/bin/riffstream", "/bin/true"))
-    checked = run(tool, "verify", *(str(tmp_path / name) for name in ("riffstream.service", "riffstream.socket")))
+    checked = run(tool, "verify", *(str(tmp_path / name.replace("@", "@a")) for name in names))
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
@@ -47,7 +48,9 @@ def test_caddy_accepts_its_file() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "kubernetes.yaml", "riffstream.service"])
+@pytest.mark.parametrize(
+    "name", ["Dockerfile", "compose.yaml", "kubernetes.yaml", "riffstream.service", "riffstream@.service"]
+)
 def test_every_variable_is_a_setting(name: str) -> None:
     text = (DEPLOY / name).read_text()
     given = dict(re.findall(r"\b(RIFFSTREAM_[A-Z_]+)(?:=|: |, value: )\"?([^\s\"}\\]+)", text))

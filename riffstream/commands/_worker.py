@@ -35,6 +35,7 @@ def worker_config(given: dict[str, Any], token: str) -> Config:
     replace = msgspec.structs.replace
     return replace(
         config,
+        server=replace(config.server, state_dir=""),  # the first process holds it
         limits=replace(config.limits, uploads=0, inputs=0, clips=0),
         relay=replace(config.relay, token=token, backoff_s=0.1, backoff_max_s=1.0),
         archive=replace(config.archive, dir="", stations=()),

@@ -13,14 +13,17 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from riffstream.errors import ParameterError
+from riffstream.errors import ParameterError, RiffstreamError
 
 if TYPE_CHECKING:
     import subprocess
 
     from riffstream.config import Config
+    from riffstream.server.handover import Taking
+    from riffstream.station.hub import Hub
 
 STANDBY_S = 0.05  # between looks at the other server's lock
+AUDIBLE_S = 5.0  # longest wait of a new server for sound, before the old one sends its listeners
 
 EXAMPLES = """examples:
   riffstream serve                                       then open http://localhost:8080 and press play
@@ -62,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="wait until the server that uses the same server.state_dir has ended, then continue its stations",
     )
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="load the model, then take the port, stations and listeners of the server that uses the same "
+        "server.state_dir; start anew without one",
+    )
     parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
     parser.add_argument("--json", action="store_true", help="logs as JSON lines, and the address as one on stdout")
 
@@ -97,6 +106,10 @@ def run(args: argparse.Namespace) -> int:
         )
     if config.server.workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
         raise ParameterError("server.workers", config.server.workers, "1 on this system")
+    if args.standby and args.take_over:
+        raise ParameterError("--standby", "--take-over", "one of the two")
+    if args.take_over and not config.server.state_dir:
+        raise ParameterError("--take-over", "no server.state_dir", "a server.state_dir that both servers use")
     if args.standby and not config.server.state_dir:
         raise ParameterError("--standby", "no server.state_dir", "a server.state_dir that both servers use")
     with contextlib.ExitStack() as ending:
@@ -107,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         from riffstream.server.app import loop_factory
 
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_serve(config, process, standby=args.standby, quiet=args.quiet, as_json=args.json))
+            runner.run(_serve(config, process, args))
     return 0
 
 
@@ -117,16 +130,14 @@ def end_when_asked_early() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-async def _serve(
-    config: Config, process: subprocess.Popen[bytes] | None, *, standby: bool, quiet: bool, as_json: bool
-) -> None:
+async def _serve(config: Config, process: subprocess.Popen[bytes] | None, args: argparse.Namespace) -> None:
     from riffstream.commands._workers import Workers
     from riffstream.config import injected_variables, similar_variables
     from riffstream.server import logs
     from riffstream.server.app import Server
     from riffstream.server.binding import inherited_sockets, listening_sockets
     from riffstream.server.state_keeper import load_state
-    from riffstream.server.uploads.intake import Uploads
+    from riffstream.server.uploads.intake import Uploads, seeds_folder
     from riffstream.station.hub import Hub
 
     logs.configure(config.log.level, json_lines=config.log.format == "json")
@@ -134,16 +145,27 @@ async def _serve(
         logs.event("environment variables of Kubernetes services or Docker links passed over", names=",".join(foreign))
     for name, meant in similar_variables().items():
         logs.event("environment variable ignored", level=logging.WARNING, name=name, did_you_mean=meant)
-    if standby:
-        await _released(config)
-    uploads = Uploads(config)
+    taking: Taking | None = None
+    if args.take_over:
+        hub = Hub(config, uploads=seeds_folder(config), process=process)
+        try:
+            taking = await _taken_over(config, hub)
+        except BaseException:
+            await hub.close()
+            raise
+        uploads = Uploads(config)
+    else:
+        if args.standby:
+            await _released(config)
+        uploads = Uploads(config)
+        hub = Hub(config, uploads=uploads.generator_folder, process=process)
     saved = load_state(config)
-    hub = Hub(config, uploads=uploads.generator_folder, process=process, saved={} if saved is None else saved.stations)
+    hub.continue_from({} if saved is None else saved.stations)
     server = Server(config, hub, uploads, saved)
     server.catch_signals()  # before the address is printed: its reader may send SIGTERM at once
     workers: Workers | None = None
     try:
-        sockets, inherited = inherited_sockets(), True
+        sockets, inherited = inherited_sockets() or (taking.sockets if taking is not None else []), True
         if not sockets and config.server.workers > 1:
             sockets, inherited = listening_sockets(config.server.host, config.server.port, share=True), False
         url = await server.start(sockets)
@@ -152,7 +174,10 @@ async def _serve(
             await server.listen_locally(str(workers.feed_path), workers.token)
             workers.start()
             server.context.workers = workers
-        _say(url, config, quiet=quiet, as_json=as_json)
+        if taking is not None:
+            await _when_audible(hub)
+            taking.serving()
+        _say(url, config, quiet=args.quiet, as_json=args.json)
         warming = asyncio.create_task(hub.wait_ready(), name="warm-up")
         serving = asyncio.create_task(server.run(), name="serve")
         await asyncio.wait({warming, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -166,9 +191,44 @@ async def _serve(
             warming.cancel()
         await serving
     finally:
+        if taking is not None:
+            taking.close()
         stopping = [] if workers is None else [workers.stop()]
         await asyncio.gather(server.stop(), *stopping)
     logs.event("stopped", level=logging.INFO)
+    if server.handed_over is False:
+        raise RiffstreamError("the new server has failed after it had taken over; start this one again")
+
+
+async def _taken_over(config: Config, hub: Hub) -> Taking | None:
+    """Load the model, then take over from the running server; None if there is none.
+
+    Raises:
+        GeneratorError: the model cannot be loaded; the running server goes on.
+        HandoverError: the running server does not hand over.
+    """
+    from riffstream.server import logs
+    from riffstream.server.handover import HandoverError, ask, handover_path
+    from riffstream.server.uploads.intake import is_taken
+
+    path = handover_path(config)
+    if path is None:
+        raise HandoverError("servers cannot take over from each other on this system; use --standby")
+    await hub.warm_up()
+    taking = await asyncio.to_thread(ask, path)
+    if taking is None and is_taken(config.server.state_dir):
+        raise HandoverError(f"the running server offers no hand-over ({path}); end it, or use --standby")
+    if taking is None:
+        logs.event("no server to take over from; the stations begin here", state_dir=config.server.state_dir)
+    else:
+        logs.event("took over from the running server", version=taking.version)
+    return taking
+
+
+async def _when_audible(hub: Hub) -> None:
+    """Wait until the stations have sound, for at most ``AUDIBLE_S``."""
+    with contextlib.suppress(RiffstreamError, TimeoutError):  # the warm-up says why
+        await hub.wait_ready(AUDIBLE_S)
 
 
 async def _released(config: Config) -> None:

@@ -38,13 +38,14 @@ from riffstream.server.access import is_public_address
 from riffstream.server.archive.handlers import routes as archive_routes
 from riffstream.server.binding import BACKLOG, listening_sockets, shown_address
 from riffstream.server.context import CONTEXT, Context, token_middleware
+from riffstream.server.handover import HandoverError, Offer, handover_path
 from riffstream.server.header_timeout import HEADER_TIMEOUT, HeaderTimeout
 from riffstream.server.heartbeat import watch_peers
 from riffstream.server.hls.handlers import master_handler, media_handler, segment_handler
 from riffstream.server.interfaces import Hub
 from riffstream.server.live_input.intake import LIVE_INPUTS, LiveInputs
 from riffstream.server.plain_socket import plain_handler
-from riffstream.server.sockets import RESTARTING, socket_handler
+from riffstream.server.sockets import RESTARTING, UPGRADING, socket_handler
 from riffstream.server.state_file import SavedServer
 from riffstream.server.state_keeper import StateKeeper
 from riffstream.server.streams import icecast_status, playlist_handler, stream_handler
@@ -53,6 +54,7 @@ from riffstream.server.uploads.intake import UPLOADS, Uploads
 
 __all__ = ["Server", "make_app", "raise_file_limit"]
 
+REQUEST_WAIT_S = 3.0  # after a hand-over: connections that were accepted and have not asked yet
 BODY_BYTES = 64 * 1024  # of requests other than uploads
 
 
@@ -115,6 +117,10 @@ class Server:
         hub: started by :meth:`start`, stopped by :meth:`stop`.
         uploads: uploads in the folder that the hub's generator reads; by default none. Closed by :meth:`stop`.
         saved: state of an earlier process (``state_keeper.load_state``), whose clients may resume.
+
+    Attributes:
+        handed_over: whether a new process has taken over (:mod:`~riffstream.server.handover`); False if it has failed
+            after the stations were frozen; None without one.
     """
 
     def __init__(
@@ -130,6 +136,9 @@ class Server:
         self.url = ""
         self._runner: web.AppRunner | None = None
         self._listening: list[asyncio.Server] = []
+        self._sockets: Sequence[socket.socket] = ()
+        self._offer: Offer | None = None
+        self.handed_over: bool | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._asked = asyncio.Event()
         self._hurried = asyncio.Event()
@@ -150,7 +159,7 @@ class Server:
         """
         server, limits = self.config.server, self.config.limits
         raise_file_limit(2 * limits.connections + 256)  # as many may wait for their first request
-        sockets = sockets or listening_sockets(server.host, server.port)
+        self._sockets = sockets = sockets or listening_sockets(server.host, server.port)
         for sock in sockets:
             watch_peers(sock, limits.silence_s)
         self._runner = web.AppRunner(
@@ -182,6 +191,9 @@ class Server:
         self.context.webhooks.start()
         if self.context.archive is not None:
             self.context.archive.start()
+        if (path := handover_path(self.config)) is not None and self.hub.upstream is None:
+            self._offer = Offer(path, self._hand_over, self._handed_over)
+            self._offer.start()
         if any(is_public_address(sock.getsockname()[0]) for sock in sockets) and self.context.access.steering_is_open:
             logs.event("anyone who can reach this address may steer; set access.dj_token", level=logging.WARNING)
         return self.url
@@ -206,6 +218,31 @@ class Server:
         if self._stopping is None:
             self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="stop")
         await asyncio.shield(self._stopping)
+
+    async def _hand_over(self) -> list[socket.socket]:
+        """Freeze the stations and release what a new server needs. Raises HandoverError while this one can go on."""
+        if self._asked.is_set():
+            raise HandoverError("it is about to end")
+        if not await self.keeper.save():
+            raise HandoverError("it cannot write its state; see its log")
+        logs.event("a new server takes over")
+        kept = [sock.dup() for sock in self._sockets]
+        for listening in self._listening:
+            listening.close()
+        self.context.draining = True
+        self.hub.drain()
+        await self.keeper.stop()
+        await self.context.pushes.stop()
+        if self.context.archive is not None:
+            await self.context.archive.stop()
+        await self.uploads.close()
+        return kept
+
+    def _handed_over(self, taken: bool) -> None:
+        if not taken:
+            logs.event("the new server has failed; this one ends with an error", level=logging.ERROR)
+        self.handed_over = taken
+        self._asked.set()
 
     def catch_signals(self) -> None:
         """Let SIGTERM, SIGINT and SIGHUP end :meth:`run` in place of the process.
@@ -244,13 +281,17 @@ class Server:
     async def _stop(self) -> None:
         context = self.context
         context.draining = True
+        if self._offer is not None:
+            await self._offer.stop()
         self.hub.drain()
         leaving = sum(len(broadcast.members) for broadcast in context.broadcasts.values())
         if leaving:
             logs.event("leaving", connections=leaving)
         await self.keeper.stop()
         await self._unless_hurried(
-            asyncio.ensure_future(context.broadcasts.close(RESTARTING, self.config.server.drain_s))
+            asyncio.ensure_future(
+                context.broadcasts.close(UPGRADING if self.handed_over else RESTARTING, self.config.server.drain_s)
+            )
         )
         await context.pushes.stop()
         await context.webhooks.stop()
@@ -264,6 +305,10 @@ class Server:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for listening in self._listening:
             listening.close()
+        if self.handed_over:
+            await self._unless_hurried(
+                asyncio.ensure_future(self.app[HEADER_TIMEOUT].wait_for_requests(REQUEST_WAIT_S))
+            )
         if self._runner is not None:
             await self._runner.cleanup()
         if self.url:

@@ -12,6 +12,8 @@ from aiohttp import web
 
 __all__ = ["HEADER_TIMEOUT", "HeaderTimeout"]
 
+LOOK_S = 0.02
+
 
 class HeaderTimeout:
     """Timeout for each connection's first complete request. Later aiohttp's keep-alive timeout applies.
@@ -46,6 +48,13 @@ class HeaderTimeout:
         """Stop the timeout of a connection whose first request is complete."""
         if (timer := self._waiting.pop(request.protocol, None)) is not None:
             timer.cancel()
+
+    async def wait_for_requests(self, longest_s: float) -> None:
+        """Wait until each open connection has sent its first request, for at most ``longest_s``."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + longest_s
+        while loop.time() < end and any(getattr(each, "transport", None) is not None for each in self._waiting):
+            await asyncio.sleep(LOOK_S)
 
     def _turn_away(self, handler: asyncio.BaseProtocol) -> None:
         if (timer := self._waiting.pop(handler, None)) is not None:

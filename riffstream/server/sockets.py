@@ -29,18 +29,28 @@ from riffstream.server.roles import Role
 from riffstream.server.sessions import epoch_of
 from riffstream.station.outlet import EncoderError, StationEndedError
 
-__all__ = ["RESTARTING", "bye_frame", "socket_handler"]
+__all__ = ["RESTARTING", "UPGRADING", "bye_frame", "socket_handler"]
 
 HELLO_S = 10.0
 REQUESTS_WAITING = 8  # messages about requests of one connection that wait for the prompt hook
-RESTARTING = "restarting"
+RESTARTING = "restarting"  # another process will serve in some seconds
+UPGRADING = "upgrading"  # it serves already
 NO_INPUT = "binary messages are not accepted without a live input; send input first"
 CODECS: dict[str, protocol.CodecName] = {"opus": "opus", "pcm_s16": "pcm_s16"}
 
 
-def bye_frame(reason: str, *, spread_ms: int = 4000) -> bytes:
-    """Make a ``bye`` frame. A restarting server asks for a random delay, so that reconnections are spread out."""
-    pause = 500 + random.randrange(spread_ms) if reason == RESTARTING else None
+def bye_frame(reason: str, connections: int = 4000) -> bytes:
+    """Make a ``bye`` frame. A server that restarts asks for a random delay, so that reconnections are spread out.
+
+    Args:
+        reason: reason for the client.
+        connections: number of connections that leave now. After an upgrade they come back at 1,000 a second.
+    """
+    pause = None
+    if reason == RESTARTING:
+        pause = 500 + random.randrange(4000)
+    elif reason == UPGRADING:
+        pause = 50 + random.randrange(max(200, min(4000, connections)))
     bye = protocol.Bye(reason=reason, reconnect_ms=pause)
     return websocket_frame(1, protocol.encode(bye).encode())
 
@@ -297,7 +307,7 @@ class _Connection(SocketConnection):
                 return
 
     def say_goodbye(self, reason: str) -> None:
-        self.listener.send_control(bye_frame(reason))
+        self.listener.send_control(bye_frame(reason, self.context.connections.open))
 
     def _handle(self, data: str, received: float) -> bool:
         """Answer one message; False for ``bye``."""

@@ -83,7 +83,7 @@ class StateKeeper:
         self._revs: dict[str, int] = {}
         self._clocks: dict[str, int] = {}
         self._written_at = -EVERY_S
-        self._failing = False
+        self._failing = self._stopped = False
         self._writing = threading.Lock()
 
     def start(self) -> None:
@@ -102,8 +102,16 @@ class StateKeeper:
             except Exception:  # clients then begin anew
                 logs.event("sessions cannot go on", level=logging.WARNING, station=name, exc_info=True)
 
+    async def save(self) -> bool:
+        """Write the state now; return whether the disk has taken it."""
+        await self._write(SavedServer(clean=False, stations=self._hub.save(), own=self._own.save()))
+        return not self._failing
+
     async def stop(self) -> None:
         """Freeze the stations and write the last state, with the sessions. Idempotent."""
+        if self._stopped:  # the file may be another server's by now
+            return
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -58,7 +58,6 @@ class Hub:
         configure: first message to the processes of ``config.generator``; by default from its settings.
         uploads: folder of uploaded seed images (``models/uploads.py``) for the generator.
         process: a generator process started earlier by ``supervisor.start_process``.
-        saved: states of stations by name, which they continue. Those without a configuration are opened again.
     """
 
     def __init__(
@@ -69,9 +68,8 @@ class Hub:
         configure: Configure | None = None,
         uploads: Path | None = None,
         process: subprocess.Popen[bytes] | None = None,
-        saved: Mapping[str, SavedStation] = MappingProxyType({}),
     ) -> None:
-        self._saved = dict(saved)
+        self._saved: dict[str, SavedStation] = {}
         self.config = config
         self._clock = clock
         self._configures = {name: configuration(settings, uploads) for name, settings in config.generators().items()}
@@ -143,15 +141,39 @@ class Hub:
         Raises:
             ParameterError, MediaError: a station whose journey or song cannot be read.
         """
-        await self._read_songs()
-        models = {name: Model(each, self._configures[name]) for name, each in self.config.generators().items()}
-        self._pool = Pool(models, clock=self._clock, process=self._process)
-        for seat in self._light:
-            self._pool.join(seat)
+        warm = self._pool is not None
+        pool = self._pool or await self._make_pool()
         for name, station in self.config.stations.items():
             self._open(name, station)
         self._reopen()
-        self._pool.start()
+        if not warm:
+            pool.start()
+
+    async def warm_up(self) -> None:
+        """Start the generators before the stations, and wait until their models are loaded.
+
+        Raises:
+            GeneratorError: a model cannot be loaded.
+            MediaError: a station's song cannot be read.
+        """
+        pool = await self._make_pool()
+        pool.start()
+        await pool.wait_settled()
+
+    def continue_from(self, saved: Mapping[str, SavedStation]) -> None:
+        """Set the states of stations by name, which they continue, before :meth:`start`.
+
+        Stations without a configuration are opened again.
+        """
+        self._saved = dict(saved)
+
+    async def _make_pool(self) -> Pool:
+        await self._read_songs()
+        models = {name: Model(each, self._configures[name]) for name, each in self.config.generators().items()}
+        pool = self._pool = Pool(models, clock=self._clock, process=self._process)
+        for seat in self._light:
+            pool.join(seat)
+        return pool
 
     def _reopen(self) -> None:
         """Open the stations that an earlier process has made over the API."""

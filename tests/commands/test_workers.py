@@ -208,6 +208,7 @@ def test_the_number_of_workers_is_checked() -> None:
 
 def test_only_the_first_process_archives_pushes_and_reports() -> None:
     given = {
+        "server": {"state_dir": "y"},
         "archive": {"dir": "x"},
         "push": {"a": {"url": "icecast://source:hackme@localhost:8000/a.mp3"}},
         "webhooks": {"b": {"url": "https://hook.example"}},
@@ -215,6 +216,7 @@ def test_only_the_first_process_archives_pushes_and_reports() -> None:
     }
     config = worker_config(Config.from_dict(given).to_dict(), "secret")
     assert (config.archive.dir, config.push, config.webhooks) == ("", {}, {})
+    assert config.server.state_dir == "", "the first process holds the folder"
     assert (config.access.dj_token, config.relay.token) == ("dj", "secret")
 
 

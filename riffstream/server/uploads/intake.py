@@ -40,7 +40,7 @@ from riffstream.server.limits import AddressBuckets
 from riffstream.server.uploads.locked_folder import FolderTakenError, LockedFolder
 from riffstream.server.uploads.worker import Result, Rules
 
-__all__ = ["UPLOADS", "TooLargeError", "Uploads", "is_taken"]
+__all__ = ["UPLOADS", "TooLargeError", "Uploads", "is_taken", "seeds_folder"]
 
 AT_ONCE = 2  # maximum number of files in decoding; as many more may wait
 RESULT_BYTES = 64 * 1024
@@ -81,6 +81,7 @@ class Uploads:
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._keeping = asyncio.Lock()
         self._busy = 0
+        self._closed = False
         self._load()
 
     @property
@@ -121,6 +122,7 @@ class Uploads:
             raise refuse(
                 web.HTTPTooManyRequests, "rate_limited", f"too many uploads; allowed: {allowed}", retry_after_s=wait
             )
+        self._check_open()
         if self._busy >= 2 * AT_ONCE:
             raise refuse(web.HTTPServiceUnavailable, "busy", "other files are being read", retry_after_s=5)
 
@@ -171,6 +173,7 @@ class Uploads:
         made.mkdir()
         async with self._turns:
             result = await self._decode(source, made, bpm, key, stereo)
+        self._check_open()
         if result.status != 201:
             kind = {413: TooLargeError, 415: web.HTTPUnsupportedMediaType}.get(result.status, web.HTTPBadRequest)
             raise refuse(kind, "bad_request", result.message[:300])
@@ -320,10 +323,23 @@ class Uploads:
         for entry in sorted(found, key=lambda each: each.at):
             self.entries[entry.name] = entry
 
+    def _check_open(self) -> None:
+        """Raise 503 once the folder is another server's."""
+        if self._closed:
+            raise refuse(web.HTTPServiceUnavailable, "busy", "the server is about to restart", retry_after_s=2)
+
     async def close(self) -> None:
-        """Delete a temporary folder."""
+        """Accept no more uploads, and delete a temporary folder. Idempotent."""
+        self._closed = True
         if self._place is not None:
             await asyncio.to_thread(self._place.close)
+
+
+def seeds_folder(config: Config) -> Path | None:
+    """Folder that the generator of a server with ``server.state_dir`` reads; None as for ``generator_folder``."""
+    if not (config.limits.uploads or config.limits.inputs):
+        return None
+    return Path(config.server.state_dir).expanduser().resolve() / "seeds"
 
 
 def is_taken(state_dir: str) -> bool:
