@@ -28,6 +28,8 @@ class ClipRequest:
         steps: denoising steps of the full schedule, 1 to 1000; None: the engine's.
         sampler: a name in ``samplers.SAMPLERS``; None: the engine's.
         previous: [C, h, w] latents of the previous clip (``Clip.latents``), for continuation.
+        anew: True hides ``previous`` from the network, so that parts of the previous clip can rest; the join is still
+            decoded with both clips. Families without native continuation ignore it.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
             spectrogram image (an array uint8 [H, W, 3]), the bytes or the path of an image or audio file, or a name in
             the seed library.
@@ -51,6 +53,7 @@ class ClipRequest:
     steps: int | None = None
     sampler: str | None = None
     previous: Tensor | None = None
+    anew: bool = False
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None
     frames: int | None = None

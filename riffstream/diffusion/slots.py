@@ -60,7 +60,8 @@ class Slot:
         noise: [C, h, w], initial noise, also added to kept regions at each step's level.
         cond: text embedding [1, S, D].
         uncond: negative text embedding [1, S, D]; None without guidance.
-        context: number of columns of ``previous`` that are decoded with the clip.
+        previous: [C, h, w], latents of the previous clip for the network; None: it sees none.
+        lead: [C, h, context], end of the previous clip, which is decoded with the clip; None: nothing is.
         conditions: [columns, conditions], for the conditional branch only.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
         mask: [h, w] or [1, w], 1 for repainted cells.
@@ -78,7 +79,7 @@ class Slot:
     uncond: TextEmbedding | None
     guidance: float
     previous: Tensor | None = None
-    context: int = 0
+    lead: Tensor | None = None
     conditions: Tensor | None = None
     kept: Tensor | None = None
     mask: Tensor | None = None
@@ -109,9 +110,12 @@ class Slot:
     @property
     def joined(self) -> Tensor:
         """Latents to decode, [C, h, context + w]: the end of the previous clip, and the clip."""
-        if self.previous is None or not self.context:
-            return self.x
-        return torch.cat([self.previous[..., -self.context :], self.x], -1)
+        return self.x if self.lead is None else torch.cat([self.lead, self.x], -1)
+
+    @property
+    def context(self) -> int:
+        """Number of columns of the previous clip that are decoded with the clip."""
+        return 0 if self.lead is None else self.lead.shape[-1]
 
     @property
     def guided(self) -> bool:
@@ -323,8 +327,10 @@ class Preparer:
             raise ParameterError("previous", f"latents {list(before.shape)}", f"latents {list(shape)} with this model")
         before = before.to(slot.x.device, torch.float32)
         if self.family.continues:
-            slot.previous = before.repeat(1, 1, -(-shape[2] // before.shape[2]))[..., -shape[2] :]
-            slot.context = min(self.family.context, shape[2])
+            before = before.repeat(1, 1, -(-shape[2] // before.shape[2]))[..., -shape[2] :]
+            slot.previous = None if request.anew else before
+            if self.family.context:
+                slot.lead = before[..., -self.family.context :]
             return
         width = shape[2]
         columns = min(max(1, round(self.overlap * width)), before.shape[2], width - 1)

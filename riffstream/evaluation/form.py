@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from riffstream.corpus.data import Corpus
     from riffstream.diffusion.engine import Engine
+    from riffstream.journey.journey import ClipSpec
 
 __all__ = ["EXAMPLES", "add_arguments", "borders_found", "likeness", "markdown", "measure", "novelty", "run"]
 
@@ -122,9 +123,10 @@ def measure(
 
     Returns:
         ``borders``: number of borders, the share with a peak within a beat, the share of as many random places, the
-        number of peaks, and the share in the corpus's songs. ``chords``: as in ``conduct``, for the stretch and for
-        single clips (empty without conditions). ``likeness``: mean similarity of successive clips, and of the corpus's
-        songs.
+        number of peaks, and the share in the corpus's songs. ``drums``: mean percussive level, in dB, of bars in which
+        the plan lets the drums rest, and of the others (empty without conditions or such bars). ``chords``: as in
+        ``conduct``, for the stretch and for single clips (empty without conditions). ``likeness``: mean similarity of
+        successive clips, and of the corpus's songs.
     """
     obeys = bool(engine.family.conditions)
     made = list(_play(engine, form, minutes, guidance, seed, quiet=quiet))
@@ -150,6 +152,7 @@ def measure(
             "by chance": round(float(np.mean(chance)), 3),
             "peaks": len(peaks),
         },
+        "drums": _drum_levels(made) if obeys else {},
         "chords": {},
         "likeness": {"stretch": round(likeness([each.mel for each in made]), 3)},
     }
@@ -173,7 +176,7 @@ def _play(
     quiet: bool,
     continued: bool = True,
 ) -> Iterator[_Made]:
-    """Render the default journey clip by clip."""
+    """Render the default journey clip by clip, as ``ModelRenderer`` does."""
     from tqdm import tqdm
 
     from riffstream.diffusion.clip import ClipRequest
@@ -183,6 +186,7 @@ def _play(
     journey = wander(seed, stay=ARC_CLIPS - 4, form=form).paced(drift)
     plan = form_of(form, journey, BARS, home=True)
     before: Tensor | None = None
+    last: ClipSpec | None = None
     left, index = minutes * 60.0, 0
     with tqdm(total=round(left), unit="s", desc="rendering", disable=quiet) as bar:
         while left > 0:
@@ -196,12 +200,13 @@ def _play(
                     end=replace(asked.end, guidance=guidance),
                 )
             key = lifted(replace(spec, plan=bars)) if bars else spec.key
-            engine.submit(ClipRequest(asked, key=key, previous=before if continued else None))
+            anew = last is not None and asked.changes_parts(last, BARS)
+            engine.submit(ClipRequest(asked, key=key, previous=before if continued else None, anew=anew))
             clips = engine.tick()
             while not clips:
                 clips = engine.tick()
             yield _Made(clips[0].mel.numpy(), bars)
-            before = clips[0].latents
+            before, last = clips[0].latents, asked
             seconds = BEATS * 60.0 / (spec.bpm or 120.0)
             left -= seconds
             index += 1
@@ -326,6 +331,17 @@ def _chord_figures(made: Sequence[_Made], common: Sequence[frozenset[int]]) -> d
     return {"bars": len(own), **means}
 
 
+def _drum_levels(made: Sequence[_Made]) -> dict[str, float]:
+    """Percussive level of the bars in which the drums rest and of the other bars; empty without both kinds."""
+    levels: dict[str, list[float]] = {"resting": [], "playing": []}
+    for each in made:
+        for plan, part in zip(each.plan, np.split(each.mel, BARS, -1), strict=False):
+            levels["resting" if dict(plan.parts).get("drums") == 0 else "playing"].append(measures.percussive_db(part))
+    if not all(levels.values()):
+        return {}
+    return {name: round(float(np.mean(values)), 2) for name, values in levels.items()}
+
+
 def markdown(report: dict[str, Any]) -> str:
     """The report as tables."""
     borders = report["borders"]
@@ -337,6 +353,9 @@ def markdown(report: dict[str, Any]) -> str:
     ]  # fmt: skip
     if "songs" in borders:
         lines += ["", f"Borders found in songs of the corpus: {borders['songs']}."]
+    if report["drums"]:
+        drums = report["drums"]
+        lines += ["", f"Percussive level: {drums['playing']} dB, where the drums rest {drums['resting']} dB."]
     if report["chords"]:
         lines += ["", f"| chords | bars | own | swapped | nearest of {COMMONEST} |", "|---|---|---|---|---|"]
         for name, row in report["chords"].items():

@@ -53,12 +53,12 @@ _Take = tuple[str, int]
 
 @dataclass(slots=True)
 class _Memory:
-    """Recent clips of a station: clip -> (mel, latents)."""
+    """Recent clips of a station: clip -> (mel, latents, parameters)."""
 
-    clips: OrderedDict[int, tuple[Tensor, Tensor]] = field(default_factory=OrderedDict)
+    clips: OrderedDict[int, tuple[Tensor, Tensor, ClipSpec]] = field(default_factory=OrderedDict)
 
-    def keep(self, clip: int, mel: Tensor, latents: Tensor) -> None:
-        self.clips[clip] = (mel, latents)
+    def keep(self, clip: int, mel: Tensor, latents: Tensor, spec: ClipSpec) -> None:
+        self.clips[clip] = (mel, latents, spec)
         while len(self.clips) > KEPT_CLIPS:
             self.clips.popitem(last=False)
 
@@ -181,6 +181,8 @@ class ModelRenderer:
                 seed_image=seed_image,
                 steps=job.steps,
                 previous=before[1] if before is not None else None,
+                # A continuation keeps the parts of the previous clip, whatever its conditions say.
+                anew=before is not None and job.spec.changes_parts(before[2], self._engine.family.bars),
                 mask=job.mask,
                 deadline=work.urgency[1],
                 speculative=job.speculative,
@@ -244,7 +246,7 @@ class ModelRenderer:
         work.mel = clip.mel if work.job.single else clip.mel[..., max(self._skip, clip.overlap_frames) :]
         work.frames = work.mel.shape[-1]
         memory = self._memory.setdefault(work.job.station, _Memory())
-        memory.keep(work.job.clip, work.mel, clip.latents)
+        memory.keep(work.job.clip, work.mel, clip.latents, work.job.spec)
         if self.on_clip is not None:
             self.on_clip(work.job, work.mel.numpy())
 
@@ -258,7 +260,7 @@ class ModelRenderer:
         if work.ticket is not None and not work.ticket.done:
             self._engine.cancel(work.ticket)
 
-    def _clips(self, station: str) -> OrderedDict[int, tuple[Tensor, Tensor]]:
+    def _clips(self, station: str) -> OrderedDict[int, tuple[Tensor, Tensor, ClipSpec]]:
         return self._memory.setdefault(station, _Memory()).clips
 
     # -- audio ----------------------------------------------------------------------------------------------------

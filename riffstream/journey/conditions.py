@@ -24,6 +24,7 @@ __all__ = [
     "PARTS",
     "PARTS_GIVEN",
     "PARTS_LEVEL",
+    "QUIET",
     "SIZE",
     "BarPlan",
     "lay_out",
@@ -37,6 +38,7 @@ PARTS_LEVEL, PARTS_GIVEN = slice(25, 31), slice(31, 37)  # each part has a flag 
 DENSITY, ENERGY, BRIGHTNESS = slice(37, 39), slice(39, 41), slice(41, 43)
 FORM = slice(43, 47)  # a section starts here, ends here, the drums play a fill here, given
 SIZE = 47
+QUIET = 0.3  # a part below this level counts as asked to rest
 GROUPS = (CHORD, slice(PARTS_LEVEL.start, PARTS_GIVEN.stop), DENSITY, ENERGY, BRIGHTNESS, FORM)
 
 
@@ -64,6 +66,11 @@ class BarPlan:
     starts: bool | None = None
     ends: bool | None = None
     fill: bool | None = None
+
+    @property
+    def resting(self) -> frozenset[str]:
+        """Parts that are asked to rest."""
+        return frozenset(name for name, level in (self.parts or {}).items() if level < QUIET)
 
     def numbers(self, columns: int, beats: int) -> np.ndarray:
         """The bar as float32 [columns, SIZE]; ``beats`` is the number of beats in the bar."""

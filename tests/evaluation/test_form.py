@@ -57,6 +57,7 @@ def test_a_stretch_is_rendered_and_measured(conditions: int) -> None:
     assert report["borders"]["planned"] >= 1
     assert 0 <= report["borders"]["found"] <= 1
     assert set(report["chords"]) == ({"stretch", "single clips"} if conditions else set())
+    assert set(report["drums"]) == ({"resting", "playing"} if conditions else set())
     assert json.loads(json.dumps(report)) == report
     assert ("words alone" in markdown(report)) is not bool(conditions)
 

@@ -19,7 +19,8 @@ from riffstream.generator import model_renderer
 from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Picture, Piece
 from riffstream.generator.model_renderer import ModelRenderer
 from riffstream.generator.take_stream import TakeStream, complete
-from riffstream.journey.journey import Journey
+from riffstream.journey.conditions import SIZE
+from riffstream.journey.journey import ClipSpec, Journey, Keyframe
 from riffstream.models.seeds import SeedLibrary
 from riffstream.spectrogram.vocoder import Vocoder
 from riffstream.station.offline import replay, run
@@ -171,6 +172,43 @@ def test_clips_of_a_take_are_one_stream(renderer: ModelRenderer) -> None:
     assert np.abs(joined - whole).max() < 1e-4 * max(1.0, np.abs(whole).max())
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "continues"),
+    [
+        (None, None, True),
+        (None, {"drums": 1.0}, True),
+        ({"drums": 0.0}, {"drums": 0.0, "bass": 1.0}, True),
+        (None, {"drums": 0.0}, False),
+        ({"drums": 0.0}, None, False),
+        ({"drums": 0.0}, {"bass": 0.0}, False),
+    ],
+)
+def test_a_clip_in_which_other_parts_rest_begins_anew(
+    first: dict[str, float] | None, second: dict[str, float] | None, continues: bool
+) -> None:
+    """The network would continue the parts of the previous clip. The join is decoded with both in any case."""
+    family = MiniFamily.random(seed=1, conditions=SIZE)
+    torch.nn.init.normal_(family.codec.fine_out.weight, std=0.1)  # otherwise patches are decoded one by one
+    engine = Engine(family, steps=2)
+    renderer = ModelRenderer(engine, Vocoder(family.params))
+    jobs = []
+    for number, parts in enumerate((first, second)):
+        keyframe = Keyframe.of("jazz", seed=number, parts=parts)
+        spec = ClipSpec(keyframe, keyframe, 0.0, number)
+        jobs.append(msgspec.structs.replace(job(number, previous=number - 1 if number else None), spec=spec))
+    for each in jobs:
+        renderer.submit(each)
+    finish(renderer)
+    before, (mel, latents, _) = renderer._clips("s")[0][1], renderer._clips("s")[1]
+    alone = engine.render(ClipRequest(jobs[1].spec))
+    continued = engine.render(ClipRequest(jobs[1].spec, previous=before))
+    assert torch.equal(latents, (continued if continues else alone).latents)
+    assert not torch.equal(continued.latents, alone.latents)
+    joined = family.decode_mel(torch.cat([before, latents], -1)[None])[0, ..., mel.shape[-1] :]
+    torch.testing.assert_close(mel, joined)
+    assert not torch.allclose(mel[..., :16], family.decode_mel(latents[None])[0, ..., :16])
+
+
 def test_a_known_clip_is_only_voiced_again(renderer: ModelRenderer) -> None:
     renderer.submit(job(0))
     _, first = finish(renderer)
@@ -291,7 +329,7 @@ def test_memory_of_clips_is_bounded(renderer: ModelRenderer) -> None:
     mel = torch.zeros(2, 256, 8)
     for clip in range(40):
         renderer._clips("s")
-        renderer._memory["s"].keep(clip, mel, mel)
+        renderer._memory["s"].keep(clip, mel, mel, job(clip).spec)
     assert list(renderer._clips("s")) == list(range(28, 40))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from riffstream.errors import CheckpointError, ParameterError
 from riffstream.journey import conditions as layout
 from riffstream.journey.chords import Chord
 from riffstream.journey.conditions import SIZE, BarPlan, lay_out
+from riffstream.journey.form import PlannedBar
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe
 
 
@@ -82,6 +84,20 @@ def test_between_keyframes_levels_move_and_chords_change_half_way() -> None:
     assert early[0].energy == pytest.approx(0.3)
     assert (early[0].density, late[0].density) == (None, 1)
     assert _spec().bars(2, 0) is None
+
+
+def test_resting_parts_are_compared_where_two_clips_meet() -> None:
+    rests, plays = PlannedBar(parts=(("drums", 0.0),)), PlannedBar(energy=0.5)
+    out, into = (replace(_spec(), plan=plan) for plan in ((rests, plays), (plays, rests)))
+    resting = replace(_spec(), plan=(rests, rests))
+    assert resting.changes_parts(out, 2)
+    assert not resting.changes_parts(into, 2)
+    assert resting.changes_parts(_spec(), 2)
+    assert _spec().changes_parts(into, 2)
+    assert not _spec().changes_parts(out, 2)
+    assert not resting.changes_parts(_spec(parts={"drums": 0.1}), 2), "no audible difference"
+    playing = replace(_spec(parts={"drums": 0.5}), plan=(rests, rests))
+    assert playing.changes_parts(resting, 2), "a keyframe outranks the plan"
 
 
 @pytest.mark.parametrize(

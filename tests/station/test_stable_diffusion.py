@@ -48,7 +48,7 @@ def test_clips_last_as_long_as_their_frames_and_follow_one_another(renderer: Mod
     assert sim.timeline.playout.underruns == 0
     assert [sim.timeline.now(clip * n + 2400).clip for n in range(3)] == [0, 1, 2]
     assert [job.previous for job in sim.jobs[:3]] == [None, 0, 1]
-    assert all(mel.shape[-1] == renderer.info.frames for mel, _ in renderer._clips("main").values())
+    assert all(mel.shape[-1] == renderer.info.frames for mel, *_ in renderer._clips("main").values())
     assert np.isfinite(sim.pcm).all()
     assert sim.pcm.any()
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from riffstream.journey.conditions import DENSITY, PARTS_GIVEN, PARTS_LEVEL
+from riffstream.journey.conditions import DENSITY, PARTS_GIVEN, PARTS_LEVEL, QUIET
 
 __all__ = ["emphasised"]
-
-QUIET = 0.3  # a part below this level counts as asked to rest, fully at 0
 
 
 def emphasised(conditions: Tensor, silence: float, contrast: float) -> Tensor:
