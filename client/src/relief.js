@@ -75,7 +75,7 @@ void main() {
 export class Relief {
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {import("./palette.js").Theme} theme
+   * @param {import("./palette.js").Colours} theme
    * @param {() => void} [onChange] the graphics card was taken away, or given back
    * @throws {Error} where there is no WebGL 2
    */
@@ -115,7 +115,7 @@ export class Relief {
     return this.field === null;
   }
 
-  /** @param {import("./palette.js").Theme} theme */
+  /** @param {import("./palette.js").Colours} theme */
   setTheme(theme) {
     this.theme = theme;
     this.field?.setTheme(theme);
@@ -138,7 +138,7 @@ class Field {
   /**
    * @param {WebGL2RenderingContext} gl
    * @param {HTMLCanvasElement} canvas
-   * @param {import("./palette.js").Theme} theme
+   * @param {import("./palette.js").Colours} theme
    */
   constructor(gl, canvas, theme) {
     this.canvas = canvas;
@@ -218,7 +218,7 @@ class Field {
     return texture;
   }
 
-  /** @param {import("./palette.js").Theme} theme */
+  /** @param {import("./palette.js").Colours} theme */
   setTheme(theme) {
     const { gl } = this;
     const bytes = palette(theme);

@@ -1,6 +1,6 @@
 // @ts-check
 /** The 2D view: a spectrogram of what is heard now, flowing past a playhead; beats, bars and prompt changes on it. */
-import { paletteWords } from "./palette.js";
+import { backOf, markOf, paletteWords, toneOf } from "./palette.js";
 import { COLUMN_SAMPLES, COLUMNS, place, ROWS, beatsBetween } from "./spectrum.js";
 
 export const PLAYHEAD = 0.8;
@@ -16,10 +16,15 @@ export const PLAYHEAD = 0.8;
  * @property {number} sampleRate
  */
 
-const LOOKS = {
-  dark: { back: "#0b0a11", ink: "255,246,230", marker: "#ffd08a", head: "rgba(255,246,230,.9)", veil: "rgba(11,10,17,.55)" },
-  light: { back: "#fcfbff", ink: "40,16,60", marker: "#8a1c6e", head: "rgba(42,10,46,.8)", veil: "rgba(252,251,255,.6)" },
+const TONES = {
+  dark: { ink: "255,246,230", head: "rgba(255,246,230,.9)", veil: 0.55 },
+  light: { ink: "40,16,60", head: "rgba(42,10,46,.8)", veil: 0.6 },
 };
+/** Two themes have marks of their own; a palette's is its colour of loud sound. @type {Record<string, string>} */
+const MARKS = { dark: "#ffd08a", light: "#8a1c6e" };
+
+/** @param {import("./palette.js").Colours} name */
+const lookOf = (name) => ({ ...TONES[toneOf(name)], back: backOf(name), marker: MARKS[name] ?? markOf(name) });
 
 export class Visualiser2D {
   /**
@@ -36,19 +41,30 @@ export class Visualiser2D {
     this.storeContext = /** @type {CanvasRenderingContext2D} */ (this.store.getContext("2d", { alpha: clear }));
     this.column = new ImageData(1, ROWS);
     this.words = new Uint32Array(this.column.data.buffer);
-    /** @type {import("./palette.js").Theme} */
-    this.theme = "dark";
-    this.colours = paletteWords(this.theme, clear);
+    this.look = lookOf("dark");
+    this.colours = paletteWords("dark", clear);
     this.stored = -1; // newest column in the store
     this.epoch = -1; // of the ring, when it was stored
     this.store.addEventListener("contextrestored", () => (this.epoch = -1)); // what it held is gone
   }
 
-  /** @param {import("./palette.js").Theme} theme */
-  setTheme(theme) {
-    this.theme = theme;
-    this.colours = paletteWords(theme, this.clear);
+  /** @param {import("./palette.js").Colours} name */
+  setTheme(name) {
+    this.look = lookOf(name);
+    this.colours = paletteWords(name, this.clear);
     this.epoch = -1;
+  }
+
+  /** Begin a picture: nothing but the background. @returns {number} device pixels of a CSS pixel */
+  begin() {
+    const ratio = this.resize();
+    const { width, height } = this.canvas;
+    if (this.clear) this.context.clearRect(0, 0, width, height);
+    else {
+      this.context.fillStyle = this.look.back;
+      this.context.fillRect(0, 0, width, height);
+    }
+    return ratio;
   }
 
   resize() {
@@ -79,15 +95,9 @@ export class Visualiser2D {
    * @param {Scene} scene
    */
   draw({ ring, position, now, markers, sampleRate }) {
-    const ratio = this.resize();
+    const ratio = this.begin();
     const { width, height } = this.canvas;
-    const context = this.context;
-    const look = LOOKS[this.theme];
-    if (this.clear) context.clearRect(0, 0, width, height);
-    else {
-      context.fillStyle = look.back;
-      context.fillRect(0, 0, width, height);
-    }
+    const { context, look } = this;
     if (ring.latest < 0) return;
     this.storeColumns(ring);
 
@@ -107,9 +117,11 @@ export class Visualiser2D {
       column += count;
     }
     // Past the playhead lies what is buffered but not heard yet.
-    context.fillStyle = look.veil;
+    context.fillStyle = look.back;
+    context.globalAlpha = look.veil;
     if (this.clear) context.clearRect(head, 0, width - head, height);
     else context.fillRect(head, 0, width - head, height);
+    context.globalAlpha = 1;
 
     for (const { samplePos, inBar } of beatsBetween(now, from, to, sampleRate)) {
       const x = Math.round(place(samplePos, position, PLAYHEAD, span) * width);
@@ -128,8 +140,7 @@ export class Visualiser2D {
    * @param {number} ratio
    */
   drawMarkers(markers, across, ratio) {
-    const { context, canvas } = this;
-    const look = LOOKS[this.theme];
+    const { context, canvas, look } = this;
     context.font = `600 ${12.5 * ratio}px ui-sans-serif, system-ui, sans-serif`;
     context.textBaseline = "middle";
     const tall = 22 * ratio;

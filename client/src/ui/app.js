@@ -4,6 +4,7 @@ import { embeddedStation, serverRoot } from "../address.js";
 import { Player } from "../player.js";
 import { promptLine } from "../protocol.js";
 import { ELSEWHERE, SOUNDING, STATUS } from "../states.js";
+import { mountAmbient } from "./ambient.js";
 import { mountComing } from "./coming.js";
 import { byId, keep, make, recall, slide, toast } from "./dom.js";
 import { planLine } from "./form.js";
@@ -11,6 +12,7 @@ import { mountHistory } from "./history.js";
 import { mountKeys } from "./keys.js";
 import { readLink } from "./link.js";
 import { mountLive } from "./live.js";
+import { mountLooks } from "./looks.js";
 import { mountMoods } from "./moods.js";
 import { unknownWords } from "./unknown.js";
 import { dressOverlay, readOverlay } from "./overlay.js";
@@ -349,7 +351,11 @@ async function listStations() {
 const picture = mountPicture(app, () => {
   followNow();
   steering.tick();
+  looks.tick();
 });
+const looks = mountLooks(app, picture, query);
+const ambient = embedded === null && overlay === null ? mountAmbient(player, query) : { toggleClock: () => {} };
+document.body.classList.toggle("embedded", embedded !== null);
 mountComing(app, steering.announce);
 mountMoods(app, byId("moods", HTMLElement), { surprise, tune, stations: () => listedStations });
 const screen = mountScreen(player, bare);
@@ -416,7 +422,7 @@ player.addEventListener("state", async () => {
   const stuck = player.state === "forbidden" || player.state === "missing";
   if (stuck || document.querySelector("#notice")) (await notice())?.();
 });
-mountKeys(player, { togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), ...picture, ...screen });
+mountKeys(player, { togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), ...picture, ...looks, ...ambient, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());

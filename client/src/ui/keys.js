@@ -16,7 +16,10 @@ const KEYS = [
   ["1 2 3 4", "change now, on the beat, bar or clip"],
   ["5 6 7 8", "cut, or a transition of 2, 8 or 32 bars"],
   ["alt 1 to 8", "play a scene; with shift: store what plays"],
-  ["v", "2D or 3D"],
+  ["v", "another look: spectrogram, landscape, radial, bars"],
+  ["p", "other colours"],
+  ["a", "another look every 3 minutes"],
+  ["c", "clock in full screen"],
   ["t", "light or dark"],
   ["f", "full screen"],
   ["s", "share"],
@@ -26,8 +29,9 @@ const KEYS = [
 
 /**
  * @param {import("../player.js").Player} player
- * @param {{togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, toggleView: () => void,
- *   toggleTheme: () => void, toggleFullScreen: () => void, openTimer: () => void, stepStation: (step: number) => void,
+ * @param {{togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, nextLook: () => void,
+ *   nextPalette: () => void, toggleCycle: () => void, toggleClock: () => void, toggleTheme: () => void, toggleFullScreen: () => void,
+ *   openTimer: () => void, stepStation: (step: number) => void,
  *   fireScene: (slot: number) => void, storeScene: (slot: number) => void}} actions
  */
 export function mountKeys(player, actions) {
@@ -74,7 +78,10 @@ export function mountKeys(player, actions) {
     z: actions.openTimer,
     "[": () => actions.stepStation(-1),
     "]": () => actions.stepStation(1),
-    v: actions.toggleView,
+    v: actions.nextLook,
+    p: actions.nextPalette,
+    a: actions.toggleCycle,
+    c: actions.toggleClock,
     t: actions.toggleTheme,
     f: actions.toggleFullScreen,
     s: () => byId("share", HTMLButtonElement).click(),

@@ -1,5 +1,6 @@
 // @ts-check
 /** The moving picture: draws what is heard, in 2D or 3D, as often as this machine can afford; light and dark. */
+import { toneOf } from "../palette.js";
 import { SAMPLE_RATE } from "../protocol.js";
 import { COLUMN_SAMPLES, SpectrumRing } from "../spectrum.js";
 import { Visualiser2D } from "../visualiser.js";
@@ -9,6 +10,8 @@ import { byId, keep, recall, toast } from "./dom.js";
 const BUDGET = 0.07;
 /** A screen of 120 Hz or more shows every other picture twice; nobody sees the difference. */
 const LEAST_MS = 15;
+
+/** @typedef {"spectrogram"|"landscape"|"radial"|"bars"} Look */
 
 /**
  * @param {import("./app.js").App} app
@@ -24,6 +27,13 @@ export function mountPicture(app, tick) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   /** @type {import("../relief.js").Relief|null} */
   let relief = null;
+  /** @type {{draw: (scene: import("../visualiser.js").Scene) => void}|null} another look on the flat canvas */
+  let painter = null;
+  /** @type {Look} */
+  let look = "spectrogram";
+  let turn = 0; // of the changes of look
+  /** @type {import("../palette.js").Palette|null} null: the theme's colours */
+  let palette = null;
   let position = 0;
   let drawnAt = 0;
   let cost = 0; // ms of the main thread a picture, smoothed
@@ -66,26 +76,38 @@ export function mountPicture(app, tick) {
       flatCanvas.parentElement?.classList.add("lit");
     }
     began = performance.now();
-    (relief && !relief.lost ? relief : flat).draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE });
+    (relief && !relief.lost ? relief : painter ?? flat).draw({ ring, position, now: app.heard(), markers: app.markers, sampleRate: SAMPLE_RATE });
     painted.port2.postMessage(null);
   }
 
-  async function toggleView() {
-    if (view.disabled) return;
-    if (relief) {
-      relief.close();
-      relief = null;
-    } else {
-      try {
+  /** @param {Look} wanted @returns {Promise<boolean>} whether this browser has it */
+  async function setLook(wanted) {
+    if (wanted === "landscape" && calm.matches) return false;
+    const mine = ++turn;
+    /** @type {typeof painter} */
+    let next = null;
+    /** @type {typeof relief} */
+    let deep = null;
+    try {
+      if (wanted === "radial") next = new (await import("../radial.js")).Radial(flat);
+      if (wanted === "bars") next = new (await import("../bars.js")).Bars(flat);
+      if (wanted === "landscape") {
         const { Relief } = await import("../relief.js");
-        deepCanvas.hidden = false;
-        relief = new Relief(deepCanvas, theme(), show);
-      } catch (error) {
-        toast(`No 3D view here: ${error.message}`, { error: true });
+        if (mine !== turn) return true;
+        deep = relief ?? new Relief(deepCanvas, colours(), show);
       }
+    } catch (error) {
+      toast(wanted === "landscape" ? `No 3D view here: ${error.message}` : `This look did not load: ${error.message}`, { error: true });
+      return false;
     }
+    if (mine !== turn) return true; // another one was asked for meanwhile
+    if (relief !== deep) relief?.close();
+    relief = deep;
+    painter = next;
+    look = wanted;
     show();
     view.setAttribute("aria-pressed", String(relief !== null));
+    return true;
   }
   /** The graphics card may be taken away, and given back: meanwhile the picture is flat. */
   function show() {
@@ -95,11 +117,11 @@ export function mountPicture(app, tick) {
     cost = 0;
     dirty = true;
   }
-  view.addEventListener("click", toggleView);
+  view.addEventListener("click", () => !view.disabled && setLook(look === "landscape" ? "spectrogram" : "landscape"));
   const settle = () => {
     view.disabled = calm.matches;
-    view.title = calm.matches ? "3D view: off, since this device asks for less motion" : "3D view (v)";
-    if (calm.matches && relief) toggleView();
+    view.title = calm.matches ? "3D view: off, since this device asks for less motion" : "3D view";
+    if (calm.matches && relief) setLook("spectrogram");
   };
   calm.addEventListener("change", settle);
   settle();
@@ -112,9 +134,22 @@ export function mountPicture(app, tick) {
   function setTheme(value) {
     document.documentElement.dataset.theme = value;
     document.querySelector('meta[name="theme-color"]')?.setAttribute("content", value === "light" ? "#f6f4fa" : "#0b0a11");
-    flat.setTheme(value);
-    relief?.setTheme(value);
+    paint();
+  }
+  const colours = () => palette ?? theme();
+  /** Give the picture its colours, and the words on it those that can be read there. */
+  function paint() {
+    const stage = /** @type {HTMLElement} */ (flatCanvas.parentElement);
+    if (palette) stage.dataset.tone = toneOf(palette);
+    else delete stage.dataset.tone;
+    flat.setTheme(colours());
+    relief?.setTheme(colours());
     dirty = true;
+  }
+  /** @param {import("../palette.js").Palette|null} wanted */
+  function setPalette(wanted) {
+    palette = wanted;
+    paint();
   }
   function toggleTheme() {
     setTheme(theme() === "dark" ? "light" : "dark");
@@ -127,8 +162,11 @@ export function mountPicture(app, tick) {
   requestAnimationFrame(draw);
   return {
     ring,
-    toggleView,
     toggleTheme,
+    look: () => look,
+    setLook,
+    palette: () => palette,
+    setPalette,
     /** The last ten seconds as a picture, for the system's media controls. */
     artwork: () => (ring.latest < 0 ? null : artwork(ring)),
     columnsAhead: () => ring.latest - position / COLUMN_SAMPLES,
