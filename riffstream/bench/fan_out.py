@@ -180,6 +180,7 @@ def serve_figures(pipe: Connection, core: int | None, config: Config, hub: Calla
         hub: makes the hub, in the running event loop.
     """
     from riffstream.server.app import Server, loop_factory
+    from riffstream.server.metrics import resident_bytes
 
     _pin(core)
 
@@ -199,6 +200,7 @@ def serve_figures(pipe: Connection, core: int | None, config: Config, hub: Calla
                 "lag_p95": lag.p95_ms,
                 "lag_max": lag.max_ms,
                 "encoders": _encoder_seconds(),
+                "kb": resident_bytes() / 1024,
             }
 
         pipe.send(url.rsplit(":", 1)[1])

@@ -13,7 +13,7 @@ from typing import Any
 
 from riffstream.bench.fan_out import noise_server, started
 
-__all__ = ["Outlets", "measure_outlets"]
+__all__ = ["Outlets", "measure_outlets", "read_stream"]
 
 PLAYERS = 8  # of each bit rate; each reads the playlist and a segment every two seconds
 
@@ -53,9 +53,9 @@ def measure_outlets(listeners: int, seconds: float, *, core: int | None = None) 
             return found
 
         idle = _share(mark, lambda: time.sleep(min(seconds, 5.0)))["all"]
-        one = _share(mark, lambda: _read_mp3(port, 1, seconds))["all"]
+        one = _share(mark, lambda: read_stream(port, 1, seconds))["all"]
         got: list[int] = []
-        many = _share(mark, lambda: got.append(_read_mp3(port, listeners, seconds)))["all"]
+        many = _share(mark, lambda: got.append(read_stream(port, listeners, seconds)))["all"]
         _play_hls(port, 4.0)  # the encoders have started
         hls = _share(mark, lambda: _play_hls(port, seconds))
         return Outlets(
@@ -80,14 +80,23 @@ def _share(mark: Callable[[], dict[str, Any]], work: Callable[[], object]) -> di
     }
 
 
-def _read_mp3(port: int, count: int, seconds: float) -> int:
-    """Read streams; return the received bytes after the burst."""
+def read_stream(
+    port: int,
+    count: int,
+    seconds: float,
+    path: str = "/stream/main.mp3",
+    joined: Callable[[], None] | None = None,
+) -> int:
+    """Read streams for ``seconds``; return the received bytes. ``joined`` is called once all are connected."""
     waiting = selectors.DefaultSelector()
     for _ in range(count):
         sock = socket.create_connection(("127.0.0.1", port), 10)
-        sock.sendall(b"GET /stream/main.mp3 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         sock.setblocking(False)
         waiting.register(sock, selectors.EVENT_READ)
+    if joined is not None:
+        _drain(waiting)  # the bursts
+        joined()
     received, begin = 0, time.monotonic()
     while time.monotonic() - begin < seconds:
         for key, _ in waiting.select(0.5):
@@ -101,6 +110,16 @@ def _read_mp3(port: int, count: int, seconds: float) -> int:
         key.fileobj.close()
     waiting.close()
     return received
+
+
+def _drain(waiting: selectors.BaseSelector) -> None:
+    """Read for two seconds: the bursts of new listeners."""
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end:
+        for key, _ in waiting.select(0.1):
+            assert isinstance(key.fileobj, socket.socket)
+            if not key.fileobj.recv(65536):
+                raise ConnectionError("the server closed a listener")
 
 
 def _play_hls(port: int, seconds: float) -> None:

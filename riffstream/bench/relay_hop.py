@@ -14,7 +14,7 @@ from riffstream.bench.fan_out import FanOut, measure_server, noise_server, serve
 from riffstream.client import RadioError
 from riffstream.client.greeting import greet
 
-__all__ = ["RelayHop", "measure_relay"]
+__all__ = ["RelayHop", "measure_relay", "relay_server"]
 
 LATENCY_S = 20.0
 
@@ -59,7 +59,7 @@ def measure_relay(listeners: int, seconds: float, *, core: int | None = None) ->
         times = asyncio.run(_latency(port, core))
         for _ in range(2):
             direct.append(serve_noise(listeners, seconds, core=core))
-            relayed.append(measure_server(partial(_relay, upstream=port), listeners, seconds, core))
+            relayed.append(measure_server(partial(relay_server, upstream=port), listeners, seconds, core))
     added = sorted(times.added_ms)
     return RelayHop(
         direct=min(direct, key=lambda one: one.us_per_listener_s),
@@ -72,7 +72,7 @@ def measure_relay(listeners: int, seconds: float, *, core: int | None = None) ->
     )
 
 
-def _relay(pipe: Connection, core: int | None, *, upstream: int) -> None:
+def relay_server(pipe: Connection, core: int | None, *, upstream: int) -> None:
     """Process of a relay: sends its port, then figures on request."""
     from riffstream.config import Config
     from riffstream.relay.hub import RelayHub
@@ -95,7 +95,7 @@ class _Times:
 
 async def _latency(port: int, core: int | None) -> _Times:
     """Receive every frame from the server and from a relay of it, and compare the times of arrival."""
-    with started(partial(_relay, upstream=port), core) as (_, relay):
+    with started(partial(relay_server, upstream=port), core) as (_, relay):
         arrived = await asyncio.gather(_arrivals(port), _arrivals(relay))
     shared = sorted(arrived[0].keys() & arrived[1].keys())[20:]  # without the bursts
     added = [1000 * (arrived[1][seq][0] - arrived[0][seq][0]) for seq in shared]

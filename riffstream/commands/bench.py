@@ -11,9 +11,12 @@ from collections.abc import Iterator
 __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 BENCHMARKS = {
+    "bus": "a tree of relays in comparison with NATS",
     "dsp": "image to audio: speed and quality compared with Griffin-Lim and Riffusion",
     "gpu": "one prepared run of under eight minutes for a GPU",
+    "joins": "CPU and memory of a new listener",
     "model": "seconds a clip, and clips a second by number of stations",
+    "scale": "boxes, bandwidth and GPUs of a large installation, on paper",
     "seams": "joins between clips, and drift over many clips",
     "stream": "cost of a listener, delays, underruns",
     "threads": "times beside busy processes, by number of threads",
@@ -26,6 +29,7 @@ examples:
   riffstream bench dsp --json > dsp.json
   riffstream bench gpu --out gpu.json
   riffstream bench model --model mini
+  riffstream bench scale --listeners 50000 --stations 20
   riffstream bench seams --clips 64
   riffstream bench stream
   riffstream bench threads
