@@ -14,7 +14,7 @@ from riffstream.errors import ParameterError
 
 __all__ = ["EXAMPLES", "PARTS", "add_arguments", "run"]
 
-PARTS = ("start", "steer", "fields", "trace", "soak", "fanout", "outlets", "load", "relay")
+PARTS = ("start", "steer", "fields", "trace", "soak", "fanout", "outlets", "icecast", "load", "relay")
 EXAMPLES = """parts:
   start   command to first audible sample
   steer   a steer to its first audible sample, for a listener with 200 ms of buffer
@@ -24,6 +24,7 @@ EXAMPLES = """parts:
   soak    a long run with steers: underruns and memory
   fanout  CPU of the server per listener and second, in comparison with a bare write of the same bytes
   outlets CPU of the server per MP3 listener (500 at most) and second, and of HLS with all bit rates
+  icecast CPU per MP3 listener (500 at most) and second in comparison with icecast2, which sends the same bytes
   relay   added latency of a relay, and CPU of its listeners in comparison with the server's own
   load    the delay of steers with and without these listeners, and their cost to the server
 
@@ -174,6 +175,15 @@ def _outlets(args: argparse.Namespace) -> dict[str, Any]:
     return asdict(min(found, key=lambda one: one.mp3_us_per_listener_s))
 
 
+def _icecast(args: argparse.Namespace) -> dict[str, Any]:
+    from riffstream.bench.icecast import measure_icecast, missing
+
+    if why := missing():
+        return {"left_out": why}
+    found = measure_icecast(min(args.listeners, 500), args.seconds, core=args.core)
+    return {**asdict(found), "ratio": round(found.ratio, 3)}
+
+
 def _relay(args: argparse.Namespace) -> dict[str, Any]:
     from riffstream.bench.relay_hop import measure_relay
 
@@ -196,6 +206,7 @@ _MEASURE = {
     "soak": _soak,
     "fanout": _fanout,
     "outlets": _outlets,
+    "icecast": _icecast,
     "load": _load,
     "relay": _relay,
 }
@@ -207,6 +218,7 @@ _TITLES = {
     "soak": "Soak, a steer every 5 s",
     "fanout": "CPU of a listener",
     "outlets": "CPU of MP3 listeners and of HLS",
+    "icecast": "MP3 listeners of riffstream and of icecast2",
     "load": "Steering under load",
     "relay": "A relay",
 }
@@ -228,6 +240,19 @@ def _load_page(found: dict[str, Any]) -> str:
             f"The server costs {found['ratio']:.2f} times the bare write; {found['drops']} drops; event loop "
             f"{found['lag_p95_ms']:.1f} ms late (p95). {clients} of a core.",
         )
+    )
+
+
+def _icecast_page(found: dict[str, Any]) -> str:
+    if "left_out" in found:
+        return f"Not measured: {found['left_out']}."
+    rows = [
+        (name, found["listeners"], found[f"{key}_us_per_listener_s"], found[f"{key}_kbit_s"])
+        for name, key in ((f"icecast {found['version']}", "icecast"), ("riffstream", "riffstream"))
+    ]
+    return markdown_table(("", "listeners", "us/listener/s", "kbit/s"), rows) + (
+        f"\n\nFor as many bytes riffstream takes {found['ratio']:.2f} times the CPU of icecast2, which has one worker "
+        f"thread here."
     )
 
 
@@ -284,6 +309,8 @@ def _page(results: dict[str, Any]) -> str:
             body = markdown_table(("field", *next(iter(found.values()))), rows)
         elif part == "load":
             body = _load_page(found)
+        elif part == "icecast":
+            body = _icecast_page(found)
         elif part == "relay":
             body = _relay_page(found)
         elif part == "trace":

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 BENCHMARKS = {
+    "all": "all of these in one run, as one page (docs/figures.md)",
+    "batch": "music a second of riffstream render --batch",
     "bus": "a tree of relays in comparison with NATS",
     "dsp": "image to audio: speed and quality compared with Griffin-Lim and Riffusion",
     "gpu": "one prepared run of under eight minutes for a GPU",
@@ -25,6 +27,7 @@ EXAMPLES = """benchmarks:
 {}
 
 examples:
+  riffstream bench all --out docs/figures.md
   riffstream bench dsp --quick
   riffstream bench dsp --json > dsp.json
   riffstream bench gpu --out gpu.json

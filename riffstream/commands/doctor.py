@@ -26,7 +26,7 @@ The exit code is 0 if a server can run (also with warnings), and 1 if it cannot.
 
 MEASURE_S: Final = 12.0
 AT_ONCE: Final = 8  # stations of the measurement
-SHARE: Final = 0.7  # of the machine for music; the rest is for encoders, steers and peaks
+SHARE: Final = 0.7  # of the machine for music, and of a core for listeners; the rest is for encoders, steers and peaks
 MARKS: Final = {"good": "ok  ", "warning": "note", "bad": "BAD "}
 
 
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listeners(cost_us: float, config: Config) -> int:
-    """Passive listeners that half a core serves, in round numbers."""
-    most = min(round(0.5e6 / max(cost_us, 1.0)), config.limits.connections)
+    """Passive listeners that one core serves, with the same reserve as the music, in round numbers."""
+    most = min(round(SHARE * 1e6 / max(cost_us, 1.0)), config.limits.connections)
     digits = 10 ** max(0, len(str(most)) - 2)
     return int(most // digits * digits)
 

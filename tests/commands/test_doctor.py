@@ -12,6 +12,7 @@ import pytest
 
 from riffstream.cli import main
 from riffstream.commands import doctor
+from riffstream.config import Config
 
 
 def examined(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
@@ -82,3 +83,10 @@ def test_limitations_are_notes_in_plain_words(tmp_path: Path, capsys: pytest.Cap
     assert "note proxy: server.public_url is set without server.trusted_proxies" in out
     assert "note folder: server.state_dir is not set" in out
     assert out.rstrip().endswith("--config public-radio")
+
+
+def test_the_listeners_are_those_of_one_core_with_a_reserve() -> None:
+    config = Config.from_dict({"limits": {"connections": 1_000_000}})
+    assert doctor._listeners(25.0, config) == 28_000  # 0.7 of 40,000
+    assert doctor._listeners(32.6, config) == 21_000  # 21,472 in round numbers
+    assert doctor._listeners(25.0, Config()) == Config().limits.connections, "no more than the server admits"

@@ -1,0 +1,84 @@
+"""``riffstream bench all``: one page of all benchmarks, each in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+import pytest
+
+from riffstream.bench import all as bench_all
+from riffstream.bench.all import PARTS, Part, Result, page
+from riffstream.bench.common import environment, report
+from riffstream.cli import main
+from riffstream.commands.bench import BENCHMARKS
+
+FACTS = {**environment(("torch",)), "commit": "abc123"}
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_the_arguments_of_every_part_are_allowed(part: Part) -> None:
+    for arguments in (part.arguments, part.quick):
+        assert arguments[0] in BENCHMARKS
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"riffstream.bench.{arguments[0]}").add_arguments(parser)
+        parser.parse_args(arguments[1:])
+
+
+def test_all_benchmarks_are_in_it() -> None:
+    named = {part.arguments[0] for part in PARTS}
+    assert named == set(BENCHMARKS) - {"all", "gpu", "scale"}  # another machine's, and sums without a measurement
+    streamed = {part.name for part in PARTS if part.arguments[0] == "stream"}
+    assert streamed == set(importlib.import_module("riffstream.bench.stream").PARTS)
+
+
+def test_the_page_has_the_machine_once_and_the_tables_of_each_benchmark() -> None:
+    text = report("Joins", [("With a burst", "| a | b |\n| - | - |\n| 1 | 2 |")], FACTS)
+    made = page([Result(PARTS[0], 12.4, 0.1, text), Result(PARTS[1], 3.0, 99.0, "", "it broke")], FACTS)
+    assert made.count("abc123") == 1
+    assert "## Model: Joins\n" in made
+    assert "### With a burst\n\n| a | b |" in made
+    assert "`riffstream bench model`, 12 s. Load at its start 0.1.\n" in made
+    assert "**Failed:** it broke" in made
+    assert "Load at its start 99.0" in made
+    assert "upper limits" in made
+    assert "mean nothing" not in made
+    assert f"Left out: {', '.join(part.name for part in PARTS[2:])}." in made
+    assert "mean nothing" in page([], FACTS, quick=True)
+
+
+def test_a_benchmark_that_fails_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Part("broken", ("scale", "--cores", "0"), ("scale", "--cores", "0"))
+    works = Part("works", ("scale", "--listeners", "7", "--stations", "3"), ("scale", "--listeners", "7"))
+    monkeypatch.setattr(bench_all, "PARTS", (broken, works))
+    assert main(["bench", "all", "--out", str(tmp_path / "figures.md"), "--quiet"]) == 1
+    made = (tmp_path / "figures.md").read_text()
+    assert "**Failed:** riffstream bench: --cores is 0" in made
+    assert "## Works: Capacity" in made
+    assert not (tmp_path / "figures.md.new").exists()
+    monkeypatch.setattr(bench_all, "LONGEST_S", 0.01)
+    assert main(["bench", "all", "--quiet"]) == 1
+    assert "it took more than 0.01 s" in capsys.readouterr().out
+
+
+def test_a_page_that_cannot_be_written_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "all", "--out", str(tmp_path / "no" / "figures.md")]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_real_benchmarks_make_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "all", "--quick", "--only", "joins", "--only", "batch", "--quiet"]) == 0
+    made = capsys.readouterr().out
+    assert "## Batch: Batches" in made
+    assert "## Joins: Joins" in made
+    assert "Failed" not in made
+
+
+@pytest.mark.parametrize("option", ["--sets=0", "--seconds=0", "--processes=0", "--processes=1,x"])
+def test_impossible_batches_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "batch", option]) == 2
+    assert option.split("=")[0] in capsys.readouterr().err
