@@ -129,7 +129,7 @@ function showStatus() {
   document.body.classList.toggle("fresh", !bare && player.clicked === 0); // nothing was played yet: the page says what it is
   const detail = player.failure || player.link.detail;
   status.dataset.state = state;
-  const why = ["forbidden", "missing", "unsupported"].includes(state) && detail ? `: ${detail}` : "";
+  const why = state === "unsupported" && detail ? `: ${detail}` : ""; // a notice explains the other refusals
   status.textContent = state === "paused" && player.elsewhere ? ELSEWHERE : STATUS[state] + why;
   document.body.dataset.state = state;
   byId("tap", HTMLElement).hidden = state !== "blocked";
@@ -242,7 +242,7 @@ setInterval(followNow, 1000); // an <audio> element reports nothing
 /** @param {number} count */
 function showListeners(count) {
   const listeners = byId("listeners", HTMLElement);
-  listeners.hidden = false;
+  listeners.hidden = count === 0; // nobody plays yet, not even this page
   listeners.textContent = count === 1 ? "1 listener" : `${count} listeners`;
 }
 player.addEventListener("event", (event) => {
