@@ -30,17 +30,17 @@ def test_a_countdown_never_goes_up(page: Page) -> None:
         """async () => {
           const { player, app } = riffstream;
           const ask = player.steer;
-          let rate = 48000, place = player.position + 0.4 * rate;
+          let rate = 48000, place = player.position + 1.2 * rate;
           player.steer = async (change, scheduled) => {
-            scheduled({ rev: 1, audible_at: place, audible_in_ms: 400 });
-            await new Promise((done) => setTimeout(done, 200));
-            return { rev: 1, audible_at: player.position + 0.9 * rate };
+            scheduled({ rev: 1, audible_at: place, audible_in_ms: 1200 });
+            await new Promise((done) => setTimeout(done, 600));
+            return { rev: 1, audible_at: player.position + 1.6 * rate };
           };
           const count = document.querySelector("#countdown"), seen = [];
           const look = new MutationObserver(() => seen.push(count.textContent));
           look.observe(count, { childList: true, characterData: true, subtree: true });
           app.steer({ key: 0 }, "a late one");
-          await new Promise((done) => setTimeout(done, 2000));
+          await new Promise((done) => setTimeout(done, 3000));
           player.steer = ask;
           return seen.filter(Boolean).map((text) => parseFloat(text.slice(3)));
         }"""

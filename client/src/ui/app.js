@@ -371,6 +371,13 @@ const withScenes = (/** @type {"fire"|"store"} */ act) => async (/** @type {numb
   if (!scenes) await tabs.load("panel-scenes");
   scenes?.[act](slot);
 };
+/** @type {ReturnType<typeof import("./kept.js").mountKept>|null} */
+let kept = null;
+async function keepMoment() {
+  if (!kept) await tabs.load("panel-kept");
+  kept?.keepMoment();
+}
+byId("keep", HTMLButtonElement).addEventListener("click", keepMoment);
 const tabs = mountTabs({
   "panel-desk": async () => (await import("./desk.js")).mountDesk(app, panel("panel-desk"), { load: tabs.load, fireScene: withScenes("fire") }),
   "panel-levels": async () => (await import("./levels.js")).mountLevels(app, panel("panel-levels")),
@@ -378,6 +385,7 @@ const tabs = mountTabs({
   "panel-pad": async () => (await import("./pad.js")).mountPad(app, panel("panel-pad")),
   "panel-seeds": async () => (await import("./seeds.js")).mountSeeds(app, panel("panel-seeds"), () => tabs.open("panel-seeds")),
   "panel-scenes": async () => void (scenes = (await import("./scenes.js")).mountScenes(app, panel("panel-scenes"))),
+  "panel-kept": async () => void (kept = (await import("./kept.js")).mountKept(app, panel("panel-kept"), picture.artwork)),
   "panel-queue": async () => (await import("./queue.js")).mountQueue(app, panel("queue")),
 });
 // A file may be dropped anywhere; who looks after it is fetched when one comes in sight.
@@ -422,7 +430,7 @@ player.addEventListener("state", async () => {
   const stuck = player.state === "forbidden" || player.state === "missing";
   if (stuck || document.querySelector("#notice")) (await notice())?.();
 });
-mountKeys(player, { togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), ...picture, ...looks, ...ambient, ...screen });
+mountKeys(player, { togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), keepMoment, ...picture, ...looks, ...ambient, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());

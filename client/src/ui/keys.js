@@ -8,6 +8,7 @@ const KEYS = [
   ["r", "random prompt; enter plays it"],
   ["u", "undo the last change"],
   ["m", "mute"],
+  ["k", "keep this moment with its last 30 s"],
   ["y", "tap the tempo"],
   ["z", "sleep and focus timer"],
   ["[ ]", "previous or next station"],
@@ -31,7 +32,7 @@ const KEYS = [
  * @param {import("../player.js").Player} player
  * @param {{togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, nextLook: () => void,
  *   nextPalette: () => void, toggleCycle: () => void, toggleClock: () => void, toggleTheme: () => void, toggleFullScreen: () => void,
- *   openTimer: () => void, stepStation: (step: number) => void,
+ *   openTimer: () => void, keepMoment: () => void, stepStation: (step: number) => void,
  *   fireScene: (slot: number) => void, storeScene: (slot: number) => void}} actions
  */
 export function mountKeys(player, actions) {
@@ -74,6 +75,7 @@ export function mountKeys(player, actions) {
     },
     u: actions.undo,
     m: actions.toggleMute,
+    k: actions.keepMoment,
     y: () => byId("tap-tempo", HTMLButtonElement).click(),
     z: actions.openTimer,
     "[": () => actions.stepStation(-1),

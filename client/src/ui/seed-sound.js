@@ -1,14 +1,14 @@
 // @ts-check
-/** A seed by itself, for this listener only: the station goes on quietly meanwhile. */
+/** A seed or a kept moment by itself, for this listener only: the station goes on quietly meanwhile. */
 import { make, toast } from "./dom.js";
 
-/** Level of the station while a seed plays. */
+/** Level of the station meanwhile. */
 const BEHIND = 0.1;
 
 /** @param {import("../player.js").Player} player */
 export function mountSeedSound(player) {
   const audio = new Audio();
-  /** @type {string|null} address of the seed that plays or loads */
+  /** @type {string|null} address of the sound that plays or loads */
   let on = null;
   /** @type {HTMLButtonElement|null} its button, which may be made anew meanwhile */
   let pressed = null;
@@ -24,17 +24,21 @@ export function mountSeedSound(player) {
   }
   audio.addEventListener("ended", stop);
 
-  /** @param {HTMLButtonElement} button @param {string} url */
-  async function start(button, url) {
+  /** Through fetch, because a private server wants the token. @param {string} url */
+  async function fetched(url) {
+    const answer = await fetch(url, { headers: player.headers });
+    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).message ?? `the server answered ${answer.status}`);
+    return answer.blob();
+  }
+
+  /** @param {HTMLButtonElement} button @param {string} url @param {(url: string) => Promise<Blob>} read */
+  async function start(button, url, read) {
     stop();
     on = url;
     pressed = button;
     button.setAttribute("aria-pressed", "true");
     try {
-      // Through fetch, because a private server wants the token.
-      const answer = await fetch(url, { headers: player.headers });
-      if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).message ?? `the server answered ${answer.status}`);
-      const sound = await answer.blob();
+      const sound = await read(url);
       if (on !== url) return; // another one was chosen meanwhile
       address = URL.createObjectURL(sound);
       audio.src = address;
@@ -44,16 +48,20 @@ export function mountSeedSound(player) {
     } catch (error) {
       if (on !== url || error.name === "AbortError") return;
       stop();
-      toast(`The seed does not play: ${error.message}`, { error: true });
+      toast(`This sound does not play: ${error.message}`, { error: true });
     }
   }
 
   return {
-    /** @param {string} title of the seed @param {string} url of its sound */
-    button: (title, url) => {
+    /**
+     * @param {string} title
+     * @param {string} url of the sound, or another name of it for `read`
+     * @param {(url: string) => Promise<Blob>} [read]
+     */
+    button: (title, url, read = fetched) => {
       const button = make("button", {
         type: "button", className: "hear", textContent: "▶", "aria-pressed": String(on === url), "aria-label": `Hear ${title}`, title: "Hear it, on this page only",
-        onclick: () => (on === url ? stop() : start(button, url)),
+        onclick: () => (on === url ? stop() : start(button, url, read)),
       });
       if (on === url) pressed = button;
       return button;
