@@ -70,6 +70,7 @@ PARTS: Final = (
     _stream("load"),
     Part("joins", ("joins",), ("joins", "--listeners", "50")),
     Part("bus", ("bus",), ("bus", "--relays", "2", "--seconds", "2")),
+    Part("cluster", ("cluster",), ("cluster", "--clips", "5")),
     Part("dsp", ("dsp",), ("dsp", "--quick", "--runs", "1")),
     Part("seams", ("seams",), ("seams", "--clips", "24", "--prompt", "solo piano")),
     Part("threads", ("threads",), ("threads", "--jobs", "image", "--busy", "0", "--seconds", "0.1")),

@@ -14,6 +14,7 @@ BENCHMARKS = {
     "all": "all of these in one run, as one page (docs/figures.md)",
     "batch": "music a second of riffstream render --batch",
     "bus": "a tree of relays in comparison with NATS",
+    "cluster": "the delay of a clip through a Ray cluster",
     "dsp": "image to audio: speed and quality compared with Griffin-Lim and Riffusion",
     "gpu": "one prepared run of under eight minutes for a GPU",
     "joins": "CPU and memory of a new listener",
@@ -28,6 +29,7 @@ EXAMPLES = """benchmarks:
 
 examples:
   riffstream bench all --out docs/figures.md
+  riffstream bench cluster
   riffstream bench dsp --quick
   riffstream bench dsp --json > dsp.json
   riffstream bench gpu --out gpu.json

@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   riffstream serve --port 0                              on a free port, printed at the start
   riffstream serve --host 0.0.0.0 --config public-radio  for the public; only token holders may steer
   riffstream serve --model riffusion/riffusion-model-v1 --device cuda
+  riffstream serve --generator ray:local --device cuda   needs 'riffstream[ray]'; docs/generators.md has clusters
   RIFFSTREAM_ACCESS_DJ_TOKEN=secret riffstream serve --host 0.0.0.0
   riffstream serve --icecast icecast://source:hackme@radio.example:8000/live.mp3
 
@@ -50,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="F", help="a TOML file, or the name of a preset")
     parser.add_argument("--model", help="mini (default), a folder, a safetensors file or a hub id")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
+    parser.add_argument(
+        "--generator",
+        metavar="WHERE",
+        help="where the model runs: local (default), or on a Ray cluster: ray:auto, ray:local or ray://HOST:PORT",
+    )
     parser.add_argument(
         "--icecast",
         "--push",
@@ -79,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises RiffstreamError on bad settings, a busy port or a model that fails."""
     from riffstream._malloc import fix_thresholds
     from riffstream.config import load_config
+    from riffstream.generator.cluster.launch import check_installed
     from riffstream.generator.supervisor import start_process
 
     end_when_asked_early()
@@ -95,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
             "server.workers": args.workers,
             "generator.model": args.model,
             "generator.device": args.device,
+            "generator.backend": args.generator,
             "log.level": "warning" if args.quiet else None,
             "log.format": "json" if args.json else None,
             **{f"push.flag-{number}": {"url": url} for number, url in enumerate(args.push, 1)},
@@ -112,11 +120,15 @@ def run(args: argparse.Namespace) -> int:
         raise ParameterError("--take-over", "no server.state_dir", "a server.state_dir that both servers use")
     if args.standby and not config.server.state_dir:
         raise ParameterError("--standby", "no server.state_dir", "a server.state_dir that both servers use")
+    for settings in config.generators().values():
+        check_installed(settings)
     with contextlib.ExitStack() as ending:
         process = None
-        with contextlib.suppress(OSError):  # a limit of files or memory: the supervisor tries again
-            process = ending.enter_context(start_process(config.generator))  # loads slowest: first
-            ending.callback(process.kill)
+        # A limit of files or memory is no error here: the supervisor tries again.
+        with contextlib.suppress(OSError):
+            if not config.generator.on_ray:
+                process = ending.enter_context(start_process(config.generator))  # loads slowest: first
+                ending.callback(process.kill)
         from riffstream.server.app import loop_factory
 
         with asyncio.Runner(loop_factory=loop_factory()) as runner:

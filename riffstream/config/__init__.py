@@ -122,7 +122,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def generators(self) -> dict[str, GeneratorSettings]:
         """Settings of each model, by the name that stations use; "": the one of ``[generator]``."""
-        return {"": self.generator, **self.models}
+        found = {"": self.generator}
+        for name, settings in self.models.items():
+            backend = settings.backend or self.generator.backend
+            found[name] = msgspec.structs.replace(settings, backend=backend)
+        return found
 
     @property
     def recording_s(self) -> float:

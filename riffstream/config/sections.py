@@ -38,6 +38,7 @@ __all__ = [
 
 
 SIGNING_KEY_CHARS = 32
+BACKENDS = ("", "local", "ray:auto", "ray:local")
 PLACEHOLDER = "change-me"  # value of tokens in presets
 SECRETS_TO_REPLACE = (PLACEHOLDER, HIDDEN)
 
@@ -95,6 +96,15 @@ def _origin(url: str) -> str | None:
     except ValueError:
         return None
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _is_ray_client(address: str) -> bool:
+    """Whether an address is ``ray://HOST:PORT``."""
+    try:
+        parts = urlsplit(address)
+        return address == f"ray://{parts.netloc}" and bool(parts.hostname) and bool(parts.port)
+    except ValueError:  # .port raises for an invalid port
+        return False
 
 
 class AccessSettings(Section, frozen=True, kw_only=True):
@@ -231,6 +241,12 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
 
     Attributes:
         workers: processes with the model, which share its stations. Of several GPUs, each takes the next one.
+        backend: where they run: ``local`` (this machine), or on a Ray cluster: ``ray:auto`` (the one of this machine or
+            of ``RAY_ADDRESS``), ``ray:local`` (started and ended with the server) or ``ray://HOST:PORT`` (over Ray's
+            client). "": local; for ``[models.NAME]`` that of ``[generator]``.
+        cpus: CPU cores that each worker reserves on a Ray cluster.
+        gpus: GPUs that each worker reserves on a Ray cluster, or a share of one; None: 1 for the device ``cuda``, 0 for
+            the others.
         model: ``mini``, a folder, a single safetensors file, a hub id, or ``tone`` (a test signal, no model).
         revision: branch, tag or commit of a hub id.
         lora: safetensors files, each with ``:scale`` if not 1.
@@ -251,6 +267,9 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
     """
 
     workers: Annotated[int, between(1, 256)] = 1
+    backend: str = ""
+    cpus: Annotated[float, between(0, 1024)] = 1.0
+    gpus: Annotated[float, between(0, 64)] | None = None
     model: str = "mini"
     revision: str = ""
     lora: tuple[str, ...] = ()
@@ -269,6 +288,18 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
     load_s: Annotated[float, between(1, 86400, "s")] = 900.0
     backoff_s: Annotated[float, between(0.01, 60, "s")] = 0.25
     backoff_max_s: Annotated[float, between(0.01, 3600, "s")] = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.backend not in BACKENDS and not _is_ray_client(self.backend):
+            raise ParameterError("backend", self.backend, "local, ray:auto, ray:local or ray://HOST:PORT")
+        if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
+            raise ParameterError("gpus", self.gpus, "a share up to 1, or a whole number")
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether the model runs on a Ray cluster."""
+        return self.backend.startswith("ray")
 
 
 class TimelineSettings(Section, frozen=True, kw_only=True):

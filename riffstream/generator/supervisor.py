@@ -55,6 +55,7 @@ STARTS: Final = 5  # attempts without getting ready until the model is given up 
 REAP_S: Final = 0.05  # delay from the end of the pipe until the exit code is available
 State = Literal["stopped", "loading", "ready", "waiting", "failed"]
 Launcher = Callable[[], subprocess.Popen[bytes]]  # starts a process that speaks the messages over its standard pipes
+WHERE: Final = {"backend", "workers", "cpus", "gpus"}  # settings of the place, not of the renderer
 SMOOTH: Final = 0.1  # weight of the newest heartbeat in the load: a time constant of 2.5 s
 
 
@@ -66,8 +67,8 @@ def configuration(settings: GeneratorSettings, uploads: Path | None = None) -> C
     """First message to the process; ``uploads``: folder of uploaded seed images."""
     if settings.model == "tone":
         return Configure("riffstream.generator.renderer:make_tone", {})
-    options = msgspec.to_builtins(settings) | {"uploads": None if uploads is None else str(uploads)}
-    return Configure(RENDERER, options, settings.threads)
+    options = {key: value for key, value in msgspec.to_builtins(settings).items() if key not in WHERE}
+    return Configure(RENDERER, options | {"uploads": None if uploads is None else str(uploads)}, settings.threads)
 
 
 def start_process(settings: GeneratorSettings, *, preload: bool = True) -> subprocess.Popen[bytes]:

@@ -20,6 +20,7 @@ import msgspec
 
 from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.generator.cluster.launch import Cluster, check_installed
 from riffstream.generator.messages import Configure, Failed, FromGenerator, Info, Pcm
 from riffstream.generator.pool import DEFAULT, Model, Pool, Seat
 from riffstream.generator.single_clips import PREFIX, SingleClip, SingleClips
@@ -80,6 +81,7 @@ class Hub:
         self._seats: dict[str, Seat] = {}
         self._refusals: dict[str, asyncio.Future[str]] = {}  # reasons why a station's first clip failed
         self._pool: Pool | None = None
+        self._clusters: dict[str, Cluster] = {}
         self._songs: dict[str, Song] = {}
         audition = Seat(
             AUDITION,
@@ -169,11 +171,22 @@ class Hub:
 
     async def _make_pool(self) -> Pool:
         await self._read_songs()
-        models = {name: Model(each, self._configures[name]) for name, each in self.config.generators().items()}
-        pool = self._pool = Pool(models, clock=self._clock, process=self._process)
+        pool = self._pool = Pool(self._models(), clock=self._clock, process=self._process)
         for seat in self._light:
             pool.join(seat)
         return pool
+
+    def _models(self) -> dict[str, Model]:
+        models = {}
+        for name, settings in self.config.generators().items():
+            launch = None
+            if settings.on_ray:
+                check_installed(settings)
+                if settings.backend not in self._clusters:
+                    self._clusters[settings.backend] = Cluster(settings.backend)
+                launch = self._clusters[settings.backend].launcher(settings)
+            models[name] = Model(settings, self._configures[name], launch)
+        return models
 
     def _reopen(self) -> None:
         """Open the stations that an earlier process has made over the API."""
@@ -397,3 +410,5 @@ class Hub:
         self._stations.clear()
         if self._pool is not None:
             await self._pool.close()
+        for cluster in self._clusters.values():
+            await asyncio.to_thread(cluster.close)

@@ -96,6 +96,12 @@ def test_defaults_then_file_then_environment_then_flags(tmp_path: Path) -> None:
         ("[server]\npublic_url = 'https://h:port'", "server.public_url", "an address like https://"),
         ("[generator]\ndevice = 'tpu'", "generator.device", "auto, cpu, cuda, mps"),
         ("[generator]\nworkers = 0", "generator.workers", "1 to 256"),
+        ("[generator]\nbackend = 'ray'", "generator.backend", "local, ray:auto, ray:local or ray://HOST:PORT"),
+        ("[generator]\nbackend = 'ray://head'", "generator.backend", "ray://HOST:PORT"),
+        ("[generator]\nbackend = 'ray://head:1/x'", "generator.backend", "ray://HOST:PORT"),
+        ("[generator]\nbackend = 'ray://head:99999'", "generator.backend", "ray://HOST:PORT"),
+        ("[generator]\ngpus = 1.5", "generator.gpus", "a share up to 1, or a whole number"),
+        ("[models.large]\nbackend = 'k8s'", "models.large.backend", "local, ray:auto"),
         ("[models.'A b']\n", "models", "1 to 40 of a-z"),
         ("[models.large]\ndevice = 'tpu'", "models.large.device", "auto, cpu, cuda, mps"),
         ("[stations.main]\nmodel = 'large'", "stations.main.model", "a table [models.NAME]; there is none"),
@@ -349,3 +355,14 @@ def test_editors_get_a_schema_of_every_key(capsys: pytest.CaptureFixture[str]) -
         "default": 8080,
     }
     assert {"const": "off"} in kinds["TimelineSettings"]["properties"]["loudness_lufs"]["anyOf"]
+
+
+def test_further_models_run_where_the_first_one_runs_unless_they_say_so(tmp_path: Path) -> None:
+    text = (
+        "[generator]\nbackend = 'ray://head:10001'\n[models.far]\ndevice = 'cuda'\n[models.near]\nbackend = 'local'\n"
+        "[stations.a]\n[stations.b]\nmodel = 'far'\n[stations.c]\nmodel = 'near'"
+    )
+    config = load_config(write(tmp_path, text), environment={})
+    found = [config.generator_of(station) for station in config.stations.values()]
+    assert [each.backend for each in found] == ["ray://head:10001", "ray://head:10001", "local"]
+    assert [each.on_ray for each in found] == [True, True, False]
