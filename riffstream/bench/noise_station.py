@@ -11,7 +11,7 @@ import numpy as np
 from riffstream import protocol
 from riffstream.audio.checks import Pcm
 from riffstream.config import StationConfig
-from riffstream.generator.messages import InputImage
+from riffstream.generator.messages import InputImage, Stages
 from riffstream.generator.single_clips import SingleClip
 from riffstream.generator.supervisor import GeneratorError
 from riffstream.server.interfaces import Reply
@@ -81,8 +81,11 @@ class NoiseStation:
     def subscribe(self, sink: Callable[[protocol.Now | protocol.Event], None]) -> Callable[[], None]:
         return lambda: None
 
-    def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "") -> None:
+    def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "", trace: str = "") -> None:
         reply(REFUSAL.reply(steer.id))
+
+    def follow_traces(self, rendered: Callable[[str, Stages | None], None]) -> None:
+        """Does nothing: there is no generator."""
 
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
         reply(REFUSAL.reply(op.id))

@@ -37,6 +37,7 @@ from riffstream.config.sections import (
 )
 from riffstream.config.sessions import SessionSettings
 from riffstream.config.targets import HIDDEN, PushTarget, without_secrets
+from riffstream.config.tracing import TracingSettings
 from riffstream.errors import MediaError, ParameterError
 from riffstream.ranges import reject_unknown
 from riffstream.text_files import parse_toml, read_text
@@ -58,6 +59,7 @@ __all__ = [
     "StationConfig",
     "TimelineSettings",
     "TokenSettings",
+    "TracingSettings",
     "UpstreamAddress",
     "WebhookSettings",
     "check_station_name",
@@ -86,6 +88,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     timeline: TimelineSettings = field(default_factory=TimelineSettings)
     encoders: EncodersSettings = field(default_factory=EncodersSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
     archive: ArchiveSettings = field(default_factory=ArchiveSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)

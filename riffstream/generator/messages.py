@@ -102,6 +102,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
             :class:`Picture` comes before its audio.
         mask: name of the region to repaint (``diffusion/masks.py``); None: the whole clip.
         input: live input in place of the keyframes' seed images and denoising; None: there is none.
+        trace: W3C trace context of the steer that waits for this job; "" without one.
     """
 
     station: str
@@ -126,6 +127,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     single: bool = False
     mask: str | None = None
     input: InputImage | None = None
+    trace: str = ""
 
 
 class Cancel(Struct, frozen=True, tag=True):
@@ -248,7 +250,7 @@ class Piece(Struct, frozen=True, tag=True):
 
     ``at``: number of samples of the take before this piece; None if the sender does not count them. ``likeness``: how
     near the clip's prompts are to known styles, with the first piece of a clip. ``stages``: of the
-    first piece of a job.
+    first piece of a job. ``trace``: that of the job.
     """
 
     station: str
@@ -257,6 +259,7 @@ class Piece(Struct, frozen=True, tag=True):
     at: int | None = None
     likeness: tuple[Likeness, ...] = ()
     stages: Stages | None = None
+    trace: str = ""
 
 
 class Picture(Struct, frozen=True, tag=True):

@@ -285,7 +285,8 @@ class ModelRenderer:
         reports: list[Report] = []
         if len(pcm):
             likeness, stages = self._likeness(job), work.first_stages(self._clock())
-            reports.append((Piece(job.station, job.take, job.number, likeness=likeness, stages=stages), pcm))
+            piece_of = Piece(job.station, job.take, job.number, likeness=likeness, stages=stages, trace=job.trace)
+            reports.append((piece_of, pcm))
         if work.ended:
             self._works.remove(work)
             done = Done(job.station, job.take, job.number, work.sampling_s, work.vocoder_s, work.evaluations)

@@ -151,7 +151,7 @@ class ToneRenderer:
             if self.on_clip is not None:
                 self.on_clip(job, mel)
         if (pcm := self._piece(tone)) is not None:
-            reports.append((Piece(job.station, job.take, job.number), pcm))
+            reports.append((Piece(job.station, job.take, job.number, trace=job.trace), pcm))
         tone.beat += 1
         if tone.beat == len(job.hops):
             self._jobs.remove(tone)

@@ -21,7 +21,7 @@ from riffstream import protocol
 from riffstream.audio.checks import Pcm
 from riffstream.client.inbox import BlockDecoder
 from riffstream.config import Config
-from riffstream.generator.messages import InputImage
+from riffstream.generator.messages import InputImage, Stages
 from riffstream.protocol import SAMPLE_RATE, Event, Now, ProtocolError
 from riffstream.relay.link import Link
 from riffstream.relay.outlets import EncodedOutlet, PassedOutlet, block_of
@@ -187,9 +187,12 @@ class RelayStation:
 
     # -- steering and live input: clients have their own connections ----------------------------------------------
 
-    def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "") -> None:
+    def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "", trace: str = "") -> None:
         """Refuse: a change needs the client's own connection to the upstream (``line.py``)."""
         reply(ProtocolError("forbidden", "a relay has no right of its own to steer").reply(steer.id))
+
+    def follow_traces(self, rendered: Callable[[str, Stages | None], None]) -> None:
+        """Does nothing: the generator is the upstream's."""
 
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
         """Refuse, as :meth:`steer`."""

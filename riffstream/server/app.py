@@ -298,6 +298,8 @@ class Server:
         await context.moderation.close()
         if context.token_hook is not None:
             await context.token_hook.close()
+        if context.tracing is not None:
+            await context.tracing.close()
         if context.archive is not None:
             await context.archive.stop()
         for task in self._tasks:

@@ -24,6 +24,7 @@ from riffstream.server.interfaces import Outlet, Station
 from riffstream.server.meters import Meters
 from riffstream.server.sessions import SESSION_S, Sessions
 from riffstream.server.state_file import SavedFanout
+from riffstream.server.tracing import SteerTrace, Tracing
 from riffstream.station.outlet import StationEndedError
 
 __all__ = ["Broadcast", "Member", "Place"]
@@ -130,6 +131,7 @@ class Broadcast:
         station: the station.
         config: bit rates, frame lengths and limits.
         meters: the server's distributions.
+        tracing: traces of steers, if they are configured.
 
     Attributes:
         listeners: number of reserved places.
@@ -139,7 +141,12 @@ class Broadcast:
         empty_since: time at which the last connection left (``time.monotonic``); None while there is one.
     """
 
-    def __init__(self, station: Station, config: Config, meters: Meters | None = None) -> None:
+    def __init__(
+        self, station: Station, config: Config, meters: Meters | None = None, tracing: Tracing | None = None
+    ) -> None:
+        self.tracing = tracing
+        if tracing is not None:
+            station.follow_traces(tracing.rendered)
         self._steer_to_air = (meters or Meters()).steer_to_air
         self.station = station
         self.config = config
@@ -295,11 +302,18 @@ class Broadcast:
             if immediate and isinstance(answer, protocol.Applied):
                 ahead_s = (answer.audible_at - self.station.sample_pos) / protocol.SAMPLE_RATE
                 self._steer_to_air.observe(max(0.0, time.monotonic() - arrived + ahead_s))
+            if trace is not None:
+                trace.answered(answer, next(iter(self.feeds.values()), None))
             if member in self.members:
                 member.tell(answer)
 
+        trace: SteerTrace | None = None
+        if self.tracing is not None and isinstance(message, protocol.Steer):
+            trace = self.tracing.begin(member.number, own, message, self.station.name)
         unique = msgspec.structs.replace(message, id=prefix + own)
-        if isinstance(unique, protocol.Steer):
+        if trace is not None and isinstance(unique, protocol.Steer):
+            self.station.steer(unique, reply, by=str(member.number), trace=trace.context)
+        elif isinstance(unique, protocol.Steer):
             self.station.steer(unique, reply, by=str(member.number))
         else:
             self.station.transport(unique, reply, by=str(member.number))

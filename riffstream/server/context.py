@@ -35,6 +35,7 @@ from riffstream.server.push.pushes import Pushes
 from riffstream.server.registry import PRIVATE, Broadcasts
 from riffstream.server.roles import Role
 from riffstream.server.token_hook import TokenHook
+from riffstream.server.tracing import make_tracing
 from riffstream.server.webhooks import Webhooks
 from riffstream.server.worker_figures import WorkerSet
 
@@ -81,7 +82,8 @@ class Context:
         self.prefix = urlsplit(config.server.public_url).path.rstrip("/")
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
         self.meters = Meters()
-        self.broadcasts = Broadcasts(config, hub, self.meters, self.own)
+        self.tracing = make_tracing(config.tracing)
+        self.broadcasts = Broadcasts(config, hub, self.meters, self.own, self.tracing)
         self.pushes = Pushes(config, self.broadcasts)
         self.webhooks = Webhooks(config, self.broadcasts)
         self.archive = Archive(config, self.broadcasts) if config.archive.dir else None

@@ -17,6 +17,7 @@ from riffstream.server.broadcast import FEED_IDLE_S, Broadcast
 from riffstream.server.interfaces import Hub
 from riffstream.server.meters import Meters
 from riffstream.server.own_stations import PRIVATE, OwnStations
+from riffstream.server.tracing import Tracing
 
 __all__ = ["PRIVATE", "Broadcasts"]
 
@@ -34,9 +35,18 @@ class Broadcasts(Mapping[str, Broadcast]):
         hub: the stations.
         meters: the server's distributions.
         own: private stations of visitors, which end after their time.
+        tracing: traces of steers, if they are configured.
     """
 
-    def __init__(self, config: Config, hub: Hub, meters: Meters | None = None, own: OwnStations | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        hub: Hub,
+        meters: Meters | None = None,
+        own: OwnStations | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self._tracing = tracing
         self._config, self._hub = config, hub
         self._meters = meters or Meters()
         self._own = OwnStations(config.sessions) if own is None else own
@@ -54,7 +64,7 @@ class Broadcasts(Mapping[str, Broadcast]):
         if broadcast is None:
             if self._closed:
                 raise KeyError(name)
-            broadcast = self._broadcasts[name] = Broadcast(station, self._config, self._meters)
+            broadcast = self._broadcasts[name] = Broadcast(station, self._config, self._meters, self._tracing)
         if broadcast.ending:
             raise KeyError(name)
         return broadcast

@@ -315,6 +315,8 @@ class _Connection(SocketConnection):
             message = self._decode(data)
             match message:
                 case protocol.Steer():
+                    if self.context.tracing is not None:
+                        self.context.tracing.arrived(self.member.number, message.id)
                     self.gate.steer(message)
                 case protocol.Transport():
                     self.gate.transport(message)

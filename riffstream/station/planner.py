@@ -223,7 +223,7 @@ class Planner:
         if not take.sounding:
             # Without the deadline: wall time decides when audio comes, not its content.
             self._playout.log.add(
-                "job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False, suspect=False)}
+                "job", {"job": msgspec.structs.replace(job, deadline=0.0, speculative=False, suspect=False, trace="")}
             )
             drafted = job.draft_end > 0
             self.effort.first(now - take.sent_at, reused=bool(take.reuse), level=take.level, drafted=drafted)

@@ -9,12 +9,10 @@ Threading model
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -53,8 +51,9 @@ from riffstream.station.requests import Requests
 from riffstream.station.saved import Continued, SavedStation, anew, continued, packed, unpacked
 from riffstream.station.saving import saved
 from riffstream.station.score import Score
-from riffstream.station.steering_log import SteeringLog
+from riffstream.station.steering_log import SteeringLog, set_aside
 from riffstream.station.timeline import Timeline
+from riffstream.station.traces import Rendered, Traces
 
 __all__ = ["Lease", "Station"]
 
@@ -98,7 +97,7 @@ class Station:
         self._saved = saved
         start = 0 if saved is None else saved.sample_pos
         if saved is not None and station.save_log:
-            _set_aside(Path(station.save_log), start)
+            set_aside(station.save_log, start)
         self.log = SteeringLog(name, station.save_log or None)
         self.closed = False
         self.epoch = (saved.epoch if saved is not None else "") or secrets.token_urlsafe(6)
@@ -117,6 +116,7 @@ class Station:
         self.requests = Requests.opened(name, config.limits.requests, clock, kept) if station.requests else None
         self._has_sound = asyncio.Event()
         self._stages = Stages()  # of the last change
+        self._traces = Traces()
 
     @property
     def _timeline(self) -> Timeline | None:
@@ -217,7 +217,7 @@ class Station:
 
     # -- steering -------------------------------------------------------------------------------------------------
 
-    def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "") -> None:
+    def steer(self, steer: protocol.Steer, reply: Reply, *, by: str = "", trace: str = "") -> None:
         """Merge a steer. Never raises.
 
         Args:
@@ -225,8 +225,13 @@ class Station:
             reply: called with ``scheduled`` or ``rejected`` before this returns, and later with ``applied`` or
                 ``superseded``.
             by: sender of the change, for this process's log.
+            trace: W3C trace context for the job that the change waits for.
         """
-        self._change(steer, reply, by)
+        self._change(steer, self._traces.kept(steer.id, trace, reply), by)
+
+    def follow_traces(self, rendered: Rendered) -> None:
+        """Call ``rendered`` with the trace context of each job's first audio, and the generator's times."""
+        self._traces.rendered = rendered
 
     def transport(self, op: protocol.Transport, reply: Reply, *, by: str = "") -> None:
         """Pause, resume, reset or skip; replies as in :meth:`steer`."""
@@ -361,6 +366,7 @@ class Station:
             self._pacer.timeline = Timeline(
                 self.name, score, self.config.timeline, self.log, steps=self.settings.steps, saved=start
             )
+            self._pacer.timeline.traces = self._traces
         else:
             self._timeline.connect(now)
         self._pacer.drive()
@@ -433,6 +439,7 @@ class Station:
             timeline.likenesses.learn(message.likeness)
             if message.number == 0 and message.stages is not None:
                 self._stages = message.stages
+            self._traces.heard(message)
             timeline.receive(message.take, message.number, pcm, now, message.at)
         elif isinstance(message, Done):
             timeline.done(message, now)
@@ -461,9 +468,3 @@ class Station:
         self._audience.dismiss()
         self.log.close(self.committed)
         self._has_sound.set()
-
-
-def _set_aside(path: Path, pos: int) -> None:
-    """Rename the steering log of an earlier process, which a new one would overwrite."""
-    with contextlib.suppress(OSError):
-        path.replace(path.with_name(f"{path.stem}.until-{pos}{path.suffix}"))

@@ -20,7 +20,7 @@ import msgspec
 from riffstream.errors import MediaError
 from riffstream.text_files import decode_text
 
-__all__ = ["SteeringLog", "read_log"]
+__all__ = ["SteeringLog", "read_log", "set_aside"]
 
 log = logging.getLogger(__name__)
 
@@ -143,3 +143,10 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
             f"steering log {path}: its beginning was dropped; set save_log for the station to keep all of it"
         )
     return entries
+
+
+def set_aside(file: str, pos: int) -> None:
+    """Rename the log of an earlier process, which a new one would overwrite. ``pos``: the station's sample clock."""
+    path = Path(file)
+    with contextlib.suppress(OSError):
+        path.replace(path.with_name(f"{path.stem}.until-{pos}{path.suffix}"))

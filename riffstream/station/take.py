@@ -73,6 +73,7 @@ class Take:
         over: True if the take cannot be continued.
         suspect: True if a generator ended while rendering the first clip.
         tried: True while the generator renders only that clip.
+        trace: W3C trace context of the steer that waits for the first clip; "" without one.
     """
 
     ident: int
@@ -96,6 +97,7 @@ class Take:
     over: bool = False
     suspect: bool = False
     tried: bool = False
+    trace: str = ""
 
     @classmethod
     def open(
@@ -199,6 +201,7 @@ class Take:
             speculative=speculative,
             rev=self.rev,
             suspect=self.suspect and self.number == 0,
+            trace=self.trace if self.number == 0 else "",
         )
 
     @property

@@ -35,6 +35,7 @@ from riffstream.station.score import Change, Here, Score
 from riffstream.station.splices import aim, find, opening
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Take
+from riffstream.station.traces import Traces
 
 __all__ = ["Timeline"]
 
@@ -59,6 +60,7 @@ class Timeline:
         rev: revision of the newest accepted change.
         effort: estimates of rendering times, and the level of effort.
         paused: True after a ``pause``.
+        traces: trace contexts of the requests.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Timeline:
         self.input = self._planner.input  # the live input
         self._waiting: dict[int, Waiters] = {}  # take -> requests that wait for the start of its cue
         self._wish: Wish | None = None
-        self._fallback = Fallback()
+        self.traces, self._fallback = Traces(), Fallback()
         self._deaths = 0  # consecutive generators that ended while rendering the lead
         self._resume: tuple[Score, int, int] | None = None  # score, index and rev, if the lead cannot continue itself
         take = self._planner.open(self.rev, start.score, start.opening, clip=start.clip)
@@ -261,8 +263,7 @@ class Timeline:
     def plan(self, now: float) -> list[ToGenerator]:
         """Messages to the generator with the next jobs. Call it after any other call."""
         self._revive(now)
-        pending = self._pending.take if self._pending is not None else None
-        return self._planner.plan(now, pending, paused=self.paused)
+        return self._planner.plan(now, self.traces.marked(self._pending), paused=self.paused)
 
     def receive(self, ident: int, number: int, pcm: Pcm, now: float, at: int | None = None) -> None:
         """Handle audio of a job; ``at``: number of earlier samples of its take, if the sender counts them."""
