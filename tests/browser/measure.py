@@ -1,5 +1,8 @@
 """Figures of the player in a real Chromium.
 
+``python -m tests.browser.measure --far 400 [--model mini]``: size and times of the start over a line with a round trip
+of 400 ms, and nothing else.
+
 ``python -m tests.browser.measure [--model mini] [--seconds 20] [--soak 10]``: first sound after the click (on a new
 page and on an old one), what each thread of the page takes of one core while the 2D view plays, and with ``--soak`` how
 script heap, nodes, listeners and resident memory grow while the music is changed every 20 seconds. CPU times are the
@@ -26,10 +29,12 @@ from playwright.sync_api import Browser, CDPSession, Page, expect, sync_playwrig
 
 from tests.browser import listening
 from tests.browser.conftest import Served
+from tests.browser.far import Far
 
 PROMPTS = ["solo piano, gentle and sad", "driving techno with an acid bass line", "string quartet, warm and slow"]
 STEER_EVERY_S = 20
 TICK = os.sysconf("SC_CLK_TCK")
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
 
 
 def renderers() -> list[int]:
@@ -95,6 +100,37 @@ def first_sounds(browser: Browser, url: str, times: int) -> tuple[list[float], l
     return cold, warm
 
 
+def far_starts(browser: Browser, port: int, rtt_ms: float, times: int) -> dict[str, Any]:
+    """Size and times of the start in a new browser, medians: kilobytes until the page is ready; milliseconds from the
+    navigation to "ready", from a click on the ready page to the first sound, and, where the browser lets sound out
+    without a click, from the navigation to the first sound."""
+    watch = """{ const look = () => document.querySelector("#status")?.textContent === "ready"
+      ? (window.readyAt = performance.now()) : requestAnimationFrame(look); look(); }"""
+    rows: list[dict[str, float]] = []
+    for _ in range(times):
+        with Far(port, rtt_ms / 1000) as far:
+            context = browser.new_context(viewport={"width": 1280, "height": 900})
+            context.add_init_script(watch)
+            page = context.new_page()
+            page.goto(far.url)
+            page.wait_for_function("() => window.readyAt", timeout=60_000)
+            size = far.received
+            page.wait_for_timeout(2000)
+            listening.play(page)
+            click = float(str(listening.player(page, "firstSoundMs")))
+            row = {"kB": size / 1000, "ready_ms": float(page.evaluate("() => readyAt")), "click_to_sound_ms": click}
+            context.close()
+        with Far(port, rtt_ms / 1000) as far:
+            context = browser.new_context(viewport={"width": 1280, "height": 900})
+            page = context.new_page()
+            page.goto(f"{far.url}/?autoplay")
+            page.wait_for_function("() => riffstream.player.firstSoundMs", timeout=60_000)
+            sound = page.evaluate("() => riffstream.player.clicked + riffstream.player.firstSoundMs")
+            rows.append({**row, "autoplay_to_sound_ms": float(sound)})
+            context.close()
+    return {name: round(statistics.median(row[name] for row in rows), 1) for name in rows[0]}
+
+
 def memory(session: CDPSession, pid: int) -> dict[str, float]:
     """What the page holds once the collector has run."""
     session.send("HeapProfiler.collectGarbage")
@@ -143,8 +179,8 @@ def soak(page: Page, minutes: float, quiet: bool) -> dict[str, Any]:
     }
 
 
-def measure(model: str, seconds: float, soak_minutes: float, quiet: bool) -> dict[str, Any]:
-    """All figures as one dictionary."""
+def measure(model: str, seconds: float, soak_minutes: float, quiet: bool, far_ms: float) -> dict[str, Any]:
+    """All figures as one dictionary; with ``far_ms`` those of the start over such a round trip alone."""
     found: dict[str, Any] = {"model": model, "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0]}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         served = Served(
@@ -152,8 +188,10 @@ def measure(model: str, seconds: float, soak_minutes: float, quiet: bool) -> dic
         )
         try:
             chromium = shutil.which("chromium")
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            browser = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
             found["chromium"] = browser.version
+            if far_ms:
+                return {**found, "rtt_ms": far_ms, **far_starts(browser, served.port, far_ms, 5)}
             cold, warm = first_sounds(browser, served.url, 3)
             found["first_sound_ms"] = {"new_page": cold, "again": warm, "median_new": statistics.median(cold)}
             page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -175,6 +213,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", default="mini")
     parser.add_argument("--seconds", type=float, default=20, help="of the CPU measurement")
     parser.add_argument("--soak", type=float, default=0, help="minutes; 0: none")
+    parser.add_argument("--far", type=float, default=0, metavar="MS", help="round trip; 0: none")
     parser.add_argument("--quiet", action="store_true")
     given = parser.parse_args()
-    print(json.dumps(measure(given.model, given.seconds, given.soak, given.quiet), indent=2))
+    print(json.dumps(measure(given.model, given.seconds, given.soak, given.quiet, given.far), indent=2))
