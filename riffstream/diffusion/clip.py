@@ -28,8 +28,9 @@ class ClipRequest:
         steps: denoising steps of the full schedule, 1 to 1000; None: the engine's.
         sampler: a name in ``samplers.SAMPLERS``; None: the engine's.
         previous: [C, h, w] latents of the previous clip (``Clip.latents``), for continuation.
-        anew: True hides ``previous`` from the network, so that parts of the previous clip can rest; the join is still
-            decoded with both clips. Families without native continuation ignore it.
+        anew: True hides ``previous`` from the network, so that its parts can rest or return; the join is still decoded
+            with both clips. Families without native continuation ignore it.
+        recalled: [C, h, w] latents of an earlier clip, which the network continues with ``anew``; None: nothing.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
             spectrogram image (an array uint8 [H, W, 3]), the bytes or the path of an image or audio file, or a name in
             the seed library.
@@ -54,6 +55,7 @@ class ClipRequest:
     sampler: str | None = None
     previous: Tensor | None = None
     anew: bool = False
+    recalled: Tensor | None = None
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None
     frames: int | None = None

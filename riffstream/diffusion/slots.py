@@ -327,8 +327,10 @@ class Preparer:
             raise ParameterError("previous", f"latents {list(before.shape)}", f"latents {list(shape)} with this model")
         before = before.to(slot.x.device, torch.float32)
         if self.family.continues:
-            before = before.repeat(1, 1, -(-shape[2] // before.shape[2]))[..., -shape[2] :]
-            slot.previous = None if request.anew else before
+            before = _fitted(before, shape[2])
+            slot.previous = before
+            if request.anew:
+                slot.previous = None if request.recalled is None else _fitted(request.recalled.to(before), shape[2])
             if self.family.context:
                 slot.lead = before[..., -self.family.context :]
             return
@@ -347,3 +349,8 @@ class Preparer:
         slot.keep(slot.schedule.start, last=False)
         frames = request.frames or self.family.frames
         slot.overlap_frames = round(columns * frames / width)
+
+
+def _fitted(latents: Tensor, width: int) -> Tensor:
+    """The last ``width`` columns of latents [C, h, w], repeated if they are too few."""
+    return latents.repeat(1, 1, -(-width // latents.shape[2]))[..., -width:]

@@ -28,11 +28,8 @@ from riffstream.journey.plan import form_of, lifted, planned
 from riffstream.journey.wander import ARC_CLIPS, wander
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from riffstream.corpus.data import Corpus
     from riffstream.diffusion.engine import Engine
-    from riffstream.journey.journey import ClipSpec
 
 __all__ = ["EXAMPLES", "add_arguments", "borders_found", "likeness", "markdown", "measure", "novelty", "run"]
 
@@ -180,13 +177,13 @@ def _play(
     from tqdm import tqdm
 
     from riffstream.diffusion.clip import ClipRequest
+    from riffstream.diffusion.past import Past
 
     conditions = bool(engine.family.conditions)
     drift = engine.family.defaults.drift
     journey = wander(seed, stay=ARC_CLIPS - 4, form=form).paced(drift)
     plan = form_of(form, journey, BARS, home=True)
-    before: Tensor | None = None
-    last: ClipSpec | None = None
+    past: Past | None = None
     left, index = minutes * 60.0, 0
     with tqdm(total=round(left), unit="s", desc="rendering", disable=quiet) as bar:
         while left > 0:
@@ -200,13 +197,13 @@ def _play(
                     end=replace(asked.end, guidance=guidance),
                 )
             key = lifted(replace(spec, plan=bars)) if bars else spec.key
-            anew = last is not None and asked.changes_parts(last, BARS)
-            engine.submit(ClipRequest(asked, key=key, previous=before if continued else None, anew=anew))
+            continuation = past.continuation(asked, engine.family) if past and continued else {}
+            engine.submit(ClipRequest(asked, key=key, **continuation))
             clips = engine.tick()
             while not clips:
                 clips = engine.tick()
             yield _Made(clips[0].mel.numpy(), bars)
-            before, last = clips[0].latents, asked
+            past = Past.after(past, asked, clips[0].latents, BARS)
             seconds = BEATS * 60.0 / (spec.bpm or 120.0)
             left -= seconds
             index += 1

@@ -26,6 +26,7 @@ from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import Family
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.mini.likeness import KnownStyles
+from riffstream.diffusion.past import Past
 from riffstream.errors import CheckpointError, MediaError, RiffstreamError, device_lost, out_of_memory
 from riffstream.generator.isolation import failure
 from riffstream.generator.messages import Cancelled, Done, Job, Picture, Piece
@@ -53,12 +54,12 @@ _Take = tuple[str, int]
 
 @dataclass(slots=True)
 class _Memory:
-    """Recent clips of a station: clip -> (mel, latents, parameters)."""
+    """Recent clips of a station: clip -> (mel, past of the take after it)."""
 
-    clips: OrderedDict[int, tuple[Tensor, Tensor, ClipSpec]] = field(default_factory=OrderedDict)
+    clips: OrderedDict[int, tuple[Tensor, Past]] = field(default_factory=OrderedDict)
 
-    def keep(self, clip: int, mel: Tensor, latents: Tensor, spec: ClipSpec) -> None:
-        self.clips[clip] = (mel, latents, spec)
+    def keep(self, clip: int, mel: Tensor, past: Past) -> None:
+        self.clips[clip] = (mel, past)
         while len(self.clips) > KEPT_CLIPS:
             self.clips.popitem(last=False)
 
@@ -180,9 +181,6 @@ class ModelRenderer:
                 spec,
                 seed_image=seed_image,
                 steps=job.steps,
-                previous=before[1] if before is not None else None,
-                # A continuation keeps the parts of the previous clip, whatever its conditions say.
-                anew=before is not None and job.spec.changes_parts(before[2], self._engine.family.bars),
                 mask=job.mask,
                 deadline=work.urgency[1],
                 speculative=job.speculative,
@@ -190,6 +188,7 @@ class ModelRenderer:
                 key=job.key,
                 rev=job.rev,
                 station=job.station,
+                **({} if before is None else before[1].continuation(job.spec, self._engine.family)),
             )
             try:
                 work.ticket = self._engine.submit(work.draft_request(request) if work.drafting else request)
@@ -246,7 +245,10 @@ class ModelRenderer:
         work.mel = clip.mel if work.job.single else clip.mel[..., max(self._skip, clip.overlap_frames) :]
         work.frames = work.mel.shape[-1]
         memory = self._memory.setdefault(work.job.station, _Memory())
-        memory.keep(work.job.clip, work.mel, clip.latents, work.job.spec)
+        job = work.job
+        before = memory.clips.get(job.previous) if job.previous is not None else None
+        past = Past.after(before and before[1], job.spec, clip.latents, self._engine.family.bars)
+        memory.keep(job.clip, work.mel, past)
         if self.on_clip is not None:
             self.on_clip(work.job, work.mel.numpy())
 
@@ -260,7 +262,7 @@ class ModelRenderer:
         if work.ticket is not None and not work.ticket.done:
             self._engine.cancel(work.ticket)
 
-    def _clips(self, station: str) -> OrderedDict[int, tuple[Tensor, Tensor, ClipSpec]]:
+    def _clips(self, station: str) -> OrderedDict[int, tuple[Tensor, Past]]:
         return self._memory.setdefault(station, _Memory()).clips
 
     # -- audio ----------------------------------------------------------------------------------------------------

@@ -186,15 +186,10 @@ class ClipSpec:
         """Transposition at alpha in semitones. It changes at once half way, because keys in between are out of tune."""
         return self.start.key if self.alpha < 0.5 else self.end.key
 
-    def changes_parts(self, before: ClipSpec, count: int) -> bool:
-        """Whether other parts rest in the first bar of this clip than in the last bar of ``before``.
-
-        Args:
-            before: the previous clip of the take.
-            count: number of bars in a clip.
-        """
-        last, first = before.bars(count, 0.0), self.bars(count, 0.0)
-        return (last[-1].resting if last else frozenset()) != (first[0].resting if first else frozenset())
+    def resting(self, count: int) -> tuple[frozenset[str], frozenset[str]]:
+        """Parts that are asked to rest in the first and in the last of ``count`` bars."""
+        bars = self.bars(count, 0.0) or [BarPlan()]
+        return bars[0].resting, bars[-1].resting
 
     def bars(self, count: int, key: float) -> list[BarPlan] | None:
         """Controls of the clip's bars in the model's own key; None without any.

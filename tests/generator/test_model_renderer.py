@@ -15,6 +15,7 @@ from riffstream.config import StationConfig, TimelineSettings
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.past import Past, without_drums
 from riffstream.generator import model_renderer
 from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Picture, Piece
 from riffstream.generator.model_renderer import ModelRenderer
@@ -173,18 +174,24 @@ def test_clips_of_a_take_are_one_stream(renderer: ModelRenderer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "continues"),
+    ("asked", "continued"),
     [
-        (None, None, True),
-        (None, {"drums": 1.0}, True),
-        ({"drums": 0.0}, {"drums": 0.0, "bass": 1.0}, True),
-        (None, {"drums": 0.0}, False),
-        ({"drums": 0.0}, None, False),
-        ({"drums": 0.0}, {"bass": 0.0}, False),
+        ((None, None), 0),
+        ((None, {"drums": 1.0}), 0),
+        (({"drums": 0.0}, {"drums": 0.0, "bass": 1.0}), 0),
+        ((None, {"drums": 0.0}), "without drums"),
+        (({"bass": 0.0}, {"bass": 0.0, "drums": 0.0}), "without drums"),
+        (({"drums": 0.0}, None), None),
+        ((None, {"bass": 0.0}), None),
+        ((None, {"drums": 0.0, "bass": 0.0}), None),
+        (({"bass": 0.0}, {"drums": 0.0}), None),
+        ((None, {"drums": 0.0}, None), 0),
+        ((None, {"drums": 0.0}, {"drums": 0.0}, {"bass": 1.0}), 0),
+        (({"drums": 0.0}, None, {"drums": 0.0}), 0),
     ],
 )
-def test_a_clip_in_which_other_parts_rest_begins_anew(
-    first: dict[str, float] | None, second: dict[str, float] | None, continues: bool
+def test_where_parts_rest_or_return_a_clip_continues_another_sound(
+    asked: tuple[dict[str, float] | None, ...], continued: int | str | None
 ) -> None:
     """The network would continue the parts of the previous clip. The join is decoded with both in any case."""
     family = MiniFamily.random(seed=1, conditions=SIZE)
@@ -192,19 +199,20 @@ def test_a_clip_in_which_other_parts_rest_begins_anew(
     engine = Engine(family, steps=2)
     renderer = ModelRenderer(engine, Vocoder(family.params))
     jobs = []
-    for number, parts in enumerate((first, second)):
+    for number, parts in enumerate(asked):
         keyframe = Keyframe.of("jazz", seed=number, parts=parts)
         spec = ClipSpec(keyframe, keyframe, 0.0, number)
         jobs.append(msgspec.structs.replace(job(number, previous=number - 1 if number else None), spec=spec))
     for each in jobs:
         renderer.submit(each)
     finish(renderer)
-    before, (mel, latents, _) = renderer._clips("s")[0][1], renderer._clips("s")[1]
-    alone = engine.render(ClipRequest(jobs[1].spec))
-    continued = engine.render(ClipRequest(jobs[1].spec, previous=before))
-    assert torch.equal(latents, (continued if continues else alone).latents)
-    assert not torch.equal(continued.latents, alone.latents)
-    joined = family.decode_mel(torch.cat([before, latents], -1)[None])[0, ..., mel.shape[-1] :]
+    *earlier, latents = [past.latents for _, past in renderer._clips("s").values()]
+    sounds = [None, without_drums(family, earlier[-1]), *earlier]
+    possible = [engine.render(ClipRequest(jobs[-1].spec, previous=sound)).latents for sound in sounds]
+    expected = {None: 0, "without drums": 1}.get(continued, 2 + continued if isinstance(continued, int) else 0)
+    assert [torch.equal(latents, each) for each in possible] == [place == expected for place in range(len(sounds))]
+    mel = renderer._clips("s")[len(asked) - 1][0]
+    joined = family.decode_mel(torch.cat([earlier[-1], latents], -1)[None])[0, ..., mel.shape[-1] :]
     torch.testing.assert_close(mel, joined)
     assert not torch.allclose(mel[..., :16], family.decode_mel(latents[None])[0, ..., :16])
 
@@ -329,7 +337,7 @@ def test_memory_of_clips_is_bounded(renderer: ModelRenderer) -> None:
     mel = torch.zeros(2, 256, 8)
     for clip in range(40):
         renderer._clips("s")
-        renderer._memory["s"].keep(clip, mel, mel, job(clip).spec)
+        renderer._memory["s"].keep(clip, mel, Past.after(None, job(clip).spec, mel, 2))
     assert list(renderer._clips("s")) == list(range(28, 40))
 
 
@@ -369,7 +377,7 @@ def test_a_mask_keeps_a_part_of_a_single_clip(renderer: ModelRenderer) -> None:
         spec = Journey.single("jazz", seed=3, seed_image="hip_hop", denoising=1.0).clip(0)
         renderer.submit(msgspec.structs.replace(job(0, clip=clip, final=True, mask=mask, single=True), spec=spec))
         finish(renderer)
-        return renderer._clips("s")[clip][1]
+        return renderer._clips("s")[clip][1].latents
 
     renderer._engine.seed_images.source = SeedLibrary()
     kept = renderer._engine.seed_images.latents("hip_hop")

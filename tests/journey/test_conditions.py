@@ -86,18 +86,14 @@ def test_between_keyframes_levels_move_and_chords_change_half_way() -> None:
     assert _spec().bars(2, 0) is None
 
 
-def test_resting_parts_are_compared_where_two_clips_meet() -> None:
+def test_a_clip_tells_the_parts_that_rest_at_both_ends() -> None:
     rests, plays = PlannedBar(parts=(("drums", 0.0),)), PlannedBar(energy=0.5)
-    out, into = (replace(_spec(), plan=plan) for plan in ((rests, plays), (plays, rests)))
-    resting = replace(_spec(), plan=(rests, rests))
-    assert resting.changes_parts(out, 2)
-    assert not resting.changes_parts(into, 2)
-    assert resting.changes_parts(_spec(), 2)
-    assert _spec().changes_parts(into, 2)
-    assert not _spec().changes_parts(out, 2)
-    assert not resting.changes_parts(_spec(parts={"drums": 0.1}), 2), "no audible difference"
-    playing = replace(_spec(parts={"drums": 0.5}), plan=(rests, rests))
-    assert playing.changes_parts(resting, 2), "a keyframe outranks the plan"
+    none, drums = frozenset[str](), frozenset({"drums"})
+    assert replace(_spec(), plan=(rests, plays)).resting(2) == (drums, none)
+    assert replace(_spec(), plan=(plays, rests)).resting(2) == (none, drums)
+    assert _spec().resting(2) == (none, none)
+    assert _spec(parts={"drums": 0.1, "bass": 0.5}).resting(2) == (drums, drums)
+    assert replace(_spec(parts={"drums": 0.5}), plan=(rests, rests)).resting(2) == (none, none), "keyframes come first"
 
 
 @pytest.mark.parametrize(

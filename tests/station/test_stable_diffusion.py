@@ -48,7 +48,7 @@ def test_clips_last_as_long_as_their_frames_and_follow_one_another(renderer: Mod
     assert sim.timeline.playout.underruns == 0
     assert [sim.timeline.now(clip * n + 2400).clip for n in range(3)] == [0, 1, 2]
     assert [job.previous for job in sim.jobs[:3]] == [None, 0, 1]
-    assert all(mel.shape[-1] == renderer.info.frames for mel, *_ in renderer._clips("main").values())
+    assert all(mel.shape[-1] == renderer.info.frames for mel, _ in renderer._clips("main").values())
     assert np.isfinite(sim.pcm).all()
     assert sim.pcm.any()
 
@@ -76,7 +76,7 @@ def test_a_single_clip_is_whole_and_its_picture_is_the_models(renderer: ModelRen
             elif pcm is not None:
                 pieces.append(pcm)
     assert len(np.concatenate(pieces)) == family.frames * FRAME  # nothing is left for a previous clip
-    drawn = family.decode_image(renderer._clips("single")[0][1][None])[0]
+    drawn = family.decode_image(renderer._clips("single")[0][1].latents[None])[0]
     wanted = Image.fromarray(drawn).convert("L").resize((512, 512), Image.Resampling.BICUBIC)
     given = np.asarray(Image.open(io.BytesIO(picture)).convert("L"), np.float32)
     assert np.abs(given - np.asarray(wanted, np.float32)).mean() < 8  # of 255: JPEG, and the mean of three planes
