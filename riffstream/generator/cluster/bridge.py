@@ -303,7 +303,9 @@ def main() -> None:
         connect(_address(args.backend, args.address_file))
     except Exception as error:
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
-        channel.send(pack(Failed("", 0, 0, "internal", f"the Ray cluster {args.backend} cannot be reached: {why}")))
+        hint = "is it running, and is RAY_AUTH_TOKEN its token?"
+        reason = f"the Ray cluster {args.backend} cannot be reached ({hint}): {why}"
+        channel.send(pack(Failed("", 0, 0, "internal", reason)))
         sys.exit(EXIT_FAILED)
     ignore_signals()  # Ray has set its own
     channel.send(pack(Loading("waiting for a place on the Ray cluster")))

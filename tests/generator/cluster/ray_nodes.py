@@ -42,7 +42,7 @@ class Node:
     """A running node."""
 
     def __init__(self, options: list[str], environment: dict[str, str], log: Path) -> None:
-        command = [*RAY, "start", "--block", "--node-ip-address=127.0.0.1", "--object-store-memory=80000000", *options]
+        command = [*RAY, "start", "--block", "--num-gpus=0", "--object-store-memory=80000000", *options]
         with log.open("wb") as file:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
         until(lambda: self._started(log), what="the start of a Ray node")
@@ -62,6 +62,8 @@ class Node:
 
     def kill(self) -> None:
         """End all its processes at once, as when its machine loses power."""
+        if self.process.poll() is not None:  # a drained node ends by itself
+            return
         everything = [*psutil.Process(self.process.pid).children(recursive=True), psutil.Process(self.process.pid)]
         for each in everything:
             with contextlib.suppress(psutil.Error):
@@ -90,7 +92,7 @@ class RayCluster:
     def _start(self, *options: str) -> Node:
         self._number += 1
         environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
-        node = Node(["--num-cpus=1", "--num-gpus=0", *options], environment, self.folder / f"{self._number}.log")
+        node = Node(list(options), environment, self.folder / f"{self._number}.log")
         self.nodes.append(node)
         return node
 
@@ -98,15 +100,18 @@ class RayCluster:
         """Start the head, or start it again at the same address."""
         return self._start(
             "--head",
+            "--num-cpus=1",
+            "--node-ip-address=127.0.0.1",
             f"--port={self.port}",
             f"--ray-client-server-port={self.client_port}",
             "--include-dashboard=false",
             f"--temp-dir={self.folder}",
         )
 
-    def add_node(self) -> Node:
-        """Start another node."""
-        return self._start(f"--address={self.address}")
+    def add_node(self, cpus: int) -> Node:
+        """Start another node, at an address of its own: servers connect to the head."""
+        number = len(self.nodes) + 1
+        return self._start(f"--address={self.address}", f"--num-cpus={cpus}", f"--node-ip-address=127.0.0.{number}")
 
     def actors(self) -> dict[int, Node]:
         """Process id of each generator, and its node."""
