@@ -235,12 +235,12 @@ export class Player extends EventTarget {
 
   async start() {
     if (this.transport === "mp3") {
-      if (!(await this.hasStation()) || !this.wanted) return;
+      if (this.own && (!(await this.hasStation()) || !this.wanted)) return; // else at once: a change that follows goes over the new line
       this.openLink(null);
       return this.output.playElement(this.url(`/stream/${encodeURIComponent(this.station)}.mp3`));
     }
     this.output.open();
-    if (!(await this.hasStation()) || !this.wanted) return;
+    if (this.own && (!(await this.hasStation()) || !this.wanted)) return; // else at once: a change that follows goes over the new line
     const channel = new MessageChannel();
     // The sound sets out while the audio thread gets ready; the channel holds what comes meanwhile.
     this.openLink(channel.port2);

@@ -33,6 +33,19 @@ test("a fresh player is idle, and one that nothing can play on says so", () => {
   globalThis.AudioContext = AudioContext;
 });
 
+test("a change that follows play at once goes over the line that play opens", async () => {
+  const said = [];
+  player.wanted = false;
+  player.link = { state: "closed", open: (_, port) => (port?.close(), said.push("open"), (player.link.state = "connecting")), ask: (message) => (said.push(message.type), Promise.resolve()), post: () => {} };
+  player.output = { ...player.output, open: () => {}, wake: () => {}, settle: () => {}, check: () => {}, playPort: (port) => (port.close(), Promise.resolve()), setFrame: () => {} };
+  player.play();
+  player.steer({ bpm: 90 });
+  player.changeQueue("next");
+  player.changeRequests("react", { reaction: "wow" });
+  assert.deepEqual(said, ["open", "steer", "queue", "request"]);
+  clearInterval(player.checking);
+});
+
 test("the best transport is chosen for what there is", () => {
   assert.equal(bestTransport(), "opus");
   const { AudioDecoder } = globalThis;

@@ -6,6 +6,7 @@ import { promptLine } from "../protocol.js";
 import { ELSEWHERE, SOUNDING, STATUS } from "../states.js";
 import { mountAmbient } from "./ambient.js";
 import { mountComing } from "./coming.js";
+import { mountCueing } from "./cueing.js";
 import { byId, keep, make, recall, slide, toast } from "./dom.js";
 import { planLine } from "./form.js";
 import { mountHistory } from "./history.js";
@@ -17,6 +18,8 @@ import { mountMoods } from "./moods.js";
 import { unknownWords } from "./unknown.js";
 import { dressOverlay, readOverlay } from "./overlay.js";
 import { mountPicture } from "./picture.js";
+import { mountRequestsTab } from "./requests-tab.js";
+import { mountRole } from "./role.js";
 import { mountScreen, mountTabs } from "./screen.js";
 import { mountSound, mountVolume } from "./sound.js";
 import { makeSteering } from "./steering.js";
@@ -55,6 +58,9 @@ const player = new Player({
   several: query.has("several"),
 });
 
+/** Changes of the desk alone have a rate of their own. @param {object} change */
+const isDesk = (change) => "mix" in change && Object.keys(change).length === 1;
+
 /** A token comes in the fragment, which browsers do not send to servers, and is then kept for this tab only. */
 function readToken() {
   const found = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -78,7 +84,10 @@ const app = {
   state: () => (heard ?? player.now ?? player.welcome)?.state ?? null,
   heard: () => heard,
   markers,
-  steer: steering.steer,
+  steer: (change, label, quiet) => {
+    if (!isDesk(change)) role.sent();
+    return steering.steer(change, label, quiet);
+  },
   guard,
   clips: [],
   onChange: (update) => {
@@ -102,6 +111,7 @@ function guard() {
     /** @type {HTMLInputElement} */ (control).disabled = promptForm.contains(control) ? refused : !player.maySteer;
   }
   promptBox.readOnly = refused;
+  byId("ideas", HTMLElement).hidden = refused; // dead buttons are in the way
   if (player.welcome) byId("intro-how", HTMLElement).textContent = refused ? "Its DJs say what it plays." : "Say what it should play, and it turns within seconds.";
   const note = byId("readonly", HTMLElement);
   note.hidden = !refused;
@@ -260,7 +270,7 @@ byId("suggestions", HTMLDataListElement).append(...SUGGESTIONS.map((text) => mak
 /** @param {string} text */
 function playPrompt(text) {
   if (!player.wanted) player.play();
-  steering.steer({ prompts: [{ text, weight: 1 }] }, text);
+  app.steer({ prompts: [{ text, weight: 1 }] }, text);
 }
 promptForm.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -287,7 +297,7 @@ const randomPrompt = () => idea().then(({ prompt }) => void (promptBox.value = p
 async function surprise() {
   if (!player.wanted) player.play();
   const { prompt, bpm } = await idea();
-  steering.steer({ prompts: [{ text: prompt, weight: 1 }], ...(bpm ? { bpm } : {}) }, prompt);
+  app.steer({ prompts: [{ text: prompt, weight: 1 }], ...(bpm ? { bpm } : {}) }, prompt);
 }
 /** Play what stands in the box, if anything does. */
 const playBox = () => promptBox.value.trim() && promptForm.requestSubmit();
@@ -298,13 +308,13 @@ byId("random", HTMLButtonElement).addEventListener("click", () => randomPrompt()
 const stations = byId("station", HTMLSelectElement);
 /** @type {{id: string, title?: string, description?: string, listeners?: number}[]} */
 let listedStations = [];
-/** @param {string} station */
-function tune(station) {
-  remember(station);
+/** @param {string} station @param {import("../own.js").Own|null} [own] a private one, which no address names */
+function tune(station, own = null) {
+  if (!own) remember(station);
   heard = null;
   coming = [];
   markers.length = 0;
-  return player.tune(station).then(listStations);
+  return player.tune(station, own).then(listStations);
 }
 stations.addEventListener("change", () => tune(stations.value));
 
@@ -356,6 +366,7 @@ const picture = mountPicture(app, () => {
 const looks = mountLooks(app, picture, query);
 const ambient = embedded === null && overlay === null ? mountAmbient(player, query) : { toggleClock: () => {} };
 document.body.classList.toggle("embedded", embedded !== null);
+const role = mountRole(app, tune);
 mountComing(app, steering.announce);
 mountMoods(app, byId("moods", HTMLElement), { surprise, tune, stations: () => listedStations });
 const screen = mountScreen(player, bare);
@@ -386,8 +397,10 @@ const tabs = mountTabs({
   "panel-seeds": async () => (await import("./seeds.js")).mountSeeds(app, panel("panel-seeds"), () => tabs.open("panel-seeds")),
   "panel-scenes": async () => void (scenes = (await import("./scenes.js")).mountScenes(app, panel("panel-scenes"))),
   "panel-kept": async () => void (kept = (await import("./kept.js")).mountKept(app, panel("panel-kept"), picture.artwork)),
+  "panel-requests": async () => (await import("./requests.js")).mountRequests(app, panel("panel-requests")),
   "panel-queue": async () => (await import("./queue.js")).mountQueue(app, panel("queue")),
 });
+mountRequestsTab(player, tabs.open);
 // A file may be dropped anywhere; who looks after it is fetched when one comes in sight.
 addEventListener("dragenter", () => tabs.load("panel-seeds"), { once: true });
 
@@ -430,7 +443,7 @@ player.addEventListener("state", async () => {
   const stuck = player.state === "forbidden" || player.state === "missing";
   if (stuck || document.querySelector("#notice")) (await notice())?.();
 });
-mountKeys(player, { togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), keepMoment, ...picture, ...looks, ...ambient, ...screen });
+mountKeys(player, { ...mountCueing(app), togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), keepMoment, ...picture, ...looks, ...ambient, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());
@@ -445,6 +458,8 @@ addEventListener("input", ({ target }) => target instanceof HTMLInputElement && 
 for (const name of ["online", "offline", "pageshow"]) addEventListener(name, () => player.nudge());
 document.addEventListener("resume", () => player.nudge());
 document.addEventListener("visibilitychange", () => !document.hidden && player.nudge());
+
+addEventListener("pagehide", ({ persisted }) => !persisted && player.dropOwn());
 
 player.connect();
 showStatus();

@@ -9,6 +9,7 @@ const KEYS = [
   ["u", "undo the last change"],
   ["m", "mute"],
   ["k", "keep this moment with its last 30 s"],
+  ["shift enter, x", "cue the prompt, drop it on a bar"],
   ["y", "tap the tempo"],
   ["z", "sleep and focus timer"],
   ["[ ]", "previous or next station"],
@@ -30,7 +31,7 @@ const KEYS = [
 
 /**
  * @param {import("../player.js").Player} player
- * @param {{togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, nextLook: () => void,
+ * @param {{drop: () => void, clearCue: () => boolean, togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, nextLook: () => void,
  *   nextPalette: () => void, toggleCycle: () => void, toggleClock: () => void, toggleTheme: () => void, toggleFullScreen: () => void,
  *   openTimer: () => void, keepMoment: () => void, stepStation: (step: number) => void,
  *   fireScene: (slot: number) => void, storeScene: (slot: number) => void}} actions
@@ -74,6 +75,8 @@ export function mountKeys(player, actions) {
       actions.randomPrompt();
     },
     u: actions.undo,
+    x: actions.drop,
+    Escape: actions.clearCue,
     m: actions.toggleMute,
     k: actions.keepMoment,
     y: () => byId("tap-tempo", HTMLButtonElement).click(),
@@ -117,7 +120,7 @@ export function mountKeys(player, actions) {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     const target = /** @type {HTMLElement} */ (event.target);
     if (target.closest("input, select, textarea, [contenteditable]")) {
-      if (event.key === "Escape") target.blur();
+      if (event.key === "Escape" && !actions.clearCue()) target.blur();
       return;
     }
     if ([" ", "Enter"].includes(event.key) && target.closest("button, a, [role=application]")) return; // the focused button's own keys

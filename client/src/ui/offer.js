@@ -1,39 +1,45 @@
 // @ts-check
 /** The offer to play what the link holds that this page was opened with. */
+import { Own } from "../own.js";
 import { promptLine } from "../protocol.js";
 import { make, toast } from "./dom.js";
-import { CONDITIONS, playable } from "./form.js";
+import { playable } from "./form.js";
 import { snapshot } from "./history.js";
+
+/** What a private station is made with; the steer that follows asks for the rest. */
+const MUSIC = ["negative", "seed", "seed_image", "denoising", "guidance", "bpm", "beats_per_bar", "key"];
 
 /**
  * Offer the music of the link that this page was opened with. It never takes over a shared station by itself.
  * @param {import("./app.js").App} app
  * @param {import("./link.js").Link} link
- * @param {(station: string) => Promise<void>} tune
+ * @param {(station: string, own?: Own|null) => Promise<void>} tune
  */
 export function offerLink(app, link, tune) {
   const { player } = app;
 
   /** A station for this page alone, which ends with it. @param {import("../protocol.js").Steer} change */
   async function playAlone(change) {
-    const id = `private-${Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    const { prompts = app.state()?.prompts ?? [], ...given } = change;
-    // A station is made without them; the steer below asks for them.
-    const rest = Object.fromEntries(Object.entries(given).filter(([name]) => !CONDITIONS.includes(/** @type {any} */ (name))));
-    const made = { id, title: "Private", prompts: prompts.map((/** @type {import("../protocol.js").PromptPart} */ p) => p.text), ...rest };
-    try {
-      const answer = await fetch(player.url("/api/stations"), {
-        method: "POST", body: JSON.stringify(made), headers: { "Content-Type": "application/json", ...player.headers },
-      });
-      if (!answer.ok) throw new Error((await answer.json()).message ?? answer.statusText);
-    } catch (error) {
-      toast(`No private station: ${error.message}`, { error: true });
-      return;
-    }
-    addEventListener("pagehide", () => fetch(player.url(`/api/stations/${id}`), { method: "DELETE", headers: player.headers, keepalive: true }).catch(() => {}));
+    const { prompts = app.state()?.prompts ?? [] } = change;
+    const given = Object.fromEntries(Object.entries(change).filter(([name]) => MUSIC.includes(name)));
+    const own = new Own({ ...given, prompts: prompts.map((/** @type {import("../protocol.js").PromptPart} */ { text }) => text) });
+    const made = await own.open(player.server, player.token);
+    if (!made) return toast(`No private station: ${own.refusal?.detail}`, { error: true });
     player.play();
-    await tune(id);
+    await tune(made.station, own);
     await app.steer(change, promptLine(prompts));
+  }
+
+  /** Show a button where this page may have a station of its own. @param {HTMLButtonElement} button */
+  async function showPlaces(button) {
+    button.hidden = true;
+    try {
+      const answer = await fetch(player.url("/api/sessions"), { headers: player.headers });
+      const { invited } = await answer.json();
+      button.hidden = invited !== true;
+    } catch {
+      // Then there is none to be had.
+    }
   }
 
   let offered = false;
@@ -52,6 +58,8 @@ export function offerLink(app, link, tune) {
       make("button", { type: "button", className: id === "play-link" ? "primary" : "ghost", id, textContent, onclick: () => (note?.remove(), act()) });
     const holds = make("p", { dir: "auto" }, "This link holds ", make("strong", { textContent: name }));
     if (!player.maySteer) holds.append(". Only a DJ of this station may play it here; you hear what plays for everybody.");
+    const alone = choice("play-alone", "Play it for me alone", () => playAlone(change));
+    showPlaces(alone);
     note = make("div", { className: "offer", role: "group", "aria-label": "Music of this link" },
       holds,
       make("div", { className: "row" },
@@ -59,7 +67,7 @@ export function offerLink(app, link, tune) {
           player.play();
           app.steer(change, name);
         }),
-        player.welcome.role === "owner" ? choice("play-alone", "Play it for me alone", () => playAlone(change)) : "",
+        alone,
         choice("dismiss-link", player.maySteer ? "Not now" : "Understood", () => {})));
     document.querySelector("main")?.prepend(note);
   };

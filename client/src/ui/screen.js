@@ -82,15 +82,17 @@ export function mountTabs(panels) {
     }
     load(panelOf(chosen));
   }
-  for (const [index, tab] of tabs.entries()) {
+  for (const tab of tabs) {
     tab.addEventListener("click", () => open(tab));
     tab.addEventListener("keydown", (event) => {
-      const other = { ArrowRight: (index + 1) % tabs.length, ArrowLeft: (index + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+      const there = tabs.filter(({ hidden }) => !hidden);
+      const here = there.indexOf(tab);
+      const other = { ArrowRight: (here + 1) % there.length, ArrowLeft: (here + there.length - 1) % there.length, Home: 0, End: there.length - 1 }[event.key];
       if (other === undefined) return;
       event.preventDefault();
       event.stopPropagation();
-      open(tabs[other]);
-      tabs[other].focus();
+      open(there[other]);
+      there[other].focus();
     });
   }
   return {

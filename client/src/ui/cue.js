@@ -1,0 +1,105 @@
+// @ts-check
+/** The cue: a prompt that waits under the one that plays, until it is dropped on a bar line. */
+import { counter, dropAt } from "../cue.js";
+import { byId, make, toast } from "./dom.js";
+
+/** A change that is asked for is awaited so long beyond its bar, beats; then the line goes. */
+const GONE_BEATS = -8;
+const TICK_MS = 50;
+
+/**
+ * @param {import("./app.js").App} app
+ * @param {HTMLElement} line  of the page
+ */
+export function mountCue(app, line) {
+  const { player } = app;
+  const box = byId("prompt", HTMLInputElement);
+  let text = "";
+  /** @type {number|null} bar of the drop that was decided on */
+  let target = null;
+  let asked = false;
+
+  const words = make("b", { id: "cue-text", dir: "auto" });
+  const every = make("select", { className: "field steers", id: "cue-bars", "aria-label": "Drop on" },
+    ...[1, 4, 8].map((n) => make("option", { value: String(n), textContent: n === 1 ? "next bar" : `next ${n} bars`, selected: n === 4 })));
+  const drop = make("button", { type: "button", className: "primary steers", id: "drop", textContent: "Drop", title: "Drop (x)", onclick: fire });
+  const count = make("span", { className: "cue-count", id: "cue-count", "aria-hidden": "true" });
+  const said = make("span", { className: "sr", role: "status" });
+  const clear = make("button", { type: "button", className: "icon plain", textContent: "✕", "aria-label": "Clear the cue", title: "Clear (esc)", onclick: () => cancel() });
+  line.append(make("span", { className: "quiet", textContent: "Cue" }), words, every, drop, count, clear, said);
+
+  /** @param {string} given */
+  function set(given) {
+    if (!player.maySteer) return;
+    [text, target, asked] = [given, null, false];
+    words.textContent = given;
+    line.hidden = false;
+    drop.disabled = false;
+    count.textContent = "";
+    said.textContent = `Cued: ${given}`;
+  }
+  function cancel() {
+    clearInterval(ticking);
+    [text, target, asked] = ["", null, false];
+    line.hidden = true;
+    said.textContent = "Cue cleared";
+  }
+  function fire() {
+    if (!text || target !== null) return;
+    if (!player.wanted) player.play();
+    const now = app.heard();
+    const { position } = player;
+    if (!now?.state?.bpm || position === null) {
+      // Nothing sounds here, so there is nothing to count: the station's own bar line it is.
+      asked = true;
+      target = 0;
+      app.steer({ prompts: [{ text, weight: 1 }], at: "bar" }, text).then(cancel);
+      return;
+    }
+    target = dropAt(now, position, Number(every.value)).bar;
+    drop.disabled = true;
+    clearInterval(ticking);
+    ticking = setInterval(tick, TICK_MS);
+    tick();
+    said.textContent = `Drops in ${Math.ceil(dropAt(now, position, 1, target).beats)} beats`;
+  }
+
+  /** A hidden tab gets here once a second, which is still in time: a drop is asked for a bar ahead. */
+  function tick() {
+    const now = app.heard();
+    const { position } = player;
+    if (target === null || !text || !now?.state?.bpm || position === null) return;
+    const perBar = now.state.beats_per_bar ?? 4;
+    const { beats, due } = dropAt(now, position, Number(every.value), target);
+    if (due && !asked) {
+      asked = true;
+      const dropped = text;
+      app.steer({ prompts: [{ text, weight: 1 }], at: "bar" }, text).then((applied) => {
+        if (!applied && text === dropped) {
+          // It was refused, and the cue stays for another try.
+          clearInterval(ticking);
+          [target, asked] = [null, false];
+          drop.disabled = false;
+          count.textContent = "";
+        }
+      });
+    }
+    const left = counter(beats, perBar);
+    const shown = left === null ? `${Math.ceil(beats / perBar)} bars` : left ? String(left) : "now";
+    if (count.textContent !== shown) count.textContent = shown;
+    count.classList.toggle("last", left !== null);
+    if ((beats <= 0 && asked && now.state.prompts?.[0]?.text === text) || beats < GONE_BEATS) cancel();
+  }
+  /** @type {ReturnType<typeof setInterval>|undefined} */
+  let ticking;
+
+  /** Cue what stands in the box. */
+  function take() {
+    const given = box.value.trim();
+    if (!given) return;
+    if (!player.maySteer) return toast("Only a DJ of this station may cue.");
+    set(given);
+    box.value = "";
+  }
+  return { fire, cancel, take };
+}

@@ -1,0 +1,105 @@
+"""Cue and drop, the badge, the ring of the next change, and the way to become a DJ."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import listening
+from tests.browser.axe import violations
+from tests.browser.conftest import Open, Served, Start
+
+pytestmark = pytest.mark.browser
+
+
+def cue(page: Page, text: str) -> None:
+    page.locator("#prompt").fill(text)
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator("#cue-text")).to_have_text(text)
+    expect(page.locator("#prompt")).to_have_value("")
+
+
+@pytest.mark.parametrize("bars", [1, 4])
+def test_a_cue_drops_on_its_bar(served: Served, open_page: Open, bars: int) -> None:
+    page = open_page(served.url)
+    listening.play(page)
+    page.evaluate("() => riffstream.player.steer({prompts: [{text: 'before', weight: 1}], bpm: 60})")
+    expect(page.locator("#now")).to_have_text("before")
+    cue(page, f"drop {bars}")
+    page.locator("#cue-bars").select_option(str(bars))
+    page.wait_for_timeout(1200)
+    assert served.get("/api/stations/main")["playing"] == "before"  # it waits
+    assert violations(page) == []
+    page.evaluate(
+        """() => { window.heard = []; window.counts = [];
+             riffstream.player.addEventListener('now', ({detail}) => heard.push(detail));
+             setInterval(() => {
+               const shown = document.querySelector('#cue-count').textContent;
+               if (counts.at(-1) !== shown) counts.push(shown);
+             }, 20);
+             document.activeElement.blur(); }"""
+    )
+    page.keyboard.press("x")
+    expect(page.locator("#now")).to_have_text(f"drop {bars}", timeout=60_000)
+    expect(page.locator("#cue")).to_be_hidden()
+    first = page.evaluate("(text) => heard.find((now) => now.state.prompts[0].text === text)", f"drop {bars}")
+    line = first["bar"] + first["bar_beat"] / 4  # it fades in just before the bar line
+    assert line == pytest.approx(round(line), abs=0.02)
+    assert round(line) % bars == 0, first
+    counts = page.evaluate("() => counts")
+    shown = [each for each in counts if each in list("4321")]
+    assert len(shown) > 1, counts
+    assert shown == sorted(shown, reverse=True)  # a busy machine may skip one
+
+
+def test_escape_clears_it_and_enter_alone_plays(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    cue(page, "not this")
+    page.keyboard.press("Escape")
+    expect(page.locator("#cue")).to_be_hidden()
+    expect(page.locator("#prompt")).to_be_focused()
+    cue(page, "by hand")
+    page.get_by_role("button", name="Clear the cue").click()
+    expect(page.locator("#cue")).to_be_hidden()
+    page.keyboard.press("x")  # nothing to drop
+    cue(page, "silent drop")
+    page.get_by_role("button", name="Drop", exact=True).click()  # nothing sounds here: the station's next bar
+    expect(page.locator("#now")).to_have_text("silent drop", timeout=30_000)
+
+
+def test_the_role_the_ring_and_becoming_a_dj(start_server: Start, open_page: Open) -> None:
+    served = start_server(access_dj_token="dj-secret", limits_steer_burst=1, limits_steer_interval_s=10)
+    page = open_page(served.url)
+    expect(page.locator("#readonly")).to_contain_text("You are listening")
+    expect(page.locator("#role")).to_be_hidden()
+    page.get_by_role("button", name="Become DJ").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("DJ's token")).to_be_focused()
+    assert violations(page) == []
+    page.keyboard.type("dj-secret")
+    page.keyboard.press("Enter")
+    expect(page.locator("#role")).to_have_text("DJ")
+    expect(page.get_by_role("button", name="Become DJ")).to_be_hidden()
+    page.locator("#prompt").fill("church bells")
+    page.keyboard.press("Enter")
+    expect(page.locator("#send")).to_have_class("primary steers cooling")
+    expect(page.locator("#send")).to_have_attribute("title", re.compile(r"^The next change passes in \d+\.\d s; an"))
+    ready = page.evaluate("() => Number(document.querySelector('#send').style.getPropertyValue('--ready'))")
+    page.wait_for_timeout(500)
+    assert page.evaluate("() => Number(document.querySelector('#send').style.getPropertyValue('--ready'))") > ready
+    expect(page.locator("#send")).to_have_class("primary steers", timeout=15_000)
+    page.reload()  # the token is kept for this tab
+    expect(page.locator("#role")).to_have_text("DJ")
+
+
+def test_a_wrong_token_is_told(start_server: Start, open_page: Open) -> None:
+    served = start_server(access_dj_token="dj-secret")
+    page = open_page(served.url)
+    page.get_by_role("button", name="Become DJ").click()
+    page.get_by_label("DJ's token").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("group", name="This station")).to_contain_text("does not accept your token")
+    page.get_by_role("button", name="Listen without it").click()
+    expect(page.locator("#status")).to_have_text("ready")
