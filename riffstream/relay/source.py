@@ -6,6 +6,7 @@ Threading model: everything runs on the event loop. :meth:`Source.recent` may be
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -17,8 +18,14 @@ from riffstream.station.outlet import Chunk
 
 __all__ = ["KEPT_S", "Source"]
 
+log = logging.getLogger(__name__)
+
 KEPT_S = 15.0  # audio for consumers that come later, and requested at the first connection
 PRIMED_S = 5.0  # longest wait for the first audio
+REPEATED_S = 1.0  # audio before the end of the last frame that may be a repetition; more is another clock
+LONGEST_FRAME = 5 * SAMPLE_RATE
+MOST_POS = 2**53  # 6,000 years
+PCM_BYTES = 4  # of a sample, two channels
 
 Consumer = Callable[[Chunk], None]
 
@@ -61,6 +68,8 @@ class Source:
         self._session = ""
         self._last_seq: int | None = None
         self._gap = False
+        self._repeated = 0  # samples of frames before the end, in a row
+        self._unusable = False  # the last frame was no audio of this codec
         self._newest = 0  # position of the upstream's newest frame at the welcome
         self._primed = asyncio.Event()
         self._link: Link | None = None
@@ -156,13 +165,31 @@ class Source:
         if not welcome.resumed:
             self._gap = self._last_seq is not None
 
+    def _is_usable(self, frame: protocol.AudioFrame) -> bool:
+        """Whether a frame is audio in this codec, with a length and a position that a station can have."""
+        if frame.codec.name.lower() != self.codec or not 0 < frame.n_samples <= LONGEST_FRAME or not frame.payload:
+            return False
+        if frame.sample_pos > MOST_POS:
+            return False
+        return self.codec != "pcm_s16" or len(frame.payload) == PCM_BYTES * frame.n_samples
+
     def _take(self, message: protocol.ServerMessage | protocol.AudioFrame) -> None:
         if not isinstance(message, protocol.AudioFrame):
             return
         frame = message
+        if not self._is_usable(frame):
+            if not self._unusable:  # once for frames in a row
+                log.warning("station %s: the upstream sends frames that are no %s", self._station, self.codec)
+            self._unusable = True
+            return  # the next frame announces the gap
+        self._unusable = False
         flags = frame.flags
         if self._kept and frame.sample_pos < self.end and not self._gap and not flags & protocol.Flags.DISCONTINUITY:
-            return  # repeated after a reconnection
+            self._repeated += frame.n_samples
+            if self._repeated <= REPEATED_S * SAMPLE_RATE:
+                return  # repeated after a reconnection
+            flags |= protocol.Flags.DISCONTINUITY  # another clock without a word
+        self._repeated = 0
         if self._gap or (self._kept and frame.sample_pos != self.end):
             flags |= protocol.Flags.DISCONTINUITY
         if flags & protocol.Flags.DISCONTINUITY:
