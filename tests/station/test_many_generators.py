@@ -125,3 +125,19 @@ async def test_a_station_that_moves_for_its_load_loses_nothing() -> None:
         assert np.abs(np.diff(pcm[:, 0].astype(int))).max() < 32767 * 0.12
         stats: dict[str, Any] = station.stats()
         assert (stats["underruns"], stats["repeats"], stats["faults"]) == (0, 0, 0)
+
+
+async def test_a_process_with_too_much_work_gives_a_station_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("riffstream.generator.supervisor.SMOOTH", 0.5)
+    stations = {name: StationConfig(prompts=(name,)) for name in "ab"}
+    half = Configure("riffstream.generator.renderer:make_tone", {"step_s": 0.25})  # a clip of 4 s takes 2.25 s
+    async with playing(generator=TWO, configure=half, stations=stations) as hub:
+        await both_ready(hub)
+        for station in hub.stations.values():
+            station.join()
+            await until(lambda station=station: station.stats()["horizon_s"] > 4, 30)  # type: ignore[misc]
+        full, other = worker_of(hub, "a"), worker_of(hub, "b")
+        assert full is not other
+        hub.pool._move(hub._seats["b"], full, "on purpose")
+        await until(lambda: {worker_of(hub, name) for name in "ab"} == {full, other}, 30)
+        assert [station.stats()["underruns"] for station in hub.stations.values()] == [0, 0]
