@@ -2,7 +2,7 @@
 # make test      set everything up and run every test, in WORKERS processes
 # make coverage  the same in one process, with the lines and branches that no test reaches
 # make lint      ruff, mypy, and the type check of the player
-# make bench     measure this machine and print the tables
+# make bench     measure this machine and print the tables (an hour)
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -71,9 +71,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.run
-	$(BIN)/riffstream bench dsp
-	$(BIN)/riffstream bench model
-	$(BIN)/riffstream bench stream
+	$(BIN)/riffstream bench all
 
 mini-smoke: $(VENV)/.dev
 	$(BIN)/riffstream train smoke

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ examples:
   riffstream bench all --out docs/figures.md
   riffstream bench all --only model --only icecast
   riffstream bench all --quick              (a test of the benchmarks: seconds each, no useful figures)"""
+COLUMNS: Final = 120
 LONGEST_S: Final = 1800.0  # for one benchmark
 
 
@@ -177,7 +179,14 @@ def page(results: Sequence[Result], facts: dict[str, object], *, quick: bool = F
         lines += [body] if body else []
         if result.failure:
             lines += [f"**Failed:** {result.failure}"]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return "\n".join(_wrapped(line) for line in "\n".join(lines).rstrip("\n").splitlines()) + "\n"
+
+
+def _wrapped(line: str) -> str:
+    """A line of prose in lines of ``COLUMNS``; tables stay as they are."""
+    if line.startswith("|"):
+        return line
+    return "\n".join(textwrap.wrap(line, COLUMNS, break_long_words=False, break_on_hyphens=False)) if line else ""
 
 
 def _load(load: float | None) -> str:

@@ -54,7 +54,7 @@ class Costs:
 MEASURED: Final = Costs(
     listener_us=25.3,
     relay_listener_us=31.7,
-    feed_us=283.0,
+    feed_us=411.0,
     join_us=738.0,
     station_ms=19.9,
     relay_station_ms=7.1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,19 @@ def test_the_page_has_the_machine_once_and_the_tables_of_each_benchmark() -> Non
     assert "Load at its start 99.0" in made
     assert "upper limits" in made
     assert "mean nothing" not in made
-    assert f"Left out: {', '.join(part.name for part in PARTS[2:])}." in made
+    assert f"Left out: {', '.join(part.name for part in PARTS[2:])}." in " ".join(made.split())
     assert "mean nothing" in page([], FACTS, quick=True)
+    prose = page([Result(PARTS[0], 1.0, None, "# Model\n\n" + "word " * 60)], FACTS)
+    assert max(len(line) for line in prose.splitlines()) <= 130
+
+
+def test_the_page_in_the_documentation_is_one_of_the_command() -> None:
+    made = (Path(__file__).parents[2] / "docs" / "figures.md").read_text()
+    assert made.startswith(page([], FACTS).partition("\n\n")[0])
+    assert "Failed" not in made
+    assert re.search(r"\(\w{7}\), python", made), "a commit without changes"
+    for name in ("Model", "Batch", "Fanout", "Icecast", "Relay", "Joins", "Bus"):
+        assert f"## {name}: " in made
 
 
 def test_a_benchmark_that_fails_costs_only_itself(
