@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,8 +47,11 @@ async def check(session: ClientSession, url: str, root: str) -> None:
     async with session.get(f"{url}/") as response:
         page = await response.text()
         assert response.status == 200
-        assert f'src="{root or "."}/src/ui/app.js"' in page
         assert f'"og:url" content="{url}/?station=main"' in page
+    script = re.search(rf'src="{re.escape(root or ".")}(/static/[0-9a-f]{{16}}/src/ui/app.js)"', page)
+    assert script is not None
+    async with session.get(f"{url}{script[1]}") as response:
+        assert (response.status, response.content_type) == (200, "text/javascript")
     if root:
         async with session.get(url) as response:  # without the slash at its end
             assert (response.status, str(response.url)) == (200, f"{url}/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -145,7 +146,7 @@ async def test_home_assistants_page_steers_with_one_setting() -> None:
                 assert (await socket.receive_json(timeout=5))["role"] == role, server
             async with session.get(f"{served.url}/", headers=headers) as response:
                 root = "/api/hassio_ingress/abc/" if "trusted_proxies" in server else "./"
-                assert f'src="{root}src/ui/app.js"' in await response.text()
+                assert re.search(rf'src="{re.escape(root)}static/[0-9a-f]{{16}}/src/ui/app.js"', await response.text())
 
 
 async def test_a_player_without_a_host_header_is_told_the_address_that_it_used() -> None:
@@ -172,7 +173,10 @@ async def test_the_path_of_the_public_address_is_served_where_a_proxy_leaves_it_
                     assert response.status == 200, root + path
                     if path.startswith("/embed/"):
                         assert "frame-ancestors *" in response.headers["Content-Security-Policy"]
-                        assert 'href="../style.css"' in await response.text()
+                        sheet = re.search(r'href="\.\./(static/[0-9a-f]{16}/style.css)"', await response.text())
+                        assert sheet is not None
+                        async with session.get(f"{served.url}{root}/{sheet[1]}") as file:
+                            assert file.status == 200
             async with session.ws_connect(f"{served.url}{root}/ws/main", origin="https://x") as socket:
                 await socket.send_json({"type": "hello", "v": 1, "codecs": []})
                 assert (await socket.receive_json(timeout=5))["role"] == "owner"
