@@ -121,7 +121,7 @@ class RiffStream extends HTMLElement {
 
   connectedCallback() {
     const player = new Player({
-      server: this.getAttribute("src") || new URL("./", import.meta.url).href,
+      server: this.getAttribute("src") || undefined,
       station: this.getAttribute("station") ?? "main",
       own: this.music && new Own(this.music),
       transport: /** @type {any} */ (this.getAttribute("transport") ?? "auto"),

@@ -19,7 +19,7 @@ COLUMNS = 130
 
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 # File names in the text that belong to the reader, not to the repository.
-EXAMPLES = {"evening.toml", "riffstream.toml", "/etc/riffstream.toml"}
+EXAMPLES = {"/v1/riff-stream.js", "evening.toml", "riffstream.toml", "/etc/riffstream.toml"}
 # Places that a path may be relative to, besides the page's own folder.
 BASES = [ROOT, ROOT / "riffstream", ROOT / "client", ROOT / "client" / "src"]
 

@@ -15,8 +15,8 @@
 export function serverRoot(given, page, module = import.meta.url) {
   // A bundled copy of the player may run from a file or a blob: then the page's own server is meant.
   const root = given ? new URL(given, page) : /^https?:/.test(module) ? new URL("../", module) : new URL("/", page);
-  // The files of a version lie in a folder of their own (riffstream/server/player_bundle.py).
-  if (!given) root.pathname = root.pathname.replace(/\/static\/[0-9a-f]{16}\/$/, "/");
+  // The files of a version lie in a folder of their own (riffstream/server/player_bundle.py, element_file.py).
+  if (!given) root.pathname = root.pathname.replace(/\/(?:static\/[0-9a-f]{16}|v1(?:\/[0-9a-f]{16})?)\/$/, "/");
   root.search = root.hash = "";
   root.pathname = root.pathname.replace(/\/index\.html$/, "/").replace(/\/*$/, "/");
   return root;

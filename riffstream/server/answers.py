@@ -14,6 +14,7 @@ from riffstream import protocol
 __all__ = [
     "ArchiveState",
     "ArchiveStretch",
+    "ElementFile",
     "Error",
     "ErrorCode",
     "Health",
@@ -276,6 +277,14 @@ class OEmbed(Struct, frozen=True, kw_only=True):
     width: int
     height: int
     html: Annotated[str, Meta(description="an iframe with the player")]
+
+
+class ElementFile(Struct, frozen=True, kw_only=True):
+    """The element for other sites; addresses are relative to the answer's own."""
+
+    latest: Annotated[str, Meta(description="its present content; browsers ask once a day")]
+    pinned: Annotated[str, Meta(description="this content; browsers keep it for a year")]
+    integrity: Annotated[str, Meta(description="value of the attribute `integrity` for this content")]
 
 
 class Origin(Struct, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from aiohttp import web
 from riffstream.config import Config
 from riffstream.server import (
     api,
+    element_file,
     health,
     invitations,
     link_preview,
@@ -93,6 +94,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
             one_seed.routes,
             link_preview.routes,
             invitations.routes,
+            element_file.routes,
         ),
         *_defined(riffusion.routes),
         web.get("/static/{version:[0-9a-f]{16}}/{path:.+}", static_files.version_handler),

@@ -16,7 +16,15 @@ from riffstream.server.link_preview import with_link_tags
 from riffstream.server.openapi import Answer, described, internal
 from riffstream.server.player_bundle import ENTRIES, PAGE, BundleError, bundled, on_demand, version_of, without_comments
 
-__all__ = ["client_folder", "embed_handler", "file_handler", "prefix_handler", "version_handler"]
+__all__ = [
+    "accepts_gzip",
+    "client_folder",
+    "embed_handler",
+    "file_handler",
+    "find_file",
+    "prefix_handler",
+    "version_handler",
+]
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +74,7 @@ async def prefix_handler(request: web.Request) -> web.Response:
 async def version_handler(request: web.Request) -> web.StreamResponse:
     """Send a file of the player under the address of its version, which browsers keep for a year."""
     path, asked = request.match_info["path"], request.match_info["version"]
-    file, folder = _find(path), _find("index.html").parent
+    file, folder = find_file(path), find_file("index.html").parent
     if file.suffix not in (".js", ".css"):
         return _file(path, request)
     version = await asyncio.to_thread(version_of, folder)
@@ -74,7 +82,7 @@ async def version_handler(request: web.Request) -> web.StreamResponse:
     keeps = "public, max-age=31536000, immutable" if asked == version else "no-cache"
     text = await asyncio.to_thread(_shortened, folder, path, version, asked == version)
     headers = {"Content-Type": _content_type(file), "Cache-Control": keeps, "Vary": "Accept-Encoding"}
-    if not _accepts_gzip(request):
+    if not accepts_gzip(request):
         return web.Response(body=text, headers=headers)
     headers["Content-Encoding"] = "gzip"
     return web.Response(body=_compressed(text), headers=headers)
@@ -102,7 +110,7 @@ def _compressed(text: bytes) -> bytes:
 
 def _versioned(text: str) -> str:
     """The page with its modules bundled, under the address of their version; as it is where that is not possible."""
-    folder = _find("index.html").parent
+    folder = find_file("index.html").parent
     try:
         version = version_of(folder)
         for entry in ENTRIES:
@@ -127,7 +135,7 @@ async def embed_handler(request: web.Request) -> web.StreamResponse:
 
 async def _page(request: web.Request, station: str | None) -> web.StreamResponse:
     """Send the player's page with tags for link previews."""
-    text = await asyncio.to_thread(_find("index.html").read_text, encoding="utf-8")
+    text = await asyncio.to_thread(find_file("index.html").read_text, encoding="utf-8")
     if "modules" not in request.query:  # for developers: one module after the other, with comments
         text = await asyncio.to_thread(_versioned, text)
     context = request.app[CONTEXT]
@@ -138,12 +146,12 @@ async def _page(request: web.Request, station: str | None) -> web.StreamResponse
     headers = {"Cache-Control": "no-cache"}
     page = web.Response(text=with_link_tags(text, request, station), content_type="text/html", headers=headers)
     page.headers["Vary"] = "Accept-Encoding"
-    if _accepts_gzip(request):
+    if accepts_gzip(request):
         page.enable_compression(web.ContentCoding.gzip)
     return page
 
 
-def _find(path: str) -> Path:
+def find_file(path: str) -> Path:
     """Path of a file of the player. Raises 404 for other paths."""
     folder = client_folder()
     if folder is None:
@@ -163,13 +171,13 @@ def _find(path: str) -> Path:
 
 
 def _file(path: str, request: web.Request) -> web.StreamResponse:
-    file = _find(path)
+    file = find_file(path)
     # Small files, revalidated each time, so that a reload loads a new version.
     headers = {"Content-Type": _content_type(file), "Cache-Control": "no-cache"}
     if file.suffix not in _COMPRESSED:
         return web.FileResponse(file, headers=headers)
     headers["Vary"] = "Accept-Encoding"
-    if not _accepts_gzip(request) or "Range" in request.headers:
+    if not accepts_gzip(request) or "Range" in request.headers:
         return web.FileResponse(file, headers=headers)
     status = file.stat()
     headers["ETag"] = f'"{status.st_mtime_ns:x}-{status.st_size:x}-gzip"'
@@ -179,7 +187,8 @@ def _file(path: str, request: web.Request) -> web.StreamResponse:
     return web.Response(body=_gzipped(file, status.st_mtime_ns), headers=headers)
 
 
-def _accepts_gzip(request: web.Request) -> bool:
+def accepts_gzip(request: web.Request) -> bool:
+    """Whether a client takes compressed answers."""
     return "gzip" in request.headers.get("Accept-Encoding", "").lower()
 
 

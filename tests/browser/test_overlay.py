@@ -80,6 +80,7 @@ def test_a_set_is_recorded_with_its_list_of_tracks(start_server: Start, open_pag
 def test_share_builds_the_address_of_a_layer(served: Served, open_page: Open) -> None:
     page = open_page(served.url)
     page.get_by_role("button", name="Share").click()
+    page.get_by_role("tab", name="OBS").click()
     address = page.get_by_label("For OBS, as a browser source", exact=True)
     expect(address).to_have_value(f"{served.url}/embed/main?bg=transparent&autoplay")
     group = page.get_by_role("group", name="Layer for OBS")

@@ -16,6 +16,7 @@ import { mountLive } from "./live.js";
 import { mountLooks } from "./looks.js";
 import { mountMoods } from "./moods.js";
 import { unknownWords } from "./unknown.js";
+import { dressPage, readDress } from "./dress.js";
 import { dressOverlay, readOverlay } from "./overlay.js";
 import { mountPicture } from "./picture.js";
 import { mountRequestsTab } from "./requests-tab.js";
@@ -51,6 +52,8 @@ const overlay = readOverlay(query);
 if (overlay) dressOverlay(overlay, document.body);
 /** A page without controls: it says nothing of what one could do here. */
 const bare = query.has("kiosk") || embedded !== null || overlay !== null;
+const dress = readDress(query);
+const ground = dressPage(dress, document.documentElement, document.body);
 const player = new Player({
   station: embedded ?? link.station ?? "main",
   token: readToken(),
@@ -370,7 +373,8 @@ const role = mountRole(app, tune);
 mountComing(app, steering.announce);
 mountMoods(app, byId("moods", HTMLElement), { surprise, tune, stations: () => listedStations });
 const screen = mountScreen(player, bare);
-const { toggleMute } = mountVolume(player);
+if (ground) picture.setTheme(ground);
+const { toggleMute, ...frameVolume } = mountVolume(player);
 if (overlay?.muted) toggleMute();
 mountLive(app);
 mountSound(app, byId("panel-sound", HTMLElement));
@@ -458,6 +462,8 @@ addEventListener("input", ({ target }) => target instanceof HTMLInputElement && 
 for (const name of ["online", "offline", "pageshow"]) addEventListener(name, () => player.nudge());
 document.addEventListener("resume", () => player.nudge());
 document.addEventListener("visibilitychange", () => !document.hidden && player.nudge());
+
+if (embedded !== null && parent !== window) lazily(async () => (await import("./frame.js")).mountFrame({ player, tune, ...frameVolume }))();
 
 addEventListener("pagehide", ({ persisted }) => !persisted && player.dropOwn());
 

@@ -162,6 +162,7 @@ export function mountPicture(app, tick) {
   requestAnimationFrame(draw);
   return {
     ring,
+    setTheme,
     toggleTheme,
     look: () => look,
     setLook,

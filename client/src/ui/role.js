@@ -17,6 +17,7 @@ export function mountRole(app, tune) {
   const note = byId("readonly", HTMLElement);
   const send = byId("send", HTMLButtonElement);
   let bucket = new Bucket(2, 3, performance.now());
+  let waiting = false; // for the answer to a change
 
   const box = make("input", { type: "password", className: "field", "aria-label": "DJ's token", placeholder: "Token", autocomplete: "off" });
   const form = make("form", {
@@ -55,7 +56,9 @@ export function mountRole(app, tune) {
   player.addEventListener("welcome", () => {
     const { steer_interval_s: interval = 2, steer_burst: burst = 3 } = player.welcome.limits ?? {};
     bucket = new Bucket(interval, burst, performance.now());
+    if (waiting) bucket.take(performance.now()); // what was asked for before goes over the new line
   });
+  for (const name of ["scheduled", "superseded", "rejected"]) player.addEventListener(name, () => (waiting = false));
   app.onChange(showRole);
 
   /** @type {ReturnType<typeof setInterval>|undefined} */
@@ -76,6 +79,7 @@ export function mountRole(app, tune) {
     /** A change was sent. */
     sent: () => {
       bucket.take(performance.now());
+      waiting = true;
       ticking ??= setInterval(tick, TICK_MS);
       tick();
     },

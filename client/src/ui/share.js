@@ -2,8 +2,8 @@
 /** The share dialog: links, the last minutes as a file, and addresses for other players and pages. */
 import { promptLine } from "../protocol.js";
 import { make, toast } from "./dom.js";
+import { mountEmbedBuilder } from "./embed-builder.js";
 import { linkQuery } from "./link.js";
-import { CORNERS, overlayAddress, PARTS } from "./overlay.js";
 import { mountSet } from "./set.js";
 
 /**
@@ -66,26 +66,6 @@ export function mountShare(app, dialog) {
     }
   }
 
-  /** The layer over a video: its address, and what it shows. @param {string} page address of the station's embedded page */
-  function layer(page) {
-    const line = copied("For OBS, as a browser source", "share-obs", overlayAddress(page));
-    const address = /** @type {HTMLInputElement} */ (line.querySelector("input"));
-    const update = () => (address.value = overlayAddress(page, {
-      show: parts.filter(({ box }) => box.checked).map(({ name }) => name), corner: corner.value, size: Number(size.value), muted: muted.checked,
-    }));
-    const check = (/** @type {string} */ text, checked = false) => {
-      const box = make("input", { type: "checkbox", checked, onchange: update });
-      return { box, label: make("label", { className: "check" }, box, ` ${text}`) };
-    };
-    const parts = Object.entries(PARTS).map(([name, words]) => ({ name, ...check(words, true) }));
-    const corner = make("select", { className: "field", "aria-label": "Corner of the words", onchange: update },
-      ...Object.entries(CORNERS).map(([value, textContent]) => make("option", { value, textContent })));
-    const size = make("select", { className: "field", "aria-label": "Size of the words", onchange: update },
-      ...["0.5", "0.75", "1", "1.5", "2", "3", "4"].map((value) => make("option", { value, textContent: `${100 * Number(value)} %`, selected: value === "1" })));
-    const { box: muted, label: quiet } = check("no sound");
-    return make("div", {}, line, make("div", { className: "row", role: "group", "aria-label": "Layer for OBS" }, ...parts.map(({ label }) => label), corner, size, quiet));
-  }
-
   /** The playlist's address, where the server serves HLS. @param {Element} before */
   async function showPlaylist(before) {
     const path = `/api/stations/${encodeURIComponent(player.station)}`;
@@ -101,8 +81,7 @@ export function mountShare(app, dialog) {
     // A station of one's own ends with its page: what is passed on goes to the one that stays.
     const station = player.station.startsWith("private-") ? "main" : player.station;
     const url = state ? `${player.url("/")}?${linkQuery(station, state)}` : location.href;
-    const embed = `<script type="module" src="${player.url("/riff-stream.js")}"></script>\n<riff-stream station="${station}" controls visual></riff-stream>`;
-    const page = copied("For a web page", "share-embed", embed);
+    const builder = mountEmbedBuilder(player, station, copied);
     dialog.replaceChildren(
       make("h2", { id: "share-title", textContent: "Share this sound" }),
       copied("Link", "share-url", url),
@@ -118,11 +97,9 @@ export function mountShare(app, dialog) {
       make("h3", { textContent: "Record a set" }),
       mountSet(app, fetched),
       make("h3", { textContent: "Play it elsewhere" }),
-      copied("For any audio player", "share-stream", player.url(`/stream/${encodeURIComponent(player.station)}.mp3`)),
-      page,
-      layer(player.url(`/embed/${encodeURIComponent(station)}`)),
+      builder,
       make("form", { method: "dialog" }, make("button", { className: "icon", textContent: "✕", "aria-label": "Close" })));
     dialog.showModal();
-    showPlaylist(page).catch(() => {}); // without an answer there is no line
+    showPlaylist(/** @type {Element} */ (builder.querySelector("#share-m3u")?.closest("div"))).catch(() => {}); // without an answer there is no line
   };
 }

@@ -48,7 +48,12 @@ export function mountVolume(player) {
   mute.addEventListener("click", toggleMute);
   slide(volume, recall("volume") ?? 1);
   apply();
-  return { toggleMute };
+  /** @param {number} level 0 to 1 */
+  function setVolume(level) {
+    slide(volume, level);
+    volume.dispatchEvent(new Event("input"));
+  }
+  return { toggleMute, setVolume, volume: () => (muted ? 0 : Number(volume.value)) };
 }
 
 /**
