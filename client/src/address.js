@@ -35,8 +35,9 @@ export function below(root, path) {
  * The station of an embedded page's address (`embed/NAME` below the server's), null elsewhere.
  * @param {URL} root
  * @param {string} pathname of the page
+ * @param {"embed"|"stage"} [folder]
  */
-export function embeddedStation(root, pathname) {
-  const found = pathname.startsWith(root.pathname) && /^embed\/([^/]+)\/?$/.exec(pathname.slice(root.pathname.length));
-  return found ? decodeURIComponent(found[1]) : null;
+export function embeddedStation(root, pathname, folder = "embed") {
+  const [kind, name, rest] = pathname.startsWith(root.pathname) ? pathname.slice(root.pathname.length).split("/") : [];
+  return kind === folder && name && !rest ? decodeURIComponent(name) : null;
 }

@@ -82,6 +82,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         web.get(f"/listen/{station}.{{kind:m3u|pls}}", playlist_handler),
         web.get("/status-json.xsl", icecast_status),
         web.get(f"/embed/{station}", static_files.embed_handler),
+        web.get(f"/stage/{station}", static_files.stage_handler),
         *_defined(
             health.routes,
             api.routes,

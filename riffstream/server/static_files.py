@@ -23,6 +23,7 @@ __all__ = [
     "file_handler",
     "find_file",
     "prefix_handler",
+    "stage_handler",
     "version_handler",
 ]
 
@@ -133,6 +134,14 @@ async def embed_handler(request: web.Request) -> web.StreamResponse:
     return await _page(request, name)
 
 
+@described("pages", Answer(("text/html",), "the page"))
+async def stage_handler(request: web.Request) -> web.StreamResponse:
+    """Send the page of a second screen. The player of a DJ in the same browser controls it."""
+    name = request.match_info["station"]
+    request.app[CONTEXT].broadcast(name)
+    return await _page(request, name)
+
+
 async def _page(request: web.Request, station: str | None) -> web.StreamResponse:
     """Send the player's page with tags for link previews."""
     text = await asyncio.to_thread(find_file("index.html").read_text, encoding="utf-8")
@@ -141,7 +150,7 @@ async def _page(request: web.Request, station: str | None) -> web.StreamResponse
     context = request.app[CONTEXT]
     if prefix := context.asked(request).prefix:  # also correct for an address without a trailing slash
         text = text.replace('="./', f'="{html.escape(prefix)}/')
-    elif context.own_path(request).startswith("/embed/"):  # one folder below the page's files
+    elif context.own_path(request).startswith(("/embed/", "/stage/")):  # one folder below the page's files
         text = text.replace('="./', '="../')
     headers = {"Cache-Control": "no-cache"}
     page = web.Response(text=with_link_tags(text, request, station), content_type="text/html", headers=headers)

@@ -46,7 +46,9 @@ const IDEAS = 8;
  */
 
 const query = new URLSearchParams(location.search);
-const embedded = embeddedStation(serverRoot(null, location.href), location.pathname);
+/** The station of a second screen, which the DJ's page controls. */
+const staged = embeddedStation(serverRoot(null, location.href), location.pathname, "stage");
+const embedded = embeddedStation(serverRoot(null, location.href), location.pathname) ?? staged;
 const link = readLink(location);
 const overlay = readOverlay(query);
 if (overlay) dressOverlay(overlay, document.body);
@@ -58,7 +60,7 @@ const player = new Player({
   station: embedded ?? link.station ?? "main",
   token: readToken(),
   transport: /** @type {any} */ (query.get("transport") ?? "auto"),
-  several: query.has("several"),
+  several: query.has("several") || staged !== null, // it is silent
 });
 
 /** Changes of the desk alone have a rate of their own. @param {object} change */
@@ -375,7 +377,7 @@ mountMoods(app, byId("moods", HTMLElement), { surprise, tune, stations: () => li
 const screen = mountScreen(player, bare);
 if (ground) picture.setTheme(ground);
 const { toggleMute, ...frameVolume } = mountVolume(player);
-if (overlay?.muted) toggleMute();
+if (overlay?.muted || staged !== null) toggleMute();
 mountLive(app);
 mountSound(app, byId("panel-sound", HTMLElement));
 const past = mountHistory(app, byId("history", HTMLElement), byId("undo", HTMLButtonElement));
@@ -393,13 +395,22 @@ async function keepMoment() {
   kept?.keepMoment();
 }
 byId("keep", HTMLButtonElement).addEventListener("click", keepMoment);
+/** @type {ReturnType<typeof import("./stage-control.js").mountStageControl>|null} */
+let secondScreen = null;
+const blackout = async () => {
+  await tabs.load("panel-scenes");
+  secondScreen?.toggleBlackout();
+};
 const tabs = mountTabs({
   "panel-desk": async () => (await import("./desk.js")).mountDesk(app, panel("panel-desk"), { load: tabs.load, fireScene: withScenes("fire") }),
   "panel-levels": async () => (await import("./levels.js")).mountLevels(app, panel("panel-levels")),
   "panel-mix": async () => (await import("./mixer.js")).mountMixer(app, panel("panel-mix")),
   "panel-pad": async () => (await import("./pad.js")).mountPad(app, panel("panel-pad")),
   "panel-seeds": async () => (await import("./seeds.js")).mountSeeds(app, panel("panel-seeds"), () => tabs.open("panel-seeds")),
-  "panel-scenes": async () => void (scenes = (await import("./scenes.js")).mountScenes(app, panel("panel-scenes"))),
+  "panel-scenes": async () => {
+    scenes = (await import("./scenes.js")).mountScenes(app, panel("panel-scenes"));
+    secondScreen = (await import("./stage-control.js")).mountStageControl(app, panel("panel-scenes"));
+  },
   "panel-kept": async () => void (kept = (await import("./kept.js")).mountKept(app, panel("panel-kept"), picture.artwork)),
   "panel-requests": async () => (await import("./requests.js")).mountRequests(app, panel("panel-requests")),
   "panel-queue": async () => (await import("./queue.js")).mountQueue(app, panel("queue")),
@@ -447,7 +458,7 @@ player.addEventListener("state", async () => {
   const stuck = player.state === "forbidden" || player.state === "missing";
   if (stuck || document.querySelector("#notice")) (await notice())?.();
 });
-mountKeys(player, { ...mountCueing(app), togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), keepMoment, ...picture, ...looks, ...ambient, ...screen });
+mountKeys(player, { ...mountCueing(app), blackout, togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), keepMoment, ...picture, ...looks, ...ambient, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());
@@ -471,7 +482,8 @@ player.connect();
 showStatus();
 app.changed();
 listStations();
-if (query.get("autoplay") !== null || query.has("kiosk")) player.play();
+if (query.get("autoplay") !== null || query.has("kiosk") || staged !== null) player.play();
+if (staged !== null) lazily(async () => (await import("./stage.js")).mountStage(player, picture))();
 
 // For a person at the console, and for the browser tests.
 Object.assign(window, { riffstream: { player, app, picture } });

@@ -10,6 +10,7 @@ const KEYS = [
   ["m", "mute"],
   ["k", "keep this moment with its last 30 s"],
   ["shift enter, x", "cue the prompt, drop it on a bar"],
+  ["b", "blackout of the second screen"],
   ["y", "tap the tempo"],
   ["z", "sleep and focus timer"],
   ["[ ]", "previous or next station"],
@@ -31,7 +32,7 @@ const KEYS = [
 
 /**
  * @param {import("../player.js").Player} player
- * @param {{drop: () => void, clearCue: () => boolean, togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, nextLook: () => void,
+ * @param {{drop: () => void, blackout: () => void, clearCue: () => boolean, togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, nextLook: () => void,
  *   nextPalette: () => void, toggleCycle: () => void, toggleClock: () => void, toggleTheme: () => void, toggleFullScreen: () => void,
  *   openTimer: () => void, keepMoment: () => void, stepStation: (step: number) => void,
  *   fireScene: (slot: number) => void, storeScene: (slot: number) => void}} actions
@@ -76,6 +77,7 @@ export function mountKeys(player, actions) {
     },
     u: actions.undo,
     x: actions.drop,
+    b: actions.blackout,
     Escape: actions.clearCue,
     m: actions.toggleMute,
     k: actions.keepMoment,

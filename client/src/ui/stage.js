@@ -1,0 +1,59 @@
+// @ts-check
+/** The second screen, `/stage/{station}`: picture, words, what comes next, requests, a code to the station. The DJ's page controls it. */
+import { CHANNEL, readSettings } from "../stage.js";
+import { keep, make, recall } from "./dom.js";
+
+const SHOWN_REQUESTS = 5;
+
+/**
+ * @param {import("../player.js").Player} player
+ * @param {{setLook: (look: any) => unknown}} picture
+ */
+export function mountStage(player, picture) {
+  const { body } = document;
+  body.classList.add("second-screen");
+  const stage = /** @type {HTMLElement} */ (document.querySelector(".stage"));
+  const wishes = make("ol", { className: "wishes", id: "stage-requests", "aria-label": "Requests" });
+  const code = make("img", { className: "code", id: "stage-code", alt: "QR code of this station's page" });
+  const dark = make("div", { className: "blackout", id: "blackout", hidden: true });
+  stage.append(wishes, code);
+  body.append(dark);
+
+  let settings = readSettings(kept());
+  /** @returns {unknown} */
+  function kept() {
+    try {
+      return JSON.parse(recall("stage") ?? "null");
+    } catch {
+      return null;
+    }
+  }
+  function show() {
+    body.style.setProperty("--stage-size", String(settings.size));
+    body.dataset.hidden = settings.hidden.join(" ");
+    dark.hidden = !settings.blackout;
+    picture.setLook(settings.look);
+  }
+  const showWishes = () => {
+    const items = (player.requests?.items ?? []).slice(0, SHOWN_REQUESTS);
+    wishes.replaceChildren(...items.map(({ text, votes }) => make("li", { dir: "auto" }, text, " ", make("b", { textContent: `▲ ${votes}` }))));
+  };
+  const showCode = () => (code.src = player.url(`/qr/${encodeURIComponent(player.station)}.svg`));
+  for (const name of ["welcome", "requests"]) player.addEventListener(name, showWishes);
+
+  // Without channels (a sandboxed frame) it shows what it was told last.
+  const channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel(CHANNEL);
+  const here = () => channel?.postMessage({ type: "stage", station: player.station, settings });
+  channel?.addEventListener("message", ({ data }) => {
+    if (data?.type === "ask") here();
+    if (data?.type !== "set") return;
+    settings = readSettings(data.settings);
+    keep("stage", JSON.stringify(settings));
+    show();
+    here();
+  });
+  addEventListener("pagehide", () => channel?.postMessage({ type: "gone" }));
+  show();
+  showCode();
+  here();
+}
