@@ -75,11 +75,14 @@ def page(served: Served, browser: Browser) -> Iterator[Page]:
 
 def measure(page: Page, size: tuple[int, int]) -> None:
     page.wait_for_timeout(700)
-    texts = page.evaluate(_TEXTS)
+    for _ in range(5):
+        texts = page.evaluate(_TEXTS)
+        style = page.add_style_tag(content=".now * { color: transparent !important; text-shadow: none !important; }")
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        style.evaluate("(each) => each.remove()")
+        if page.evaluate(_TEXTS) == texts:
+            break  # no line came or went meanwhile
     assert {"now-label", "now"} <= {name for name, *_ in texts}
-    style = page.add_style_tag(content=".now * { color: transparent !important; text-shadow: none !important; }")
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    style.evaluate("(each) => each.remove()")
     pixels = np.asarray(picture, np.float64)
     left, top, right, bottom = (int(each) for each in page.evaluate(_STAGE))
     free = luminance(pixels[top + 4 : top + (bottom - top) // 5, left:right])
