@@ -31,7 +31,7 @@ before(async () => {
   if (!ready) return;
   const folder = mkdtempSync(join(tmpdir(), "riffstream-kit-"));
   const config = join(folder, "kit.toml");
-  writeFileSync(config, `[server]\nport = 0\ndrain_s = 0\n[limits]\nsteer_burst = 100\n[generator]\nmodel = "tone"\n`);
+  writeFileSync(config, `[server]\nport = 0\ndrain_s = 0\n[limits]\nsteer_burst = 100\n[generator]\nmodel = "tone"\n[stations.main]\nrequests = true\n`);
   server = spawn(python, ["-m", "riffstream", "serve", "--config", config, "--json"], { cwd: root, stdio: ["ignore", "pipe", "ignore"] });
   url = await new Promise((resolve, reject) => {
     let log = "";
@@ -82,6 +82,20 @@ test("a private station is the caller's own, and ends with the radio", { skip },
   await assert.rejects(connect(url, { station: "new", music: { bpm: 9000 } }), (error) => error instanceof RadioError && /bpm is 9000/.test(error.message));
   await assert.rejects(connect(url, { music: { bpm: 90 } }), TypeError);
   await assert.rejects(connect("http://127.0.0.1:1", { station: "new" }), { code: "unreachable" });
+});
+
+test("requests are made, voted for and taken", { skip }, async () => {
+  const radio = await connect(url, { codec: "none" });
+  assert.deepEqual(radio.requestList, { items: [], reactions: { heart: 0, fire: 0, wow: 0 } });
+  const { items } = await radio.changeRequests("suggest", { text: "church bells" });
+  assert.equal(items[0].text, "church bells");
+  assert.equal((await radio.changeRequests("vote", { item: items[0].id })).items[0].votes, 1);
+  assert.equal((await radio.changeRequests("react", { reaction: "fire" })).reactions.fire, 1);
+  assert.deepEqual((await radio.changeRequests("take", { item: items[0].id })).items, []);
+  await assert.rejects(radio.changeRequests("vote", { item: "r99" }), (error) => error instanceof RadioError && error.field === "item");
+  await assert.rejects(radio.changeRequests("vote", /** @type {any} */ ({ itme: "r1" })), TypeError);
+  await radio.changeQueue("clear");
+  radio.close();
 });
 
 test("addresses of a server lead to its socket", () => {
