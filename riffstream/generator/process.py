@@ -67,10 +67,10 @@ def main() -> None:
         channel.send(pack(message, pcm))
 
     began = time.monotonic()
-    if len(sys.argv) == 3:  # import the slowest libraries before the server sends the configuration
-        limit_threads(int(sys.argv[2]))
-        importlib.import_module(sys.argv[1])
     try:
+        if len(sys.argv) == 3:  # import the slowest libraries before the server sends the configuration
+            limit_threads(int(sys.argv[2]))
+            importlib.import_module(sys.argv[1])
         run(commands, send, began=began)
     except (BrokenPipeError, ConnectionError):
         sys.exit(0)
