@@ -165,11 +165,12 @@ def test_nothing_hangs_over_the_edge(page: Page) -> None:
 
 def test_high_contrast_keeps_sliders_and_choices_visible(page: Page) -> None:
     style = "(element, name) => getComputedStyle(element)[name]"
-    chosen = page.locator('[role="tab"][aria-selected="true"]')
+    tabs = page.locator("main > .tabs")  # those of a dialog are not shown
+    chosen = tabs.locator('[role="tab"][aria-selected="true"]')
     page.emulate_media(forced_colors="active")
     try:
         assert page.locator("#volume").evaluate(style, "appearance") == "auto"
-        other = page.locator('[role="tab"][aria-selected="false"]').first
+        other = tabs.locator('[role="tab"][aria-selected="false"]').first
         colour = "(element) => getComputedStyle(element).backgroundColor"
         assert chosen.evaluate(colour) != other.evaluate(colour)
     finally:

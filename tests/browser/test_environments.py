@@ -182,7 +182,7 @@ def test_a_station_that_is_not_there(start_server: Start, open_page: Open) -> No
     page.get_by_role("button", name="Play", exact=True).click()
     expect(page.locator("#status")).to_contain_text("not allowed")
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
-    page.get_by_label("Token").fill("secret")
+    page.get_by_label("Token", exact=True).fill("secret")
     page.get_by_role("button", name="Try this token").click()
     listening.wait_for_sound(page)  # it had been asked for
     expect(page.locator("#readonly")).to_be_hidden()

@@ -131,6 +131,6 @@ def test_the_embed_page_in_a_frame(served: Served, open_page: Open, other_origin
     )
     page = open_page(origin)
     frame = page.frame_locator("iframe")
-    expect(frame.locator("body")).to_have_class("kiosk")
+    expect(frame.locator("body")).to_contain_class("kiosk")
     frame.get_by_role("button", name="Play", exact=True).click()
     expect(frame.locator("body")).to_have_attribute("data-state", "playing", timeout=30_000)
