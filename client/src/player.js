@@ -91,7 +91,7 @@ export class Player extends EventTarget {
       },
       onMessage: (message) => this.onMessage(message),
       onColumns: (columns) => this.emit("columns", columns),
-      onTransport: (transport, why) => this.fallBack(transport, why),
+      onTransport: (transport, why) => this.transport === "opus" && this.fallBack(transport, why), // else without Opus already
       onFailure: (why) => this.fail(why),
     });
     this.output = new Output((report) => this.onReport(report), () => this.settle(), () => this.wanted);

@@ -46,6 +46,13 @@ test("a change that follows play at once goes over the line that play opens", as
   clearInterval(player.checking);
 });
 
+test("a decoder given up late leaves the way of a thread that takes no code", () => {
+  assert.equal(player.transport, "opus");
+  player.fallBack("buffers", "refused");
+  player.link.handlers.onTransport("pcm", "this browser does not decode Opus");
+  assert.deepEqual([player.transport, player.fallback], ["buffers", "refused"]);
+});
+
 test("the best transport is chosen for what there is", () => {
   assert.equal(bestTransport(), "opus");
   const { AudioDecoder } = globalThis;
