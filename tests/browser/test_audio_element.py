@@ -129,13 +129,13 @@ def length_fault(wave: NDArray[np.float32]) -> str:
 
 
 def fault_of(capture: Callable[[], NDArray[np.float32]], fault: Callable[[NDArray[np.float32]], str]) -> str:
-    """What is wrong with a capture; the last of three where each has a fault.
+    """What is wrong with a capture; the last of five where each has a fault.
 
     The capture runs on the page's main thread, which loses blocks when no core is free for a third of a second. What
     the stream or the browser does to a link is there every time.
     """
     found = ""
-    for _ in range(3):
+    for _ in range(5):
         wave = capture()
         if not (found := length_fault(wave) or fault(wave)):
             break
