@@ -14,6 +14,7 @@ from aiohttp import ClientSession, FormData
 
 from riffstream.protocol import json_schema
 from riffstream.server import static_files
+from riffstream.server.uploads import seeds
 from tests.server.conftest import Running, running
 from tests.server.fakes import pitch
 
@@ -379,7 +380,7 @@ async def test_seeds_are_listed_with_their_pictures(live: Running) -> None:
 
 
 async def test_without_a_library_there_are_no_seeds(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("riffstream.server.uploads.seeds.library", lambda: None)
+    monkeypatch.setattr(seeds, "library", lambda: None)
     listed = await get(f"{live.url}/api/seeds")
     assert listed["seeds"] == []
     assert listed["default"] == "auto"
