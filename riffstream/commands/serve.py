@@ -216,16 +216,21 @@ async def _taken_over(config: Config, hub: Hub) -> Taking | None:
     """Load the model, then take over from the running server; None if there is none.
 
     Raises:
+        ParameterError, MediaError: this server cannot start with its configuration; the running server goes on.
         GeneratorError: the model cannot be loaded; the running server goes on.
         HandoverError: the running server does not hand over.
     """
-    from riffstream.server import logs
+    from riffstream.server import logs, tracing
+    from riffstream.server.archive.archive import check_folder
     from riffstream.server.handover import HandoverError, ask, handover_path
     from riffstream.server.uploads.intake import is_taken
 
     path = handover_path(config)
     if path is None:
         raise HandoverError("servers cannot take over from each other on this system; use --standby")
+    tracing.check_installed(config.tracing)
+    if config.archive.dir:
+        check_folder(config.archive.dir)
     await hub.warm_up()
     taking = await asyncio.to_thread(ask, path)
     if taking is None and is_taken(config.server.state_dir):
@@ -238,8 +243,12 @@ async def _taken_over(config: Config, hub: Hub) -> Taking | None:
 
 
 async def _when_audible(hub: Hub) -> None:
-    """Wait until the stations have sound, for at most ``AUDIBLE_S``."""
-    with contextlib.suppress(RiffstreamError, TimeoutError):  # the warm-up says why
+    """Wait until the stations have sound, for at most ``AUDIBLE_S``.
+
+    Raises:
+        UnplayableError, GeneratorError: they will have none; the old server must not be told that they play.
+    """
+    with contextlib.suppress(TimeoutError):
         await hub.wait_ready(AUDIBLE_S)
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from riffstream.server.feeds import Feed
     from riffstream.station.outlet import Chunk
 
-__all__ = ["SteerTrace", "Tracing", "make_tracing"]
+__all__ = ["SteerTrace", "Tracing", "check_installed", "make_tracing"]
 
 MOST: Final = 256  # steers under way; one more ends the oldest
 NOT_CHANGES: Final = ("id", "at", "if_rev")
@@ -51,19 +51,29 @@ STAGES: Final = {
 }
 
 
-def make_tracing(settings: TracingSettings) -> Tracing | None:
-    """Tracing as configured; None without an endpoint. Raises ParameterError if the SDK is not installed."""
+def check_installed(settings: TracingSettings) -> None:
+    """Raise ParameterError if the settings need the SDK and it is not installed."""
     if not settings.endpoint:
-        return None
+        return
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter
+        import opentelemetry.sdk.trace  # noqa: F401
     except ImportError:
         allowed = "an address with the package of the extra: pip install 'riffstream[otel]'"
         raise ParameterError("tracing.endpoint", settings.endpoint, allowed) from None
+
+
+def make_tracing(settings: TracingSettings) -> Tracing | None:
+    """Tracing as configured; None without an endpoint. Raises ParameterError if the SDK is not installed."""
+    check_installed(settings)
+    if not settings.endpoint:
+        return None
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+
     provider = TracerProvider(
         resource=Resource.create({"service.name": settings.service_name}),
         sampler=ParentBased(TraceIdRatioBased(settings.sample)),

@@ -156,8 +156,10 @@ class Hub:
 
         Raises:
             GeneratorError: a model cannot be loaded.
-            MediaError: a station's song cannot be read.
+            ParameterError, MediaError: a station whose journey or song cannot be read.
         """
+        for station in self.config.stations.values():
+            station.plan()
         pool = await self._make_pool()
         pool.start()
         await pool.wait_settled()

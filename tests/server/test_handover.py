@@ -19,8 +19,10 @@ import pytest
 
 import riffstream
 from riffstream.client import Radio
+from riffstream.commands.serve import _when_audible
 from riffstream.server.handover import ASK, HandoverError, Offer, ask
 from riffstream.server.sockets import UPGRADING, bye_frame
+from riffstream.station.hub import UnplayableError
 from tests.server.test_process import COMMAND
 
 Started = Callable[..., "Running"]
@@ -185,6 +187,12 @@ async def test_a_client_of_a_worker_resumes_at_the_new_server(start: Started) ->
     await asyncio.to_thread(new.end)
 
 
+NOT_STARTING = {
+    '[stations.main]\njourney = "{folder}/nowhere.toml"': "nowhere.toml",
+    '[archive]\ndir = "{folder}/0.toml"': "archive.dir",
+}
+
+
 async def test_a_new_server_that_cannot_start_leaves_the_old_one_playing(start: Started) -> None:
     old = start()
     url = await asyncio.to_thread(old.wait_listening)
@@ -195,6 +203,13 @@ async def test_a_new_server_that_cannot_start_leaves_the_old_one_playing(start: 
         code, said = await asyncio.to_thread(broken.wait_ended)
         assert code not in (0, None)
         assert "no-such-model" in said
+        for number, (wrong, name) in enumerate(NOT_STARTING.items()):
+            config = old.folder / f"{number}.toml"
+            config.write_text(wrong.format(folder=old.folder))
+            broken = start("--take-over", "--config", str(config))
+            code, said = await asyncio.to_thread(broken.wait_ended)
+            assert code not in (0, None)
+            assert name in said
         stranger = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with stranger:
             stranger.connect(str(old.folder / "handover.sock"))
@@ -247,6 +262,21 @@ def test_the_flag_needs_a_folder_and_no_other_flag() -> None:
         )
         assert refused.returncode == 2
         assert said in refused.stderr
+
+
+async def test_a_new_server_without_sound_does_not_say_that_it_plays() -> None:
+    class SilentHub:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        async def wait_ready(self, timeout_s: float) -> None:
+            raise self.error
+
+    late: Any = SilentHub(TimeoutError())
+    await _when_audible(late)
+    refused: Any = SilentHub(UnplayableError("station main: there is no seed image nowhere"))
+    with pytest.raises(UnplayableError, match="nowhere"):
+        await _when_audible(refused)
 
 
 async def test_only_the_user_can_ask_and_a_refusal_names_its_reason(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from riffstream import protocol
 from riffstream.audio.encoders import make_encoder
 from riffstream.config import Config, GeneratorSettings, LimitsSettings, StationConfig, TimelineSettings
-from riffstream.errors import ParameterError
+from riffstream.errors import MediaError, ParameterError
 from riffstream.generator.messages import Configure, Info
 from riffstream.protocol import Event, Now, Prompt, Steer, Transport
 from riffstream.station.block import Block
@@ -191,6 +191,15 @@ async def test_a_model_that_cannot_be_loaded_is_reported() -> None:
     with pytest.raises(GeneratorError, match="there is no checkpoint nowhere"):
         async with playing(configure=configure):
             pass
+
+
+async def test_a_journey_that_cannot_be_read_is_reported_before_any_generator_starts(tmp_path: Path) -> None:
+    stations = {"main": StationConfig(journey=str(tmp_path / "nowhere.toml"))}
+    hub = Hub(Config(generator=GeneratorSettings(model="tone"), stations=stations))
+    with pytest.raises(MediaError, match=r"nowhere\.toml"):
+        await hub.warm_up()
+    assert hub.info is None
+    await hub.close()
 
 
 async def test_a_load_that_never_ends_is_restarted() -> None:

@@ -9,6 +9,7 @@ Threading model
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from riffstream.server.archive.writer import Writer
 from riffstream.server.registry import Broadcasts
 from riffstream.server.uploads.locked_folder import FolderTakenError, LockedFolder
 
-__all__ = ["Archive"]
+__all__ = ["Archive", "check_folder"]
 
 READERS: Final = 2
 Found = TypeVar("Found")
@@ -43,7 +44,10 @@ class Archive:
 
     def __init__(self, config: Config, broadcasts: Broadcasts) -> None:
         self.settings = settings = config.archive
-        self._place = _hold(settings.dir)
+        try:
+            self._place = _held(settings.dir)
+        except FolderTakenError:
+            raise ParameterError("archive.dir", settings.dir, "a folder that no other running server uses") from None
         self.folder = self._place.path
         self._writer = Writer(self.folder, settings.hours, round(settings.max_mb * 1e6))
         kbps = getattr(config.encoders, f"{settings.codec}_kbps")
@@ -105,11 +109,16 @@ class Archive:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
 
-def _hold(folder: str) -> LockedFolder:
+def check_folder(folder: str) -> None:
+    """Raise ParameterError if an archive cannot use a folder, even after the server that uses it now."""
+    with contextlib.suppress(FolderTakenError):
+        _held(folder).close()
+
+
+def _held(folder: str) -> LockedFolder:
+    """The locked folder. Raises ParameterError, FolderTakenError."""
     try:
         place = LockedFolder.lasting(Path(folder).expanduser().resolve())
-    except FolderTakenError:
-        raise ParameterError("archive.dir", folder, "a folder that no other running server uses") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: "~" of a user without a home
         allowed = f"a folder that can be written to ({getattr(error, 'strerror', None) or error})"
         raise ParameterError("archive.dir", folder, allowed) from None

@@ -27,8 +27,10 @@ from riffstream import protocol
 from riffstream.config import Config
 from riffstream.errors import ParameterError
 from riffstream.server.app import Server
+from riffstream.server.archive.archive import check_folder
 from riffstream.server.archive.store import FILE, Row, Title
 from riffstream.server.archive.writer import Job
+from riffstream.server.uploads.locked_folder import LockedFolder
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub, FakeStation, pitch
 from tests.server.test_process import Process
@@ -221,6 +223,16 @@ def test_a_folder_that_cannot_be_used_is_named_at_the_start(tmp_path: Path) -> N
     for folder in (str(tmp_path / "file"), str(tmp_path / "file" / "below")):
         with pytest.raises(ParameterError, match=r"archive\.dir is .*a folder that can be written to"):
             Server(Config.from_dict({"archive": {"dir": folder}}), FakeHub())
+
+
+def test_a_folder_in_use_is_checked_for_the_server_that_takes_over(tmp_path: Path) -> None:
+    check_folder(str(tmp_path / "new"))
+    held = LockedFolder.lasting(tmp_path / "new")
+    check_folder(str(tmp_path / "new"))
+    held.close()
+    (tmp_path / "file").touch()
+    with pytest.raises(ParameterError, match=r"archive\.dir"):
+        check_folder(str(tmp_path / "file"))
 
 
 async def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
