@@ -228,8 +228,11 @@ class Server:
             raise HandoverError("it is about to end")
         if not await self.keeper.save():
             raise HandoverError("it cannot write its state; see its log")
+        try:
+            kept = [sock.dup() for sock in self._sockets]
+        except OSError as error:  # the limit of open files
+            raise HandoverError(f"it cannot pass its sockets on: {error.strerror}") from None
         logs.event("a new server takes over")
-        kept = [sock.dup() for sock in self._sockets]
         for listening in self._listening:
             listening.close()
         self.context.draining = True

@@ -36,6 +36,7 @@ SERVING: Final = b"serving\n"
 ASK_S: Final = 5.0  # from a connection to its question
 ANSWER_S: Final = 60.0  # pushes and archive end, the disk takes the state
 SERVING_S: Final = 30.0  # until the new server continues the stations
+STOP_S: Final = 10.0  # the same, when the old server is asked to end meanwhile
 MOST_SOCKETS: Final = 64
 REPLY_BYTES: Final = 4096
 
@@ -63,8 +64,9 @@ class Offer:
 
     Args:
         path: the Unix socket. One of an earlier process is replaced.
-        give: freezes the server and returns its listening sockets. Raises HandoverError while it can still go on.
-        given: called once after ``give`` with True if the new server serves, False if it has failed.
+        give: freezes the server and returns its listening sockets. Raises HandoverError while it can still go on; after
+            any other exception it cannot.
+        given: called once after ``give`` with True if the new server serves, False if either has failed.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class Offer:
         self._give, self._given = give, given
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()  # no hand-over is in progress
+        self._idle.set()
 
     def start(self) -> None:
         """Listen. Without a place for the socket the server runs without the offer."""
@@ -90,7 +94,10 @@ class Offer:
         self._task = asyncio.create_task(self._run(self._socket), name="hand-over")
 
     async def stop(self) -> None:
-        """Withdraw the offer. Idempotent."""
+        """Withdraw the offer. A hand-over in progress has ``STOP_S`` to end. Idempotent."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self._idle.wait()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -109,17 +116,29 @@ class Offer:
                     await self._answer(connection)
                 except (OSError, TimeoutError) as error:
                     logs.event("a hand-over was broken off", level=logging.WARNING, error=error)
+                except Exception:
+                    logs.event("a hand-over failed", level=logging.ERROR, exc_info=True)
 
     async def _answer(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout(ASK_S):
-            if await loop.sock_recv(connection, REPLY_BYTES) != ASK:
+            if await asyncio.get_running_loop().sock_recv(connection, REPLY_BYTES) != ASK:
                 return
+        self._idle.clear()
+        try:
+            await self._hand_over(connection)
+        finally:
+            self._idle.set()
+
+    async def _hand_over(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         try:
             sockets = await self._give()
         except HandoverError as error:
             await loop.sock_sendall(connection, msgspec.json.encode(_Reply(error=str(error))))
             return
+        except BaseException:  # half frozen: a supervisor must start this server again
+            self._given(False)
+            raise
         taken = False
         try:
             socket.send_fds(connection, [msgspec.json.encode(_Reply())], [each.fileno() for each in sockets])

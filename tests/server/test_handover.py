@@ -299,6 +299,41 @@ async def test_only_the_user_can_ask_and_a_refusal_names_its_reason(tmp_path: Pa
     assert await asyncio.to_thread(ask, tmp_path / "nothing.sock") is None
 
 
+async def test_a_server_that_fails_while_it_freezes_ends_and_does_not_stand_still(tmp_path: Path) -> None:
+    async def fail() -> list[socket.socket]:
+        raise OSError(28, "No space left on device")
+
+    given: list[bool] = []
+    offer = Offer(tmp_path / "handover.sock", fail, given.append)
+    offer.start()
+    with pytest.raises(HandoverError):
+        await asyncio.to_thread(ask, tmp_path / "handover.sock")
+    await offer.stop()
+    assert given == [False]
+
+
+async def test_a_server_that_is_asked_to_end_meanwhile_completes_the_hand_over(tmp_path: Path) -> None:
+    freezing = asyncio.Event()
+
+    async def give() -> list[socket.socket]:
+        freezing.set()
+        await asyncio.sleep(0.2)
+        return [socket.create_server(("127.0.0.1", 0))]
+
+    given: list[bool] = []
+    offer = Offer(tmp_path / "handover.sock", give, given.append)
+    offer.start()
+    asking = asyncio.create_task(asyncio.to_thread(ask, tmp_path / "handover.sock"))
+    await freezing.wait()
+    stopping = asyncio.create_task(offer.stop())
+    taking = await asking
+    assert taking is not None
+    taking.sockets[0].close()
+    taking.serving()
+    await stopping
+    assert given == [True]
+
+
 async def test_a_server_that_ends_during_the_question_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "handover.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
