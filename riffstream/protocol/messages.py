@@ -361,7 +361,7 @@ class Event(Message, frozen=True, tag="event"):
     - ``repeat``, ``underrun``, ``recovered``: audio repeats; silence begins; new audio is there again.
     - ``skipped``: a clip could not be made and was omitted.
     - ``fallback``: several clips in a row could not be made; the station returned to an earlier state.
-    - ``generator``: the generator process changed its state (``reason``).
+    - ``generator``: the station has no generator (``reason``), or has one again (``reason`` is ``ready``).
     - ``paused``, ``resumed``: playback stopped; playback continues.
     - ``listeners``: the number of ``listeners`` changed.
     - ``clock_jump``: the server's system clock jumped.

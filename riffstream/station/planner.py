@@ -265,7 +265,7 @@ class Planner:
         self._retry_at = -math.inf
 
     def disconnect(self, reason: str) -> None:
-        """Handle the end of the generator: all its takes are lost."""
+        """Handle the end of the generator: all its takes are lost. Listeners are told at the next step."""
         if self.connected:
             self.connected = False
             self._tell(reason)
@@ -279,7 +279,12 @@ class Planner:
             return False
         self.connected = True
         self.takes.clear()
-        self._tell("ready")
+        events = self._playout.events
+        untold = next((event for event in reversed(events) if event.kind == "generator"), None)
+        if untold is None:
+            self._tell("ready")
+        else:  # another generator took over at once
+            events.remove(untold)
         return True
 
     def _tell(self, reason: str) -> None:

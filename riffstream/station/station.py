@@ -419,8 +419,7 @@ class Station:
     def disconnect(self, reason: str, *, blame: bool = True) -> None:
         """Handle the end of the generator; arguments as in :meth:`Timeline.disconnect`."""
         if self._timeline is not None:
-            self._timeline.disconnect(reason, blame=blame)
-            self._pacer.drive()
+            self._timeline.disconnect(reason, blame=blame)  # the next block's step tells it, if it is still true
 
     def report(self, message: FromGenerator, pcm: Pcm) -> None:
         """Handle a message of the generator about this station."""

@@ -48,6 +48,8 @@ async def test_a_station_of_a_lost_worker_plays_on_at_the_other(how: signal.Sign
         await both_ready(hub)
         await until(lambda: station.stats()["horizon_s"] > 5)
         lost = worker_of(hub, "main")
+        told: list[Any] = []
+        station.subscribe(told.append)
 
         async def happening() -> None:
             os.kill(lost.pid or 0, how)
@@ -56,6 +58,7 @@ async def test_a_station_of_a_lost_worker_plays_on_at_the_other(how: signal.Sign
 
         pcm = await recorded(station, happening)
         assert lost.state == "waiting", "the move did not wait for a restart"
+        assert "generator" not in [each.kind for each in told if isinstance(each, protocol.Event)]
         assert np.abs(np.diff(pcm[:, 0].astype(int))).max() < 32767 * 0.12
         assert (station.stats()["underruns"], station.stats()["repeats"]) == (0, 0)
         figures = hub.health()["generator"]

@@ -150,10 +150,23 @@ def test_without_a_generator_nothing_is_asked_and_its_successor_knows_nothing() 
     planner.disconnect("killed again")
     assert lead.over
     assert planner.plan(1.0, opened(planner), paused=False) == []
+    told, playout.events = playout.events, []
     assert planner.connect()
     assert not planner.connect()
     assert planner.takes == {}
-    assert [(event.kind, event.reason) for event in playout.events] == [("generator", "killed"), ("generator", "ready")]
+    assert [(event.kind, event.reason) for event in told] == [("generator", "killed")]
+    assert [(event.kind, event.reason) for event in playout.events] == [("generator", "ready")]
+
+
+def test_nobody_is_told_of_a_generator_that_another_one_replaces_at_once() -> None:
+    playout, planner, lead = playing()
+    playout.events.clear()
+    planner.disconnect("killed")
+    assert planner.connect()
+    assert lead.over
+    assert playout.events == []
+    planner.disconnect("killed")
+    assert [(event.kind, event.reason) for event in playout.events] == [("generator", "killed")]
 
 
 def test_late_clips_get_less_effort_and_are_told() -> None:
