@@ -38,6 +38,7 @@ class NoiseStation:
 
     rev = 0
     epoch = "noise"
+    first_pos = 0
     title = "noise"
     description = "for measurements"
 

@@ -71,6 +71,7 @@ class RelayStation:
         self.name = self.title = name
         self.description = ""
         self.epoch = ""
+        self.first_pos = 0
         self.closed = False
         self.welcome: protocol.Welcome | None = None
         self._config, self._upstreams, self._clock = config, upstreams, clock

@@ -46,7 +46,8 @@ class Outlet(Protocol):
 class Station(Protocol):
     """Interface of one endless stream. The event loop makes every call; nothing blocks.
 
-    ``epoch`` identifies the sample clock: servers with the same epoch have the same audio at the same position.
+    ``epoch`` identifies the sample clock: servers with the same epoch have the same audio at the same position. Audio
+    before ``first_pos`` was made by an earlier process.
     """
 
     @property
@@ -57,6 +58,8 @@ class Station(Protocol):
     def description(self) -> str: ...
     @property
     def epoch(self) -> str: ...
+    @property
+    def first_pos(self) -> int: ...
     @property
     def rev(self) -> int: ...
     @property

@@ -75,6 +75,7 @@ class Station:
         ParameterError, MediaError: the journey cannot be read.
 
     Attributes:
+        first_pos: sample clock at the beginning in this process.
         queue: the prompts that follow.
         requests: what listeners wish; None: the station takes no requests.
     """
@@ -95,7 +96,7 @@ class Station:
         self.title = station.title or name
         self.description = station.description
         self._saved = saved
-        start = 0 if saved is None else saved.sample_pos
+        start = self.first_pos = 0 if saved is None else saved.sample_pos
         if saved is not None and station.save_log:
             set_aside(station.save_log, start)
         self.log = SteeringLog(name, station.save_log or None)

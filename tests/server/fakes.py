@@ -66,6 +66,7 @@ class FakeStation:
         self.name, self.title, self.description = name, config.title, config.description
         self.steerable = config.steer
         self.epoch = "fake"
+        self.first_pos = 0
         self.rev = 0
         self.state = protocol.State(prompts=(protocol.Prompt(text="a test tone"),))
         self.committed = 0

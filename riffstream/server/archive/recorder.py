@@ -86,7 +86,7 @@ class Recorder:
         if broadcast is None:
             return
         if self._broadcast is None or broadcast.station is not self._broadcast.station:
-            self._begin()
+            self._begin(broadcast.station.first_pos)
         self._broadcast = broadcast
         self._ended.clear()
         async with broadcast.holding(self._codec) as feed:
@@ -100,16 +100,20 @@ class Recorder:
                     feed.unfollow(self)
                     self.flush()
 
-    def _begin(self) -> None:
-        """Begin another run: a station of the same name has a clock of its own."""
+    def _begin(self, pos: int) -> None:
+        """Begin another run: a station of the same name has a clock of its own.
+
+        Args:
+            pos: its first sample in this process; an earlier run has what is before.
+        """
         self.run_number += 1
-        self._next, self._base, self._title = 0, None, None
+        self._next, self._base, self._title = pos, None, None
         self._titles.clear()
 
     def push(self, chunk: Chunk) -> None:
         """Add the next chunk of the feed."""
         assert self._broadcast is not None
-        if chunk.sample_pos < self._next:  # a new encoder begins with audio that is here already
+        if chunk.sample_pos < self._next:  # a new encoder begins with audio that this or an earlier run has
             return
         wall = self._clock() + (chunk.sample_pos - self._broadcast.station.sample_pos) / SAMPLE_RATE
         base = wall - chunk.sample_pos / SAMPLE_RATE

@@ -28,8 +28,10 @@ from riffstream.config import Config
 from riffstream.errors import ParameterError
 from riffstream.server.app import Server
 from riffstream.server.archive.archive import check_folder
+from riffstream.server.archive.recorder import Recorder
 from riffstream.server.archive.store import FILE, Row, Title
 from riffstream.server.archive.writer import Job
+from riffstream.server.broadcast import Broadcast
 from riffstream.server.uploads.locked_folder import LockedFolder
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub, FakeStation, pitch
@@ -198,6 +200,23 @@ async def test_what_is_too_old_goes(tmp_path: Path) -> None:
         with sqlite3.connect(tmp_path / FILE) as db:
             [oldest] = db.execute("SELECT min(wall) FROM audio").fetchone()
         assert time.time() - oldest < 361
+
+
+async def test_the_audio_of_an_earlier_process_is_not_recorded_again() -> None:
+    """A restarted server gives its encoders the last seconds of the old one, for clients that resume."""
+    station = FakeStation()
+    station.advance(10 * 48_000)
+    station.first_pos = 7 * 48_000
+    broadcast = Broadcast(station, Config())
+    jobs: list[Job] = []
+    recorder = Recorder("main", "mp3", 128, {"main": broadcast}, jobs.append)  # type: ignore[arg-type]
+    recording = asyncio.create_task(recorder.run())
+    await until(lambda: bool(jobs), "a row")
+    recording.cancel()
+    await asyncio.gather(recording, return_exceptions=True)
+    await broadcast.close("the test ends")
+    await station.close()
+    assert 7 * 48_000 <= jobs[0].row.pos < 7 * 48_000 + 4800  # from the next border of chunks
 
 
 async def test_a_pause_of_the_clock_ends_a_stretch(tmp_path: Path) -> None:
