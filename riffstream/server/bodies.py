@@ -1,20 +1,23 @@
-"""JSON bodies of requests, within the server's limits of time, and refusals of what they ask for."""
+"""Bodies of requests: JSON within the server's limits of time, messages of the protocol, and refusals."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, Final
+from typing import Any, Final, TypeVar, get_type_hints
 
+import msgspec
 from aiohttp import web
 
+from riffstream import protocol
 from riffstream.errors import ParameterError
 from riffstream.protocol import ProtocolError
 from riffstream.server.context import CONTEXT, refuse
 
-__all__ = ["json_body", "json_object", "refused"]
+__all__ = ["json_body", "json_object", "message_of", "refused", "without_id"]
 
 RETRY_S: Final = 5.0
+Sent = TypeVar("Sent", protocol.Queue, protocol.Request)
 
 
 async def json_body(request: web.Request) -> Any:
@@ -47,6 +50,40 @@ async def json_object(request: web.Request, *, optional: bool = False) -> dict[s
     if not isinstance(body, dict):
         raise refuse(web.HTTPBadRequest, "bad_request", str(ParameterError("the body", body, "a JSON object")))
     return body
+
+
+def without_id(kind: type[msgspec.Struct], name: str, about: str) -> type[msgspec.Struct]:
+    """Shape of a body that is a message of the protocol without its id.
+
+    Args:
+        kind: the message.
+        name: name of the shape.
+        about: its description.
+    """
+    kinds = get_type_hints(kind, include_extras=True)
+    fields: list[Any] = []
+    for each in msgspec.structs.fields(kind):
+        if each.name != "id":
+            fields.append((each.name, kinds[each.name], *(() if each.required else (each.default,))))
+    made = msgspec.defstruct(name, fields, kw_only=True)
+    made.__doc__ = about
+    return made
+
+
+def message_of(request: web.Request, body: dict[str, Any], kind: type[Sent]) -> Sent:
+    """A message of the protocol, with the id ``http``, from the body with its fields.
+
+    Raises:
+        ProtocolError: an unknown field, or a value that is not allowed.
+    """
+    known = [name for name in kind.__struct_fields__ if name != "id"]
+    if unknown := sorted(set(body) - set(known)):
+        raise ProtocolError("bad_request", f"key {unknown[0][:40]!r}; allowed: {', '.join(known)}")
+    limits = request.app[CONTEXT].config.limits
+    text = json.dumps({**body, "type": kind.__struct_config__.tag, "id": "http"})  # escapes lone surrogates
+    message = protocol.decode_client(text, message_bytes=limits.message_bytes, prompt_chars=limits.prompt_chars)
+    assert isinstance(message, kind)
+    return message
 
 
 def refused(error: ProtocolError) -> web.HTTPException:

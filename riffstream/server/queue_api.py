@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Literal, get_type_hints
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -11,7 +10,7 @@ from msgspec import UNSET
 
 from riffstream import protocol
 from riffstream.server.answers import json_answer
-from riffstream.server.bodies import json_body, refused
+from riffstream.server.bodies import json_object, message_of, refused, without_id
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.interfaces import Station
 from riffstream.server.moderation import Texts
@@ -22,19 +21,9 @@ __all__ = ["changed_queue", "routes"]
 routes = web.RouteTableDef()
 
 
-def _change() -> type[msgspec.Struct]:
-    """Shape of the body: the protocol's message ``queue`` without its id."""
-    kinds = get_type_hints(protocol.Queue, include_extras=True)
-    fields: list[Any] = []
-    for each in msgspec.structs.fields(protocol.Queue):
-        if each.name != "id":
-            fields.append((each.name, kinds[each.name], *(() if each.required else (each.default,))))
-    made = msgspec.defstruct("QueueChange", fields, kw_only=True)
-    made.__doc__ = "A change of a station's queue, with the fields of the protocol's message `queue`."
-    return made
-
-
-QUEUE_CHANGE = _change()
+QUEUE_CHANGE = without_id(
+    protocol.Queue, "QueueChange", "A change of a station's queue, with the fields of the protocol's message `queue`."
+)
 
 
 async def changed_queue(
@@ -79,20 +68,11 @@ async def change_queue(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     station = context.broadcast(request.match_info["station"]).station
     context.steering(request, "changing the queue", station)
-    limits = context.config.limits
-    body = await json_body(request)
-    if not isinstance(body, dict):
-        raise refuse(web.HTTPBadRequest, "bad_request", "the body is no JSON object; allowed: {op, ...}")
-    unknown = sorted(set(body) - {each.name for each in msgspec.structs.fields(QUEUE_CHANGE)})
-    if unknown:
-        allowed = ", ".join(each.name for each in msgspec.structs.fields(QUEUE_CHANGE))
-        raise refuse(web.HTTPBadRequest, "bad_request", f"key {unknown[0][:40]!r}; allowed: {allowed}")
+    body = await json_object(request)
     if wait := context.queue_buckets.wait_s(context.asked(request).address):
         raise refuse(web.HTTPTooManyRequests, "rate_limited", "too many changes of the queue", retry_after_s=wait)
     try:
-        text = json.dumps({**body, "type": "queue", "id": "http"})
-        message = protocol.decode_client(text, message_bytes=limits.message_bytes, prompt_chars=limits.prompt_chars)
-        assert isinstance(message, protocol.Queue)
+        message = message_of(request, body, protocol.Queue)
         changed = await changed_queue(context, station, message, way="http")
     except protocol.ProtocolError as error:
         raise refused(error) from None

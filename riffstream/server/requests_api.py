@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_type_hints
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -11,7 +11,7 @@ from aiohttp import web
 from riffstream import protocol
 from riffstream.protocol import ProtocolError
 from riffstream.server.answers import json_answer
-from riffstream.server.bodies import json_object, refused
+from riffstream.server.bodies import json_object, message_of, refused, without_id
 from riffstream.server.broadcast import Broadcast
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.moderation import Texts
@@ -25,19 +25,11 @@ NO_REQUESTS = "this station takes no requests"
 Tell = Callable[[protocol.ServerMessage], None]
 
 
-def _change() -> type[msgspec.Struct]:
-    """Shape of the body: the protocol's message ``request`` without its id."""
-    kinds = get_type_hints(protocol.Request, include_extras=True)
-    fields: list[Any] = []
-    for each in msgspec.structs.fields(protocol.Request):
-        if each.name != "id":
-            fields.append((each.name, kinds[each.name], *(() if each.required else (each.default,))))
-    made = msgspec.defstruct("RequestChange", fields, kw_only=True)
-    made.__doc__ = "A request, a vote, a reaction or an answer, with the fields of the protocol's message `request`."
-    return made
-
-
-REQUEST_CHANGE = _change()
+REQUEST_CHANGE = without_id(
+    protocol.Request,
+    "RequestChange",
+    "A request, a vote, a reaction or an answer, with the fields of the protocol's message `request`.",
+)
 
 
 async def changed_requests(
@@ -162,12 +154,8 @@ async def change_requests(request: web.Request) -> web.Response:
     role = context.listening(request)
     broadcast = context.broadcast(request.match_info["station"])
     body = await json_object(request)
-    known = [each.name for each in msgspec.structs.fields(REQUEST_CHANGE)]
-    if unknown := sorted(set(body) - set(known)):
-        raise refuse(web.HTTPBadRequest, "bad_request", f"key {unknown[0][:40]!r}; allowed: {', '.join(known)}")
     try:
-        message = protocol.decode_client(msgspec.json.encode({**body, "type": "request", "id": "http"}))
-        assert isinstance(message, protocol.Request)
+        message = message_of(request, body, protocol.Request)
         changed = await changed_requests(
             context,
             broadcast,

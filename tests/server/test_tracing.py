@@ -15,9 +15,11 @@ import pytest
 
 import riffstream
 from riffstream import protocol
-from riffstream.config import TracingSettings
+from riffstream.config import Config, TracingSettings, UpstreamAddress
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Job, Piece, Stages
+from riffstream.relay.hub import RelayHub
+from riffstream.server.context import Context
 from riffstream.server.feeds import Feed
 from riffstream.server.tracing import MOST, STAGES, Tracing, make_tracing
 from riffstream.station.outlet import Chunk
@@ -90,6 +92,24 @@ def test_a_steer_is_one_trace_from_the_socket_to_the_first_frame(exported: tuple
     feed._take(chunk(11_520))
     assert len(exporter.get_finished_spans()) == len(spans)
     assert feed._followers == []
+
+
+def test_a_frame_that_the_feed_has_already_ends_the_trace_once(exported: tuple[Tracing, Any]) -> None:
+    tracing, exporter = exported
+    feed = Feed(Source(), 30.0, lambda feed: None)  # type: ignore[arg-type]
+    for pos in (0, 1920, 3840):
+        feed._take(chunk(pos))
+    tracing.begin(7, "1", STEER, "main").answered(protocol.Applied(id="1", rev=3, audible_at=1920), feed)
+    feed._take(chunk(5760))
+    assert [span.name for span in exporter.get_finished_spans()].count("first frame") == 1
+    assert by_name(exporter)["steer"].attributes["result"] == "applied"
+    assert feed._followers == []
+
+
+async def test_a_relay_has_no_traces_of_its_own() -> None:
+    config = Config.from_dict({"tracing": {"endpoint": "http://localhost:4318/v1/traces"}})
+    hub: Any = RelayHub(config, (UpstreamAddress("ws://localhost:1"),))
+    assert Context(config, hub).tracing is None
 
 
 @pytest.mark.parametrize(
