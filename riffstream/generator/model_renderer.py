@@ -177,22 +177,22 @@ class ModelRenderer:
             except RiffstreamError as error:
                 reports.append(self._fail(work, error))
                 continue
-            request = ClipRequest(
-                spec,
-                seed_image=seed_image,
-                steps=job.steps,
-                mask=job.mask,
-                deadline=work.urgency[1],
-                speculative=job.speculative,
-                frames=job.frames,
-                key=job.key,
-                rev=job.rev,
-                station=job.station,
-                **({} if before is None else before[1].continuation(job.spec, self._engine.family)),
-            )
             try:
+                request = ClipRequest(
+                    spec,
+                    seed_image=seed_image,
+                    steps=job.steps,
+                    mask=job.mask,
+                    deadline=work.urgency[1],
+                    speculative=job.speculative,
+                    frames=job.frames,
+                    key=job.key,
+                    rev=job.rev,
+                    station=job.station,
+                    **({} if before is None else before[1].continuation(job.spec, self._engine.family)),
+                )
                 work.ticket = self._engine.submit(work.draft_request(request) if work.drafting else request)
-            except Exception as error:  # of this clip's text, seed image or mask; other clips continue
+            except Exception as error:  # of this clip's text, seed image, mask or past; other clips continue
                 if not isinstance(error, RiffstreamError) and (out_of_memory(error) or device_lost(error)):
                     raise
                 reports.append(self._fail(work, error))

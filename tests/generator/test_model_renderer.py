@@ -276,7 +276,7 @@ def test_what_the_model_refuses_is_reported(renderer: ModelRenderer) -> None:
     assert "no such seed" in reports[-1].message
 
 
-@pytest.mark.parametrize("where", ["text", "network", "vocoder"])
+@pytest.mark.parametrize("where", ["past", "text", "network", "vocoder"])
 def test_an_exception_of_one_clip_fails_that_clip_alone(
     renderer: ModelRenderer, family: MiniFamily, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +285,13 @@ def test_an_exception_of_one_clip_fails_that_clip_alone(
     def broken(*_: object, **__: object) -> None:
         raise ValueError("broken on purpose")
 
-    if where == "text":
+    if where == "past":
+        monkeypatch.setattr(model_renderer.Past, "continuation", broken)
+        zeros = torch.zeros(family.latent_shape())
+        renderer._memory.setdefault("s", model_renderer._Memory()).keep(
+            9, torch.zeros(2, 256, 8), Past(zeros, frozenset(), ())
+        )
+    elif where == "text":
         slot = renderer._engine._prepare.slot
         monkeypatch.setattr(
             renderer._engine._prepare, "slot", lambda ticket: broken() if ticket.request.rev == 1 else slot(ticket)
@@ -301,7 +307,7 @@ def test_an_exception_of_one_clip_fails_that_clip_alone(
         stream = renderer._stream(("s", 1), 2)
         monkeypatch.setattr(stream, "push", broken)
     for take in range(3):
-        renderer.submit(job(0, take=take, clip=take, rev=take))
+        renderer.submit(job(0, take=take, clip=take, rev=take, previous=9 if (where, take) == ("past", 1) else None))
     reports, audio = finish(renderer)
     (failed,) = [each for each in reports if isinstance(each, Failed)]
     assert (failed.take, failed.kind, failed.message) == (1, "internal", "the clip could not be made: ValueError")
