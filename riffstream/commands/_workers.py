@@ -37,7 +37,7 @@ class Workers:
     Args:
         config: the server's configuration.
         sockets: its listening sockets.
-        inherited: whether systemd has opened the sockets; workers then share them.
+        inherited: whether systemd or an earlier server has opened the sockets; workers then share them.
 
     Attributes:
         folder: private folder with the Unix sockets.

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from riffstream.errors import ParameterError, RiffstreamError
@@ -239,7 +240,18 @@ async def _taken_over(config: Config, hub: Hub) -> Taking | None:
         logs.event("no server to take over from; the stations begin here", state_dir=config.server.state_dir)
     else:
         logs.event("took over from the running server", version=taking.version)
+        warn_of_port(config.server.port, taking.sockets)
     return taking
+
+
+def warn_of_port(asked: int, sockets: Sequence[socket.socket]) -> None:
+    """Log that sockets of an earlier server have another port than the configuration; 0 asks for any."""
+    from riffstream.server import logs
+
+    ports = sorted({sock.getsockname()[1] for sock in sockets})
+    if asked and asked not in ports:
+        kept = ",".join(map(str, ports))
+        logs.event("a server that takes over keeps the port", level=logging.WARNING, port=kept, configured=asked)
 
 
 async def _when_audible(hub: Hub) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 import riffstream
 from riffstream.client import Radio
-from riffstream.commands.serve import _when_audible
+from riffstream.commands.serve import _when_audible, warn_of_port
 from riffstream.server.handover import ASK, HandoverError, Offer, ask
 from riffstream.server.sockets import UPGRADING, bye_frame
 from riffstream.station.hub import UnplayableError
@@ -262,6 +262,17 @@ def test_the_flag_needs_a_folder_and_no_other_flag() -> None:
         )
         assert refused.returncode == 2
         assert said in refused.stderr
+
+
+def test_another_port_than_that_of_the_old_server_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        warn_of_port(0, [sock])
+        warn_of_port(port, [sock])
+        assert caplog.text == ""
+        warn_of_port(port - 1, [sock])
+        logged = vars(caplog.records[-1])
+        assert (logged["field_port"], logged["field_configured"]) == (str(port), port - 1)
 
 
 async def test_a_new_server_without_sound_does_not_say_that_it_plays() -> None:
