@@ -57,7 +57,7 @@ async def _serve(orders: dict[str, Any]) -> None:
     else:
         sockets = joined_sockets([tuple(each) for each in orders["addresses"]])
     hub_started = asyncio.create_task(_when_fed(hub, server, sockets, orders["own"]), name="start")
-    orphaned = asyncio.create_task(_first_process_ended(), name="orphan")
+    orphaned = asyncio.create_task(_first_process_ended(server), name="orphan")
     running = asyncio.create_task(server.run(), name="run")
     try:
         await asyncio.wait({orphaned, running, hub_started}, return_when=asyncio.FIRST_COMPLETED)
@@ -78,14 +78,14 @@ async def _when_fed(hub: RelayHub, server: Server, sockets: list[socket.socket],
     await server.listen_locally(own)
 
 
-async def _first_process_ended() -> None:
-    """Wait for the end of the pipe from the first process."""
+async def _first_process_ended(server: Server) -> None:
+    """Wait for the end of the pipe from the first process, or for its last order: a new server has taken over."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     with contextlib.suppress(OSError):
-        while await reader.read(1024):
-            pass
+        if await reader.read(1):
+            server.handed_over = True
 
 
 if __name__ == "__main__":

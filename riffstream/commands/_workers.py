@@ -29,6 +29,7 @@ __all__ = ["Workers"]
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 10.0
 STEADY_S = 30.0  # running time after which the delay of restarts begins anew
 KILL_S = 5.0  # after the drain time
+UPGRADED = b"upgraded\n"  # the last order of a first process whose server has been taken over
 
 
 class Workers:
@@ -85,10 +86,17 @@ class Workers:
             self._restarts[number] = 0
             self._tasks.append(asyncio.create_task(self._keep(number), name=f"worker-{number}"))
 
-    async def stop(self) -> None:
-        """End the workers; their listeners get ``bye``. Idempotent."""
+    async def stop(self, *, upgraded: bool = False) -> None:
+        """End the workers; their listeners get ``bye``. Idempotent.
+
+        Args:
+            upgraded: whether a new server serves already, so that the listeners may come back at once.
+        """
         self._stopping = True
         for process in self._processes.values():
+            if upgraded and process.stdin is not None:
+                process.stdin.write(UPGRADED)
+                continue
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
         ending = [asyncio.ensure_future(process.wait()) for process in self._processes.values()]

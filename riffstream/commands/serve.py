@@ -192,7 +192,7 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, args: 
             taking.serving()
         _say(url, config, quiet=args.quiet, as_json=args.json)
         warming = asyncio.create_task(hub.wait_ready(), name="warm-up")
-        serving = asyncio.create_task(server.run(), name="serve")
+        serving = asyncio.create_task(server.asked(), name="serve")
         await asyncio.wait({warming, serving}, return_when=asyncio.FIRST_COMPLETED)
         if warming.done() and (error := warming.exception()) is not None:
             serving.cancel()
@@ -206,8 +206,12 @@ async def _serve(config: Config, process: subprocess.Popen[bytes] | None, args: 
     finally:
         if taking is not None:
             taking.close()
-        stopping = [] if workers is None else [workers.stop()]
-        await asyncio.gather(server.stop(), *stopping)
+        try:
+            if not server.handed_over:  # otherwise there is no fade-out that the workers must pass on
+                await server.stop()
+        finally:
+            stopping = [] if workers is None else [workers.stop(upgraded=bool(server.handed_over))]
+            await asyncio.gather(server.stop(), *stopping)
     logs.event("stopped", level=logging.INFO)
     if server.handed_over is False:
         raise RiffstreamError("the new server has failed after it had taken over; start this one again")

@@ -276,17 +276,24 @@ class Server:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
-    async def run(self) -> None:
-        """Wait for a signal (see :meth:`catch_signals`), then :meth:`stop`."""
+    async def asked(self) -> None:
+        """Wait for a signal (see :meth:`catch_signals`), or for the end of a hand-over."""
         self.catch_signals()
+        await self._asked.wait()
+
+    async def run(self) -> None:
+        """Wait as in :meth:`asked`, then :meth:`stop`."""
         try:
-            await self._asked.wait()
+            await self.asked()
         finally:
             await self.stop()
 
     async def _stop(self) -> None:
         context = self.context
         context.draining = True
+        if self.hub.upstream is not None and self.hub.upstream.inside:  # other processes accept the connections
+            for listening in self._listening:
+                listening.close()
         if self._offer is not None:
             await self._offer.stop()
         self.hub.drain()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 import riffstream
@@ -165,6 +166,20 @@ async def client_of_a_worker(url: str) -> Radio:
         await asyncio.sleep(0.1)
 
 
+async def bye_of_a_worker(url: str) -> dict[str, Any]:
+    """The ``bye`` that a worker's client gets."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(90):
+        while True:
+            async with session.ws_connect(f"{url}/ws/main") as ws:
+                await ws.send_str('{"type": "hello", "v": 1, "codecs": ["none"]}')
+                welcome = json.loads((await ws.receive()).data)
+                if len(welcome["path"]) == 2:
+                    while (message := json.loads((await ws.receive()).data))["type"] != "bye":
+                        pass
+                    return dict(message)
+            await asyncio.sleep(0.1)
+
+
 async def test_a_client_of_a_worker_resumes_at_the_new_server(start: Started) -> None:
     old = start("--workers", "2")
     url = await asyncio.to_thread(old.wait_listening)
@@ -175,12 +190,17 @@ async def test_a_client_of_a_worker_resumes_at_the_new_server(start: Started) ->
     heard: list[list[Any]] = [[] for _ in radios]
     await asyncio.gather(*(read(radio, blocks, 1) for radio, blocks in zip(radios, heard, strict=True)))
     readers = [asyncio.create_task(read_through(radio, blocks)) for radio, blocks in zip(radios, heard, strict=True)]
+    leaving = asyncio.create_task(bye_of_a_worker(url))
     new = start("--take-over", "--workers", "2", port=int(url.rsplit(":", 1)[1]))
     assert await asyncio.to_thread(new.wait_listening) == url
     code, logged = await asyncio.to_thread(old.wait_ended)
     assert code == 0, logged
     await asyncio.gather(*readers)
+    bye = await leaving
+    assert bye["reason"] == UPGRADING
+    assert bye["reconnect_ms"] < 300
     for radio, blocks in zip(radios, heard, strict=True):
+        assert radio.reconnects == 1
         assert not any(missing(blocks))
         assert not any(block.discontinuity for block in blocks[1:])
         await radio.close()
