@@ -27,6 +27,7 @@ _PRIVATE_DOMAINS = (
     "localdomain",
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST_CHARS = 253  # of a name in the DNS (RFC 1035), without its final dot
 _RESOLVER = Path("/etc/resolv.conf")
 
 
@@ -34,7 +35,8 @@ def normal_origin(text: str) -> str | None:
     """Normalise an address to the form of an ``Origin`` header: scheme, host and port in lower case, no default port.
 
     Returns:
-        ``https://radio.example`` for ``HTTPS://Radio.example:443/path``; None if it is not an http or https address.
+        ``https://radio.example`` for ``HTTPS://Radio.example:443/path``, at most 267 characters; None if it is not an
+        http or https address, or if its name is too long for the DNS.
     """
     try:
         parts = urlsplit(text.strip())
@@ -53,6 +55,8 @@ def normal_origin(text: str) -> str | None:
             host = host.encode("idna").decode()
         except UnicodeError:
             return None
+    if len(host) > _HOST_CHARS:
+        return None
     return f"{parts.scheme}://{host}" + (f":{port}" if port not in (None, _DEFAULT_PORTS[parts.scheme]) else "")
 
 

@@ -25,6 +25,9 @@ from riffstream.server.origins import is_own_name, normal_origin
         ("http://", None),
         ("http://[", None),
         ("http://radio.example:99999", None),
+        (f"http://{'a.' * 124}local", f"http://{'a.' * 124}local"),
+        (f"http://{'a.' * 125}local", None),
+        (f"http://[fe80::1%{'a' * 300}]", None),
         ("", None),
     ],
 )

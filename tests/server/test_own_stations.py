@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from riffstream.config import Config, SessionSettings
 from riffstream.errors import ParameterError
 from riffstream.server.own_stations import OwnStations, QuotaError
 from riffstream.server.roles import Role
+from riffstream.server.state_file import SavedServer, read_state, write_state
 from tests.server.conftest import Running, running
 from tests.server.test_registry import until
 from tests.server.test_sockets import joined
@@ -138,6 +140,21 @@ async def test_a_strangers_page_is_told_what_to_change() -> None:
             assert (await own.message("welcome"))["role"] == "dj"
     async with running(access={"dj_token": "dj"}) as served:
         await make(served, origin=SITE, token="dj")  # a page with a token is no stranger's
+
+
+async def test_no_origin_makes_the_saved_state_unreadable(tmp_path: Path) -> None:
+    long = "a." * 190 + "local"  # an own name in its form, and longer than the state allows
+    async with running(sessions=OFTEN) as served, ClientSession() as session:
+        headers = {"Host": long, "Origin": f"http://{long}"}
+        async with session.post(f"{served.url}/api/sessions", headers=headers) as answer:
+            assert answer.status == 403
+        await make(served, origin=served.url)
+        own = served.server.context.own.save()
+    path = tmp_path / "state"
+    write_state(path, SavedServer(clean=True, stations={}, own=own))
+    found = read_state(path)
+    assert found is not None
+    assert found.own == own
 
 
 async def test_the_places_can_be_asked_for() -> None:
