@@ -20,19 +20,22 @@ from msgspec import Meta
 from riffstream import protocol
 from riffstream.protocol import ProtocolError, Reaction, Reactions, RequestItem, RequestList
 
-__all__ = ["REACTION_S", "Requests"]
+__all__ = ["MOST_OF_ONE", "MOST_VOTES", "REACTION_S", "Requests"]
 
 log: Final = logging.getLogger(__name__)
 
 REACTION_S: Final = 60.0  # time for which a reaction counts
 REACTIONS: Final = 2000  # remembered ones
+MOST_OF_ONE: Final = 5  # requests of one client, so that nobody fills the list alone
+MOST_VOTES: Final = 5000  # of one request; the saved state has all of them
 
 
 @dataclass(slots=True)
 class _Request:
-    """A request: its text, and the hashes of those who want it."""
+    """A request: its text, and the hashes of its author and of those who want it."""
 
     text: str
+    author: str
     voters: set[str] = field(default_factory=set)
 
 
@@ -81,23 +84,31 @@ class Requests:
             voter: identity of the client.
 
         Raises:
-            ProtocolError: the list is full.
+            ProtocolError: the list is full, or has :data:`MOST_OF_ONE` requests of this client.
         """
+        author = self._hashed(voter)
         for each in self._items.values():
             if each.text.casefold() == text.casefold():
-                each.voters.add(self._hashed(voter))
+                _count(each, author)
                 return
         if len(self._items) >= self._most:
             what = f"the list has {len(self._items)} requests; allowed: up to {self._most}"
             raise ProtocolError("busy", what, retry_after_ms=60_000)
+        if sum(each.author == author for each in self._items.values()) >= MOST_OF_ONE:
+            what = f"the list has {MOST_OF_ONE} requests from you; allowed: up to {MOST_OF_ONE}"
+            raise ProtocolError("rate_limited", what, retry_after_ms=60_000)
         while (name := f"r{self._number}") in self._items:
             self._number += 1
         self._number += 1
-        self._items[name] = _Request(text, {self._hashed(voter)})
+        self._items[name] = _Request(text, author, {author})
 
     def vote(self, item: str | None, voter: str) -> None:
-        """Count a vote, once for each client. Raises ProtocolError for an unknown item."""
-        self._found(item).voters.add(self._hashed(voter))
+        """Count a vote, once for each client.
+
+        Raises:
+            ProtocolError: an unknown item, or one with :data:`MOST_VOTES` votes.
+        """
+        _count(self._found(item), self._hashed(voter))
 
     def text(self, item: str | None) -> str:
         """Text of a request. Raises ProtocolError for an unknown item."""
@@ -127,7 +138,10 @@ class Requests:
 
     def to_dict(self) -> dict[str, Any]:
         """The requests as JSON values, with hashes of their voters. Reactions are not kept."""
-        items = [{"id": name, "text": each.text, "voters": sorted(each.voters)} for name, each in self._items.items()]
+        items = [
+            {"id": name, "text": each.text, "author": each.author, "voters": tuple(each.voters)}
+            for name, each in self._items.items()
+        ]
         return {"items": items, "salt": self._salt}
 
     def restore(self, saved: Any) -> None:
@@ -138,12 +152,22 @@ class Requests:
         """
         snapshot = msgspec.convert(saved, _Snapshot)
         self._salt = snapshot.salt
-        self._items = {each.id: _Request(each.text, set(each.voters)) for each in snapshot.items[: self._most]}
+        self._items = {
+            each.id: _Request(each.text, each.author, set(each.voters)) for each in snapshot.items[: self._most]
+        }
 
 
-class _SavedRequest(msgspec.Struct, frozen=True):
+def _count(request: _Request, voter: str) -> None:
+    if voter not in request.voters and len(request.voters) >= MOST_VOTES:
+        what = f"this request has {MOST_VOTES} votes; allowed: up to {MOST_VOTES}"
+        raise ProtocolError("busy", what, retry_after_ms=60_000)
+    request.voters.add(voter)
+
+
+class _SavedRequest(msgspec.Struct, frozen=True, kw_only=True):
     id: Annotated[str, Meta(min_length=1, max_length=16)]
     text: Annotated[str, Meta(min_length=1, max_length=protocol.PROMPT_CHARS)]
+    author: Annotated[str, Meta(max_length=16)] = ""
     voters: list[Annotated[str, Meta(max_length=16)]]
 
 

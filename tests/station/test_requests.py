@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from riffstream.protocol import ProtocolError, Reactions
-from riffstream.station.requests import REACTION_S, Requests
+from riffstream.station.requests import MOST_OF_ONE, MOST_VOTES, REACTION_S, Requests
 
 
 class Clock:
@@ -60,6 +60,36 @@ def test_a_full_list_says_so_and_still_takes_votes() -> None:
     assert refused.value.code == "busy"
     requests.suggest("rain", "b")
     assert listed(requests) == [("rain", 2), ("wind", 1)]
+
+
+def test_nobody_fills_the_list_alone() -> None:
+    requests = Requests(50, Clock())
+    for number in range(MOST_OF_ONE):
+        requests.suggest(f"rain {number}", "a")
+    later = Requests.opened("main", 50, Clock(), json.loads(json.dumps(requests.to_dict())))
+    for each in (requests, later):
+        with pytest.raises(ProtocolError, match=f"has {MOST_OF_ONE} requests from you") as refused:
+            each.suggest("wind", "a")
+        assert refused.value.code == "rate_limited"
+        each.suggest("wind", "b")
+        each.suggest("Wind", "a")  # a vote
+        each.remove(each.shown().items[-1].id)
+        each.suggest("snow", "a")
+        assert listed(each)[0] == ("wind", 2)
+
+
+def test_votes_are_bounded_because_all_of_them_are_saved() -> None:
+    requests = Requests(5, Clock())
+    requests.suggest("rain", "0")
+    (item,) = requests.shown().items
+    for number in range(1, MOST_VOTES):
+        requests.vote(item.id, str(number))
+    requests.vote(item.id, "7")  # not a new one
+    for call in (lambda: requests.vote(item.id, "new"), lambda: requests.suggest("Rain", "new")):
+        with pytest.raises(ProtocolError, match=f"has {MOST_VOTES} votes") as refused:
+            call()
+        assert refused.value.code == "busy"
+    assert listed(requests) == [("rain", MOST_VOTES)]
 
 
 def test_reactions_count_for_a_minute() -> None:
