@@ -33,6 +33,7 @@ FEED_IDLE_S = 60.0  # time in which a disconnected listener can resume without a
 RING_S = 30.0
 LISTENERS_EVERY_S = 2.0
 REQUESTS_EVERY_S = 1.0
+REQUESTS_BYTES_S = 4000  # to each listener: a long list comes less often, a quarter of the rate of Opus
 REACTIONS_EVERY_S = 5.0
 LEAVE_S = 5.0
 CARD_FRESH_S = 60.0
@@ -168,6 +169,7 @@ class Broadcast:
         self._announce_handle: asyncio.TimerHandle | None = None
         self._requests_handle: asyncio.TimerHandle | None = None
         self._told_requests: protocol.RequestList | None = None
+        self._requests_pause_until = 0.0  # time of the loop
 
     async def hold(self, codec: str) -> Feed:
         """Return the running feed of a codec, filled with a burst. Codecs that share an encoder share a feed.
@@ -332,8 +334,15 @@ class Broadcast:
         self._schedule_requests(REQUESTS_EVERY_S)
 
     def _schedule_requests(self, after_s: float) -> None:
-        if self._requests_handle is None and not self.ending:
-            self._requests_handle = asyncio.get_running_loop().call_later(after_s, self._send_requests)
+        if self.ending:
+            return
+        loop, waiting = asyncio.get_running_loop(), self._requests_handle
+        at = max(loop.time() + after_s, self._requests_pause_until)
+        if waiting is not None:
+            if waiting.when() <= at:
+                return
+            waiting.cancel()
+        self._requests_handle = loop.call_at(at, self._send_requests)
 
     def _send_requests(self) -> None:
         self._requests_handle = None
@@ -342,7 +351,10 @@ class Broadcast:
             return
         if requests != self._told_requests:
             self._told_requests = requests
-            self.tell(protocol.RequestsState(requests=requests))
+            message = protocol.RequestsState(requests=requests)
+            pause_s = len(protocol.encode(message).encode()) / REQUESTS_BYTES_S
+            self._requests_pause_until = asyncio.get_running_loop().time() + pause_s
+            self.tell(message)
         if requests.reactions != protocol.Reactions():
             self._schedule_requests(REACTIONS_EVERY_S)
 

@@ -173,6 +173,34 @@ async def test_many_changes_are_told_once_a_second_and_reactions_fade(monkeypatc
         assert len([each for each in client.messages if each["type"] == "requests"]) <= 10
 
 
+async def test_nobody_floods_all_listeners_with_a_long_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("riffstream.server.broadcast.REQUESTS_EVERY_S", 0.02)
+    monkeypatch.setattr("riffstream.server.broadcast.REQUESTS_BYTES_S", 150)  # one message a second
+    async with running(requests=True, limits=OFTEN) as served, joined(served, codecs=[]) as client:
+        await client.message("welcome")
+        await post(served, 200, op="suggest", text="x" * 50)
+        assert (await client.message("requests"))["requests"]["items"]
+        begin = asyncio.get_running_loop().time()
+        for _ in range(10):
+            await post(served, 200, op="react", reaction="heart")
+            await asyncio.sleep(0.05)
+        while (await client.message("requests"))["requests"]["reactions"]["heart"] < 10:
+            pass
+        passed_s = asyncio.get_running_loop().time() - begin
+        assert len([each for each in client.messages if each["type"] == "requests"]) <= 2 + passed_s / 0.9
+
+
+async def test_a_suggestion_is_told_soon_while_reactions_wait_to_fade(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("riffstream.server.broadcast.REQUESTS_EVERY_S", 0.02)
+    monkeypatch.setattr("riffstream.server.broadcast.REACTIONS_EVERY_S", 60.0)
+    async with running(requests=True, limits=OFTEN) as served, joined(served, codecs=[]) as client:
+        await client.message("welcome")
+        await post(served, 200, op="react", reaction="heart")
+        await client.message("requests")
+        await post(served, 200, op="suggest", text="rain")
+        assert (await client.message("requests"))["requests"]["items"]
+
+
 async def test_server_sent_events_have_them() -> None:
     async with running(requests=True) as served, ClientSession() as session:
         async with session.get(f"{served.url}/api/stations/main/events") as events, asyncio.timeout(20):
