@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from functools import lru_cache
 from typing import Annotated
 from urllib.parse import quote
 
@@ -23,6 +25,7 @@ __all__ = ["routes"]
 routes = web.RouteTableDef()
 
 ORIGIN_CHARS = 300
+ADDRESS_CHARS = 400  # of a page; the time for a code grows with them, and phones cannot read dense ones
 TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -48,13 +51,22 @@ async def show_origin(request: web.Request) -> web.Response:
 
 
 @routes.get("/qr/{station:[a-z0-9][a-z0-9_-]*}.{kind:svg|png}")
-@described("pages", Answer(tuple(TYPES.values()), "the picture"))
+@described("pages", Answer(tuple(TYPES.values()), "the picture"), errors=(400,))
 async def qr_code(request: web.Request) -> web.Response:
     """Send a QR code of the station's page, black on white with a quiet border."""
     context, name, kind = request.app[CONTEXT], request.match_info["station"], request.match_info["kind"]
     context.broadcast(name)
+    address = f"{base_url(context, request)}/?station={quote(name)}"
+    if len(address) > ADDRESS_CHARS:
+        text = f"the page's address has {len(address)} characters; allowed: up to {ADDRESS_CHARS}"
+        raise refuse(web.HTTPBadRequest, "bad_request", text)
+    picture = await asyncio.to_thread(_qr_code, address, kind)
+    return web.Response(body=picture, headers={"Content-Type": TYPES[kind], "Cache-Control": "no-cache"})
+
+
+@lru_cache(maxsize=64)
+def _qr_code(address: str, kind: str) -> bytes:
+    """A QR code as a file. It takes some 10 ms, so it belongs in a thread."""
     picture = io.BytesIO()
-    code = segno.make(f"{base_url(context, request)}/?station={quote(name)}", error="m", micro=False)
-    code.save(picture, kind=kind, border=4, scale=8, dark="#000", light="#fff")
-    headers = {"Content-Type": TYPES[kind], "Cache-Control": "no-cache"}
-    return web.Response(body=picture.getvalue(), headers=headers)
+    segno.make(address, error="m", micro=False).save(picture, kind=kind, border=4, scale=8, dark="#000", light="#fff")
+    return picture.getvalue()

@@ -32,6 +32,17 @@ async def test_a_phone_reads_the_stations_address(
         assert found.stdout.strip() == f"{public_url or served.url}/?station=jazz"
 
 
+async def test_a_long_host_makes_no_large_code() -> None:
+    async with running() as served, ClientSession() as session:
+        for chars in (380, 4000):  # a code cannot hold the second one
+            headers = {"Host": "a" * chars}
+            async with session.get(f"{served.url}/qr/main.svg", headers=headers) as answer:
+                assert answer.status == 400
+                assert "allowed: up to 400" in (await answer.json())["message"]
+        async with session.get(f"{served.url}/qr/main.svg", headers={"Host": "a" * 200}) as answer:
+            assert answer.status == 200
+
+
 async def test_the_server_says_which_sites_may_control_a_frame() -> None:
     async with running(server={"allowed_origins": ["https://shop.example"]}) as served, ClientSession() as session:
         cases = {
