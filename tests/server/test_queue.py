@@ -79,7 +79,7 @@ async def test_a_listener_sees_the_queue_and_may_not_change_it() -> None:
         ({"op": "add", "prompts": [{"text": "\u0007"}]}, 400, "empty"),
         ({"op": "move", "item": "q9", "to": 0}, 400, "not in the queue"),
         ({**BELLS, "colour": "red"}, 400, "'colour'; allowed: op"),
-        ([], 400, "no JSON object"),
+        ([], 400, "the body is []; allowed: a JSON object"),
     ],
 )
 async def test_a_bad_change_over_http_names_the_field(live: Running, body: Any, status: int, words: str) -> None:

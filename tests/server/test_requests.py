@@ -112,6 +112,8 @@ async def test_one_suggestion_a_minute_from_each_address_and_one_vote_from_each_
         ({"op": "suggest", "text": " \u0007 "}, 400, "text is empty"),
         ({"op": "suggest", "text": "x" * 81}, 400, "text has 81 characters; allowed: up to 80"),
         ({"op": "suggest", "text": 5}, 400, "text"),
+        ({"op": "suggest", "text": "\ud800"}, 400, "JSON is malformed"),
+        ({"op": "suggest", "text": "rain", "item": 10**30}, 400, "item"),
         ({"op": "react"}, 400, "reaction is missing; allowed: heart, fire or wow"),
         ({"op": "react", "reaction": "tomato"}, 400, "heart, fire or wow"),
         ({"op": "vote"}, 400, "item is missing"),
