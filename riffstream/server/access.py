@@ -92,7 +92,8 @@ class Access:
         Args:
             token: a configured or a signed token.
             station: the station that is asked for; "": the server itself; None: any one station. The token of another
-                station gives the rights of a listener where listening is open to all, and none elsewhere.
+                station gives the rights of a listener where listening is open to all, and none elsewhere. That of a
+                private station is for itself: as "any one" it gives the rights of a listener.
         """
         given, found = token.encode(errors="replace"), None
         if self._worker_token and hmac.compare_digest(given, self._worker_token):
@@ -103,7 +104,7 @@ class Access:
         if found is None and (made := self._own.read(token)) is not None:
             if made.station == station:
                 return made.role
-            return Role.LISTENER if self.listening_is_open else None
+            return Role.LISTENER if self.listening_is_open or station is None else None
         if found is None and (signed := self._read(token)) is not None:
             if not signed.station or station is None or signed.station == station:
                 return signed.role

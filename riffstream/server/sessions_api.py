@@ -56,6 +56,7 @@ async def create_session(request: web.Request) -> web.Response:
     """
     context = request.app[CONTEXT]
     context.listening(request)
+    _check_token(context, request)
     _check_invited(context, request)
     body = await json_object(request, optional=True)
     made = _reserved(context, request)
@@ -90,6 +91,14 @@ async def end_session(request: web.Request) -> web.Response:
         raise refuse(web.HTTPForbidden, "forbidden", "ending a private station needs its own token")
     await context.broadcasts.end(name, "this station has ended")
     return web.Response(status=204)
+
+
+def _check_token(context: Context, request: web.Request) -> None:
+    """Raise 403 if listening needs a token, and this one is a private station's, which would have no end then."""
+    token = authorization_token(request.headers.get("Authorization"))
+    if token and not context.access.listening_is_open and context.own.read(token) is not None:
+        text = "the token of a private station makes no further ones; send that of the server"
+        raise refuse(web.HTTPForbidden, "forbidden", text)
 
 
 def _check_invited(context: Context, request: web.Request) -> None:

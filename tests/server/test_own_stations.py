@@ -178,6 +178,18 @@ async def test_listening_that_needs_a_token_needs_it_here() -> None:
             assert (await own.message("welcome"))["role"] == "dj"
         async with joined(served, "main", token=made["token"], codecs=[]) as elsewhere:
             assert (await elsewhere.message("rejected"))["code"] == "unauthorised"
+        # Its page asks for seeds and places with it, and is not locked out for that.
+        bearer = {"Authorization": f"Bearer {made['token']}"}
+        async with ClientSession() as session:
+            for _ in range(11):
+                for path in ("api/seeds", "api/sessions"):
+                    async with session.get(f"{served.url}/{path}", headers=bearer) as answer:
+                        assert answer.status == 200
+            async with session.get(f"{served.url}/api/stations/main", headers=bearer) as answer:
+                assert answer.status == 401
+            async with session.post(f"{served.url}/api/seeds", data=b"x", headers=bearer) as answer:
+                assert answer.status == 403
+        assert "no further ones" in (await make(served, 403, token=made["token"]))["message"]
 
 
 @pytest.mark.parametrize(
