@@ -14,7 +14,8 @@ class SessionSettings(Section, frozen=True, kw_only=True):
     """``[sessions]``: private stations that visitors make with ``POST /api/sessions``, each for one page.
 
     They need no token where listening needs none. Pages of other sites need a place in ``server.allowed_origins``.
-    Each one costs as much as any other station, and counts for ``limits.stations``.
+    Each one costs as much as any other station, and counts for ``limits.stations``. If the owner starts a station and
+    there are too many, the oldest private one ends.
 
     Attributes:
         most: private stations at once; 0: none.

@@ -121,7 +121,7 @@ async def create_station(request: web.Request) -> web.Response:
         error = ParameterError("id", body.get("id"), "the station's name as a string")
         raise refuse(web.HTTPBadRequest, "bad_request", str(error))
     name = body.pop("id")
-    await start_station(context, name, body, OPEN_FIELDS, where=f"stations.{name}")
+    await start_station(context, name, body, OPEN_FIELDS, where=f"stations.{name}", first=True)
     return json_answer(summary(context.broadcast(name)), status=201, headers={"Location": f"stations/{name}"})
 
 

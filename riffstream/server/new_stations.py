@@ -50,7 +50,14 @@ def new_station(name: str, about: str, fields: Collection[str], *, named: bool) 
 
 
 async def start_station(
-    context: Context, name: str, body: Mapping[str, Any], allowed: Collection[str], *, where: str, title: str = ""
+    context: Context,
+    name: str,
+    body: Mapping[str, Any],
+    allowed: Collection[str],
+    *,
+    where: str,
+    title: str = "",
+    first: bool = False,
 ) -> None:
     """Start a station with the texts that the rules for prompts allow.
 
@@ -61,6 +68,7 @@ async def start_station(
         allowed: the keys that the body may have.
         where: name of the table in errors.
         title: its title, if the body has none.
+        first: if there are as many stations as allowed, the oldest private one of a visitor ends for it.
 
     Raises:
         400: a wrong key or value; a text that is not allowed; music that the model cannot play.
@@ -75,13 +83,23 @@ async def start_station(
         config = StationConfig.from_table({"title": title, **body}, where)
         if name in context.hub.stations:
             raise refuse(web.HTTPConflict, "bad_request", f"there is a station {name!r} already")
-        await context.hub.create(name, await _moderated(context, name, config))
+        config = await _moderated(context, name, config)
+        if first:
+            await _make_room(context)
+        await context.hub.create(name, config)
     except TooManyStationsError as error:
         raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=60) from None
     except ProtocolError as error:
         raise refused(error) from None
     except (ParameterError, UnplayableError) as error:
         raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
+
+
+async def _make_room(context: Context) -> None:
+    """End a visitor's station if there are ``limits.stations``."""
+    oldest = next((name for name in context.own if name in context.broadcasts), None)
+    if oldest is not None and len(context.hub.stations) >= context.config.limits.stations:
+        await context.broadcasts.end(oldest, "the server needs the place of this private station")
 
 
 async def _moderated(context: Context, name: str, config: StationConfig) -> StationConfig:

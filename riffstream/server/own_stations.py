@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -84,6 +84,10 @@ class OwnStations:
 
     def __contains__(self, name: str) -> bool:
         return name in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        """Names, the oldest first."""
+        return iter(tuple(self._found))
 
     def __len__(self) -> int:
         return len(self._found)

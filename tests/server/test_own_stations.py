@@ -87,6 +87,27 @@ async def test_the_servers_own_tokens_steer_and_end_it_too() -> None:
         assert await end(served, made["station"], "boss") == 204
 
 
+async def test_visitors_do_not_take_the_owners_places() -> None:
+    access, bearer = {"dj_token": "dj", "owner_token": "boss"}, {"Authorization": "Bearer boss"}
+    async with running(access=access, limits={"stations": 3}, sessions=OFTEN) as served, ClientSession() as session:
+        old, new = await make(served), await make(served)
+        url = f"{served.url}/api/stations"
+        async with joined(served, old["station"]) as listener:
+            await listener.message("welcome")
+            async with session.post(url, json={"id": "jazz", "bpm": 9000}, headers=bearer) as answer:
+                assert answer.status == 400  # nobody has to go for a mistake
+            assert set(served.hub.stations) == {"main", old["station"], new["station"]}
+            async with session.post(url, json={"id": "jazz"}, headers=bearer) as answer:
+                assert answer.status == 201, await answer.text()
+            assert (await listener.message("bye"))["reason"] == "the server needs the place of this private station"
+        assert set(served.hub.stations) == {"main", "jazz", new["station"]}
+        assert (await make(served, 503))["code"] == "busy"
+        async with session.post(url, json={"id": "rock"}, headers=bearer) as answer:
+            assert answer.status == 201
+        async with session.post(url, json={"id": "folk"}, headers=bearer) as answer:
+            assert answer.status == 503  # the owner's own stations stay
+
+
 async def test_it_ends_by_its_token_and_its_place_is_free_again() -> None:
     async with running(sessions={"per_address": 1, **OFTEN}) as served:
         made = await make(served)
