@@ -441,3 +441,23 @@ async def test_a_relay_loads_no_torch() -> None:
     program = "import sys, riffstream.relay.hub, riffstream.server.app; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+async def test_the_token_of_a_private_station_listens_and_steers_at_a_relay() -> None:
+    access: dict[str, Any] = {"dj_token": "dj"}  # of both, as a worker has the settings of its server
+    async with (
+        running(speed=4.0, access=dict(access)) as origin,
+        relaying(origin.url, access=dict(access)) as relay,
+        ClientSession() as session,
+    ):
+        async with session.post(f"{relay.url}/api/sessions", json={"prompts": ["rain"]}) as answer:
+            assert answer.status == 201
+            made = await answer.json()
+        bearer = {"Authorization": f"Bearer {made['token']}"}
+        for _ in range(21):  # more than the wrong tokens of an address
+            async with session.get(f"{relay.url}/api/stations", headers=bearer) as answer:
+                assert answer.status == 200
+        async with joined(relay, made["station"], token=made["token"], codecs=[]) as own:
+            assert (await own.message("welcome"))["role"] == "dj"
+            await own.send(type="steer", id="a", bpm=99)
+            await own.message("applied", id="a")
