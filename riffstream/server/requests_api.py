@@ -109,6 +109,8 @@ def _play(
 
     def reply(answer: protocol.ServerMessage) -> None:
         first.append(answer)
+        if isinstance(answer, protocol.Superseded):  # the id of the later change is the server's
+            answer = msgspec.structs.replace(answer, by="other")
         if tell is not None and isinstance(answer, protocol.Scheduled | protocol.Applied | protocol.Superseded):
             tell(msgspec.structs.replace(answer, id=message.id))
 

@@ -81,6 +81,12 @@ async def test_listeners_ask_and_vote_and_a_dj_takes() -> None:
         await dj.message("scheduled", id="e")
         await dj.message("applied", id="e")
         assert served.station.state.prompts[0].text == "deep house"
+        await fan.send(type="request", id="k", op="suggest", text="wind")
+        (item,) = (await fan.message("requests", id="k"))["requests"]["items"]
+        await dj.send(type="request", id="l", op="take", item=item["id"], play="now")
+        await dj.message("scheduled", id="l")
+        await dj.send(type="steer", id="m", bpm=99)
+        assert (await dj.message("superseded", id="l"))["by"] == "other"
         await fan.send(type="request", id="f", op="suggest", text="noise")
         (item,) = (await fan.message("requests", id="f"))["requests"]["items"]
         await dj.send(type="request", id="g", op="dismiss", item=item["id"])
