@@ -50,10 +50,13 @@ class OwnStation:
             raise RadioError("unreachable", f"cannot reach {self._root}: {reason}") from None
         if status != 201:
             text = str(answer.get("message", f"the answer is {status}"))
-            retry_ms = int(retry) * 1000 if retry.isdigit() else None
+            retry_ms = int(retry) * 1000 if retry.isdecimal() else None
             raise RadioError(str(answer.get("code", "internal")), text, retry_after_ms=retry_ms)
-        self._made = answer["station"], answer["token"]
-        return f"{self._root}ws/{answer['station']}", answer["token"]
+        station, token = answer.get("station"), answer.get("token")
+        if not isinstance(station, str) or not isinstance(token, str):
+            raise RadioError("internal", f"{self._root} does not say which private station it has made")
+        self._made = station, token
+        return f"{self._root}ws/{station}", token
 
     async def close(self) -> None:
         """End the station. Idempotent; without the server it ends by itself."""

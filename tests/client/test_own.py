@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
 
 import riffstream
 from riffstream.client import RadioError
@@ -46,3 +47,21 @@ async def test_a_connection_that_fails_leaves_no_station() -> None:
             with pytest.raises(RadioError):
                 await riffstream.connect(served.url, station="new").__aenter__()
         assert set(served.hub.stations) == {"main"}
+
+
+async def test_an_answer_without_a_station_is_an_error_of_the_radio() -> None:
+    async def make(request: web.Request) -> web.Response:
+        return web.json_response({"station": 5}, status=201)
+
+    app = web.Application()
+    app.router.add_post("/api/sessions", make)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        with pytest.raises(RadioError, match="does not say which private station") as odd:
+            await riffstream.connect(f"http://127.0.0.1:{port}", station="new").__aenter__()
+        assert odd.value.code == "internal"
+    finally:
+        await runner.cleanup()
