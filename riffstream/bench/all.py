@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,7 @@ examples:
   riffstream bench all --quick              (a test of the benchmarks: seconds each, no useful figures)"""
 COLUMNS: Final = 120
 LONGEST_S: Final = 1800.0  # for one benchmark
+END_S: Final = 60.0  # for its end after SIGTERM: a server that it started has 15 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +132,44 @@ def run(args: argparse.Namespace) -> int:
 def _measure(part: Part, arguments: Sequence[str]) -> Result:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     began = time.monotonic()
-    command = [sys.executable, "-m", "riffstream", "bench", *arguments]
-    text = failure = ""
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)
-    except subprocess.TimeoutExpired:
-        failure = f"it took more than {LONGEST_S:g} s"
-    else:
-        text = ended.stdout
-        if ended.returncode:
-            last = ended.stderr.strip().splitlines()[-1:] or [f"exit code {ended.returncode}"]
-            failure = last[0][:300]
+    text, failure = _output([sys.executable, "-m", "riffstream", "bench", *arguments])
     return Result(part, time.monotonic() - began, load, text, failure)
+
+
+def _output(command: Sequence[str]) -> tuple[str, str]:
+    """Output of a program, and the reason of its failure or "".
+
+    A program that takes too long, or is running when this process is interrupted, ends with all that it started.
+    """
+    # In a session of its own, so that only SIGTERM ends it: subprocess.run kills, which leaves its servers behind.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        text, said = process.communicate(timeout=LONGEST_S)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return "", f"it took more than {LONGEST_S:g} s"
+    except BaseException:
+        _end(process)
+        raise
+    if process.returncode:
+        last = said.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+        return text, last[0][:300]
+    return text, ""
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Tell a program to end, and kill it and all that it started if something remains."""
+    process.terminate()
+    try:
+        process.communicate(timeout=END_S)
+    except subprocess.TimeoutExpired:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+        process.communicate()
 
 
 def _replace(path: Path, text: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from riffstream.bench.all import PARTS, Part, Result, page
 from riffstream.bench.common import environment, report
 from riffstream.cli import main
 from riffstream.commands.bench import BENCHMARKS
+from tests.bench.test_bench_ending import alive
 
 FACTS = {**environment(("torch",)), "commit": "abc123"}
 
@@ -74,6 +77,30 @@ def test_a_benchmark_that_fails_costs_only_itself(
     monkeypatch.setattr(bench_all, "LONGEST_S", 0.01)
     assert main(["bench", "all", "--quiet"]) == 1
     assert "it took more than 0.01 s" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
+@pytest.mark.parametrize("obeys", [True, False])
+def test_what_takes_too_long_ends_with_all_that_it_started(
+    obeys: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server of the benchmark would disturb the next one. It also holds the benchmark's output."""
+    program = f"""
+import pathlib, signal, subprocess, sys, time
+server = subprocess.Popen(["sleep", "60"])
+def leave(*_):
+    server.terminate()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave if {obeys} else signal.SIG_IGN)
+pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(server.pid))
+time.sleep(60)
+"""
+    monkeypatch.setattr(bench_all, "LONGEST_S", 2.0)
+    monkeypatch.setattr(bench_all, "END_S", 10.0 if obeys else 0.5)
+    began = time.monotonic()
+    assert bench_all._output([sys.executable, "-c", program]) == ("", "it took more than 2 s")
+    assert time.monotonic() - began < 10
+    assert not alive(int((tmp_path / "pid").read_text()))
 
 
 def test_a_page_that_cannot_be_written_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

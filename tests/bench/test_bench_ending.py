@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 
 
-def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in found.read_text().split()] if found.exists() else []
+def started(pid: int) -> list[int]:
+    """Processes that a process has started, and theirs."""
+    try:
+        found = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [each for child in found for each in (child, *started(child))]
 
 
 def alive(pid: int) -> bool:
@@ -26,19 +30,23 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
 @pytest.mark.parametrize("interrupts", ["heard", "ignored"])
-def test_sigterm_ends_a_benchmark_and_the_server_that_it_started(interrupts: str) -> None:
-    command = [sys.executable, "-m", "riffstream", "bench", "stream", "--model", "tone", "--only", "soak", "--quiet"]
+@pytest.mark.parametrize(
+    ("benchmark", "processes"),  # a server and its generator; of "all", also the benchmark itself
+    [(("stream", "--model", "tone", "--only", "soak"), 2), (("all", "--quick", "--only", "soak"), 3)],
+)
+def test_sigterm_ends_a_benchmark_and_the_server_that_it_started(
+    interrupts: str, benchmark: tuple[str, ...], processes: int
+) -> None:
+    command = [sys.executable, "-m", "riffstream", "bench", *benchmark, "--quiet"]
     # A shell starts what it puts in the background with SIGINT ignored.
     ignore = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if interrupts == "ignored" else None
     bench = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=ignore)
     try:
         until = time.monotonic() + 60
-        while not (servers := children(bench.pid)) or not children(servers[0]):
+        while len(everyone := started(bench.pid)) < processes:
             assert bench.poll() is None
             assert time.monotonic() < until
             time.sleep(0.05)
-        everyone = [*servers, *(each for server in servers for each in children(server))]
-        assert len(everyone) >= 2  # a server and its generator
         bench.terminate()
         _, said = bench.communicate(timeout=30)
         assert bench.returncode == 130, said.decode()
