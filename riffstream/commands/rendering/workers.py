@@ -4,7 +4,8 @@ One thread for each process is faster than one process with as many threads: the
 small, and everything behind the network (vocoder, loudness, encoder) is serial.
 
 A process that dies loses the renderings that it had. They are rendered again, one at a time, by a process in its place.
-A rendering whose process dies twice has failed.
+A rendering whose process dies twice has failed. An error of a process ends the batch, as in one process: a full disk
+would meet the others too.
 
 Threading model
   The caller's process asks and reports; every worker makes its calls in one thread. Each worker has a pipe: it sends
@@ -21,6 +22,7 @@ import os
 import pickle
 import signal
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -37,7 +39,7 @@ __all__ = ["Workers"]
 
 TRIES: Final = 2  # of a rendering whose process dies
 LOST_STARTS: Final = 3  # processes that die in a row before they are ready
-LEAVE_S: Final = 10.0  # until a process that should end is killed
+LEAVE_S: Final = 10.0  # until processes that should end are killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Workers:
         processes: most workers, 1 or more.
 
     Raises:
-        RiffstreamError: the model cannot be loaded.
+        RiffstreamError: the model cannot be loaded, or a file cannot be written.
     """
 
     def __init__(self, args: argparse.Namespace, processes: int) -> None:
@@ -99,7 +101,7 @@ class Workers:
         self._suspects: deque[Rendering] = deque()
         self._deaths: Counter[str] = Counter()
         self._lost_starts = 0
-        self.lost = 0  # processes that died
+        self.lost = 0  # processes that died, and may have left unfinished files
 
     def __enter__(self) -> Workers:
         return self
@@ -152,11 +154,13 @@ class Workers:
         for worker in self._live:
             worker.pipe.close()
             worker.process.terminate()
+        deadline = time.monotonic() + LEAVE_S
         for worker in self._live:
-            worker.process.join(LEAVE_S)
+            worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
+            self.lost += worker.process.exitcode != 0
         self._live.clear()
 
     def _start(self, *, quiet: bool, careful: bool = False) -> None:
@@ -200,9 +204,9 @@ class Workers:
                 yield worker, None
                 continue
             if isinstance(message, _Ended):
-                if isinstance(message.error, RiffstreamError) and not worker.ready:
+                if isinstance(message.error, RiffstreamError):
                     raise message.error
-                worker.reason = str(message.error)
+                worker.reason = message.error
             else:
                 yield worker, message
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +136,49 @@ def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, capsys: pytes
     arguments[arguments.index("tone")] = str(tmp_path / "nowhere")
     assert main(arguments) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_file_that_cannot_be_written_ends_the_batch_in_one_line(
+    processes: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no death of a process: a second try would fail too, and so would the other files of a full disk."""
+    (tmp_path / "out" / "four.flac").mkdir(parents=True)
+    assert main(command(tmp_path, SETS, "--processes", processes)) == 2
+    said = capsys.readouterr().err
+    assert re.search(r"^riffstream render: cannot write \S+four.flac: it is a folder$", said, re.MULTILINE), said
+    assert "ended" not in said
+    (tmp_path / "out" / "four.flac").rmdir()
+    assert main(command(tmp_path, SETS, "--processes", processes)) == 0
+    assert not [name for name in files(tmp_path) if name.endswith(".part")]
+
+
+def stubborn(pipe: Connection) -> None:
+    """A process that does not end when it is told to."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pipe.send("ready")
+    time.sleep(60)
+
+
+def test_processes_that_do_not_end_are_killed_at_one_time_and_count_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the batch removes their unfinished files."""
+    monkeypatch.setattr(workers, "LEAVE_S", 1.5)
+    made = workers.Workers(argparse.Namespace(quiet=True), 3)
+    context = multiprocessing.get_context("spawn")
+    for _ in range(3):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=stubborn, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        made._live.append(workers._Worker(process, ours, careful=False))
+    for each in made._live:
+        assert each.pipe.recv() == "ready"
+    began = time.monotonic()
+    made.close()
+    assert time.monotonic() - began < 4
+    assert made.lost == 3
+    made.close()
+    assert made.lost == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX")
