@@ -49,6 +49,7 @@ class Finding:
 def look(config: Config) -> Iterator[Finding]:
     """Check all but the model and the speed."""
     yield from _codecs()
+    yield _packages(config)
     yield _port(config)
     yield _folder(config)
     yield _files(config)
@@ -74,6 +75,20 @@ def _codecs() -> Iterator[Finding]:
         yield Finding("codecs", "bad", f"these encoders do not work: {', '.join(broken)}; reinstall av and lameenc")
     else:
         yield Finding("codecs", "good", f"{', '.join(CODECS)} and PCM can be encoded")
+
+
+def _packages(config: Config) -> Finding:
+    from riffstream.generator.cluster.launch import check_installed
+    from riffstream.server.tracing import make_tracing
+
+    try:
+        for settings in config.generators().values():
+            check_installed(settings)
+        if (tracing := make_tracing(config.tracing)) is not None:
+            asyncio.run(tracing.close())
+    except RiffstreamError as error:
+        return Finding("packages", "bad", str(error))
+    return Finding("packages", "good", "the packages of all settings are installed")
 
 
 def _port(config: Config) -> Finding:

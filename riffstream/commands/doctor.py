@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, and print the findings. Raises RiffstreamError for settings that are not allowed."""
-    from riffstream.commands._checks import listener_us, look
+    from riffstream.commands._checks import Finding, listener_us, look
     from riffstream.config import load_config
 
     flags = {"generator.model": args.model, "generator.device": args.device}
@@ -57,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
         found(finding)
     listeners = _listeners(asyncio.run(listener_us()), config)
     figures: dict[str, Any] = {"listeners": listeners, "stations": None, "device": None, "preset": _preset(config, "")}
-    if not args.quick:
+    if not args.quick and config.generator.on_ray:
+        text = f"it runs on a Ray cluster ({config.generator.backend}), so its speed is not measured here"
+        found(Finding("model", "warning", text))
+    elif not args.quick:
         if not args.json:
             print("     the model is being measured ...", file=sys.stderr, flush=True)
         finding, device, speed = _measured(config)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 from riffstream.cli import main
 from riffstream.commands import doctor
 from riffstream.config import Config
+
+TRACING = '[tracing]\nendpoint = "http://127.0.0.1:4318/v1/traces"\n'
 
 
 def examined(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
@@ -41,7 +45,7 @@ def test_a_good_machine_is_measured(
     assert code == 0
     assert report["ready"]
     assert set(levels(report)) == {
-        "codecs", "port", "folder", "open files", "access", "proxy", "clock", "player", "model",
+        "codecs", "packages", "port", "folder", "open files", "access", "proxy", "clock", "player", "model",
     }  # fmt: skip
     assert levels(report)["codecs"] == levels(report)["folder"] == "good"
     model = next(each["text"] for each in report["findings"] if each["name"] == "model")
@@ -73,6 +77,53 @@ def test_what_prevents_a_server_is_bad(tmp_path: Path, capsys: pytest.CaptureFix
     code, report = examined(capsys, "--config", file)
     assert code == 1
     assert levels(report)["model"] == "bad"
+
+
+@pytest.mark.parametrize(
+    ("section", "missing", "named"),
+    [
+        ('[generator]\nbackend = "ray:local"\n', "ray", "riffstream[ray]"),
+        ('[models.big]\nmodel = "tone"\nbackend = "ray:local"\n', "ray", "riffstream[ray]"),
+        (
+            '[tracing]\nendpoint = "http://127.0.0.1:4318/v1/traces"\n',
+            "opentelemetry.sdk.resources",
+            "riffstream[otel]",
+        ),
+    ],
+)
+def test_a_setting_without_its_package_prevents_a_server(
+    section: str,
+    missing: str,
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == missing else find(name, *more))
+    monkeypatch.setitem(sys.modules, missing, None)
+    code, report = examined(capsys, "--config", config(tmp_path, f"[server]\nport = 0\n{section}"), "--quick")
+    assert code == 1
+    assert levels(report)["packages"] == "bad"
+    assert named in next(each["text"] for each in report["findings"] if each["name"] == "packages")
+
+
+def test_a_setting_with_its_package_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp", reason="the extra otel is not installed")
+    code, report = examined(capsys, "--config", config(tmp_path, f"[server]\nport = 0\n{TRACING}"), "--quick")
+    assert (code, levels(report)["packages"]) == (0, "good")
+
+
+def test_a_model_on_a_cluster_is_not_measured_on_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine need not have the cluster's GPU."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: object())
+    section = '[generator]\nmodel = "/models/of/the/nodes"\nbackend = "ray:auto"\ndevice = "cuda"\n'
+    code, report = examined(capsys, "--config", config(tmp_path, f"[server]\nport = 0\n{section}"))
+    assert code == 0
+    assert (levels(report)["model"], report["stations"]) == ("warning", None)
+    assert "Ray cluster (ray:auto)" in report["findings"][-1]["text"]
 
 
 def test_limitations_are_notes_in_plain_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
