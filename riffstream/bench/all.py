@@ -1,4 +1,4 @@
-"""All benchmarks in one run, written as one page with machine, versions and commit (docs/figures.md)."""
+"""The benchmarks of this machine in one run, written as one page with machine, versions and commit (docs/figures.md)."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def page(results: Sequence[Result], facts: dict[str, object], *, quick: bool = F
     if quick:
         lines += ["", "**A test of the benchmarks with the smallest sizes. The figures mean nothing.**"]
     if out := [part.name for part in PARTS if part.name not in {result.part.name for result in results}]:
-        lines += ["", f"Left out: {', '.join(out)}."]
+        lines += ["", f"**Not measured in this run:** {', '.join(out)}."]
     for result in results:
         title, body = _section(result)
         command = " ".join(result.part.quick if quick else result.part.arguments)

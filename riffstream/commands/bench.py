@@ -11,7 +11,7 @@ from collections.abc import Iterator
 __all__ = ["EXAMPLES", "add_arguments", "run"]
 
 BENCHMARKS = {
-    "all": "all of these in one run, as one page (docs/figures.md)",
+    "all": "all but gpu and scale in one run, as one page (docs/figures.md)",
     "batch": "music a second of riffstream render --batch",
     "bus": "a tree of relays in comparison with NATS",
     "cluster": "the delay of a clip through a Ray cluster",

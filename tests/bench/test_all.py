@@ -48,7 +48,7 @@ def test_the_page_has_the_machine_once_and_the_tables_of_each_benchmark() -> Non
     assert "Load at its start 99.0" in made
     assert "upper limits" in made
     assert "mean nothing" not in made
-    assert f"Left out: {', '.join(part.name for part in PARTS[2:])}." in " ".join(made.split())
+    assert f"**Not measured in this run:** {', '.join(part.name for part in PARTS[2:])}." in " ".join(made.split())
     assert "mean nothing" in page([], FACTS, quick=True)
     prose = page([Result(PARTS[0], 1.0, None, "# Model\n\n" + "word " * 60)], FACTS)
     assert max(len(line) for line in prose.splitlines()) <= 130
@@ -61,6 +61,10 @@ def test_the_page_in_the_documentation_is_one_of_the_command() -> None:
     assert re.search(r"\(\w{7}\), python", made), "a commit without changes"
     for name in ("Model", "Batch", "Fanout", "Icecast", "Relay", "Joins", "Bus"):
         assert f"## {name}: " in made
+    measured = [name.lower() for name in re.findall(r"^## (\w+): ", made, re.MULTILINE)]
+    missing = re.search(r"\*\*Not measured in this run:\*\* ([^.]*)\.", " ".join(made.split()))
+    named = measured + (missing[1].split(", ") if missing is not None else [])
+    assert sorted(named) == sorted(part.name for part in PARTS), "measured, or named as missing"
 
 
 def test_a_benchmark_that_fails_costs_only_itself(
