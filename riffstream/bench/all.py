@@ -1,4 +1,4 @@
-"""The benchmarks of this machine in one run, written as one page with machine, versions and commit (docs/figures.md)."""
+"""This machine's benchmarks in one run, written as one page with machine, versions and commit (docs/figures.md)."""
 
 from __future__ import annotations
 

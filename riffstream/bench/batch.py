@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from riffstream.bench.common import environment, markdown_table, report, to_json
+from riffstream.bench.common import check_ranges, environment, markdown_table, report, to_json
 from riffstream.errors import ParameterError, RiffstreamError
 
 __all__ = ["EXAMPLES", "add_arguments", "run"]
@@ -53,9 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    for name, low, high in (("sets", 1, 1000), ("seconds", 1, 3600)):
-        if not low <= getattr(args, name) <= high:
-            raise ParameterError(f"--{name}", getattr(args, name), f"{low} to {high}")
+    check_ranges(args, sets=(1, 1000), seconds=(1, 3600))
     try:
         numbers = [int(each) for each in args.processes.split(",")]
     except ValueError:

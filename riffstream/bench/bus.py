@@ -22,13 +22,13 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from riffstream import protocol
-from riffstream.bench.common import environment, markdown_table, report, to_json
+from riffstream.bench.common import check_ranges, environment, markdown_table, report, to_json
 from riffstream.bench.fan_out import noise_server, started
 from riffstream.bench.icecast import process_cpu_s
 from riffstream.bench.relay_hop import relay_server
 from riffstream.client import RadioError
 from riffstream.client.greeting import greet
-from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.errors import RiffstreamError
 
 __all__ = ["EXAMPLES", "Bus", "Tree", "add_arguments", "measure_bus", "measure_tree", "run"]
 
@@ -101,9 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    for name, low, high in (("relays", 2, 100), ("seconds", 1, 3600)):
-        if not low <= getattr(args, name) <= high:
-            raise ParameterError(f"--{name}", getattr(args, name), f"{low} to {high}")
+    check_ranges(args, relays=(2, 100), seconds=(1, 3600))
 
     def say(what: str) -> None:
         if not args.quiet:

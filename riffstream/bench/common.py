@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import statistics
@@ -15,8 +17,26 @@ from pathlib import Path
 from typing import Any
 
 from riffstream import __version__
+from riffstream.errors import ParameterError
 
-__all__ = ["Timing", "environment", "environment_lines", "markdown_table", "report", "time_runs", "to_json"]
+__all__ = [
+    "Timing",
+    "check_ranges",
+    "environment",
+    "environment_lines",
+    "markdown_table",
+    "report",
+    "time_runs",
+    "to_json",
+]
+
+
+def check_ranges(args: argparse.Namespace, **ranges: tuple[float, float]) -> None:
+    """Raise ParameterError for an option outside its range, which includes both ends. None is allowed."""
+    for name, (low, high) in ranges.items():
+        value = getattr(args, name)
+        if value is not None and not low <= value <= high:  # also refuses nan
+            raise ParameterError(f"--{name.replace('_', '-')}", value, f"{low:.12g} to {high:.12g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +111,16 @@ def report(title: str, sections: Sequence[tuple[str, str]], facts: Mapping[str, 
 
 
 def to_json(value: Any) -> str:
-    """Indented JSON."""
-    return json.dumps(value, indent=1)
+    """Indented JSON. A number that is not finite becomes null, because JSON has none."""
+    return json.dumps(_finite(value), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: object) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from riffstream.bench import model as bench_model
-from riffstream.bench.common import environment, markdown_table, report, to_json
+from riffstream.bench.common import check_ranges, environment, markdown_table, report, to_json
 from riffstream.errors import ParameterError, RiffstreamError
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 1 if a part failed."""
-    if not 10 <= args.seconds <= 36_000:
-        raise ParameterError("--seconds", args.seconds, "10 to 36000")
+    check_ranges(args, seconds=(10, 36_000))
     if args.out is not None and not args.out.resolve().parent.is_dir():
         raise ParameterError("--out", str(args.out), "a file in a folder that exists")
     if not args.small:

@@ -8,10 +8,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from riffstream.bench.common import environment, markdown_table, report, to_json
+from riffstream.bench.common import check_ranges, environment, markdown_table, report, to_json
 from riffstream.bench.fan_out import noise_server, started
 from riffstream.bench.sinks import run_sinks
-from riffstream.errors import ParameterError
 
 __all__ = ["EXAMPLES", "Joins", "add_arguments", "measure_joins", "run"]
 
@@ -48,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    if not 10 <= args.listeners <= 18_000:
-        raise ParameterError("--listeners", args.listeners, "10 to 18000")
+    check_ranges(args, listeners=(10, 18_000))
     if not args.quiet:
         print(f"joins: {args.listeners} listeners ...", file=sys.stderr, flush=True)
     found = min((measure_joins(args.listeners, core=args.core) for _ in range(2)), key=lambda one: one.join_us)

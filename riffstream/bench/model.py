@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from riffstream.bench.common import environment, markdown_table, to_json
+from riffstream.bench.common import check_ranges, environment, markdown_table, to_json
 from riffstream.bench.common import report as page
 from riffstream.bench.first_clip import first_clip
 from riffstream.errors import ParameterError
@@ -50,8 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     stations = _stations(args.stations)
-    if not 1 <= args.runs <= 1000:
-        raise ParameterError("runs", args.runs, "1 to 1000")
+    check_ranges(args, runs=(1, 1000))
     for name in ("steps", "guidance"):
         if getattr(args, name) is not None:
             check(name, getattr(args, name))

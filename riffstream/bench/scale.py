@@ -7,10 +7,19 @@ import math
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from riffstream.bench.common import markdown_table, to_json
+from riffstream.bench.common import check_ranges, markdown_table, to_json
 from riffstream.bench.scale_simulation import carried_at_random, simulate
-from riffstream.bench.scale_sums import MEASURED, Box, Costs, Limit, Plan, hls_break_even, limits_of_one_box, plan
-from riffstream.errors import ParameterError
+from riffstream.bench.scale_sums import (
+    MEASURED,
+    Box,
+    Costs,
+    Limit,
+    Plan,
+    by_network,
+    hls_break_even,
+    limits_of_one_box,
+    plan,
+)
 
 __all__ = ["EXAMPLES", "add_arguments", "page", "run"]
 
@@ -22,7 +31,6 @@ EXAMPLES = """examples:
 
 LISTENERS: Final = (1, 1_000, 100_000, 1_000_000)
 STATIONS: Final = (1, 100, 10_000)
-MOST: Final = 100_000_000
 SEEDS: Final = 5
 SOURCES: Final = {  # constant -> meaning, unit, source
     "listener_us": ("CPU of the server for a passive Opus listener", "µs/s", "performance.md, 2,000 listeners"),
@@ -52,17 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calculate and print."""
-    for name, low, high in (
-        ("listeners", 1, MOST),
-        ("stations", 1, MOST),
-        ("cores", 1, 1024),
-        ("gbit", 0.1, 1000),
-        ("memory", 1, 10_000),
-        ("stations_per_gpu", 1, 1_000_000),
-    ):
-        value = getattr(args, name)
-        if value is not None and not low <= value <= high:
-            raise ParameterError(f"--{name.replace('_', '-')}", value, f"{low:g} to {high:g}")
+    check_ranges(
+        args,
+        listeners=(1, 100_000_000),
+        stations=(1, 1_000_000),
+        cores=(1, 1024),
+        gbit=(0.1, 1000),
+        memory=(1, 10_000),
+        stations_per_gpu=(1, 1_000_000),
+    )
     costs = replace(MEASURED, stations_per_gpu=args.stations_per_gpu)
     box = Box(args.cores, args.gbit, args.memory)
     if args.listeners is None and args.stations is None:
@@ -141,6 +147,7 @@ many as its free cores allow. Loads are shares of a whole box, worst of {seeds} 
 def page(plans: list[Plan], costs: Costs, box: Box) -> str:
     """The page docs/capacity.md."""
     by_cpu, by_bandwidth = hls_break_even(costs)
+    network = by_network(box.gbit_s, costs, box)
     constants = [
         (text, f"{getattr(costs, name):g} {unit}".strip(), source) for name, (text, unit, source) in SOURCES.items()
     ]
@@ -159,7 +166,7 @@ def page(plans: list[Plan], costs: Costs, box: Box) -> str:
         hls=costs.hls_cores * 100,
         by_cpu=_number(by_cpu),
         by_bandwidth=by_bandwidth,
-        network=_number(_network(box, costs)),
+        network=_number(network if network < 1000 else network // 1000 * 1000),
         seeds=SEEDS,
         simulation=_simulation_table(plans, costs, box),
         routing=_random_routing(costs, box),
@@ -168,10 +175,6 @@ def page(plans: list[Plan], costs: Costs, box: Box) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _network(box: Box, costs: Costs) -> float:
-    return math.floor(box.gbit_s * box.share * 1e6 / costs.kbit_s / 1000) * 1000
 
 
 def _limits_table(limits: list[Limit]) -> str:
@@ -265,7 +268,7 @@ def _simulation_table(plans: list[Plan], costs: Costs, box: Box) -> str:
 def _random_routing(costs: Costs, box: Box) -> str:
     """Why the load balancer must route by station."""
     listeners, active = 1_000_000, 10_000
-    boxes = math.ceil(listeners / _network(box, costs)) + 1
+    boxes = math.ceil(listeners / by_network(box.gbit_s, costs, box)) + 1
     expected, found = carried_at_random(listeners, active, boxes)
     cores = expected * costs.relay_station_ms / 1000
     return (

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["MEASURED", "Box", "Costs", "Limit", "Plan", "hls_break_even", "limits_of_one_box", "plan"]
+__all__ = ["MEASURED", "Box", "Costs", "Limit", "Plan", "by_network", "hls_break_even", "limits_of_one_box", "plan"]
 
 MONTH_S: Final = 365.25 * 86_400 / 12
 MOST_STATIONS: Final = 1000  # range of limits.stations
@@ -203,16 +203,9 @@ def _direct(listeners: int, active: int, station_cores: float, per_origin: int, 
 def _relays(listeners: int, active: int, costs: Costs, box: Box) -> tuple[int, int]:
     """Boxes of relays without a spare one, and the stations that they carry together, each box counted."""
     network = box.gbit_s * box.share * 1e6 / costs.kbit_s  # listeners of a box by its network
-    by_network = math.ceil(listeners / network)
-    boxes = by_network
-    while True:
-        # Each station is on as few boxes as its listeners need.
-        carried = active * max(1, math.ceil(listeners / active / network))
-        load = listeners * costs.relay_listener_us / 1e6 + carried * costs.relay_station_ms / 1000
-        needed = max(by_network, math.ceil(load / (box.cores * box.share)))
-        if needed <= boxes:
-            return boxes, carried
-        boxes = needed
+    carried = active * max(1, math.ceil(listeners / active / network))  # on as few boxes as its listeners need
+    load = listeners * costs.relay_listener_us / 1e6 + carried * costs.relay_station_ms / 1000
+    return max(math.ceil(listeners / network), math.ceil(load / (box.cores * box.share))), carried
 
 
 def _first(listeners: int, active: int, costs: Costs, box: Box) -> str:
@@ -254,9 +247,9 @@ def limits_of_one_box(costs: Costs = MEASURED, box: Box = Box()) -> list[Limit]:
     cores = box.cores * box.share - own - costs.music_cores
     listeners = [
         Limit("limits.connections, as shipped", "raise it, and limits.listeners_per_station", DEFAULT_CONNECTIONS),
-        Limit("network of 1 Gbit/s", "a faster network, or relays", _by_network(1.0, costs, box)),
+        Limit("network of 1 Gbit/s", "a faster network, or relays", by_network(1.0, costs, box)),
         Limit("one process", "server.workers", process),
-        Limit(f"network of {box.gbit_s:g} Gbit/s", "relays, or HLS behind a CDN", _by_network(box.gbit_s, costs, box)),
+        Limit(f"network of {box.gbit_s:g} Gbit/s", "relays, or HLS behind a CDN", by_network(box.gbit_s, costs, box)),
         Limit(f"{box.cores} cores", "relays", math.floor(cores * 1e6 / costs.listener_us)),
         Limit("memory", "relays", math.floor(box.share * box.memory_gb * 1e6 / costs.listener_kb)),
     ]
@@ -273,7 +266,8 @@ def limits_of_one_box(costs: Costs = MEASURED, box: Box = Box()) -> list[Limit]:
     )
 
 
-def _by_network(gbit_s: float, costs: Costs, box: Box) -> int:
+def by_network(gbit_s: float, costs: Costs, box: Box) -> int:
+    """Listeners of a box with this network."""
     return math.floor(gbit_s * box.share * 1e6 / costs.kbit_s)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riffstream.bench import seam_measures as seams
-from riffstream.bench.common import environment, markdown_table, report, to_json
+from riffstream.bench.common import check_ranges, environment, markdown_table, report, to_json
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Pcm
 from riffstream.protocol import SAMPLE_RATE
@@ -49,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render, measure and print."""
-    if not 24 <= args.clips <= 10_000:
-        raise ParameterError("--clips", args.clips, "24 to 10000")
+    check_ranges(args, clips=(24, 10_000))
     if args.corpus is not None:
         return _songs(args)
     from riffstream.generator.model_renderer import make_renderer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import os
 import statistics
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from riffstream.bench.common import to_json
 from riffstream.bench.live import SteerDelays, known, steer_delays
 
 __all__ = ["Sample", "Soak", "resident_mb", "soak", "write_json"]
@@ -201,5 +201,5 @@ def resident_mb(pid: int) -> float:
 def write_json(path: Path, value: Any) -> None:
     """Write a file atomically."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    part.write_text(to_json(value) + "\n", encoding="utf-8")
     part.replace(path)

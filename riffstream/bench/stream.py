@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from riffstream.bench.common import environment, markdown_table, report, to_json
+from riffstream.bench.common import check_ranges, environment, markdown_table, report, to_json
 from riffstream.errors import ParameterError
 
 __all__ = ["EXAMPLES", "PARTS", "add_arguments", "run"]
@@ -56,15 +56,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     if args.out is not None and not args.out.resolve().parent.is_dir():
         raise ParameterError("--out", str(args.out), "a file in a folder that exists")
-    for name, low, high in (
-        ("listeners", 2, 18_000),
-        ("seconds", 2, 3600),
-        ("steers", 1, 10_000),
-        ("settle", 0, 3600),
-        ("soak", 10, 1e6),
-    ):
-        if not low <= getattr(args, name) <= high:
-            raise ParameterError(f"--{name}", getattr(args, name), f"{low} to {high:g}")
+    check_ranges(
+        args, listeners=(2, 18_000), seconds=(2, 3600), steers=(1, 10_000), settle=(0, 3600), soak=(10, 1_000_000)
+    )
     parts = args.only or PARTS
     results: dict[str, Any] = {"environment": environment(("torch", "aiohttp", "uvloop", "av"))}
     for part in PARTS:

@@ -1,11 +1,24 @@
+import argparse
 import itertools
+import json
+import math
 
 import numpy as np
 import pytest
 
-from riffstream.bench.common import environment, environment_lines, markdown_table, report, time_runs
+from riffstream.bench.common import (
+    check_ranges,
+    environment,
+    environment_lines,
+    markdown_table,
+    report,
+    time_runs,
+    to_json,
+)
 from riffstream.bench.material import drum_hits, rendered_midi, synthetic_piece
+from riffstream.bench.soak import write_json
 from riffstream.cli import main
+from riffstream.errors import ParameterError
 
 
 def test_time_runs_gives_median_and_95th_percentile():
@@ -25,6 +38,24 @@ def test_markdown_table_aligns_and_rounds():
         "| bb   | 1234   |",
         "| c    |        |",
     ]
+
+
+def test_what_is_no_number_is_null_in_json(tmp_path):
+    """``NaN`` and ``Infinity`` are errors for every other reader of JSON."""
+    value = {"a": [math.nan, (math.inf, 1.5)], "b": {"c": -math.inf, "d": None, "e": "NaN"}}
+    write_json(tmp_path / "soak.json", value)
+    for text in (to_json(value), (tmp_path / "soak.json").read_text()):
+        found = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+        assert found == {"a": [None, [None, 1.5]], "b": {"c": None, "d": None, "e": "NaN"}}
+
+
+def test_options_are_checked_with_their_names():
+    args = argparse.Namespace(at_once=5, seconds=math.nan, steers=None)
+    check_ranges(args, at_once=(1, 5), steers=(1, 2))
+    with pytest.raises(ParameterError, match=r"^--at-once is 5; allowed: 0.5 to 4$"):
+        check_ranges(args, at_once=(0.5, 4))
+    with pytest.raises(ParameterError, match=r"--seconds"):
+        check_ranges(args, seconds=(0, 1_000_000))
 
 
 def test_report_names_machine_and_versions():

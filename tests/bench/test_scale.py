@@ -166,7 +166,14 @@ def test_the_command_answers_one_question_as_json(capsys: pytest.CaptureFixture[
     assert "bench scale" in EXAMPLES
 
 
-@pytest.mark.parametrize("option", ["--listeners=0", "--stations=-1", "--cores=0", "--gbit=0", "--stations-per-gpu=0"])
+def test_a_box_of_every_allowed_size_has_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "scale", "--gbit", "0.1", "--listeners", "50"]) == 0
+    assert "The network of one box serves 542." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "option", ["--listeners=0", "--stations=-1", "--stations=1000001", "--cores=0", "--gbit=0", "--stations-per-gpu=0"]
+)
 def test_impossible_numbers_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "scale", option]) == 2
     assert option.split("=")[0] in capsys.readouterr().err
