@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import shutil
@@ -183,36 +184,36 @@ def _icecast(listeners: int, core: int | None) -> Iterator[tuple[int, int]]:
 @contextlib.contextmanager
 def _source(port: int, icecast_port: int) -> Iterator[None]:
     """Feed icecast2 with riffstream's own MP3 stream, so that both send the same bytes. Raises IcecastError."""
-    import base64
+    with contextlib.ExitStack() as sockets:
+        stream = sockets.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        stream.sendall(b"GET /stream/main.mp3 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            if not (data := stream.recv(4096)):
+                raise IcecastError("riffstream ends the stream before its header")
+            head += data
+        audio = head.partition(b"\r\n\r\n")[2]
+        target = sockets.enter_context(socket.create_connection(("127.0.0.1", icecast_port), 10))
+        secret = base64.b64encode(f"source:{PASSWORD}".encode()).decode()
+        target.sendall(
+            f"SOURCE {MOUNT} HTTP/1.0\r\nAuthorization: Basic {secret}\r\nContent-Type: audio/mpeg\r\n\r\n".encode()
+        )
+        if b" 200 " not in target.recv(4096):
+            raise IcecastError("icecast2 refuses the source")
 
-    stream = socket.create_connection(("127.0.0.1", port), 10)
-    stream.sendall(b"GET /stream/main.mp3 HTTP/1.0\r\nHost: localhost\r\n\r\n")
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += stream.recv(4096)
-    audio = head.partition(b"\r\n\r\n")[2]
-    target = socket.create_connection(("127.0.0.1", icecast_port), 10)
-    secret = base64.b64encode(f"source:{PASSWORD}".encode()).decode()
-    target.sendall(
-        f"SOURCE {MOUNT} HTTP/1.0\r\nAuthorization: Basic {secret}\r\nContent-Type: audio/mpeg\r\n\r\n".encode()
-    )
-    if b" 200 " not in target.recv(4096):
-        raise IcecastError("icecast2 refuses the source")
-
-    def pump() -> None:
-        with contextlib.suppress(OSError):
-            target.sendall(audio)
-            while data := stream.recv(65536):
-                target.sendall(data)
-
-    thread = threading.Thread(target=pump, name="icecast-source", daemon=True)
-    thread.start()
-    try:
-        time.sleep(2.0)  # its burst buffer fills
-        yield
-    finally:
-        for each in (stream, target):
+        def pump() -> None:
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        thread.join(5)
+                target.sendall(audio)
+                while data := stream.recv(65536):
+                    target.sendall(data)
+
+        thread = threading.Thread(target=pump, name="icecast-source", daemon=True)
+        thread.start()
+        try:
+            time.sleep(2.0)  # its burst buffer fills
+            yield
+        finally:
+            for each in (stream, target):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+            thread.join(5)

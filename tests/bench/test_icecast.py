@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 
 import pytest
 
@@ -31,3 +33,19 @@ def test_without_icecast_the_part_says_so(monkeypatch: pytest.MonkeyPatch, capsy
 def test_the_ratio_is_for_as_many_bytes() -> None:
     found = icecast.IcecastRun(100, 80.0, 40.0, 100.0, 200.0, "2.4.4")
     assert found.ratio == pytest.approx(0.25)
+
+
+@pytest.mark.timeout(20)
+def test_a_server_that_ends_the_stream_at_once_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+
+        closing = threading.Thread(target=close)
+        closing.start()
+        with pytest.raises(icecast.IcecastError), icecast._source(server.getsockname()[1], 0):
+            pass
+        closing.join()
