@@ -25,9 +25,7 @@ from riffstream import protocol
 from riffstream.bench.common import check_ranges, environment, markdown_table, report, to_json
 from riffstream.bench.fan_out import noise_server, started
 from riffstream.bench.icecast import process_cpu_s
-from riffstream.bench.relay_hop import relay_server
-from riffstream.client import RadioError
-from riffstream.client.greeting import greet
+from riffstream.bench.relay_hop import Arrivals, joined, note_frames, relay_server
 from riffstream.errors import RiffstreamError
 
 __all__ = ["EXAMPLES", "Bus", "Tree", "add_arguments", "measure_bus", "measure_tree", "run"]
@@ -40,7 +38,7 @@ examples:
   riffstream bench bus
   riffstream bench bus --relays 4 --seconds 20"""
 SUBJECT: Final = "riffstream.main.opus"
-READY_S: Final = 30.0
+READY_S: Final = 30.0  # of nats-server
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +152,14 @@ def measure_tree(relays: int, seconds: float) -> Tree:
     )
 
 
-Arrivals = dict[int, tuple[float, bytes]]  # number -> time, bytes
-
-
 async def _receive(
     origin: int, ports: list[int], seconds: float, meters: list[Callable[[], float]]
 ) -> tuple[list[float], list[Arrivals]]:
     """Listen to the origin and to every port: CPU of each meter in a second, and the arrivals, the origin's first."""
-    sockets = [await _joined(port) for port in (origin, *ports)]
+    sockets = [await joined(port) for port in (origin, *ports)]
     arrived: list[Arrivals] = [{} for _ in sockets]
 
-    async def read(connection: Any, into: Arrivals) -> None:
-        async for data in connection:
-            if isinstance(data, bytes):
-                into[protocol.unpack_frame(data).seq] = (time.monotonic(), data)
-
-    readers = [asyncio.create_task(read(*each)) for each in zip(sockets, arrived, strict=True)]
+    readers = [asyncio.create_task(note_frames(*each)) for each in zip(sockets, arrived, strict=True)]
     await asyncio.sleep(2.0)  # the bursts
     for each in arrived:
         each.clear()
@@ -184,20 +174,6 @@ async def _receive(
     for connection in sockets:
         await connection.close()
     return spent, arrived
-
-
-async def _joined(port: int) -> Any:
-    """A connection to a server or relay with frames as relays have them. Raises RiffstreamError."""
-    hello = protocol.Hello(v=protocol.VERSION, steer=True)
-    deadline = time.monotonic() + READY_S
-    while True:
-        try:
-            connection, _ = await greet(f"ws://127.0.0.1:{port}/ws/main", hello, 10.0)
-            return connection
-        except RadioError:  # a relay begins without stations
-            if time.monotonic() > deadline:
-                raise RiffstreamError(f"the server on port {port} does not answer") from None
-            await asyncio.sleep(0.1)
 
 
 def _compared(arrived: list[Arrivals]) -> tuple[list[float], int]:
@@ -314,7 +290,7 @@ def _publisher(pipe: Connection, port: int, url: str) -> None:
             import nats
 
             connection = await nats.connect(url)
-        origin = await _joined(port)
+        origin = await joined(port)
         taken: Arrivals = {}
 
         async def pump() -> None:

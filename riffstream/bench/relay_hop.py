@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import time
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import Any, Final
 
 from riffstream import protocol
 from riffstream.bench.fan_out import FanOut, measure_server, noise_server, serve_figures, serve_noise, started
 from riffstream.client import RadioError
 from riffstream.client.greeting import greet
+from riffstream.errors import RiffstreamError
 
-__all__ = ["RelayHop", "measure_relay", "relay_server"]
+__all__ = ["Arrivals", "RelayHop", "joined", "measure_relay", "note_frames", "relay_server"]
 
-LATENCY_S = 20.0
+LATENCY_S: Final = 20.0
+READY_S: Final = 30.0
+
+Arrivals = dict[int, tuple[float, bytes]]  # number -> time, bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,22 +108,33 @@ async def _latency(port: int, core: int | None) -> _Times:
     return _Times(added, sum(arrived[0][seq][1] != arrived[1][seq][1] for seq in shared))
 
 
-async def _arrivals(port: int) -> dict[int, tuple[float, bytes]]:
+async def _arrivals(port: int) -> Arrivals:
     """Time and bytes of each frame, by its number."""
-    hello = protocol.Hello(v=protocol.VERSION, steer=True)
-    for _ in range(100):  # a relay begins without stations
-        try:
-            socket, _ = await greet(f"ws://127.0.0.1:{port}/ws/main", hello, 10.0)
-            break
-        except RadioError:
-            await asyncio.sleep(0.1)
-    else:
-        raise RuntimeError("the server does not answer")
-    found: dict[int, tuple[float, bytes]] = {}
-    end = time.monotonic() + LATENCY_S
-    while time.monotonic() < end:
-        data = await socket.recv()
-        if isinstance(data, bytes):
-            found[protocol.unpack_frame(data).seq] = (time.monotonic(), data)
+    socket = await joined(port)
+    found: Arrivals = {}
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LATENCY_S):
+            await note_frames(socket, found)
     await socket.close()
     return found
+
+
+async def joined(port: int) -> Any:
+    """A connection to a server or relay with frames as relays have them. Raises RiffstreamError."""
+    hello = protocol.Hello(v=protocol.VERSION, steer=True)
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            connection, _ = await greet(f"ws://127.0.0.1:{port}/ws/main", hello, 10.0)
+            return connection
+        except RadioError:  # a relay begins without stations
+            if time.monotonic() > deadline:
+                raise RiffstreamError(f"the server on port {port} does not answer") from None
+            await asyncio.sleep(0.1)
+
+
+async def note_frames(connection: Any, into: Arrivals) -> None:
+    """Note each frame until the connection ends."""
+    async for data in connection:
+        if isinstance(data, bytes):
+            into[protocol.unpack_frame(data).seq] = (time.monotonic(), data)
