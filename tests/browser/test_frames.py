@@ -89,7 +89,7 @@ def test_the_frame_takes_colours_and_may_leave_out_its_button(served: Served, op
 
 
 def test_share_builds_code_that_works_elsewhere(served: Served, open_page: Open, other_origin: Site) -> None:
-    page = open_page(served.url)
+    page = open_page(served.url, permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Share").click()
     code = page.get_by_label("For a web page", exact=True)
     expect(code).to_have_value(re.compile("/v1/riff-stream.js"))
@@ -100,6 +100,9 @@ def test_share_builds_code_that_works_elsewhere(served: Served, open_page: Open,
     expect(policy).to_have_value(re.compile("worker-src .* blob:"))
     assert violations(page) == []
     written = code.input_value()
+    page.get_by_role("button", name="Copy: for a web page").click()
+    expect(page.get_by_role("button", name="Copy: for a web page")).to_have_text("Copied")
+    assert page.evaluate("() => navigator.clipboard.readText()") == written
     page.get_by_role("tab", name="Element", exact=True).focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Frame", exact=True)).to_be_focused()

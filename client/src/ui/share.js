@@ -20,7 +20,7 @@ export function mountShare(app, dialog) {
     const copy = make("button", {
       type: "button", className: "ghost", textContent: "Copy", "aria-label": `Copy: ${label.toLowerCase()}`,
       onclick: () =>
-        (navigator.clipboard?.writeText(value) ?? Promise.reject()).then(
+        (navigator.clipboard?.writeText(field.value) ?? Promise.reject()).then(
           () => {
             copy.textContent = "Copied";
             setTimeout(() => (copy.textContent = "Copy"), 2000);
