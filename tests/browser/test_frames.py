@@ -88,6 +88,23 @@ def test_the_frame_takes_colours_and_may_leave_out_its_button(served: Served, op
     expect(page.locator("#play")).to_be_visible()
 
 
+def test_the_preview_ends_with_its_tab_and_with_the_dialog(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    page.get_by_role("button", name="Share").click()
+    for leave in ("tab", "dialog"):
+        page.get_by_role("tab", name="Frame", exact=True).click()
+        body = page.frame_locator("iframe").locator("body")
+        expect(body).to_have_attribute("data-state", "idle", timeout=30_000)
+        page.frame_locator("iframe").get_by_role("button", name="Play", exact=True).click()
+        expect(body).to_have_attribute("data-state", "playing", timeout=30_000)
+        if leave == "tab":
+            page.get_by_role("tab", name="OBS", exact=True).click()
+        else:
+            page.get_by_role("button", name="Close").click()
+        expect(page.locator("iframe")).to_have_count(0)
+        assert len(page.frames) == 1, leave
+
+
 def test_share_builds_code_that_works_elsewhere(served: Served, open_page: Open, other_origin: Site) -> None:
     page = open_page(served.url, permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Share").click()

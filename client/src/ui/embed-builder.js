@@ -49,10 +49,9 @@ export function mountEmbedBuilder(player, station, copied) {
   const starts = check("starts by itself");
   const frameCode = copied("Frame", "share-frame", "");
   const preview = make("iframe", { title: "Preview of the frame", loading: "lazy", allow: "autoplay" });
-  const frameTab = make("div", {}, make("div", { className: "row" }, size, frameAccent, frameBack, deck.label, starts.label), frameCode, preview,
+  const frameTab = make("div", {}, make("div", { className: "row" }, size, frameAccent, frameBack, deck.label, starts.label), frameCode,
     copied("Its content security policy, if it has one", "share-frame-policy", `frame-src ${server.origin}`),
     make("p", { className: "quiet", textContent: "A site in server.allowed_origins controls the frame with postMessage (docs/player.md)." }));
-  let previewed = "";
 
   // OBS ----------------------------------------------------------------------------------------------------------------
   const parts = Object.entries(PARTS).map(([part, words]) => ({ part, ...check(words, true) }));
@@ -89,12 +88,13 @@ export function mountEmbedBuilder(player, station, copied) {
     if (starts.box.checked) query.set("autoplay", "1");
     const source = query.size ? `${page}?${query}` : page;
     stands(frameCode).value = `<iframe src="${source}" width="${width}" height="${height}" allow="autoplay" style="border: 0"></iframe>`;
-    const shown = `${source} ${width} ${height}`;
-    if (shown !== previewed && !frameTab.hidden) {
-      previewed = shown;
-      Object.assign(preview, { width, height });
-      // The preview neither sounds by itself nor silences this page.
-      preview.src = `${page}?${new URLSearchParams([...query].filter(([key]) => key !== "autoplay").concat([["several", ""]]))}`;
+    Object.assign(preview, { width, height });
+    // The preview neither sounds by itself nor silences this page.
+    const previewed = `${page}?${new URLSearchParams([...query].filter(([key]) => key !== "autoplay").concat([["several", ""]]))}`;
+    if (frameTab.hidden) preview.remove(); // it is a listener, and may sound
+    else {
+      if (preview.src !== previewed) preview.src = previewed;
+      if (!preview.isConnected) frameCode.after(preview);
     }
     stands(layer).value = overlayAddress(page, {
       show: parts.filter(({ box }) => box.checked).map(({ part }) => part), corner: corner.value, size: Number(scale.value), muted: quiet.box.checked,

@@ -76,6 +76,7 @@ export function mountShare(app, dialog) {
     }
   }
 
+  dialog.addEventListener("close", () => dialog.replaceChildren()); // the preview is a listener, and may sound
   return () => {
     const state = app.state();
     // A station of one's own ends with its page: what is passed on goes to the one that stays.
