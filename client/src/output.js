@@ -47,7 +47,8 @@ export class Output {
     this.onChange = onChange;
     this.wanted = wanted;
     this.volume = 1;
-    this.fade = 1; // of a timer, or of a player that gives way
+    /** Levels besides the volume, by who asks for them. @type {Map<"timer"|"elsewhere"|"beside", number>} */
+    this.fades = new Map();
     this.report = nothing();
     /** @type {AudioContext|null} */
     this.context = null;
@@ -155,10 +156,20 @@ export class Output {
     this.approach(0.02);
   }
 
-  /** @param {number} fade 0..1, besides the volume @param {number} [timeConstant] s */
-  setFade(fade, timeConstant = 0.3) {
-    if (fade === this.fade) return;
-    this.fade = fade;
+  /** All that lowers the sound besides the volume, 0..1. */
+  get fade() {
+    return [...this.fades.values()].reduce((product, fade) => product * fade, 1);
+  }
+
+  /**
+   * Lower the sound besides the volume; what others have asked for stays.
+   * @param {"timer"|"elsewhere"|"beside"} who  the timer, a player that gives way, a seed that is heard by itself
+   * @param {number} fade 0..1
+   * @param {number} [timeConstant] s
+   */
+  setFade(who, fade, timeConstant = 0.3) {
+    if (fade === (this.fades.get(who) ?? 1)) return;
+    this.fades.set(who, fade);
     this.approach(timeConstant);
   }
 

@@ -114,10 +114,10 @@ export class Player extends EventTarget {
     if (!this.wanted || !(this.said || this.output.audible)) return;
     this.said = false;
     this.elsewhere = true;
-    this.output.setFade(0, GIVE_WAY_MS / 3000);
+    this.output.setFade("elsewhere", 0, GIVE_WAY_MS / 3000);
     setTimeout(() => {
       if (this.elsewhere) this.pause();
-      this.output.setFade(1);
+      this.output.setFade("elsewhere", 1);
     }, GIVE_WAY_MS);
   }
 

@@ -95,7 +95,10 @@ export function mountKept(app, panel, artwork) {
         audio ? action("Download", "Download", () => download(audio, `${fileName(title)}.ogg`)) : "",
         action("Link", "Copy the link of", () => navigator.clipboard?.writeText(linkOf(station, state)).then(
           () => toast("The link is copied"), (error) => toast(`The link is not copied: ${error.message}`, { error: true }))),
-        action("×", "Remove", () => told(removeMoment(id), "It is not removed"), "icon")));
+        action("×", "Remove", () => {
+          sound.stop();
+          told(removeMoment(id), "It is not removed");
+        }, "icon")));
   }
 
   async function show() {

@@ -5,6 +5,9 @@ import { make, toast } from "./dom.js";
 /** Level of the station meanwhile. */
 const BEHIND = 0.1;
 
+/** Ends the sound that was started last: there is one at a time. @type {() => void} */
+let endLast = () => {};
+
 /** @param {import("../player.js").Player} player */
 export function mountSeedSound(player) {
   const audio = new Audio();
@@ -13,14 +16,16 @@ export function mountSeedSound(player) {
   /** @type {HTMLButtonElement|null} its button, which may be made anew meanwhile */
   let pressed = null;
   let address = "";
-
+  let turn = 0; // of starts and stops: what an earlier one still loads is not wanted
   function stop() {
+    if (on === null) return;
+    turn++;
     audio.pause();
     URL.revokeObjectURL(address);
     address = "";
     pressed?.setAttribute("aria-pressed", "false");
     on = pressed = null;
-    player.output.setFade(1);
+    player.output.setFade("beside", 1);
   }
   audio.addEventListener("ended", stop);
 
@@ -33,20 +38,22 @@ export function mountSeedSound(player) {
 
   /** @param {HTMLButtonElement} button @param {string} url @param {(url: string) => Promise<Blob>} read */
   async function start(button, url, read) {
-    stop();
+    endLast();
+    endLast = stop;
+    const mine = ++turn;
     on = url;
     pressed = button;
     button.setAttribute("aria-pressed", "true");
     try {
       const sound = await read(url);
-      if (on !== url) return; // another one was chosen meanwhile
+      if (mine !== turn) return;
       address = URL.createObjectURL(sound);
       audio.src = address;
       audio.volume = player.output.volume ** 2;
-      player.output.setFade(BEHIND);
+      player.output.setFade("beside", BEHIND);
       await audio.play();
     } catch (error) {
-      if (on !== url || error.name === "AbortError") return;
+      if (mine !== turn) return;
       stop();
       toast(`This sound does not play: ${error.message}`, { error: true });
     }

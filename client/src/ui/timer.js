@@ -13,7 +13,7 @@ const MOST_MINUTES = 24 * 60;
  * @returns {{open: () => void, sleep: (minutes: number) => void}}
  */
 export function mountTimer(player, button, dialog) {
-  const timer = new SleepTimer({ fade: (level) => player.output.setFade(level), pause: () => player.pause(), play: () => player.play() });
+  const timer = new SleepTimer({ fade: (level) => player.output.setFade("timer", level), pause: () => player.pause(), play: () => player.play() });
   const left = make("p", { className: "quiet", role: "status" });
   const off = make("button", { type: "button", className: "ghost", textContent: "Timer off", onclick: () => set(() => timer.stop()) });
 
