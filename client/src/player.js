@@ -373,7 +373,14 @@ export class Player extends EventTarget {
    * @param {(message: any) => void} [onScheduled]
    * @returns {Promise<any>}
    */
-  async ask(message, onScheduled) {
+  ask(message, onScheduled) {
+    const answer = this.askStation(message, onScheduled);
+    answer.catch(() => {}); // who listens to the events need not handle the promise as well
+    return answer;
+  }
+
+  /** @param {object} message @param {(message: any) => void} [onScheduled] */
+  async askStation(message, onScheduled) {
     if (!this.transport) throw new RadioError("unsupported", "this browser cannot play the station");
     if (this.own && !this.own.made && !(await this.hasStation())) {
       throw new RadioError("disconnected", this.own?.refusal?.detail ?? "there is no private station");

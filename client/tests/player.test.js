@@ -197,3 +197,14 @@ test("a player that nothing has connected connects before it asks", async () => 
   fresh.transport = null;
   await assert.rejects(fresh.steer({ bpm: 99 }), /cannot play/);
 });
+
+test("a refused change that nobody waits for is no unhandled error of the page", async (t) => {
+  const unhandled = t.mock.fn();
+  process.once("unhandledRejection", unhandled);
+  const fresh = new Player();
+  fresh.transport = null;
+  fresh.steer({ bpm: 99 });
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  process.off("unhandledRejection", unhandled);
+  assert.equal(unhandled.mock.callCount(), 0);
+});
