@@ -12,12 +12,13 @@ import { Link } from "./link.js";
 import { OPENING_MS, Output } from "./output.js";
 import { SAMPLE_RATE } from "./protocol.js";
 import { RadioError } from "./requests.js";
-import { SOUNDING } from "./states.js";
+import { HELD_MS, SOUNDING, stateOf } from "./states.js";
+import { bestTransport } from "./transport.js";
 
 /**
  * @typedef {"idle"|"connecting"|"buffering"|"playing"|"paused"|"behind"|"reconnecting"|"full"|"forbidden"|"missing"|
  *   "nosocket"|"restarting"|"blocked"|"unsupported"} PlayerState   blocked: the browser wants a click before it lets sound out
- * @typedef {"opus"|"pcm"|"buffers"|"mp3"} TransportName
+ * @typedef {import("./transport.js").TransportName} TransportName
  *
  * @typedef {object} PlayerOptions
  * @property {string} [server]       address of the server, "https://example.org/radio" (default: where this module came from)
@@ -29,22 +30,6 @@ import { SOUNDING } from "./states.js";
  * @property {boolean} [steer]        whether changes are likely: the server then sends shorter frames (default: true)
  */
 
-/**
- * The best that this browser and page can do; null where that is nothing.
- * @param {string|null} [token] an <audio> element cannot send one
- * @returns {TransportName|null}
- */
-export function bestTransport(token = null) {
-  if (typeof AudioContext === "undefined") return null;
-  const thread = isSecureContext && "audioWorklet" in AudioContext.prototype; // pages on plain http have neither this nor codecs
-  if (thread && typeof AudioDecoder !== "undefined") return "opus";
-  // Uncompressed samples take 1.5 Mbit/s: not for those who asked their browser to save data.
-  if (/** @type {any} */ (navigator).connection?.saveData && !token) return "mp3";
-  return thread ? "pcm" : "buffers";
-}
-
-/** A browser that will let no sound out is told from one that is still opening its sound device by how long it takes, ms. */
-const HELD_MS = 400;
 const CHECK_MS = 1000;
 /** @type {import("./messages.js").QueueList} */
 const NO_QUEUE = { items: [], loop: false, playing: null, until: null };
@@ -449,31 +434,7 @@ export class Player extends EventTarget {
 
   /** Work out what to tell the listener. */
   settle() {
-    if (this.transport) this.setState(this.currentState(), this.failure || this.own?.refusal?.detail || this.link.detail);
-  }
-
-  /** @returns {PlayerState} */
-  currentState() {
-    const link = this.link.state;
-    if (this.own?.refusal) return this.own.refusal.state;
-    if (link === "full" || link === "forbidden" || link === "missing" || link === "restarting") return link;
-    if (!this.wanted) {
-      if (this.failure) return "unsupported";
-      if (link === "reconnecting" || link === "nosocket") return link;
-      if (this.clicked) return "paused";
-      // "idle" promises that the station has answered: who asks for something now asks it of somebody.
-      return link === "connecting" || (link === "open" && !this.welcome) ? "connecting" : "idle";
-    }
-    const patience = navigator.userActivation?.hasBeenActive ? OPENING_MS : HELD_MS;
-    if (this.output.held && performance.now() - this.clicked > patience) return "blocked";
-    if (this.output.audible) {
-      // What is buffered plays on while the line is down.
-      if (link === "reconnecting") return "reconnecting";
-      const { bufferMs, targetMs } = this.output.report;
-      return bufferMs < targetMs / 3 && this.transport !== "mp3" ? "behind" : "playing";
-    }
-    if (link === "open") return "buffering";
-    return link === "reconnecting" || link === "nosocket" ? link : "connecting";
+    if (this.transport) this.setState(stateOf(this), this.failure || this.own?.refusal?.detail || this.link.detail);
   }
 
   /** @param {PlayerState} state @param {string} [detail] */

@@ -1,5 +1,6 @@
 // @ts-check
-/** What each state of the player is called, on the page and in the element. */
+/** The states of a player: which one it is in, and what each is called, on the page and in the element. */
+import { OPENING_MS } from "./output.js";
 
 /** @type {Record<import("./player.js").PlayerState, string>} */
 export const STATUS = {
@@ -24,3 +25,34 @@ export const ELSEWHERE = "playing in another tab or player";
 
 /** States in which sound comes out. */
 export const SOUNDING = new Set(["playing", "behind"]);
+
+/** A browser that will let no sound out is told from one that is still opening its sound device by how long it takes, ms. */
+export const HELD_MS = 400;
+
+/**
+ * What to tell the listener.
+ * @param {import("./player.js").Player} player
+ * @returns {import("./player.js").PlayerState}
+ */
+export function stateOf(player) {
+  const link = player.link.state;
+  if (player.own?.refusal) return player.own.refusal.state;
+  if (link === "full" || link === "forbidden" || link === "missing" || link === "restarting") return link;
+  if (!player.wanted) {
+    if (player.failure) return "unsupported";
+    if (link === "reconnecting" || link === "nosocket") return link;
+    if (player.clicked) return "paused";
+    // "idle" promises that the station has answered: who asks for something now asks it of somebody.
+    return link === "connecting" || (link === "open" && !player.welcome) ? "connecting" : "idle";
+  }
+  const patience = navigator.userActivation?.hasBeenActive ? OPENING_MS : HELD_MS;
+  if (player.output.held && performance.now() - player.clicked > patience) return "blocked";
+  if (player.output.audible) {
+    // What is buffered plays on while the line is down.
+    if (link === "reconnecting") return "reconnecting";
+    const { bufferMs, targetMs } = player.output.report;
+    return bufferMs < targetMs / 3 && player.transport !== "mp3" ? "behind" : "playing";
+  }
+  if (link === "open") return "buffering";
+  return link === "reconnecting" || link === "nosocket" ? link : "connecting";
+}

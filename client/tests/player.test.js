@@ -11,7 +11,8 @@ const globals = {
 for (const [name, value] of Object.entries(globals)) Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
 globalThis.AudioContext.prototype.audioWorklet = null;
 
-const { bestTransport, Player } = await import("../src/player.js");
+const { Player } = await import("../src/player.js");
+const { bestTransport } = await import("../src/transport.js");
 
 /** @type {any} a player whose link and output are what a test says */
 let player;
