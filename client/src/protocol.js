@@ -125,3 +125,6 @@ export function promptLine(prompts) {
     .map((p) => p.text)
     .join(" + ");
 }
+
+/** Whether a station is a private one, which ends with its page. @param {string} station */
+export const isPrivate = (station) => station.startsWith("private-");

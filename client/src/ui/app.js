@@ -11,6 +11,7 @@ import { byId, keep, make, recall, slide, toast } from "./dom.js";
 import { planLine } from "./form.js";
 import { mountHistory } from "./history.js";
 import { mountKeys } from "./keys.js";
+import { lazily } from "./lazily.js";
 import { readLink } from "./link.js";
 import { mountLive } from "./live.js";
 import { mountLooks } from "./looks.js";
@@ -23,6 +24,7 @@ import { mountRequestsTab } from "./requests-tab.js";
 import { mountRole } from "./role.js";
 import { mountScreen, mountTabs } from "./screen.js";
 import { mountSound, mountVolume } from "./sound.js";
+import { mountStations } from "./stations.js";
 import { makeSteering } from "./steering.js";
 import { SUGGESTIONS } from "./suggestions.js";
 
@@ -254,15 +256,8 @@ player.addEventListener("now", (event) => {
 player.addEventListener("report", followNow);
 setInterval(followNow, 1000); // an <audio> element reports nothing
 
-/** @param {number} count */
-function showListeners(count) {
-  const listeners = byId("listeners", HTMLElement);
-  listeners.hidden = count === 0; // nobody plays yet, not even this page
-  listeners.textContent = count === 1 ? "1 listener" : `${count} listeners`;
-}
 player.addEventListener("event", (event) => {
-  const { kind, listeners: count, reason } = /** @type {CustomEvent} */ (event).detail;
-  if (kind === "listeners" && typeof count === "number") showListeners(count);
+  const { kind, reason } = /** @type {CustomEvent} */ (event).detail;
   if (kind === "generator") toast(reason === "ready" ? "The generator is back" : "The generator restarts; the music is bridged meanwhile");
 });
 
@@ -308,59 +303,6 @@ async function surprise() {
 const playBox = () => promptBox.value.trim() && promptForm.requestSubmit();
 byId("random", HTMLButtonElement).addEventListener("click", () => randomPrompt().then(() => promptBox.focus()));
 
-// Stations ------------------------------------------------------------------------------------------------------------
-
-const stations = byId("station", HTMLSelectElement);
-/** @type {{id: string, title?: string, description?: string, listeners?: number}[]} */
-let listedStations = [];
-/** @param {string} station @param {import("../own.js").Own|null} [own] a private one, which no address names */
-function tune(station, own = null) {
-  if (!own) remember(station);
-  heard = null;
-  coming = [];
-  markers.length = 0;
-  return player.tune(station, own).then(listStations);
-}
-stations.addEventListener("change", () => tune(stations.value));
-
-/** The address names the station, so that it can be kept, shared and gone back to. @param {string} station */
-function remember(station) {
-  if (embedded !== null || station === player.station) return;
-  const address = new URL(location.href);
-  address.searchParams.set("station", station);
-  history.pushState(null, "", address);
-}
-addEventListener("popstate", () => {
-  const station = new URLSearchParams(location.search).get("station") ?? "main";
-  if (embedded === null && station !== player.station) tune(station);
-});
-
-/** @param {number} step */
-function stepStation(step) {
-  const to = stations.selectedIndex + step;
-  if (stations.length > 1) tune(stations.options[(to + stations.length) % stations.length].value);
-}
-async function listStations() {
-  /** @type {{id: string, title?: string, description?: string, listeners?: number}[]} */
-  let listed = [];
-  try {
-    const answer = await fetch(player.url("/api/stations"), { headers: player.headers });
-    listed = (await answer.json()).stations ?? [];
-  } catch {
-    // The one that we came for can still be played.
-  }
-  listedStations = listed.filter(({ id }) => !id.startsWith("private-"));
-  app.changed();
-  if (!listed.some((s) => s.id === player.station)) listed.unshift({ id: player.station, title: player.state === "missing" ? `${player.station}: not there` : undefined });
-  stations.replaceChildren(...listed.map(({ id, title }) => make("option", { value: id, textContent: title || id, selected: id === player.station })));
-  byId("stations", HTMLElement).hidden = listed.length < 2; // no choice, no switch
-  const here = listed.find((s) => s.id === player.station);
-  if (here?.listeners !== undefined) showListeners(here.listeners);
-  const about = byId("about", HTMLElement);
-  about.textContent = about.title = here?.description ?? "";
-  about.hidden = !about.textContent;
-}
-
 // Start -----------------------------------------------------------------------------------------------------------------------
 
 const picture = mountPicture(app, () => {
@@ -371,9 +313,17 @@ const picture = mountPicture(app, () => {
 const looks = mountLooks(app, picture, query);
 const ambient = embedded === null && overlay === null ? mountAmbient(player, query) : { toggleClock: () => {} };
 document.body.classList.toggle("embedded", embedded !== null);
-const role = mountRole(app, tune);
+const stations = mountStations(app, {
+  fixed: embedded !== null,
+  forget: () => {
+    heard = null;
+    coming = [];
+    markers.length = 0;
+  },
+});
+const role = mountRole(app, stations.tune);
 mountComing(app, steering.announce);
-mountMoods(app, byId("moods", HTMLElement), { surprise, tune, stations: () => listedStations });
+mountMoods(app, byId("moods", HTMLElement), { surprise, tune: stations.tune, stations: stations.all });
 const screen = mountScreen(player, bare);
 if (ground) picture.setTheme(ground);
 const { toggleMute, ...frameVolume } = mountVolume(player);
@@ -419,23 +369,6 @@ mountRequestsTab(player, tabs.open);
 // A file may be dropped anywhere; who looks after it is fetched when one comes in sight.
 addEventListener("dragenter", () => tabs.load("panel-seeds"), { once: true });
 
-/**
- * What is fetched when it is first needed; a failure is told, and tried again the next time.
- * @template T
- * @param {() => Promise<T>} load
- * @returns {() => Promise<T|null>}
- */
-function lazily(load) {
-  /** @type {Promise<T|null>|null} */
-  let loaded = null;
-  return () =>
-    (loaded ??= load().catch((error) => {
-      loaded = null;
-      toast(`This part did not load: ${error.message}`, { error: true });
-      return null;
-    }));
-}
-
 const debugButton = byId("debug", HTMLButtonElement);
 const numbers = panel("debug-panel");
 const debug = lazily(async () => (await import("./debug.js")).mountDebug(app, numbers, picture.ring));
@@ -446,25 +379,25 @@ debugButton.addEventListener("click", async () => {
 });
 const share = lazily(async () => (await import("./share.js")).mountShare(app, byId("share-dialog", HTMLDialogElement)));
 byId("share", HTMLButtonElement).addEventListener("click", async () => (await share())?.());
-if (link.change) lazily(async () => (await import("./offer.js")).offerLink(app, link, tune))();
+if (link.change) lazily(async () => (await import("./offer.js")).offerLink(app, link, stations.tune))();
 const timerButton = byId("timer", HTMLButtonElement);
 const timer = lazily(async () => (await import("./timer.js")).mountTimer(player, timerButton, byId("timer-dialog", HTMLDialogElement)));
 const openTimer = async () => (await timer())?.open();
 timerButton.addEventListener("click", openTimer);
 const sleepMinutes = Number(query.get("sleep"));
 if (sleepMinutes) timer().then((found) => found?.sleep(sleepMinutes));
-const notice = lazily(async () => (await import("./notice.js")).mountNotice(app, tune, listStations));
+const notice = lazily(async () => (await import("./notice.js")).mountNotice(app, stations.tune, stations.list));
 player.addEventListener("state", async () => {
   const stuck = player.state === "forbidden" || player.state === "missing";
   if (stuck || document.querySelector("#notice")) (await notice())?.();
 });
-mountKeys(player, { ...mountCueing(app), blackout, togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation, fireScene: withScenes("fire"), storeScene: withScenes("store"), keepMoment, ...picture, ...looks, ...ambient, ...screen });
+mountKeys(player, { ...mountCueing(app), blackout, togglePlay, randomPrompt, playBox, undo: past.undo, toggleMute, openTimer, stepStation: stations.step, fireScene: withScenes("fire"), storeScene: withScenes("store"), keepMoment, ...picture, ...looks, ...ambient, ...screen });
 
 if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => player.play());
   navigator.mediaSession.setActionHandler("pause", () => player.pause());
-  navigator.mediaSession.setActionHandler("previoustrack", () => stepStation(-1));
-  navigator.mediaSession.setActionHandler("nexttrack", () => stepStation(1));
+  navigator.mediaSession.setActionHandler("previoustrack", () => stations.step(-1));
+  navigator.mediaSession.setActionHandler("nexttrack", () => stations.step(1));
 }
 // A browser that held the sound back lets it out after any click or key.
 for (const name of ["pointerdown", "keydown"]) addEventListener(name, ({ target }) => player.state === "blocked" && !playButton.contains(/** @type {Node} */ (target)) && player.play());
@@ -474,14 +407,14 @@ for (const name of ["online", "offline", "pageshow"]) addEventListener(name, () 
 document.addEventListener("resume", () => player.nudge());
 document.addEventListener("visibilitychange", () => !document.hidden && player.nudge());
 
-if (embedded !== null && parent !== window) lazily(async () => (await import("./frame.js")).mountFrame({ player, tune, ...frameVolume }))();
+if (embedded !== null && parent !== window) lazily(async () => (await import("./frame.js")).mountFrame({ player, tune: stations.tune, ...frameVolume }))();
 
 addEventListener("pagehide", ({ persisted }) => !persisted && player.dropOwn());
 
 player.connect();
 showStatus();
 app.changed();
-listStations();
+stations.list();
 if (query.get("autoplay") !== null || query.has("kiosk") || staged !== null) player.play();
 if (staged !== null) lazily(async () => (await import("./stage.js")).mountStage(player, picture))();
 

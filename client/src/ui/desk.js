@@ -1,6 +1,7 @@
 // @ts-check
 /** The desk: levels, tone and width of the music that plays, at once and for everybody. No clip is made for it. */
-import { deskEveryMs, make, slide, toast } from "./dom.js";
+import { deskEveryMs, make, slide } from "./dom.js";
+import { lazily } from "./lazily.js";
 import { NEUTRAL, toggled, words } from "./mixing.js";
 import { handed } from "./steering.js";
 
@@ -92,15 +93,12 @@ export function mountDesk(app, panel, acts) {
       })),
     make("small", { textContent: "for everybody who listens; hold repeats the last bar" })));
   const midi = make("div", { className: "control midi" });
+  const devices = lazily(() => import("./midi.js"));
   const connect = make("button", {
     type: "button", className: "ghost", textContent: "Connect MIDI",
     onclick: async () => {
       connect.disabled = true; // the browser asks its user, which takes a while
-      try {
-        await (await import("./midi.js")).mountMidi(midi, acts);
-      } catch (error) {
-        toast(`This part did not load: ${error.message}`, { error: true });
-      }
+      await (await devices())?.mountMidi(midi, acts);
       connect.disabled = false;
     },
   });

@@ -1,7 +1,7 @@
 // @ts-check
 /** Kept moments: hear them again, go back to their music, pass them on. They live in this browser. */
 import { addMoment, allMoments, changeMoment, MOST, removeMoment } from "../moments.js";
-import { promptLine } from "../protocol.js";
+import { isPrivate, promptLine } from "../protocol.js";
 import { make, toast } from "./dom.js";
 import { snapshot } from "./history.js";
 import { linkQuery } from "./link.js";
@@ -31,7 +31,7 @@ export function mountKept(app, panel, artwork) {
     make("p", { className: "quiet", textContent: `Up to ${MOST} moments, in this browser alone. The file has all but their sound.` }));
 
   /** @param {string} station @param {any} state */
-  const linkOf = (station, state) => `${player.url("/")}?${linkQuery(station.startsWith("private-") ? "main" : station, state)}`;
+  const linkOf = (station, state) => `${player.url("/")}?${linkQuery(isPrivate(station) ? "main" : station, state)}`;
   /** @param {Blob} blob @param {string} name */
   function download(blob, name) {
     const href = URL.createObjectURL(blob);

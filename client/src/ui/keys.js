@@ -1,6 +1,7 @@
 // @ts-check
 /** The keyboard, and the page that explains it. */
-import { byId, make, slide, toast } from "./dom.js";
+import { byId, make, slide } from "./dom.js";
+import { lazily } from "./lazily.js";
 
 const KEYS = [
   ["space", "play or pause"],
@@ -44,17 +45,14 @@ export function mountKeys(player, actions) {
   const heading = make("h3", { textContent: "Keys" });
   dialog.append(make("h2", { id: "help-title", textContent: "About riffstream" }), heading, list,
     make("form", { method: "dialog" }, make("button", { className: "icon", textContent: "✕", "aria-label": "Close" })));
-  /** @type {ReturnType<typeof import("./about.js").mountAbout>|null} */
-  let about = null;
+  const about = lazily(async () => {
+    const made = (await import("./about.js")).mountAbout(player, dialog);
+    heading.before(made.part);
+    return made;
+  });
   async function help() {
     dialog.showModal();
-    try {
-      const { mountAbout } = await import("./about.js");
-      if (!about) heading.before((about = mountAbout(player, dialog)).part);
-      about.load();
-    } catch (error) {
-      toast(`This part did not load: ${error.message}`, { error: true });
-    }
+    (await about())?.load();
   }
   byId("help", HTMLButtonElement).addEventListener("click", help);
 

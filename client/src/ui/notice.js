@@ -1,5 +1,6 @@
 // @ts-check
 /** What one can do where the server refuses a token, or has no such station. */
+import { isPrivate } from "../protocol.js";
 import { keep, make } from "./dom.js";
 
 /**
@@ -57,7 +58,7 @@ export function mountNotice(app, tune, listStations) {
     }
     if (player.station !== asked) return;
     note.append(make("div", { className: "row" },
-      ...listed.filter(({ id }) => !id.startsWith("private-")).map(({ id, title }) => choice(title || id, () => again(id)))));
+      ...listed.filter(({ id }) => !isPrivate(id)).map(({ id, title }) => choice(title || id, () => again(id)))));
   }
 
   let shown = "";

@@ -1,6 +1,7 @@
 // @ts-check
 /** Full screen, kiosk, and the tabs, whose panels are fetched when they are first opened. */
 import { byId, toast } from "./dom.js";
+import { lazily } from "./lazily.js";
 
 /**
  * @param {import("../player.js").Player} player
@@ -52,26 +53,15 @@ export function mountScreen(player, alwaysKiosk) {
 }
 
 /**
- * @param {Record<string, () => Promise<unknown>|void>} panels what to do when a tab is opened for the first time, by the
+ * @param {Record<string, () => Promise<unknown>>} panels what to do when a tab is opened for the first time, by the
  *   panel's id
  */
 export function mountTabs(panels) {
   const tabs = [...document.querySelectorAll('[role="tab"]')].map((t) => /** @type {HTMLButtonElement} */ (t));
   const panelOf = (/** @type {HTMLButtonElement} */ tab) => tab.getAttribute("aria-controls") ?? "";
-  /** @type {Map<string, Promise<void>>} */
-  const loads = new Map();
+  const loads = new Map(Object.entries(panels).map(([id, mount]) => [id, lazily(mount)]));
   /** Mount a panel once; everybody who asks waits until it is there. @param {string} id */
-  function load(id) {
-    let loading = loads.get(id);
-    if (!loading) {
-      loading = Promise.resolve(panels[id]?.()).then(() => {}, (error) => {
-        loads.delete(id); // the next click tries again
-        toast(`This part did not load: ${error.message}`, { error: true });
-      });
-      loads.set(id, loading);
-    }
-    return loading;
-  }
+  const load = async (id) => void (await loads.get(id)?.());
   /** @param {HTMLButtonElement} chosen */
   function open(chosen) {
     for (const tab of tabs) {

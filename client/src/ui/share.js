@@ -1,6 +1,6 @@
 // @ts-check
 /** The share dialog: links, the last minutes as a file, and addresses for other players and pages. */
-import { promptLine } from "../protocol.js";
+import { isPrivate, promptLine } from "../protocol.js";
 import { make, toast } from "./dom.js";
 import { mountEmbedBuilder } from "./embed-builder.js";
 import { linkQuery } from "./link.js";
@@ -80,7 +80,7 @@ export function mountShare(app, dialog) {
   return () => {
     const state = app.state();
     // A station of one's own ends with its page: what is passed on goes to the one that stays.
-    const station = player.station.startsWith("private-") ? "main" : player.station;
+    const station = isPrivate(player.station) ? "main" : player.station;
     const url = state ? `${player.url("/")}?${linkQuery(station, state)}` : location.href;
     const builder = mountEmbedBuilder(player, station, copied);
     dialog.replaceChildren(
