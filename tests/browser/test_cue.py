@@ -69,6 +69,24 @@ def test_escape_clears_it_and_enter_alone_plays(served: Served, open_page: Open)
     expect(page.locator("#now")).to_have_text("silent drop", timeout=30_000)
 
 
+def test_a_refused_cue_stays_and_an_old_answer_leaves_a_new_one(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    answers = "(answer) => (riffstream.app.steer = () => new Promise((told) => setTimeout(told, 400, answer)))"
+    drop = page.get_by_role("button", name="Drop", exact=True)
+    cue(page, "refused")
+    page.evaluate(answers, None)
+    drop.click()
+    expect(drop).to_be_disabled()
+    expect(drop).to_be_enabled()
+    expect(page.locator("#cue-text")).to_be_visible()
+    page.evaluate(answers, {"rev": 1})
+    drop.click()
+    cue(page, "the next one")
+    page.wait_for_timeout(600)
+    expect(page.locator("#cue-text")).to_be_visible()
+    expect(page.locator("#cue-text")).to_have_text("the next one")
+
+
 def test_the_role_the_ring_and_becoming_a_dj(start_server: Start, open_page: Open) -> None:
     served = start_server(access_dj_token="dj-secret", limits_steer_burst=1, limits_steer_interval_s=10)
     page = open_page(served.url)

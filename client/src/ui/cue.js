@@ -18,7 +18,9 @@ export function mountCue(app, line) {
   /** @type {number|null} bar of the drop that was decided on */
   let target = null;
   let asked = false;
-
+  /** @type {ReturnType<typeof setInterval>|undefined} */
+  let ticking;
+  let turn = 0; // of cues and tries: an answer to an earlier one changes nothing
   const words = make("b", { id: "cue-text", dir: "auto" });
   const every = make("select", { className: "field steers", id: "cue-bars", "aria-label": "Drop on" },
     ...[1, 4, 8].map((n) => make("option", { value: String(n), textContent: n === 1 ? "next bar" : `next ${n} bars`, selected: n === 4 })));
@@ -30,39 +32,56 @@ export function mountCue(app, line) {
 
   /** @param {string} given */
   function set(given) {
-    if (!player.maySteer) return;
-    [text, target, asked] = [given, null, false];
+    text = given;
+    ready();
     words.textContent = given;
     line.hidden = false;
-    drop.disabled = false;
-    count.textContent = "";
     said.textContent = `Cued: ${given}`;
   }
-  function cancel() {
+  /** It waits for a drop: a new one, or one that was refused. */
+  function ready() {
     clearInterval(ticking);
-    [text, target, asked] = ["", null, false];
-    line.hidden = true;
-    said.textContent = "Cue cleared";
+    turn++;
+    [target, asked] = [null, false];
+    drop.disabled = false;
+    count.textContent = "";
   }
+  /** @param {string} [why] for screen readers */
+  function end(why = "") {
+    ready();
+    text = "";
+    line.hidden = true;
+    said.textContent = why;
+  }
+  const cancel = () => end("Cue cleared");
   function fire() {
     if (!text || target !== null) return;
     if (!player.wanted) player.play();
+    drop.disabled = true;
     const now = app.heard();
     const { position } = player;
     if (!now?.state?.bpm || position === null) {
       // Nothing sounds here, so there is nothing to count: the station's own bar line it is.
-      asked = true;
       target = 0;
-      app.steer({ prompts: [{ text, weight: 1 }], at: "bar" }, text).then(cancel);
+      ask(false);
       return;
     }
     target = dropAt(now, position, Number(every.value)).bar;
-    drop.disabled = true;
-    clearInterval(ticking);
     ticking = setInterval(tick, TICK_MS);
     tick();
     said.textContent = `Drops in ${Math.ceil(dropAt(now, position, 1, target).beats)} beats`;
   }
+  /** Ask the station for it, at its next bar line. @param {boolean} counts whether the counter ends it */
+  async function ask(counts) {
+    asked = true;
+    const mine = turn;
+    const applied = await app.steer({ prompts: [{ text, weight: 1 }], at: "bar" }, text);
+    if (mine !== turn) return; // another one is on cue
+    if (!applied) ready();
+    else if (!counts || player.position === null) end();
+  }
+  // The bars of another station, and of one that has begun anew, have other numbers.
+  player.addEventListener("welcome", () => !player.welcome.resumed && target !== null && !asked && ready());
 
   /** A hidden tab gets here once a second, which is still in time: a drop is asked for a bar ahead. */
   function tick() {
@@ -71,35 +90,19 @@ export function mountCue(app, line) {
     if (target === null || !text || !now?.state?.bpm || position === null) return;
     const perBar = now.state.beats_per_bar ?? 4;
     const { beats, due } = dropAt(now, position, Number(every.value), target);
-    if (due && !asked) {
-      asked = true;
-      const dropped = text;
-      app.steer({ prompts: [{ text, weight: 1 }], at: "bar" }, text).then((applied) => {
-        if (!applied && text === dropped) {
-          // It was refused, and the cue stays for another try.
-          clearInterval(ticking);
-          [target, asked] = [null, false];
-          drop.disabled = false;
-          count.textContent = "";
-        }
-      });
-    }
+    if (due && !asked) ask(true);
     const left = counter(beats, perBar);
     const shown = left === null ? `${Math.ceil(beats / perBar)} bars` : left ? String(left) : "now";
     if (count.textContent !== shown) count.textContent = shown;
     count.classList.toggle("last", left !== null);
-    if ((beats <= 0 && asked && now.state.prompts?.[0]?.text === text) || beats < GONE_BEATS) cancel();
+    if ((beats <= 0 && asked && now.state.prompts?.[0]?.text === text) || beats < GONE_BEATS) end();
   }
-  /** @type {ReturnType<typeof setInterval>|undefined} */
-  let ticking;
 
-  /** Cue what stands in the box. */
-  function take() {
-    const given = box.value.trim();
-    if (!given) return;
+  /** Put a prompt on cue. @param {string} given what stood in the box */
+  function take(given) {
     if (!player.maySteer) return toast("Only a DJ of this station may cue.");
     set(given);
-    box.value = "";
+    if (box.value.trim() === given) box.value = "";
   }
   return { fire, cancel, take };
 }

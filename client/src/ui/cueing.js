@@ -1,30 +1,27 @@
 // @ts-check
 /** The way to the cue, whose line is fetched with the first prompt that waits. */
-import { byId, toast } from "./dom.js";
+import { byId } from "./dom.js";
+import { lazily } from "./lazily.js";
 
 /** @param {import("./app.js").App} app */
 export function mountCueing(app) {
   const line = byId("cue", HTMLElement);
-  /** @type {ReturnType<typeof import("./cue.js").mountCue>|null} */
-  let cue = null;
-  byId("prompt", HTMLInputElement).addEventListener("keydown", async (event) => {
+  const box = byId("prompt", HTMLInputElement);
+  const cue = lazily(async () => (await import("./cue.js")).mountCue(app, line));
+  box.addEventListener("keydown", async (event) => {
     if (event.key !== "Enter" || !event.shiftKey || event.isComposing) return;
     event.preventDefault(); // not "play this"
-    try {
-      const { mountCue } = await import("./cue.js");
-      cue ??= mountCue(app, line);
-      cue.take();
-    } catch (error) {
-      toast(`This part did not load: ${error.message}`, { error: true });
-    }
+    const given = box.value.trim();
+    if (given) (await cue())?.take(given);
   });
+  const cued = () => !line.hidden;
   return {
-    drop: () => cue?.fire(),
+    drop: async () => cued() && (await cue())?.fire(),
     /** @returns {boolean} whether there was one */
     clearCue: () => {
-      const cued = !line.hidden;
-      if (cued) cue?.cancel();
-      return cued;
+      if (!cued()) return false;
+      cue().then((found) => found?.cancel());
+      return true;
     },
   };
 }
