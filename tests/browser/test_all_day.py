@@ -71,6 +71,18 @@ def test_the_timer_fades_and_ends_the_sound(served: Served, open_page: Open) -> 
     expect(page.locator("#timer")).to_have_attribute("aria-pressed", "false")
 
 
+def test_characters_typed_with_option_play_no_scene(served: Served, open_page: Open) -> None:
+    page = open_page(served.url, script="Object.defineProperty(navigator, 'platform', { get: () => 'MacIntel' })")
+    page.wait_for_function("riffstream.player.maySteer")
+    page.locator("#prompt").focus()
+    page.keyboard.press("Alt+Shift+Digit1")
+    page.wait_for_timeout(500)
+    expect(page.locator(".toast")).to_have_count(0)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Alt+Shift+Digit1")
+    expect(page.locator(".toast")).to_contain_text("Scene 1")
+
+
 def test_scenes_are_stored_fired_saved_and_opened(served: Served, open_page: Open, tmp_path: Path) -> None:
     page = open_page(served.url)
     page.wait_for_function("riffstream.player.maySteer")

@@ -31,6 +31,10 @@ const KEYS = [
   ["?", "about, and this list"],
 ];
 
+/** Where alt and a digit is a character: "[" and "|" are typed so on German keyboards of Apple. */
+const OPTION_TYPES = /^(Mac|iP)/.test(navigator.platform);
+const TEXT = 'input:not([type="range"], [type="radio"], [type="checkbox"]), textarea, [contenteditable]';
+
 /**
  * @param {import("../player.js").Player} player
  * @param {{drop: () => void, blackout: () => void, clearCue: () => boolean, togglePlay: () => void, randomPrompt: () => void, playBox: () => void, undo: () => void, toggleMute: () => void, nextLook: () => void,
@@ -111,14 +115,15 @@ export function mountKeys(player, actions) {
   const ramp = byId("ramp", HTMLSelectElement);
   for (let index = 0; index < ramp.length; index++) table[String(5 + index)] = () => !ramp.disabled && (ramp.selectedIndex = index);
   addEventListener("keydown", (event) => {
+    if (event.isComposing) return; // the keys are an input method's
+    const target = /** @type {HTMLElement} */ (event.target);
     const scene = event.altKey && !event.ctrlKey && !event.metaKey && /^Digit([1-8])$/.exec(event.code);
-    if (scene && !document.querySelector("dialog[open]")) {
+    if (scene && !document.querySelector("dialog[open]") && !(OPTION_TYPES && target.closest(TEXT))) {
       event.preventDefault();
       (event.shiftKey ? actions.storeScene : actions.fireScene)(Number(scene[1]) - 1);
       return;
     }
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    const target = /** @type {HTMLElement} */ (event.target);
     if (target.closest("input, select, textarea, [contenteditable]")) {
       if (event.key === "Escape" && !actions.clearCue()) target.blur();
       return;
