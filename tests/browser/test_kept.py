@@ -90,6 +90,19 @@ def test_a_moment_without_a_recording_says_why(served: Served, open_page: Open) 
     expect(page.locator(".kept .hear")).to_have_count(0)
 
 
+def test_a_proxys_page_and_strange_storage_stop_nothing(served: Served, open_page: Open) -> None:
+    strange = "for (const s of [localStorage, sessionStorage]) for (const n of ['set:main', 'seed-keys', 'stage'])"
+    page = open_page(served.url, script=f"{strange} s.setItem(n, '{{no json');")
+    listening.play(page)
+    page.route("**/recording?**", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    page.get_by_role("button", name="Keep this moment").click()
+    expect(page.locator("#toasts")).to_contain_text("Kept without its sound (the server answered 502)")
+    page.get_by_role("button", name="Share").click()
+    expect(page.get_by_role("button", name="Record from now")).to_be_visible()
+    page.get_by_role("button", name="Download the last 30 s").click()
+    expect(page.locator("#toasts")).to_contain_text("No recording: the server answered 502")
+
+
 def test_the_oldest_of_too_many_goes(served: Served, open_page: Open) -> None:
     page = open_page(served.url)
     listening.play(page)

@@ -3,7 +3,7 @@
 import { paletteWords } from "../palette.js";
 import { SAMPLE_RATE, promptLine } from "../protocol.js";
 import { COLUMN_SAMPLES, ROWS } from "../spectrum.js";
-import { make, toast } from "./dom.js";
+import { download, make, toast } from "./dom.js";
 
 const KEPT = 16;
 const PICTURES = 8;
@@ -126,12 +126,7 @@ export function mountDebug(app, panel, ring) {
 
   /** @param {HTMLCanvasElement} canvas @param {number} clip */
   function save(canvas, clip) {
-    canvas.toBlob((blob) => {
-      if (!blob) return;
-      const href = URL.createObjectURL(blob);
-      make("a", { href, download: `${player.station}-clip-${clip}.png` }).click();
-      setTimeout(() => URL.revokeObjectURL(href), 60000);
-    });
+    canvas.toBlob((blob) => blob && download(blob, `${player.station}-clip-${clip}.png`));
   }
 
   function update() {

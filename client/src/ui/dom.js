@@ -83,6 +83,41 @@ export function keep(name, value, where = "localStorage") {
 }
 
 /**
+ * What this browser remembers as JSON; null where it is none.
+ * @param {string} name
+ * @param {"localStorage"|"sessionStorage"} [where]
+ * @returns {any}
+ */
+export function recallJson(name, where = "localStorage") {
+  try {
+    return JSON.parse(recall(name, where) ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Why the server refused a request; a proxy's own page has no words for it, and HTTP/2 no status text.
+ * @param {Response} answer
+ * @returns {Promise<string>}
+ */
+export const reasonOf = async (answer) => (await answer.json().catch(() => null))?.message ?? `the server answered ${answer.status}`;
+
+/**
+ * Save a file on this device.
+ * @param {Blob} blob
+ * @param {string} name
+ */
+export function download(blob, name) {
+  const href = URL.createObjectURL(blob);
+  make("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60000);
+}
+
+/** The same for data. @param {unknown} value @param {string} name */
+export const downloadJson = (value, name) => download(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }), name);
+
+/**
  * What is called often and done at most once an interval; the last call always counts.
  * @param {() => void} act
  * @param {() => number} everyMs

@@ -2,7 +2,7 @@
 /** Kept moments: hear them again, go back to their music, pass them on. They live in this browser. */
 import { addMoment, allMoments, changeMoment, MOST, removeMoment } from "../moments.js";
 import { isPrivate, promptLine } from "../protocol.js";
-import { make, toast } from "./dom.js";
+import { download, downloadJson, make, reasonOf, toast } from "./dom.js";
 import { snapshot } from "./history.js";
 import { linkQuery } from "./link.js";
 import { mountSeedSound } from "./seed-sound.js";
@@ -26,27 +26,21 @@ export function mountKept(app, panel, artwork) {
   const sound = mountSeedSound(player);
   const list = make("ol", { className: "history kept" });
   const empty = make("p", { className: "empty", textContent: `Nothing is kept yet. The heart on the picture (k) keeps what plays with its last ${SECONDS} s.` });
-  const exporting = make("button", { type: "button", className: "ghost", textContent: "Export as JSON", onclick: exportAll });
+  const exporting = make("button", { type: "button", className: "ghost", textContent: "Export as JSON", onclick: () => told(exportAll(), "Nothing is exported") });
   panel.append(empty, list, make("div", { className: "row" }, exporting),
     make("p", { className: "quiet", textContent: `Up to ${MOST} moments, in this browser alone. The file has all but their sound.` }));
 
   /** @param {string} station @param {any} state */
   const linkOf = (station, state) => `${player.url("/")}?${linkQuery(isPrivate(station) ? "main" : station, state)}`;
-  /** @param {Blob} blob @param {string} name */
-  function download(blob, name) {
-    const href = URL.createObjectURL(blob);
-    make("a", { href, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 60000);
-  }
   /** @param {Promise<unknown>} work on the storage @param {string} what */
-  const told = (work, what) => work.then(show, (error) => toast(`${what}: ${error.message}`, { error: true }));
+  const told = (work, what) => work.then(show).catch((error) => toast(`${what}: ${error.message}`, { error: true }));
 
   /** The last seconds of the station; the reason where there are none. @returns {Promise<{audio: Blob|null, why: string}>} */
   async function lastSeconds() {
     try {
       const path = `/api/stations/${encodeURIComponent(player.station)}/recording?seconds=${SECONDS}&format=ogg`;
       const answer = await fetch(player.url(path), { headers: player.headers });
-      if (!answer.ok) throw new Error((await answer.json()).message ?? answer.statusText);
+      if (!answer.ok) throw new Error(await reasonOf(answer));
       return { audio: await answer.blob(), why: "" };
     } catch (error) {
       return { audio: null, why: error.message };
@@ -110,7 +104,7 @@ export function mountKept(app, panel, artwork) {
   }
   async function exportAll() {
     const moments = (await allMoments()).map(({ at, station, title, state }) => ({ at: new Date(at).toISOString(), station, title, state, link: linkOf(station, state) }));
-    download(new Blob([JSON.stringify(moments, null, 2)], { type: "application/json" }), "moments.json");
+    downloadJson(moments, "moments.json");
   }
   show().catch((error) => (empty.textContent = `This browser keeps nothing here: ${error.message}`));
   return { keepMoment };

@@ -1,17 +1,11 @@
 // @ts-check
 /** Uploads of this browser, which it may remove: the keys that the server gave for them. */
-import { keep, recall } from "./dom.js";
+import { keep, reasonOf, recallJson } from "./dom.js";
 
 const KEPT = 100;
 
 /** @returns {Record<string, string>} key by the seed's name */
-function keys() {
-  try {
-    return JSON.parse(recall("seed-keys") ?? "{}") ?? {};
-  } catch {
-    return {};
-  }
-}
+const keys = () => Object(recallJson("seed-keys"));
 
 /** @param {Record<string, string>} all */
 const store = (all) => keep("seed-keys", JSON.stringify(Object.fromEntries(Object.entries(all).slice(-KEPT))));
@@ -35,6 +29,6 @@ export async function removeSeed(name, player) {
   const answer = await fetch(player.url(`/api/seeds/${encodeURIComponent(name)}`), {
     method: "DELETE", headers: { ...player.headers, ...(key ? { "Riffstream-Remove-Key": key } : {}) },
   });
-  if (!answer.ok && answer.status !== 404) throw new Error((await answer.json().catch(() => ({}))).message ?? `the server answered ${answer.status}`);
+  if (!answer.ok && answer.status !== 404) throw new Error(await reasonOf(answer));
   store(others);
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** Scenes: eight states of the station that a hand can call up. They live in this browser, by station. */
 import { promptLine } from "../protocol.js";
-import { keep, make, recall, toast } from "./dom.js";
+import { downloadJson, keep, make, recall, toast } from "./dom.js";
 import { FIELDS, snapshot } from "./history.js";
 
 const SLOTS = 8;
@@ -108,14 +108,9 @@ export function mountScenes(app, panel) {
   });
   panel.append(grid,
     make("div", { className: "row" },
-      make("button", { type: "button", className: "ghost", textContent: "Save to a file", onclick: download }),
+      make("button", { type: "button", className: "ghost", textContent: "Save to a file", onclick: () => downloadJson(scenes, `scenes-${player.station}.json`) }),
       make("button", { type: "button", className: "ghost", textContent: "Open a file", onclick: () => file.click() }), file),
     make("p", { className: "quiet", textContent: "Alt and a digit plays a scene, alt, shift and a digit stores what plays. Scenes stay in this browser." }));
-  function download() {
-    const url = URL.createObjectURL(new Blob([JSON.stringify(scenes, null, 2)], { type: "application/json" }));
-    make("a", { href: url, download: `scenes-${player.station}.json` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-  }
   load();
   app.onChange(() => station !== player.station && load());
   return { fire, store };

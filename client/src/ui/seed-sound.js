@@ -1,6 +1,6 @@
 // @ts-check
 /** A seed or a kept moment by itself, for this listener only: the station goes on quietly meanwhile. */
-import { make, toast } from "./dom.js";
+import { make, reasonOf, toast } from "./dom.js";
 
 /** Level of the station meanwhile. */
 const BEHIND = 0.1;
@@ -32,7 +32,7 @@ export function mountSeedSound(player) {
   /** Through fetch, because a private server wants the token. @param {string} url */
   async function fetched(url) {
     const answer = await fetch(url, { headers: player.headers });
-    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).message ?? `the server answered ${answer.status}`);
+    if (!answer.ok) throw new Error(await reasonOf(answer));
     return answer.blob();
   }
 

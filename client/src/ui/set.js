@@ -1,6 +1,6 @@
 // @ts-check
 /** A set: from a press to the next one, as a file with its list of tracks, from the server's archive. */
-import { keep, make, recall, toast } from "./dom.js";
+import { keep, make, reasonOf, recallJson, toast } from "./dom.js";
 
 /** Texts that the archive makes, besides the audio. */
 const FILES = /** @type {const} */ ([["", "Audio"], ["cue", "Cue sheet"], ["chapters", "Chapters"]]);
@@ -11,6 +11,11 @@ export function duration(seconds) {
   return h ? `${h}:${String(m).padStart(2, "0")}:${String(s).padStart(2, "0")}` : `${m}:${String(s).padStart(2, "0")}`;
 }
 
+/** @typedef {{from: string, to?: string}} Span times of the server's wall clock */
+
+/** @param {any} kept @returns {Span|null} null: it holds no times */
+const readSpan = (kept) => (Date.parse(kept?.from) && (kept.to === undefined || Date.parse(kept.to)) ? kept : null);
+
 /**
  * @param {import("./app.js").App} app
  * @param {(path: string, fallback: string) => Promise<void>} download
@@ -19,11 +24,10 @@ export function duration(seconds) {
 export function mountSet(app, download) {
   const { player } = app;
   const place = `set:${player.station}`;
-  /** @typedef {{from: string, to?: string}} Span times of the server's wall clock */
   /** The server's time, ms since 1970, at a moment of this page. Its clocks need not agree. */
   let clock = { time: Date.now(), at: performance.now() };
   /** @type {Span|null} */
-  let set = JSON.parse(recall(place, "sessionStorage") ?? "null");
+  let set = readSpan(recallJson(place, "sessionStorage"));
   const row = make("div", { className: "row", role: "group", "aria-label": "Record a set" });
   const says = make("small", { role: "status" });
   const archive = (/** @type {string} */ rest = "") => `/api/stations/${encodeURIComponent(player.station)}/archive${rest}`;
@@ -31,7 +35,7 @@ export function mountSet(app, download) {
   /** The server's time; it throws where the station has no archive. */
   async function serverTime() {
     const answer = await fetch(player.url(archive()), { headers: player.headers });
-    if (!answer.ok) throw new Error((await answer.json()).message ?? answer.statusText);
+    if (!answer.ok) throw new Error(await reasonOf(answer));
     const time = Date.parse(answer.headers.get("Date") ?? "") || Date.now();
     clock = { time, at: performance.now() };
     return new Date(time).toISOString();

@@ -1,7 +1,7 @@
 // @ts-check
 /** The share dialog: links, the last minutes as a file, and addresses for other players and pages. */
 import { isPrivate, promptLine } from "../protocol.js";
-import { make, toast } from "./dom.js";
+import { download, make, reasonOf, toast } from "./dom.js";
 import { mountEmbedBuilder } from "./embed-builder.js";
 import { linkQuery } from "./link.js";
 import { mountSet } from "./set.js";
@@ -39,7 +39,7 @@ export function mountShare(app, dialog) {
         type: "button", className: "ghost", textContent: label, "aria-label": `Download the last ${label}`,
         onclick: async () => {
           button.disabled = true;
-          await download(seconds, format.value);
+          await lastSeconds(seconds, format.value);
           button.disabled = false;
         },
       });
@@ -49,18 +49,16 @@ export function mountShare(app, dialog) {
   }
 
   /** @param {number} seconds @param {string} format */
-  const download = (seconds, format) =>
+  const lastSeconds = (seconds, format) =>
     fetched(`/api/stations/${encodeURIComponent(player.station)}/recording?seconds=${seconds}&format=${format}`, `riffstream.${format}`);
 
   /** Through fetch, not a plain link: a token must not stand in an address. @param {string} path @param {string} fallback name of the file */
   async function fetched(path, fallback) {
     try {
       const answer = await fetch(player.url(path), { headers: player.headers });
-      if (!answer.ok) throw new Error((await answer.json()).message ?? answer.statusText);
+      if (!answer.ok) throw new Error(await reasonOf(answer));
       const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? fallback;
-      const href = URL.createObjectURL(await answer.blob());
-      make("a", { href, download: name }).click();
-      setTimeout(() => URL.revokeObjectURL(href), 60000);
+      download(await answer.blob(), name);
     } catch (error) {
       toast(`No recording: ${error.message}`, { error: true });
     }

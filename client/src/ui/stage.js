@@ -1,7 +1,7 @@
 // @ts-check
 /** The second screen, `/stage/{station}`: picture, words, what comes next, requests, a code to the station. The DJ's page controls it. */
 import { CHANNEL, readSettings } from "../stage.js";
-import { keep, make, recall } from "./dom.js";
+import { keep, make, recallJson } from "./dom.js";
 
 const SHOWN_REQUESTS = 5;
 
@@ -19,15 +19,7 @@ export function mountStage(player, picture) {
   stage.append(wishes, code);
   body.append(dark);
 
-  let settings = readSettings(kept());
-  /** @returns {unknown} */
-  function kept() {
-    try {
-      return JSON.parse(recall("stage") ?? "null");
-    } catch {
-      return null;
-    }
-  }
+  let settings = readSettings(recallJson("stage"));
   function show() {
     body.style.setProperty("--stage-size", String(settings.size));
     body.dataset.hidden = settings.hidden.join(" ");
