@@ -65,6 +65,17 @@ def test_a_mood_steers_several_fields_at_one_tap(served: Served, open_page: Open
         page.evaluate("() => riffstream.player.steer({bpm: null})")
 
 
+def test_a_mood_before_the_welcome_waits_for_it(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    expect(page.locator("#status")).to_have_text("ready")
+    page.evaluate(
+        """() => { riffstream.player.welcome = null;
+             riffstream.app.steer = (change) => (window.asked = change, Promise.resolve(null)); }"""
+    )
+    page.get_by_role("button", name="Sleep").click()
+    assert 56 <= page.evaluate("() => window.asked?.bpm ?? 0") <= 66
+
+
 def test_a_listener_without_rights_is_tuned_to_the_station_of_a_mood(
     start_server: Start, open_page: Open, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ export function mountMoods(app, row, { surprise, tune, stations }) {
       type: "button", className: "ghost mood", textContent: mood.name,
       onclick: () => {
         if (!player.wanted) player.play();
-        if (!player.maySteer) {
+        if (player.welcome && !player.maySteer) {
           const station = stationOf(mood, stations());
           if (station && station.id !== player.station) tune(station.id);
           return;
