@@ -48,6 +48,14 @@ def weights(served: Served) -> dict[str, float]:
     return {part["text"]: part["weight"] for part in served.get("/api/stations/main")["state"]["prompts"]}
 
 
+def test_a_refused_variation_is_told(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    page.wait_for_function("() => riffstream.player.maySteer")
+    page.evaluate("() => (riffstream.player.operate = () => Promise.reject(new Error('a DJ has it paused')))")
+    page.get_by_role("button", name="Variation").click()
+    expect(page.locator("#toasts")).to_contain_text("a DJ has it paused")
+
+
 def test_mixer_blends_while_one_drags(page: Page, served: Served) -> None:
     page.evaluate(
         "() => riffstream.app.steer({prompts: [{text: 'left', weight: 0.5}, {text: 'right', weight: 0.5}]}, 'both')"

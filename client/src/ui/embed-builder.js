@@ -86,7 +86,7 @@ export function mountEmbedBuilder(player, station, copied) {
     if (frameBack.value !== "#0b0a11") query.set("bg", frameBack.value.slice(1));
     if (!deck.box.checked) query.set("controls", "0");
     if (starts.box.checked) query.set("autoplay", "1");
-    const source = query.size ? `${page}?${query}` : page;
+    const source = String(query) ? `${page}?${query}` : page; // `size` is not in every browser yet
     stands(frameCode).value = `<iframe src="${source}" width="${width}" height="${height}" allow="autoplay" style="border: 0"></iframe>`;
     Object.assign(preview, { width, height });
     // The preview neither sounds by itself nor silences this page.

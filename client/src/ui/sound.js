@@ -1,6 +1,6 @@
 // @ts-check
 /** The sound panel: tempo, key, denoising, guidance and seed of the station; and the volume, which is yours alone. */
-import { byId, keep, make, recall, slide } from "./dom.js";
+import { byId, keep, make, recall, slide, toast } from "./dom.js";
 import { mountForm } from "./form.js";
 import { TapTempo } from "../tap.js";
 import { handed } from "./steering.js";
@@ -172,7 +172,7 @@ export function mountSound(app, panel) {
   });
   grid.append(control("negative", "Without", negative, [], make("small", { textContent: "words that the music keeps away from" })));
 
-  const operate = (/** @type {"skip"|"reset"|"pause"|"resume"} */ op) => player.operate(op).catch(() => {});
+  const operate = (/** @type {"skip"|"reset"|"pause"|"resume"} */ op) => player.operate(op).catch((error) => error.type !== "superseded" && toast(error.message, { error: true }));
   const pause = make("button", { type: "button", className: "ghost steers", onclick: () => operate(app.state()?.paused ? "resume" : "pause") });
   app.onChange(() => (pause.textContent = app.state()?.paused ? "Resume for all" : "Pause for all"));
   grid.append(
