@@ -14,10 +14,10 @@ const TYPE = "riffstream";
 const ACTIONS = ["listen", "play", "pause", "volume", "tune"];
 
 /**
- * @param {{player: import("../player.js").Player, tune: (station: string) => Promise<void>, setVolume: (volume: number) => void, volume: () => number}} page
+ * @param {{player: import("../player.js").Player, tune: (station: string) => Promise<void>, setVolume: (volume: number) => void, volume: () => number, onVolume: (told: () => void) => void}} page
  * @param {Window} [own]  for tests
  */
-export function mountFrame({ player, tune, setVolume, volume }, own = window) {
+export function mountFrame({ player, tune, setVolume, volume, onVolume }, own = window) {
   /** @type {Map<string, Promise<boolean>>} by origin */
   const asked = new Map();
   /** Who is told, by window. @type {Map<Window, string>} */
@@ -38,7 +38,10 @@ export function mountFrame({ player, tune, setVolume, volume }, own = window) {
 
   /** @param {string} event @param {unknown} detail */
   function tell(event, detail) {
-    for (const [target, origin] of told) target.postMessage({ type: TYPE, event, detail }, origin);
+    for (const [target, origin] of told) {
+      if (target.closed) told.delete(target);
+      else target.postMessage({ type: TYPE, event, detail }, origin);
+    }
   }
   const state = () => ({ state: player.state, station: player.station, paused: !player.wanted });
   const now = () => {
@@ -53,7 +56,6 @@ export function mountFrame({ player, tune, setVolume, volume }, own = window) {
     else if (action === "volume") {
       if (typeof value !== "number" || !(value >= 0 && value <= 1)) throw new RangeError(`volume is ${JSON.stringify(value)}; allowed: 0 to 1`);
       setVolume(value);
-      tell("volume", { volume: volume() });
     } else if (action === "tune") {
       if (typeof value !== "string" || !/^[a-z0-9][a-z0-9_-]{0,39}$/.test(value)) throw new RangeError(`tune is ${JSON.stringify(value)}; allowed: the name of a station`);
       tune(value);
@@ -77,6 +79,7 @@ export function mountFrame({ player, tune, setVolume, volume }, own = window) {
       refuse("bad_request", error.message);
     }
   });
+  onVolume(() => tell("volume", { volume: volume() }));
   player.addEventListener("state", () => tell("state", state()));
   for (const name of ["now", "welcome"]) player.addEventListener(name, () => tell("now", now()));
 }

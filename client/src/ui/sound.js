@@ -29,11 +29,13 @@ export function mountVolume(player) {
   const volume = byId("volume", HTMLInputElement);
   const mute = byId("mute", HTMLButtonElement);
   let muted = false;
+  let tell = () => {};
   const apply = () => {
     const level = Number(volume.value);
     player.output.setVolume(muted ? 0 : level);
     volume.setAttribute("aria-valuetext", `${Math.round(100 * level)} %`);
     mute.setAttribute("aria-pressed", String(muted || level === 0));
+    tell();
   };
   const toggleMute = () => {
     muted = !muted;
@@ -53,7 +55,13 @@ export function mountVolume(player) {
     slide(volume, level);
     volume.dispatchEvent(new Event("input"));
   }
-  return { toggleMute, setVolume, volume: () => (muted ? 0 : Number(volume.value)) };
+  return {
+    toggleMute,
+    setVolume,
+    volume: () => (muted ? 0 : Number(volume.value)),
+    /** @param {() => void} told of each change, whoever makes it */
+    onVolume: (told) => (tell = told),
+  };
 }
 
 /**
