@@ -1,5 +1,6 @@
 // @ts-check
 /** One player at a time: who starts to sound says so to the other tabs and elements of this origin, and they fall silent. */
+import { openChannel } from "./channel.js";
 
 const CHANNEL = "riffstream";
 
@@ -12,13 +13,9 @@ export class Alone {
     /** @type {BroadcastChannel|null} */
     this.channel = null;
     // Outside a page (Node) there is no loudspeaker to share, and an open channel would keep the process.
-    if (several || typeof document === "undefined" || typeof BroadcastChannel === "undefined") return;
-    try {
-      this.channel = new BroadcastChannel(CHANNEL);
-      this.channel.onmessage = ({ data }) => data?.type === "sounding" && onOther();
-    } catch {
-      // A sandboxed frame has no channels, and so plays beside others.
-    }
+    if (several || typeof document === "undefined") return;
+    this.channel = openChannel(CHANNEL); // without one it plays beside others
+    if (this.channel) this.channel.onmessage = ({ data }) => data?.type === "sounding" && onOther();
   }
 
   /** This player sounds. */

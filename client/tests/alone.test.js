@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Alone } from "../src/alone.js";
+import { openChannel } from "../src/channel.js";
 
 /** Messages arrive in order, so one of this test's own comes after all that were sent before. */
 function settled() {
@@ -32,4 +33,21 @@ test("the others hear of it, the speaker does not, and those who play together n
   } finally {
     for (const each of [a, b, c]) each.close();
   }
+});
+
+test("where no channel may be opened there is none, and the player goes on", (t) => {
+  globalThis.document = {};
+  const { BroadcastChannel } = globalThis;
+  t.after(() => (globalThis.BroadcastChannel = BroadcastChannel));
+  globalThis.BroadcastChannel = class {
+    constructor() {
+      throw new Error("an opaque origin has no channels");
+    }
+  };
+  assert.equal(openChannel("riffstream-stage"), null);
+  const alone = new Alone(() => {});
+  alone.say();
+  alone.close();
+  delete globalThis.BroadcastChannel;
+  assert.equal(openChannel("riffstream-stage"), null);
 });

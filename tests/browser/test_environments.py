@@ -238,6 +238,9 @@ def test_strict_browsers(served: Served, open_page: Open, other_origin: tuple[Pa
     frame = page.frame_locator("iframe")
     frame.get_by_role("button", name="Play", exact=True).click()
     expect(frame.locator("body")).to_have_attribute("data-state", "playing", timeout=30_000)
+    frame.locator("body").press("b")  # its second screen cannot be reached
+    expect(frame.locator("#stage-status")).to_have_count(1)
+    expect(frame.locator(".toast")).to_have_count(0)
 
 
 def test_an_audio_thread_that_takes_no_code_is_done_without(served: Served, open_page: Open) -> None:

@@ -1,5 +1,6 @@
 // @ts-check
 /** The DJ's end of the second screen: opens it, and says what it shows. */
+import { openChannel } from "../channel.js";
 import { CHANNEL, LOOKS, PARTS, readSettings } from "../stage.js";
 import { make } from "./dom.js";
 
@@ -13,7 +14,7 @@ export function mountStageControl(app, panel) {
   const { player } = app;
   let settings = readSettings(null);
   let open = false;
-  const channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel(CHANNEL);
+  const channel = openChannel(CHANNEL);
 
   /** @param {Partial<import("../stage.js").Settings>} change */
   function set(change) {

@@ -1,5 +1,6 @@
 // @ts-check
 /** The second screen, `/stage/{station}`: picture, words, what comes next, requests, a code to the station. The DJ's page controls it. */
+import { openChannel } from "../channel.js";
 import { CHANNEL, readSettings } from "../stage.js";
 import { keep, make, recallJson } from "./dom.js";
 
@@ -33,8 +34,8 @@ export function mountStage(player, picture) {
   const showCode = () => (code.src = player.url(`/qr/${encodeURIComponent(player.station)}.svg`));
   for (const name of ["welcome", "requests"]) player.addEventListener(name, showWishes);
 
-  // Without channels (a sandboxed frame) it shows what it was told last.
-  const channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel(CHANNEL);
+  // Without one it shows what it was told last.
+  const channel = openChannel(CHANNEL);
   const here = () => channel?.postMessage({ type: "stage", station: player.station, settings });
   channel?.addEventListener("message", ({ data }) => {
     if (data?.type === "ask") here();
