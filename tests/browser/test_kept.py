@@ -58,6 +58,7 @@ def test_a_moment_is_heard_again_named_saved_and_played_on(served: Served, open_
     page.get_by_label("Name of a kept harp").fill("Harp for Ada")
     page.keyboard.press("Tab")
     expect(page.get_by_label("Name of Harp for Ada")).to_be_visible()
+    expect(page.get_by_role("button", name="Hear Harp for Ada")).to_be_focused()  # where Tab led
     page.get_by_role("button", name="Copy the link of Harp for Ada").click()
     expect(page.locator("#toasts")).to_contain_text("copied")
     link = page.evaluate("() => navigator.clipboard.readText()")
@@ -76,6 +77,7 @@ def test_a_moment_is_heard_again_named_saved_and_played_on(served: Served, open_
 
     page.get_by_role("button", name="Remove Harp for Ada").click()
     expect(page.get_by_text("Nothing is kept yet")).to_be_visible()
+    expect(page.get_by_role("tab", name="Kept")).to_be_focused()
 
 
 def test_a_moment_without_a_recording_says_why(served: Served, open_page: Open) -> None:

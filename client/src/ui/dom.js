@@ -32,6 +32,25 @@ export function make(tag, properties = {}, ...children) {
 }
 
 /**
+ * Build a list anew. Who works in it by keyboard stays at the same control of the same item, or goes on to the next item.
+ * @param {HTMLElement} list  each control has `data-focus`: its name and its item, "remove 7"
+ * @param {HTMLElement[]} rows
+ * @param {HTMLElement} instead  the next place where none is left
+ * @param {string[]} [others]  names of controls in place of one that is hidden or gone
+ */
+export function rebuild(list, rows, instead, others = []) {
+  const { activeElement: focused } = document;
+  const place = [...list.children].findIndex((row) => row.contains(focused));
+  const [name, item] = (place < 0 ? "" : /** @type {HTMLElement} */ (focused).dataset.focus ?? "").split(" ");
+  list.replaceChildren(...rows);
+  if (place < 0) return;
+  const shown = [...list.querySelectorAll("[data-focus]:not([hidden])")].map((each) => /** @type {HTMLElement} */ (each));
+  const next = shown.find((each) => rows[Math.min(place, rows.length - 1)].contains(each))?.dataset.focus?.split(" ")[1];
+  const wanted = [item, next].flatMap((id) => [name, ...others].map((control) => `${control} ${id}`));
+  (wanted.map((want) => shown.find((each) => each.dataset.focus === want)).find(Boolean) ?? instead).focus();
+}
+
+/**
  * A line that comes and goes at the corner of the page.
  * @param {string} text
  * @param {{error?: boolean}} [options]

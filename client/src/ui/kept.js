@@ -2,7 +2,7 @@
 /** Kept moments: hear them again, go back to their music, pass them on. They live in this browser. */
 import { addMoment, allMoments, changeMoment, MOST, removeMoment } from "../moments.js";
 import { isPrivate, promptLine } from "../protocol.js";
-import { download, downloadJson, make, reasonOf, toast } from "./dom.js";
+import { byId, download, downloadJson, make, reasonOf, rebuild, toast } from "./dom.js";
 import { snapshot } from "./history.js";
 import { linkQuery } from "./link.js";
 import { mountSeedSound } from "./seed-sound.js";
@@ -74,13 +74,13 @@ export function mountKept(app, panel, artwork) {
     const { at, station, title, state, picture, audio } = moment;
     const id = /** @type {number} */ (moment.id);
     const action = (/** @type {string} */ textContent, /** @type {string} */ label, /** @type {() => void} */ onclick, className = "ghost") =>
-      make("button", { type: "button", className, textContent, "aria-label": `${label} ${title}`, onclick });
+      make("button", { type: "button", className, textContent, "aria-label": `${label} ${title}`, "data-focus": `${label.split(" ")[0]} ${id}`, onclick });
     const name = make("input", {
-      type: "text", className: "field", value: title, maxLength: TITLE_CHARS, dir: "auto", "aria-label": `Name of ${title}`,
+      type: "text", className: "field", value: title, maxLength: TITLE_CHARS, dir: "auto", "aria-label": `Name of ${title}`, "data-focus": `Name ${id}`,
       onchange: () => told(changeMoment(id, { title: name.value.trim() || promptLine(state.prompts) }), "The name is not kept"),
     });
     const hear = audio ? sound.button(title, `moment ${id}`, async () => audio) : "";
-    if (hear) hear.className = "icon hear";
+    if (hear) Object.assign(hear, { className: "icon hear" }).dataset.focus = `Hear ${id}`;
     return make("li", {},
       picture ? make("img", { src: picture, alt: "", width: 56, height: 56 }) : make("span", {}),
       make("div", {}, name, make("small", {}, make("time", { dateTime: new Date(at).toISOString(), textContent: WHEN.format(at) }), ` · ${station}`)),
@@ -97,7 +97,7 @@ export function mountKept(app, panel, artwork) {
 
   async function show() {
     const moments = await allMoments();
-    list.replaceChildren(...moments.map(line));
+    rebuild(list, moments.map(line), byId("tab-kept", HTMLElement));
     list.hidden = exporting.hidden = moments.length === 0;
     empty.hidden = moments.length > 0;
     app.guard();

@@ -1,7 +1,7 @@
 // @ts-check
 /** The station's queue: the prompts that follow, for everybody. It lives on the server, and plays without this page. */
 import { promptLine } from "../protocol.js";
-import { make, toast } from "./dom.js";
+import { make, rebuild, toast } from "./dom.js";
 
 /** @typedef {import("../messages.js").QueueItem} Item */
 /** @typedef {import("../messages.js").QueueList} List */
@@ -132,25 +132,10 @@ export function mountQueue(app, panel) {
     const key = JSON.stringify([queue.items, player.maySteer]);
     if (key === shown) return;
     shown = key;
-    const focused = list.contains(document.activeElement) ? /** @type {HTMLElement} */ (document.activeElement).dataset.focus : undefined;
-    const place = [...list.children].findIndex((each) => each.contains(document.activeElement));
-    list.replaceChildren(...queue.items.map((item, place) => row(item, place, queue.items.length)));
+    rebuild(list, queue.items.map((item, place) => row(item, place, queue.items.length)), text, ["up", "down", "remove"]);
     list.hidden = queue.items.length === 0;
     empty.hidden = !list.hidden || queue.playing !== null;
     app.guard();
-    if (focused) refocus(focused, place);
-  }
-  /**
-   * Who works by keyboard stays at the item: at its other arrow once it is at an end of the list, at the next item once it is gone.
-   * @param {string} focused control and item
-   * @param {number} place of the item before
-   */
-  function refocus(focused, place) {
-    const [control, id] = focused.split(" ");
-    const shown = /** @type {HTMLElement[]} */ ([...list.querySelectorAll("[data-focus]:not([hidden])")]);
-    const find = (/** @type {string} */ name) => shown.find((each) => each.dataset.focus === name);
-    const next = player.queue.items[Math.min(place, player.queue.items.length - 1)]?.id;
-    (find(focused) ?? find(`${control === "up" ? "down" : "up"} ${id}`) ?? find(`${control} ${next}`) ?? find(`remove ${next}`) ?? text).focus();
   }
   app.onChange(show);
   player.addEventListener("queue", show);

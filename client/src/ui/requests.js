@@ -1,6 +1,6 @@
 // @ts-check
 /** Requests: what listeners wish to hear. They suggest, vote and react; who steers takes a wish or dismisses it. */
-import { make, toast } from "./dom.js";
+import { make, rebuild, toast } from "./dom.js";
 
 /** @typedef {import("../messages.js").RequestItem} Item */
 
@@ -54,7 +54,7 @@ export function mountRequests(app, panel) {
 
   /** @param {Item} item @param {string} act @param {string} textContent @param {string} label @param {() => unknown} onclick */
   const action = (item, act, textContent, label, onclick) =>
-    make("button", { type: "button", className: "ghost", "data-key": `${act} ${item.id}`, textContent, "aria-label": label, onclick });
+    make("button", { type: "button", className: "ghost", "data-focus": `${act} ${item.id}`, textContent, "aria-label": label, onclick });
 
   /** @param {Item} item */
   function line(item) {
@@ -91,15 +91,7 @@ export function mountRequests(app, panel) {
     if (key === shown) return;
     shown = key;
     empty.textContent = requests.items.length ? "" : player.maySteer ? "Nobody has asked for anything yet." : "Nothing is asked for yet: begin.";
-    // The focus stays with the same act on the same request, or goes on to the next one.
-    const { activeElement } = document;
-    const focused = activeElement instanceof HTMLElement && list.contains(activeElement) ? activeElement : null;
-    const [act, place] = [focused?.dataset.key?.split(" ")[0], focused ? [...list.children].indexOf(/** @type {Element} */ (focused.closest("li"))) : -1];
-    const before = focused?.dataset.key;
-    list.replaceChildren(...requests.items.map(line));
-    if (!focused) return;
-    const there = list.querySelector(`[data-key="${before}"]`) ?? list.children[Math.min(place, list.children.length - 1)]?.querySelector(`[data-key^="${act}"]`) ?? text;
-    /** @type {HTMLElement} */ (there).focus();
+    rebuild(list, requests.items.map(line), text);
   }
 
   /** @param {import("../messages.js").RequestList} requests */
