@@ -1,10 +1,10 @@
 // @ts-check
 /** What the second screen shows, and how the DJ's page and that screen tell each other. No DOM. */
+import { LOOKS } from "./visualiser.js";
 
 export const CHANNEL = "riffstream-stage";
 /** Parts that can be hidden, and the words for them. */
 export const PARTS = /** @type {Record<string, string>} */ ({ picture: "picture", now: "words", next: "what comes next", requests: "requests", code: "QR code" });
-export const LOOKS = /** @type {const} */ (["spectrogram", "landscape", "radial", "bars"]);
 export const SIZES = /** @type {const} */ ([0.5, 4]);
 
 /**
@@ -12,7 +12,7 @@ export const SIZES = /** @type {const} */ ([0.5, 4]);
  * @property {number} size       of the text, 1: as the page
  * @property {string[]} hidden   names of `PARTS`
  * @property {boolean} blackout
- * @property {typeof LOOKS[number]} look
+ * @property {import("./visualiser.js").Look} look
  */
 
 /** @type {Settings} */

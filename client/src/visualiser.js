@@ -5,6 +5,9 @@ import { COLUMN_SAMPLES, COLUMNS, place, ROWS, beatsBetween } from "./spectrum.j
 
 export const PLAYHEAD = 0.8;
 
+export const LOOKS = /** @type {const} */ (["spectrogram", "landscape", "radial", "bars"]);
+/** @typedef {typeof LOOKS[number]} Look */
+
 /** @typedef {{samplePos: number, label: string, pending: boolean}} Marker */
 
 /**

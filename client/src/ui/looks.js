@@ -4,10 +4,9 @@ import { Cycle } from "../drift.js";
 import { PALETTES } from "../palette.js";
 import { SAMPLE_RATE } from "../protocol.js";
 import { beatsBetween } from "../spectrum.js";
+import { LOOKS } from "../visualiser.js";
 import { byId, keep, recall, toast } from "./dom.js";
 
-/** @type {import("./picture.js").Look[]} */
-const LOOKS = ["spectrogram", "landscape", "radial", "bars"];
 const CYCLE_MINUTES = 3;
 
 /**

@@ -11,7 +11,7 @@ const BUDGET = 0.07;
 /** A screen of 120 Hz or more shows every other picture twice; nobody sees the difference. */
 const LEAST_MS = 15;
 
-/** @typedef {"spectrogram"|"landscape"|"radial"|"bars"} Look */
+/** @typedef {import("../visualiser.js").Look} Look */
 
 /**
  * @param {import("./app.js").App} app

@@ -1,7 +1,8 @@
 // @ts-check
 /** The DJ's end of the second screen: opens it, and says what it shows. */
 import { openChannel } from "../channel.js";
-import { CHANNEL, LOOKS, PARTS, readSettings } from "../stage.js";
+import { CHANNEL, PARTS, readSettings } from "../stage.js";
+import { LOOKS } from "../visualiser.js";
 import { make } from "./dom.js";
 
 const ANSWER_MS = 200;

@@ -36,7 +36,7 @@ export function mountStage(player, picture) {
 
   // Without one it shows what it was told last.
   const channel = openChannel(CHANNEL);
-  const here = () => channel?.postMessage({ type: "stage", station: player.station, settings });
+  const here = () => channel?.postMessage({ type: "stage", settings });
   channel?.addEventListener("message", ({ data }) => {
     if (data?.type === "ask") here();
     if (data?.type !== "set") return;
