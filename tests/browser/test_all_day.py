@@ -97,6 +97,10 @@ def test_scenes_are_stored_fired_saved_and_opened(served: Served, open_page: Ope
     page.wait_for_function("riffstream.app.state().bpm === 97")
     page.get_by_role("tab", name="Scenes").click()
     expect(page.get_by_role("button", name="Scene 2: empty")).to_be_disabled()
+    for name in ("Store what plays as scene 4", "Clear scene 4"):
+        page.get_by_role("button", name=name).focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Store what plays as scene 4")).to_be_focused()
     with page.expect_download() as download:
         page.get_by_role("button", name="Save to a file").click()
     saved = json.loads(Path(download.value.path()).read_text())

@@ -62,6 +62,7 @@ def test_an_upload_is_heard_left_and_removed(taking: Served, open_page: Open, tm
     expect(other.get_by_role("button", name="Remove My Loop")).to_have_count(1 if owner else 0)
     tile.locator(".seed").click()
     expect(tile.locator(".seed")).to_have_attribute("aria-pressed", "true")
+    expect(tile.locator(".seed")).to_be_focused()
     tile.get_by_role("button", name="Remove My Loop").click()
     expect(tile).to_have_count(0)
     assert not taking.get("/api/seeds?tag=upload")["seeds"]

@@ -1,7 +1,7 @@
 // @ts-check
 /** Scenes: eight states of the station that a hand can call up. They live in this browser, by station. */
 import { promptLine } from "../protocol.js";
-import { downloadJson, keep, make, recall, toast } from "./dom.js";
+import { downloadJson, keep, make, rebuild, recall, toast } from "./dom.js";
 import { FIELDS, snapshot } from "./history.js";
 
 const SLOTS = 8;
@@ -74,18 +74,18 @@ export function mountScenes(app, panel) {
     make("div", { className: "scene" },
       make("button", {
         type: "button", className: "ghost steers", textContent: scene?.name ?? "empty", disabled: !scene,
-        title: `alt ${slot + 1}`, "aria-label": `Scene ${slot + 1}: ${scene?.name ?? "empty"}`, onclick: () => fire(slot),
+        title: `alt ${slot + 1}`, "aria-label": `Scene ${slot + 1}: ${scene?.name ?? "empty"}`, "data-focus": `fire ${slot}`, onclick: () => fire(slot),
       }),
-      make("button", { type: "button", className: "plain", textContent: "Store", "aria-label": `Store what plays as scene ${slot + 1}`, onclick: () => store(slot) }),
+      make("button", { type: "button", className: "plain", textContent: "Store", "aria-label": `Store what plays as scene ${slot + 1}`, "data-focus": `store ${slot}`, onclick: () => store(slot) }),
       make("button", {
-        type: "button", className: "plain", textContent: "Clear", "aria-label": `Clear scene ${slot + 1}`, hidden: !scene,
+        type: "button", className: "plain", textContent: "Clear", "aria-label": `Clear scene ${slot + 1}`, "data-focus": `clear ${slot}`, hidden: !scene,
         onclick: () => {
           scenes[slot] = null;
           save();
         },
       }));
   function show() {
-    grid.replaceChildren(...scenes.map(card));
+    rebuild(grid, scenes.map(card), file, ["store"]);
     scenes.forEach((scene, slot) => {
       if (!scene) grid.children[slot].querySelector("button")?.classList.remove("steers"); // it stays disabled
     });

@@ -1,7 +1,7 @@
 // @ts-check
 /** The seed gallery, and files of one's own. */
 import { palette } from "../palette.js";
-import { make, toast } from "./dom.js";
+import { make, rebuild, toast } from "./dom.js";
 import { mayRemove, own, removeSeed } from "./own-seeds.js";
 import { mountSeedSound } from "./seed-sound.js";
 
@@ -53,20 +53,20 @@ export function mountSeeds(app, panel, open) {
   function show() {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const chosen = app.state()?.seed_image ?? usual ?? "none";
-    start.replaceChildren(
+    rebuild(start, [
       way("auto", "Nearest seed", "Start from the seed that is most like the prompt", chosen),
       way("none", "Noise alone", "Start from nothing: freer, and rougher", chosen),
-    );
+    ], filter);
     const text = (/** @type {Seed} */ s) => [s.name, s.title, s.style, s.caption, ...(s.tags ?? [])].join(" ").toLowerCase();
     const found = seeds.filter((s) => words.every((w) => text(s).includes(w)));
-    gallery.replaceChildren(...found.map((seed) => tile(seed, seed.name === chosen)));
+    rebuild(gallery, found.map((seed) => tile(seed, seed.name === chosen)), filter, ["choose"]);
     if (!found.length) gallery.append(make("p", { className: "empty", textContent: seeds.length ? "No seed is called that." : "This server has no seed library." }));
   }
 
   /** @param {string} name @param {string} label @param {string} title @param {string} chosen */
   function way(name, label, title, chosen) {
     return make("button", {
-      type: "button", className: "ghost steers", disabled: !player.maySteer, textContent: label, title, "aria-pressed": String(name === chosen),
+      type: "button", className: "ghost steers", disabled: !player.maySteer, textContent: label, title, "aria-pressed": String(name === chosen), "data-focus": `way ${name}`,
       onclick: () => app.steer({ seed_image: name }, label.toLowerCase()),
     });
   }
@@ -75,20 +75,22 @@ export function mountSeeds(app, panel, open) {
   function tile(seed, chosen) {
     const title = titleOf(seed);
     const choose = make("button", {
-      type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(chosen), title: seed.caption ?? "",
+      type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(chosen), title: seed.caption ?? "", "data-focus": `choose ${seed.name}`,
       onclick: () => app.steer({ seed_image: chosen ? null : seed.name }, chosen ? "the usual seed" : title),
     },
     make("img", { src: new URL(seed.preview ?? `seeds/${encodeURIComponent(seed.name)}.png`, player.url("/api/seeds")).href, alt: "", loading: "lazy", decoding: "async" }),
     make("span", { textContent: title }),
     make("small", { textContent: seed.bpm ? `${Math.round(seed.bpm)} bpm` : "" }));
     const audio = new URL(seed.audio ?? `seeds/${encodeURIComponent(seed.name)}/audio`, player.url("/api/seeds")).href;
-    return make("div", { className: "tile" }, choose, sound.button(title, audio), ...(mayRemove(seed.name, player) ? [bin(seed, chosen)] : []));
+    const hear = sound.button(title, audio);
+    hear.dataset.focus = `hear ${seed.name}`;
+    return make("div", { className: "tile" }, choose, hear, ...(mayRemove(seed.name, player) ? [bin(seed, chosen)] : []));
   }
 
   /** @param {Seed} seed @param {boolean} chosen */
   function bin(seed, chosen) {
     return make("button", {
-      type: "button", className: "remove", textContent: "✕", "aria-label": `Remove ${titleOf(seed)}`, title: "Remove it for everybody",
+      type: "button", className: "remove", textContent: "✕", "aria-label": `Remove ${titleOf(seed)}`, title: "Remove it for everybody", "data-focus": `remove ${seed.name}`,
       onclick: async () => {
         sound.stop();
         try {
