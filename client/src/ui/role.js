@@ -29,8 +29,7 @@ export function mountRole(app, tune) {
       box.value = "";
       keep("token", token, "sessionStorage");
       player.token = token;
-      const sound = player.wanted;
-      tune(player.station).then(() => void (sound && player.play()));
+      tune(player.station); // a sound that is wanted goes on
     },
   }, box, make("button", { className: "primary", textContent: "Use this token" }));
   const open = make("button", {
