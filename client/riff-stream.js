@@ -219,7 +219,7 @@ class RiffStream extends HTMLElement {
     own.music = music;
     /** @type {any} */
     const change = name === "bpm" ? { bpm: music.bpm ?? null } : { prompts: music.prompts?.map((text) => ({ text, weight: 1 })) ?? null };
-    if (own.made) this.steer(change).catch(() => {}); // "rejected" tells it
+    if (own.made || own.making) this.steer(change); // else it is made with it; "rejected" tells a refusal
     this.showTitle();
   }
 

@@ -124,6 +124,26 @@ def test_a_station_that_ended_is_made_again_with_its_music(
     wait_ended(page, invited, station)
 
 
+def test_a_prompt_that_changes_while_the_station_is_made_is_played(
+    invited: Served, open_page: Open, other_origin: Site
+) -> None:
+    page = open_page(
+        write(invited, other_origin, "<riff-stream station=new prompt='calm piano' controls></riff-stream>")
+    )
+    page.wait_for_function(f"() => {ELEMENT}.play")
+    page.evaluate(
+        """() => { const ask = window.fetch;
+             window.fetch = async (...asked) => {
+               const answer = await ask(...asked);
+               await new Promise((later) => setTimeout(later, 1000));
+               return answer;
+             }; }"""
+    )
+    page.get_by_role("button", name="Play").click()
+    page.evaluate(f"() => {ELEMENT}.setAttribute('prompt', 'church bells')")
+    page.wait_for_function(f"() => {ELEMENT}.player.now?.state.prompts[0].text === 'church bells'")
+
+
 def test_a_strangers_page_says_what_is_missing(served: Served, open_page: Open, other_origin: Site) -> None:
     page = open_page(write(served, other_origin, "<riff-stream station=new controls></riff-stream>"))
     page.wait_for_function(f"() => {ELEMENT}.play")
