@@ -32,6 +32,10 @@ def test_the_djs_page_controls_the_second_screen(served: Served, open_page: Open
     stage.wait_for_function(f"(px) => Math.abs({size} - 2 * px) < 1", arg=before)
     controls.get_by_label("Picture of the second screen").select_option("bars")
     stage.wait_for_function("() => riffstream.picture.look() === 'bars'")
+    stage.evaluate("() => { window.sets = []; riffstream.picture.setLook = (look) => sets.push(look); }")
+    controls.get_by_label("Text size").fill("1.5")
+    stage.wait_for_function(f"(px) => Math.abs({size} - 1.5 * px) < 1", arg=before)
+    assert stage.evaluate("() => sets") == []  # a look is made anew, and draws all it shows again
     dj.locator("h1").click()
     dj.keyboard.press("b")
     expect(stage.locator("#blackout")).to_be_visible()

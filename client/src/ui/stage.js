@@ -8,7 +8,7 @@ const SHOWN_REQUESTS = 5;
 
 /**
  * @param {import("../player.js").Player} player
- * @param {{setLook: (look: any) => unknown}} picture
+ * @param {{look: () => string, setLook: (look: any) => unknown}} picture
  */
 export function mountStage(player, picture) {
   const { body } = document;
@@ -25,7 +25,7 @@ export function mountStage(player, picture) {
     body.style.setProperty("--stage-size", String(settings.size));
     body.dataset.hidden = settings.hidden.join(" ");
     dark.hidden = !settings.blackout;
-    picture.setLook(settings.look);
+    if (settings.look !== picture.look()) picture.setLook(settings.look);
   }
   const showWishes = () => {
     const items = (player.requests?.items ?? []).slice(0, SHOWN_REQUESTS);
