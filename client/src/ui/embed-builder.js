@@ -36,7 +36,7 @@ export function mountEmbedBuilder(player, station, copied) {
   const accent = colour("Accent of the element", "#ffb070");
   const code = copied("For a web page", "share-embed", "");
   const policy = copied("Its content security policy, if it has one", "share-policy",
-    `script-src ${server.origin}; worker-src ${server.origin} blob:; connect-src ${server.origin} ${socket}`);
+    `script-src ${server.origin}; worker-src ${server.origin} blob:; connect-src ${server.origin} ${socket}; media-src ${server.origin}`);
   const pinNote = make("p", { className: "quiet", textContent: "The browser then refuses any other content, also after an update of this server: copy it again after one. The hash covers the element; its worker and audio thread come from the same server.", hidden: true });
   const elementTab = make("div", {}, make("div", { className: "row" }, theme, accent, picture.label, own.label, pinned.label), code, pinNote, policy,
     make("p", { className: "quiet", textContent: "Listening works everywhere. A page of another site steers, or has music of its own, only where its address is in this server's server.allowed_origins." }));
