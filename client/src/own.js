@@ -36,6 +36,8 @@ export async function openOwn(root, music = {}, token = null) {
 
 /** What a player is told when there is no private station. @type {Record<string, "full"|"reconnecting">} */
 const PASSING = { busy: "full", rate_limited: "full", unreachable: "reconnecting", timeout: "reconnecting" };
+/** What a private station is made with, besides the prompts; a steer asks for the rest. */
+export const MUSIC = ["negative", "seed", "seed_image", "denoising", "guidance", "bpm", "beats_per_bar", "key"];
 /** A station that ends so soon after its start is not made again, ms. */
 const LASTS_MS = 5000;
 const RETRY_MS = 5000;
@@ -88,7 +90,13 @@ export class Own {
   renew(state) {
     if (!this.made || performance.now() - this.since < LASTS_MS) return false;
     this.made = null;
-    if (state) this.music = { ...this.music, prompts: state.prompts.map((/** @type {{text: string}} */ { text }) => text) };
+    if (state) {
+      // A seed image may have gone with the station; the words choose a tempo that has a reason.
+      const names = MUSIC.filter((name) => name !== "seed_image");
+      const first = Object.entries(this.music).filter(([name]) => !names.includes(name));
+      const now = names.filter((name) => (state[name] ?? "") !== "" && !state[`${name}_reason`]).map((name) => [name, state[name]]);
+      this.music = { ...Object.fromEntries([...first, ...now]), prompts: state.prompts.map((/** @type {{text: string}} */ { text }) => text) };
+    }
     return true;
   }
 

@@ -1,13 +1,10 @@
 // @ts-check
 /** The offer to play what the link holds that this page was opened with. */
-import { Own } from "../own.js";
+import { MUSIC, Own } from "../own.js";
 import { promptLine } from "../protocol.js";
 import { make, toast } from "./dom.js";
 import { playable } from "./form.js";
 import { snapshot } from "./history.js";
-
-/** What a private station is made with; the steer that follows asks for the rest. */
-const MUSIC = ["negative", "seed", "seed_image", "denoising", "guidance", "bpm", "beats_per_bar", "key"];
 
 /**
  * Offer the music of the link that this page was opened with. It never takes over a shared station by itself.
