@@ -1,12 +1,14 @@
-"""Pictures of the player's states for docs/screens.md: ``python -m tests.screenshots [FOLDER]``.
+"""Pictures of the player for the documentation: ``python -m tests.screenshots [FOLDER]``.
 
-Each state at three sizes, in the dark and the light theme, in headless Chromium with the embedded model: one sheet a
-state. It takes about five minutes on an idle machine. Look at the sheets before you commit them.
+``player.webp`` and ``player-landscape.webp`` for README.md and docs/player.md, and ``screens/`` for docs/screens.md:
+each state at three sizes, in the dark and the light theme, one sheet a state. All are taken in headless Chromium with
+the embedded model. It takes about five minutes on an idle machine. Look at the pictures before you commit them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shutil
 import sys
@@ -93,6 +95,22 @@ def _frames(browser: Browser, url: str, size: tuple[int, int], theme: str, shoot
             shoot_page(page, shoot, name)
 
 
+def take_large(browser: Browser, url: str, folder: Path) -> None:
+    """The pictures of README.md and docs/player.md."""
+    with _page(browser, url, SIZES["laptop"], "dark") as page:
+        listening.play(page)
+        page.wait_for_timeout(8000)
+        listening.steer(page, "bossa nova with nylon guitar")
+        expect(page.locator("#now")).to_have_text("bossa nova with nylon guitar")
+        for name in ("player", "player-landscape"):
+            if name != "player":
+                page.evaluate("() => riffstream.picture.setLook('landscape')")
+            page.wait_for_timeout(6000)
+            expect(page.locator("#canvas3d")).to_be_visible(visible=name != "player")
+            with Image.open(io.BytesIO(page.screenshot())) as picture:
+                picture.convert("RGB").save(folder / f"{name}.webp", quality=80, method=6)
+
+
 _current: list[Page] = []
 
 
@@ -146,8 +164,9 @@ def _sheet(pictures: dict[tuple[str, str], Path], target: Path) -> None:
 
 
 def main() -> None:
-    """Write one sheet a state."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "img" / "screens"
+    """Write the large pictures, and one sheet a state."""
+    images = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "img"
+    target = images / "screens"
     target.mkdir(parents=True, exist_ok=True)
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -163,6 +182,7 @@ def main() -> None:
             args=["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"],
         )
         try:
+            take_large(browser, servers[0].url, images)
             for size_name, size in SIZES.items():
                 for theme in THEMES:
 
