@@ -82,7 +82,8 @@ class Context:
         self.prefix = urlsplit(config.server.public_url).path.rstrip("/")
         self.connections = ConnectionCounter(config.limits.connections, config.limits.connections_per_address)
         self.meters = Meters()
-        self.tracing = make_tracing(config.tracing)
+        # A relay passes steers on; their server traces them.
+        self.tracing = make_tracing(config.tracing) if hub.upstream is None else None
         self.broadcasts = Broadcasts(config, hub, self.meters, self.own, self.tracing)
         self.pushes = Pushes(config, self.broadcasts)
         self.webhooks = Webhooks(config, self.broadcasts)

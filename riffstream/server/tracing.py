@@ -187,6 +187,8 @@ class SteerTrace:
             elif self._follower is None:
                 self._follower = _FirstFrame(self, feed, answer.audible_at)
                 self._follower.start()
+                if self._ended:  # by a chunk of the past, before the feed had the follower
+                    self._follower.stop()
         elif isinstance(answer, protocol.Superseded):
             self.end("superseded")
         elif isinstance(answer, protocol.Rejected):
@@ -209,7 +211,9 @@ class SteerTrace:
                 at += length
 
     def framed(self) -> None:
-        """Record the first frame with the change."""
+        """Record the first frame with the change. Idempotent."""
+        if self._ended:
+            return
         self._next("first frame")
         self.end("applied")
 
