@@ -78,14 +78,13 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _packages(config: Config) -> Finding:
-    from riffstream.generator.cluster.launch import check_installed
-    from riffstream.server.tracing import make_tracing
+    from riffstream.generator.cluster import launch
+    from riffstream.server import tracing
 
     try:
         for settings in config.generators().values():
-            check_installed(settings)
-        if (tracing := make_tracing(config.tracing)) is not None:
-            asyncio.run(tracing.close())
+            launch.check_installed(settings)
+        tracing.check_installed(config.tracing)
     except RiffstreamError as error:
         return Finding("packages", "bad", str(error))
     return Finding("packages", "good", "the packages of all settings are installed")

@@ -86,7 +86,7 @@ def test_what_prevents_a_server_is_bad(tmp_path: Path, capsys: pytest.CaptureFix
         ('[models.big]\nmodel = "tone"\nbackend = "ray:local"\n', "ray", "riffstream[ray]"),
         (
             '[tracing]\nendpoint = "http://127.0.0.1:4318/v1/traces"\n',
-            "opentelemetry.sdk.resources",
+            "opentelemetry.sdk.trace",
             "riffstream[otel]",
         ),
     ],
