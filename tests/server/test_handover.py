@@ -171,12 +171,12 @@ async def bye_of_a_worker(url: str) -> dict[str, Any]:
     async with aiohttp.ClientSession() as session, asyncio.timeout(90):
         while True:
             async with session.ws_connect(f"{url}/ws/main") as ws:
-                await ws.send_str('{"type": "hello", "v": 1, "codecs": ["none"]}')
-                welcome = json.loads((await ws.receive()).data)
-                if len(welcome["path"]) == 2:
-                    while (message := json.loads((await ws.receive()).data))["type"] != "bye":
-                        pass
-                    return dict(message)
+                await ws.send_str('{"type": "hello", "v": 1, "codecs": ["opus"]}')
+                told = (message.json() async for message in ws if message.type is aiohttp.WSMsgType.TEXT)
+                if len((await anext(told)).get("path", ())) == 2:
+                    async for message in told:
+                        if message["type"] == "bye":
+                            return dict(message)
             await asyncio.sleep(0.1)
 
 
