@@ -75,6 +75,7 @@ PARTS: Final = (
     Part("joins", ("joins",), ("joins", "--listeners", "50")),
     Part("bus", ("bus",), ("bus", "--relays", "2", "--seconds", "2")),
     Part("cluster", ("cluster",), ("cluster", "--clips", "5")),
+    Part("crowd", ("crowd",), ("crowd", "--listeners", "20", "--seconds", "1", "--relays", "1")),
     Part("dsp", ("dsp",), ("dsp", "--quick", "--runs", "1")),
     Part("seams", ("seams",), ("seams", "--clips", "24", "--prompt", "solo piano")),
     Part("threads", ("threads",), ("threads", "--jobs", "image", "--busy", "0", "--seconds", "0.1")),

@@ -35,17 +35,17 @@ PROMPTS = (
 
 @contextlib.asynccontextmanager
 async def serving(
-    arguments: Sequence[str], *, listeners: int = 1000
+    arguments: Sequence[str], *, listeners: int = 1000, command: str = "serve"
 ) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """Run ``riffstream serve`` on a free port for this number of listeners; yields its address and process. SIGTERM
-    ends it; after ``LEAVE_S`` it is killed."""
+    """Run ``riffstream serve`` (or ``relay``) on a free port for this number of listeners; yields its address and
+    process. SIGTERM ends it; after ``LEAVE_S`` it is killed."""
     most = str(max(4000, listeners + 100))
     limits = {"CONNECTIONS_PER_ADDRESS": "1000000", "CONNECTIONS": most, "LISTENERS_PER_STATION": most}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "riffstream",
-        "serve",
+        command,
         "--port",
         "0",
         "--json",
@@ -58,7 +58,7 @@ async def serving(
     try:
         line = await asyncio.wait_for(process.stdout.readline(), 120)
         if not line:
-            raise RiffstreamError("riffstream serve ended at once; run it by hand to see why")
+            raise RiffstreamError(f"riffstream {command} ended at once; run it by hand to see why")
         yield json.loads(line)["url"], process
     finally:
         with contextlib.suppress(ProcessLookupError):

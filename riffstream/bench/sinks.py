@@ -12,7 +12,7 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 __all__ = ["SinkReport", "client_frame", "masked", "run_sinks"]
@@ -103,25 +103,29 @@ class _Sink:
 
 def run_sinks(
     host: str,
-    port: int,
+    port: int | Sequence[int],
     count: int,
     seconds: float,
     joined: Callable[[], None] | None = None,
     path: str = "/ws/main",
     stop: Callable[[], bool] | None = None,
+    report: SinkReport | None = None,
 ) -> SinkReport:
     """Join ``count`` passive Opus listeners and read for ``seconds`` after the last one has joined.
 
     Args:
+        port: port, or ports that take the listeners in turn.
         joined: called after all have joined.
         stop: called ten times a second; True ends the measurement early.
+        report: counts to add to, which may be read in ``stop``.
     """
-    report = SinkReport()
+    report = SinkReport() if report is None else report
     selector = selectors.DefaultSelector()
     sinks = []
     key = base64.b64encode(b"riffstream-bench").decode()
+    ports = [port] if isinstance(port, int) else list(port)
     request = (
-        f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: riffstream.v1\r\n\r\n"
     ).encode()
     hello = client_frame(json.dumps({"type": "hello", "v": 1, "codecs": ["opus"], "steer": False}))
@@ -142,8 +146,8 @@ def run_sinks(
                 selector.unregister(sink.sock)
 
     try:
-        for _ in range(count):
-            sock = socket.create_connection((host, port))
+        for number in range(count):
+            sock = socket.create_connection((host, ports[number % len(ports)]))
             sock.sendall(request + hello)
             sock.setblocking(False)
             sink = _Sink(sock, report)

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "batch": "music a second of riffstream render --batch",
     "bus": "a tree of relays in comparison with NATS",
     "cluster": "the delay of a clip through a Ray cluster",
+    "crowd": "10,000 listeners at a server, its workers and relays",
     "dsp": "image to audio: speed and quality compared with Griffin-Lim and Riffusion",
     "gpu": "one prepared run of under eight minutes for a GPU",
     "joins": "CPU and memory of a new listener",
@@ -30,6 +31,7 @@ EXAMPLES = """benchmarks:
 examples:
   riffstream bench all --out docs/figures.md
   riffstream bench cluster
+  riffstream bench crowd
   riffstream bench dsp --quick
   riffstream bench dsp --json > dsp.json
   riffstream bench gpu --out gpu.json
