@@ -176,6 +176,8 @@ async def station_events(request: web.Request) -> web.StreamResponse:
         if request.transport is not None:
             request.transport.abort()
 
+    if request.method == "HEAD":
+        return response
     with context.admitted(request, give_way), broadcast.joined(member):
         await response.prepare(request)
         told(broadcast.station.now())

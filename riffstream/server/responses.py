@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from riffstream.server import cors, logs
+from riffstream.server.addresses import nearest
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.forwarding import is_forwarded, pass_on
 from riffstream.server.header_timeout import HEADER_TIMEOUT
@@ -52,6 +53,14 @@ async def middleware(
                 await upstream.find(name)
         return await handler(request)
     except web.HTTPException as error:
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            if (redirect := await nearest(request)) is not None:
+                raise redirect from None
+            allowed = ", ".join(sorted(error.allowed_methods))
+            error.text = json.dumps(
+                {"code": "bad_request", "message": f"method is {error.method[:20]}; allowed: {allowed}"}
+            )
+            error.content_type = "application/json"
         if error.status >= 400 and error.content_type != "application/json":
             error.text = json.dumps({"code": "bad_request", "message": error.reason})
             error.content_type = "application/json"

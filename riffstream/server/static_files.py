@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from riffstream.server.addresses import missing, nearest
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.link_preview import with_link_tags
 from riffstream.server.openapi import Answer, described, internal
@@ -61,7 +62,10 @@ async def file_handler(request: web.Request) -> web.StreamResponse:
     path = request.match_info.get("path", "")
     if path in ("", "index.html"):
         return await _page(request, request.query.get("station"))
-    return _file(path, request)
+    try:
+        return _file(path, request)
+    except web.HTTPNotFound:
+        raise await nearest(request) or missing(request) from None
 
 
 @internal
