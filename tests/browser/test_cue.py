@@ -71,18 +71,18 @@ def test_escape_clears_it_and_enter_alone_plays(served: Served, open_page: Open)
 
 def test_a_refused_cue_stays_and_an_old_answer_leaves_a_new_one(served: Served, open_page: Open) -> None:
     page = open_page(served.url)
-    answers = "(answer) => (riffstream.app.steer = () => new Promise((told) => setTimeout(told, 400, answer)))"
+    page.evaluate("() => (riffstream.app.steer = () => new Promise((told) => (window.answer = told)))")
     drop = page.get_by_role("button", name="Drop", exact=True)
     cue(page, "refused")
-    page.evaluate(answers, None)
     drop.click()
     expect(drop).to_be_disabled()
+    page.evaluate("() => window.answer(null)")
     expect(drop).to_be_enabled()
     expect(page.locator("#cue-text")).to_be_visible()
-    page.evaluate(answers, {"rev": 1})
     drop.click()
     cue(page, "the next one")
-    page.wait_for_timeout(600)
+    page.evaluate("() => window.answer({ rev: 1 })")
+    page.wait_for_timeout(200)
     expect(page.locator("#cue-text")).to_be_visible()
     expect(page.locator("#cue-text")).to_have_text("the next one")
 
