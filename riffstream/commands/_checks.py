@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -53,6 +55,7 @@ def look(config: Config) -> Iterator[Finding]:
     yield _port(config)
     yield _folder(config)
     yield _files(config)
+    yield _sandbox()
     yield from _public(config)
     yield _clock()
     yield _player()
@@ -99,6 +102,21 @@ def _port(config: Config) -> Finding:
     except RiffstreamError as error:
         return Finding("port", "bad", str(error))
     return Finding("port", "good", f"port {config.server.port} of {config.server.host} is free")
+
+
+def _sandbox() -> Finding:
+    from riffstream.server.sandbox import FILES, NETWORK
+
+    asked = subprocess.run(
+        [sys.executable, "-m", "riffstream.server.sandbox"], capture_output=True, text=True, timeout=60
+    )
+    missing = [each for each in (FILES, NETWORK) if each not in asked.stdout.split()]
+    if missing:
+        text = (
+            f"this system does not take {' and '.join(missing)} from the processes that decode uploads and live input"
+        )
+        return Finding("sandbox", "warning", f"{text}; Linux 5.13 and later does, with Landlock and seccomp")
+    return Finding("sandbox", "good", "processes that decode uploads and live input have no network and no other files")
 
 
 def _folder(config: Config) -> Finding:

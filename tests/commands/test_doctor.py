@@ -45,7 +45,7 @@ def test_a_good_machine_is_measured(
     assert code == 0
     assert report["ready"]
     assert set(levels(report)) == {
-        "codecs", "packages", "port", "folder", "open files", "access", "proxy", "clock", "player", "model",
+        "codecs", "packages", "port", "folder", "open files", "sandbox", "access", "proxy", "clock", "player", "model",
     }  # fmt: skip
     assert levels(report)["codecs"] == levels(report)["folder"] == "good"
     model = next(each["text"] for each in report["findings"] if each["name"] == "model")

@@ -2,7 +2,8 @@
 
 ``python -m riffstream.server.live_input.opus_worker CHANNELS`` reads packets from stdin, each after its length and its
 number of samples (u16, u16), and writes as many samples for each (s16, interleaved) to stdout. A damaged packet is
-silence. The process limits its own memory and files.
+silence. The process limits its own memory, and has no files and no network
+(:mod:`riffstream.server.sandbox`).
 """
 
 from __future__ import annotations
@@ -54,9 +55,11 @@ def decode(source: IO[bytes], target: IO[bytes], channels: int) -> None:
 
 def main() -> None:
     """Entry point of the process."""
+    from riffstream.server.sandbox import code_folders, confine
     from riffstream.server.uploads.worker import Rules, limit_process
 
     limit_process(Rules(memory_mb=MEMORY_MB, cpu_s=CPU_S))
+    confine(code_folders())
     decode(sys.stdin.buffer, sys.stdout.buffer, int(sys.argv[1]))
 
 

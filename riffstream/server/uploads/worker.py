@@ -2,7 +2,8 @@
 
 ``python -m riffstream.server.uploads.worker SOURCE FOLDER RULES`` reads SOURCE, writes ``loop.wav`` or ``loop.png``,
 ``preview.png`` and ``result.json`` (:class:`Result`) into FOLDER, and exits with 0 for any file. The caller kills it
-after a timeout; it limits its own memory, CPU time and files. RULES is :class:`Rules` as JSON.
+after a timeout; it limits its own memory, CPU time and size of files, and has no network and no other files
+(:mod:`riffstream.server.sandbox`). RULES is :class:`Rules` as JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from riffstream.errors import MediaWarning
+from riffstream.server.sandbox import code_folders, confine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -260,6 +262,7 @@ def main() -> None:
     source, folder, rules = Path(sys.argv[1]), Path(sys.argv[2]), msgspec.json.decode(sys.argv[3], type=Rules)
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # threads reserve memory
     limit_process(rules)
+    confine((source, *code_folders()), (folder,))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", MediaWarning)
