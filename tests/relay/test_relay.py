@@ -327,7 +327,7 @@ async def test_an_origin_that_begins_anew_is_a_discontinuity_and_plays_on() -> N
         port = free.getsockname()[1]
     server = {"port": port, "host": "127.0.0.1"}
     async with (
-        running(speed=1.0, preroll=480_000, server=dict(server)) as origin,
+        running(speed=1.0, preroll=6_000_000, server=dict(server)) as origin,
         relaying(origin.url) as relay,
         joined(relay, codecs=["opus"]) as client,
     ):
@@ -337,7 +337,7 @@ async def test_an_origin_that_begins_anew_is_a_discontinuity_and_plays_on() -> N
             async with asyncio.timeout(30):
                 while not (frame := (await client.audio(1))[0]).flags & Flags.DISCONTINUITY:
                     pass
-            assert frame.sample_pos < 480_000
+            assert frame.sample_pos < 6_000_000
             frames = [frame, *await client.audio(5)]
             assert contiguous(frames)
             told = {"type": "event", "kind": "upstream", "reason": "connected"}

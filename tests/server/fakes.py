@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,8 @@ from riffstream.station.requests import Requests
 from riffstream.station.saved import SavedStation
 
 BLOCK = 4800
+MOST_AT_ONCE = 10 * BLOCK
+"""Samples that a station commits in one step: one that made up for any delay would delay a busy loop still more."""
 
 
 def tone(rev: int, start: int, stop: int) -> NDArray[np.float32]:
@@ -65,7 +68,7 @@ class FakeStation:
         config = config or StationConfig(title="The Test Tone")
         self.name, self.title, self.description = name, config.title, config.description
         self.steerable = config.steer
-        self.epoch = "fake"
+        self.epoch = secrets.token_urlsafe(6)  # as the real one: its audio is not that of the one before a restart
         self.first_pos = 0
         self.rev = 0
         self.state = protocol.State(prompts=(protocol.Prompt(text="a test tone"),))
@@ -219,16 +222,18 @@ class FakeStation:
                 self.tell(self.now())
 
     def play(self, speed: float = 1.0) -> None:
-        """Commit 100 ms at a time, ``speed`` times as fast as real time."""
+        """Commit 100 ms at a time, ``speed`` times as fast as real time, or as fast as this machine allows."""
 
         async def run() -> None:
             loop = asyncio.get_running_loop()
-            begin, done = loop.time(), 0
+            played_until = loop.time()
             while True:
-                due = int((loop.time() - begin) * speed * 48_000) // BLOCK * BLOCK
-                if due > done:
-                    self.advance(due - done)
-                    done = due
+                due = int((loop.time() - played_until) * speed * 48_000) // BLOCK * BLOCK
+                if due > MOST_AT_ONCE:
+                    played_until, due = loop.time(), MOST_AT_ONCE
+                else:
+                    played_until += due / 48_000 / speed
+                self.advance(due)
                 await asyncio.sleep(0.005)
 
         self.task = asyncio.get_running_loop().create_task(run())
