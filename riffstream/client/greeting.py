@@ -6,6 +6,7 @@ Threading model: one event loop makes every call.
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -91,9 +92,21 @@ async def _welcome(socket: ClientConnection, url: str, hello: protocol.Hello) ->
             return message
 
 
+def _stated(error: Exception) -> str:
+    """The server's own sentence about a refusal; empty if it sent none."""
+    if not isinstance(error, InvalidStatus):
+        return ""
+    try:
+        message = json.loads(error.response.body or b"")["message"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    shown = " ".join(str(message).split())[:300]
+    return f"{shown} (HTTP {error.response.status_code})" if shown.isprintable() else ""
+
+
 def _unreachable(url: str, proxy: str | None, error: Exception) -> RadioError:
     """Error for a failed connection, in one line."""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = _stated(error) or " ".join(str(error).split()) or type(error).__name__
     final = isinstance(error, InvalidStatus) and error.response.status_code in FINAL
     if proxy is None:
         return RadioError("unreachable", f"cannot reach {url}: {reason}", retry_after_ms=None if final else 0)

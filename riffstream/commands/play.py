@@ -9,10 +9,11 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from riffstream.errors import MediaError, ParameterError, RadioError
+from riffstream.errors import MediaError, MediaWarning, ParameterError, RadioError
 from riffstream.text_files import readable
 
 if TYPE_CHECKING:
@@ -67,38 +68,83 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _blocks(args: argparse.Namespace) -> Iterator[NDArray[Any]]:
-    """Blocks of int16 [n, 2] at 48 kHz. Raises MediaError."""
+    """Blocks of int16 [n, 2] at 48 kHz, up to ``FRAME`` long. Raises MediaError."""
     if args.raw:
         yield from _raw()
         return
-    import av
-
     name = "stdin" if args.file == "-" else args.file
+    # A file of this machine is read with what the library knows of damaged and joined files.
+    flows = args.file == "-" or "://" in args.file or (os.path.exists(args.file) and not _is_file(args.file))
     while True:
         count = 0
-        try:
-            with av.open(sys.stdin.buffer if args.file == "-" else args.file, "r") as container:
-                if not container.streams.audio:
-                    raise MediaError(f"{name}: it contains no audio")
-                resampler = av.AudioResampler("s16", "stereo", RATE, FRAME)
-                for frame in _frames(container):
-                    for part in resampler.resample(frame):
-                        block = part.to_ndarray().reshape(-1, 2)
-                        count += len(block)
-                        yield block
-        except av.FFmpegError as error:
-            if not count:
-                raise MediaError(f"{name}: it cannot be read as audio: {error.strerror}") from None
+        for block in _flowing(args.file, name) if flows else _read(args.file):
+            count += len(block)
+            yield block
         if not count:
             raise MediaError(f"{name}: it contains no audio")
         if not args.loop:
             return
 
 
-def _frames(container: Any) -> Iterator[Any]:
-    """Decoded frames, then None, which flushes the resampler."""
-    yield from container.decode(container.streams.audio[0])
-    yield None
+def _is_file(path: str) -> bool:
+    """Whether a path is a file or folder, not a pipe or device."""
+    return os.path.isfile(path) or os.path.isdir(path)
+
+
+def _read(path: str) -> Iterator[NDArray[Any]]:
+    """Blocks of a file, which may be damaged, or joined from several ones."""
+    import numpy as np
+
+    from riffstream.audio.files import audio_blocks
+
+    for wave in audio_blocks(path, sample_rate=RATE, channels=2):
+        samples = (np.clip(wave, -1, 1) * 32767).astype("<i2")
+        for at in range(0, len(samples), FRAME):
+            yield samples[at : at + FRAME]
+
+
+def _flowing(source: str, name: str) -> Iterator[NDArray[Any]]:
+    """Blocks of a pipe, a device or an address, as they come. What cannot be decoded is left out with a warning."""
+    import av
+
+    count, damaged = 0, 0
+    try:
+        with av.open(sys.stdin.buffer if source == "-" else source, "r", metadata_errors="replace") as container:
+            if not container.streams.audio:
+                raise MediaError(f"{name}: it contains no audio")
+            kind: tuple[Any, ...] = ()
+            resampler = av.AudioResampler("s16", "stereo", RATE, FRAME)
+            for packet in container.demux(container.streams.audio[0]):
+                try:
+                    frames = packet.decode()
+                except EOFError:
+                    continue
+                except av.FFmpegError:
+                    damaged += 1
+                    continue
+                parts = []
+                for frame in frames:
+                    now = (frame.sample_rate, frame.layout.name, frame.format.name)
+                    if kind and now != kind:  # a joined stream: its next part has another format
+                        parts += resampler.resample(None)
+                        resampler = av.AudioResampler("s16", "stereo", RATE, FRAME)
+                    kind = now
+                    frame.pts = None
+                    parts += resampler.resample(frame)
+                for part in parts:
+                    count += part.samples
+                    yield part.to_ndarray().reshape(-1, 2)
+            for part in resampler.resample(None) if kind else ():
+                yield part.to_ndarray().reshape(-1, 2)
+    except av.FFmpegError as error:
+        if not count:
+            raise MediaError(f"{name}: it cannot be read as audio: {error.strerror}") from None
+        warnings.warn(
+            MediaWarning(f"{name}: it could be read up to {count / RATE:.2f} s: {error.strerror}"), stacklevel=2
+        )
+    if damaged and count:
+        packets = "1 damaged packet was" if damaged == 1 else f"{damaged} damaged packets were"
+        warnings.warn(MediaWarning(f"{name}: {packets} left out"), stacklevel=2)
 
 
 def _raw() -> Iterator[NDArray[Any]]:

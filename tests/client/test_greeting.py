@@ -10,6 +10,7 @@ from riffstream import protocol
 from riffstream.client import RadioError
 from riffstream.client.greeting import greet
 from tests.scripted import scripted, welcome
+from tests.server.conftest import running
 
 HELLO = protocol.Hello(v=protocol.VERSION, codecs=("opus",))
 
@@ -44,3 +45,12 @@ async def test_a_refusal_says_why_and_when_to_come_back(
         with pytest.raises(RadioError, match=words) as refused:
             await greeted(url)
     assert (refused.value.code, refused.value.retry_after_ms) == (code, retry_after_ms)
+
+
+async def test_a_refused_handshake_has_the_servers_sentence() -> None:
+    """An unknown station is a matter of the address, not of the network."""
+    async with running() as served:
+        for station in ("none", "MAIN"):
+            with pytest.raises(RadioError, match=f"no station '{station}'.* \\(HTTP 404\\)") as refused:
+                await greeted(f"{served.url}/ws/{station}")
+            assert refused.value.retry_after_ms is None
