@@ -363,7 +363,7 @@ class Event(Message, frozen=True, tag="event"):
     - ``fallback``: several clips in a row could not be made; the station returned to an earlier state.
     - ``generator``: the station has no generator (``reason``), or has one again (``reason`` is ``ready``).
     - ``paused``, ``resumed``: playback stopped; playback continues.
-    - ``listeners``: the number of ``listeners`` changed.
+    - ``listeners``: the number of ``listeners`` changed, or a client joined.
     - ``clock_jump``: the server's system clock jumped.
     - ``input``: a live input begins or ends (``reason``: ``live`` or ``ended``).
     - ``upstream``: this server relays the station, and its connection to the other server changed (``reason``: ``lost``

@@ -165,7 +165,7 @@ class Broadcast:
         self.hls = HlsStream(station, self.reserve)
         self._opening: dict[str, asyncio.Task[Feed]] = {}
         self._unsubscribe = station.subscribe(self.tell)
-        self._announced = 0
+        self._announced: int | None = None  # the number that all members know
         self._announce_handle: asyncio.TimerHandle | None = None
         self._requests_handle: asyncio.TimerHandle | None = None
         self._told_requests: protocol.RequestList | None = None
@@ -279,6 +279,8 @@ class Broadcast:
             raise StationEndedError
         self.members.add(member)
         self._occupied()
+        self._announced = None  # what the client has read elsewhere may be old
+        self._announce_listeners()
         try:
             yield
         finally:

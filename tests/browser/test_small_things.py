@@ -51,7 +51,7 @@ def test_a_countdown_never_goes_up(page: Page) -> None:
 
 def test_the_number_of_listeners_is_there_from_the_start(served: Served, page: Page, open_page: Open) -> None:
     second = open_page(served.url)
-    expect(second.locator("#listeners")).to_have_text("1 listener")  # no event has come since it opened
+    expect(second.locator("#listeners")).to_have_text("1 listener")
     second.reload()
     expect(second.locator("#listeners")).to_have_text("1 listener")
 

@@ -197,6 +197,23 @@ async def test_a_rush_of_listeners_is_announced_once_and_a_number_that_stays_is_
         assert heard[1:] == [protocol.Event(kind="listeners", listeners=0)]
 
 
+async def test_a_member_that_joins_is_told_the_number_although_it_stays(
+    broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It read another number from the API just before: that of a listener who has left since."""
+    monkeypatch.setattr(module, "LISTENERS_EVERY_S", 0.02)
+    first: list[protocol.ServerMessage] = []
+    second: list[protocol.ServerMessage] = []
+    place = taken(broadcast)
+    with broadcast.joined(Member(stay, told=first.append)):
+        await until(lambda: first)
+        taken(broadcast).give_back()
+        with broadcast.joined(Member(stay, told=second.append)):
+            await until(lambda: second)
+            assert second == [protocol.Event(kind="listeners", listeners=1)]
+    place.give_back()
+
+
 async def test_every_member_gets_a_message_and_who_left_gets_none(broadcast: Broadcast) -> None:
     sent: list[bytes] = []
     told: list[protocol.ServerMessage] = []

@@ -15,6 +15,7 @@ export function mountStations(app, { fixed, forget }) {
   const choice = byId("station", HTMLSelectElement);
   /** @type {Listed[]} */
   let listed = [];
+  let counts = 0; // events with the number of listeners: each is newer than a list requested before it
 
   /** @param {string} station @param {import("../own.js").Own|null} [own] a private one, which no address names */
   function tune(station, own = null) {
@@ -45,6 +46,7 @@ export function mountStations(app, { fixed, forget }) {
   async function list() {
     /** @type {Listed[]} */
     let found = [];
+    const before = counts;
     try {
       const answer = await fetch(player.url("/api/stations"), { headers: player.headers });
       found = (await answer.json()).stations ?? [];
@@ -58,7 +60,7 @@ export function mountStations(app, { fixed, forget }) {
     choice.replaceChildren(...shown.map(({ id, title }) => make("option", { value: id, textContent: title || id, selected: id === player.station })));
     byId("stations", HTMLElement).hidden = shown.length < 2; // no choice, no switch
     const here = found.find(({ id }) => id === player.station);
-    if (here?.listeners !== undefined) showListeners(here.listeners);
+    if (here?.listeners !== undefined && counts === before) showListeners(here.listeners);
     const about = byId("about", HTMLElement);
     about.textContent = about.title = here?.description ?? "";
     about.hidden = !about.textContent;
@@ -72,7 +74,9 @@ export function mountStations(app, { fixed, forget }) {
   }
   player.addEventListener("event", (event) => {
     const { kind, listeners } = /** @type {CustomEvent} */ (event).detail;
-    if (kind === "listeners" && typeof listeners === "number") showListeners(listeners);
+    if (kind !== "listeners" || typeof listeners !== "number") return;
+    counts += 1;
+    showListeners(listeners);
   });
 
   /** @returns {Listed[]} all but private ones */
