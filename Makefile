@@ -45,7 +45,7 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev $(VENV)/axe
 	@sh .ci/system-packages
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m tests.second_try -n $(WORKERS)
 	@$(MAKE) --no-print-directory test-js
 
 # Coverage doubles the time of what is computed in Python.
