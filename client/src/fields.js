@@ -4,5 +4,5 @@
 /** Fields of a steer that a caller may set. */
 export const STEER_FIELDS = Object.freeze([
   "prompts", "negative", "seed", "seed_image", "denoising", "guidance", "bpm", "beats_per_bar", "key", "form",
-  "chords", "parts", "energy", "density", "brightness", "mix", "at", "ramp_s", "if_rev",
+  "chords", "parts", "energy", "density", "brightness", "mix", "at", "bar", "ramp_s", "if_rev",
 ]);

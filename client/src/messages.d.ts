@@ -21,7 +21,7 @@ export interface Resume {
   /** 0 or more */ sample_pos?: number | null;
 }
 
-/** Change the music. An absent field keeps its value; null restores the station's default. The default of `bpm` and `beats_per_bar` is "auto": the words of the prompts choose. A change of the metre begins at a bar line. `denoising` is the distance from the seed image. It has no effect on music from noise: while `seed_image` is `none`, or null and `caps.seed_image` is `none` or null. `chords`: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. `form`, `chords`, `parts` and the levels need `caps.conditions`; null leaves them to the planner. `mix` needs no new clip; null makes the desk neutral. */
+/** Change the music. An absent field keeps its value; null restores the station's default. The default of `bpm` and `beats_per_bar` is "auto": the words of the prompts choose. A change of the metre begins at a bar line. `denoising` is the distance from the seed image. It has no effect on music from noise: while `seed_image` is `none`, or null and `caps.seed_image` is `none` or null. `chords`: one symbol a bar in the sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. `form`, `chords`, `parts` and the levels need `caps.conditions`; null leaves them to the planner. `mix` needs no new clip; null makes the desk neutral. `bar`: the change waits for the line of this bar (as `now.bar`), up to 64 bars ahead; `at` is ignored. A line that cannot be reached any more gives way to the next one. Other changes may come before it, and it joins the state when it begins. */
 export interface Steer {
   type: "steer";
   id: string;
@@ -42,6 +42,7 @@ export interface Steer {
   /** 0 to 1 */ brightness?: number | null;
   mix?: MixChange | null;
   at?: "asap" | "bar" | "beat" | "clip";
+  /** 0 or more */ bar?: number | null;
   /** 0 to 120 */ ramp_s?: number;
   /** 0 or more */ if_rev?: number | null;
 }
@@ -225,7 +226,7 @@ export interface Mix {
   solo?: ("bass" | "drums")[];
 }
 
-/** Limits of this server. A range is [lowest, highest]. `queue`: longest queue; 0: none. `request_chars`: longest request. `request_interval_s`: time between the requests of one client. */
+/** Limits of this server. A range is [lowest, highest]. `queue`: longest queue; 0: none. `request_chars`: longest request. `request_interval_s`: time between the requests of one client. `bars_ahead`: how far ahead a steer may name its `bar`; 0: this server ignores it. */
 export interface Limits {
   prompt_chars: number;
   prompts: number;
@@ -236,6 +237,7 @@ export interface Limits {
   queue: number;
   request_chars: number;
   request_interval_s: number;
+  bars_ahead: number;
   weight: [number, number];
   seed: [number, number];
   denoising: [number, number];
@@ -301,7 +303,7 @@ export interface Reactions {
   /** 0 or more */ wow: number;
 }
 
-/** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm` and `beats_per_bar`: tempo and metre after the change. The reasons are as in the state. `likeness`, as in the state, is known here if the prompts were played before; otherwise it follows in `now`. */
+/** A change was accepted. `audible_at` (sample clock) is the expected position of its splice. `bpm` and `beats_per_bar`: tempo and metre after the change. The reasons are as in the state. `likeness`, as in the state, is known here if the prompts were played before; otherwise it follows in `now`. `bar`: the bar line of a change that named its bar, or null. Such a change gets `scheduled` again shortly before its line, with its revision; until then `rev` is the present one. */
 export interface Scheduled {
   type: "scheduled";
   id: string;
@@ -313,14 +315,16 @@ export interface Scheduled {
   beats_per_bar?: number | null;
   beats_per_bar_reason?: string | null;
   likeness?: Likeness | null;
+  bar?: number | null;
 }
 
-/** A change was spliced. `audible_at` (sample clock) is exact. */
+/** A change was spliced. `audible_at` (sample clock) is exact. `bar`: the bar line of a change that named its bar, or null. */
 export interface Applied {
   type: "applied";
   id: string;
   rev: number;
   /** 0 or more */ audible_at: number;
+  bar?: number | null;
 }
 
 /** A later change, `by`, replaced this one before it became audible. Its fields are merged into the later one. */

@@ -49,7 +49,7 @@ export const FLAG_SILENCE = 2;
  * @property {number|null} [brightness]
  * @property {Partial<import("./ui/mixing.js").Mix>|null} [mix] the desk; null is neutral
  *
- * @typedef {Partial<StationState> & {at?: When, ramp_s?: number, if_rev?: number}} Steer
+ * @typedef {Partial<StationState> & {at?: When, bar?: number|null, ramp_s?: number, if_rev?: number}} Steer
  */
 
 /**

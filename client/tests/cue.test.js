@@ -25,10 +25,12 @@ test("a drop falls on the next 1, 4 or 8 bars that can be reached", () => {
   assert.equal(dropAt(now, at(8), 8).bar, 16);
 });
 
-test("it is asked for just before the bar line ahead of its own, and counts down", () => {
-  const target = 8; // 7 beats from here
-  assert.deepEqual(dropAt(now, at(0), 4, target), { bar: 8, beats: 7, due: false });
-  assert.equal(dropAt(now, at(2.3), 4, target).due, false);
-  assert.equal(dropAt(now, at(2.4), 4, target).due, true);
+test("it is asked for two bars ahead, or just before the bar line ahead of its own, and counts down", () => {
+  const target = 12; // 23 beats from here
+  assert.deepEqual(dropAt(now, at(0), 4, target), { bar: 12, beats: 23, due: false });
+  assert.equal(dropAt(now, at(14.3), 4, target).due, false);
+  assert.equal(dropAt(now, at(14.4), 4, target).due, true);
+  assert.equal(dropAt(now, at(18.3), 4, target, false).due, false); // a station that takes the next bar line
+  assert.equal(dropAt(now, at(18.4), 4, target, false).due, true);
   assert.deepEqual([7, 4, 3.5, 1, 0.2, 0, -1].map((beats) => counter(beats, 4)), [null, 4, 4, 1, 1, 0, 0]);
 });

@@ -149,12 +149,13 @@ class Radio:
             prompt: a text, or a mix: ``["piano", ("rain", 0.3)]``. None keeps the prompts.
             changes: seed, seed_image, negative, denoising, guidance, bpm, beats_per_bar, key, form, chords ("Am F C
                 G"), parts (``{"drums": 0}``), energy, density, brightness, mix (the desk:
-                ``{"low": -12, "mute": ["drums"]}``), at (asap, beat, bar, clip), ramp_s, if_rev; None returns a value
-                to the station's default.
-            timeout_s: time limit until the change is audible, seconds.
+                ``{"low": -12, "mute": ["drums"]}``), at (asap, beat, bar, clip), bar (in place of at: the
+                number of a bar, as ``now.bar``, up to 64 ahead), ramp_s, if_rev; None returns a value to the station's
+                default.
+            timeout_s: time limit until the change is audible, seconds. Give a change with a distant bar more.
 
         Returns:
-            ``Applied(rev, audible_at)``.
+            ``Applied(rev, audible_at)``, with ``bar`` if the change named one.
 
         Raises:
             RadioError: rejected, superseded by a later change, timed out, or the connection was lost.

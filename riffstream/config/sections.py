@@ -15,6 +15,7 @@ from riffstream.journey.form import FormName
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.wander import ARC_CLIPS, wander
 from riffstream.protocol import (
+    BARS_AHEAD,
     MAX_MESSAGE_BYTES,
     PROMPT_CHARS,
     PROMPTS,
@@ -233,6 +234,7 @@ class LimitsSettings(Section, frozen=True, kw_only=True):
             queue=self.queue,
             request_chars=min(self.request_chars, self.prompt_chars),
             request_interval_s=self.request_interval_s,
+            bars_ahead=BARS_AHEAD,
         )
 
 

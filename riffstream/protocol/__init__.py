@@ -22,6 +22,7 @@ from riffstream.protocol.frames import (
     unpack_frame,
 )
 from riffstream.protocol.messages import (
+    BARS_AHEAD,
     BURST_MS,
     CHANNELS,
     NUMBERS,
@@ -84,6 +85,7 @@ from riffstream.protocol.texts import (
 )
 
 __all__ = [
+    "BARS_AHEAD",
     "BURST_MS",
     "CHANNELS",
     "HEADER_BYTES",

@@ -16,7 +16,8 @@ __all__ = ["Caps", "Limits"]
 
 class Limits(Struct, frozen=True, kw_only=True):
     """Limits of this server. A range is [lowest, highest]. ``queue``: longest queue; 0: none. ``request_chars``:
-    longest request. ``request_interval_s``: time between the requests of one client."""
+    longest request. ``request_interval_s``: time between the requests of one client. ``bars_ahead``: how far ahead a
+    steer may name its ``bar``; 0: this server ignores it."""
 
     prompt_chars: int = PROMPT_CHARS
     prompts: int = PROMPTS
@@ -27,6 +28,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     queue: int = 32
     request_chars: int = REQUEST_CHARS
     request_interval_s: float = 60.0
+    bars_ahead: int = 0
     weight: tuple[float, float] = RANGES["weight"].ends
     seed: tuple[int, int] = (0, SEEDS - 1)
     denoising: tuple[float, float] = RANGES["denoising"].ends

@@ -26,6 +26,7 @@ VERSION: Final = 1
 OLDEST_VERSION: Final = 1
 SUBPROTOCOL: Final = "riffstream.v1"
 SAMPLE_RATE: Final = 48_000
+BARS_AHEAD: Final = 64  # how far ahead a change may name its bar
 BURST_MS: Final = 30_000  # longest burst that a client can request: what a server keeps of each codec
 CHANNELS: Final = 2
 
@@ -52,6 +53,7 @@ InputStatus = Literal["live", "quiet", "noise", "ended"]
 
 Rev = Annotated[int, Meta(ge=0, le=2**53)]
 SamplePos = Annotated[int, Meta(ge=0, le=2**53)]
+BarNumber = Annotated[int, Meta(ge=0, le=2**53)]
 Seed = Annotated[int, RANGES["seed"].meta]
 Denoising = Annotated[float, RANGES["denoising"].meta]
 Guidance = Annotated[float, RANGES["guidance"].meta]
@@ -172,7 +174,9 @@ class Steer(Message, frozen=True, tag="steer"):
     ``none``, or null and ``caps.seed_image`` is ``none`` or null. ``chords``: one symbol a bar in the sounding key
     ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. ``form``, ``chords``,
     ``parts`` and the levels need ``caps.conditions``; null leaves them to the planner. ``mix`` needs no new clip; null
-    makes the desk neutral."""
+    makes the desk neutral. ``bar``: the change waits for the line of this bar (as ``now.bar``), up to 64 bars ahead;
+    ``at`` is ignored. A line that cannot be reached any more gives way to the next one. Other changes may come before
+    it, and it joins the state when it begins."""
 
     id: Id
     prompts: Prompts | UnsetType | None = UNSET
@@ -192,6 +196,7 @@ class Steer(Message, frozen=True, tag="steer"):
     brightness: Level | UnsetType | None = UNSET
     mix: MixChange | UnsetType | None = UNSET
     at: At = "asap"
+    bar: BarNumber | None = None
     ramp_s: RampS = 0.0
     if_rev: Rev | None = None
 
@@ -276,7 +281,9 @@ class Welcome(Message, frozen=True, tag="welcome", omit_defaults=False):
 class Scheduled(Message, frozen=True, tag="scheduled"):
     """A change was accepted. ``audible_at`` (sample clock) is the expected position of its splice. ``bpm`` and
     ``beats_per_bar``: tempo and metre after the change. The reasons are as in the state. ``likeness``, as in the state,
-    is known here if the prompts were played before; otherwise it follows in ``now``."""
+    is known here if the prompts were played before; otherwise it follows in ``now``. ``bar``: the bar line of a change
+    that named its bar, or null. Such a change gets ``scheduled`` again shortly before its line, with its revision;
+    until then ``rev`` is the present one."""
 
     id: str
     rev: int
@@ -287,14 +294,17 @@ class Scheduled(Message, frozen=True, tag="scheduled"):
     beats_per_bar: int | None = None
     beats_per_bar_reason: str | None = None
     likeness: Likeness | None = None
+    bar: int | None = None
 
 
 class Applied(Message, frozen=True, tag="applied"):
-    """A change was spliced. ``audible_at`` (sample clock) is exact."""
+    """A change was spliced. ``audible_at`` (sample clock) is exact. ``bar``: the bar line of a change that named its
+    bar, or null."""
 
     id: str
     rev: int
     audible_at: SamplePos
+    bar: int | None = None
 
 
 class Superseded(Message, frozen=True, tag="superseded"):

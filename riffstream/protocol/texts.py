@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct
 from riffstream.protocol.base import MAX_MESSAGE_BYTES, PROMPT_CHARS
 from riffstream.protocol.form import CHORDS_CHARS, PartsChange
 from riffstream.protocol.messages import (
+    BARS_AHEAD,
     NUMBERS,
     ClientMessage,
     ProtocolError,
@@ -30,6 +31,7 @@ _ALLOWED: Final[dict[str, str]] = {name: RANGES[name].words for name in NUMBERS}
     "text": f"1 to {PROMPT_CHARS} characters",
     "negative": f"up to {PROMPT_CHARS} characters",
     "at": "asap, beat, bar or clip",
+    "bar": f"the number of a bar, up to {BARS_AHEAD} after now.bar",
     "op": "pause, resume, reset or skip; of a queue: add, edit, move, remove, next, loop or clear; of a request: "
     "suggest, vote, take, dismiss or react",
     "bars": "1 to 1024 bars",

@@ -295,7 +295,7 @@ class Broadcast:
         # Two connections may choose the same id, so the station gets unique ids.
         prefix, own = f"{member.number}:", message.id
         arrived = time.monotonic()
-        immediate = isinstance(message, protocol.Steer) and message.at == "asap"
+        immediate = isinstance(message, protocol.Steer) and message.at == "asap" and message.bar is None
 
         def reply(answer: protocol.ServerMessage) -> None:
             if isinstance(answer, protocol.Superseded):

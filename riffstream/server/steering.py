@@ -27,7 +27,7 @@ def merge(old: protocol.Steer, new: protocol.Steer) -> protocol.Steer:
 
 def desk_only(message: protocol.Steer) -> bool:
     """Whether a steer changes the desk and nothing else, which costs no clip."""
-    others = set(protocol.Steer.__struct_fields__) - {"id", "mix", "at", "ramp_s", "if_rev"}
+    others = set(protocol.Steer.__struct_fields__) - {"id", "mix", "at", "bar", "ramp_s", "if_rev"}
     return message.mix is not UNSET and all(getattr(message, name) is UNSET for name in others)
 
 
@@ -103,6 +103,7 @@ class SteerGate:
         self.refusal: str | None = None
         self._steers = _Delay(bucket, apply, tell)
         self._desk = _Delay(desk, apply, tell)
+        self._timed = _Delay(bucket, apply, tell)  # steers with a bar: merged with others, they would begin elsewhere
         self._expiry: asyncio.TimerHandle | None = None
 
     def expire_in(self, seconds: float) -> None:
@@ -120,7 +121,9 @@ class SteerGate:
         """
         self.check(message.id)
         held = self._steers.held
-        if desk_only(message) and (held is None or held.mix is UNSET):
+        if message.bar is not None:
+            self._timed.steer(message)
+        elif desk_only(message) and (held is None or held.mix is UNSET):
             self._desk.steer(message)
         elif message.mix is not UNSET:  # a delayed change of the desk must not come after this newer one
             self._steers.steer(self._desk.absorbed(message))
@@ -151,5 +154,6 @@ class SteerGate:
         """Drop what is held."""
         self._steers.close()
         self._desk.close()
+        self._timed.close()
         if self._expiry is not None:
             self._expiry.cancel()

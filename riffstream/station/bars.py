@@ -52,6 +52,11 @@ class Bars:
         piece = self.piece(beat)
         return piece.beat + math.floor((beat - piece.beat) / piece.beats + NEAR) * piece.beats
 
+    def at(self, number: int) -> float:
+        """Beat of the line of bar ``number``."""
+        piece = next((piece for piece in reversed(self.pieces) if piece.number <= number), self.pieces[0])
+        return piece.beat + (number - piece.number) * piece.beats
+
     def next(self, beat: float) -> float:
         """First bar line at or after ``beat``."""
         line = self.line(beat)

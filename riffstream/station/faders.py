@@ -70,12 +70,13 @@ class Faders:
                 mix = mix.changed(**each.change.mix.fields)
         return mix
 
-    def place(self, at: str) -> int:
-        """First sample of a change of the desk alone."""
+    def place(self, at: str, bar: int | None = None) -> int:
+        """First sample of a change of the desk alone, not before the line of ``bar``."""
         playout, first = self.playout, self.playout.desk.taken
         if at == "asap" or playout.lead is None or playout.frozen is not None:
             return first
-        return max(first, round(playout.where(playout.grid(at, playout.beat(first)))))
+        beat = playout.beat(first)
+        return max(first, round(playout.where(playout.grid(at, beat if bar is None else max(beat, playout.line(bar))))))
 
     def move(
         self,
@@ -85,13 +86,17 @@ class Faders:
         pos: int,
         reply: Reply,
         *,
+        bar: int | None = None,
         behind: tuple[Pending | Wish | None, ...] = (),
     ) -> None:
-        """Schedule a change of the desk alone; ``behind``: older changes without a position, which lose its fields."""
+        """Schedule a change of the desk alone, with the ``bar`` that it named.
+
+        ``behind``: older changes without a position, which lose its fields.
+        """
         for each in behind:
             if each is not None and each.change.mix is not None:
                 each.change = replace(each.change, mix=each.change.mix.without(change))
-        waiters = self.waiting[rev] = Waiters()
+        waiters = self.waiting[rev] = Waiters(bar)
         waiters.add(ident, rev, reply)
         for dropped in self._move(change, rev, pos):
             if (lost := self.waiting.pop(dropped.rev, None)) is not None:
@@ -108,4 +113,4 @@ class Faders:
     def begun(self, move: Move) -> None:
         """Tell those who wait for a move that it is audible."""
         if (waiters := self.waiting.pop(move.rev, None)) is not None:
-            waiters.applied(move.pos)
+            waiters.applied(move.pos, 0 if waiters.bar is None else self.playout.reaches(move.pos, 0))

@@ -227,8 +227,8 @@ def with_coming(now: Now, steers: Iterable[tuple[int, tuple[PromptPart, ...]]]) 
     }
     if not added:
         return now
-    # The journey ends where the first change begins.
-    kept = tuple(each for each in now.coming if each.by != "journey")
+    first = min(each.at for each in added.values())  # the journey ends there
+    kept = tuple(each for each in now.coming if each.by != "journey" or each.at < first)
     return msgspec.structs.replace(now, coming=_ordered(kept + tuple(added.values())))
 
 

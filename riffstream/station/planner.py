@@ -107,6 +107,11 @@ class Planner:
             take.over = True
             self._outbox.append(DropTake(self.station, take.ident))
 
+    def discard(self, ident: int) -> None:
+        """Discard the take ``ident``, if it is not discarded already."""
+        if (take := self.takes.get(ident)) is not None:
+            self.abandon(take)
+
     def abandon_before(self, ident: int) -> None:
         """Discard the takes that are older than ``ident``."""
         for take in [take for known, take in self.takes.items() if known < ident]:
@@ -240,6 +245,11 @@ class Planner:
             self.effort.done(now - take.sent_at, level=take.level)
         take.finish()
         return True
+
+    def tried(self, ident: int, number: int) -> None:
+        """The generator renders only this suspect job."""
+        if (take := self.waits_for(ident, number)) is not None:
+            take.tried = True
 
     def cancelled(self, ident: int, number: int) -> None:
         """A job was dropped before its audio began."""

@@ -158,6 +158,19 @@ class Playout:
             return next(start for start in take.clip_beats if start >= beat - 1e-6)
         return float(math.ceil(beat - 1e-6))
 
+    def line(self, number: int) -> float:
+        """Beat of the line of a bar that is played or foreseen; of a past one, a beat in the past."""
+        known = self.beat(self.mixer.earliest)
+        line = self.bars(known).at(number)
+        while line > known + 1e-6:  # a change of the metre before the line moves it
+            known, line = line, self.bars(line).at(number)
+        return line
+
+    def reaches(self, pos: int, fade: int | None = None) -> int:
+        """Number of the bar at the end of a crossfade at station sample ``pos``; by default of the usual length."""
+        beat = self.beat(pos + (self.fade if fade is None else fade)) + 0.01
+        return self.bars(beat).number(beat)
+
     def entry(self, pos: int) -> Entry | None:
         """The clip at a future sample; None before the first take."""
         if self.lead is None:

@@ -55,16 +55,19 @@ class Splice:
     late: int
 
 
-def aim(playout: Playout, at: str, wait_s: float, *, metre: int | None = None) -> int:
+def aim(playout: Playout, at: str, wait_s: float, *, metre: int | None = None, bar: int | None = None) -> int:
     """Expected station sample of a change that takes ``wait_s`` seconds to render.
 
-    A change to another ``metre`` begins at a bar line. None: the metre does not change.
+    A change to another ``metre`` begins at a bar line. None: the metre does not change. ``bar``: not before the line of
+    this bar.
     """
     soonest = playout.mixer.earliest + round(wait_s * SAMPLE_RATE)
     lead = playout.lead
     if lead is None or playout.frozen is not None:
         return soonest
     beat = playout.beat(soonest + playout.fade)
+    if bar is not None:
+        beat = max(beat, playout.line(bar))
     if at in ("asap", "beat") and metre not in (None, playout.bars(beat).beats(beat)):
         at = "bar"
     if at == "asap":
@@ -116,12 +119,13 @@ def opening(playout: Playout, change: Change, pos: int) -> Opening:
     return Opening(beat, clip_beat, index or 0, reuse, bar, bar + math.floor(inside + 0.49), moved)
 
 
-def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:
+def find(playout: Playout, take: Take, at: str, fade_s: float, bar: int | None = None) -> Splice | None:
     """Earliest possible splice from the lead to a take; None while the take has too little audio.
 
     Args:
         at: asap, beat, bar, clip, or end.
         fade_s: length of a long crossfade in seconds; 0: the default crossfade.
+        bar: not before the line of this bar.
     """
     lead = playout.lead
     if lead is None:
@@ -133,7 +137,8 @@ def find(playout: Playout, take: Take, at: str, fade_s: float) -> Splice | None:
     fade = playout.fade
     pos = playout.mixer.earliest
     if at in ("beat", "bar", "clip"):
-        beat = playout.grid(at, max(playout.beat(pos + fade), take.beats.beat(take.lead_in + fade)))
+        soonest = max(playout.beat(pos + fade), take.beats.beat(take.lead_in + fade))
+        beat = playout.grid(at, soonest if bar is None else max(soonest, playout.line(bar)))
         pos = round(playout.where(beat)) - fade
     elif at == "end" and not playout.bridging:
         pos = max(pos, lead.tape.end - playout.offset - 2 * fade)

@@ -19,7 +19,8 @@ from riffstream import protocol
 from riffstream.config import TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Done, Failed, Pcm, ToGenerator
-from riffstream.protocol import SAMPLE_RATE, Event, ProtocolError
+from riffstream.protocol import Event, ProtocolError
+from riffstream.station import changes
 from riffstream.station.block import Block
 from riffstream.station.changes import Pending, Reply, Waiters, Wish, announcing, merged, newest, scheduled, told_moment
 from riffstream.station.effort import Effort
@@ -35,6 +36,7 @@ from riffstream.station.score import Change, Here, Score
 from riffstream.station.splices import aim, find, opening
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Take
+from riffstream.station.timed import Timed
 from riffstream.station.traces import Traces
 
 __all__ = ["Timeline"]
@@ -88,6 +90,7 @@ class Timeline:
         self.likenesses = Likenesses()
         self._planner = Planner(station, self.playout, self.effort, steps=steps, stems=stems)
         self.input = self._planner.input  # the live input
+        self._timed = Timed(self.playout, self._planner.opening_s, self._merged, self._accept)
         self._waiting: dict[int, Waiters] = {}  # take -> requests that wait for the start of its cue
         self._wish: Wish | None = None
         self.traces, self._fallback = Traces(), Fallback()
@@ -105,12 +108,12 @@ class Timeline:
             now = resting(self.score, self.rev, pos, self.playout.rest, paused=self.paused)
             return mixed(now, self.rev, self.mix())
         now = self.likenesses.now(mixed(announced(played, played.take, pos), *self.playout.desk.at(pos)))
-        return announcing(now, pos, self.playout, self._planner, self._pending, self._wish, self._aim)
+        return announcing(now, pos, self.playout, self._planner, self._pending, self._wish, self._aim, self._timed)
 
     def moment(self, pos: int) -> tuple[object, ...]:
         """All that decides :meth:`now` at a sample but its position; cheap to compare. Empty before the first take."""
         found = told_moment(self.playout, self.likenesses, pos)
-        return found and (*found, *newest(self.playout, self._pending, self._wish))
+        return found and (*found, *newest(self.playout, self._pending, self._wish), self._timed.version)
 
     def target(self) -> protocol.State:
         """Parameters of the newest accepted change."""
@@ -137,23 +140,10 @@ class Timeline:
         return self._pending.change if self._pending is not None and self._pending.requests else None
 
     def _index(self) -> int:
-        """Index of the newest accepted change in its path."""
-        if self._wish is not None and self._wish.change.index is not None:
-            return self._wish.change.index
-        if self._pending is not None:
-            return self._pending.take.entries[0].index if self._pending.take.entries else self._pending.take.index
-        entry = self.playout.entry(self.playout.mixer.position)
-        return entry.index if entry else 0
+        return changes.index_of(self.playout, self._pending, self._wish)
 
     def _here(self, pos: int) -> Here:
-        beat = self.playout.beat(pos)
-        if self._pending is not None:
-            entry = self._pending.take.entry(self._pending.take.beats.sample(beat))
-        else:
-            entry = self.playout.entry(pos)
-        spec = entry.spec if entry else self.score.spec(self._index(), beat)
-        beats = self.score.info_of(spec).beats
-        return Here(spec, beat, self.score.samples_per_beat(spec, beat) * beats / SAMPLE_RATE, beats)
+        return changes.here(self.playout, self.score, self._index(), self._pending, pos)
 
     # -- steering -------------------------------------------------------------------------------------------------
 
@@ -163,17 +153,26 @@ class Timeline:
             if steer.if_rev is not None and steer.if_rev != self.rev:
                 what = f"if_rev is {steer.if_rev}; the station is at rev {self.rev}"
                 raise ProtocolError("stale_rev", what, field="if_rev")
-            change = self.score.steer(steer, self._here(self.playout.mixer.earliest))
-            change.score.spec(change.index or 0, 0.0)
-            change = replace(change, mix=setting(steer, self.mix()))
+            change = self._merged(steer, self.playout.mixer.earliest)
+            waits = self._timed.waits(steer, change)
         except ProtocolError as error:
             reply(error.reply(steer.id))
             return
-        except ParameterError as error:
-            reply(ProtocolError("bad_request", str(error), field=error.field).reply(steer.id))
-            return
         self.log.add("steer", {"rev": self.rev + 1, "sample_pos": self.playout.committed, "steer": steer})
-        self._accept(steer.id, change, steer.at, reply, now)
+        if waits is not None:
+            self._timed.add(steer, waits, change, reply)
+            reply(self._scheduled(steer.id, self.rev, self._timed.pos(waits), waits))
+        else:
+            self._accept(steer.id, change, steer.at, reply, now, steer.bar)
+
+    def _merged(self, steer: protocol.Steer, pos: int) -> Change:
+        """The change of a steer that begins at station sample ``pos``. Raises ProtocolError."""
+        try:
+            change = self.score.steer(steer, self._here(pos))
+            change.score.spec(change.index or 0, 0.0)
+        except ParameterError as error:
+            raise ProtocolError("bad_request", str(error), field=error.field) from None
+        return replace(change, mix=setting(steer, self.mix()))
 
     def transport(self, message: protocol.Transport, reply: Reply, now: float) -> None:
         """Pause, resume, reset or skip; replies as in :meth:`steer`."""
@@ -196,65 +195,69 @@ class Timeline:
             change = replace(self.score.reset(), mix=neutral(self.mix()))
         self._accept(message.id, change, "bar", reply, now)
 
-    def _accept(self, ident: str, change: Change, at: str, reply: Reply, now: float) -> None:
+    def _accept(self, ident: str, change: Change, at: str, reply: Reply, now: float, bar: int | None = None) -> None:
         self.score = change.score
         pending, wish = self._pending, self._wish
         waiting = wish.requests if wish else pending.requests if pending else Waiters()
         if change.kind == "none" and change.mix is not None:  # no take, and nothing for the generator
             self.rev += 1
-            pos = self._faders.place(at)
-            reply(self._scheduled(ident, self.rev, pos))
-            self._faders.move(ident, change.mix, self.rev, pos, reply, behind=(pending, wish))
+            pos = self._faders.place("bar" if bar is not None else at, bar)
+            reply(self._scheduled(ident, self.rev, pos, bar))
+            self._faders.move(ident, change.mix, self.rev, pos, reply, bar=bar, behind=(pending, wish))
             return
         if change.kind == "none":
-            reply(self._scheduled(ident, self.rev, pos := self.playout.mixer.earliest))
+            reply(self._scheduled(ident, self.rev, pos := self.playout.mixer.earliest, bar))
+            waiting = waiting if pending is not None else Waiters(bar)
+            waiting.add(ident, self.rev, reply)
             if pending is None:  # the requested state plays already
-                reply(protocol.Applied(id=ident, rev=self.rev, audible_at=pos))
-            else:
-                waiting.add(ident, self.rev, reply)
+                waiting.applied(pos, self.playout.reaches(pos))
             return
         self.rev += 1
         self._planner.try_now()
+        bar = changes.latest(bar, pending, wish, self._waiting.values())
+        at = at if bar is None else "bar"
         starving = pending is not None and self.playout.lead is not None and now - pending.since > STARVING_S
         if wish is not None or (starving and pending is not None and not self.paused):
             if wish is not None:
                 wish.requests.superseded(ident)
             both = merged(change, wish.change if wish else pending.change if pending else change)
-            self._wish = Wish(both, at, self.rev, now)
+            self._wish = Wish(both, at, self.rev, now, Waiters(bar))
             self._wish.requests.add(ident, self.rev, reply)
-            reply(self._scheduled(ident, self.rev, self._aim(both, at, self._planner.opening_s(change) * 2)))
+            reply(self._scheduled(ident, self.rev, self._aim(both, at, self._planner.opening_s(change) * 2, bar), bar))
             return
         waiting.superseded(ident)
         since = now
         if pending is not None:
             change, since = merged(change, pending.change), pending.since
             self._planner.abandon(pending.take)
-        self._pending = self._open(change, at=at, rev=self.rev, since=since)
+        self._pending = self._open(change, at=at, rev=self.rev, since=since, requests=Waiters(bar))
         self._pending.requests.add(ident, self.rev, reply)
-        reply(self._scheduled(ident, self.rev, self._aim(change, at, self._planner.opening_s(change))))
+        reply(self._scheduled(ident, self.rev, self._aim(change, at, self._planner.opening_s(change), bar), bar))
 
-    def _aim(self, change: Change, at: str, wait_s: float) -> int:
+    def _aim(self, change: Change, at: str, wait_s: float, bar: int | None = None) -> int:
         """Expected station sample of a change."""
         index = self._index() if change.index is None else change.index
-        return aim(self.playout, at, wait_s, metre=change.score.meter(change.score.path.clip(index)))
+        metre = change.score.meter(change.score.path.clip(index))
+        return aim(self.playout, at, wait_s, metre=metre, bar=bar)
 
     def next_bar(self) -> float:  # beat of the first bar line that new prompts can reach now
         return self._planner.next_bar(Change(self.score, "clip", 0))
 
-    def _scheduled(self, ident: str, rev: int, pos: int) -> protocol.Scheduled:
-        return scheduled(self.playout, self.score, self.score.goal(self._index()), ident, rev, pos, self.likenesses)
+    def _scheduled(self, ident: str, rev: int, pos: int, bar: int | None = None) -> protocol.Scheduled:
+        goal = self.score.goal(self._index())
+        return scheduled(self.playout, self.score, goal, ident, rev, pos, self.likenesses, bar)
 
     def _open(
         self, change: Change, *, at: str, rev: int, since: float, requests: Waiters | None = None, deaths: int = 0
     ) -> Pending:
         """Open a take for ``change``. The next :meth:`plan` sends its first job."""
-        begin = opening(self.playout, change, self._aim(change, at, self._planner.wait_s(change)))
+        waiting = requests if requests is not None else Waiters()
+        begin = opening(self.playout, change, self._aim(change, at, self._planner.wait_s(change), waiting.bar))
         lead = self.playout.lead
         score = change.score.anchored(begin.row_bar, None if lead is None else lead.score, begin.moved)
         if self.score is change.score:
             self.score = score
         take = self._planner.open(rev, score, begin)
-        waiting = requests if requests is not None else Waiters()
         take.suspect = deaths > 0 or (not waiting and self._deaths > 0)
         return Pending(take, change, at, since, waiting, deaths)
 
@@ -263,6 +266,7 @@ class Timeline:
     def plan(self, now: float) -> list[ToGenerator]:
         """Messages to the generator with the next jobs. Call it after any other call."""
         self._revive(now)
+        self._timed.begin(now)
         return self._planner.plan(now, self.traces.marked(self._pending), paused=self.paused)
 
     def receive(self, ident: int, number: int, pcm: Pcm, now: float, at: int | None = None) -> None:
@@ -298,9 +302,7 @@ class Timeline:
 
     def tried(self, ident: int, number: int) -> None:
         """Handle the start of a trial: the generator renders only this suspect job."""
-        take = self._planner.waits_for(ident, number)
-        if take is not None:
-            take.tried = True
+        self._planner.tried(ident, number)
 
     def idle(self, now: float) -> None:
         """Handle an idle generator: jobs that were sent long ago are lost."""
@@ -427,17 +429,15 @@ class Timeline:
         self.playout.rejoin()
 
     def _try_splice(self, pending: Pending) -> None:
-        splice = find(self.playout, pending.take, pending.at, pending.change.fade_s)
+        splice = find(self.playout, pending.take, pending.at, pending.change.fade_s, pending.requests.bar)
         if splice is None:
             return
         take = pending.take
         take.shift(splice.late)
         for dropped in self.playout.cut_to(take, pos=splice.pos, local=splice.local, fade=splice.fade):
             if dropped.kind == "take" and dropped.take is not None:
-                if (waiting := self._waiting.pop(dropped.take, None)) is not None:
-                    waiting.superseded(by=pending.requests.newest)
-                if (lost := self._planner.takes.get(dropped.take)) is not None:
-                    self._planner.abandon(lost)
+                self._waiting.pop(dropped.take, Waiters()).superseded(by=pending.requests.newest)
+                self._planner.discard(dropped.take)
         if self._still:
             self._still = False
             self.playout.pause(self.rev)
@@ -467,4 +467,4 @@ class Timeline:
         if cue.kind == "take" and cue.take is not None:
             # Earlier scheduled takes were dropped by a pause; this take contains their changes.
             for ident in [ident for ident in self._waiting if ident <= cue.take]:
-                self._waiting.pop(ident).applied(cue.pos)
+                self._waiting.pop(ident).applied(cue.pos, self.playout.reaches(cue.pos))

@@ -54,6 +54,30 @@ def test_a_cue_drops_on_its_bar(served: Served, open_page: Open, bars: int) -> N
     assert shown == sorted(shown, reverse=True)  # a busy machine may skip one
 
 
+def test_a_drop_keeps_its_bar_though_the_page_stalls(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    listening.play(page)
+    page.evaluate("() => riffstream.player.steer({prompts: [{text: 'before', weight: 1}], bpm: 100})")
+    expect(page.locator("#now")).to_have_text("before")
+    cue(page, "on its bar")
+    page.locator("#cue-bars").select_option("1")
+    page.evaluate(
+        """() => { window.heard = []; window.bars = [];
+             riffstream.player.addEventListener('now', ({detail}) => heard.push(detail));
+             riffstream.player.addEventListener('scheduled', ({detail}) => bars.push(detail.bar));
+             riffstream.player.addEventListener('applied', ({detail}) => bars.push(detail.bar));
+             document.activeElement.blur(); }"""
+    )
+    page.keyboard.press("x")
+    page.wait_for_function("() => bars.length > 0")
+    page.evaluate("() => { const end = performance.now() + 1200; while (performance.now() < end); }")  # a busy machine
+    expect(page.locator("#now")).to_have_text("on its bar", timeout=60_000)
+    first = page.evaluate("heard.find((now) => now.state.prompts[0].text === 'on its bar')")
+    bars = page.evaluate("() => bars")
+    assert len(set(bars)) == 1, bars  # the one that was promised
+    assert first["bar"] + first["bar_beat"] / 4 == pytest.approx(bars[0], abs=0.02)
+
+
 def test_escape_clears_it_and_enter_alone_plays(served: Served, open_page: Open) -> None:
     page = open_page(served.url)
     cue(page, "not this")

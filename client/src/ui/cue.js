@@ -71,15 +71,22 @@ export function mountCue(app, line) {
     tick();
     said.textContent = `Drops in ${Math.ceil(dropAt(now, position, 1, target).beats)} beats`;
   }
-  /** Ask the station for it, at its next bar line. @param {boolean} counts whether the counter ends it */
+  /** Whether the station keeps to a bar that is named; one of an earlier version takes its next bar line. */
+  const named = () => (player.welcome?.limits?.bars_ahead ?? 0) > 0;
+  /** Ask the station for it, at its bar. @param {boolean} counts whether the counter ends it */
   async function ask(counts) {
     asked = true;
     const mine = turn;
-    const applied = await app.steer({ prompts: [{ text, weight: 1 }], at: "bar" }, text);
+    const bar = counts && named() ? { bar: target } : {};
+    const applied = await app.steer({ prompts: [{ text, weight: 1 }], at: "bar", ...bar }, text);
     if (mine !== turn) return; // another one is on cue
-    if (!applied) ready();
+    if (!applied && !isComing()) ready();
     else if (!counts || player.position === null) end();
   }
+  /** Whether it is on its way, perhaps as a part of a later change. */
+  const isComing = () => !!player.now?.coming?.some((/** @type {any} */ each) => each.by === "steer" && each.prompts?.[0]?.text === text);
+  // A bar that is out of reach gives way to the next one.
+  player.addEventListener("scheduled", (/** @type {any} */ { detail }) => asked && target !== null && (target = detail.bar ?? target));
   // The bars of another station, and of one that has begun anew, have other numbers.
   player.addEventListener("welcome", () => !player.welcome.resumed && target !== null && !asked && ready());
 
@@ -89,7 +96,7 @@ export function mountCue(app, line) {
     const { position } = player;
     if (target === null || !text || !now?.state?.bpm || position === null) return;
     const perBar = now.state.beats_per_bar ?? 4;
-    const { beats, due } = dropAt(now, position, Number(every.value), target);
+    const { beats, due } = dropAt(now, position, Number(every.value), target, named());
     if (due && !asked) ask(true);
     const left = counter(beats, perBar);
     const shown = left === null ? `${Math.ceil(beats / perBar)} bars` : left ? String(left) : "now";

@@ -59,7 +59,7 @@ export function makeSteering(player, markers) {
         coming = { label, at: scheduled.audible_at, since: performance.now() + scheduled.audible_in_ms };
         say(`Next: ${label}`);
         marker.samplePos = scheduled.audible_at;
-        if (!quiet) markers.push(marker);
+        if (!quiet && !markers.includes(marker)) markers.push(marker);
       });
       marker.samplePos = applied.audible_at;
       marker.pending = false;
