@@ -22,7 +22,17 @@ from riffstream.errors import RiffstreamError
 from riffstream.server.answers import Error
 from riffstream.server.context import CONTEXT
 
-__all__ = ["Answer", "Body", "Operation", "UndescribedRouteError", "described", "document", "internal", "routes"]
+__all__ = [
+    "Answer",
+    "Body",
+    "Operation",
+    "UndescribedRouteError",
+    "described",
+    "document",
+    "internal",
+    "names_of_query",
+    "routes",
+]
 
 routes = web.RouteTableDef()
 
@@ -151,6 +161,17 @@ def internal(handler: Handler) -> Handler:
     """Mark a handler that is no part of the interface (files of the player)."""
     handler.riffstream_operation = None  # type: ignore[attr-defined]
     return handler
+
+
+_names: dict[Query, tuple[str, ...]] = {}
+
+
+def names_of_query(query: Query, config: Config) -> tuple[str, ...]:
+    """Names of the parameters of a described query. They do not depend on the configuration."""
+    if query not in _names:
+        struct = query if isinstance(query, type) else query(config)
+        _names[query] = tuple(each.encode_name for each in msgspec.structs.fields(struct))
+    return _names[query]
 
 
 def document(app: web.Application) -> dict[str, Any]:
@@ -294,6 +315,8 @@ def _described(
     statuses = {*operation.errors, *((404,) if any(each["in"] == "path" for each in parameters) else ())}
     if operation.right is not None:
         statuses |= {401, 429}  # 429: after many wrong tokens
+    if operation.query is not None:
+        statuses.add(400)
     for status in sorted(statuses):
         error = {"description": ERRORS[status], "content": {"application/json": {"schema": _schema(Error)}}}
         answers.setdefault(str(status), error)

@@ -13,6 +13,7 @@ from riffstream.server.addresses import nearest
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.forwarding import is_forwarded, pass_on
 from riffstream.server.header_timeout import HEADER_TIMEOUT
+from riffstream.server.queries import check_query
 from riffstream.station.outlet import EncoderError, StationEndedError
 
 __all__ = ["add_headers", "middleware"]
@@ -51,6 +52,7 @@ async def middleware(
             name = request.match_info.get("station")
             if name is not None and name not in context.hub.stations:
                 await upstream.find(name)
+        check_query(request)
         return await handler(request)
     except web.HTTPException as error:
         if isinstance(error, web.HTTPMethodNotAllowed):

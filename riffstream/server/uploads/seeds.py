@@ -25,6 +25,7 @@ from riffstream.server import logs
 from riffstream.server.answers import Seed, SeedList, UploadedSeed, json_answer
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.openapi import Answer, Body, described
+from riffstream.server.queries import wrong_name
 from riffstream.server.roles import Role
 from riffstream.server.uploads.intake import UPLOADS, TooLargeError
 
@@ -197,7 +198,7 @@ async def _receive(request: web.Request, target: Path, most: float) -> dict[str,
     """Write the file to ``target`` and return the other fields (:data:`NAMED`)."""
     context = request.app[CONTEXT]
     body = _Body(context.config.limits.body_timeout_s, most)
-    fields = {key: value[:FIELD_BYTES] for key, value in request.query.items() if key in NAMED}
+    fields = {key: value[:FIELD_BYTES] for key, value in request.query.items()}
     try:
         if not request.content_type.startswith("multipart/"):
             await _save(body.chunks(request.content.readany), target)
@@ -227,11 +228,12 @@ async def _parts(request: web.Request, body: _Body, target: Path, fields: dict[s
             fields.setdefault("name", Path(part.filename or "").stem)
             await _save(chunks, target)
             continue
+        if part.name not in NAMED and not (part.name or "").startswith("_"):  # such as _charset_, of browsers
+            raise wrong_name("form", part.name or "", ("file", *NAMED))
         value = b""
         async for chunk in chunks:
             value = (value + chunk)[:FIELD_BYTES]
-        if part.name in NAMED:
-            fields[part.name] = value.decode("utf-8", "replace")
+        fields[part.name or ""] = value.decode("utf-8", "replace")
     raise ValueError("too many fields")
 
 
