@@ -144,7 +144,7 @@ export interface Radio<Item = Block> extends AsyncIterable<Item> {
 
 /**
  * Connect to a station. Iteration yields audio from the server's first burst on.
- * @param url any address of the server: `host:8080`, `https://host/radio/`, `ws://host/ws/main`
+ * @param url any address of the server: `host:8080`, `https://host/radio/`, `http://host/stream/main.mp3`
  * @throws RadioError the server cannot be reached or refuses
  * @throws TypeError a bad address or option
  */

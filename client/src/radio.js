@@ -30,8 +30,13 @@ const REQUEST_FIELDS = ["text", "item", "reaction", "play"];
 const FINAL = /** @type {Record<string, string>} */ ({ forbidden: "unauthorised", missing: "missing" });
 const LOST = new Set(["reconnecting", "restarting", "full", "nosocket"]);
 
+/** Addresses of a server below its prefix: with a station, and without one. */
+const OF_STATION = /^(.*)\/(?:ws|embed|stage|stream|hls|listen|card|qr|api\/stations)\/([^/.]+)(?:[./].*)?$/;
+const OF_SERVER = /\/(?:index\.html|healthz|readyz|metrics|run_inference|status-json\.xsl|api\/[a-z].*)\/?$/;
+
 /**
- * Address of a station's socket, from any address of a server: `host:8080`, `https://host/radio/`, `ws://host/ws/main`.
+ * Address of a station's socket, from any address of a server: `host:8080`, `https://host/radio/`, `ws://host/ws/main`,
+ * `http://host/stream/main.mp3`, `http://host/?station=main`. A station in the address comes before `station`.
  * @param {string} url
  * @param {string} station
  * @returns {string}
@@ -45,9 +50,11 @@ export function socketUrl(url, station) {
   }
   const scheme = /** @type {Record<string, string>} */ ({ "http:": "ws:", "https:": "wss:", "ws:": "ws:", "wss:": "wss:" })[root.protocol];
   if (!scheme) throw new TypeError(`url is ${JSON.stringify(url)}; allowed: http, https, ws or wss`);
-  const given = /^(.*)\/(?:ws|embed)\/([^/]+)\/?$/.exec(root.pathname);
-  const base = serverRoot(given ? new URL(`${given[1]}/`, root).href : root.href, root.href);
-  const socket = new URL(`ws/${given ? given[2] : encodeURIComponent(station)}`, base).href;
+  const given = OF_STATION.exec(root.pathname);
+  const folder = given ? `${given[1]}/` : root.pathname.replace(OF_SERVER, "/");
+  const base = serverRoot(new URL(folder, root).href, root.href);
+  const named = given ? given[2] : encodeURIComponent(root.searchParams.get("station") || station);
+  const socket = new URL(`ws/${named}`, base).href;
   return scheme + socket.slice(base.protocol.length);
 }
 

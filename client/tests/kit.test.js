@@ -105,7 +105,17 @@ test("addresses of a server lead to its socket", () => {
     "http://host/radio": "ws://host/radio/ws/main",
     "http://host/embed/jazz": "ws://host/ws/jazz",
     "wss://host/a/ws/jazz": "wss://host/a/ws/jazz",
-    "http://host/?station=x#y": "ws://host/ws/main",
+    "http://host/?station=x#y": "ws://host/ws/x",
+    "http://h/stream/jazz.mp3": "ws://h/ws/jazz",
+    "https://h/radio/hls/jazz/master.m3u8": "wss://h/radio/ws/jazz",
+    "http://h/listen/jazz.m3u": "ws://h/ws/jazz",
+    "http://h/stage/jazz": "ws://h/ws/jazz",
+    "http://h/api/stations/jazz/recording?seconds=5": "ws://h/ws/jazz",
+    "http://h/radio/api/stations": "ws://h/radio/ws/main",
+    "http://h/healthz": "ws://h/ws/main",
+    "http://h/index.html": "ws://h/ws/main",
+    "http://h/?station=jazz&p=rain": "ws://h/ws/jazz",
+    "ws://h/ws/jazz/plain": "ws://h/ws/jazz",
   };
   for (const [given, socket] of Object.entries(cases)) assert.equal(socketUrl(given, "main"), socket, given);
   for (const wrong of ["ftp://host", "http://", "://"]) assert.throws(() => socketUrl(wrong, "main"), TypeError, wrong);

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 import av
 import numpy as np
@@ -40,11 +40,17 @@ class Block:
     discontinuity: bool
 
 
+# Addresses of a server below its prefix: with a station, and without one.
+_OF_STATION = re.compile(r"(.*)/(?:ws|embed|stage|stream|hls|listen|card|qr|api/stations)/([^/.]+)(?:[./].*)?")
+_OF_SERVER = re.compile(r"/(?:index\.html|healthz|readyz|metrics|run_inference|status-json\.xsl|api/[a-z].*)$")
+
+
 def socket_url(url: str, station: str = "main") -> str:
     """URL of the socket from any address of a server.
 
-    Examples: ``host:8080``, ``http://host/``, ``https://host/embed/main``, ``ws://host/ws/main``, each with the path
-    prefix of the server, if any.
+    Examples: ``host:8080``, ``https://host/embed/main``, ``http://host/stream/main.mp3``, ``http://host/?station=main``,
+    ``ws://host/ws/main``, each with the path prefix of the server, if any. A station in the address comes before
+    ``station``.
 
     Raises:
         ParameterError: not an http, https, ws or wss address.
@@ -59,10 +65,11 @@ def socket_url(url: str, station: str = "main") -> str:
         raise ParameterError("url", url, "an address like http://localhost:8080 or ws://localhost:8080/ws/main")
     assert scheme is not None
     path = parts.path.rstrip("/")
-    if embedded := re.fullmatch(r"(.*)/embed/([^/]+)", path):
-        path = f"{embedded[1]}/ws/{embedded[2]}"
-    elif "/ws/" not in path:
-        path = f"{path}/ws/{station}"
+    if found := _OF_STATION.fullmatch(path):
+        path = f"{found[1]}/ws/{found[2]}"
+    else:
+        named = parse_qs(parts.query).get("station", [station])[0]
+        path = f"{_OF_SERVER.sub('', path)}/ws/{quote(named, safe='')}"
     return urlunsplit((scheme, parts.netloc, path, "", ""))
 
 

@@ -67,7 +67,9 @@ def missing(request: web.Request) -> web.HTTPException:
     if name not in context.broadcasts:
         shown = name[:60]
         return refuse(web.HTTPNotFound, "not_found", f"no station {shown!r}; /api/stations lists them")
-    if folder in FORMATS:
+    if folder in FORMATS and ending in FORMATS[folder]:
+        text = f"no such address; there is /{folder}/{name}.{ending}"
+    elif folder in FORMATS:
         allowed = ", ".join(FORMATS[folder])
         address = f"/{folder}/{name}.{FORMATS[folder][0]}"
         text = f"format is {ending[:20]!r}; allowed: {allowed}, as in {address}"

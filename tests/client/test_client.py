@@ -44,6 +44,16 @@ async def radio() -> AsyncIterator[Running]:
         ("ws://h/ws/jazz", "ws://h/ws/jazz"),
         ("https://h/behind/proxy", "wss://h/behind/proxy/ws/main"),
         ("http://[::1]:80/?token=x#y", "ws://[::1]:80/ws/main"),
+        ("http://h/stream/jazz.mp3", "ws://h/ws/jazz"),
+        ("https://h/radio/hls/jazz/master.m3u8", "wss://h/radio/ws/jazz"),
+        ("http://h/listen/jazz.m3u", "ws://h/ws/jazz"),
+        ("http://h/stage/jazz", "ws://h/ws/jazz"),
+        ("http://h/api/stations/jazz/recording?seconds=5", "ws://h/ws/jazz"),
+        ("http://h/radio/api/stations", "ws://h/radio/ws/main"),
+        ("http://h/healthz", "ws://h/ws/main"),
+        ("http://h/index.html", "ws://h/ws/main"),
+        ("http://h/?station=jazz&p=rain", "ws://h/ws/jazz"),
+        ("ws://h/ws/jazz/plain", "ws://h/ws/jazz"),
     ],
 )
 def test_any_address_of_a_server_leads_to_its_socket(given: str, url: str) -> None:

@@ -68,6 +68,7 @@ async def test_a_redirect_keeps_the_method_and_the_body(live: Running) -> None:
         ("/stream/MAIN.mp3", "no station 'MAIN'; /api/stations lists them"),
         ("/stream/m%C3%A4in.mp3", "no station 'mäin'; /api/stations lists them"),
         ("/listen/main.xspf", "format is 'xspf'; allowed: m3u, pls, as in /listen/main.m3u"),
+        ("/stream/main.mp3/ws/main", "no such address; there is /stream/main.mp3"),
         ("/hls/main", "no such address; there is /hls/main/master.m3u8"),
         ("/hls/main/index.m3u8", "no such address; there is /hls/main/master.m3u8"),
         ("/hls/Main/master.m3u8", "no station 'Main'; /api/stations lists them"),
