@@ -13,7 +13,15 @@ from hypothesis import HealthCheck, settings
 
 from tests.workers import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 
-__all__ = ["ROOT", "need_tool", "parity_folder", "pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
+__all__ = [
+    "PATIENCE_MS",
+    "PATIENCE_S",
+    "ROOT",
+    "need_tool",
+    "parity_folder",
+    "pytest_collection_modifyitems",
+    "pytest_xdist_make_scheduler",
+]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -28,6 +36,12 @@ for _name in ("SIGINT", "SIGHUP", "SIGQUIT"):
         signal.signal(_number, signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+PATIENCE_S = 120.0
+"""Longest wait for what must happen: far longer than a busy machine needs. A wait ends as soon as it has happened."""
+
+PATIENCE_MS = 1000 * PATIENCE_S
+"""The same for browsers."""
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 
 PREFIX = "/radio"
 
@@ -106,7 +106,7 @@ def _running(command: list[str], port: int, folder: Path, *, tls: bool, **enviro
     with (folder / "output.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             # Caddy makes its certificate after it has begun to listen.
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as connection:

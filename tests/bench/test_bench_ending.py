@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE_S
+
 
 def started(pid: int) -> list[int]:
     """Processes that a process has started, and theirs."""
@@ -42,7 +44,7 @@ def test_sigterm_ends_a_benchmark_and_the_server_that_it_started(
     ignore = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if interrupts == "ignored" else None
     bench = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=ignore)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE_S
         while len(everyone := started(bench.pid)) < processes:
             assert bench.poll() is None
             assert time.monotonic() < until

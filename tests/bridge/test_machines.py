@@ -26,7 +26,7 @@ import riffstream
 from riffstream.bridge.beats import BeatClock
 from riffstream.bridge.midi import MidiClock
 from riffstream.protocol import Now, State
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 from tests.served import tone_server
 
 
@@ -63,7 +63,7 @@ def share(state: State) -> float:
     return weights[1] / sum(weights)
 
 
-async def until(condition: Any, seconds: float = 20.0) -> None:
+async def until(condition: Any, seconds: float = PATIENCE_S) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.05)

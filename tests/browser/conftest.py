@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_MS, PATIENCE_S, ROOT
 
 Start = Callable[..., "Served"]
 Open = Callable[..., Page]
@@ -54,9 +54,9 @@ class Served:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment}, cwd=ROOT
             )
-        self.url = str(self._wait(self._listening, 120))
+        self.url = str(self._wait(self._listening, PATIENCE_S))
         self.port = int(self.url.rsplit(":", 1)[1])
-        self._wait(self._ready, 180)
+        self._wait(self._ready, PATIENCE_S)
 
     def _wait(self, probe: Callable[[], str | None], seconds: float) -> str:
         deadline = time.monotonic() + seconds
@@ -91,7 +91,7 @@ class Served:
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:
-            self.process.wait(20)
+            self.process.wait(PATIENCE_S / 2)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -123,7 +123,7 @@ def served(start_server: Start) -> Served:
 def browser(need_tool: Callable[[str], str]) -> Iterator[Browser]:
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     arguments.append(f"--host-resolver-rules=MAP {PLAIN_HOST} 127.0.0.1, MAP {DOTTED_HOST} 127.0.0.1")
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=need_tool("chromium"), args=arguments)
         yield chromium
@@ -148,7 +148,7 @@ def opened(browser: Browser) -> Iterator[Open]:
         # The capture's worklet comes from a blob, which the page's own policy rightly refuses.
         context = browser.new_context(**{"bypass_csp": True, "viewport": {"width": 1000, "height": 700}, **options})
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE_MS)
         if script:
             context.add_init_script(script)
         for name, more in (appended or {}).items():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_MS, ROOT
 
 RATE = 48_000
 
@@ -73,7 +73,7 @@ def play(page: Page) -> None:
 
 
 def wait_for_sound(page: Page) -> None:
-    expect(page.locator("#status")).to_have_text("playing", timeout=30_000)
+    expect(page.locator("#status")).to_have_text("playing", timeout=PATIENCE_MS)
 
 
 def player(page: Evaluating, expression: str) -> object:

@@ -19,6 +19,7 @@ from riffstream.audio.opus import OpusEncoder
 from tests.browser.conftest import Open, Served
 from tests.browser.firefox import Firefox
 from tests.browser.test_firefox import fox
+from tests.conftest import PATIENCE_MS
 from tests.server.players import PITCH, RATE, Relay, broken
 
 __all__ = ["fox"]  # a fixture
@@ -147,7 +148,7 @@ def test_a_new_title_in_ogg_is_not_heard_in_chromium(served: Served, open_page: 
         page = open_page(served.url)
         page.mouse.click(2, 2)
         page.evaluate(CAPTURE, url)
-        page.wait_for_function("audio.ended", timeout=30_000)
+        page.wait_for_function("audio.ended", timeout=PATIENCE_MS)
         page.wait_for_timeout(500)
         return heard(page.evaluate(CAPTURED))
 

@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +32,7 @@ def test_the_next_stop_of_the_journey_is_named(start_server: Start, open_page: O
     heard = str(page.locator("#now").text_content())
     assert heard not in str(line.text_content())
     named = str(page.locator("#then-name").text_content())
-    expect(page.locator("#now")).to_have_text(named, timeout=40_000)
+    expect(page.locator("#now")).to_have_text(named, timeout=PATIENCE_MS)
     expect(page.locator("#then-name")).to_have_text(heard)
 
 

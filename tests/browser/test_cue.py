@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser import listening
 from tests.browser.axe import violations
 from tests.browser.conftest import Open, Served, Start
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -42,7 +43,7 @@ def test_a_cue_drops_on_its_bar(served: Served, open_page: Open, bars: int) -> N
              document.activeElement.blur(); }"""
     )
     page.keyboard.press("x")
-    expect(page.locator("#now")).to_have_text(f"drop {bars}", timeout=60_000)
+    expect(page.locator("#now")).to_have_text(f"drop {bars}", timeout=PATIENCE_MS)
     expect(page.locator("#cue")).to_be_hidden()
     first = page.evaluate("(text) => heard.find((now) => now.state.prompts[0].text === text)", f"drop {bars}")
     line = first["bar"] + first["bar_beat"] / 4  # it fades in just before the bar line
@@ -90,7 +91,7 @@ def test_escape_clears_it_and_enter_alone_plays(served: Served, open_page: Open)
     page.keyboard.press("x")  # nothing to drop
     cue(page, "silent drop")
     page.get_by_role("button", name="Drop", exact=True).click()  # nothing sounds here: the station's next bar
-    expect(page.locator("#now")).to_have_text("silent drop", timeout=30_000)
+    expect(page.locator("#now")).to_have_text("silent drop", timeout=PATIENCE_MS)
 
 
 def test_a_refused_cue_stays_and_an_old_answer_leaves_a_new_one(served: Served, open_page: Open) -> None:
@@ -131,7 +132,7 @@ def test_the_role_the_ring_and_becoming_a_dj(start_server: Start, open_page: Ope
     ready = page.evaluate("() => Number(document.querySelector('#send').style.getPropertyValue('--ready'))")
     page.wait_for_timeout(500)
     assert page.evaluate("() => Number(document.querySelector('#send').style.getPropertyValue('--ready'))") > ready
-    expect(page.locator("#send")).to_have_class("primary steers", timeout=15_000)
+    expect(page.locator("#send")).to_have_class("primary steers", timeout=PATIENCE_MS)
     page.reload()  # the token is kept for this tab
     expect(page.locator("#role")).to_have_text("DJ")
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from riffstream.protocol import Mix
 from tests.browser import listening
 from tests.browser.conftest import Served, opened
+from tests.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +33,7 @@ def page(served: Served, browser: Browser) -> Iterator[Page]:
 
 def settled(served: Served, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The station's desk once it is as wanted, or after 10 s."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         mix: dict[str, Any] = served.get("/api/stations/main")["state"]["mix"]
         if wanted(mix) or time.monotonic() > deadline:

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open, Served
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 ELEMENT = "document.querySelector('riff-stream')"
@@ -133,7 +134,7 @@ def test_pages_build_on_its_sound_levels_and_beats(embed: Embed) -> None:
              beats.push({{ ...detail, late: {ELEMENT}.output.context.currentTime - detail.time }})); }}"""
     )
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("() => beats.length > 6", timeout=30_000)
+    page.wait_for_function("() => beats.length > 6", timeout=PATIENCE_MS)
     beats = page.evaluate("() => beats")
     numbers = [beat["beat"] for beat in beats]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
@@ -178,7 +179,7 @@ def test_a_title_changes_when_its_sound_is_heard(embed: Embed, served: Served) -
         f"{served.url}/api/stations/main/queue", body, {"Content-Type": "application/json"}
     )
     urllib.request.urlopen(request, timeout=30).close()
-    page.wait_for_function("() => at.some(([text]) => text === 'heard in time')", timeout=30_000)
+    page.wait_for_function("() => at.some(([text]) => text === 'heard in time')", timeout=PATIENCE_MS)
     _, position, began = next(each for each in page.evaluate("() => at") if each[0] == "heard in time")
     assert -2400 < position - began < 48_000, (position, began)
 

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Start
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_MS, ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -29,15 +29,15 @@ def test_the_embedded_model_plays_and_follows(start_server: Start, open_page: Op
     assert np.sort(spectrum)[::-1][:100].sum() < 0.9 * spectrum.sum(), "a hum"
     listening.steer(page, "solo piano, gentle and sad")
     expect(page.locator("#next")).to_have_text("Next: solo piano, gentle and sad")
-    expect(page.locator("#now")).to_have_text("solo piano, gentle and sad", timeout=60_000)
+    expect(page.locator("#now")).to_have_text("solo piano, gentle and sad", timeout=PATIENCE_MS)
     expect(page.locator("#canvas2d")).to_be_visible()
 
     # The seed walks on from clip to clip: one change is one line of the history, and undo leads out of it.
     before = page.evaluate("() => riffstream.app.heard().clip")
-    page.wait_for_function("(clip) => riffstream.app.heard().clip >= clip + 2", arg=before, timeout=60_000)
+    page.wait_for_function("(clip) => riffstream.app.heard().clip >= clip + 2", arg=before, timeout=PATIENCE_MS)
     texts = page.locator("#history li span:nth-of-type(1)").all_text_contents()
     assert texts.count("solo piano, gentle and sad") == 1, texts
     page.locator("#prompt").press("Escape")
     page.keyboard.press("u")
-    expect(page.locator("#now")).not_to_have_text("solo piano, gentle and sad", timeout=60_000)
+    expect(page.locator("#now")).not_to_have_text("solo piano, gentle and sad", timeout=PATIENCE_MS)
     served.stop()

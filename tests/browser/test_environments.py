@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start, opened
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -237,7 +238,7 @@ def test_strict_browsers(served: Served, open_page: Open, other_origin: tuple[Pa
     page = open_page(origin)
     frame = page.frame_locator("iframe")
     frame.get_by_role("button", name="Play", exact=True).click()
-    expect(frame.locator("body")).to_have_attribute("data-state", "playing", timeout=30_000)
+    expect(frame.locator("body")).to_have_attribute("data-state", "playing", timeout=PATIENCE_MS)
     frame.locator("body").press("b")  # its second screen cannot be reached
     expect(frame.locator("#stage-status")).to_have_count(1)
     expect(frame.locator(".toast")).to_have_count(0)

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -51,11 +52,11 @@ def test_a_mood_steers_several_fields_at_one_tap(served: Served, open_page: Open
     try:
         page.get_by_role("button", name="Sleep").click()
         listening.wait_for_sound(page)
-        page.wait_for_function("() => (riffstream.app.state().bpm ?? 999) <= 66", timeout=40_000)
+        page.wait_for_function("() => (riffstream.app.state().bpm ?? 999) <= 66", timeout=PATIENCE_MS)
         first = served.get("/api/stations/main")["state"]
         assert 56 <= first["bpm"] <= 66
         page.get_by_role("button", name="Move").click()
-        page.wait_for_function("() => riffstream.app.state().bpm >= 122", timeout=40_000)
+        page.wait_for_function("() => riffstream.app.state().bpm >= 122", timeout=PATIENCE_MS)
         assert served.get("/api/stations/main")["state"]["prompts"] != first["prompts"]
         page.get_by_role("button", name="Surprise me").click()
         page.wait_for_function(

@@ -16,7 +16,7 @@ from riffstream.journey.conditions import SIZE
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start, opened
 from tests.browser.test_panels import until
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_MS, ROOT
 
 pytestmark = pytest.mark.browser
 
@@ -54,10 +54,10 @@ def test_chords_are_typed_heard_and_left_to_the_plan_again(page: Page, conducted
     box = page.get_by_label("Chords", exact=True)
     box.fill("Ebm Db / B")
     box.press("Enter")
-    expect(page.locator("#plan")).to_contain_text(re.compile("^(Ebm|Db|B)  ·"), timeout=30_000)
+    expect(page.locator("#plan")).to_contain_text(re.compile("^(Ebm|Db|B)  ·"), timeout=PATIENCE_MS)
     assert conducted.get("/api/stations/main")["state"]["chords"] == "Ebm Db / B"
     page.get_by_role("button", name="Chords, auto: back to the plan").click()
-    expect(page.locator("#plan")).not_to_contain_text(re.compile("^(Ebm|Db)  ·"), timeout=30_000)
+    expect(page.locator("#plan")).not_to_contain_text(re.compile("^(Ebm|Db)  ·"), timeout=PATIENCE_MS)
     assert conducted.get("/api/stations/main")["state"]["chords"] is None
 
 
@@ -96,7 +96,7 @@ def test_levels_and_parts_are_moved_and_left_to_the_plan_again(page: Page, condu
 
 def test_a_form_is_chosen(page: Page, conducted: Served) -> None:
     page.get_by_label("Form", exact=True).select_option("none")
-    expect(page.locator("#plan")).to_have_text("one a bar, from the next bar on", timeout=30_000)
+    expect(page.locator("#plan")).to_have_text("one a bar, from the next bar on", timeout=PATIENCE_MS)
     assert conducted.get("/api/stations/main")["state"]["form"] == "none"
 
 

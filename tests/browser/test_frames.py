@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.axe import violations
 from tests.browser.conftest import Open, Served, Start
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 Site = tuple[Path, str]
@@ -29,7 +30,7 @@ def framed(served: Served, site: Site, open_page: Open, query: str = "", path: s
         </script>"""
     )
     page = open_page(f"{origin}/index.html")
-    expect(page.frame_locator("iframe").locator("body")).to_have_attribute("data-state", "idle", timeout=30_000)
+    expect(page.frame_locator("iframe").locator("body")).to_have_attribute("data-state", "idle", timeout=PATIENCE_MS)
     return page
 
 
@@ -47,11 +48,11 @@ def test_an_invited_site_controls_the_frame(
     assert ready["detail"]["station"] == "main"
     assert ready["detail"]["now"]["title"]
     page.frame_locator("iframe").get_by_role("button", name="Play", exact=True).click()  # browsers want a press first
-    expect(body).to_have_attribute("data-state", "playing", timeout=30_000)
+    expect(body).to_have_attribute("data-state", "playing", timeout=PATIENCE_MS)
     page.evaluate("() => ask('pause')")
     expect(body).to_have_attribute("data-state", "paused")
     page.evaluate("() => ask('play')")
-    expect(body).to_have_attribute("data-state", "playing", timeout=30_000)
+    expect(body).to_have_attribute("data-state", "playing", timeout=PATIENCE_MS)
     page.evaluate("() => ask('volume', 0.25)")
     page.wait_for_function("() => said.some(({ event, detail }) => event === 'volume' && detail.volume === 0.25)")
     page.evaluate("() => ask('tune', 'jazz')")
@@ -94,9 +95,9 @@ def test_the_preview_ends_with_its_tab_and_with_the_dialog(served: Served, open_
     for leave in ("tab", "dialog"):
         page.get_by_role("tab", name="Frame", exact=True).click()
         body = page.frame_locator("iframe").locator("body")
-        expect(body).to_have_attribute("data-state", "idle", timeout=30_000)
+        expect(body).to_have_attribute("data-state", "idle", timeout=PATIENCE_MS)
         page.frame_locator("iframe").get_by_role("button", name="Play", exact=True).click()
-        expect(body).to_have_attribute("data-state", "playing", timeout=30_000)
+        expect(body).to_have_attribute("data-state", "playing", timeout=PATIENCE_MS)
         if leave == "tab":
             page.get_by_role("tab", name="OBS", exact=True).click()
         else:
@@ -121,9 +122,9 @@ def test_a_strict_page_needs_no_more_than_the_policy_that_share_writes(
         <riff-stream transport={transport} controls visual></riff-stream>"""
     )
     shop = open_page(f"{origin}/index.html", bypass_csp=False)
-    shop.wait_for_function("() => document.querySelector('riff-stream').play", timeout=30_000)
+    shop.wait_for_function("() => document.querySelector('riff-stream').play", timeout=PATIENCE_MS)
     shop.get_by_role("button", name="Play").click()
-    shop.wait_for_function("() => document.querySelector('riff-stream').state === 'playing'", timeout=30_000)
+    shop.wait_for_function("() => document.querySelector('riff-stream').state === 'playing'", timeout=PATIENCE_MS)
     assert shop.evaluate("() => document.querySelector('riff-stream').player.transport") == transport
 
 
@@ -158,9 +159,9 @@ def test_share_builds_code_that_works_elsewhere(served: Served, open_page: Open,
     folder, origin = other_origin
     (folder / "index.html").write_text(f"<!doctype html><meta charset=utf-8><title>a blog</title>{written}")
     blog = open_page(f"{origin}/index.html")
-    blog.wait_for_function("() => document.querySelector('riff-stream').play", timeout=30_000)
+    blog.wait_for_function("() => document.querySelector('riff-stream').play", timeout=PATIENCE_MS)
     blog.get_by_role("button", name="Play").click()
-    blog.wait_for_function("() => document.querySelector('riff-stream').state === 'playing'", timeout=30_000)
+    blog.wait_for_function("() => document.querySelector('riff-stream').state === 'playing'", timeout=PATIENCE_MS)
     # Another content is refused.
     (folder / "index.html").write_text(f"<!doctype html><title>a blog</title>{written.replace('sha384-', 'sha384-A')}")
     blog.goto(f"{origin}/index.html")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import Open, Served
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_MS, ROOT
 
 PAGE = """
 <audio id="audio" muted></audio>
@@ -41,10 +41,10 @@ def test_hls_js_plays_and_switches(open_page: Open, served: Served) -> None:
       const { currentTime } = document.getElementById("audio");
       return currentTime - (window.begin ??= currentTime) > seconds;
     }"""
-    page.wait_for_function(playing, arg=4, timeout=60_000)
+    page.wait_for_function(playing, arg=4, timeout=PATIENCE_MS)
     page.evaluate("() => { window.hls.nextLevel = (window.levels.at(-1) + 1) % 3; }")
-    page.wait_for_function("() => window.levels.length > 1", timeout=60_000)
-    page.wait_for_function(playing, arg=10, timeout=60_000)
+    page.wait_for_function("() => window.levels.length > 1", timeout=PATIENCE_MS)
+    page.wait_for_function(playing, arg=10, timeout=PATIENCE_MS)
     assert page.evaluate("window.faults") == []
     title = page.evaluate("Object.values(window.hls.latestLevelDetails.dateRanges).at(-1).attr['X-TITLE']")
     assert title

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Served, opened
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -31,11 +32,11 @@ def test_the_button_shows_the_input_and_stops_it(
         page.get_by_role("button", name="Play", exact=True).click()
         button.click()
         expect(button).to_have_attribute("aria-pressed", "true")
-        expect(button).to_have_attribute("data-state", "live", timeout=30_000)  # the server says so
+        expect(button).to_have_attribute("data-state", "live", timeout=PATIENCE_MS)  # the server says so
         expect(button).to_have_attribute("title", "The station hears you")
         page.wait_for_function("Number(document.querySelector('#live').style.getPropertyValue('--level')) > 0.3")
         page.get_by_role("button", name="Pause", exact=True).click()  # another connection: the input goes along
-        expect(button).to_have_attribute("data-state", "live", timeout=30_000)
+        expect(button).to_have_attribute("data-state", "live", timeout=PATIENCE_MS)
 
         other: Page = open_page(served.url)
         other.locator("#live").click()

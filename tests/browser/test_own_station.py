@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open, Served, Start
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 ELEMENT = "document.querySelector('riff-stream')"
@@ -60,7 +61,7 @@ def test_each_visitor_has_a_stream_that_the_page_steers(invited: Served, open_pa
     assert len(invited.get("/api/stations")["stations"]) == 1
     assert invited.get("/api/sessions")["free"] == invited.get("/api/sessions")["most"]  # nothing before the first play
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function(f"() => {ELEMENT}.hasAttribute('playing')", timeout=30_000)
+    page.wait_for_function(f"() => {ELEMENT}.hasAttribute('playing')", timeout=PATIENCE_MS)
     station = page.evaluate(f"() => {ELEMENT}.player.station")
     state = invited.get(f"/api/stations/{station}")["state"]
     assert state["prompts"][0]["text"] == "calm piano"
@@ -74,7 +75,7 @@ def test_each_visitor_has_a_stream_that_the_page_steers(invited: Served, open_pa
     other = open_page(page.url)
     other.wait_for_function(f"() => {ELEMENT}.play")
     other.get_by_role("button", name="Play").click()
-    other.wait_for_function(f"() => {ELEMENT}.hasAttribute('playing')", timeout=30_000)
+    other.wait_for_function(f"() => {ELEMENT}.hasAttribute('playing')", timeout=PATIENCE_MS)
     second = other.evaluate(f"() => {ELEMENT}.player.station")
     assert second != station
     # A third one has no place: it is told, and comes once there is one.
@@ -101,7 +102,7 @@ def test_a_station_that_ended_is_made_again_with_its_music(
     )
     page.wait_for_function(f"() => {ELEMENT}.play")
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function(f"() => {ELEMENT}.hasAttribute('playing')", timeout=30_000)
+    page.wait_for_function(f"() => {ELEMENT}.hasAttribute('playing')", timeout=PATIENCE_MS)
     page.evaluate(f"() => {ELEMENT}.steer({{prompts: [{{text: 'rain', weight: 1}}]}})")
     expect(page.locator("riff-stream #now")).to_have_text("rain")
     page.wait_for_timeout(5000)  # one that ends sooner is not made again

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, opened
+from tests.conftest import PATIENCE_MS, PATIENCE_S
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +37,7 @@ def page(served: Served, browser: Browser) -> Iterator[Page]:
         yield page
 
 
-def until(read: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 20.0) -> Any:
+def until(read: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = PATIENCE_S) -> Any:
     """Read until it is as wanted; what it was at last where it never is."""
     deadline = time.monotonic() + seconds
     while not wanted(value := read()) and time.monotonic() < deadline:
@@ -107,7 +108,7 @@ def test_mixer_is_ahead_of_older_news(page: Page, served: Served) -> None:
     page.evaluate(
         "() => riffstream.player.steer({prompts: [{text: 'left', weight: 0.6}, {text: 'right', weight: 0.4}]})"
     )
-    expect(first).to_have_value("0.6", timeout=10_000)
+    expect(first).to_have_value("0.6", timeout=PATIENCE_MS)
 
 
 def test_pad_blends_four_prompts(page: Page, served: Served) -> None:
@@ -203,7 +204,7 @@ def test_debug_panel_shows_clips_and_copies(page: Page) -> None:
     # The first clip that began and ended while we listened has its picture: 10 ms a column.
     page.evaluate("() => riffstream.player.steer({bpm: 160})")
     save = panel.get_by_role("button", name="Save the picture of clip").first
-    expect(save).to_be_visible(timeout=60_000)
+    expect(save).to_be_visible(timeout=PATIENCE_MS)
     with page.expect_download() as download:
         save.click()
     picture = Image.open(io.BytesIO(Path(download.value.path()).read_bytes())).convert("RGB")

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start, opened
+from tests.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.browser
 
@@ -175,7 +176,7 @@ def test_music_comes_back_after_a_sleep(start_server: Start, browser: Browser, n
             for process in processes:
                 process.suspend()
             try:
-                deadline = time.monotonic() + 30
+                deadline = time.monotonic() + PATIENCE_S
                 while served.get("/api/stations/main")["listeners"] and time.monotonic() < deadline:
                     time.sleep(0.1)
                 assert served.get("/api/stations/main")["listeners"] == 0

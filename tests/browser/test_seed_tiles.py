@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start
 from tests.browser.test_uploading import seeds, sound
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -26,7 +27,7 @@ def upload(page: Page, folder: Path, name: str, root_hz: float = 220.0) -> None:
     file = folder / f"{name}.wav"
     file.write_bytes(sound(6, root_hz))
     page.locator("#seed-file").set_input_files(file)
-    expect(page.locator(".upload")).to_contain_text("is a seed now", timeout=60_000)
+    expect(page.locator(".upload")).to_contain_text("is a seed now", timeout=PATIENCE_MS)
 
 
 def test_an_upload_is_heard_left_and_removed(taking: Served, open_page: Open, tmp_path: Path) -> None:

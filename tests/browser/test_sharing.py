@@ -11,6 +11,7 @@ from playwright.sync_api import Route, expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -113,7 +114,7 @@ def test_the_element_plays_on_another_site(served: Served, open_page: Open, othe
     page = open_page(origin, bypass_csp=False)
     page.wait_for_function("() => document.querySelector('riff-stream').now")
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("() => document.querySelector('riff-stream').state === 'playing'", timeout=30_000)
+    page.wait_for_function("() => document.querySelector('riff-stream').state === 'playing'", timeout=PATIENCE_MS)
     element = "document.querySelector('riff-stream')"
     page.wait_for_function(f"() => {element}.ring.latest > 0")
     assert page.evaluate(f"() => {element}.player.output.report.audible")
@@ -133,4 +134,4 @@ def test_the_embed_page_in_a_frame(served: Served, open_page: Open, other_origin
     frame = page.frame_locator("iframe")
     expect(frame.locator("body")).to_contain_class("kiosk")
     frame.get_by_role("button", name="Play", exact=True).click()
-    expect(frame.locator("body")).to_have_attribute("data-state", "playing", timeout=30_000)
+    expect(frame.locator("body")).to_have_attribute("data-state", "playing", timeout=PATIENCE_MS)

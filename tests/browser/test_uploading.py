@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -61,7 +62,7 @@ def test_a_file_becomes_a_seed_and_plays(taking: Served, open_page: Open, tmp_pa
     file = tmp_path / "My Chord.wav"
     file.write_bytes(sound(6))
     page.locator("#seed-file").set_input_files(file)
-    expect(page.locator(".upload")).to_contain_text("is a seed now", timeout=60_000)
+    expect(page.locator(".upload")).to_contain_text("is a seed now", timeout=PATIENCE_MS)
     tile = page.locator(".seed", has_text="My Chord")
     expect(tile).to_be_visible()
     expect(tile).to_have_attribute("aria-pressed", "true")
@@ -82,7 +83,7 @@ def test_a_dropped_file_opens_the_gallery(taking: Served, open_page: Open) -> No
     expect(page.get_by_role("tabpanel", name="Sound")).to_be_visible()
     page.evaluate(_DROP, [base64.b64encode(sound(5, 300)).decode(), "dropped.wav", "audio/wav"])
     expect(page.get_by_role("tabpanel", name="Seeds")).to_be_visible()
-    expect(page.locator(".upload")).to_contain_text("dropped is a seed now", timeout=60_000)
+    expect(page.locator(".upload")).to_contain_text("dropped is a seed now", timeout=PATIENCE_MS)
 
 
 def test_refusals_are_told_where_one_looks(taking: Served, open_page: Open) -> None:
@@ -102,7 +103,7 @@ def test_refusals_are_told_where_one_looks(taking: Served, open_page: Open) -> N
     expect(note).to_contain_text("allowed")
     for more in range(4):  # whether refused ones count is the server's business; the fifth is too many in any case
         offer(f"more-{more}.wav", "audio/wav", sound(5, 400 + more))
-        expect(page.locator(".upload")).not_to_contain_text("Cancel", timeout=30_000)
+        expect(page.locator(".upload")).not_to_contain_text("Cancel", timeout=PATIENCE_MS)
         if note.count():
             break
     expect(note).to_contain_text("try again in")

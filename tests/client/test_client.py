@@ -22,6 +22,7 @@ import riffstream
 from riffstream import protocol
 from riffstream.client import Block, Radio, RadioError, blocks, socket_url
 from riffstream.errors import ParameterError
+from tests.conftest import PATIENCE_S
 from tests.scripted import scripted, welcome
 from tests.server.conftest import Running, running
 from tests.server.fakes import pitch
@@ -92,7 +93,7 @@ async def test_a_radio_that_is_closed_at_once_leaves_no_connection(radio: Runnin
     for _ in range(3):
         async with riffstream.connect(radio.url):
             pass
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while radio.server.context.connections.open:
             await asyncio.sleep(0.02)
 
@@ -129,7 +130,7 @@ async def test_messages_tell_what_plays(radio: Running) -> None:
         await asyncio.sleep(0)
         await station.steer("wind")
         kinds = [type(await first)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while protocol.Now not in kinds:
                 kinds.append(type(await anext(messages)))
         assert protocol.Applied in kinds
@@ -198,7 +199,7 @@ async def test_a_dropped_line_is_mended_without_a_gap(radio: Running) -> None:
         got = [await anext(station) for _ in range(5)]
         assert station._socket is not None
         station._socket.transport.abort()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while station.reconnects == 0:
                 got.append(await anext(station))
             got += [await anext(station) for _ in range(10)]
@@ -217,7 +218,7 @@ async def test_a_restarted_server_is_found_again_with_a_discontinuity() -> None:
         await station.__aenter__()
         await anext(station)
     async with running(speed=1.0, server={"port": port}):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not (await anext(station)).discontinuity:
                 pass
         assert station.reconnects == 1
@@ -241,7 +242,7 @@ async def test_a_station_that_is_gone_after_a_restart_ends_the_iteration() -> No
         await anext(station)
     async with running("other", speed=8.0, server={"port": port}):
         with pytest.raises(RadioError, match=r"cannot reach ws://.*/ws/main: .*404") as gone:
-            await asyncio.wait_for(until_over(station), 10)
+            await asyncio.wait_for(until_over(station), PATIENCE_S)
         assert gone.value.code == "unreachable"
         await station.close()
 
@@ -302,7 +303,7 @@ async def test_what_a_newer_server_says_is_skipped() -> None:
         scripted(welcome(), *newer, protocol.pack_frame(frame)) as (url, heard),
         riffstream.connect(url, codec="pcm_s16") as station,
     ):
-        block = await asyncio.wait_for(anext(station), 5)
+        block = await asyncio.wait_for(anext(station), PATIENCE_S)
     assert (block.sample_pos, block.rev, block.samples.shape) == (960, 2, (960, 2))
     assert heard[0]["type"] == "hello"
 
@@ -319,7 +320,7 @@ async def test_a_gap_in_the_numbers_is_a_discontinuity() -> None:
     async with (
         scripted(welcome(), *frames) as (url, _),
         riffstream.connect(url, codec="pcm_s16") as station,
-        asyncio.timeout(20),
+        asyncio.timeout(PATIENCE_S),
     ):
         got = [(await anext(station)).discontinuity for _ in frames]
     assert got == [False, False, False, True]
@@ -329,7 +330,7 @@ async def test_a_farewell_for_good_ends_the_iteration() -> None:
     async with (
         scripted(welcome(), '{"type":"bye","reason":"this station has ended"}') as (url, _),
         riffstream.connect(url) as station,
-        asyncio.timeout(20),
+        asyncio.timeout(PATIENCE_S),
     ):
         assert station._socket is not None
         await station._socket.close()
@@ -338,7 +339,7 @@ async def test_a_farewell_for_good_ends_the_iteration() -> None:
 
 async def test_stats_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("riffstream.client.radio.STATS_S", 0.02)
-    async with scripted(welcome()) as (url, heard), riffstream.connect(url), asyncio.timeout(20):
+    async with scripted(welcome()) as (url, heard), riffstream.connect(url), asyncio.timeout(PATIENCE_S):
         while len(heard) < 3:
             await asyncio.sleep(0.01)
     assert heard[1]["type"] == "stats"
@@ -369,7 +370,11 @@ async def test_a_damaged_packet_becomes_silence_and_the_stream_goes_on() -> None
         protocol.pack_frame(protocol.AudioFrame(seq=seq, sample_pos=seq * 960, n_samples=960, rev=0, payload=payload))
         for seq, payload in enumerate(payloads)
     ]
-    async with scripted(welcome(), *frames) as (url, heard), riffstream.connect(url) as station, asyncio.timeout(10):
+    async with (
+        scripted(welcome(), *frames) as (url, heard),
+        riffstream.connect(url) as station,
+        asyncio.timeout(PATIENCE_S),
+    ):
         got = [await anext(station) for _ in frames]
         assert (station.damaged, station.reconnects, len(heard)) == (4, 0, 1)
     assert [block.discontinuity for block in got] == [False, True, True, True, True, False]
@@ -381,7 +386,7 @@ async def test_a_header_that_promises_hours_costs_no_memory() -> None:
         seq=0, sample_pos=0, n_samples=2**32 - 1, rev=0, payload=b"123", codec=protocol.Codec.PCM_S16
     )
     async with scripted(welcome(), protocol.pack_frame(frame)) as (url, _), riffstream.connect(url) as station:
-        block = await asyncio.wait_for(anext(station), 5)
+        block = await asyncio.wait_for(anext(station), PATIENCE_S)
     assert len(block.samples) == 5 * 48_000
 
 
@@ -403,8 +408,8 @@ async def test_an_unforeseen_error_ends_the_iteration_and_closes_the_socket(monk
     async with serve(handle, "127.0.0.1", 0, subprotocols=["riffstream.v1"]) as server:  # type: ignore[list-item]
         station = await riffstream.connect(f"127.0.0.1:{server.sockets[0].getsockname()[1]}").__aenter__()
         with pytest.raises(RadioError, match="ZeroDivisionError: unforeseen"):
-            await asyncio.wait_for(until_over(station), 5)
-        await asyncio.wait_for(closed.wait(), 5)
+            await asyncio.wait_for(until_over(station), PATIENCE_S)
+        await asyncio.wait_for(closed.wait(), PATIENCE_S)
         await station.close()
 
 
@@ -419,7 +424,7 @@ async def test_a_clock_that_is_lost_with_the_line_says_so_at_once() -> None:
         url = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with riffstream.connect(url, codec="none", reconnect=False) as station:
             with pytest.raises(RadioError, match=r"lost|closed") as lost:
-                await asyncio.wait_for(station.clock(timeout_s=60), 5)
+                await asyncio.wait_for(station.clock(timeout_s=2 * PATIENCE_S), PATIENCE_S)
     assert lost.value.code == "disconnected"
 
 
@@ -481,7 +486,7 @@ async def test_leaving_blocks_early_frees_everything(radio: Running) -> None:
         return {thread.name for thread in threading.enumerate()}
 
     assert "riffstream-client" not in await asyncio.to_thread(leave)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while radio.server.context.broadcasts["main"].members:
             await asyncio.sleep(0.02)
 
@@ -519,7 +524,7 @@ async def test_ctrl_c_ends_blocks_in_good_order(radio: Running) -> None:
         sys.executable, "-c", code, radio.url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         assert await process.stdout.readline() == b"playing\n"
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()

@@ -9,6 +9,7 @@ import pytest
 from riffstream import protocol
 from riffstream.client import RadioError
 from riffstream.client.greeting import greet
+from tests.conftest import PATIENCE_S
 from tests.scripted import scripted, welcome
 from tests.server.conftest import running
 
@@ -16,7 +17,7 @@ HELLO = protocol.Hello(v=protocol.VERSION, codecs=("opus",))
 
 
 async def greeted(url: str) -> protocol.Welcome:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         socket, message = await greet(url.replace("http", "ws", 1), HELLO, 5.0)
     await socket.close()
     return message

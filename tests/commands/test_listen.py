@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from riffstream import cli
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 
 
@@ -39,7 +40,7 @@ async def listen(
         env=os.environ | (environment or {}),
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             if send is not None and when is not None:
                 while not any(path.stat().st_size > 10_000 for path in when.iterdir()):
                     await asyncio.sleep(0.05)

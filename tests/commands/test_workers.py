@@ -24,6 +24,7 @@ from riffstream.commands._worker import worker_config
 from riffstream.config import Config
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.server.binding import joined_sockets, listening_sockets
+from tests.conftest import PATIENCE_S
 from tests.relay.conftest import until
 from tests.server.test_process import Process
 
@@ -69,7 +70,7 @@ def server() -> Iterator[Process]:
 async def everywhere(url: str, **options: Any) -> dict[str, Radio]:
     """A listener at each process, by the process's id."""
     found: dict[str, Radio] = {}
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while len(found) < 3:
             radio = connect(url, **options)
             try:
@@ -90,7 +91,7 @@ async def test_each_process_plays_the_same_and_steers_the_same(server: Process) 
         for number, radio in enumerate(radios.values()):
             applied = await radio.steer(f"tone {number}", timeout_s=30)
             for other in radios.values():
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(PATIENCE_S):
                     while (block := await anext(other)).rev < applied.rev:
                         pass
                 assert block.sample_pos <= applied.audible_at + 48_000
@@ -152,7 +153,7 @@ async def test_a_killed_worker_is_replaced_and_its_listeners_lose_nothing(server
         health = get(f"{server.url}/healthz")["workers"]
         return all(each["state"] == "running" and each["restarts"] == 1 for each in health.values())
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not await asyncio.to_thread(replaced):
             await asyncio.sleep(0.2)
     for radio in (await everywhere(server.url)).values():

@@ -33,6 +33,7 @@ from riffstream.generator.messages import (
 )
 from riffstream.generator.supervisor import HEALTHY_S, STARTS, GeneratorError, Supervisor
 from riffstream.journey.journey import Journey
+from tests.conftest import PATIENCE_S
 
 QUICK = GeneratorSettings(model="tone", backoff_s=0.02, backoff_max_s=0.1, stall_s=3.0)
 SPEC = Journey.single("x").clip(0)
@@ -119,7 +120,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again(number: int, monk
 async def test_the_very_first_start_may_fail_too(monkeypatch: pytest.MonkeyPatch) -> None:
     Faults(monkeypatch, OSError(errno.EMFILE, "Too many open files"), times=1)
     async with started() as supervisor:
-        await asyncio.wait_for(supervisor.wait_settled(), 20)
+        await asyncio.wait_for(supervisor.wait_settled(), PATIENCE_S)
         assert supervisor.state == "ready"
 
 
@@ -134,7 +135,7 @@ async def test_threads_that_cannot_be_started_are_tried_again(monkeypatch: pytes
 
     monkeypatch.setattr(threading.Thread, "start", start)
     async with started() as supervisor:
-        await asyncio.wait_for(supervisor.wait_settled(), 20)
+        await asyncio.wait_for(supervisor.wait_settled(), PATIENCE_S)
         assert not fails
         assert supervisor.restarts == 2
 
@@ -143,7 +144,7 @@ async def test_a_start_that_never_succeeds_is_given_up(monkeypatch: pytest.Monke
     faults = Faults(monkeypatch, OSError(errno.EMFILE, "Too many open files"), times=100)
     async with started() as supervisor:
         with pytest.raises(GeneratorError, match=r"ended 5 times before it was ready.*Too many open files"):
-            await asyncio.wait_for(supervisor.wait_settled(), 20)
+            await asyncio.wait_for(supervisor.wait_settled(), PATIENCE_S)
         await asyncio.sleep(0.3)
         assert faults.calls == STARTS == 5
         assert supervisor.state == "failed"
@@ -155,7 +156,7 @@ async def test_a_start_that_never_succeeds_is_given_up(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("how", ["memory", "cuda", "cpu"])
 async def test_a_model_without_memory_is_loaded_with_half_the_batch(how: str, tmp_path: Path) -> None:
     async with started(configure=faulty(how, tmp_path, times=2, max_batch=16)) as supervisor:
-        await asyncio.wait_for(supervisor.wait_settled(), 30)
+        await asyncio.wait_for(supervisor.wait_settled(), PATIENCE_S)
         tried = [(tmp_path / str(number)).read_text() for number in range(3)]
         assert tried == ["16", "8", "4"]
         assert supervisor.state == "ready"
@@ -175,7 +176,7 @@ async def test_what_never_gets_ready_is_given_up_with_one_sentence(
     caplog.set_level(logging.WARNING)
     async with started(configure=faulty(how, tmp_path, times=100, max_batch=1)) as supervisor:
         with pytest.raises(GeneratorError, match=f"^the generator ended 5 times before it was ready.*{words}") as told:
-            await asyncio.wait_for(supervisor.wait_settled(), 60)
+            await asyncio.wait_for(supervisor.wait_settled(), PATIENCE_S)
         assert "\n" not in str(told.value)
         assert len(list(tmp_path.iterdir())) == STARTS
         assert supervisor.pid is None
@@ -327,7 +328,7 @@ async def test_a_link_that_cannot_be_made_leaves_no_process(monkeypatch: pytest.
     monkeypatch.setattr(Link, "__init__", broken)
     async with started() as supervisor:
         with pytest.raises(GeneratorError, match="cannot be started: can't start new thread"):
-            await asyncio.wait_for(supervisor.wait_settled(), 20)
+            await asyncio.wait_for(supervisor.wait_settled(), PATIENCE_S)
         assert len(pids) == STARTS
         assert supervisor.pid is None
         await until(lambda: all(each.poll() is not None for each in supervisor._dying))

@@ -9,12 +9,13 @@ from riffstream.commands.relay import relay_config
 from riffstream.config import Config
 from riffstream.relay.hub import RelayHub
 from riffstream.server.app import Server
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running
 
 __all__ = ["relaying", "until"]
 
 
-async def until(true: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(true: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(seconds):
         while not true():

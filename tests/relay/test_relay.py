@@ -20,6 +20,7 @@ from riffstream import protocol
 from riffstream.client import RadioError
 from riffstream.protocol import Flags
 from riffstream.relay import line
+from tests.conftest import PATIENCE_S
 from tests.relay.conftest import relaying, until
 from tests.server.conftest import open_socket, running
 from tests.server.fakes import pitch
@@ -206,7 +207,7 @@ async def test_the_python_client_moves_to_another_server_without_a_discontinuity
         balancer = await asyncio.start_server(forward, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{balancer.sockets[0].getsockname()[1]}"
         blocks = []
-        async with riffstream.connect(url) as radio, asyncio.timeout(30):
+        async with riffstream.connect(url) as radio, asyncio.timeout(PATIENCE_S):
             while radio.reconnects == 0 or len(blocks) < 60:
                 blocks.append(await anext(radio))
                 if len(blocks) == 20:
@@ -253,7 +254,7 @@ async def test_every_other_way_to_listen_works_at_a_relay() -> None:
             assert abs(clock["sample_pos"] - origin.station.sample_pos) < 12_000
         async with open_socket(relay.ws("main/plain")) as plain:
             await plain.send("rain")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while not str(line := await plain.recv()).startswith("applied"):
                     assert isinstance(line, bytes) or not line.startswith("error"), line
 
@@ -334,7 +335,7 @@ async def test_an_origin_that_begins_anew_is_a_discontinuity_and_plays_on() -> N
         await client.audio(5)
         await origin.server.stop()
         async with running(speed=1.0, server=dict(server)):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while not (frame := (await client.audio(1))[0]).flags & Flags.DISCONTINUITY:
                     pass
             assert frame.sample_pos < 6_000_000

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from riffstream.protocol import SAMPLE_RATE, Flags
+from tests.conftest import PATIENCE_S
 from tests.relay.conftest import relaying
 from tests.relay.test_relay import joined
 from tests.server.conftest import running
@@ -102,11 +103,11 @@ async def test_a_listener_of_a_faulty_line_misses_nothing_and_is_told(first: str
         for name in (first, second):
             await line.fault(name)
             expected += [] if name == "hiccup" else ["lost", "connected"]
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(told(client)) < len(expected):
                     frames += await client.audio(1)
             frames += await client.audio(10)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while frames[-1].sample_pos < origin.station.sample_pos - 2 * SAMPLE_RATE:
                 frames += await client.audio(5)
     for before, after in itertools.pairwise(frames):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE_S
 from tests.server.players import PLAYERS, PROMPT, Heard, broken, installed
 from tests.server.test_process import Process
 
@@ -46,7 +47,7 @@ class Relay:
         self.popen.communicate(timeout=30)
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
                 return

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 
 
@@ -99,7 +100,7 @@ async def test_head_has_no_body_and_leaves_the_connection_in_step(live: Running,
     reader, writer = await asyncio.open_connection("127.0.0.1", int(live.url.rsplit(":", 1)[1]))
     writer.write(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\nGET /readyz HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     found = b""
-    while found.count(b"HTTP/1.1 200 OK") < 2 and (part := await asyncio.wait_for(reader.read(65536), 10)):
+    while found.count(b"HTTP/1.1 200 OK") < 2 and (part := await asyncio.wait_for(reader.read(65536), PATIENCE_S)):
         found += part
     writer.close()
     first, _, rest = found.partition(b"\r\n\r\n")

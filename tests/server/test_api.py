@@ -15,6 +15,7 @@ from aiohttp import ClientSession, FormData
 from riffstream.protocol import json_schema
 from riffstream.server import static_files
 from riffstream.server.uploads import seeds
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 from tests.server.fakes import pitch
 
@@ -75,7 +76,7 @@ async def test_stations_are_created_played_and_deleted(live: Running) -> None:
             assert (await response.json())["id"] == "jazz"
         async with session.post(f"{live.url}/api/stations", json=body) as response:
             assert response.status == 409
-        async with session.ws_connect(f"{live.url}/ws/jazz") as socket, asyncio.timeout(20):
+        async with session.ws_connect(f"{live.url}/ws/jazz") as socket, asyncio.timeout(PATIENCE_S):
             await socket.send_json({"type": "hello", "v": 1, "codecs": []})
             await socket.receive()
             async with session.delete(f"{live.url}/api/stations/jazz") as response:
@@ -182,7 +183,7 @@ async def test_pages_elsewhere_may_bring_a_token_or_be_listed() -> None:
 
 
 async def test_events_arrive_as_server_sent_events(live: Running) -> None:
-    async with ClientSession() as session, asyncio.timeout(20):
+    async with ClientSession() as session, asyncio.timeout(PATIENCE_S):
         async with session.get(f"{live.url}/api/stations/main/events") as response:
             assert response.content_type == "text/event-stream"
             assert await response.content.readline() == b"event: now\n"
@@ -338,7 +339,7 @@ async def test_the_player_is_served_with_its_headers(live: Running, player: Any)
 async def test_nothing_outside_the_player_is_served(live: Running, player: Any, path: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(live.url.rsplit(":", 1)[1]))
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
     assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 400"))
     assert b"secret" not in answer
@@ -401,7 +402,7 @@ async def test_oembed_describes_the_frame(live: Running) -> None:
 
 async def test_private_stations_end_when_everyone_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("riffstream.server.registry.PRIVATE_IDLE_S", 0.8)
-    async with running(speed=10.0) as served, ClientSession() as session, asyncio.timeout(20):
+    async with running(speed=10.0) as served, ClientSession() as session, asyncio.timeout(PATIENCE_S):
         for name in ("open-1", "private-1"):
             async with session.post(f"{served.url}/api/stations", json={"id": name}) as response:
                 assert response.status == 201

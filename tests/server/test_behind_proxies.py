@@ -15,6 +15,7 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from tests import reverse_proxies
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import running
 from tests.server.test_sockets import HELLO
 
@@ -37,7 +38,7 @@ async def test_the_documented_recipe_serves_steers_and_streams(
         with start(path, tmp_path / program, text, prefix=root, tls=tls) as proxy:
             async with (
                 ClientSession(connector=TCPConnector(ssl=reverse_proxies.insecure())) as session,
-                asyncio.timeout(30),
+                asyncio.timeout(PATIENCE_S),
             ):
                 await check(session, proxy.url, root)
 
@@ -65,14 +66,14 @@ async def check(session: ClientSession, url: str, root: str) -> None:
         assert response.status == 415, "3 MB of nothing get through, and are no music"
     events: asyncio.Queue[str] = asyncio.Queue()
     listening = asyncio.create_task(listen(session, f"{url}/api/stations/main/events", events))
-    assert '"now"' in await asyncio.wait_for(events.get(), 3)
+    assert '"now"' in await asyncio.wait_for(events.get(), PATIENCE_S)
     async with session.ws_connect(f"{url}/ws/main", origin=origin_of(url)) as socket:
         await socket.send_json(HELLO | {"codecs": []})
         welcome = await receive(socket, "welcome")
         assert (welcome["role"], welcome["reason"]) == ("owner", None)
         await socket.send_json({"type": "steer", "id": "a", "prompts": [{"text": "church bells"}]})
         await receive(socket, "applied")
-    while "church bells" not in await asyncio.wait_for(events.get(), 3):
+    while "church bells" not in await asyncio.wait_for(events.get(), PATIENCE_S):
         pass
     listening.cancel()
     async with session.get(f"{url}/stream/main.mp3") as response:
@@ -91,7 +92,7 @@ def origin_of(url: str) -> str:
 
 async def receive(socket: Any, kind: str) -> dict[str, Any]:
     while True:
-        message: dict[str, Any] = json.loads(await socket.receive_str(timeout=5))
+        message: dict[str, Any] = json.loads(await socket.receive_str(timeout=PATIENCE_S))
         if message["type"] == kind:
             return message
 

@@ -14,6 +14,7 @@ from aiohttp import ClientError, ClientSession
 from riffstream.audio.encoders import Encoder, make_encoder
 from riffstream.station import outlet as module
 from riffstream.station.block import Block
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, open_socket
 from tests.server.test_registry import until
 from tests.server.test_sockets import HELLO, Client
@@ -36,7 +37,11 @@ def without(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 async def test_a_player_gets_503_and_others_play_on(
     live: Running, without: set[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with ClientSession() as session, asyncio.timeout(10), session.get(f"{live.url}/stream/main.aac") as other:
+    async with (
+        ClientSession() as session,
+        asyncio.timeout(PATIENCE_S),
+        session.get(f"{live.url}/stream/main.aac") as other,
+    ):
         await other.content.readexactly(10_000)
         without.add("mp3")
         for headers in ({}, {"Range": "bytes=0-1"}, {"Range": "bytes=0-1073741822"}, {"Icy-MetaData": "1"}):
@@ -83,7 +88,7 @@ async def test_an_encoder_lost_in_mid_stream_ends_its_streams_and_not_the_statio
     live: Running, without: set[str]
 ) -> None:
     url = f"{live.url}/stream/main"
-    async with ClientSession() as session, asyncio.timeout(20):
+    async with ClientSession() as session, asyncio.timeout(PATIENCE_S):
         async with session.get(f"{url}.mp3") as answer:
             await answer.content.readexactly(1000)
             without.add("mp3")

@@ -23,6 +23,7 @@ import pytest
 
 import riffstream
 from riffstream import protocol
+from tests.conftest import PATIENCE_S
 from tests.server.test_hostile import nonsense
 from tests.server.test_process import Process, fetch, welcome
 
@@ -196,9 +197,9 @@ async def attack(port: int, rng: random.Random, tally: Tally) -> None:
             writer.write(frame(b"\x81\x85"[: rng.randrange(3)], 8))
         else:
             writer.write(frame(b'{"type":"bye","reason":"enough"}'))
-        await asyncio.wait_for(listening, 20)  # the server ends every one of them
+        await asyncio.wait_for(listening, PATIENCE_S)  # the server ends every one of them
     except ConnectionError:
-        await asyncio.wait_for(listening, 20)
+        await asyncio.wait_for(listening, PATIENCE_S)
     finally:
         listening.cancel()
         writer.close()
@@ -247,10 +248,10 @@ async def test_messages_of_every_kind_harm_neither_the_state_nor_the_stream() ->
         assert not good.done(), good.exception()
 
         # The state is right: it can be read, and a change made now is what plays.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while (await asyncio.to_thread(metrics, url))["riffstream_connections"] > 1:
                 await asyncio.sleep(0.2)
-        async with riffstream.connect(url) as radio, asyncio.timeout(60):
+        async with riffstream.connect(url) as radio, asyncio.timeout(PATIENCE_S):
             before = radio.rev
             if radio.state.paused:
                 await radio.transport("resume")
@@ -261,7 +262,7 @@ async def test_messages_of_every_kind_harm_neither_the_state_nor_the_stream() ->
             assert (state["bpm"], state["key"], state["seed"]) == (100, 0, 5)
             assert (await radio.clock()).sample_pos >= applied.audible_at - 48_000
         stop.set()
-        heard, rev, levels = await asyncio.wait_for(good, 30)
+        heard, rev, levels = await asyncio.wait_for(good, PATIENCE_S)
         figures = await asyncio.to_thread(metrics, url)
         lag_ms = 1000 * figures['riffstream_loop_lag_seconds{stat="p95"}']
         print(f"\n{tally.sent} messages on {tally.connections} connections in {seconds:.0f} s; lag p95 {lag_ms:.0f} ms")

@@ -24,6 +24,7 @@ from riffstream.commands.serve import _when_audible, warn_of_port
 from riffstream.server.handover import ASK, HandoverError, Offer, ask
 from riffstream.server.sockets import UPGRADING, bye_frame
 from riffstream.station.hub import UnplayableError
+from tests.conftest import PATIENCE_S
 from tests.server.test_process import COMMAND
 
 Started = Callable[..., "Running"]
@@ -120,7 +121,7 @@ async def test_an_upgrade_refuses_no_connection_and_loses_no_sample(start: Start
         riffstream.connect(url, codec="opus", steer=False) as passive,
     ):
         await asyncio.gather(read(steering, heard["pcm_s16"], 1), read(passive, heard["opus"], 1))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await steering.steer("church bells", bpm=97, mix={"low": -12})
         readers = [
             asyncio.create_task(read_through(steering, heard["pcm_s16"])),
@@ -149,7 +150,7 @@ async def test_an_upgrade_refuses_no_connection_and_loses_no_sample(start: Start
             assert not any(block.discontinuity for block in blocks[1:]), codec
         assert heard["pcm_s16"][-1].rev == 1
         assert steering.state.bpm == 97
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await steering.steer("rain")
     assert len(answers) > 20
     assert "a new server takes over" in logged
@@ -183,7 +184,7 @@ async def bye_of_a_worker(url: str) -> dict[str, Any]:
 async def test_a_client_of_a_worker_resumes_at_the_new_server(start: Started) -> None:
     old = start("--workers", "2")
     url = await asyncio.to_thread(old.wait_listening)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not (workers := fetched(f"{url}/healthz").get("workers", {})) or workers["1"]["pid"] is None:
             await asyncio.sleep(0.1)
         radios = [await client_of_a_worker(url) for _ in range(2)]
@@ -245,7 +246,7 @@ async def test_a_new_server_that_cannot_start_leaves_the_old_one_playing(start: 
 async def test_a_new_server_that_fails_after_the_hand_over_leaves_the_state(start: Started) -> None:
     old = start()
     url = await asyncio.to_thread(old.wait_listening)
-    async with riffstream.connect(url, codec="none") as dj, asyncio.timeout(60):
+    async with riffstream.connect(url, codec="none") as dj, asyncio.timeout(PATIENCE_S):
         await asyncio.to_thread(wait_ready, url)
         await dj.steer("church bells", bpm=97)
     taking = await asyncio.to_thread(ask, old.folder / "handover.sock")

@@ -26,6 +26,7 @@ from riffstream.errors import ParameterError
 from riffstream.server.fanout import Listener, websocket_frame
 from riffstream.server.header_timeout import HEADER_TIMEOUT
 from riffstream.server.heartbeat import Heartbeat
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, open_socket, running
 from tests.server.test_registry import until
 from tests.server.test_sockets import HELLO, joined
@@ -233,7 +234,7 @@ async def clients(kind: str, served: Running, *before: str) -> AsyncIterator[sub
 async def gone(served: Running) -> None:
     """Until nothing of the clients is left."""
     context, door = served.server.context, served.server.app[HEADER_TIMEOUT]
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE_S):
         while context.connections.open or door._waiting:
             await asyncio.sleep(0.05)
     await until(lambda: not context.broadcasts["main"].members)
@@ -295,7 +296,7 @@ async def test_readers_of_events_stay_while_there_is_place() -> None:
         async with joined(served, codecs=[]) as client:
             await client.message("welcome")
         served.station.tell(served.station.now())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while (await response.content.readline())[:5] != b"data:":
                 pass
 
@@ -388,7 +389,7 @@ async def test_who_comes_back_before_it_is_missed_takes_its_own_place() -> None:
 
 
 async def until_gone(served: Running) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while served.server.context.connections.open:
             await asyncio.sleep(0.05)
 

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from riffstream.bench.sinks import client_frame
 from riffstream.server.fanout import DropPolicy
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, open_socket, running
 from tests.server.test_registry import until
 from tests.server.test_sockets import Client, joined
@@ -95,7 +96,7 @@ async def test_bytes_that_are_no_websocket_end_that_connection_only(live: Runnin
             writer.write(client_frame('{"type":"hello","v":1,"codecs":[]}') + rng.randbytes(200))
         else:
             writer.write(rng.randbytes(500) + b"\r\n\r\n")
-        await asyncio.wait_for(reader.read(), 10)
+        await asyncio.wait_for(reader.read(), PATIENCE_S)
         writer.close()
     async with joined(live, codecs=[]) as after:
         await after.message("welcome")
@@ -132,7 +133,7 @@ async def test_slow_and_dead_listeners_cost_the_good_ones_nothing() -> None:
                 assert seqs == list(range(seqs[0], seqs[0] + 150))
             stats = served.server.context.broadcast("main").stats()
             assert stats.closed_slow == 40
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while served.server.context.connections.open:
                     await asyncio.sleep(0.02)
         finally:
@@ -164,7 +165,7 @@ async def test_reconnect_storms_leave_nothing_behind(live: Running) -> None:
         await asyncio.gather(*(visit(random.Random(round_ * 100 + n)) for n in range(50)))
         for _ in range(20):
             reset()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while live.server.context.connections.open or live.station.attached:
             await asyncio.sleep(0.05)
     broadcast = live.server.context.broadcast("main")

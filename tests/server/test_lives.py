@@ -36,6 +36,7 @@ from riffstream.server.header_timeout import HEADER_TIMEOUT
 from riffstream.server.metrics import resident_bytes
 from riffstream.station import outlet
 from riffstream.station.hub import Hub
+from tests.conftest import PATIENCE_S
 from tests.server.fakes import FakeHub
 from tests.server.visitors import KINDS, LISTENING, Visitor
 
@@ -309,7 +310,7 @@ class Lives(RuleBasedStateMachine):
         ]
 
         async def sound(visitor: Visitor, before: int) -> None:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_S):
                 while visitor.audio == before and not (visitor.ended or visitor.refused):
                     await asyncio.sleep(0.02)
 

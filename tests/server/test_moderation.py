@@ -17,6 +17,7 @@ from riffstream.errors import ParameterError
 from riffstream.protocol import ProtocolError
 from riffstream.server.hooks import ANSWER_BYTES
 from riffstream.server.moderation import Moderation, Texts
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, open_socket, running
 from tests.server.test_sockets import joined
 
@@ -90,7 +91,7 @@ async def test_a_blocked_word_is_refused_on_every_way_in() -> None:
             await client.message("scheduled", id="ok")
         async with open_socket(served.ws("main/plain")) as plain:
             await plain.send("so vile")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not (isinstance(line := await plain.recv(), str) and line.startswith("error")):
                     pass
             assert line.startswith("error prompt_rejected")
@@ -175,7 +176,7 @@ async def test_changes_of_the_queue_wait_in_order_and_end_with_their_connection(
             refused = await client.message("rejected")
             # Eight wait, beside the one that the hook is asked about.
             assert (refused["code"], refused["id"]) in {("rate_limited", "q8"), ("rate_limited", "q9")}
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not judge.questions:
                     await asyncio.sleep(0.01)
         judge.gate.set()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, open_socket, running
 from tests.server.fakes import pitch
 from tests.server.test_streams import decoded
@@ -24,7 +25,7 @@ class Plain:
 
     async def line(self, start: str) -> str:
         """The next line that begins with this."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 data = await self.socket.recv()
                 if isinstance(data, bytes):
@@ -36,7 +37,7 @@ class Plain:
 
     async def more(self, size: int) -> None:
         """Until so many bytes of audio are there."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.audio) < size:
                 data = await self.socket.recv()
                 if isinstance(data, bytes):
@@ -113,7 +114,7 @@ async def test_quick_prompts_are_coalesced(live: Running) -> None:
         for n in range(8):
             await socket.send(f"prompt {n}")
         assert await plain.line("superseded") == "superseded by a later prompt"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while live.station.state.prompts[0].text != "prompt 7":
                 await asyncio.sleep(0.05)
     assert len(live.station.steers) == 4

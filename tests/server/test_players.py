@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from tests.conftest import PATIENCE_S
 from tests.server import players
 from tests.server.players import CODECS, PLAYERS, PROMPT, RATE, Heard, broken, installed, listen
 from tests.server.test_process import Process
@@ -36,7 +37,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
     def start(*options: str) -> Iterator[Process]:
         process = Process("--config", str(settings), *options, **environment)
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE_S
             while True:
                 with contextlib.suppress(OSError), urllib.request.urlopen(f"{process.url}/readyz", timeout=5):
                     break

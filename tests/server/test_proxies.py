@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riffstream.server.proxies import Proxies, counted, read_address
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import running
 
 
@@ -143,7 +144,7 @@ async def test_home_assistants_page_steers_with_one_setting() -> None:
         async with running(server=server) as served, ClientSession() as session:
             async with session.ws_connect(f"{served.url}/ws/main", headers=headers, origin=page) as socket:
                 await socket.send_json({"type": "hello", "v": 1, "codecs": []})
-                assert (await socket.receive_json(timeout=5))["role"] == role, server
+                assert (await socket.receive_json(timeout=PATIENCE_S))["role"] == role, server
             async with session.get(f"{served.url}/", headers=headers) as response:
                 root = "/api/hassio_ingress/abc/" if "trusted_proxies" in server else "./"
                 assert re.search(rf'src="{re.escape(root)}static/[0-9a-f]{{16}}/src/ui/app.js"', await response.text())
@@ -155,7 +156,7 @@ async def test_a_player_without_a_host_header_is_told_the_address_that_it_used()
         for path in ("/listen/main.m3u", "/status-json.xsl"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-            answer = (await asyncio.wait_for(reader.read(), 5)).decode()
+            answer = (await asyncio.wait_for(reader.read(), PATIENCE_S)).decode()
             writer.close()
             await writer.wait_closed()
             assert f"http://127.0.0.1:{port}/stream/main.mp3" in answer
@@ -179,7 +180,7 @@ async def test_the_path_of_the_public_address_is_served_where_a_proxy_leaves_it_
                             assert file.status == 200
             async with session.ws_connect(f"{served.url}{root}/ws/main", origin="https://x") as socket:
                 await socket.send_json({"type": "hello", "v": 1, "codecs": []})
-                assert (await socket.receive_json(timeout=5))["role"] == "owner"
+                assert (await socket.receive_json(timeout=PATIENCE_S))["role"] == "owner"
         async with session.get(f"{served.url}/radio?p=a+b", allow_redirects=False) as response:
             assert (response.status, response.headers["Location"]) == (301, "radio/?p=a+b")
 

@@ -12,6 +12,7 @@ from aiohttp import ClientSession
 import riffstream
 from riffstream.client import RadioError
 from riffstream.server.limits import AddressBuckets
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, open_socket, running
 from tests.server.test_sockets import HELLO, Client
 
@@ -111,7 +112,7 @@ async def test_events_and_the_python_client_follow_the_queue(live: Running) -> N
         queue = await radio.change_queue("add", ["rain", ("piano", 0.5)], bars=4, bpm=90)
         assert [part.text for part in queue.items[0].prompts] == ["rain", "piano"]
         assert radio.queue == queue
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while other.queue != queue:
                 await asyncio.sleep(0.02)
             async for line in events.content:

@@ -15,6 +15,7 @@ from riffstream.config import Config
 from riffstream.protocol import Flags
 from riffstream.server.app import Server
 from riffstream.station.hub import Hub
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, open_socket
 from tests.server.test_plain_socket import (  # noqa: F401  (they run here once more)
     Plain,
@@ -84,7 +85,7 @@ async def test_a_steer_is_scheduled_applied_and_heard_where_it_said(real: Runnin
         assert scheduled["rev"] == rev + 1
         applied = await client.message("applied", id="a")
         assert applied["rev"] == scheduled["rev"]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while not any(frame.rev == rev + 1 for frame in client.frames):
                 client.frames += await client.audio(len(client.frames) + 1)
         first = next(frame for frame in client.frames if frame.rev == rev + 1)

@@ -13,13 +13,14 @@ from riffstream.config import Config
 from riffstream.server import registry as module
 from riffstream.server.broadcast import Member, StationEndedError
 from riffstream.server.registry import Broadcasts
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub
 from tests.server.test_sockets import joined
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -16,6 +16,7 @@ import riffstream
 from riffstream.client import RadioError
 from riffstream.config import Config
 from riffstream.errors import ParameterError
+from tests.conftest import PATIENCE_S
 from tests.relay.conftest import relaying
 from tests.server.conftest import Running, running
 from tests.server.test_moderation import judging
@@ -211,7 +212,7 @@ async def test_a_suggestion_is_told_soon_while_reactions_wait_to_fade(monkeypatc
 
 async def test_server_sent_events_have_them() -> None:
     async with running(requests=True) as served, ClientSession() as session:
-        async with session.get(f"{served.url}/api/stations/main/events") as events, asyncio.timeout(20):
+        async with session.get(f"{served.url}/api/stations/main/events") as events, asyncio.timeout(PATIENCE_S):
             await post(served, 200, op="suggest", text="rain")
             async for line in events.content:
                 if line.startswith(b"event: requests"):

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from riffstream import protocol
 from riffstream.config import StationConfig
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, open_socket, running
 
 HELLO = {"type": "hello", "v": 1, "codecs": ["pcm_s16"], "steer": True}
@@ -34,7 +35,7 @@ class Client:
 
     async def message(self, type_: str, **fields: Any) -> dict[str, Any]:
         """The next message of this type (and with these fields); frames on the way are kept."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 data = await self.socket.recv()
                 if isinstance(data, bytes):
@@ -47,7 +48,7 @@ class Client:
 
     async def audio(self, count: int) -> list[protocol.AudioFrame]:
         """The next ``count`` frames."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.frames) < count:
                 data = await self.socket.recv()
                 if isinstance(data, bytes):
@@ -59,7 +60,7 @@ class Client:
 
     async def ended(self) -> int:
         """The close code."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             with contextlib.suppress(ConnectionClosed):
                 while True:
                     data = await self.socket.recv()
@@ -325,7 +326,7 @@ async def test_nobody_steers_a_station_that_is_not_to_be_steered() -> None:
                 assert (answer["code"], answer["message"]) == ("forbidden", "station fixed cannot be steered")
         async with open_socket(served.ws("fixed/plain")) as plain:
             await plain.send("jazz")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while not (line := str(await plain.recv())).startswith("error"):
                     pass
         assert line == "error forbidden: station fixed cannot be steered"
@@ -446,7 +447,7 @@ async def test_leaving_listeners_are_counted_out_and_announced(live: Running) ->
             assert live.station.attached == 1
             while (await watcher.message("event", kind="listeners"))["listeners"] != 1:
                 pass
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while live.station.attached or live.server.context.connections.open > 1:
                 await asyncio.sleep(0.01)
         assert live.server.context.connections.open == 1

@@ -19,6 +19,7 @@ import pytest
 import riffstream
 from riffstream.bench.sinks import SinkReport, client_frame, run_sinks
 from riffstream.protocol import Prompt
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 from tests.server.test_fuzz import metrics
 from tests.server.test_hostile import stalled
@@ -102,7 +103,7 @@ async def test_200_bad_listeners_cost_200_good_ones_nothing(crowded: Process) ->
     await good.joined()
     bad = await asyncio.to_thread(Bad, port_of(crowded), BAD)
     try:
-        async with riffstream.connect(crowded.url) as radio, asyncio.timeout(60):
+        async with riffstream.connect(crowded.url) as radio, asyncio.timeout(PATIENCE_S):
             began, figures = time.monotonic(), {SLOW: 0.0, "riffstream_turned_away_total": 0.0}
             while figures[SLOW] < BAD * 4 // 5 or figures["riffstream_turned_away_total"] < BAD // 5:
                 bad.trickle()
@@ -139,14 +140,14 @@ async def test_everyone_comes_back_at_once_without_a_gap() -> None:
                     client.socket.transport.abort()
 
         await asyncio.gather(*(storm(n) for n in range(60)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while served.server.context.connections.open or served.station.attached:
                 await asyncio.sleep(0.05)
 
 
 async def answer(client: Client, id_: str, type_: str) -> dict[str, Any]:
     """The answer of this type to a steer; any other ending of it is a failure."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             message: dict[str, Any] = json.loads(await client.socket.recv())
             if message.get("id") == id_:
@@ -194,7 +195,7 @@ async def test_1000_steers_through_sockets_leave_the_state_that_was_asked_for(cr
     assert (state["bpm"], state["key"], state["seed"]) == (99, 2, 7)
     assert applied["rev"] > 500
     stop.set()
-    await asyncio.wait_for(listening, 30)
+    await asyncio.wait_for(listening, PATIENCE_S)
     assert not any(block.discontinuity for block in heard)
     assert all(a.sample_pos + len(a.samples) == b.sample_pos for a, b in itertools.pairwise(heard))
     assert all(a.rev <= b.rev for a, b in itertools.pairwise(heard))
@@ -240,7 +241,7 @@ async def test_sigterm_in_the_middle_of_it_all(crowded: Process) -> None:
 async def test_the_server_is_itself_after_the_storm(live: Running) -> None:
     bad = await asyncio.to_thread(Bad, int(live.url.rsplit(":", 1)[1]), 20)
     bad.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while live.server.context.connections.open:
             await asyncio.sleep(0.05)
     async with joined(live) as client:

@@ -13,6 +13,7 @@ from aiohttp import ClientPayloadError, ClientSession, HttpVersion, HttpVersion1
 
 from riffstream.server import streams
 from riffstream.server.streams import CONTENT_TYPES
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 from tests.server.fakes import pitch
 from tests.server.test_icy import strip
@@ -20,7 +21,7 @@ from tests.server.test_icy import strip
 
 async def read(session: ClientSession, url: str, size: int, **headers: str) -> tuple[bytes, dict[str, str]]:
     """The first ``size`` bytes and the response's headers."""
-    async with asyncio.timeout(10), session.get(url, headers=headers) as response:
+    async with asyncio.timeout(PATIENCE_S), session.get(url, headers=headers) as response:
         assert response.status == 200
         return await response.content.readexactly(size), dict(response.headers)
 
@@ -81,7 +82,7 @@ async def steer(session: ClientSession, url: str, prompt: str) -> None:
 async def test_icy_titles_follow_the_prompts(live: Running, codec: str) -> None:
     async with (
         ClientSession() as session,
-        asyncio.timeout(20),
+        asyncio.timeout(PATIENCE_S),
         session.get(f"{live.url}/stream/main.{codec}", headers={"Icy-MetaData": "1"}) as response,
     ):
         metaint = int(response.headers["icy-metaint"])
@@ -98,7 +99,11 @@ async def test_icy_titles_follow_the_prompts(live: Running, codec: str) -> None:
 
 
 async def test_an_ogg_stream_begins_a_new_link_with_each_title(live: Running) -> None:
-    async with ClientSession() as session, asyncio.timeout(20), session.get(f"{live.url}/stream/main.ogg") as response:
+    async with (
+        ClientSession() as session,
+        asyncio.timeout(PATIENCE_S),
+        session.get(f"{live.url}/stream/main.ogg") as response,
+    ):
         assert "icy-metaint" not in response.headers
         data = await response.content.readexactly(20_000)
         assert b"TITLE=a test tone" in data[:300]
@@ -138,7 +143,7 @@ async def raw(url: str, request: str, size: int = 2000) -> bytes:
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         writer.write(request.replace("\n", "\r\n").encode())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             return await reader.readexactly(size)
     finally:
         writer.close()
@@ -168,7 +173,7 @@ NONSENSE = ["bytes=0-1,4-5", "bytes=0-0,-1", "bytes=9-5", "bytes=", "bytes=-", "
 @pytest.mark.parametrize("codec", ["mp3", "aac", "ogg", "wav"])
 async def test_an_endless_stream_claims_no_ranges(live: Running, codec: str) -> None:
     url = f"{live.url}/stream/main.{codec}"
-    async with ClientSession() as session, asyncio.timeout(20):
+    async with ClientSession() as session, asyncio.timeout(PATIENCE_S):
         for asked in [None, *OPEN, *NONSENSE]:
             headers = {} if asked is None else {"Range": asked}
             async with session.get(url, headers=headers) as answer:
@@ -188,7 +193,7 @@ async def test_an_endless_stream_claims_no_ranges(live: Running, codec: str) -> 
 )
 async def test_a_range_with_both_ends_gets_exactly_its_bytes(live: Running, codec: str, first: int, last: int) -> None:
     url, length = f"{live.url}/stream/main.{codec}", last - first + 1
-    async with ClientSession() as session, asyncio.timeout(10):
+    async with ClientSession() as session, asyncio.timeout(PATIENCE_S):
         async with session.get(url, headers={"Range": f"bytes={first}-{last}"}) as answer:
             assert answer.status == 206
             assert answer.headers["Content-Range"] == f"bytes {first}-{last}/4294967295"
@@ -206,7 +211,7 @@ async def test_a_range_with_both_ends_gets_exactly_its_bytes(live: Running, code
 async def test_safari_plays_on_behind_its_probe(live: Running) -> None:
     """Its two requests, with the total that the first answer named."""
     url = f"{live.url}/stream/main.mp3"
-    async with ClientSession() as session, asyncio.timeout(10):
+    async with ClientSession() as session, asyncio.timeout(PATIENCE_S):
         async with session.get(url, headers={"Range": "bytes=0-1"}) as answer:
             assert (answer.status, len(await answer.read())) == (206, 2)
             assert answer.headers["icy-name"] == "The Test Tone"
@@ -261,7 +266,7 @@ async def test_the_name_goes_out_as_utf_8_on_one_line(live: Running) -> None:
 async def test_listeners_are_counted_out_when_they_hang_up(live: Running) -> None:
     async with ClientSession() as session:
         await read(session, f"{live.url}/stream/main.mp3", 1000)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while live.station.attached:
                 await asyncio.sleep(0.02)
     assert live.server.context.connections.open == 0
@@ -278,7 +283,7 @@ async def test_a_player_of_wav_may_be_busy_for_as_long_as_one_of_mp3() -> None:
             await loop.sock_connect(sock, (host, int(port)))
             await loop.sock_sendall(sock, b"GET /stream/main.wav HTTP/1.0\r\n\r\n")
             data = b""
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(data) < 300_000:
                     data += await loop.sock_recv(sock, 65536)
                 await asyncio.sleep(2)
@@ -294,7 +299,7 @@ async def test_a_server_that_goes_closes_a_range_that_it_cannot_finish(live: Run
     headers = {"Range": "bytes=0-1073741822"}
     async with (
         ClientSession() as session,
-        asyncio.timeout(10),
+        asyncio.timeout(PATIENCE_S),
         session.get(f"{live.url}/stream/main.mp3", headers=headers) as response,
     ):
         await response.content.readexactly(1000)
@@ -360,7 +365,7 @@ async def test_icecast_status_lists_the_sources(live: Running) -> None:
 async def test_a_draining_server_ends_the_body(live: Running) -> None:
     async with (
         ClientSession() as session,
-        asyncio.timeout(10),
+        asyncio.timeout(PATIENCE_S),
         session.get(f"{live.url}/stream/main.mp3") as response,
     ):
         await response.content.readexactly(1000)

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from riffstream import protocol
 from riffstream.server.webhooks import signature
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import running
 from tests.server.fakes import FakeStation
 
@@ -64,7 +65,7 @@ async def receiving(*statuses: int, headers: dict[str, str] | None = None) -> As
         await runner.cleanup()
 
 
-async def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:
+async def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, what

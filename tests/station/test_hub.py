@@ -27,6 +27,7 @@ from riffstream.station.hub import GeneratorError, Hub, TooManyStationsError, Un
 from riffstream.station.outlet import Chunk, Outlet
 from riffstream.station.ring import PcmRing
 from riffstream.station.station import Station
+from tests.conftest import PATIENCE_S
 
 FAST = TimelineSettings(frame_ms=40, send_lead_ms=60, client_buffer_ms=40, ring_s=5.0)
 
@@ -81,7 +82,7 @@ class HandClock:
             station._pacer.drive()
             await asyncio.sleep(0.002)
 
-    async def until(self, station: Station, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    async def until(self, station: Station, condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
         """Until something holds, for at most so long of this clock."""
         end = self.now + seconds
         while not condition():
@@ -221,7 +222,7 @@ async def test_a_load_that_never_ends_is_restarted() -> None:
 async def test_stations_are_created_and_deleted_up_to_the_cap() -> None:
     async with playing(limits=LimitsSettings(stations=2)) as hub:
         station = await hub.create("second", StationConfig(prompts=("x",)))
-        await asyncio.wait_for(station.wait_ready(), 10)
+        await asyncio.wait_for(station.wait_ready(), PATIENCE_S)
         ended: list[Chunk | None] = []
         told: list[Now | Event] = []
         await station.outlet("opus").start(ended.append)
@@ -336,7 +337,7 @@ async def test_the_outlet_of_each_codec_begins_with_the_recent_past() -> None:
         for codec in ("opus", "mp3", "ogg", "aac", "wav"):
             outlet = station.outlet(codec)
             chunks: list[Chunk | None] = []
-            await asyncio.wait_for(outlet.start(chunks.append), 10)
+            await asyncio.wait_for(outlet.start(chunks.append), PATIENCE_S)
             found = [chunk for chunk in chunks if chunk is not None]
             outlet.stop()
             assert sum(chunk.n_samples for chunk in found) >= 44_000, codec
@@ -355,7 +356,7 @@ async def test_an_outlet_that_takes_long_to_start_still_starts(monkeypatch: pyte
     block = Block(0, np.zeros((4800, 2), np.float32), 0, True)
     outlet = Outlet("pcm_s16", lambda: [block])
     chunks: list[Chunk | None] = []
-    await asyncio.wait_for(outlet.start(chunks.append), 10)
+    await asyncio.wait_for(outlet.start(chunks.append), PATIENCE_S)
     assert len(chunks) == 1
     outlet.close()
 

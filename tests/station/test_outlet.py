@@ -17,6 +17,7 @@ from riffstream.protocol import SAMPLE_RATE, Flags
 from riffstream.station import outlet as module
 from riffstream.station.block import Block
 from riffstream.station.outlet import BEHIND_S, Chunk, EncoderError, Outlet, StationEndedError
+from tests.conftest import PATIENCE_S
 
 SIZE = 4800
 
@@ -58,7 +59,7 @@ class Heard(list[Chunk | None]):
 
 
 async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not check():
             await asyncio.sleep(0.005)
 
@@ -70,7 +71,7 @@ async def test_an_encoder_that_cannot_be_made_is_an_error_and_one_line(
     monkeypatch.setattr(module, "make_encoder", broken)
     outlet = Outlet("mp3", lambda: [block(n) for n in range(50)])
     with pytest.raises(EncoderError, match="encoder for mp3 is not available") as caught:
-        await asyncio.wait_for(outlet.start(Heard().append), 5)
+        await asyncio.wait_for(outlet.start(Heard().append), PATIENCE_S)
     assert 0 < caught.value.retry_s <= module.RETRY_S
     for number in range(50):
         outlet.push(block(number))
@@ -158,7 +159,7 @@ async def test_an_encoder_that_is_behind_loses_the_oldest_audio_and_says_so(monk
     monkeypatch.setattr(module, "make_encoder", slow)
     outlet = Outlet("pcm_s16", list)
     heard = Heard()
-    await asyncio.wait_for(outlet.start(heard.append), 5)
+    await asyncio.wait_for(outlet.start(heard.append), PATIENCE_S)
     outlet.push(block(0))
     await until(held.is_set)
     for number in range(1, 500):  # 50 s
@@ -187,7 +188,7 @@ async def test_a_thread_that_cannot_be_started_is_tried_again_later(monkeypatch:
     assert not outlet.running
     await asyncio.sleep(0.06)
     heard = Heard()
-    await asyncio.wait_for(outlet.start(heard.append), 5)
+    await asyncio.wait_for(outlet.start(heard.append), PATIENCE_S)
     assert heard
     outlet.close()
 
@@ -195,7 +196,7 @@ async def test_a_thread_that_cannot_be_started_is_tried_again_later(monkeypatch:
 async def test_closing_tells_the_taker_once_and_ends_a_start_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     outlet, opening = Outlet("pcm_s16", list), Outlet("pcm_s16", lambda: [block(0)])
     heard = Heard()
-    await asyncio.wait_for(outlet.start(heard.append), 5)
+    await asyncio.wait_for(outlet.start(heard.append), PATIENCE_S)
     waiting = asyncio.create_task(opening.start(Heard().append))
     await asyncio.sleep(0)
     for each in (outlet, opening):
@@ -206,7 +207,7 @@ async def test_closing_tells_the_taker_once_and_ends_a_start_that_waits(monkeypa
     assert heard == [None]
     for ended in (waiting, outlet.start(heard.append)):
         with pytest.raises(StationEndedError):
-            await asyncio.wait_for(ended, 5)
+            await asyncio.wait_for(ended, PATIENCE_S)
     assert heard == [None]
 
 
@@ -220,7 +221,7 @@ async def test_a_start_that_is_given_up_leaves_no_encoder() -> None:
     assert not outlet.running
     taken = len(given_up)  # what came before the cancellation
     heard = Heard()
-    await asyncio.wait_for(outlet.start(heard.append), 5)
+    await asyncio.wait_for(outlet.start(heard.append), PATIENCE_S)
     assert (len(given_up), len(heard)) == (taken, 50)
     outlet.close()
 

@@ -12,6 +12,7 @@ from riffstream.errors import ParameterError
 from riffstream.station.block import Block
 from riffstream.station.outlet import CODECS, HLS_KBPS, Chunk, StationEndedError, hls_codec
 from riffstream.station.output import Output
+from tests.conftest import PATIENCE_S
 
 FRAME = 4800
 TIMELINE = TimelineSettings(ring_s=10.0, frame_ms=100)
@@ -79,7 +80,7 @@ async def test_an_outlet_of_a_station_that_is_gone_is_closed() -> None:
     late = output.outlet("pcm_s16")
     for outlet in (before, late):
         with pytest.raises(StationEndedError):
-            await asyncio.wait_for(outlet.start(lambda chunk: None), 10)
+            await asyncio.wait_for(outlet.start(lambda chunk: None), PATIENCE_S)
         assert outlet.closed
         assert not outlet.running
 

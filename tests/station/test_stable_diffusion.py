@@ -20,6 +20,7 @@ from riffstream.generator.model_renderer import OVERLAP, ModelRenderer
 from riffstream.journey.journey import Journey
 from riffstream.spectrogram.vocoder import Vocoder
 from riffstream.station.hub import Hub
+from tests.conftest import PATIENCE_S
 from tests.diffusion.tiny import write_tiny_sd
 from tests.station.sim import Sim
 
@@ -109,7 +110,7 @@ async def test_a_station_plays_it_from_its_own_process(folder: Path) -> None:
         assert station.caps().model
         replies: list[protocol.ServerMessage] = []
         station.steer(protocol.Steer(id="a", prompts=(protocol.Prompt(text="drum"),)), replies.append)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not any(isinstance(reply, protocol.Applied) for reply in replies):
                 await asyncio.sleep(0.02)
             while station.now().state.prompts[0].text != "drum":

@@ -23,7 +23,7 @@ import soundfile
 from riffstream.cli import main
 from riffstream.commands.rendering import workers
 from riffstream.generator.messages import Info
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 
 SETS = [
     {"name": "one", "prompt": "a", "seconds": 3},
@@ -194,7 +194,7 @@ def test_the_end_of_the_command_ends_all_processes(tmp_path: Path, number: signa
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while len(list((tmp_path / "out").glob(".*.part"))) < 4 and process.poll() is None:
             if time.monotonic() > deadline:
                 os.killpg(process.pid, signal.SIGKILL)

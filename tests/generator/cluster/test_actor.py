@@ -26,6 +26,7 @@ from riffstream.generator.messages import (
     unpack_report,
 )
 from riffstream.journey.journey import Journey
+from tests.conftest import PATIENCE_S
 
 SPEC = Journey.single("x").clip(0)
 TONE = Configure("riffstream.generator.renderer:make_tone", {})
@@ -38,7 +39,7 @@ def job(**fields: Any) -> Job:
 def reports(actor: GeneratorActor, until: Callable[[list[FromGenerator]], bool]) -> list[FromGenerator]:
     """What the actor says until something holds."""
     found: list[FromGenerator] = []
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE_S
     while not until(found):
         assert time.monotonic() < end, found
         batch, _, over = actor.take()
@@ -100,7 +101,7 @@ def test_a_drain_of_its_node_is_told(monkeypatch: pytest.MonkeyPatch, caplog: py
         return len(looks) > 5
 
     actor = GeneratorActor(__version__, draining)
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE_S
     while not actor.take()[1]:
         assert time.monotonic() < end
     assert len(looks) == 6

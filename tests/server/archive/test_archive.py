@@ -33,6 +33,7 @@ from riffstream.server.archive.store import FILE, Row, Title
 from riffstream.server.archive.writer import Job
 from riffstream.server.broadcast import Broadcast
 from riffstream.server.uploads.locked_folder import LockedFolder
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub, FakeStation, pitch
 from tests.server.test_process import Process
@@ -40,7 +41,7 @@ from tests.server.test_process import Process
 CODECS = ("mp3", "aac", "opus")
 
 
-async def until(true: Callable[[], bool], what: str, seconds: float = 20) -> None:
+async def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, what
@@ -274,7 +275,7 @@ def test_a_killed_server_leaves_a_whole_archive(tmp_path: Path) -> None:
     for life in (1, 2):
         process = Process(**environment)
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + PATIENCE_S
             while True:
                 with urllib.request.urlopen(f"{process.url}/api/stations/main/archive", timeout=5) as answer:
                     about = json.loads(answer.read())

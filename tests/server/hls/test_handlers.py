@@ -14,6 +14,7 @@ import pytest
 
 from riffstream.server.hls import stream as module
 from riffstream.station.outlet import hls_codec
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 
 
@@ -55,7 +56,7 @@ async def test_playlists_and_segments(live: Running) -> None:
 
 async def test_the_playlist_moves_on_and_a_cache_may_keep_it_for_a_second(live: Running) -> None:
     before = await listed(live)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while (after := await listed(live)) == before:
             await asyncio.sleep(0.05)
     assert after[-2] in before or after[-1] not in before

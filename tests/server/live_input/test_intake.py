@@ -21,6 +21,7 @@ from riffstream.protocol import AudioFrame, Codec
 from riffstream.server.live_input import decoder, intake
 from riffstream.server.live_input.intake import LIVE_INPUTS
 from riffstream.server.uploads.intake import Uploads
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import Running, running
 from tests.server.test_sockets import joined
 
@@ -60,7 +61,7 @@ async def fill(client: Any, served: Running, make: Callable[[int], NDArray[np.in
         await client.socket.send(frame(make(9600), at))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     for _ in range(round(seconds / 0.02)):
         if condition():
             return

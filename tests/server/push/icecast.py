@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import PATIENCE_S
+
 PASSWORD = "p@ss word/1"
 ESCAPED = "p%40ss%20word%2F1"
 _SETTINGS = """<icecast>
@@ -80,7 +82,7 @@ class Icecast:
             os.chown(self._folder, 65534, 65534)
             command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from riffstream import protocol
+from tests.conftest import PATIENCE_S
 from tests.server import players
 from tests.server.conftest import Running, running
 from tests.server.fakes import pitch
@@ -28,7 +29,7 @@ def server() -> Iterator[Icecast]:
         yield started
 
 
-async def until(true: Callable[[], bool], what: str, seconds: float = 15) -> None:
+async def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(true):
         assert time.monotonic() < deadline, what

@@ -17,12 +17,13 @@ from riffstream.config import PushTarget
 from riffstream.protocol import Flags
 from riffstream.server.push.receiver import BACKLOG_S, Backlog
 from riffstream.station.outlet import Chunk
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import running
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:
+async def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, what

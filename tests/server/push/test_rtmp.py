@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import running
 from tests.server.fakes import pitch
 from tests.server.push.icecast import free_port
@@ -19,7 +20,7 @@ from tests.server.push.icecast import free_port
 SECONDS = 3.0
 
 
-async def until(true: Callable[[], bool], what: str, seconds: float = 20) -> None:
+async def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, what

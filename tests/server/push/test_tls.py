@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import PATIENCE_S
 from tests.server import players
 from tests.server.conftest import running
 from tests.server.fakes import pitch
@@ -47,7 +48,7 @@ def socat(made: Certificate, port: int) -> Iterator[int]:
     own = free_port()
     listening = f"OPENSSL-LISTEN:{own},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={made.cert},key={made.key}"
     with subprocess.Popen(["socat", listening, f"TCP:127.0.0.1:{port}"], stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", own), 1):
                 break
@@ -59,7 +60,7 @@ def socat(made: Certificate, port: int) -> Iterator[int]:
             process.terminate()
 
 
-async def until(true: Callable[[], bool], what: str, seconds: float = 15) -> None:
+async def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(true):
         assert time.monotonic() < deadline, what
