@@ -16,6 +16,7 @@ from tests.workers import pytest_collection_modifyitems, pytest_xdist_make_sched
 __all__ = [
     "PATIENCE_MS",
     "PATIENCE_S",
+    "PLAY_S",
     "ROOT",
     "need_tool",
     "parity_folder",
@@ -42,6 +43,9 @@ PATIENCE_S = 120.0
 
 PATIENCE_MS = 1000 * PATIENCE_S
 """The same for browsers."""
+
+PLAY_S = float(os.environ.get("RIFFSTREAM_PLAY_S", "20"))
+"""How long players and the page play without a fault."""
 
 
 @pytest.fixture(scope="session")

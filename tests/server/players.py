@@ -24,6 +24,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.conftest import PATIENCE_S
+
 Wave = NDArray[np.float32]
 
 RATE = 48_000
@@ -103,19 +105,19 @@ def _piped(command: list[str], seconds: float, limit_s: float) -> Heard:
 
 def ffmpeg(url: str, seconds: float, *options: str) -> Heard:
     command = ["ffmpeg", "-v", "error", *options, "-i", url, "-t", str(seconds), "-f", "f32le", "-ac", "1"]
-    return _piped([*command, "-ar", str(RATE), "-"], seconds, seconds + 30)
+    return _piped([*command, "-ar", str(RATE), "-"], seconds, seconds + PATIENCE_S)
 
 
 def mpv(url: str, seconds: float, *options: str) -> Heard:
     quiet = ["--no-config", "--no-video", "--no-terminal", "--audio-samplerate=48000", "--audio-channels=mono"]
     sound = ["--ao=pcm", "--ao-pcm-waveheader=no", "--ao-pcm-file=/dev/stdout", "--audio-format=float"]
-    return _piped(["mpv", *quiet, *sound, *options, url], seconds, seconds + 30)
+    return _piped(["mpv", *quiet, *sound, *options, url], seconds, seconds + PATIENCE_S)
 
 
 def gstreamer(url: str, seconds: float) -> Heard:
     chain = "audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=48000,channels=1 ! fdsink fd=1"
     command = ["gst-launch-1.0", "-q", "uridecodebin", f"uri={url}", "!", *chain.split()]
-    heard = _piped(command, seconds, seconds + 30)
+    heard = _piped(command, seconds, seconds + PATIENCE_S)
     # Version 1.22 says this of every live Ogg stream, and plays it.
     lines = [line for line in heard.complaints.splitlines() if "gst_segment_do_seek: assertion" not in line]
     return Heard(heard.wave, "\n".join(lines).strip())
@@ -130,7 +132,7 @@ def vlc(url: str, seconds: float) -> Heard:
         options = ["--intf=dummy", "--no-interact", "--quiet", f"--run-time={seconds + 1:g}", f"--sout=#{chain}"]
         command = _as_nobody(["cvlc", *options, url, "vlc://quit"])
         environment = {**os.environ, "HOME": name}
-        done = subprocess.run(command, capture_output=True, timeout=seconds + 40, env=environment, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=seconds + PATIENCE_S, env=environment, check=False)
         out = folder / "out"
         data = out.read_bytes() if out.exists() else b""
         return Heard(_raw(data)[: round(seconds * RATE)], "" if data else done.stderr.decode(errors="replace"))
@@ -152,7 +154,7 @@ def pyav(url: str, seconds: float) -> Heard:
     """PyAV, whose ffmpeg is newer than Debian's. Raises Ended."""
     parts: list[Wave] = [np.zeros(0, np.float32)]
     try:
-        container = av.open(url, timeout=20)
+        container = av.open(url, timeout=PATIENCE_S)
     except (OSError, EOFError, av.error.ExitError):  # the last: nothing came in time
         raise Ended(parts[0]) from None
     with container:
@@ -179,13 +181,13 @@ def _decoder(seconds: float) -> list[str]:
 def curl(url: str, seconds: float) -> Heard:
     """HTTP/1.0, as of old radios, and a decoder behind it."""
     script = f"curl -s --http1.0 {url} | {' '.join(_decoder(seconds))}"
-    return _piped(["sh", "-c", script], seconds, seconds + 30)
+    return _piped(["sh", "-c", script], seconds, seconds + PATIENCE_S)
 
 
 def microcontroller(url: str, seconds: float) -> Heard:
     """A reader like an ESP32's, in a process of its own: beside twenty players in threads it would starve."""
     reader = f"{sys.executable} {Path(__file__).with_name('slow_reader.py')} {url} {seconds}"
-    return _piped(["sh", "-c", f"{reader} | {' '.join(_decoder(seconds))}"], seconds, seconds + 30)
+    return _piped(["sh", "-c", f"{reader} | {' '.join(_decoder(seconds))}"], seconds, seconds + PATIENCE_S)
 
 
 PLAYERS: dict[str, tuple[str | None, Callable[[str, float], Heard]]] = {
