@@ -1,53 +1,91 @@
-"""How ``pytest -n 3`` shares the tests out: whole files; rooms that play in real time apart from those that compute.
+"""How ``pytest -n 3`` shares the tests out: whole files, to workers that prefer one kind each and help when it is done.
 
-What is built once for a file stays built once. Two browsers at once would keep each other's sound from coming in time
-on two cores, so that one worker has them all. The last worker has the files that only compute, at a low priority; the
-others come to their aid when the rest is done. A plain ``pytest tests/audio/test_fades.py`` needs none of this.
+What is built once for a file stays built once. The first worker has the browsers. It begins with those whose sound is
+captured, as one piece of work: two of them at once would keep each other's sound from coming in time on two cores. The
+last worker begins with the files that only compute, at a low priority. The others begin with the files that play in
+real time. A plain ``pytest tests/audio/test_fades.py`` needs none of this.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-IN_TIME = {"bench", "bridge", "browser", "client", "generator", "server", "station"}
-"""Rooms whose tests start processes that must keep up with a clock."""
+IN_TIME = {"bench", "bridge", "client", "generator", "relay", "server", "station"}
+"""Rooms whose tests start processes that must keep up with a clock, besides the browsers."""
 
-SIMULATED = {f"tests/station/test_{name}.py" for name in ("any_faults", "replay", "timeline")}
+SIMULATED = {
+    "tests/relay/test_any_faults.py",
+    "tests/station/test_any_faults.py",
+    "tests/station/test_replay.py",
+    "tests/station/test_timeline.py",
+}
 """Long files of those rooms whose clock is simulated."""
 
+CAPTURED = {
+    f"tests/browser/test_{name}.py"
+    for name in (
+        *("at_a_relay", "audio_element", "decoders", "element", "embedded", "firefox"),
+        *("panels", "plain_http", "playing", "watching"),
+    )
+}
+"""Files that capture the sound of a browser."""
 
-def room(nodeid: str) -> str:
-    return nodeid.split("/")[1] if "/" in nodeid else ""
+KINDS = ("captured", "browser", "in time", "computed")
 
 
-def in_time(nodeid: str) -> bool:
-    return room(nodeid) in IN_TIME and nodeid.partition("::")[0] not in SIMULATED
+def kind(nodeid: str) -> str:
+    """One of ``KINDS``, of a test or a file."""
+    file = nodeid.partition("::")[0]
+    room = file.split("/")[1] if "/" in file else ""
+    if file in CAPTURED:
+        return "captured"
+    if room == "browser":
+        return "browser"
+    return "in time" if room in IN_TIME and file not in SIMULATED else "computed"
+
+
+def unit(nodeid: str) -> str:
+    """The piece of work to which a test belongs: its file, or the first file of all that capture sound."""
+    return min(CAPTURED) if kind(nodeid) == "captured" else nodeid.partition("::")[0]
 
 
 def computes(worker: str, count: int) -> bool:
-    """Whether a worker, ``gw0`` and so on, has only files that compute."""
+    """Whether a worker, ``gw0`` and so on, begins with the files that only compute."""
     return count > 2 and worker == f"gw{count - 1}"
+
+
+def choose(units: Iterable[str], worker: str, count: int) -> str:
+    """The next piece of work for a worker, of those that wait.
+
+    Args:
+        units: in the order of :func:`pytest_collection_modifyitems`; at least one.
+        worker: its name.
+        count: number of workers.
+    """
+    if worker == "gw0":
+        wanted = ("captured", "browser", "in time", "computed")
+    elif computes(worker, count):
+        wanted = ("computed", "in time", "browser", "captured")
+    else:
+        wanted = ("in time", "browser", "computed", "captured")
+    return min(units, key=lambda each: wanted.index(kind(each)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Share out whole files in the order of :func:`pytest_collection_modifyitems`."""
+    """Share out the pieces of work by :func:`choose`."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/browser/" if room(nodeid) == "browser" else nodeid.partition("::")[0]
+            return unit(nodeid)
 
         def _assign_work_unit(self, node: Any) -> None:
-            if computes(node.gateway.id, self.numnodes):
-                file = next((file for file in self.workqueue if not in_time(file)), None)
-                if file is None:
-                    node.shutdown()
-                    return
-                self.workqueue.move_to_end(file, last=False)
+            self.workqueue.move_to_end(choose(self.workqueue, node.gateway.id, self.numnodes), last=False)
             super()._assign_work_unit(node)
 
     config.option.loadscopereorder = False
@@ -56,11 +94,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a worker: browsers first, then what plays in time, long files first, so that none is left for the end."""
+    """In a worker: kind by kind, and in each the long files first, so that none is left for the end."""
     worker = getattr(config, "workerinput", None)
     if worker is None:
         return
     if computes(worker["workerid"], worker["workercount"]) and hasattr(os, "nice"):
         os.nice(3)
     long = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (room(item.nodeid) != "browser", not in_time(item.nodeid), item.path not in long))
+    items.sort(key=lambda item: (KINDS.index(kind(item.nodeid)), item.path not in long))
