@@ -115,7 +115,7 @@ const app = {
 function guard() {
   const refused = !!player.welcome && !player.maySteer;
   for (const control of document.querySelectorAll(".steers")) {
-    /** @type {HTMLInputElement} */ (control).disabled = promptForm.contains(control) ? refused : !player.maySteer;
+    /** @type {HTMLInputElement} */ (control).disabled = control.hasAttribute("data-waits") || (promptForm.contains(control) ? refused : !player.maySteer);
   }
   promptBox.readOnly = refused;
   byId("ideas", HTMLElement).hidden = refused; // dead buttons are in the way

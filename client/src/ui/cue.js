@@ -18,6 +18,7 @@ export function mountCue(app, line) {
   /** @type {number|null} bar of the drop that was decided on */
   let target = null;
   let asked = false;
+  let counted = ""; // place of the target's number
   /** @type {ReturnType<typeof setInterval>|undefined} */
   let ticking;
   let turn = 0; // of cues and tries: an answer to an earlier one changes nothing
@@ -38,12 +39,17 @@ export function mountCue(app, line) {
     line.hidden = false;
     said.textContent = `Cued: ${given}`;
   }
+  /** The rights of the page do not enable it while it waits. @param {boolean} on whether it waits for its bar */
+  function waits(on) {
+    drop.toggleAttribute("data-waits", on);
+    drop.disabled = on || !player.maySteer;
+  }
   /** It waits for a drop: a new one, or one that was refused. */
   function ready() {
     clearInterval(ticking);
     turn++;
     [target, asked] = [null, false];
-    drop.disabled = false;
+    waits(false);
     count.textContent = "";
   }
   /** @param {string} [why] for screen readers */
@@ -57,7 +63,7 @@ export function mountCue(app, line) {
   function fire() {
     if (!text || target !== null) return;
     if (!player.wanted) player.play();
-    drop.disabled = true;
+    waits(true);
     const now = app.heard();
     const { position } = player;
     if (!now?.state?.bpm || position === null) {
@@ -67,6 +73,7 @@ export function mountCue(app, line) {
       return;
     }
     target = dropAt(now, position, Number(every.value)).bar;
+    counted = place();
     ticking = setInterval(tick, TICK_MS);
     tick();
     said.textContent = `Drops in ${Math.ceil(dropAt(now, position, 1, target).beats)} beats`;
@@ -87,8 +94,9 @@ export function mountCue(app, line) {
   const isComing = () => !!player.now?.coming?.some((/** @type {any} */ each) => each.by === "steer" && each.prompts?.[0]?.text === text);
   // A bar that is out of reach gives way to the next one.
   player.addEventListener("scheduled", (/** @type {any} */ { detail }) => asked && target !== null && (target = detail.bar ?? target));
-  // The bars of another station, and of one that has begun anew, have other numbers.
-  player.addEventListener("welcome", () => !player.welcome.resumed && target !== null && !asked && ready());
+  /** Where bars have these numbers: a station in one run of its server. */
+  const place = () => `${player.welcome?.station} ${player.welcome?.path?.at(-1)}`;
+  player.addEventListener("welcome", () => target !== null && !asked && place() !== counted && ready());
 
   /** A hidden tab gets here once a second, which is still in time: a drop is asked for a bar ahead. */
   function tick() {
