@@ -19,6 +19,7 @@ from riffstream.station.audition import AuditionError
 from riffstream.station.block import Block
 from riffstream.station.live_input import Beats
 from riffstream.station.outlet import SHARED, Outlet
+from riffstream.station.preview import Preview
 from riffstream.station.saved import SavedStation
 
 __all__ = ["NoiseHub", "NoiseStation"]
@@ -98,6 +99,9 @@ class NoiseStation:
 
     def queued(self) -> protocol.QueueList:
         return protocol.QueueList()
+
+    def preview(self, steer: protocol.Steer) -> Preview:
+        raise protocol.ProtocolError("forbidden", "there is no generator", id=steer.id)
 
     def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
         """Raises ProtocolError: the noise cannot be steered."""

@@ -121,6 +121,7 @@ class SingleClips:
             clip=0,
             spec=spec,
             hops=(hop,) * info.beats,
+            frames=info.frames if info.frames != info.meters[4][0] else None,
             steps=steps,
             key=key,
             final=True,

@@ -120,7 +120,14 @@ class RelayHub:
             self._open(name)  # it may come back
 
     async def clip(
-        self, spec: ClipSpec, *, steps: int | None = None, mask: str | None = None, bpm: float | None = None
+        self,
+        spec: ClipSpec,
+        *,
+        steps: int | None = None,
+        mask: str | None = None,
+        bpm: float | None = None,
+        key: float = 0.0,
+        meter: int | None = None,
     ) -> SingleClip:
         """Raises GeneratorError: the model runs at the upstream."""
         raise GeneratorError(NO_GENERATOR)

@@ -32,6 +32,7 @@ from riffstream.station.audience import Audience, Lease, Sink
 from riffstream.station.changes import Reply
 from riffstream.station.live_input import Beats
 from riffstream.station.outlet import CODECS, SHARED
+from riffstream.station.preview import Preview
 
 __all__ = ["RelayStation"]
 
@@ -206,6 +207,10 @@ class RelayStation:
     def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
         """Refuse, as :meth:`steer`."""
         raise ProtocolError("forbidden", "a relay has no right of its own to change the queue", id=message.id)
+
+    def preview(self, steer: protocol.Steer) -> Preview:
+        """Refuse, as :meth:`steer`."""
+        raise ProtocolError("forbidden", "the model runs at the server behind this relay", id=steer.id)
 
     @property
     def requests(self) -> None:

@@ -14,6 +14,7 @@ from riffstream import protocol
 __all__ = [
     "ArchiveState",
     "ArchiveStretch",
+    "ClipPreview",
     "ElementFile",
     "Error",
     "ErrorCode",
@@ -246,6 +247,15 @@ class Health(Struct, frozen=True, kw_only=True):
     archive: ArchiveState | UnsetType = UNSET
     upstream: Annotated[UpstreamState, Meta(description="of a relay")] | UnsetType = UNSET
     workers: Annotated[dict[str, WorkerState], Meta(description="by number, if there are any")] | UnsetType = UNSET
+
+
+class ClipPreview(Struct, frozen=True, kw_only=True):
+    """The clip with which a change would begin. A change with its ``seed`` begins with the same clip."""
+
+    audio: Annotated[str, Meta(description="MP3 file, `data:audio/mpeg;base64,`")]
+    duration_s: Annotated[float, Meta(gt=0)]
+    seed: int
+    bpm: float | None
 
 
 class RiffusionClip(Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ from riffstream.server import (
     link_preview,
     logs,
     openapi,
+    preview_api,
     queue_api,
     requests_api,
     responses,
@@ -86,6 +87,7 @@ def make_app(config: Config, hub: Hub, uploads: Uploads) -> web.Application:
         *_defined(
             health.routes,
             api.routes,
+            preview_api.routes,
             queue_api.routes,
             requests_api.routes,
             sessions_api.routes,

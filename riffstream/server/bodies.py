@@ -17,7 +17,7 @@ from riffstream.server.context import CONTEXT, refuse
 __all__ = ["json_body", "json_object", "message_of", "refused", "without_id"]
 
 RETRY_S: Final = 5.0
-Sent = TypeVar("Sent", protocol.Queue, protocol.Request)
+Sent = TypeVar("Sent", protocol.Queue, protocol.Request, protocol.Steer)
 
 
 async def json_body(request: web.Request) -> Any:

@@ -8,36 +8,24 @@ One request is one clip: a picture, its audio, and its duration. The rules of th
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import io
-import math
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 from aiohttp import web
 
-from riffstream.audio.checks import Pcm
-from riffstream.audio.limiter import TruePeakLimiter
-from riffstream.audio.loudness import LoudnessMeter
-from riffstream.audio.writing import write_audio
-from riffstream.config import TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info
-from riffstream.generator.single_clips import SingleClipError
 from riffstream.journey.inference_input import InferenceInput, PayloadError, PromptInput
 from riffstream.journey.keyframe import ClipSpec, Keyframe
 from riffstream.journey.prompts import PromptPart
-from riffstream.protocol import SAMPLE_RATE, ProtocolError, clean_text
+from riffstream.protocol import ProtocolError, clean_text
 from riffstream.ranges import RANGES
 from riffstream.server.answers import RiffusionClip, json_answer
 from riffstream.server.bodies import json_body, refused
 from riffstream.server.context import CONTEXT, Context, refuse
+from riffstream.server.making_clips import check_rate, data_url, made, mp3_file, turn
 from riffstream.server.moderation import Texts
 from riffstream.server.openapi import Answer, Body, described, internal
-from riffstream.station.hub import GeneratorError
 
 __all__ = ["clip_spec", "routes", "sampler_steps"]
 
@@ -47,9 +35,6 @@ BPM: Final = 93.75  # 8 beats are 5.12 s, the 512 columns of 10 ms of Riffusion'
 GUIDANCE: Final = 7.0  # Riffusion's default. Models with a beat grid have their own in its place
 ALPHA_SLACK: Final = 1e-3  # Riffusion's web app adds up alpha and lets it exceed 1 by this
 ID_CHARS: Final = 200
-MAX_BOOST_DB: Final = 24.0
-FADE: Final = SAMPLE_RATE * 5 // 1000  # against clicks between clips
-RETRY_S: Final = 2.0
 
 
 @routes.get("/run_inference")
@@ -87,16 +72,16 @@ async def run_inference(request: web.Request) -> web.Response:
             raise refuse(web.HTTPBadRequest, "bad_request", " ".join(str(error).split())) from None
         except ProtocolError as error:
             raise refused(error) from None
-        _check_rate(context, context.asked(request).address)
+        check_rate(context, context.asked(request).address)
         spec = await _moderated(context, spec)
-        with _turn(context):
-            clip = await _clip(context, spec, steps, inputs.mask_image_id or None, info)
-            timeline = context.config.timeline
-            audio, duration_s = await asyncio.to_thread(_mp3, clip.pcm, timeline)
+        with turn(context):
+            bpm = BPM if info.bpm is not None else None
+            clip = await made(context, spec, renamed=_renamed, steps=steps, mask=inputs.mask_image_id or None, bpm=bpm)
+            audio, duration_s = await asyncio.to_thread(mp3_file, clip.pcm, context.config.timeline)
     context.counters["clips"] += 1
     return json_answer(
         RiffusionClip(
-            image=_data_url("image/jpeg", clip.picture), audio=_data_url("audio/mpeg", audio), duration_s=duration_s
+            image=data_url("image/jpeg", clip.picture), audio=data_url("audio/mpeg", audio), duration_s=duration_s
         )
     )
 
@@ -121,47 +106,6 @@ async def _inputs(request: web.Request) -> InferenceInput:
         return InferenceInput.from_payload(body)
     except PayloadError as error:
         raise refuse(web.HTTPBadRequest, "bad_request", str(error)[:500]) from None
-
-
-def _check_rate(context: Context, address: str) -> None:
-    """Count an address's request. Raises 503 if too many clips are in progress, 429 above the address's rate."""
-    _check_room(context)
-    limits = context.config.limits
-    if wait := context.clip_buckets.wait_s(address):
-        allowed = f"{limits.clip_burst} at once, then one every {limits.clip_interval_s:g} s"
-        raise refuse(web.HTTPTooManyRequests, "rate_limited", f"too many clips; allowed: {allowed}", retry_after_s=wait)
-
-
-def _check_room(context: Context) -> None:
-    most = context.config.limits.clips
-    if context.clips >= most:
-        busy = f"{most} clips are in progress already"
-        raise refuse(web.HTTPServiceUnavailable, "busy", busy, retry_after_s=RETRY_S)
-
-
-@contextlib.contextmanager
-def _turn(context: Context) -> Iterator[None]:
-    """Count a clip in progress during the ``with`` block. Raises 503 if too many are."""
-    _check_room(context)
-    context.clips += 1
-    try:
-        yield
-    finally:
-        context.clips -= 1
-
-
-async def _clip(context: Context, spec: ClipSpec, steps: int, mask: str | None, info: Info) -> Any:
-    bpm = BPM if info.bpm is not None else None
-    try:
-        return await context.hub.clip(spec, steps=steps, mask=mask, bpm=bpm)
-    except GeneratorError as error:
-        raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=5) from None
-    except SingleClipError as error:
-        if error.kind == "parameter":
-            raise refuse(web.HTTPBadRequest, "bad_request", _renamed(str(error))) from None
-        if error.kind == "lost":
-            raise refuse(web.HTTPServiceUnavailable, "busy", str(error), retry_after_s=5) from None
-        raise refuse(web.HTTPInternalServerError, "internal", str(error)) from None
 
 
 def _renamed(message: str) -> str:
@@ -225,28 +169,3 @@ def _checked(name: str, value: float, where: str = "", *, slack: float = 0.0, fi
 def _shown(value: float) -> float | str:
     """A number for a message; integers may have thousands of digits."""
     return "a huge number" if isinstance(value, int) and abs(value) > 10**18 else value
-
-
-def _mp3(pcm: Pcm, settings: TimelineSettings) -> tuple[bytes, float]:
-    """A clip at the stations' loudness as an MP3 file, and its duration in seconds. Runs in a thread."""
-    if settings.loudness_lufs is not None:
-        meter = LoudnessMeter(SAMPLE_RATE, 2, true_peak=False)
-        meter.push(pcm)
-        if math.isfinite(meter.integrated):
-            gain_db = min(settings.loudness_lufs - meter.integrated, MAX_BOOST_DB)
-            pcm = pcm * np.float32(10 ** (gain_db / 20))
-    limiter = TruePeakLimiter(SAMPLE_RATE, 2, ceiling_db=settings.true_peak_dbtp)
-    out = np.concatenate([limiter.push(pcm), limiter.flush()])
-    fade = min(FADE, len(out) // 2)
-    ramp = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
-    out[:fade] *= ramp
-    out[len(out) - fade :] *= ramp[::-1]
-    if np.array_equal(out[:, 0], out[:, 1]):
-        out = out[:, :1]
-    file = io.BytesIO()
-    write_audio(file, out, SAMPLE_RATE, format="mp3")
-    return file.getvalue(), round(len(out) / SAMPLE_RATE, 3)
-
-
-def _data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -307,8 +307,9 @@ class Hub:
         mask: str | None = None,
         bpm: float | None = None,
         key: float = 0.0,
+        meter: int | None = None,
     ) -> SingleClip:
-        """Make a single clip outside stations (see :meth:`SingleClips.render`).
+        """Make a single clip outside stations (see :meth:`SingleClips.render`); ``meter``: beats to the bar.
 
         Raises:
             SingleClipError: the generator cannot make it.
@@ -319,6 +320,7 @@ class Hub:
             raise GeneratorError("the model is still loading" if not self._closed else "the server is about to restart")
         if (failure := self.pool.failure()) is not None:
             raise GeneratorError(failure)
+        info = info if meter is None else info.in_meter(meter)
         return await self._single_clips.render(spec, info, steps=steps, mask=mask, bpm=bpm, key=key)
 
     def _open(self, name: str, settings: StationConfig) -> Station:

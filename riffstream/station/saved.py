@@ -7,6 +7,7 @@ the server's (``server/state_file.py``).
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final
 
@@ -17,7 +18,7 @@ from msgspec import Meta, Struct
 from riffstream import protocol
 from riffstream.audio.checks import Pcm
 from riffstream.audio.tone import CHUNK
-from riffstream.errors import ParameterError
+from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.generator.messages import Info
 from riffstream.journey.chords import parse_bars
 from riffstream.journey.conditions import PARTS
@@ -38,12 +39,15 @@ __all__ = [
     "SavedScore",
     "SavedStation",
     "anew",
+    "begun",
     "continued",
     "journey_hash",
     "packed",
     "saved_score",
     "unpacked",
 ]
+
+log: Final = logging.getLogger(__name__)
 
 GRID: Final = CHUNK  # samples: the desk filters whole chunks
 _MOST: Final = 2**53
@@ -260,6 +264,19 @@ def continued(state: SavedStation, fresh: Score) -> Continued:
         clip=state.clip,
         paused=state.paused,
     )
+
+
+def begun(state: SavedStation | None, score: Score, station: str) -> Continued | None:
+    """The place at which a station continues an earlier process; None: it begins."""
+    if state is None:
+        return None
+    try:
+        return continued(state, score)
+    except RiffstreamError as error:
+        log.warning("station %s: its saved music cannot go on, so it begins anew: %s", station, error)
+    except Exception:  # a saved state must not keep a station from its music
+        log.exception("station %s: its saved music cannot go on, so it begins anew", station)
+    return anew(state, score)
 
 
 def anew(state: SavedStation, score: Score) -> Continued:

@@ -19,7 +19,6 @@ import msgspec
 
 from riffstream import __version__, protocol
 from riffstream.config import Config, StationConfig
-from riffstream.errors import RiffstreamError
 from riffstream.generator.messages import (
     Cancelled,
     Done,
@@ -45,10 +44,11 @@ from riffstream.station.live_input import Beats, last_beats
 from riffstream.station.outlet import Outlet
 from riffstream.station.output import Output
 from riffstream.station.pacing import Pacer, Send
+from riffstream.station.preview import Preview, preview
 from riffstream.station.prompt_queue import PromptQueue
 from riffstream.station.queue_player import QueuePlayer
 from riffstream.station.requests import Requests
-from riffstream.station.saved import Continued, SavedStation, anew, continued, packed, unpacked
+from riffstream.station.saved import SavedStation, begun, packed, unpacked
 from riffstream.station.saving import saved
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog, set_aside
@@ -254,13 +254,22 @@ class Station:
         self._queue_player.announce()
         return self.queue.shown()
 
-    def _change(self, message: protocol.Steer | protocol.Transport, reply: Reply, by: str) -> None:
-        timeline = self._timeline
+    def preview(self, steer: protocol.Steer) -> Preview:
+        """The first clip of a change, which is not made. Raises ProtocolError."""
+        return preview(self._steerable(), steer, self.settings)
+
+    def _steerable(self) -> Timeline:
         if not self.settings.steer:
-            reply(ProtocolError("forbidden", f"station {self.name} cannot be steered").reply(message.id))
-            return
-        if timeline is None:
-            reply(ProtocolError("busy", "the model is still loading", retry_after_ms=1000).reply(message.id))
+            raise ProtocolError("forbidden", f"station {self.name} cannot be steered")
+        if self._timeline is None:
+            raise ProtocolError("busy", "the model is still loading", retry_after_ms=1000)
+        return self._timeline
+
+    def _change(self, message: protocol.Steer | protocol.Transport, reply: Reply, by: str) -> None:
+        try:
+            timeline = self._steerable()
+        except ProtocolError as error:
+            reply(error.reply(message.id))
             return
         log.debug("station %s: change %s by %s", self.name, message.id, by or "unknown")
         before, answer = timeline.paused, self._safe(reply)
@@ -290,9 +299,8 @@ class Station:
     def last_beats(self, behind: int = 0) -> Beats | None:
         """The last whole beats heard ``behind`` samples ago, as many as a clip has; None before the first and in a
         pause."""
-        if self._timeline is None:
-            return None
-        return last_beats(self._timeline.playout.heard, max(0, self.sample_pos - behind))
+        pos = max(0, self.sample_pos - behind)
+        return None if self._timeline is None else last_beats(self._timeline.playout.heard, pos)
 
     @property
     def input_used(self) -> str | None:
@@ -353,7 +361,7 @@ class Station:
                     info.model,
                     ", ".join(score.left_out),
                 )
-            start = self._continued(score)
+            start = begun(self._saved, score, self.name)
             self.log.header(
                 {
                     "version": __version__,
@@ -371,18 +379,6 @@ class Station:
         else:
             self._timeline.connect(now)
         self._pacer.drive()
-
-    def _continued(self, score: Score) -> Continued | None:
-        """The place at which to continue an earlier process; None: the station begins."""
-        if self._saved is None:
-            return None
-        try:
-            return continued(self._saved, score)
-        except RiffstreamError as error:
-            log.warning("station %s: its saved music cannot go on, so it begins anew: %s", self.name, error)
-        except Exception:  # a saved state must not keep a station from its music
-            log.exception("station %s: its saved music cannot go on, so it begins anew", self.name)
-        return anew(self._saved, score)
 
     def save(self, settings: dict[str, Any] | None = None) -> SavedStation | None:
         """State for a later process; None before there is any.

@@ -90,7 +90,7 @@ class Timeline:
         self.likenesses = Likenesses()
         self._planner = Planner(station, self.playout, self.effort, steps=steps, stems=stems)
         self.input = self._planner.input  # the live input
-        self._timed = Timed(self.playout, self._planner.opening_s, self._merged, self._accept)
+        self._timed = Timed(self.playout, self._planner.opening_s, self.merge, self._accept)
         self._waiting: dict[int, Waiters] = {}  # take -> requests that wait for the start of its cue
         self._wish: Wish | None = None
         self.traces, self._fallback = Traces(), Fallback()
@@ -153,7 +153,7 @@ class Timeline:
             if steer.if_rev is not None and steer.if_rev != self.rev:
                 what = f"if_rev is {steer.if_rev}; the station is at rev {self.rev}"
                 raise ProtocolError("stale_rev", what, field="if_rev")
-            change = self._merged(steer, self.playout.mixer.earliest)
+            change = self.merge(steer, self.playout.mixer.earliest)
             waits = self._timed.waits(steer, change)
         except ProtocolError as error:
             reply(error.reply(steer.id))
@@ -165,7 +165,7 @@ class Timeline:
         else:
             self._accept(steer.id, change, steer.at, reply, now, steer.bar)
 
-    def _merged(self, steer: protocol.Steer, pos: int) -> Change:
+    def merge(self, steer: protocol.Steer, pos: int) -> Change:
         """The change of a steer that begins at station sample ``pos``. Raises ProtocolError."""
         try:
             change = self.score.steer(steer, self._here(pos))

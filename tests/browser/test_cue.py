@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import listening
 from tests.browser.axe import violations
-from tests.browser.conftest import Open, Served, Start
+from tests.browser.conftest import Open, Served, Start, opened
+from tests.browser.test_live_input import microphone
 from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
@@ -146,3 +148,55 @@ def test_a_wrong_token_is_told(start_server: Start, open_page: Open) -> None:
     expect(page.get_by_role("group", name="This station")).to_contain_text("does not accept your token")
     page.get_by_role("button", name="Listen without it").click()
     expect(page.locator("#status")).to_have_text("ready")
+
+
+def test_a_cue_is_heard_ahead_on_this_page_and_drops_with_the_same_clip(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    listening.play(page)
+    page.evaluate(
+        """() => { window.sent = [];
+             const steer = riffstream.player.steer.bind(riffstream.player);
+             riffstream.player.steer = (change, told) => (sent.push(change), steer(change, told)); }"""
+    )
+    cue(page, "heard ahead")
+    page.get_by_role("button", name="Hear the cue").click()
+    page.wait_for_function("riffstream.player.output.fades.get('beside') < 1")  # the station goes on quietly
+    assert page.get_by_label("Output for listening ahead").locator("option").all_text_contents()[0] == "on this output"
+    assert violations(page) == []
+    page.get_by_label("Drop on").select_option("1")
+    page.get_by_role("button", name="Drop", exact=True).click()
+    expect(page.locator("#now")).to_have_text("heard ahead", timeout=60_000)
+    page.wait_for_function("riffstream.player.output.fades.get('beside') === 1")
+    (change,) = page.evaluate("() => sent")
+    assert isinstance(change["seed"], int)
+    now = page.evaluate("() => riffstream.player.now.state.seed")
+    assert now - change["seed"] in range(8)  # the seed walks from clip to clip
+
+
+def test_a_cue_is_heard_on_headphones_while_the_speakers_keep_their_level(
+    served: Served, browser: Browser, need_tool: Callable[[str], str]
+) -> None:
+    with microphone(browser, need_tool, "--use-fake-ui-for-media-stream") as own, opened(own) as open_page:
+        page: Page = open_page(served.url)
+        listening.play(page)
+        page.evaluate(
+            """() => { window.sinks = [];
+                 const set = HTMLMediaElement.prototype.setSinkId;
+                 HTMLMediaElement.prototype.setSinkId = function (id) {
+                   sinks.push(id);
+                   return set.call(this, id);
+                 }; }"""
+        )
+        cue(page, "on headphones")
+        output = page.get_by_label("Output for listening ahead")
+        output.select_option("other output…")
+        expect(output.locator("option:checked")).to_have_text("Fake Audio Output 1")
+        hear = page.get_by_role("button", name="Hear the cue")
+        hear.click()
+        page.wait_for_function("sinks.length === 1")
+        assert page.evaluate("() => sinks[0]") == output.input_value() != ""
+        assert page.evaluate("() => riffstream.player.output.fades.get('beside') ?? 1") == 1
+        expect(hear).to_have_attribute("aria-pressed", "false", timeout=15_000)  # to its end
+        page.reload()
+        cue(page, "again")
+        expect(output.locator("option:checked")).to_have_text("Fake Audio Output 1")  # this browser remembers

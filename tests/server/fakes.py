@@ -19,7 +19,7 @@ from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info, InputImage
 from riffstream.generator.pictures import jpeg
 from riffstream.generator.single_clips import SingleClip
-from riffstream.journey.keyframe import ClipSpec
+from riffstream.journey.keyframe import ClipSpec, Keyframe
 from riffstream.server.interfaces import Reply
 from riffstream.spectrogram.params import SpectrogramParams
 from riffstream.station.audience import Sink
@@ -27,6 +27,7 @@ from riffstream.station.block import Block
 from riffstream.station.hub import TooManyStationsError, UnknownStationError
 from riffstream.station.live_input import Beats
 from riffstream.station.outlet import SHARED, Outlet
+from riffstream.station.preview import Preview
 from riffstream.station.prompt_queue import PromptQueue
 from riffstream.station.requests import Requests
 from riffstream.station.saved import SavedStation
@@ -186,6 +187,12 @@ class FakeStation:
 
     def requested(self) -> protocol.RequestList | None:
         return None if self.requests is None else self.requests.shown()
+
+    def preview(self, steer: protocol.Steer) -> Preview:
+        if not self.steerable:
+            raise protocol.ProtocolError("forbidden", f"station {self.name} cannot be steered")
+        keyframe = Keyframe.of("a test tone", seed=7)
+        return Preview(ClipSpec(keyframe, keyframe, 0.0), 120.0, 0.0, 4, None)
 
     def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
         if not self.steerable:

@@ -1,7 +1,9 @@
 // @ts-check
 /** The cue: a prompt that waits under the one that plays, until it is dropped on a bar line. */
 import { counter, dropAt } from "../cue.js";
-import { byId, make, toast } from "./dom.js";
+import { byId, make, reasonOf, toast } from "./dom.js";
+import { mountHeadphones } from "./headphones.js";
+import { mountSeedSound } from "./seed-sound.js";
 
 /** A change that is asked for is awaited so long beyond its bar, beats; then the line goes. */
 const GONE_BEATS = -8;
@@ -21,6 +23,10 @@ export function mountCue(app, line) {
   let counted = ""; // place of the target's number
   /** @type {ReturnType<typeof setInterval>|undefined} */
   let ticking;
+  /** @type {number|undefined} seed of the clip that was heard ahead: the drop begins with the same one */
+  let seed;
+  const headphones = mountHeadphones();
+  const sound = mountSeedSound(player, headphones.device);
   let turn = 0; // of cues and tries: an answer to an earlier one changes nothing
   const words = make("b", { id: "cue-text", dir: "auto" });
   const every = make("select", { className: "field steers", id: "cue-bars", "aria-label": "Drop on" },
@@ -29,11 +35,29 @@ export function mountCue(app, line) {
   const count = make("span", { className: "cue-count", id: "cue-count", "aria-hidden": "true" });
   const said = make("span", { className: "sr", role: "status" });
   const clear = make("button", { type: "button", className: "icon plain", textContent: "✕", "aria-label": "Clear the cue", title: "Clear (esc)", onclick: () => cancel() });
-  line.append(make("span", { className: "quiet", textContent: "Cue" }), words, every, drop, count, clear, said);
+  const hear = sound.button("the cue", "the cue", ahead);
+  hear.classList.add("icon", "steers");
+  hear.id = "hear-cue";
+  line.append(make("span", { className: "quiet", textContent: "Cue" }), words, hear, headphones.field ?? "", every, drop, count, clear, said);
+
+  /** The clip that a drop would begin with. @returns {Promise<Blob>} */
+  async function ahead() {
+    const mine = turn;
+    const path = `/api/stations/${encodeURIComponent(player.station)}/preview`;
+    const change = { prompts: [{ text, weight: 1 }], ...(seed === undefined ? {} : { seed }) };
+    const answer = await fetch(player.url(path), { method: "POST", headers: player.headers, body: JSON.stringify(change) });
+    if (!answer.ok) throw new Error(await reasonOf(answer));
+    const clip = await answer.json();
+    if (mine === turn) seed = clip.seed;
+    const mp3 = Uint8Array.from(atob(clip.audio.slice(clip.audio.indexOf(",") + 1)), (each) => each.charCodeAt(0));
+    return new Blob([mp3], { type: "audio/mpeg" });
+  }
 
   /** @param {string} given */
   function set(given) {
+    sound.stop();
     text = given;
+    seed = undefined;
     ready();
     words.textContent = given;
     line.hidden = false;
@@ -54,6 +78,7 @@ export function mountCue(app, line) {
   }
   /** @param {string} [why] for screen readers */
   function end(why = "") {
+    sound.stop();
     ready();
     text = "";
     line.hidden = true;
@@ -85,7 +110,8 @@ export function mountCue(app, line) {
     asked = true;
     const mine = turn;
     const bar = counts && named() ? { bar: target } : {};
-    const applied = await app.steer({ prompts: [{ text, weight: 1 }], at: "bar", ...bar }, text);
+    const heard = seed === undefined ? {} : { seed };
+    const applied = await app.steer({ prompts: [{ text, weight: 1 }], at: "bar", ...heard, ...bar }, text);
     if (mine !== turn) return; // another one is on cue
     if (!applied && !isComing()) ready();
     else if (!counts || player.position === null) end();

@@ -8,8 +8,11 @@ const BEHIND = 0.1;
 /** Ends the sound that was started last: there is one at a time. @type {() => void} */
 let endLast = () => {};
 
-/** @param {import("../player.js").Player} player */
-export function mountSeedSound(player) {
+/**
+ * @param {import("../player.js").Player} player
+ * @param {() => string} [device] the output to play on; "" is the page's own, where the station goes on quietly
+ */
+export function mountSeedSound(player, device = () => "") {
   const audio = new Audio();
   /** @type {string|null} address of the sound that plays or loads */
   let on = null;
@@ -50,7 +53,10 @@ export function mountSeedSound(player) {
       address = URL.createObjectURL(sound);
       audio.src = address;
       audio.volume = player.output.volume ** 2;
-      player.output.setFade("beside", BEHIND);
+      const chosen = device();
+      await /** @type {any} */ (audio).setSinkId?.(chosen);
+      if (mine !== turn) return;
+      if (!chosen) player.output.setFade("beside", BEHIND);
       await audio.play();
     } catch (error) {
       if (mine !== turn) return;
