@@ -50,10 +50,10 @@ def test_sigterm_ends_a_benchmark_and_the_server_that_it_started(
             assert time.monotonic() < until
             time.sleep(0.05)
         bench.terminate()
-        _, said = bench.communicate(timeout=30)
+        _, said = bench.communicate(timeout=PATIENCE_S)
         assert bench.returncode == 130, said.decode()
         assert b"Traceback" not in said
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE_S
         while any(map(alive, everyone)):
             assert time.monotonic() < until, "something was left behind"
             time.sleep(0.05)

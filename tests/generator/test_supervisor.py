@@ -366,7 +366,7 @@ async def test_a_stalled_generator_is_replaced_a_slow_one_is_not(step_s: float, 
         stalled = supervisor.pid
         assert stalled is not None
         os.kill(stalled, signal.SIGSTOP)
-        await asyncio.sleep(0.1)  # what it had sent is read
+        await asyncio.sleep(0.5)  # what it had sent is read
         supervisor._receive(Heartbeat(rss_mb=1.0, pending=1, step_s=step_s), NO_PCM)
         now[0] = limit - 0.1
         await asyncio.sleep(1.1)  # longer than the watch waits

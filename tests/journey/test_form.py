@@ -72,7 +72,7 @@ def test_a_plan_depends_on_its_arguments_alone(form: Form, bar: int, words: tupl
     copy = Form(form.name, form.seed, form.spans, form.repeats, form.opens)
     begun = time.process_time()
     assert copy.bar(bar, words) == form.bar(bar, words)
-    assert time.process_time() - begun < 0.5  # no walk from the first bar
+    assert time.process_time() - begun < 5  # no walk from the first bar
 
 
 @given(st.sampled_from(NAMES), st.integers(0, 2**32 - 1), st.lists(st.integers(8, 300), min_size=1, max_size=5))

@@ -53,4 +53,4 @@ def test_no_text_makes_a_long_list_slow(text: str) -> None:
     found = BlockList(entries)
     began = time.process_time()
     assert not found.blocks(text.replace("ab" * 150, "ba" * 150))
-    assert time.process_time() - began < 0.5  # 150 words x 4,900 phrases; a backtracking search would take years
+    assert time.process_time() - began < 5  # 150 words x 4,900 phrases; a backtracking search would take years

@@ -41,7 +41,7 @@ async def tended(broadcasts: Broadcasts) -> AsyncIterator[None]:
 
 
 async def test_private_stations_end_when_everyone_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PRIVATE_IDLE_S", 0.8)
+    monkeypatch.setattr(module, "PRIVATE_IDLE_S", 2.0)
     async with running("private-a", "private-b", "private-c") as served:
         stations = served.hub.stations
         async with joined(served, "private-b"):

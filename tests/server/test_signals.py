@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from riffstream.server.broadcast import Member
+from tests.conftest import PATIENCE_S
 from tests.server.conftest import running
 from tests.server.test_process import COMMAND, Process, generator_of, welcome
 
@@ -28,7 +29,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], timeout: float = 20.0) -> None:
+def until(condition: Callable[[], bool], timeout: float = PATIENCE_S) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "it takes too long"
@@ -60,7 +61,7 @@ async def test_a_second_signal_does_not_wait_for_listeners(hurried: bool) -> Non
     async def never(reason: str) -> None:
         await asyncio.sleep(600)
 
-    async with running(server={"drain_s": 20.0}) as served:
+    async with running(server={"drain_s": 2 * PATIENCE_S}) as served:
         server = served.server
         server.context.broadcast("main").members.add(Member(never))
         leaving = asyncio.create_task(server.run())
@@ -71,12 +72,12 @@ async def test_a_second_signal_does_not_wait_for_listeners(hurried: bool) -> Non
         assert not leaving.done()
         if hurried:
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.wait_for(leaving, 10)
+            await asyncio.wait_for(leaving, PATIENCE_S)
         else:
             await asyncio.sleep(0.5)
             assert not leaving.done()
             server._signalled()
-            await asyncio.wait_for(leaving, 10)
+            await asyncio.wait_for(leaving, PATIENCE_S)
 
 
 async def test_closed_standard_streams_do_not_disturb_and_a_killed_server_leaves_no_generator() -> None:

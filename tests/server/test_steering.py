@@ -96,7 +96,7 @@ async def test_a_steer_whose_turn_was_taken_waits_for_the_next() -> None:
     assert len(gate.applied) == 1
     gate.gate.steer(Steer(id="b", seed=7))
     turns.free = 1
-    await asyncio.sleep(0.1)
+    await until(lambda: len(gate.applied) == 2)
     assert gate.applied[1:] == [Steer(id="b", bpm=90.0, seed=7)]
     assert gate.told == [protocol.Superseded(id="a", by="b")]
     gate.gate.close()
@@ -152,7 +152,7 @@ async def test_the_desk_has_a_rate_of_its_own() -> None:
     for number in range(1, 6):
         gate.gate.steer(protocol.Steer(id=str(number), mix=protocol.MixChange(low=-float(number), tilt=1.0)))
     assert [each.id for each in gate.applied] == ["0", "1", "2"]
-    await asyncio.sleep(0.2)
+    await until(lambda: len(gate.applied) == 4)
     assert [each.id for each in gate.applied] == ["0", "1", "2", "5"]
     assert gate.applied[-1].mix.low == -5.0
 

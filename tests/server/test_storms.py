@@ -230,7 +230,7 @@ async def test_sigterm_in_the_middle_of_it_all(crowded: Process) -> None:
             each.close()
         report = await good.leave()
     assert code == 0, logged
-    assert seconds < 15
+    assert seconds < 30
     assert "Traceback" not in logged
     assert (report.joined, report.gaps, report.flagged) == (GOOD, 0, 0)
     assert report.lost == GOOD  # told to go, and gone

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE_S, ROOT
 
 __all__ = ["Node", "RayCluster", "until"]
 
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
 
 
-def until(condition: object, timeout_s: float = 60.0, what: str = "it") -> None:
+def until(condition: object, timeout_s: float = PATIENCE_S, what: str = "it") -> None:
     """Wait until a function says so."""
     assert callable(condition)
     end = time.monotonic() + timeout_s

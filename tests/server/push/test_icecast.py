@@ -98,7 +98,7 @@ async def test_the_source_leaves_with_the_server(server: Icecast) -> None:
     async with running(speed=1.0, push={"home": {"url": server.push("/short.ogg")}}) as served:
         await until(lambda: bool(server.source("/short.ogg")), "connected")
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
     assert served.server.context.pushes["home"].state == "stopped"
     await until(lambda: not server.source("/short.ogg"), "gone")
 
