@@ -26,6 +26,7 @@ __all__ = [
     "Origin",
     "PushState",
     "RandomPrompt",
+    "ReactionHistory",
     "Readiness",
     "RiffusionClip",
     "Seed",
@@ -247,6 +248,15 @@ class Health(Struct, frozen=True, kw_only=True):
     archive: ArchiveState | UnsetType = UNSET
     upstream: Annotated[UpstreamState, Meta(description="of a relay")] | UnsetType = UNSET
     workers: Annotated[dict[str, WorkerState], Meta(description="by number, if there are any")] | UnsetType = UNSET
+
+
+class ReactionHistory(Struct, frozen=True, kw_only=True):
+    """Reactions over time: counts of `bucket_s` seconds each, oldest first. The last ones are not complete yet."""
+
+    bucket_s: int
+    heart: tuple[int, ...]
+    fire: tuple[int, ...]
+    wow: tuple[int, ...]
 
 
 class ClipPreview(Struct, frozen=True, kw_only=True):

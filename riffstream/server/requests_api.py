@@ -10,12 +10,13 @@ from aiohttp import web
 
 from riffstream import protocol
 from riffstream.protocol import ProtocolError
-from riffstream.server.answers import json_answer
+from riffstream.server.answers import ReactionHistory, json_answer
 from riffstream.server.bodies import json_object, message_of, refused, without_id
 from riffstream.server.broadcast import Broadcast
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.moderation import Texts
 from riffstream.server.openapi import Answer, Body, described
+from riffstream.station.requests import BUCKET_S
 
 __all__ = ["NO_REQUESTS", "changed_requests", "routes"]
 
@@ -140,6 +141,26 @@ async def show_requests(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     context.listening(request)
     return json_answer(_requests(context.broadcast(request.match_info["station"])))
+
+
+@routes.get("/api/stations/{station}/reactions")
+@described("stations", Answer(ReactionHistory, "the reactions"), errors=(401, 403), right="steer")
+async def show_reactions(request: web.Request) -> web.Response:
+    """Show the reactions of listeners over the last ten minutes."""
+    context = request.app[CONTEXT]
+    broadcast = context.broadcast(request.match_info["station"])
+    context.steering(request, "seeing the reactions over time", broadcast.station)
+    _requests(broadcast)
+    requests = broadcast.station.requests
+    buckets = () if requests is None else requests.history()
+    return json_answer(
+        ReactionHistory(
+            bucket_s=BUCKET_S,
+            heart=tuple(each.heart for each in buckets),
+            fire=tuple(each.fire for each in buckets),
+            wow=tuple(each.wow for each in buckets),
+        )
+    )
 
 
 @routes.post("/api/stations/{station}/requests")

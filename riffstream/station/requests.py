@@ -20,12 +20,14 @@ from msgspec import Meta
 from riffstream import protocol
 from riffstream.protocol import ProtocolError, Reaction, Reactions, RequestItem, RequestList
 
-__all__ = ["MOST_OF_ONE", "MOST_VOTES", "REACTION_S", "Requests"]
+__all__ = ["BUCKETS", "BUCKET_S", "MOST_OF_ONE", "MOST_VOTES", "REACTION_S", "Requests"]
 
 log: Final = logging.getLogger(__name__)
 
 REACTION_S: Final = 60.0  # time for which a reaction counts
 REACTIONS: Final = 2000  # remembered ones
+BUCKET_S: Final = 10  # reactions are remembered as counts of so many seconds
+BUCKETS: Final = 60  # ten minutes
 MOST_OF_ONE: Final = 5  # requests of one client, so that nobody fills the list alone
 MOST_VOTES: Final = 5000  # of one request; the saved state has all of them
 
@@ -54,6 +56,7 @@ class Requests:
         self._number = 0
         self._salt = secrets.token_hex(8)
         self._reactions: deque[tuple[float, Reaction]] = deque(maxlen=REACTIONS)
+        self._history: deque[tuple[int, Counter[str]]] = deque(maxlen=BUCKETS)  # number of the bucket, counts
 
     @classmethod
     def opened(cls, station: str, most: int, clock: Callable[[], float], kept: dict[str, Any] | None) -> Requests:
@@ -121,7 +124,18 @@ class Requests:
 
     def react(self, reaction: Reaction) -> None:
         """Count a reaction."""
-        self._reactions.append((self._clock(), reaction))
+        now = self._clock()
+        self._reactions.append((now, reaction))
+        bucket = int(now // BUCKET_S)
+        if not self._history or self._history[-1][0] != bucket:
+            self._history.append((bucket, Counter()))
+        self._history[-1][1][reaction] += 1
+
+    def history(self) -> tuple[Reactions, ...]:
+        """Reactions of the last :data:`BUCKETS` spans of :data:`BUCKET_S`, oldest first; the last one is incomplete."""
+        counts = {bucket: dict(each) for bucket, each in self._history}
+        last = int(self._clock() // BUCKET_S)
+        return tuple(Reactions(**counts.get(bucket, {})) for bucket in range(last - BUCKETS + 1, last + 1))
 
     def _found(self, item: str | None) -> _Request:
         if item is None:

@@ -48,6 +48,9 @@ def test_listeners_ask_and_a_dj_answers(station: Served, open_page: Open) -> Non
     fan.get_by_role("button", name="I love this").click()
     expect(dj.get_by_role("button", name="I love this, 1 in the last minute")).to_have_text("1")
     expect(fan.get_by_role("button", name="I love this")).to_have_text("")
+    curve = "Reactions of the last ten minutes; the most, 1 in 10 s, now"
+    expect(dj.get_by_role("img", name=curve)).to_be_visible()
+    expect(fan.get_by_role("img", name=curve)).to_have_count(0)
     assert violations(fan) == []
     assert violations(dj) == []
 

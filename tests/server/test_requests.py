@@ -72,6 +72,13 @@ async def test_listeners_ask_and_vote_and_a_dj_takes() -> None:
         answer = await dj.message("requests", id="c")
         assert answer["requests"]["items"] == []
         assert answer["requests"]["reactions"]["fire"] == 1
+        url = f"{served.url}/api/stations/main/reactions"
+        async with ClientSession() as session:
+            async with session.get(url) as refused:  # a listener
+                assert refused.status == 403
+            async with session.get(url, headers={"Authorization": "Bearer dj"}) as given:
+                curve = await given.json()
+        assert (curve["bucket_s"], len(curve["heart"]), sum(curve["fire"]), sum(curve["wow"])) == (10, 60, 1, 0)
         assert served.station.queued().items[0].prompts[0].text == "church bells"
         while (await fan.message("requests", id=""))["requests"]["items"]:  # everybody is told
             pass

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from riffstream.protocol import ProtocolError, Reactions
-from riffstream.station.requests import MOST_OF_ONE, MOST_VOTES, REACTION_S, Requests
+from riffstream.station.requests import BUCKETS, MOST_OF_ONE, MOST_VOTES, REACTION_S, Requests
 
 
 class Clock:
@@ -104,6 +104,31 @@ def test_reactions_count_for_a_minute() -> None:
     assert requests.shown().reactions == Reactions(fire=1, heart=1)
     clock.now += REACTION_S
     assert requests.shown().reactions == Reactions()
+
+
+def test_reactions_of_ten_minutes_are_kept_as_counts_of_ten_seconds() -> None:
+    clock = Clock()
+    requests = Requests(2, clock)
+    clock.now = 1000.0
+    for _ in range(5000):  # more than are remembered one by one
+        requests.react("fire")
+    clock.now = 1009.9
+    requests.react("wow")
+    assert requests.history()[-1] == Reactions(fire=5000, wow=1)
+    clock.now = 1010.0
+    requests.react("heart")
+    assert requests.history()[-2:] == (Reactions(fire=5000, wow=1), Reactions(heart=1))
+    clock.now = 1599.9
+    history = requests.history()
+    assert len(history) == BUCKETS == 60
+    assert (history[0], history[1]) == (Reactions(fire=5000, wow=1), Reactions(heart=1))
+    assert set(history[2:]) == {Reactions()}
+    clock.now = 1600.0
+    assert requests.history()[0] == Reactions(heart=1)
+    for _ in range(10_000):
+        clock.now += 10
+        requests.react("heart")
+    assert requests.history() == (Reactions(heart=1),) * BUCKETS
 
 
 def test_requests_and_votes_go_on_in_a_later_process() -> None:

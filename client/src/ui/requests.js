@@ -1,6 +1,7 @@
 // @ts-check
 /** Requests: what listeners wish to hear. They suggest, vote and react; who steers takes a wish or dismisses it. */
 import { make, rebuild, toast } from "./dom.js";
+import { mountCurve } from "./reaction-curve.js";
 
 /** @typedef {import("../messages.js").RequestItem} Item */
 
@@ -50,7 +51,7 @@ export function mountRequests(app, panel) {
 
   const list = make("ol", { className: "history requests" });
   const empty = make("p", { className: "empty" });
-  panel.append(form, reactions, list, empty);
+  panel.append(form, reactions, mountCurve(player), list, empty);
 
   /** @param {Item} item @param {string} act @param {string} textContent @param {string} label @param {() => unknown} onclick */
   const action = (item, act, textContent, label, onclick) =>
