@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 
-from tests.conftest import PATIENCE_MS, ROOT
+from tests.conftest import PATIENCE_MS, PATIENCE_S, ROOT
 
 RATE = 48_000
 
@@ -122,7 +122,7 @@ def longest_run(quiet: NDArray[np.bool_]) -> int:
     return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
-def whole_for(page: Evaluating, seconds: float, limit_s: float = 60.0) -> None:
+def whole_for(page: Evaluating, seconds: float, limit_s: float = PATIENCE_S) -> None:
     """Wait for so many seconds of sound without a gap of 10 ms or a run of zeros; :func:`tap` comes first.
 
     A machine that is busy with something else starves the page now and then; a player that leaves holes by itself never
@@ -156,7 +156,7 @@ def pitch(sound: NDArray[np.float32]) -> float:
     return float(spectrum.argmax()) / 4
 
 
-def follows(page: Evaluating, prompt: str, limit_s: float = 15.0) -> None:
+def follows(page: Evaluating, prompt: str, limit_s: float = PATIENCE_S) -> None:
     """Wait until the pitch of a prompt is heard; :func:`tap` comes first.
 
     Raises:

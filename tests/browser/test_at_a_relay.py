@@ -22,7 +22,7 @@ def test_a_page_at_a_relay_plays_and_steers(served: Served, browser: Browser) ->
             listening.tap(page)
             listening.steer(page, "tone at a relay")
             expect(page.locator("#now")).to_have_text("tone at a relay")
-            listening.follows(page, "tone at a relay", 30.0)
+            listening.follows(page, "tone at a relay")
             count = page.evaluate("async () => (await (await fetch('api/seeds')).json()).seeds.length")
         assert count == len(served.get("/api/seeds")["seeds"])
         assert served.get("/api/stations/main")["playing"] == "tone at a relay"

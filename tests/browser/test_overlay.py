@@ -47,10 +47,12 @@ def test_the_address_names_the_parts_and_the_corner(served: Served, open_page: O
     expect(page.locator("#now")).to_be_visible()
     for name in ("#canvas2d", "#meta", "#now-label"):
         expect(page.locator(name)).to_be_hidden()
-    box = page.locator("#now").bounding_box()
-    assert box is not None
-    assert box["y"] < 200
-    assert box["x"] + box["width"] > 1100
+    page.wait_for_function(
+        """() => {
+          const { top, right } = document.querySelector('#now').getBoundingClientRect();
+          return top < 200 && right > 1100;
+        }"""
+    )
     alpha = picture(page)[:, :, 3]
     assert alpha[400:].max() == 0
     assert alpha[:300, 640:].max() > 200

@@ -36,7 +36,7 @@ def ended(served: Served, station: str) -> bool:
 
 
 def wait_ended(page: Page, served: Served, station: str) -> None:
-    for _ in range(100):
+    for _ in range(300):
         if ended(served, station):
             return
         page.wait_for_timeout(100)

@@ -54,7 +54,7 @@ def test_a_link_may_open_a_station_of_ones_own(served: Served, open_page: Open) 
     assert served.get(own)["playing"] == "my own tune"
     assert served.get("/api/stations/main")["playing"] != "my own tune"
     page.goto("about:blank")  # leaving ends it
-    for _ in range(50):
+    for _ in range(150):
         try:
             served.get(own)
         except urllib.error.HTTPError:
