@@ -25,6 +25,8 @@ def test_each_worker_begins_with_its_kind_and_helps_the_others() -> None:
     assert order("gw0", 3) == [SOUND, PAGE, SERVER, SUMS]
     assert order("gw1", 3) == [SERVER, PAGE, SUMS, SOUND]
     assert order("gw2", 3) == [SUMS, SERVER, PAGE, SOUND]
+    assert order("gw2", 4) == order("gw1", 3)
+    assert order("gw3", 4) == order("gw2", 3)
     assert order("gw1", 2) == [SERVER, PAGE, SUMS, SOUND]
 
 

@@ -1,4 +1,4 @@
-"""How ``pytest -n 3`` shares the tests out: whole files, to workers that prefer one kind each and help when it is done.
+"""How ``pytest -n 4`` shares the tests out: whole files, to workers that prefer one kind each and help when it is done.
 
 What is built once for a file stays built once. The first worker has the browsers. It begins with those whose sound is
 captured, as one piece of work: two of them at once would keep each other's sound from coming in time on two cores. The
