@@ -147,6 +147,13 @@ class Tab:
         ]
         self._act({"type": "key", "id": "keyboard", "actions": keys})
 
+    def press(self, *keys: str) -> None:
+        """Press keys together: those before the last one are held. ``shift`` and ``\\n`` (Enter) have names."""
+        codes = [{"shift": "\ue008", "\n": "\ue007"}.get(key, key) for key in keys]
+        downs = [{"type": "keyDown", "value": code} for code in codes]
+        ups = [{"type": "keyUp", "value": code} for code in reversed(codes)]
+        self._act({"type": "key", "id": "keyboard", "actions": downs + ups})
+
     def _act(self, actions: dict[str, Any]) -> None:
         self.firefox.command("input.performActions", context=self.context, actions=[actions])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import listening
-from tests.browser.conftest import Served
+from tests.browser.conftest import Served, Start
 from tests.browser.firefox import Firefox, Tab, firefox, sound_device
 
 pytestmark = pytest.mark.browser
@@ -98,5 +98,63 @@ def test_the_element_plays_on_another_site(fox: Firefox, served: Served, other_o
     listening.tap(tab, f"{element}.player")
     listening.whole_for(tab, 3)
     assert tab.evaluate(f"() => {element}.ring.latest") > 0
+    fox.close(tab)
+    assert not fox.failures
+
+
+def beside(level: str) -> str:
+    """Whether another sound of the page plays, so that the station goes on quietly."""
+    return f"() => (riffstream.player.output.fades.get('beside') ?? 1) {level}"
+
+
+def test_requests_a_cue_heard_ahead_and_a_kept_moment(fox: Firefox, start_server: Start, tmp_path: Path) -> None:
+    config = tmp_path / "requests.toml"
+    config.write_text("[stations.main]\nrequests = true\n")
+    served = start_server(config=config, limits_request_interval_s=0, limits_steer_interval_s=0, timeline_idle_s=0)
+    tab = fox.open(served.url)
+    play(tab)
+    tab.click("document.querySelector('#tab-requests')")
+    tab.wait_for("() => !!document.querySelector('#panel-requests input')")
+    tab.click("document.querySelector('#panel-requests input')")
+    tab.type("fox bells\n")
+    tab.wait_for("() => document.querySelectorAll('.requests li').length === 1")
+    tab.click("document.querySelector('.reactions button')")
+    tab.wait_for("() => document.querySelector('.reaction-curve')?.getAttribute('aria-label')?.includes('1 in 10 s')")
+
+    tab.click("document.querySelector('#prompt')")
+    tab.type("fox drop")
+    tab.press("shift", "\n")
+    tab.wait_for("() => document.querySelector('#cue-text')?.textContent === 'fox drop'")
+    tab.click("document.querySelector('#hear-cue')")
+    tab.wait_for(beside("< 1"))
+    tab.wait_for(beside("=== 1"))  # to its end
+    tab.evaluate("() => { document.querySelector('#cue-bars').value = '1'; }")
+    tab.click("document.querySelector('#drop')")
+    tab.wait_for(f"() => {NOW} === 'fox drop'", seconds=60)
+
+    tab.evaluate("() => document.activeElement.blur()")
+    tab.press("k")
+    tab.wait_for("() => document.querySelector('#toasts').textContent.includes('Kept: fox drop')")
+    tab.click("document.querySelector('#tab-kept')")
+    tab.wait_for("() => !!document.querySelector('.kept .hear')")
+    tab.click("document.querySelector('.kept .hear')")
+    tab.wait_for(beside("< 1"))
+    tab.click("document.querySelector('.kept .hear')")
+    tab.wait_for(beside("=== 1"))
+    fox.close(tab)
+    assert not fox.failures
+
+
+def test_a_private_station(fox: Firefox, served: Served) -> None:
+    tab = fox.open(f"{served.url}/?p=lone+fox&bpm=90")
+    alone = "[...document.querySelectorAll('button')].find((each) => each.textContent.includes('for me alone'))"
+    tab.wait_for(f"() => !!{alone}")
+    tab.click(alone)
+    tab.wait_for(f"() => {NOW} === 'lone fox' && riffstream.player.station !== 'main'", seconds=60)
+    tab.wait_for(f"{STATUS} === 'playing'", seconds=60)
+    tab.click("document.querySelector('#prompt')")
+    tab.type("two foxes\n")
+    tab.wait_for(f"() => {NOW} === 'two foxes'", seconds=60)
+    assert served.get("/api/stations/main")["playing"] != "two foxes"
     fox.close(tab)
     assert not fox.failures
