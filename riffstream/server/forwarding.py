@@ -1,5 +1,7 @@
 """Requests that a relay passes on: seed images, uploads, recordings, the archive, and the making of stations.
 
+A worker passes on those of HLS too.
+
 Threading model: everything runs on the event loop.
 """
 
@@ -46,6 +48,8 @@ def is_forwarded(context: Context, request: web.Request) -> bool:
     path = context.own_path(request)
     if path.startswith("/run_inference"):
         return True
+    if path.startswith("/hls/") and context.hub.upstream is not None and context.hub.upstream.inside:
+        return True  # the next request of a player may reach another worker, whose encoder has other segments
     return path.startswith("/api/") and not (request.method in ("GET", "HEAD") and _OWN.fullmatch(path))
 
 

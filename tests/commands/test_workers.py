@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,20 @@ async def everywhere(url: str, **options: Any) -> dict[str, Radio]:
             else:
                 found[radio.welcome.path[0]] = radio
     return found
+
+
+def test_hls_is_the_same_at_each_process(server: Process, need_tool: Callable[[str], str]) -> None:
+    """A player opens several connections, and the kernel gives each to any process."""
+    folder = f"{server.url}/hls/main"
+    segments = set()
+    for _ in range(12):
+        lines = get(f"{folder}/128.m3u8").splitlines()
+        segments |= {line.rpartition("/")[0] for line in lines if line.endswith(".m4s")}
+    assert len(segments) == 1
+    command = [need_tool("ffmpeg"), "-v", "error", "-i", f"{folder}/master.m3u8", "-t", "4", "-f", "s16le", "-"]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout) == 4 * 48_000 * 4
 
 
 async def test_each_process_plays_the_same_and_steers_the_same(server: Process) -> None:
