@@ -36,7 +36,8 @@ async def media_handler(request: web.Request) -> web.Response:
     running = await _ready(broadcast, kbps)
     rendition, hls = running.rendition, broadcast.hls
     folder = f"{running.folder}/{kbps}"
-    text = media_playlist(list(rendition.segments), rendition.breaks, folder, hls.began_s, list(hls.titles))
+    breaks = hls.first_break + rendition.breaks
+    text = media_playlist(list(rendition.segments), breaks, folder, hls.began_s, list(hls.titles), hls.first_number)
     return _playlist_answer(text, f"{visible}, max-age={SEGMENT_S // 2}")
 
 

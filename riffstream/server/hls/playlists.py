@@ -44,7 +44,12 @@ def master_playlist(bit_rates: Sequence[int]) -> str:
 
 
 def media_playlist(
-    kept: Sequence[Segment], breaks: int, folder: str, began_s: float, titles: Sequence[Title] = ()
+    kept: Sequence[Segment],
+    breaks: int,
+    folder: str,
+    began_s: float,
+    titles: Sequence[Title] = (),
+    first_number: int = 0,
 ) -> str:
     """Media playlist with the newest segments of one rendition.
 
@@ -54,6 +59,7 @@ def media_playlist(
         folder: folder of the segments, relative to the playlist.
         began_s: POSIX time of the station's sample 0.
         titles: oldest first; those of the listed segments are written as date ranges.
+        first_number: media sequence number of the segment at sample 0.
     """
     listed = kept[-LISTED:]
     first = listed[0]
@@ -62,7 +68,7 @@ def media_playlist(
         "#EXTM3U",
         "#EXT-X-VERSION:8",
         f"#EXT-X-TARGETDURATION:{SEGMENT_S}",
-        f"#EXT-X-MEDIA-SEQUENCE:{first.number}",
+        f"#EXT-X-MEDIA-SEQUENCE:{first_number + first.number}",
         f"#EXT-X-DISCONTINUITY-SEQUENCE:{breaks}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f'#EXT-X-MAP:URI="{folder}/init.mp4"',

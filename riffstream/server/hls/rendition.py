@@ -25,7 +25,7 @@ class Segment:
     """A segment of two seconds.
 
     Attributes:
-        number: media sequence number: position in units of two seconds on the station's clock.
+        number: position in units of two seconds on the station's clock.
         sample_pos: first sample on the station's clock.
         n_samples: samples per channel.
         broken: True if it does not continue the previous segment.

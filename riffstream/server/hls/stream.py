@@ -26,6 +26,8 @@ IDLE_S = 30.0  # running time of an encoder after the last request; players send
 START_S = 15.0  # longest wait for the first segments
 FIRST = 3  # segments at the start of a rendition: players buffer three before they play
 TITLES = 50
+BREAKS_SINCE = 1_767_225_600  # 2026-01-01, POSIX time
+BREAKS_UNIT_S = 600
 
 
 class Place(Protocol):
@@ -94,6 +96,7 @@ class HlsStream:
         self._running: dict[int, Running] = {}
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._began_s: float | None = None
+        self._first: int | None = None
         self._unsubscribe = station.subscribe(self._told)
 
     @property
@@ -102,6 +105,27 @@ class HlsStream:
         if self._began_s is None:
             self._began_s = time.time() - self._station.sample_pos / SAMPLE_RATE
         return self._began_s
+
+    @property
+    def first_number(self) -> int:
+        """Media sequence number of the segment at the station's sample 0, the same for all renditions.
+
+        It makes the numbers grow from process to process, also where the sample clock begins anew, because players wait
+        until they have seen a larger number than before (RFC 8216, 6.2.2): a segment gets the number of its wall-clock
+        time, less the time that the station has slept since the first one.
+        """
+        if self._first is None:
+            self._first = int((time.time() - self._station.sample_pos / SAMPLE_RATE) / SEGMENT_S)
+        return self._first
+
+    @property
+    def first_break(self) -> int:
+        """Number of discontinuities before the first segment of this process.
+
+        It grows with the time of the process's first segment, because the time stamps of a new process begin anew. It
+        stays small, because hls.js searches a list of that length at each playlist.
+        """
+        return max(0, int(self.first_number * SEGMENT_S - BREAKS_SINCE) // BREAKS_UNIT_S)
 
     async def ready(self, kbps: int) -> Running:
         """Return a rendition with its first segments, starting its encoder if necessary.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -178,3 +179,73 @@ async def test_a_full_station_is_503() -> None:
         assert (await fetch(served.url, "/hls/main/64.m3u8"))[0] == 200
         assert (await fetch(served.url, "/hls/main/128.m3u8"))[0] == 503
         assert (await fetch(served.url, "/hls/main/64.m3u8"))[0] == 200
+
+
+def numbers(playlist: str) -> tuple[int, int]:
+    """Numbers of the first segment and of the first discontinuity."""
+    media, breaks = (re.search(rf"#EXT-X-{name}SEQUENCE:(\d+)\n", playlist) for name in ("MEDIA-", "DISCONTINUITY-"))
+    assert media is not None
+    assert breaks is not None
+    return int(media[1]), int(breaks[1])
+
+
+async def test_numbers_grow_over_a_restart_that_loses_the_clock() -> None:
+    """Players wait until they see a larger number than before: as long as the old server has run."""
+    found = []
+    for seconds in (40, 12):
+        async with running(speed=1.0, preroll=seconds * 48_000) as served:
+            _, _, body = await fetch(served.url, "/hls/main/128.m3u8")
+            again = await fetch(served.url, "/hls/main/64.m3u8")
+            assert abs(numbers(again[2].decode())[0] - numbers(body.decode())[0]) <= 1
+            assert numbers(again[2].decode())[1] == numbers(body.decode())[1]
+            found.append(numbers(body.decode()))
+    assert found[1][0] > found[0][0] - 1
+    assert found[1][1] >= found[0][1]
+
+
+async def test_breaks_are_counted_from_run_to_run_and_stay_few(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """hls.js walks through an array of that length at each playlist: with 900 million its page hangs."""
+    _, _, body = await fetch(live.url, "/hls/main/128.m3u8")
+    now = numbers(body.decode())[1]
+    later = module.time.time() + 3600
+    monkeypatch.setattr(module.time, "time", lambda: later)
+    async with running(speed=2.0, preroll=20 * 48_000) as served:
+        _, _, body = await fetch(served.url, "/hls/main/128.m3u8")
+    assert now + 5 <= numbers(body.decode())[1] <= now + 7
+    assert now < 2_000_000
+
+
+async def test_ffmpeg_plays_on_when_the_server_is_replaced(need_tool: Callable[[str], str]) -> None:
+    async with (
+        running(speed=1.0, preroll=60 * 48_000) as first,
+        running(speed=1.0, preroll=12 * 48_000) as second,
+    ):
+        ports = [int(served.url.rsplit(":", 1)[1]) for served in (first, second)]
+
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, back = await asyncio.open_connection("127.0.0.1", ports[0])
+
+            async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+                with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                    while data := await source.read(65_536):
+                        target.write(data)
+                target.close()
+
+            open_ports.append(back)
+            await asyncio.gather(copy(reader, back), copy(there, writer))
+
+        open_ports: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(forward, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hls/main/128.m3u8"
+        command = [need_tool("ffmpeg"), "-v", "error", "-i", url, "-t", "14", "-f", "s16le", "-ac", "1", "-"]
+        player = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert player.stdout is not None
+        await player.stdout.readexactly(96_000)
+        ports.reverse()
+        for writer in open_ports:
+            writer.close()
+        async with asyncio.timeout(25):
+            rest = await player.stdout.read()
+            assert await player.wait() == 0
+        server.close()
+    assert (len(rest) + 96_000) / 96_000 > 9  # -t counts time stamps, which jump with the clock
