@@ -14,8 +14,9 @@ import numpy as np
 from riffstream.bench.common import environment, markdown_table, report, to_json
 from riffstream.config import GeneratorSettings
 from riffstream.errors import ParameterError
-from riffstream.generator.cluster.launch import Cluster, check_installed
+from riffstream.generator.cluster.launch import Cluster
 from riffstream.generator.messages import Done, FromGenerator, Info, Job, Pcm, Piece
+from riffstream.generator.packages import check_installed
 from riffstream.generator.supervisor import Supervisor
 from riffstream.journey.journey import Journey
 

@@ -81,12 +81,12 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _packages(config: Config) -> Finding:
-    from riffstream.generator.cluster import launch
+    from riffstream.generator import packages
     from riffstream.server import tracing
 
     try:
         for settings in config.generators().values():
-            launch.check_installed(settings)
+            packages.check_installed(settings)
         tracing.check_installed(config.tracing)
     except RiffstreamError as error:
         return Finding("packages", "bad", str(error))

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from riffstream.commands._checks import Finding
@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="F", help="a TOML file, or the name of a preset")
     parser.add_argument("--model", help="mini (default), a folder, a safetensors file or a hub id")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
+    parser.add_argument(
+        "--runtime", choices=("torch", "openvino"), help="what evaluates the embedded model on a CPU (default: torch)"
+    )
     parser.add_argument("--quick", action="store_true", help="leave out the model and its speed")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from riffstream.commands._checks import Finding, listener_us, look
     from riffstream.config import load_config
 
-    flags = {"generator.model": args.model, "generator.device": args.device}
+    flags = {"generator.model": args.model, "generator.device": args.device, "generator.runtime": args.runtime}
     config = load_config(args.config, flags=flags, check_secrets=False)
     findings: list[Finding] = []
 
@@ -99,6 +102,7 @@ def _measured(config: Config) -> tuple[Finding, str, float]:
         model=generator.model,
         device=generator.device,
         dtype=generator.dtype,
+        runtime=generator.runtime,
         lora=list(generator.lora),
         sampler=generator.sampler,
         quiet=True,
@@ -129,7 +133,8 @@ def _measured(config: Config) -> tuple[Finding, str, float]:
         speed = samples / SAMPLE_RATE / (time.monotonic() - began)
     except RiffstreamError as error:
         return Finding("model", "bad", str(error)), "", 0.0
-    text = f"{info.model} on {info.device}: loaded in {load_s:.0f} s, {speed:.1f} s of music in a second"
+    where = f"{info.model} on {info.device}, evaluated by {renderer.info.runtime}"
+    text = f"{where}: loaded in {load_s:.0f} s, {speed:.1f} s of music in a second"
     if busy := _busy():
         return (
             Finding("model", "warning", f"{text}; but the machine is busy (load {busy:.0f}), so measure again"),
@@ -137,7 +142,8 @@ def _measured(config: Config) -> tuple[Finding, str, float]:
             speed,
         )
     if speed * SHARE >= 1:
-        return Finding("model", "good", text), info.device, speed
+        level: Literal["good", "warning"] = "warning" if renderer.info.runtime.fault else "good"
+        return Finding("model", level, text), info.device, speed
     remedy = "a faster device, or fewer generator.steps"
     return (
         Finding("model", "warning", f"{text}: too slow to play without repetitions; use {remedy}"),

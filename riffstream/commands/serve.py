@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="mini (default), a folder, a safetensors file or a hub id")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="(default: auto)")
     parser.add_argument(
+        "--runtime", choices=("torch", "openvino"), help="what evaluates the embedded model on a CPU (default: torch)"
+    )
+    parser.add_argument(
         "--generator",
         metavar="WHERE",
         help="where the model runs: local (default), or on a Ray cluster: ray:auto, ray:local or ray://HOST:PORT",
@@ -86,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises RiffstreamError on bad settings, a busy port or a model that fails."""
     from riffstream._malloc import fix_thresholds
     from riffstream.config import load_config
-    from riffstream.generator.cluster.launch import check_installed
+    from riffstream.generator.packages import check_installed
     from riffstream.generator.supervisor import start_process
 
     end_when_asked_early()
@@ -103,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
             "server.workers": args.workers,
             "generator.model": args.model,
             "generator.device": args.device,
+            "generator.runtime": args.runtime,
             "generator.backend": args.generator,
             "log.level": "warning" if args.quiet else None,
             "log.format": "json" if args.json else None,

@@ -254,6 +254,8 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
         lora: safetensors files, each with ``:scale`` if not 1.
         device: ``auto``: CUDA, else MPS, else the CPU.
         dtype: ``auto``: the fastest suitable dtype of the device.
+        runtime: what evaluates the network: ``torch``, or ``openvino`` (embedded model on a CPU, extra ``openvino``),
+            with torch until its network is ready and after a fault.
         sampler, steps, guidance, denoising: None: the model's own.
         seed_image: default for keyframes without one: auto (a similar loop of the library), none (noise) or a name;
             None: the model's own.
@@ -277,6 +279,7 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
     lora: tuple[str, ...] = ()
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    runtime: Literal["torch", "openvino"] = "torch"
     sampler: str | None = None
     steps: Annotated[int, RANGES["steps"].meta] | None = None
     guidance: Annotated[float, RANGES["guidance"].meta] | None = None

@@ -6,7 +6,7 @@ import importlib.resources
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,8 +16,12 @@ from riffstream.diffusion.mini.files import read_json
 from riffstream.diffusion.sd.hub import download, is_hub_id
 from riffstream.errors import CheckpointError, ParameterError
 
+if TYPE_CHECKING:
+    from riffstream.diffusion.mini.family import MiniFamily
+
 __all__ = ["Checkpoint"]
 
+RUNTIMES = ("torch", "openvino")
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -34,6 +38,7 @@ class Checkpoint:
         lora: Iterable[Any] = (),
         progress: bool = True,
         options: Any = None,
+        runtime: str = "torch",
     ) -> Family:
         """Load a model. Safety checkers are not loaded, because they are not made for spectrograms.
 
@@ -46,6 +51,7 @@ class Checkpoint:
             lora: LoRA files to merge: paths, ``(path, scale)`` pairs or ``"path:scale"``. Stable Diffusion only.
             progress: show progress bars if stderr is a terminal.
             options: ``sd.SdOptions``, for Stable Diffusion.
+            runtime: ``torch``, or ``openvino`` for the embedded model on a CPU (``compiled/``).
 
         Returns:
             The model, ready to use; ``family.params`` are the checkpoint's spectrogram parameters.
@@ -53,8 +59,11 @@ class Checkpoint:
         Raises:
             CheckpointError: not found, not reachable, pickled weights, or a part that is missing or has the wrong
                 shape; the message names the part.
-            ParameterError: an unknown device or dtype, or an option that this kind of model does not have.
+            ParameterError: an unknown device, dtype or runtime, a runtime that is not installed, or an option that this
+                kind of model does not have.
         """
+        if runtime not in RUNTIMES:
+            raise ParameterError("runtime", runtime, " or ".join(RUNTIMES))
         where = pick_device(device)
         path = Path(os.path.expanduser(source))  # pathlib's version raises for a user without a home
         if str(source) == "mini":
@@ -68,7 +77,12 @@ class Checkpoint:
         if revision is not None:
             raise ParameterError("revision", revision, "only with a hub id")
         if path.is_dir() and _is_mini(path):
-            return _load_mini(path, where, dtype, tuple(lora), options)
+            family = _load_mini(path, where, dtype, tuple(lora), options)
+            if runtime == "openvino":
+                family.use_openvino()
+            return family
+        if runtime != "torch":
+            raise ParameterError("runtime", runtime, "torch with this model; OpenVINO is for the embedded model")
         from riffstream.diffusion.sd.load import load_folder, load_single_file
         from riffstream.diffusion.sd.lora import parse_lora
 
@@ -78,7 +92,7 @@ class Checkpoint:
         return load(path, device=where, dtype=precision, lora=merged, options=options, progress=progress)
 
 
-def _load_mini(folder: Path, device: torch.device, dtype: Any, lora: tuple[Any, ...], options: Any) -> Family:
+def _load_mini(folder: Path, device: torch.device, dtype: Any, lora: tuple[Any, ...], options: Any) -> MiniFamily:
     from riffstream.diffusion.mini.family import MiniFamily
 
     if lora:

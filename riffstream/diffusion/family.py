@@ -23,7 +23,7 @@ from riffstream.journey.journey import DRIFT
 from riffstream.journey.prompts import WeightedText
 from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["Defaults", "Family", "TextEmbedding", "TrainingSchedule"]
+__all__ = ["Defaults", "Family", "Runtime", "TextEmbedding", "TrainingSchedule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,21 @@ class TextEmbedding:
         ones = [row.tokens.new_ones(row.tokens.shape[:2], dtype=torch.float32) for row in rows]
         masks = [own if row.mask is None else row.mask.float() for own, row in zip(ones, rows, strict=True)]
         return TextEmbedding(torch.cat(tokens), torch.cat([F.pad(mask, (0, length - mask.shape[1])) for mask in masks]))
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What evaluates the network now.
+
+    Attributes:
+        name: ``torch`` or ``openvino``.
+        note: why torch evaluates it although another runtime is set; "" otherwise.
+        fault: True if the reason is a fault, after which torch stays.
+    """
+
+    name: str = "torch"
+    note: str = ""
+    fault: bool = False
 
 
 class Family(ABC):
@@ -208,6 +223,11 @@ class Family(ABC):
     @abstractmethod
     def decode_image(self, latents: Tensor) -> np.ndarray:
         """Decode latents [B, C, h, w] to spectrogram images, uint8 [B, H, W, 3]."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What evaluates the network now."""
+        return Runtime()
 
     def warm_up(self) -> None:  # noqa: B027  (optional: most families need none)
         """Run each part once, so that the first clip is as fast as later ones."""

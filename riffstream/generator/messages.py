@@ -39,6 +39,7 @@ __all__ = [
     "Picture",
     "Piece",
     "Ready",
+    "Runtime",
     "Shutdown",
     "Stages",
     "ToGenerator",
@@ -161,6 +162,23 @@ class Loading(Struct, frozen=True, tag=True):
     what: str
 
 
+class Runtime(Struct, frozen=True):
+    """What evaluates the network now, as ``diffusion.family.Runtime``.
+
+    Attributes:
+        name: ``torch`` or ``openvino``; "": there is no network.
+        note: why torch evaluates it although another runtime is set; "" otherwise.
+        fault: True if the reason is a fault, after which torch stays.
+    """
+
+    name: str = ""
+    note: str = ""
+    fault: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.note})" if self.note else self.name
+
+
 class Info(Struct, frozen=True, kw_only=True):
     """Properties of a renderer and its model.
 
@@ -178,6 +196,7 @@ class Info(Struct, frozen=True, kw_only=True):
         drafts: True if the renderer makes drafts (``Job.draft_end``).
         conditions: True if keyframes may set chords, parts, energy, density and brightness.
         weights: fingerprint of the parameters for logs; "" without parameters.
+        runtime: what evaluates the network now; it may change, see :class:`Heartbeat`.
     """
 
     model: str
@@ -197,6 +216,7 @@ class Info(Struct, frozen=True, kw_only=True):
     drafts: bool = False
     conditions: bool = False
     weights: str = ""
+    runtime: Runtime = Runtime()
 
     def in_meter(self, beats_per_bar: int) -> Info:
         """The properties for another meter. Raises ParameterError if the model does not support it."""
@@ -226,12 +246,14 @@ class Heartbeat(Struct, frozen=True, tag=True):
         rss_mb: resident memory, MB.
         step_s: slowest step since the last heartbeat, seconds.
         busy: share of the time since the last heartbeat in steps, 0 to 1.
+        runtime: what evaluates the network now.
     """
 
     pending: int
     rss_mb: float = 0.0
     step_s: float = 0.0
     busy: float = 0.0
+    runtime: Runtime = Runtime()
 
 
 class Stages(Struct, frozen=True, kw_only=True):

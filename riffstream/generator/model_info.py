@@ -11,10 +11,10 @@ from typing import Final
 import torch
 
 from riffstream.diffusion.family import Family
-from riffstream.generator.messages import Info
+from riffstream.generator.messages import Info, Runtime
 from riffstream.protocol import SAMPLE_RATE
 
-__all__ = ["describe"]
+__all__ = ["describe", "runtime"]
 
 NOMINAL_BEATS: Final = 8  # for models whose clips have no musical length
 
@@ -40,7 +40,13 @@ def describe(family: Family, frames: int) -> Info:
         drafts=family.continues,
         conditions=bool(family.conditions),
         weights=_fingerprint(family),
+        runtime=runtime(family),
     )
+
+
+def runtime(family: Family) -> Runtime:
+    """What evaluates the network now."""
+    return Runtime(family.runtime.name, family.runtime.note, family.runtime.fault)
 
 
 def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:

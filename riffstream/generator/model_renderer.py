@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,8 +30,8 @@ from riffstream.diffusion.mini.likeness import KnownStyles
 from riffstream.diffusion.past import Past
 from riffstream.errors import CheckpointError, MediaError, RiffstreamError, device_lost, out_of_memory
 from riffstream.generator.isolation import failure
-from riffstream.generator.messages import Cancelled, Done, Job, Picture, Piece
-from riffstream.generator.model_info import describe
+from riffstream.generator.messages import Cancelled, Done, Info, Job, Picture, Piece
+from riffstream.generator.model_info import describe, runtime
 from riffstream.generator.pictures import jpeg
 from riffstream.generator.renderer import Report
 from riffstream.generator.take_stream import TakeStream, reach
@@ -89,13 +90,21 @@ class ModelRenderer:
         family = engine.family
         self._rate = family.params.sample_rate
         self._skip = 0 if family.continues else _overlap_frames(family)
-        self.info = describe(family, family.frames - self._skip)
+        self._info = describe(family, family.frames - self._skip)
         self.on_clip: Callable[[Job, np.ndarray], None] | None = None
         self._works: deque[Work] = deque()
         self._streams: dict[_Take, TakeStream] = {}
         self._memory: dict[str, _Memory] = {}
         self._styles = KnownStyles.load() if isinstance(family, MiniFamily) else None
         self._told: dict[str, list[str]] = {}  # texts whose likeness was sent last, by station
+
+    @property
+    def info(self) -> Info:
+        """Properties of the model; ``runtime`` is that of this moment."""
+        now = runtime(self._engine.family)
+        if now != self._info.runtime:
+            self._info = msgspec.structs.replace(self._info, runtime=now)
+        return self._info
 
     @property
     def params(self) -> SpectrogramParams:
@@ -338,6 +347,7 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
         dtype=options.get("dtype", "auto"),
         lora=tuple(options.get("lora") or ()),
         progress=False,
+        runtime=options.get("runtime", "torch"),
     )
     given = {name: options[name] for name in ("guidance", "denoising", "seed_image") if options.get(name) is not None}
     if given:
@@ -358,6 +368,9 @@ def make_renderer(options: dict[str, Any], progress: Callable[[str], None], *, f
         iterations=options.get("vocoder_iterations"),
         device=family.device if family.device.type == "cuda" else "cpu",
     )
+    if isinstance(family, MiniFamily) and family.compiled is not None and files:
+        progress("waiting for OpenVINO's network; a first start converts it")
+        family.compiled.patient = True
     progress(f"warming up {family.name} on {family.device}")
     engine.warm_up()
     uploads = options.get("uploads")

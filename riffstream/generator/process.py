@@ -164,7 +164,8 @@ def serve(
         now = clock()
         slowest, worked = max(slowest, now - began), worked + now - began
         if now - beat >= BEAT_S:
-            send((Heartbeat(renderer.pending, _resident_mb(), slowest, min(1.0, worked / (now - beat))), None))
+            busy = min(1.0, worked / (now - beat))
+            send((Heartbeat(renderer.pending, _resident_mb(), slowest, busy, renderer.info.runtime), None))
             beat, slowest, worked = now, 0.0, 0.0
 
 

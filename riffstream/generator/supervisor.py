@@ -39,6 +39,7 @@ from riffstream.generator.messages import (
     Loading,
     Pcm,
     Ready,
+    Runtime,
     Shutdown,
     ToGenerator,
 )
@@ -115,6 +116,7 @@ class Supervisor:
         pending: number of jobs at the last heartbeat.
         busy: share of the last seconds that the generator worked, 0 to 1.
         info: properties of the last generator; None before the first one was ready.
+        runtime: what evaluates its network, at the last heartbeat.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class Supervisor:
         self.pending = 0
         self.busy = 0.0
         self.info: Info | None = None
+        self.runtime = Runtime()
         self._configure = configure or configuration(settings)
         self._on_ready, self._on_lost, self._on_report = on_ready, on_lost, on_report
         self._clock = clock
@@ -232,6 +235,7 @@ class Supervisor:
             self.rss_mb, self.pending = message.rss_mb, message.pending
             self._step_s = max(message.step_s, self._step_s * 0.99)
             self.busy += SMOOTH * (message.busy - self.busy)
+            self._note(message.runtime)
             if message.pending == 0:
                 self._report(message, pcm)
         elif isinstance(message, Loading):
@@ -254,8 +258,18 @@ class Supervisor:
         self.info, self.busy = message.info, 0.0
         self._never_ready = False
         log.info("generator ready: %s on %s, %.1f s", message.info.model, message.info.device, message.seconds)
+        self.runtime = Runtime()
+        self._note(message.info.runtime)
         self._settled.set()
         self._call(self._on_ready, message.info)
+
+    def _note(self, runtime: Runtime) -> None:
+        """Log a change of what evaluates the network."""
+        if runtime != self.runtime:
+            self.runtime = runtime
+            log.log(
+                logging.WARNING if runtime.fault else logging.INFO, "generator: the network is evaluated by %s", runtime
+            )
 
     def _report(self, message: FromGenerator, pcm: Pcm) -> None:
         self._call(self._on_report, message, pcm)
@@ -373,6 +387,7 @@ class Supervisor:
             "rss_mb": round(self.rss_mb, 1),
             "pending": self.pending,
             "busy": round(self.busy, 3),
+            "runtime": str(self.runtime),
             "pid": self.pid,
         }
 

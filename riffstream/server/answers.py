@@ -277,10 +277,12 @@ class RiffusionClip(Struct, frozen=True, kw_only=True):
 
 
 class Readiness(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether the server has audio; ``reason`` if not."""
+    """Whether the server has audio; ``reason`` if not. ``runtime``: what evaluates the model's network now, `torch` or
+    `openvino`, with the reason if it is not the configured one."""
 
     status: Literal["ready", "not ready"]
     reason: str | None = None
+    runtime: str | None = None
 
 
 class OEmbed(Struct, frozen=True, kw_only=True):

@@ -63,7 +63,8 @@ async def readyz(request: web.Request) -> web.Response:
     loading = "the model is loading" if context.hub.upstream is None else "the server behind this relay is not reached"
     reason = "draining" if context.draining else None if context.hub.ready else loading
     if reason is None:
-        return json_answer(Readiness(status="ready"))
+        runtime = context.hub.health().get("generator", {}).get("runtime")
+        return json_answer(Readiness(status="ready", runtime=runtime or None))
     return json_answer(Readiness(status="not ready", reason=reason), status=503, headers={"Retry-After": "2"})
 
 

@@ -20,8 +20,9 @@ import msgspec
 
 from riffstream.config import Config, StationConfig, check_station_name
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.generator.cluster.launch import Cluster, check_installed
+from riffstream.generator.cluster.launch import Cluster
 from riffstream.generator.messages import Configure, Failed, FromGenerator, Info, Pcm
+from riffstream.generator.packages import check_installed
 from riffstream.generator.pool import DEFAULT, Model, Pool, Seat
 from riffstream.generator.single_clips import PREFIX, SingleClip, SingleClips
 from riffstream.generator.supervisor import GeneratorError, Supervisor, configuration
@@ -182,8 +183,8 @@ class Hub:
         models = {}
         for name, settings in self.config.generators().items():
             launch = None
+            check_installed(settings)
             if settings.on_ray:
-                check_installed(settings)
                 if settings.backend not in self._clusters:
                     self._clusters[settings.backend] = Cluster(settings.backend)
                 launch = self._clusters[settings.backend].launcher(settings)

@@ -30,6 +30,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "float32", "bfloat16", "float16"),
         help="number type (default: auto)",
     )
+    how.add_argument(
+        "--runtime",
+        default="torch",
+        choices=("torch", "openvino"),
+        help="what evaluates the embedded model on a CPU (default: torch)",
+    )
     how.add_argument("--lora", action="append", default=[], metavar="FILE[:SCALE]", help="LoRA to merge")
     how.add_argument("--steps", type=int, metavar="N", help="denoising steps, 1 to 1000 (the model's)")
     how.add_argument("--sampler", metavar="NAME", help="the model's by default")
@@ -62,6 +68,7 @@ def load_renderer(
         model=args.model,
         device=args.device,
         dtype=args.dtype,
+        runtime=args.runtime,
         lora=tuple(args.lora),
         sampler=args.sampler,
         max_batch=max_batch,

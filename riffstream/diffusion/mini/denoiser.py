@@ -231,9 +231,9 @@ class Denoiser(nn.Module):
         config = self.config
         height, count = config.rows // config.patch, config.context
         if before is None:
-            end = self.context_none.expand(len(like), height, count, -1)
+            end = self.context_none.expand(like.shape[0], height, count, -1)
         else:
-            grid = before.reshape(len(before), height, -1, before.shape[-1])
+            grid = before.reshape(before.shape[0], height, -1, before.shape[-1])
             last = grid[:, :, -count:]
             if triple is not None:
                 narrow = config.columns_triple // config.patch

@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from riffstream.diffusion.family import Defaults, Family, TextEmbedding, TrainingSchedule
+from riffstream.diffusion.family import Defaults, Family, Runtime, TextEmbedding, TrainingSchedule
 from riffstream.diffusion.mini.codec import Codec, CodecConfig, features_to_mel, mel_to_features
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.emphasis import emphasised
@@ -34,6 +34,9 @@ from riffstream.errors import CheckpointError, ParameterError
 from riffstream.journey.conditions import SIZE
 from riffstream.journey.prompts import WeightedText
 from riffstream.spectrogram.params import SpectrogramParams
+
+if TYPE_CHECKING:
+    from riffstream.diffusion.compiled.network import CompiledDenoiser
 
 __all__ = ["MODEL_FOLDER", "MiniFamily"]
 
@@ -104,6 +107,7 @@ class MiniFamily(Family):
         for layer in codec.modules():  # the linear part and the scales stay float32
             if isinstance(layer, torch.nn.Conv2d):
                 layer.to(self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.compiled: CompiledDenoiser | None = None
         self.params = params or SpectrogramParams.mini()
         self.schedule = TrainingSchedule(kind="flow", prediction="flow", shift=shift)
         self.defaults = defaults or Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.75, bpm=110.0)
@@ -262,6 +266,10 @@ class MiniFamily(Family):
             previous = previous * (PREVIOUS_LIMIT / loudness.clamp_min(1e-6)).clamp_max(1.0)
         if conditions is not None and self.conditions:
             conditions = emphasised(conditions, self.defaults.silence, self.defaults.contrast)
+        if self.compiled is not None:
+            made = self.compiled(x, t, tokens, mask, previous, previous_mask, conditions)
+            if made is not None:
+                return made
         result = self.denoiser(
             x.to(self.device, self.dtype),
             t.to(self.device),
@@ -302,6 +310,23 @@ class MiniFamily(Family):
         top = self.codec.config.floor_db + IMAGE_DB
         shade = ((top - 20 * mel.clamp_min(1e-9).log10()) / IMAGE_DB).clamp(0, 1) * 255
         return np.ascontiguousarray(shade.round().byte().permute(0, 2, 3, 1).numpy()[:, ::-1])
+
+    def use_openvino(self) -> CompiledDenoiser:
+        """Let OpenVINO evaluate the denoiser as soon as its network is ready. Until then and after a fault torch does.
+
+        Raises:
+            ParameterError: OpenVINO is not installed, or the model is not on the CPU.
+        """
+        from riffstream.diffusion.compiled.network import CompiledDenoiser, check_runtime
+
+        check_runtime(self.device)
+        self.compiled = CompiledDenoiser(self.denoiser, self.dtype)
+        self.compiled.start(self.denoiser.config.columns)
+        return self.compiled
+
+    @property
+    def runtime(self) -> Runtime:
+        return Runtime() if self.compiled is None else self.compiled.runtime
 
     def warm_up(self) -> None:
         """Run text encoder, denoiser and decoder once."""

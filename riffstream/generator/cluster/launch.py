@@ -7,7 +7,6 @@ Threading model
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import secrets
 import subprocess
@@ -17,16 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from riffstream.config import GeneratorSettings
-from riffstream.errors import ParameterError
 
-__all__ = ["Cluster", "check_installed"]
-
-
-def check_installed(settings: GeneratorSettings) -> None:
-    """Raise ParameterError if the settings need Ray and it is not installed."""
-    if settings.on_ray and importlib.util.find_spec("ray") is None:
-        allowed = "local; Ray is not installed (pip install 'riffstream[ray]')"
-        raise ParameterError("generator.backend", settings.backend, allowed)
+__all__ = ["Cluster"]
 
 
 class Cluster:
