@@ -30,7 +30,10 @@ class ClipRequest:
         previous: [C, h, w] latents of the previous clip (``Clip.latents``), for continuation.
         anew: True hides ``previous`` from the network, so that its parts can rest or return; the join is still decoded
             with both clips. Families without native continuation ignore it.
-        recalled: [C, h, w] latents of an earlier clip, which the network continues with ``anew``; None: nothing.
+        recalled: [C, h, w] latents of an earlier clip, which the network continues with ``anew``, also without
+            ``previous``; None: nothing.
+        late: time of a rectified flow (1: noise, 0: clean) above which ``recalled`` is hidden from the network. The
+            steps near noise decide parts, levels and chords, so these can change while the instruments stay.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
             spectrogram image (an array uint8 [H, W, 3]), the bytes or the path of an image or audio file, or a name in
             the seed library.
@@ -56,6 +59,7 @@ class ClipRequest:
     previous: Tensor | None = None
     anew: bool = False
     recalled: Tensor | None = None
+    late: float = math.inf
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None
     frames: int | None = None

@@ -1,12 +1,14 @@
-"""The past of a take: the sounds that its next clip can continue.
+"""The past of a clip: the sounds that a later clip can continue.
 
-The network continues the parts of the previous clip, whatever the conditions of the next one say. So where parts rest
-or return, a clip continues another sound: the take's last clip with the same resting parts, or the previous clip
-without its drums, or none.
+The network continues the parts and the levels of the previous clip, whatever the conditions of the next one say. So
+where parts rest or return, a clip continues another sound: the last clip with the same resting parts, or the previous
+clip without the sound of the parts that begin to rest. Only drums and bass can be removed. Where another part, a level
+or the chords of a steer change, the sound is late: it is hidden in the steps near noise, which decide them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,46 +17,122 @@ from torch import Tensor
 
 from riffstream.diffusion.family import Family
 from riffstream.journey.keyframe import ClipSpec
+from riffstream.spectrogram.mel import centre_frequencies
 from riffstream.spectrogram.separate import drum_mask
 
-__all__ = ["SOUNDS", "Past", "without_drums"]
+__all__ = ["LATE", "LATE_CHORDS", "SOUNDS", "Past", "without"]
 
 SOUNDS: Final = 4  # combinations of resting parts whose last clip is kept
+REMOVABLE: Final = frozenset({"drums", "bass"})  # parts whose sound can be removed
+BASS_HZ: Final = (180.0, 255.0)  # the bass is the tonal sound below; half an octave of slope
+LEVEL_STEP: Final = 0.14  # change of energy, density or brightness above which a sound is late: verse to chorus is 0.15
+STEERED_STEP: Final = 0.04  # the same after a steer
+
+LATE: Final = 0.8  # time above which a sound is hidden where parts or levels change: two of eight steps
+LATE_CHORDS: Final = 0.9  # the same for chords: one of eight steps
 
 _Key = tuple[frozenset[str], tuple[str, ...]]  # resting parts, and the texts of the prompts
+_Levels = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sound:
+    """Latents [C, h, w] of a clip, and the levels for which its sound was made."""
+
+    latents: Tensor
+    levels: _Levels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Choice:
+    """The sound that a clip continues, the parts to remove from it, and whether it is late."""
+
+    sound: _Sound
+    silent: frozenset[str] = frozenset()
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
-    """A clip and the sounds of its take, immutable.
+    """A clip and the sounds before it, immutable.
 
     Attributes:
-        latents: [C, h, w] of the clip.
+        mel: [A, M, T] amplitudes of the clip.
         resting: parts that rest at its end.
-        sounds: latents of the newest clip of each combination of resting parts and prompts, oldest first.
+        own: the clip's own sound.
+        sounds: the newest sound of each combination of resting parts and prompts, oldest first.
     """
 
-    latents: Tensor
+    mel: Tensor
     resting: frozenset[str]
-    sounds: tuple[tuple[_Key, Tensor], ...]
+    own: _Sound
+    sounds: tuple[tuple[_Key, _Sound], ...]
+
+    @property
+    def latents(self) -> Tensor:
+        """Latents [C, h, w] of the clip."""
+        return self.own.latents
 
     @classmethod
-    def after(cls, before: Past | None, spec: ClipSpec, latents: Tensor, bars: int) -> Past:
-        """The past after a clip with parameters ``spec`` of ``bars`` bars; ``before``: the past that it continued."""
+    def after(
+        cls, before: Past | None, spec: ClipSpec, latents: Tensor, mel: Tensor, bars: int, *, steered: bool = False
+    ) -> Past:
+        """The past after a clip with parameters ``spec`` of ``bars`` bars.
+
+        Args:
+            before: the past that it continued; None: there was none.
+            spec, latents, mel: of the clip.
+            bars: in the clip.
+            steered: True for :meth:`opening`, False for :meth:`continuation`.
+        """
         resting = spec.resting(bars)[1]
-        own = (resting, _texts(spec))
-        older = () if before is None else tuple(sound for sound in before.sounds if sound[0] != own)
-        return cls(latents, resting, (*older, (own, latents))[-SOUNDS:])
+        levels = spec.levels(bars)[1]
+        if before is not None and not (choice := before._choice(spec, bars, steered=steered)).late:
+            levels = choice.sound.levels  # slow changes add up
+        own = _Sound(latents, levels)
+        key = (resting, _texts(spec))
+        older = () if before is None else tuple(sound for sound in before.sounds if sound[0] != key)
+        return cls(mel, resting, own, (*older, (key, own))[-SOUNDS:])
 
     def continuation(self, spec: ClipSpec, family: Family) -> dict[str, Any]:
         """Fields of a :class:`ClipRequest` for the next clip of the take, with parameters ``spec``."""
-        resting = spec.resting(family.bars)[0]
-        if resting == self.resting or not family.continues:
+        choice = self._choice(spec, family.bars, steered=False)
+        if self._plain(choice) or not family.continues:
             return {"previous": self.latents}
-        recalled = next((latents for key, latents in self.sounds if key == (resting, _texts(spec))), None)
-        if recalled is None and resting == self.resting | {"drums"}:
-            recalled = without_drums(family, self.latents)
-        return {"previous": self.latents, "anew": True, "recalled": recalled}
+        return {"previous": self.latents, **self._recalled(choice, family)}
+
+    def opening(self, spec: ClipSpec, family: Family) -> dict[str, Any]:
+        """The same for the first clip of another take: it continues the sound, and is not joined to the clip."""
+        if not family.continues:
+            return {}
+        choice = self._choice(spec, family.bars, steered=True)
+        if self._plain(choice):  # a steer of chords, or of the form
+            return {"anew": True, "recalled": self.latents, "late": LATE_CHORDS}
+        return self._recalled(choice, family)
+
+    def _plain(self, choice: _Choice) -> bool:
+        """Whether a clip simply continues the clip."""
+        return choice.sound is self.own and not choice.silent and not choice.late
+
+    def _choice(self, spec: ClipSpec, bars: int, *, steered: bool) -> _Choice:
+        resting, levels = spec.resting(bars)[0], spec.levels(bars)[0]
+        step = STEERED_STEP if steered else LEVEL_STEP
+        key = (resting, _texts(spec))
+        known = self.own if resting == self.resting else next((own for each, own in self.sounds if each == key), None)
+        if known is not None:
+            return _Choice(known, late=_moved(known.levels, levels, step))
+        silent = (resting - self.resting) & REMOVABLE
+        late = resting != self.resting | silent or _moved(self.own.levels, levels, step)
+        return _Choice(self.own, silent, late)
+
+    def _recalled(self, choice: _Choice, family: Family) -> dict[str, Any]:
+        sound = without(family, self.mel, choice.silent) if choice.silent else choice.sound.latents
+        return {"anew": True, "recalled": sound, **({"late": LATE} if choice.late else {})}
+
+
+def _moved(before: _Levels, after: _Levels, step: float) -> bool:
+    """Whether a level was given or withdrawn, or has changed by more than ``step``."""
+    return any(a != b and (a is None or b is None or abs(a - b) > step) for a, b in zip(before, after, strict=True))
 
 
 def _texts(spec: ClipSpec) -> tuple[str, ...]:
@@ -62,7 +140,16 @@ def _texts(spec: ClipSpec) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def without_drums(family: Family, latents: Tensor) -> Tensor:
-    """Latents [C, h, w] of a clip after removal of its percussive sound."""
-    mel = family.decode_mel(latents[None])[0]
-    return family.encode_mel((mel * (1 - drum_mask(mel, 0, mel.shape[-1])))[None])[0]
+def without(family: Family, mel: Tensor, parts: Set[str]) -> Tensor:
+    """Latents [C, h, w] of a clip [A, M, T] after removal of parts: of the drums the percussive sound, of the bass the
+    tonal sound below 180 Hz."""
+    drums = drum_mask(mel, 0, mel.shape[-1])
+    kept = torch.ones_like(drums)
+    if "bass" in parts:
+        low, high = BASS_HZ
+        hertz = centre_frequencies(family.params)[1:-1].to(mel)
+        slope = ((hertz / low).log2() / torch.tensor(high / low).log2()).clamp(0, 1)[:, None]
+        kept = slope + (1 - slope) * drums
+    if "drums" in parts:
+        kept = kept * (1 - drums)
+    return family.encode_mel((mel * kept)[None])[0]

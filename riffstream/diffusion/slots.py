@@ -103,6 +103,11 @@ class Slot:
         return self.drawn
 
     @property
+    def seen(self) -> Tensor | None:
+        """Latents of the earlier clip that the network sees in the next step; None: it sees none."""
+        return None if self.schedule.rows[self.position].time > self.ticket.request.late else self.previous
+
+    @property
     def finished(self) -> bool:
         """Whether all evaluations are done."""
         return self.position >= len(self.schedule.rows)
@@ -319,22 +324,16 @@ class Preparer:
         In outpainting the end of the previous clip becomes the kept beginning of this one. A seed image is rotated by
         the same length, so that its beat stays in phase.
         """
-        before = request.previous
+        before = _usable("previous", request.previous, slot.x)
+        width = slot.x.shape[2]
+        if self.family.continues:
+            sound = _usable("recalled", request.recalled, slot.x) if request.anew else before
+            slot.previous = None if sound is None else _fitted(sound, width)
+            if before is not None and self.family.context:
+                slot.lead = _fitted(before, width)[..., -self.family.context :]
+            return
         if before is None:
             return
-        shape = tuple(slot.x.shape)
-        if before.ndim != 3 or tuple(before.shape[:2]) != shape[:2] or before.shape[2] == 0:
-            raise ParameterError("previous", f"latents {list(before.shape)}", f"latents {list(shape)} with this model")
-        before = before.to(slot.x.device, torch.float32)
-        if self.family.continues:
-            before = _fitted(before, shape[2])
-            slot.previous = before
-            if request.anew:
-                slot.previous = None if request.recalled is None else _fitted(request.recalled.to(before), shape[2])
-            if self.family.context:
-                slot.lead = before[..., -self.family.context :]
-            return
-        width = shape[2]
         columns = min(max(1, round(self.overlap * width)), before.shape[2], width - 1)
         if columns < 1 or slot.finished:
             return
@@ -349,6 +348,15 @@ class Preparer:
         slot.keep(slot.schedule.start, last=False)
         frames = request.frames or self.family.frames
         slot.overlap_frames = round(columns * frames / width)
+
+
+def _usable(name: str, latents: Tensor | None, x: Tensor) -> Tensor | None:
+    """Latents [C, h, w] in the type of the clip's ``x``. Raises ParameterError unless they are of the same model."""
+    if latents is None:
+        return None
+    if latents.ndim != 3 or latents.shape[:2] != x.shape[:2] or latents.shape[2] == 0:
+        raise ParameterError(name, f"latents {list(latents.shape)}", f"latents {list(x.shape)} with this model")
+    return latents.to(x.device, torch.float32)
 
 
 def _fitted(latents: Tensor, width: int) -> Tensor:

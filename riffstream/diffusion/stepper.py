@@ -114,8 +114,8 @@ class Stepper:
             index = torch.tensor(members, device=x.device)
             text = TextEmbedding.stack([texts[row] for row in rows])
             extra: dict[str, Tensor] = {}
-            if any(slots[k].previous is not None for k in members):
-                given = [slots[k].previous for k in members]
+            given = [slots[k].seen for k in members]
+            if any(each is not None for each in given):
                 extra["previous"] = torch.stack([x[0].new_zeros(x.shape[1:]) if p is None else p for p in given])
                 extra["previous_mask"] = torch.tensor([p is not None for p in given], device=x.device)
             asked = [slots[k].conditions if row < len(slots) else None for row, k in zip(rows, members, strict=True)]

@@ -203,7 +203,7 @@ def _play(
             while not clips:
                 clips = engine.tick()
             yield _Made(clips[0].mel.numpy(), bars)
-            past = Past.after(past, asked, clips[0].latents, BARS)
+            past = Past.after(past, asked, clips[0].latents, clips[0].mel, BARS)
             seconds = BEATS * 60.0 / (spec.bpm or 120.0)
             left -= seconds
             index += 1

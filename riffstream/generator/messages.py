@@ -87,6 +87,8 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
         spec: musical parameters.
         frames: number of frames; None: the model's own.
         previous: the clip that this one continues, or None.
+        sound: clip of another take whose sound the first clip of a take continues, without a join: the music before a
+            steer without new words; None: there is none.
         steps: sampler steps; None: the renderer's own.
         draft_steps, draft_end: the audio up to frame ``draft_end`` comes from a draft of the clip with ``draft_steps``
             sampler steps, which is ready earlier; 0: no draft. Renderers without drafts ignore both.
@@ -114,6 +116,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     hops: tuple[float, ...]
     frames: int | None = None
     previous: int | None = None
+    sound: int | None = None
     steps: int | None = None
     draft_steps: int = 0
     draft_end: int = 0

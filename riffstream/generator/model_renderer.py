@@ -198,7 +198,7 @@ class ModelRenderer:
                     key=job.key,
                     rev=job.rev,
                     station=job.station,
-                    **({} if before is None else before[1].continuation(job.spec, self._engine.family)),
+                    **self._continued(job),
                 )
                 work.ticket = self._engine.submit(work.draft_request(request) if work.drafting else request)
             except Exception as error:  # of this clip's text, seed image, mask or past; other clips continue
@@ -206,6 +206,21 @@ class ModelRenderer:
                     raise
                 reports.append(self._fail(work, error))
         return reports
+
+    def _continued(self, job: Job) -> dict[str, Any]:
+        """Fields of a request about the earlier clip that a job continues."""
+        before, family = self._past(job), self._engine.family
+        if before is None:
+            return {}
+        return before.opening(job.spec, family) if job.previous is None else before.continuation(job.spec, family)
+
+    def _past(self, job: Job) -> Past | None:
+        """The past of the earlier clip that a job continues, if it is known."""
+        clips, clip = self._clips(job.station), job.sound if job.previous is None else job.previous
+        if clip is None or clip not in clips:
+            return None
+        clips.move_to_end(clip)  # clips of superseded steers do not displace the sound of the next one
+        return clips[clip][1]
 
     def _heard(self, job: Job) -> tuple[ClipSpec, Tensor | None]:
         """Parameters of a clip and the latents of its live input, turned to the clip's beats; None without input.
@@ -255,8 +270,8 @@ class ModelRenderer:
         work.frames = work.mel.shape[-1]
         memory = self._memory.setdefault(work.job.station, _Memory())
         job = work.job
-        before = memory.clips.get(job.previous) if job.previous is not None else None
-        past = Past.after(before and before[1], job.spec, clip.latents, self._engine.family.bars)
+        bars, steered = self._engine.family.bars, job.previous is None
+        past = Past.after(self._past(job), job.spec, clip.latents, work.mel, bars, steered=steered)
         memory.keep(job.clip, work.mel, past)
         if self.on_clip is not None:
             self.on_clip(work.job, work.mel.numpy())

@@ -191,6 +191,12 @@ class ClipSpec:
         bars = self.bars(count, 0.0) or [BarPlan()]
         return bars[0].resting, bars[-1].resting
 
+    def levels(self, count: int) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+        """Density, energy and brightness in the first and in the last of ``count`` bars; None: left to the words."""
+        bars = self.bars(count, 0.0) or [BarPlan()]
+        first, last = ((bar.density, bar.energy, bar.brightness) for bar in (bars[0], bars[-1]))
+        return first, last
+
     def bars(self, count: int, key: float) -> list[BarPlan] | None:
         """Controls of the clip's bars in the model's own key; None without any.
 

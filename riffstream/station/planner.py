@@ -96,6 +96,7 @@ class Planner:
             index=opening.index,
             reuse=opening.reuse,
             bar=opening.bar,
+            sound=opening.sound,
         )
         self._next_take += 1
         self.takes[take.ident] = take

@@ -28,6 +28,7 @@ __all__ = ["STILL_BPM", "Change", "Here", "Score", "Setting"]
 STILL_BPM: Final = 120.0  # of models without a tempo of their own: time is not stretched
 
 Kind = Literal["none", "vocoder", "clip"]
+_SAMPLED: Final = ("negative", "seed_image", "denoising", "guidance")  # fields that decide how a clip is sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,10 @@ class Score:
     def conducted(self) -> tuple[Form | None, Asked]:
         """All that decides the conditions of the path's clips."""
         return self.form, replace(self.asked, form=None)
+
+    def keeps_sound(self, before: Score) -> bool:
+        """Whether the words and the start of sampling are those of another score, so that the instruments stay."""
+        return self.path == before.path and all(getattr(self, name) == getattr(before, name) for name in _SAMPLED)
 
     def index_at(self, bar: int, index: int) -> int:
         """Clip of the path for a take that begins at ``bar``, near ``index``: with a form, prompts keep to its bars."""
@@ -418,8 +423,7 @@ def _pace(prompts: Sequence[PromptPart]) -> Pace:
 
 
 def _kind(old: Score, new: Score) -> Kind:
-    clips = ("negative", "seed_image", "denoising", "guidance")
-    if old.conducted != new.conducted or any(getattr(old, name) != getattr(new, name) for name in clips):
+    if old.conducted != new.conducted or any(getattr(old, name) != getattr(new, name) for name in _SAMPLED):
         return "clip"
     voiced = ("bpm", "beats_per_bar", "key")
     return "vocoder" if any(getattr(old, name) != getattr(new, name) for name in voiced) else "none"

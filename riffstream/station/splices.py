@@ -24,7 +24,7 @@ class Opening:
     """Start position of a take.
 
     Attributes:
-        beat, clip_beat, index, reuse, bar: arguments of :meth:`Take.open`.
+        beat, clip_beat, index, reuse, bar, sound: arguments of :meth:`Take.open`.
         row_bar: bar at which new chords begin: the next one if more than half of the bar has passed.
         moved: bars by which the new take counts higher than the lead.
     """
@@ -36,6 +36,7 @@ class Opening:
     bar: int = 0
     row_bar: int = 0
     moved: int = 0
+    sound: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,9 @@ def opening(playout: Playout, change: Change, pos: int) -> Opening:
     here = playout.beat(pos + playout.fade)
     inside = (here - clip_beat) / bars.beats(beat)
     moved = 0 if lead is None else bar - lead.bar(clip_beat)
+    sound = None
+    if lead is not None and change.index is None and not reuse and metre == bars.beats(beat):
+        sound = lead.sound_at(clip_beat) if score.keeps_sound(lead.score) else None
     if lead is not None and not reuse and metre != bars.beats(beat):
         # The take's second bar begins at a bar line; the crossfade ends there, whichever tempo is faster.
         line = playout.grid("bar", here)
@@ -116,7 +120,7 @@ def opening(playout: Playout, change: Change, pos: int) -> Opening:
         moved = bar + 1 - lead.bar(line)
         beat = min(beat, line - playout.fade / min(score.samples_per_beat(spec, line), lead.beats.slope))
         beat = max(beat, line - 1)
-    return Opening(beat, clip_beat, index or 0, reuse, bar, bar + math.floor(inside + 0.49), moved)
+    return Opening(beat, clip_beat, index or 0, reuse, bar, bar + math.floor(inside + 0.49), moved, sound)
 
 
 def find(playout: Playout, take: Take, at: str, fade_s: float, bar: int | None = None) -> Splice | None:

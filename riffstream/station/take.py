@@ -63,6 +63,7 @@ class Take:
         index: index of the next clip in the score's path.
         reuse: existing clips that come first (the same music at another tempo or key).
         first_bar: number of the first clip's first bar in the form.
+        sound: clip of an earlier take whose sound the first clip continues; None: there is none.
         tape: audio received so far.
         number: number of the next clip in this take.
         entries: clips with audio.
@@ -87,6 +88,7 @@ class Take:
     index: int
     reuse: list[Entry]
     first_bar: int = 0
+    sound: int | None = None
     tape: Tape = field(default_factory=Tape)
     number: int = 0
     entries: list[Entry] = field(default_factory=list)
@@ -111,6 +113,7 @@ class Take:
         index: int,
         reuse: list[Entry] | None = None,
         bar: int = 0,
+        sound: int | None = None,
     ) -> Take:
         """Open a take whose audio begins shortly before ``beat``, inside the clip that begins at ``clip_beat``."""
         first = reuse[0].spec if reuse else score.spec(index, clip_beat, bar)
@@ -120,7 +123,7 @@ class Take:
         begin = clip_beat + frame / per_beat
         beats = BeatMap(begin, score.samples_per_beat(first, begin))
         bars = Bars.of(clip_beat, info.beats_per_bar)
-        return cls(ident, rev, score, beats, bars, [clip_beat], clip_beat, frame, index, reuse or [], bar)
+        return cls(ident, rev, score, beats, bars, [clip_beat], clip_beat, frame, index, reuse or [], bar, sound)
 
     @property
     def info(self) -> Info:
@@ -193,6 +196,7 @@ class Take:
             hops=hops,
             frames=info.frames if info.frames != info.meters[4][0] else None,
             previous=self.entries[-1].clip if self.entries and info.continues else None,
+            sound=self.sound if self.number == 0 and info.continues else None,
             key=self.score.transposition(spec),
             stems=stems,
             start_frame=self.start_frame if self.number == 0 else 0,
@@ -208,6 +212,13 @@ class Take:
     def upcoming(self) -> int:
         """Index in the score's path of the next clip, or of the requested clip without audio."""
         return self.reuse[0].index if self.reuse else self.index
+
+    def sound_at(self, beat: float) -> int | None:
+        """The newest finished clip that begins at or before a beat, or else the one that this take continues."""
+        if self.over:
+            return None
+        sampled = self.entries[:-1] if self.outstanding is not None and self.sounding else self.entries
+        return next((entry.clip for entry in reversed(sampled) if entry.beat <= beat + 1e-6), self.sound)
 
     @property
     def at_fault(self) -> bool:

@@ -300,6 +300,28 @@ def test_continuation_through_the_network() -> None:
     assert torch.equal(engine.render(ClipRequest(spec(seed=2), previous=longer)).latents, following.latents)
 
 
+def test_a_late_sound_is_hidden_near_noise() -> None:
+    """Parts are decided there. A sound needs no previous clip; the network sees it from a time on."""
+    family = TinyFamily()
+    seen: list[tuple[float, bool]] = []
+    denoise = family.denoise
+
+    def told(x: torch.Tensor, t: torch.Tensor, *rest: object, **more: object) -> torch.Tensor:
+        seen.append((float(t[0]), more.get("previous") is not None))
+        return denoise(x, t, *rest, **more)  # type: ignore[arg-type]
+
+    family.denoise = told  # type: ignore[method-assign]
+    engine = Engine(family, steps=8)
+    sound = engine.render(ClipRequest(spec(seed=1))).latents
+    for late in (math.inf, 0.9, 0.8):
+        seen.clear()
+        engine.render(ClipRequest(spec(seed=2), anew=True, recalled=sound, late=late))
+        assert [shown for _, shown in seen] == [time <= late for time, _ in seen]
+        assert len(seen) == 8
+    with pytest.raises(ParameterError, match="recalled is 'latents"):
+        engine.submit(ClipRequest(spec(), anew=True, recalled=torch.zeros(3, 4, 8)))
+
+
 @pytest.mark.parametrize("seeded", [False, True])
 def test_continuation_by_outpainting(seeded: bool) -> None:
     """For a family that cannot see the clip before: its end is this clip's beginning, and the rest grows out of it."""

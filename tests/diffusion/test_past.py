@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.diffusion.past import SOUNDS, Past, without_drums
+from riffstream.diffusion.past import LATE, LATE_CHORDS, SOUNDS, Past, without
 from riffstream.journey.conditions import SIZE
 from riffstream.journey.journey import ClipSpec, Keyframe
+from riffstream.spectrogram.mel import centre_frequencies
+
+MEL = torch.rand(2, 256, 512, generator=torch.Generator().manual_seed(2))
 
 
 def spec(prompt: str, **parts: float) -> ClipSpec:
@@ -29,11 +32,13 @@ def latents(family: MiniFamily) -> torch.Tensor:
 def test_sounds_return_with_their_parts_and_their_prompt(family: MiniFamily, latents: torch.Tensor) -> None:
     past = None
     for row, each in zip(latents, (spec("jazz"), spec("jazz", bass=0.0), spec("jazz", drums=0.0)), strict=True):
-        past = Past.after(past, each, row, 2)
+        past = Past.after(past, each, row, MEL, 2)
     assert past is not None
     assert torch.equal(past.continuation(spec("jazz"), family)["recalled"], latents[0])
     assert torch.equal(past.continuation(spec("jazz", bass=0.0), family)["recalled"], latents[1])
-    assert past.continuation(spec("techno"), family)["recalled"] is None
+    other = past.continuation(spec("techno"), family)
+    assert torch.equal(other["recalled"], latents[2]), "words without a sound of their own continue the newest one"
+    assert other["late"] == LATE
     same = past.continuation(spec("techno", drums=0.0), family)
     assert list(same) == ["previous"]
     assert torch.equal(same["previous"], latents[2])
@@ -42,21 +47,74 @@ def test_sounds_return_with_their_parts_and_their_prompt(family: MiniFamily, lat
 def test_the_memory_of_a_take_is_bounded(latents: torch.Tensor) -> None:
     past = None
     for number in range(20):
-        past = Past.after(past, spec(f"prompt {number}"), latents[0], 2)
+        past = Past.after(past, spec(f"prompt {number}"), latents[0], MEL, 2)
     assert past is not None
     assert [texts for (_, texts), _ in past.sounds] == [(f"prompt {k}",) * 2 for k in range(20 - SOUNDS, 20)]
 
 
-def test_drums_are_removed_from_a_sound_and_notes_stay() -> None:
+def levelled(**levels: float) -> ClipSpec:
+    keyframe = Keyframe.of("jazz", **levels)
+    return ClipSpec(keyframe, keyframe, 0.0, 0)
+
+
+def test_levels_that_change_slowly_add_up(family: MiniFamily, latents: torch.Tensor) -> None:
+    """The network keeps the level of the sound that it continues, so a long rise needs late sounds now and then."""
+    past, late = None, []
+    for step in range(9):
+        asked = levelled(energy=0.3 + 0.05 * step)
+        late.append(past is not None and "late" in past.continuation(asked, family))
+        past = Past.after(past, asked, latents[0], MEL, 2)
+    assert late == [step > 0 and step % 3 == 0 for step in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "inside", "steered"),
+    [
+        ({}, {}, False, False),
+        ({"energy": 0.5}, {"energy": 0.52}, False, False),
+        ({"energy": 0.5}, {"energy": 0.6}, False, True),
+        ({"density": 0.5}, {"density": 0.65}, True, True),
+        ({"brightness": 0.5}, {}, True, True),
+        ({"energy": 0.5}, {"energy": 0.5, "density": 0.5}, True, True),
+    ],
+)
+def test_a_sound_is_late_where_a_level_changes(
+    before: dict[str, float],
+    after: dict[str, float],
+    inside: bool,
+    steered: bool,
+    family: MiniFamily,
+    latents: torch.Tensor,
+) -> None:
+    past = Past.after(None, levelled(**before), latents[0], MEL, 2)
+    assert past.continuation(levelled(**after), family).get("late") == (LATE if inside else None)
+    assert past.opening(levelled(**after), family)["late"] == (LATE if steered else LATE_CHORDS)
+
+
+@pytest.mark.parametrize("parts", [{"drums"}, {"bass"}, {"drums", "bass"}], ids="+".join)
+def test_drums_and_bass_are_removed_from_a_sound_and_notes_stay(parts: set[str]) -> None:
     family = MiniFamily.load()
     mel = torch.full((2, 256, 512), 0.05)
-    mel[:, 60:62] = 20.0  # a note
-    mel[:, 100:, 32::64] = 20.0  # hits
-    latents = family.encode_mel(mel[None])[0]
-    before, after = family.decode_mel(latents[None])[0], family.decode_mel(without_drums(family, latents)[None])[0]
+    hertz = centre_frequencies(family.params)[1:-1]
+    low, note = int((hertz - 80).abs().argmin()), int((hertz - 500).abs().argmin())
+    mel[:, low : low + 2] = mel[:, note : note + 2] = 20.0
+    mel[:, 150:, 32::64] = 20.0  # hits
+    before = family.decode_mel(family.encode_mel(mel[None]))[0]
+    after = family.decode_mel(without(family, mel, parts)[None])[0]
 
-    def energy(each: torch.Tensor, bins: slice) -> float:
-        return float(each[:, bins].square().mean())
+    def kept(bins: slice) -> float:
+        return float(after[:, bins].square().mean() / before[:, bins].square().mean())
 
-    assert energy(after, slice(60, 62)) > 0.7 * energy(before, slice(60, 62))
-    assert energy(after, slice(120, 256)) < 0.4 * energy(before, slice(120, 256))
+    assert kept(slice(note, note + 2)) > 0.7
+    assert (kept(slice(170, 256)) < 0.4) == ("drums" in parts)
+    assert (kept(slice(low, low + 2)) < 0.1) == ("bass" in parts)
+
+
+def test_a_steered_take_opens_with_the_sound_and_without_a_join(family: MiniFamily, latents: torch.Tensor) -> None:
+    past = Past.after(None, spec("jazz"), latents[0], MEL, 2)
+    same = past.opening(spec("jazz"), family)
+    assert same.pop("recalled") is past.latents
+    assert same == {"anew": True, "late": LATE_CHORDS}
+    resting = past.opening(spec("jazz", drums=0.0), family)
+    assert torch.equal(resting["recalled"], without(family, MEL, {"drums"}))
+    assert "previous" not in resting

@@ -41,6 +41,7 @@ JOB = Job(
     spec=Journey.visit(["a", "b"], 2, 2, guidance=4.0, bpm=99.0).clip(3),
     hops=(375.5,) * 8,
     previous=16,
+    sound=15,
     key=-2.0,
     deadline=12.5,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import msgspec
@@ -15,12 +16,12 @@ from riffstream.config import StationConfig, TimelineSettings
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.diffusion.past import Past, without_drums
+from riffstream.diffusion.past import LATE, LATE_CHORDS, Past, without
 from riffstream.generator import model_renderer
 from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Picture, Piece
 from riffstream.generator.model_renderer import ModelRenderer
 from riffstream.generator.take_stream import TakeStream, complete
-from riffstream.journey.conditions import SIZE
+from riffstream.journey.conditions import PARTS, SIZE
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe
 from riffstream.models.seeds import SeedLibrary
 from riffstream.spectrogram.vocoder import Vocoder
@@ -173,48 +174,104 @@ def test_clips_of_a_take_are_one_stream(renderer: ModelRenderer) -> None:
     assert np.abs(joined - whole).max() < 1e-4 * max(1.0, np.abs(whole).max())
 
 
+CHANGES: list[tuple[tuple[dict[str, float] | None, ...], int | set[str], bool]] = [
+    ((None, None), 0, False),
+    ((None, {"drums": 1.0}), 0, False),
+    (({"drums": 0.0}, {"drums": 0.0, "bass": 1.0}), 0, False),
+    ((None, {"drums": 0.0}), {"drums"}, False),
+    (({"bass": 0.0}, {"bass": 0.0, "drums": 0.0}), {"drums"}, False),
+    ((None, {"bass": 0.0}), {"bass"}, False),
+    ((None, {"drums": 0.0, "bass": 0.0}), {"drums", "bass"}, False),
+    ((None, {"lead": 0.0}), 0, True),
+    (({"energy": 0.5}, {"energy": 0.8}), 0, True),
+    (({"energy": 0.5}, {"energy": 0.5, "brightness": 0.5}), 0, True),
+    (({"density": 0.5}, {"density": 0.2, "drums": 0.0}), {"drums"}, True),
+    (({"drums": 0.0}, None), 0, True),
+    (({"bass": 0.0}, {"drums": 0.0}), {"drums"}, True),
+    ((None, {"drums": 0.0}, None), 0, False),
+    ((None, {"drums": 0.0}, {"drums": 0.0}, {"bass": 1.0}), 0, False),
+    (({"drums": 0.0}, None, {"drums": 0.0}), 0, False),
+]
+# Parts and levels of successive clips; the sound that the last one continues: that of a clip, or of the clip before it
+# without parts; whether it is late.
+
+
+def conducted(family: MiniFamily) -> tuple[Engine, ModelRenderer]:
+    torch.nn.init.normal_(family.codec.fine_out.weight, std=0.1)  # otherwise patches are decoded one by one
+    engine = Engine(family, steps=8)
+    return engine, ModelRenderer(engine, Vocoder(family.params))
+
+
+def with_parts(number: int, parts: dict[str, float] | None, **more: object) -> Job:
+    levels = {name: level for name, level in (parts or {}).items() if name not in PARTS}
+    rest = {name: level for name, level in (parts or {}).items() if name in PARTS}
+    keyframe = Keyframe.of("jazz", seed=number, parts=rest, **levels)
+    return msgspec.structs.replace(job(number, **more), spec=ClipSpec(keyframe, keyframe, 0.0, number))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
-    ("asked", "continued"),
-    [
-        ((None, None), 0),
-        ((None, {"drums": 1.0}), 0),
-        (({"drums": 0.0}, {"drums": 0.0, "bass": 1.0}), 0),
-        ((None, {"drums": 0.0}), "without drums"),
-        (({"bass": 0.0}, {"bass": 0.0, "drums": 0.0}), "without drums"),
-        (({"drums": 0.0}, None), None),
-        ((None, {"bass": 0.0}), None),
-        ((None, {"drums": 0.0, "bass": 0.0}), None),
-        (({"bass": 0.0}, {"drums": 0.0}), None),
-        ((None, {"drums": 0.0}, None), 0),
-        ((None, {"drums": 0.0}, {"drums": 0.0}, {"bass": 1.0}), 0),
-        (({"drums": 0.0}, None, {"drums": 0.0}), 0),
-    ],
+    ("asked", "sound", "late", "steered"),
+    [*((*each, False) for each in CHANGES), *((*each, True) for each in CHANGES[::3])],
 )
 def test_where_parts_rest_or_return_a_clip_continues_another_sound(
-    asked: tuple[dict[str, float] | None, ...], continued: int | str | None
+    asked: tuple[dict[str, float] | None, ...], sound: int | set[str], late: bool, steered: bool
 ) -> None:
-    """The network would continue the parts of the previous clip. The join is decoded with both in any case."""
+    """The network would continue the parts of the previous clip. Inside a take the join is decoded with both in any
+    case. The first clip of a steered take continues the sound of the take before, without a join."""
     family = MiniFamily.random(seed=1, conditions=SIZE)
-    torch.nn.init.normal_(family.codec.fine_out.weight, std=0.1)  # otherwise patches are decoded one by one
-    engine = Engine(family, steps=2)
-    renderer = ModelRenderer(engine, Vocoder(family.params))
-    jobs = []
+    engine, renderer = conducted(family)
+    last = len(asked) - 1
     for number, parts in enumerate(asked):
-        keyframe = Keyframe.of("jazz", seed=number, parts=parts)
-        spec = ClipSpec(keyframe, keyframe, 0.0, number)
-        jobs.append(msgspec.structs.replace(job(number, previous=number - 1 if number else None), spec=spec))
-    for each in jobs:
-        renderer.submit(each)
+        earlier = number - 1 if number else None
+        if steered and number == last:
+            finish(renderer)
+            renderer.submit(with_parts(0, parts, take=1, clip=last, sound=earlier))
+        else:
+            renderer.submit(with_parts(number, parts, previous=earlier))
     finish(renderer)
-    *earlier, latents = [past.latents for _, past in renderer._clips("s").values()]
-    sounds = [None, without_drums(family, earlier[-1]), *earlier]
-    possible = [engine.render(ClipRequest(jobs[-1].spec, previous=sound)).latents for sound in sounds]
-    expected = {None: 0, "without drums": 1}.get(continued, 2 + continued if isinstance(continued, int) else 0)
-    assert [torch.equal(latents, each) for each in possible] == [place == expected for place in range(len(sounds))]
-    mel = renderer._clips("s")[len(asked) - 1][0]
-    joined = family.decode_mel(torch.cat([earlier[-1], latents], -1)[None])[0, ..., mel.shape[-1] :]
-    torch.testing.assert_close(mel, joined)
-    assert not torch.allclose(mel[..., :16], family.decode_mel(latents[None])[0, ..., :16])
+    clips = renderer._clips("s")
+    *before, latents = [past.latents for _, past in clips.values()]
+    taken = clips[last - 1][1].mel
+    spec = with_parts(0 if steered else last, asked[-1]).spec
+    held = LATE if late else LATE_CHORDS if steered and sound == last - 1 else math.inf
+    expected = str(sound) if isinstance(sound, int) else "+".join(sorted(sound))
+    sounds = {
+        str(last - 1): before[-1],
+        expected: before[sound] if isinstance(sound, int) else without(family, taken, sound),
+    }
+    possible = [(name, time) for name in sounds for time in (math.inf, LATE_CHORDS, LATE)]
+
+    def rendered(name: str, time: float) -> torch.Tensor:
+        return engine.render(ClipRequest(spec, anew=True, recalled=sounds[name], late=time)).latents
+
+    assert [each for each in possible if torch.equal(latents, rendered(*each))] == [(expected, held)]
+    mel = clips[last][0]
+    alone = family.decode_mel(latents[None])[0]
+    joined = family.decode_mel(torch.cat([before[-1], latents], -1)[None])[0, ..., mel.shape[-1] :]
+    torch.testing.assert_close(mel, alone if steered else joined)
+    assert not torch.allclose(alone[..., :16], joined[..., :16])
+
+
+def test_sounds_return_in_a_later_take() -> None:
+    """Drums that a steer silences and another one brings back are those of before."""
+    engine, renderer = conducted(MiniFamily.random(seed=1, conditions=SIZE))
+    for take, parts in enumerate((None, {"drums": 0.0}, None)):
+        renderer.submit(with_parts(0, parts, take=take, clip=take, sound=take - 1 if take else None))
+        finish(renderer)
+    first, _, last = (past.latents for _, past in renderer._clips("s").values())
+    assert torch.equal(last, engine.render(ClipRequest(with_parts(0, None).spec, anew=True, recalled=first)).latents)
+
+
+def test_a_steer_keeps_its_sound_while_others_replace_it(renderer: ModelRenderer) -> None:
+    """Each steer of a row renders a clip; the audible clip, whose sound all of them continue, stays known."""
+    renderer.submit(job(0))
+    finish(renderer)
+    memory = renderer._memory["s"]
+    for clip in range(1, model_renderer.KEPT_CLIPS):
+        memory.keep(clip, *memory.clips[0])
+    renderer.submit(job(0, take=99, clip=99, sound=0))
+    finish(renderer)
+    assert 0 in renderer._clips("s")
 
 
 def test_a_known_clip_is_only_voiced_again(renderer: ModelRenderer) -> None:
@@ -287,10 +344,9 @@ def test_an_exception_of_one_clip_fails_that_clip_alone(
 
     if where == "past":
         monkeypatch.setattr(model_renderer.Past, "continuation", broken)
-        zeros = torch.zeros(family.latent_shape())
-        renderer._memory.setdefault("s", model_renderer._Memory()).keep(
-            9, torch.zeros(2, 256, 8), Past(zeros, frozenset(), ())
-        )
+        mel = torch.zeros(2, 256, 8)
+        past = Past.after(None, job(0).spec, torch.zeros(family.latent_shape()), mel, 2)
+        renderer._memory.setdefault("s", model_renderer._Memory()).keep(9, mel, past)
     elif where == "text":
         slot = renderer._engine._prepare.slot
         monkeypatch.setattr(
@@ -343,7 +399,7 @@ def test_memory_of_clips_is_bounded(renderer: ModelRenderer) -> None:
     mel = torch.zeros(2, 256, 8)
     for clip in range(40):
         renderer._clips("s")
-        renderer._memory["s"].keep(clip, mel, Past.after(None, job(clip).spec, mel, 2))
+        renderer._memory["s"].keep(clip, mel, Past.after(None, job(clip).spec, mel, mel, 2))
     assert list(renderer._clips("s")) == list(range(28, 40))
 
 

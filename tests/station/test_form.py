@@ -53,6 +53,34 @@ def test_every_clip_of_a_station_has_a_plan() -> None:
         assert all(bar.chords and bar.starts is not None for bar in plans)
 
 
+CONDUCTING = ({"parts": PartsChange(drums=0.0)}, {"chords": "Am F"}, {"energy": 0.2}, {"density": 0.9}, {"form": "dj"})
+OTHERWISE = ({"prompt": "techno"}, {"seed": 5}, {"negative": "voice"}, {"guidance": 3.0}, {"beats_per_bar": 3})
+
+
+@pytest.mark.parametrize("fields", [*CONDUCTING, *OTHERWISE], ids=str)
+def test_a_steer_without_new_words_continues_the_sound(fields: dict[str, object]) -> None:
+    made = sim()
+    made.run(11)
+    audible = made.timeline.playout.entry(made.timeline.playout.mixer.earliest)
+    made.steer("1", **fields)  # type: ignore[arg-type]
+    made.run(5)
+    (opening,) = [job for job in made.jobs if job.number == 0 and job.take > 0]
+    assert audible is not None
+    assert opening.sound == (audible.clip if fields in CONDUCTING else None)
+    assert opening.previous is None
+    assert [job.sound for job in made.jobs if job.number > 0 or job.take == 0] == [None] * (len(made.jobs) - 1)
+
+
+def test_after_a_generator_ended_no_take_continues_its_sound() -> None:
+    made = sim()
+    made.run(11)
+    made.kill()
+    made.restart()
+    made.steer("1", energy=0.2)
+    made.run(5)
+    assert [job.sound for job in made.jobs] == [None] * len(made.jobs)
+
+
 def test_a_model_without_conditions_gets_no_plan_and_the_state_says_so() -> None:
     made = Sim(journey=wander(1), station=StationConfig(form="dj"))
     made.run(10)

@@ -61,7 +61,7 @@ def test_the_end_is_where_the_lead_still_has_audio_for_the_crossfade() -> None:
 def test_new_clips_begin_inside_the_bar_and_known_ones_with_the_clip() -> None:
     playout = playing()
     pos = 13 * BEAT
-    assert opening(playout, Change(SCORE, "clip"), pos) == Opening(13.0, 12.0, 1, [], 3, 3)
+    assert opening(playout, Change(SCORE, "clip"), pos) == Opening(13.0, 12.0, 1, [], 3, 3, 0, 1)
     assert opening(playout, Change(SCORE, "clip", 5), pos) == Opening(13.0, 12.0, 5, [], 10, 10, 7)
     voiced = opening(playout, Change(SCORE, "vocoder"), pos)
     assert (voiced.clip_beat, voiced.index, [entry.clip for entry in voiced.reuse]) == (8.0, 1, [1])

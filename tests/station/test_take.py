@@ -51,6 +51,23 @@ def test_clips_follow_each_other_in_the_path_and_in_time() -> None:
     assert take.entry(8 * BEAT) is take.entries[1]
 
 
+def test_only_the_first_clip_continues_the_sound_of_an_earlier_take() -> None:
+    take = opened(sound=7)
+    assert asked(take, clip=10).sound_at(0.0) == 7, "no clip of its own is finished"
+    assert take.outstanding is not None
+    assert (take.outstanding.sound, take.outstanding.previous) == (7, None)
+    take.receive(sound(1))
+    assert take.sound_at(0.0) == 7, "the audio may be a draft, and the clip is not sampled yet"
+    take.receive(sound(8 * BEAT))
+    take.finish()
+    asked(take, clip=11).receive(sound(8 * BEAT))
+    assert (take.outstanding.sound, take.outstanding.previous) == (None, 10)
+    take.finish()
+    assert [take.sound_at(beat) for beat in (0.0, 4.0, 8.0, 99.0)] == [10, 10, 11, 11]
+    take.over = True
+    assert take.sound_at(8.0) is None, "another generator does not know the clip"
+
+
 def test_it_begins_a_little_before_the_beat_at_which_it_is_heard() -> None:
     take = opened(beat=10.0, clip_beat=8.0)
     assert take.start_frame == 2 * 64 - LEAD_IN_FRAMES
