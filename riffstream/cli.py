@@ -98,7 +98,10 @@ def _run(argv: Sequence[str] | None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    args = parser.parse_args(chosen.arguments)
+    if getattr(module, "PASSES_ON", False):
+        args = parser.parse_args(chosen.arguments)
+    else:  # parse_args refuses an optional word behind an option: ``riffstream token --for 8h dj``
+        args = parser.parse_intermixed_args(chosen.arguments)
     try:
         with _remarks(f"riffstream {chosen.command}", quiet=getattr(args, "quiet", False)):
             return int(module.run(args))

@@ -119,6 +119,23 @@ def test_an_error_of_ours_is_one_line_and_exit_code_2(pretend: ModuleType, capsy
     assert shell(capsys, "pretend", "--number", "9") == (2, "", expected)
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("token", "--for", "8h", "dj"), "signing_keys"),  # its own complaint: the role was read
+        (("seeds", "show", "--quiet", "no such seed"), "'no such seed'"),
+        (("config", "--json", "no-such-preset"), "no-such-preset"),
+    ],
+)
+def test_an_optional_word_may_stand_behind_options(
+    words: tuple[str, ...], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = shell(capsys, *words)
+    assert code == 2
+    assert problem in err
+    assert "unrecognized" not in err
+
+
 def test_an_interrupt_is_130_and_a_bug_keeps_its_traceback(
     pretend: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

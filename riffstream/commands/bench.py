@@ -45,6 +45,8 @@ examples:
     "\n".join(f"  {name:<8} {text}" for name, text in BENCHMARKS.items())
 )
 
+PASSES_ON = True  # the words behind the first one have a parser of their own
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the benchmark's name; each benchmark parses its own options."""

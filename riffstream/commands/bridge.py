@@ -35,18 +35,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--station", type=readable, default="main", metavar="NAME", help="default: that of URL, or main"
     )
     parser.add_argument("--token", type=readable, default=None, metavar="T", help="token with the right to steer")
-    parser.add_argument(
-        "--listen", metavar="HOST:PORT", default="127.0.0.1:9000", help="osc: receive (default: %(default)s)"
-    )
+    parser.add_argument("--listen", metavar="HOST:PORT", default=None, help="osc: receive (default: 127.0.0.1:9000)")
     parser.add_argument("--send", metavar="HOST:PORT", help="osc: send /beat, /prompt, /bpm and /key there")
     parser.add_argument("--follow", action="store_true", help="link: take the session's tempo (default: lead it)")
-    parser.add_argument("--port", metavar="NAME", default="virtual", help="midi: output port (default: virtual)")
+    parser.add_argument("--port", metavar="NAME", default=None, help="midi: output port (default: virtual)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command until Ctrl-C."""
+    """Run the command until Ctrl-C. Raises RiffstreamError."""
+    _check(args)
     asyncio.run(_bridge(args))
     return 0
+
+
+OWN = {"listen": "osc", "send": "osc", "follow": "link", "port": "midi"}
+DEFAULTS = {"listen": "127.0.0.1:9000", "port": "virtual"}
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Check the options before anything is connected, and complete them. Raises ParameterError."""
+    for name, machine in OWN.items():
+        if getattr(args, name) and machine != args.machine:
+            raise ParameterError(f"--{name}", getattr(args, name), f"with {machine} only")
+    for name, default in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+    _address("--listen", args.listen)
+    if args.send is not None and _address("--send", args.send)[1] == 0:
+        raise ParameterError("--send", args.send, "HOST:PORT, with a port from 1 to 65535")
 
 
 async def _bridge(args: argparse.Namespace) -> None:
@@ -90,21 +106,23 @@ async def _osc(
         from riffstream.bridge.osc import OscIn, OscOut
     except ImportError:
         raise _missing("osc") from None
-    address = _address("listen", args.listen)
+    address = _address("--listen", args.listen)
     try:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: OscIn(radio, changes, complain), local_addr=address
         )
     except OSError as error:
-        raise ParameterError("listen", args.listen, f"a free UDP address of this machine ({error.strerror})") from None
+        raise ParameterError(
+            "--listen", args.listen, f"a free UDP address of this machine ({error.strerror})"
+        ) from None
     host, port = transport.get_extra_info("sockname")[:2]
     _say(f"osc: receive on {host}:{port}, steer {radio.url}")
     if args.send is None:
         return []
     try:
-        out = OscOut(*_address("send", args.send))
+        out = OscOut(*_address("--send", args.send))
     except OSError as error:
-        raise ParameterError("send", args.send, f"a reachable address ({error.strerror})") from None
+        raise ParameterError("--send", args.send, f"a reachable address ({error.strerror})") from None
     return [out.run(clock)]
 
 
@@ -134,7 +152,7 @@ def _missing(extra: str) -> RiffstreamError:
 
 def _address(name: str, given: str) -> tuple[str, int]:
     host, _, port = given.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+    if not host or not (port.isascii() and port.isdigit()) or not 0 <= int(port) <= 65535:
         raise ParameterError(name, given, "HOST:PORT, with a port from 0 to 65535")
     return host.strip("[]"), int(port)
 

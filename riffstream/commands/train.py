@@ -34,6 +34,8 @@ STAGES: dict[str, tuple[str, str]] = {
     "smoke": ("riffstream.training.smoke", "run the whole recipe at a toy size"),
 }
 
+PASSES_ON = True  # the words behind the first one have a parser of their own
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -177,13 +178,22 @@ class Webhook:
             ) as answer:
                 if 200 <= answer.status < 300:
                     return answer.status, "", 0.0
-                given = answer.headers.get("Retry-After", "")
-                retry_s = float(given) if given.isascii() and given[:6].isdigit() else 0.0
+                retry_s = _pause_s(answer.headers.get("Retry-After", ""))
                 return answer.status, f"the answer is {answer.status}", retry_s
         except TimeoutError:
             return 0, f"no answer within {self.settings.timeout_s:g} s", 0.0
         except Exception as error:  # of any layer; the address stays out of the message
             return 0, f"no connection ({one_line(type(error).__name__)})", 0.0
+
+
+def _pause_s(given: str) -> float:
+    """Seconds of a ``Retry-After``: a number or a date (RFC 9110, 10.2.3); 0 for anything else."""
+    if given.isascii() and given.strip().isdigit():
+        return float(given[:12])
+    try:
+        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 class Webhooks(Mapping[str, Webhook]):

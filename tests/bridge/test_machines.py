@@ -23,6 +23,7 @@ from pythonosc.osc_server import ThreadingOSCUDPServer
 from pythonosc.udp_client import SimpleUDPClient
 
 import riffstream
+from riffstream import cli
 from riffstream.bridge.beats import BeatClock
 from riffstream.bridge.midi import MidiClock
 from riffstream.protocol import Now, State
@@ -204,3 +205,21 @@ def test_a_bad_address_is_refused(given: str, url: str) -> None:
     )
     assert done.returncode == 2
     assert f"listen is {given!r}; allowed: HOST:PORT" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("osc", "--listen", "host:\u00b2"), "--listen is 'host:\u00b2'; allowed: HOST:PORT"),
+        (("osc", "--send", "nowhere"), "--send is 'nowhere'; allowed: HOST:PORT"),
+        (("osc", "--send", "127.0.0.1:0"), "--send is '127.0.0.1:0'; allowed: HOST:PORT, with a port from 1"),
+        (("osc", "--follow"), "--follow is True; allowed: with link only"),
+        (("link", "--port", "x"), "--port is 'x'; allowed: with midi only"),
+        (("midi", "--listen", "127.0.0.1:1"), "--listen is '127.0.0.1:1'; allowed: with osc only"),
+    ],
+)
+def test_options_are_checked_before_anything_is_connected(
+    words: tuple[str, ...], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["bridge", *words, "--to", "http://127.0.0.1:1"]) == 2
+    assert problem in capsys.readouterr().err
