@@ -48,7 +48,7 @@ def test_the_mp3_stream_is_loaded_again_from_live(relays: tuple[Relay, Relay], o
     for page in pages:
         listening.play(page)
         assert page.evaluate("() => riffstream.player.output.element.element.duration === Infinity")
-    pages[0].wait_for_timeout(15_000)
+    pages[0].wait_for_timeout(8_000)
     assert relays[0].cut("/stream/") == 1
     assert relays[1].hang("/stream/") == 1
     for page in pages:

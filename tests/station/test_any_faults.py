@@ -11,7 +11,7 @@ from tests.station.faults import Action, actions, hours, journeys, play
 
 
 # Derandomised, so that a run in CI says something about the change it tests and not about the day.
-@settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(journeys(), actions(), st.sampled_from([0.0, 5.0, 20.0]))
 @pytest.mark.slow
 def test_whatever_goes_wrong_sound_comes_back(journey: Journey, row: list[Action], warm_s: float) -> None:
