@@ -29,6 +29,7 @@ _PASSED: Final = (
     "Origin",
     "Range",
     "If-None-Match",
+    "If-Range",
 )
 _RETURNED: Final = (
     "Accept-Ranges",

@@ -30,6 +30,7 @@ from riffstream.server.openapi import Answer, described
 from riffstream.server.roles import Role
 from riffstream.server.uploads.intake import UPLOADS, Uploads
 from riffstream.server.uploads.seeds import in_use, library, shown, shown_entry
+from riffstream.server.whole_file import file_answer
 from riffstream.station.audition import AuditionError
 
 __all__ = ["SEED_AUDIO", "SeedAudio", "routes"]
@@ -158,7 +159,14 @@ class SeedAudioQuery(msgspec.Struct):
 
 @routes.get("/api/seeds/{name}/audio")
 @described(
-    "seeds", Answer(tuple(FORMATS.values()), "the file"), errors=(400, 503), query=SeedAudioQuery, right="listen"
+    "seeds",
+    Answer(tuple(FORMATS.values()), "the file"),
+    Answer(tuple(FORMATS.values()), "the range of it that `Range` asks for", 206, {"Content-Range": "the range"}),
+    Answer(None, "the client has it already (`If-None-Match`)", 304),
+    Answer(None, "the range is behind its end", 416, {"Content-Range": "its length"}),
+    errors=(400, 503),
+    query=SeedAudioQuery,
+    right="listen",
 )
 async def seed_audio(request: web.Request) -> web.Response:
     """Send a seed as audio: an uploaded loop, or rendered by the generator."""
@@ -173,7 +181,7 @@ async def seed_audio(request: web.Request) -> web.Response:
         "Cache-Control": "private, max-age=86400",
         "Content-Disposition": f'inline; filename="{_file(seed)}.{kind}"',
     }
-    return web.Response(body=data, content_type=FORMATS[kind], headers=headers)
+    return file_answer(request, data, FORMATS[kind], headers)
 
 
 def _file(seed: Seed) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -60,6 +62,50 @@ async def test_an_upload_sounds_like_its_loop_and_a_library_seed_like_the_genera
         assert len(live.hub.auditions) == rendered
     assert (await ask(live, "GET", f"{library['audio']}?format={kind}"))[1] == data
     assert live.hub.auditions == [library["name"]]  # cached
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "begin", "end"),
+    [
+        ({"Range": "bytes=0-1"}, 206, 0, 2),
+        ({"Range": "bytes=100-"}, 206, 100, None),
+        ({"Range": "bytes=-50"}, 206, -50, None),
+        ({"Range": "bytes=10-99999999"}, 206, 10, None),
+        ({"Range": "bytes=99999999-"}, 416, 0, 0),
+        ({"Range": "bytes=5-2"}, 200, 0, None),
+        ({"Range": "bytes=0-1,5-6"}, 200, 0, None),
+        ({"Range": "items=0-1"}, 200, 0, None),
+        ({"Range": "bytes=0-1", "If-Range": '"another"'}, 200, 0, None),
+        ({"Range": "bytes=0-1", "If-Range": "TAG"}, 206, 0, 2),
+        ({"If-None-Match": "TAG"}, 304, 0, 0),
+        ({"If-None-Match": '"another"'}, 200, 0, None),
+    ],
+)
+async def test_a_seed_is_a_file_with_ranges(
+    live: Running, asked: dict[str, str], status: int, begin: int, end: int | None
+) -> None:
+    """Safari plays only files whose server answers ranges."""
+    path = (await listed(live))["seeds"][-1]["audio"]
+    first, whole = await ask(live, "GET", path)
+    assert first.headers["Accept-Ranges"] == "bytes"
+    tag = first.headers["ETag"]
+    answer, data = await ask(live, "GET", path, **{name: value.replace("TAG", tag) for name, value in asked.items()})
+    assert (answer.status, data) == (status, whole[begin:end])
+    if status == 206:
+        start = begin % len(whole)
+        assert answer.headers["Content-Range"] == f"bytes {start}-{start + len(data) - 1}/{len(whole)}"
+    if status == 416:
+        assert answer.headers["Content-Range"] == f"bytes */{len(whole)}"
+
+
+async def test_curl_continues_a_broken_download(live: Running, tmp_path: Path, need_tool: Callable[[str], str]) -> None:
+    path = (await listed(live))["seeds"][-1]["audio"]
+    whole = (await ask(live, "GET", path))[1]
+    part = tmp_path / "part.mp3"
+    part.write_bytes(whole[:1000])
+    command = [need_tool("curl"), "-sf", "-C", "-", "-o", str(part), f"{live.url}/api/{path}"]
+    assert await (await asyncio.create_subprocess_exec(*command)).wait() == 0
+    assert part.read_bytes() == whole
 
 
 async def test_a_picture_is_rendered(live: Running, tmp_path: Any) -> None:
