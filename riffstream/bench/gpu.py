@@ -102,7 +102,7 @@ def _options(args: argparse.Namespace, **rest: Any) -> argparse.Namespace:
     """Options of ``riffstream bench model``."""
     device, dtype = ("cpu", "float32") if args.small else (args.device, "auto")
     given = {"device": device, "dtype": dtype, "steps": None, "guidance": None, "runs": 2 if args.small else 5}
-    given |= {"rivals": False, "compile": False, "whole": True, "quiet": args.quiet, "json": False}
+    given |= {"rivals": False, "compile": False, "whole": True, "runtime": "torch", "quiet": args.quiet, "json": False}
     return argparse.Namespace(**(given | rest))
 
 

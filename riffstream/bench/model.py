@@ -6,7 +6,8 @@ import argparse
 import statistics
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
 
 from riffstream.bench.common import check_ranges, environment, markdown_table, to_json
 from riffstream.bench.common import report as page
@@ -16,11 +17,13 @@ from riffstream.ranges import check
 
 if TYPE_CHECKING:
     from riffstream.diffusion.family import Family
+    from riffstream.diffusion.mini.family import MiniFamily
 
 __all__ = ["EXAMPLES", "RANDOM", "add_arguments", "load", "measure", "render", "run", "sections"]
 
 EXAMPLES = """examples:
   riffstream bench model
+  riffstream bench model --runtime both
   riffstream bench model --model path/to/checkpoint --steps 20 --stations 1,2,4,8
   riffstream bench model --model sd15-random --rivals      (with a GPU)
 """
@@ -36,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, float16")
+    parser.add_argument(
+        "--runtime",
+        default="torch",
+        choices=("torch", "openvino", "both"),
+        help="what evaluates the embedded model on a CPU; both: compare them (default: torch)",
+    )
     parser.add_argument("--steps", type=int, help="denoising steps (default: the model's)")
     parser.add_argument("--guidance", type=float, help="guidance (default: the model's; 1: off)")
     parser.add_argument("--stations", default="1,2,4,8", help="numbers of clips in progress, comma-separated")
@@ -55,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None:
             check(name, getattr(args, name))
     family = load(args)
-    report = measure(family, args, stations)
+    report = measure_both(family, args, stations) if args.runtime == "both" else measure(family, args, stations)
     print(to_json(report) if args.json else render(report))
     return 0
 
@@ -76,6 +85,11 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
     rate = bench.matmul_rate(device, dtype)
     say("one evaluation")
     seconds, flop = bench.evaluation(family, runs=1 if one_only else args.runs)
+    if args.runtime == "openvino":  # its operations are those of torch, which alone can be counted
+        from riffstream.bench.runtimes import evaluated_by
+
+        with evaluated_by(cast("MiniFamily", family), "torch"):
+            flop = bench.evaluation(family, runs=1)[1]
     report: dict[str, Any] = {
         "model": args.model,
         "environment": environment(("torch", "diffusers", "numpy")),
@@ -96,7 +110,8 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
         return report
     if args.model != RANDOM:
         say("the first clip of a fresh process")
-        report["first_clip_s"] = first_clip(args.model, args.device, args.dtype, runs=min(3, args.runs))
+        runtime = "openvino" if args.runtime == "openvino" else "torch"
+        report["first_clip_s"] = first_clip(args.model, args.device, args.dtype, runtime, runs=min(3, args.runs))
     say("the stages of a clip")
     report["stages"] = bench.plain(bench.stages(family, steps=steps, guidance=guidance, runs=args.runs))
     report["throughput"] = []
@@ -114,6 +129,21 @@ def measure(family: Family, args: argparse.Namespace, stations: Sequence[int]) -
         report["rivals"] = bench.plain(found)
     if device.type != "cuda":
         report["notes"].append("no GPU was used; on a GPU, add --model sd15-random --rivals for the comparison")
+    return report
+
+
+def measure_both(family: Family, args: argparse.Namespace, stations: Sequence[int]) -> dict[str, Any]:
+    """:func:`measure` with torch, and a comparison with OpenVINO as ``runtimes`` and ``differences``."""
+    from riffstream.bench.runtimes import compare, differences, evaluated_by
+
+    mini = cast("MiniFamily", family)
+    with evaluated_by(mini, "torch"):
+        report = measure(family, args, stations)
+    if not args.quiet:
+        print("measuring both runtimes ...", file=sys.stderr, flush=True)
+    how: dict[str, Any] = {"steps": report["steps"], "guidance": report["guidance"]}
+    report["runtimes"] = [asdict(each) for each in compare(mini, stations, **how, runs=args.runs)]
+    report["differences"] = differences(mini, **how)
     return report
 
 
@@ -147,6 +177,10 @@ def sections(report: dict[str, Any]) -> list[tuple[str, str]]:
     if report.get("throughput"):
         header = ["stations", "clips/s", "s/clip", "times real time", "wait p50 s", "p95 s", "peak GB"]
         found.append(("Stations at once", markdown_table(header, [list(row.values()) for row in report["throughput"]])))
+    if report.get("runtimes"):
+        from riffstream.bench.runtimes import runtimes_text
+
+        found.append(("Runtimes", runtimes_text(report["runtimes"], report["differences"])))
     if report.get("rivals"):
         ours = max(report["throughput"], key=lambda row: row["clips"])["seconds_per_clip"]
         header = ["way", "steps", "batch", "s/clip", "times real time", "riffstream is faster by"]
@@ -170,7 +204,21 @@ def load(args: argparse.Namespace, *, small: bool = False) -> Family:
         return random_sd15(device, pick_dtype(args.dtype, device), options=options, small=small)
     from riffstream.diffusion.checkpoint import Checkpoint
 
-    return Checkpoint.load(args.model, device=args.device, dtype=args.dtype, progress=not args.quiet, options=options)
+    family = Checkpoint.load(
+        args.model,
+        device=args.device,
+        dtype=args.dtype,
+        progress=not args.quiet,
+        options=options,
+        runtime="torch" if args.runtime == "torch" else "openvino",
+    )
+    if args.runtime != "torch":
+        from riffstream.bench.runtimes import ready
+
+        if not args.quiet:
+            print("waiting for OpenVINO's network; a first time converts it ...", file=sys.stderr, flush=True)
+        ready(cast("MiniFamily", family))
+    return family
 
 
 def _stations(text: str) -> list[int]:

@@ -30,6 +30,7 @@ from riffstream.generator.messages import (
     Info,
     Job,
     Ready,
+    Runtime,
 )
 from riffstream.generator.supervisor import HEALTHY_S, STARTS, GeneratorError, Supervisor
 from riffstream.journey.journey import Journey
@@ -293,6 +294,27 @@ async def test_the_load_follows_the_heartbeats() -> None:
             supervisor._receive(Heartbeat(1, busy=1.0), NO_PCM)
         assert supervisor.busy > 0.95
         await until(lambda: supervisor.busy < 0.9)  # an idle process reports that it is idle
+
+
+async def test_changes_of_what_evaluates_the_network_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    waiting, ready = Runtime("torch", "OpenVINO's network is loaded"), Runtime("openvino")
+    fault = Runtime("torch", "OpenVINO cannot be used: an evaluation failed", fault=True)
+    async with started() as supervisor:
+        await supervisor.wait_settled()
+        assert supervisor.health()["runtime"] == "", "the test signal has no network"
+        for runtime in (waiting, waiting, ready, ready, fault, fault):
+            supervisor._receive(Heartbeat(0, runtime=runtime), NO_PCM)
+            assert supervisor.health()["runtime"] == str(runtime)
+    told = [(each.levelname, each.getMessage()) for each in caplog.records if "evaluated by" in each.getMessage()]
+    assert told[:3] == [
+        ("INFO", "generator: the network is evaluated by torch (OpenVINO's network is loaded)"),
+        ("INFO", "generator: the network is evaluated by openvino"),
+        (
+            "WARNING",
+            "generator: the network is evaluated by torch (OpenVINO cannot be used: an evaluation failed)",
+        ),
+    ]
 
 
 async def test_a_job_that_cannot_be_sent_fails_and_the_rest_is_sent() -> None:

@@ -242,6 +242,14 @@ async def test_random_prompts_and_the_schema(live: Running) -> None:
     assert await get(f"{live.url}/api/schema") == json.loads(json.dumps(json_schema()))
 
 
+async def test_readiness_names_what_evaluates_the_network(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "torch (OpenVINO's network is loaded)"
+    monkeypatch.setattr(live.hub, "health", lambda: {"generator": {"runtime": text}})
+    assert await get(f"{live.url}/readyz") == {"status": "ready", "runtime": text}
+    monkeypatch.setattr(live.hub, "health", lambda: {"generator": {"runtime": ""}})
+    assert await get(f"{live.url}/readyz") == {"status": "ready"}
+
+
 async def test_health_readiness_and_metrics(live: Running) -> None:
     assert (await get(f"{live.url}/healthz"))["status"] == "ok"
     assert (await get(f"{live.url}/readyz"))["status"] == "ready"
