@@ -2,7 +2,8 @@
 
 The network continues the parts and the levels of the previous clip, whatever the conditions of the next one say. So
 where parts rest or return, a clip continues another sound: the last clip with the same resting parts, or the previous
-clip without the sound of the parts that begin to rest. Only drums and bass can be removed. Where another part, a level
+clip without the sound of the parts that begin to rest. Only drums and bass can be removed; in a long rest they creep
+back from clip to clip and are removed again. Where another part, a level
 or the chords of a steer change, the sound is late: it is hidden in the steps near noise, which decide them.
 """
 
@@ -27,6 +28,9 @@ REMOVABLE: Final = frozenset({"drums", "bass"})  # parts whose sound can be remo
 BASS_HZ: Final = (180.0, 255.0)  # the bass is the tonal sound below; half an octave of slope
 LEVEL_STEP: Final = 0.14  # change of energy, density or brightness above which a sound is late: verse to chorus is 0.15
 STEERED_STEP: Final = 0.04  # the same after a steer
+RENEWAL: Final = (
+    3  # while parts rest, each of so many clips continues the first sound of the rest: they would creep back
+)
 
 LATE: Final = 0.8  # time above which a sound is hidden where parts or levels change: two of eight steps
 LATE_CHORDS: Final = 0.9  # the same for chords: one of eight steps
@@ -60,12 +64,14 @@ class Past:
         mel: [A, M, T] amplitudes of the clip.
         resting: parts that rest at its end.
         own: the clip's own sound.
+        clips: number of clips with the same resting parts and prompts up to this one.
         sounds: the newest sound of each combination of resting parts and prompts, oldest first.
     """
 
     mel: Tensor
     resting: frozenset[str]
     own: _Sound
+    clips: int
     sounds: tuple[tuple[_Key, _Sound], ...]
 
     @property
@@ -86,13 +92,16 @@ class Past:
             steered: True for :meth:`opening`, False for :meth:`continuation`.
         """
         resting = spec.resting(bars)[1]
-        levels = spec.levels(bars)[1]
-        if before is not None and not (choice := before._choice(spec, bars, steered=steered)).late:
-            levels = choice.sound.levels  # slow changes add up
-        own = _Sound(latents, levels)
         key = (resting, _texts(spec))
+        levels, clips = spec.levels(bars)[1], 1
+        if before is not None:
+            if not (choice := before._choice(spec, bars, steered=steered)).late:
+                levels = choice.sound.levels  # slow changes add up
+            if before.sounds[-1][0] == key:
+                clips += before.clips
+        own = _Sound(latents, levels)
         older = () if before is None else tuple(sound for sound in before.sounds if sound[0] != key)
-        return cls(mel, resting, own, (*older, (key, own))[-SOUNDS:])
+        return cls(mel, resting, own, clips, (*older, (key, own))[-SOUNDS:])
 
     def continuation(self, spec: ClipSpec, family: Family) -> dict[str, Any]:
         """Fields of a :class:`ClipRequest` for the next clip of the take, with parameters ``spec``."""
@@ -120,7 +129,9 @@ class Past:
         key = (resting, _texts(spec))
         known = self.own if resting == self.resting else next((own for each, own in self.sounds if each == key), None)
         if known is not None:
-            return _Choice(known, late=_moved(known.levels, levels, step))
+            renews = known is self.own and not steered and self.clips % RENEWAL == 0
+            silent = resting & REMOVABLE if renews else frozenset()
+            return _Choice(known, silent, _moved(known.levels, levels, step))
         silent = (resting - self.resting) & REMOVABLE
         late = resting != self.resting | silent or _moved(self.own.levels, levels, step)
         return _Choice(self.own, silent, late)

@@ -52,6 +52,22 @@ def test_the_memory_of_a_take_is_bounded(latents: torch.Tensor) -> None:
     assert [texts for (_, texts), _ in past.sounds] == [(f"prompt {k}",) * 2 for k in range(20 - SOUNDS, 20)]
 
 
+@pytest.mark.parametrize("parts", [("drums",), ("bass", "lead"), ("drums", "bass"), ("lead",), ()], ids=str)
+def test_parts_that_creep_back_in_a_long_rest_are_removed_again(parts: tuple[str, ...], family: MiniFamily) -> None:
+    asked = spec("jazz", **dict.fromkeys(parts, 0.0))
+    removed = {*parts} & {"drums", "bass"}
+    renewed = []
+    past = Past.after(None, asked, torch.zeros(family.latent_shape()), MEL, 2)
+    for number in range(1, 8):
+        more = past.continuation(asked, family)
+        assert float(more["previous"][0, 0, 0]) == number - 1, "the join is that of the clip before"
+        if "recalled" in more:
+            renewed.append(number)
+            assert torch.equal(more["recalled"], without(family, MEL, removed))
+        past = Past.after(past, asked, torch.full(family.latent_shape(), float(number)), MEL, 2)
+    assert renewed == ([3, 6] if removed else [])
+
+
 def levelled(**levels: float) -> ClipSpec:
     keyframe = Keyframe.of("jazz", **levels)
     return ClipSpec(keyframe, keyframe, 0.0, 0)
