@@ -25,6 +25,7 @@ from tests.generator.test_model_renderer import job
 
 
 def test_the_heartbeats_name_the_runtime_and_clips_go_on(tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
     family, go = tiny(), threading.Event()
 
     def fail(folder: Path) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from riffstream.diffusion.compiled.inputs import AnyBatch, example, shapes
+from riffstream.diffusion.compiled.inputs import AnyBatch, denoiser_arrays, evaluate, example, example_arguments, shapes
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.files import load_module, read_json, read_tensors, write_tensors
 
@@ -61,9 +61,13 @@ def convert(denoiser: Denoiser, width: int, options: Mapping[str, Any]) -> bytes
         )
         model = openvino.convert_model(exported)
     model.reshape({place: openvino.PartialShape(shape) for place, shape in enumerate(shapes(config, width))})
-    compiled = openvino.Core().compile_model(model, "CPU", dict(options))
-    data = compiled.export_model()
-    return data.getvalue() if isinstance(data, io.BytesIO) else bytes(data)
+    core = openvino.Core()
+    data = core.compile_model(model, "CPU", dict(options)).export_model()
+    data = data.getvalue() if isinstance(data, io.BytesIO) else bytes(data)
+    # A network that would end its process (an instruction that this CPU does not have) ends this one.
+    request = core.import_model(data, "CPU", dict(options)).create_infer_request()
+    evaluate(request, denoiser_arrays(config, *example_arguments(config, width)))
+    return data
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 
-__all__ = ["AnyBatch", "denoiser_arrays", "example", "shapes"]
+__all__ = ["AnyBatch", "denoiser_arrays", "evaluate", "example", "example_arguments", "shapes"]
 
 TEXT_STEP: Final = 16  # texts are padded to multiples of it, so that few sizes occur: the first run of each is slower
 
@@ -50,6 +50,18 @@ def example(config: DenoiserConfig, width: int, batch: int = 2, tokens: int = TE
     found[3] = found[3].abs()
     found[5] = torch.arange(batch) % 2 == 0
     return tuple(found)
+
+
+def example_arguments(config: DenoiserConfig, width: int) -> tuple[Any, ...]:
+    """:func:`example` as the arguments of :func:`denoiser_arrays`, with None for absent conditions."""
+    found = example(config, width)
+    return found if config.conditions else (*found, None)
+
+
+def evaluate(request: Any, arrays: list[np.ndarray[Any, Any]]) -> Tensor:
+    """Run a request of OpenVINO with :func:`denoiser_arrays`; float32."""
+    found = request.infer(arrays, share_inputs=True)
+    return torch.from_numpy(np.array(found[0], np.float32))
 
 
 def denoiser_arrays(

@@ -22,13 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from riffstream.diffusion.compiled.cache import NetworkCache, cache_folder
 from riffstream.diffusion.compiled.convert import RESULT, write_job
-from riffstream.diffusion.compiled.inputs import denoiser_arrays, example
+from riffstream.diffusion.compiled.inputs import denoiser_arrays, evaluate, example_arguments
 from riffstream.diffusion.family import Runtime
 from riffstream.diffusion.mini.denoiser import Denoiser
 from riffstream.errors import ParameterError, RiffstreamError
@@ -122,7 +121,7 @@ class CompiledDenoiser:
             return None
         try:
             arrays = denoiser_arrays(self.denoiser.config, x, t, tokens, mask, previous, previous_mask, conditions)
-            made = _evaluate(network.request, arrays)
+            made = evaluate(network.request, arrays)
         except Exception as error:
             network.give_up(f"an evaluation failed: {_line(error)}")
             return None
@@ -195,17 +194,15 @@ class CompiledDenoiser:
     def _tried(self, compiled: Any, width: int) -> Any:
         """A request of a compiled network, after a comparison with torch. Raises RiffstreamError if they differ."""
         request = compiled.create_infer_request()
-        inputs = example(self.denoiser.config, width)
-        x, t, tokens, mask, previous, given, *rest = inputs
-        conditions = rest[0] if rest else None
-        made = _evaluate(
-            request, denoiser_arrays(self.denoiser.config, x, t, tokens, mask, previous, given, conditions)
-        )
+        given = example_arguments(self.denoiser.config, width)
+        made = evaluate(request, denoiser_arrays(self.denoiser.config, *given))
         dtype = next(self.denoiser.parameters()).dtype
+        x, t, tokens, mask, previous, known, conditions = given
+        if conditions is not None:
+            conditions = conditions.to(dtype)
         wanted = self.denoiser(
-            x.to(dtype), t, tokens.to(dtype), mask, previous.to(dtype), given,
-            conditions=None if conditions is None else conditions.to(dtype),
-        ).float()  # fmt: skip
+            x.to(dtype), t, tokens.to(dtype), mask, previous.to(dtype), known, conditions=conditions
+        ).float()
         error = float((made - wanted).abs().max() / wanted.abs().max().clamp_min(1e-12))
         if not error <= TOLERANCE[self.dtype]:
             raise RiffstreamError(f"its result differs from torch's by {error:.2g} of the largest value")
@@ -224,11 +221,6 @@ class _Network:
         """Use torch from now on."""
         self.request = None
         self.runtime = Runtime("torch", f"OpenVINO cannot be used: {why}", fault=True)
-
-
-def _evaluate(request: Any, arrays: list[np.ndarray[Any, Any]]) -> Tensor:
-    found = request.infer(arrays, share_inputs=True)
-    return torch.from_numpy(np.array(found[0], np.float32))
 
 
 def _convert_apart(folder: Path) -> None:

@@ -32,6 +32,12 @@ def tiny(seed: int = 0) -> MiniFamily:
     return family
 
 
+@pytest.fixture(scope="session", autouse=True)
+def needed() -> None:
+    """Skip the tests of this room without the package."""
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with the network of ``tiny()`` for 4/4, converted in a process. Do not write to it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,9 @@ from torch import Tensor
 
 from riffstream.diffusion.checkpoint import Checkpoint
 from riffstream.diffusion.clip import ClipRequest
+from riffstream.diffusion.compiled import network
 from riffstream.diffusion.compiled.cache import SUFFIX, NetworkCache
+from riffstream.diffusion.compiled.convert import JOB, RESULT, write_job
 from riffstream.diffusion.compiled.network import CompiledDenoiser
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.family import TextEmbedding
@@ -22,6 +26,7 @@ from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.journey.conditions import SIZE
 from riffstream.journey.journey import ClipSpec, Keyframe
+from tests.conftest import ROOT
 from tests.diffusion.compiled.conftest import never, tiny
 
 # float32 sums in another order: 2e-6 is measured. A clip repeats it over its steps, and its mel is exponential.
@@ -205,7 +210,7 @@ def test_torch_takes_over_within_the_same_evaluation(
             raise RuntimeError("[CPU] the node has failed")
         return torch.full((2, 4, 16, 32), float("nan"))
 
-    monkeypatch.setattr("riffstream.diffusion.compiled.network._evaluate", broken)
+    monkeypatch.setattr("riffstream.diffusion.compiled.network.evaluate", broken)
     x, t, text, extra = inputs(2, 5)
     assert torch.equal(fast.denoise(x, t, text, **extra), tiny().denoise(x, t, text, **extra))
     assert fast.runtime.fault
@@ -225,14 +230,34 @@ def test_a_folder_that_cannot_be_written_costs_only_the_next_start(
     assert "cannot be kept" in caplog.text
 
 
-def test_a_conversion_that_fails_says_why(tmp_path: Path) -> None:
-    family = tiny()
-    compiled = CompiledDenoiser(family.denoiser, torch.float32, cache=NetworkCache(tmp_path))
-    compiled._options = lambda: {"NO_SUCH_PROPERTY": 1}  # type: ignore[method-assign]
+def test_a_conversion_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "write_job", lambda folder, *_: (folder / JOB).write_text('{"config": {}}'))
+    compiled = CompiledDenoiser(tiny().denoiser, torch.float32, cache=NetworkCache(tmp_path))
     compiled.start(32)
-    runtime = compiled.wait()
+    runtime = compiled.wait(60)
     assert runtime.fault
-    assert "NO_SUCH_PROPERTY" in runtime.note
+    assert "holds no weights.safetensors" in runtime.note
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and scripts are of POSIX systems")
+def test_a_conversion_that_crashes_leaves_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crashing = tmp_path / "python"
+    crashing.write_text("#!/bin/sh\nkill -SEGV $$\n", encoding="ascii")
+    crashing.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(crashing))
+    compiled = CompiledDenoiser(tiny().denoiser, torch.float32, cache=NetworkCache(tmp_path / "cache"))
+    compiled.start(32)
+    assert compiled.wait(60).note == "OpenVINO cannot be used: the conversion ended with code -11: without a message"
+
+
+def test_a_conversion_ends_with_the_process_that_wants_it(tmp_path: Path) -> None:
+    write_job(tmp_path, tiny().denoiser, 32, {})
+    command = [sys.executable, "-m", "riffstream.diffusion.compiled.convert", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(60) == 1
+    assert not (tmp_path / RESULT).exists()
 
 
 def test_other_lengths_of_clips_stay_with_torch(fast: MiniFamily) -> None:
