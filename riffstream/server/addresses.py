@@ -11,8 +11,9 @@ from aiohttp import web
 
 from riffstream.server.context import CONTEXT, refuse
 
-__all__ = ["missing", "nearest"]
+__all__ = ["methods_of", "missing", "nearest"]
 
+METHODS: Final = ("DELETE", "GET", "HEAD", "POST")
 FORMATS: Final = {
     "stream": ("mp3", "aac", "ogg", "wav"),
     "listen": ("m3u", "pls"),
@@ -52,9 +53,21 @@ async def nearest(request: web.Request) -> web.HTTPException | None:
     return web.HTTPPermanentRedirect(location)
 
 
-def missing(request: web.Request) -> web.HTTPException:
-    """Refusal (404) of an address that no route has."""
+async def methods_of(request: web.Request) -> list[str]:
+    """Methods that the address of a request takes, sorted; the player's files, which have any address, do not count."""
+    found = []
+    for method in METHODS:
+        route = (await request.app.router.resolve(request.clone(method=method))).handler
+        if getattr(route, "riffstream_operation", None) is not None:
+            found.append(method)
+    return found
+
+
+async def missing(request: web.Request) -> web.HTTPException:
+    """Refusal of a request that no route takes: 405 if its address takes other methods, else 404."""
     context = request.app[CONTEXT]
+    if methods := await methods_of(request):
+        return web.HTTPMethodNotAllowed(request.method, methods)
     folder, _, rest = context.own_path(request).strip("/").partition("/")
     name = rest.partition("/")[0]
     if folder == "api":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from riffstream.server.addresses import methods_of
 from riffstream.server.context import CONTEXT
 
 __all__ = ["allow", "preflight"]
@@ -24,12 +25,12 @@ _ANSWER_HEADERS = (
 )
 
 
-def preflight(request: web.Request) -> web.Response | None:
+async def preflight(request: web.Request) -> web.Response | None:
     """Answer to OPTIONS on every existing path; None for other requests."""
     error = request.match_info.http_exception
     if request.method != "OPTIONS" or not isinstance(error, web.HTTPMethodNotAllowed):
         return None
-    methods = ", ".join(sorted(error.allowed_methods))
+    methods = ", ".join(await methods_of(request) or sorted(error.allowed_methods))
     headers = {"Allow": f"{methods}, OPTIONS"}
     if "Access-Control-Request-Method" in request.headers:
         headers |= {

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from riffstream.server import cors, logs
-from riffstream.server.addresses import nearest
+from riffstream.server.addresses import methods_of, nearest
 from riffstream.server.context import CONTEXT, refuse
 from riffstream.server.forwarding import is_forwarded, pass_on
 from riffstream.server.header_timeout import HEADER_TIMEOUT
@@ -42,7 +42,7 @@ async def middleware(
     500.
     """
     request.app[HEADER_TIMEOUT].stop(request)
-    if (answer := cors.preflight(request)) is not None:
+    if (answer := await cors.preflight(request)) is not None:
         return answer
     try:
         context = request.app[CONTEXT]
@@ -58,7 +58,8 @@ async def middleware(
         if isinstance(error, web.HTTPMethodNotAllowed):
             if (redirect := await nearest(request)) is not None:
                 raise redirect from None
-            allowed = ", ".join(sorted(error.allowed_methods))
+            allowed = ", ".join(await methods_of(request) or sorted(error.allowed_methods))
+            error.headers["Allow"] = allowed
             error.text = json.dumps(
                 {"code": "bad_request", "message": f"method is {error.method[:20]}; allowed: {allowed}"}
             )

@@ -25,7 +25,7 @@ from riffstream.server.bodies import json_body, refused
 from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.making_clips import check_rate, data_url, made, mp3_file, turn
 from riffstream.server.moderation import Texts
-from riffstream.server.openapi import Answer, Body, described, internal
+from riffstream.server.openapi import Answer, Body, described
 
 __all__ = ["clip_spec", "routes", "sampler_steps"]
 
@@ -35,14 +35,6 @@ BPM: Final = 93.75  # 8 beats are 5.12 s, the 512 columns of 10 ms of Riffusion'
 GUIDANCE: Final = 7.0  # Riffusion's default. Models with a beat grid have their own in its place
 ALPHA_SLACK: Final = 1e-3  # Riffusion's web app adds up alpha and lets it exceed 1 by this
 ID_CHARS: Final = 200
-
-
-@routes.get("/run_inference")
-@routes.get("/run_inference/")
-@internal
-async def only_posted(request: web.Request) -> web.Response:
-    """Answer 405: without this route the address would be an unknown file."""
-    raise web.HTTPMethodNotAllowed("GET", ["POST"])
 
 
 @routes.post("/run_inference")

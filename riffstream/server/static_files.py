@@ -65,7 +65,7 @@ async def file_handler(request: web.Request) -> web.StreamResponse:
     try:
         return _file(path, request)
     except web.HTTPNotFound:
-        raise await nearest(request) or missing(request) from None
+        raise await nearest(request) or await missing(request) from None
 
 
 @internal

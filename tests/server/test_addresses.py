@@ -86,10 +86,24 @@ async def test_a_wrong_address_is_told_what_there_is(live: Running, path: str, w
     assert (status, body) == (404, {"code": "not_found", "message": words})
 
 
-async def test_a_wrong_method_is_told_the_right_ones(live: Running) -> None:
-    status, headers, body = await asked(f"{live.url}/stream/main.mp3", "PUT")
-    assert (status, body["message"]) == (405, "method is PUT; allowed: GET, HEAD")
-    assert headers["Allow"] == "GET,HEAD"
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/stream/main.mp3", "GET, HEAD"),
+        ("GET", "/run_inference/", "POST"),
+        ("PUT", "/run_inference", "POST"),
+        ("GET", "/api/sessions/private-x", "DELETE"),
+        ("POST", "/api/stations/main", "DELETE, GET, HEAD"),
+        ("PATCH", "/api/seeds", "GET, HEAD, POST"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(live: Running, method: str, path: str, allowed: str) -> None:
+    """The player's files have any address, but only GET: that alone is no method of an address."""
+    status, headers, body = await asked(f"{live.url}{path}", method)
+    assert (status, body["message"]) == (405, f"method is {method}; allowed: {allowed}")
+    assert headers["Allow"] == allowed
+    status, headers, _ = await asked(f"{live.url}{path}", "OPTIONS")
+    assert (status, headers["Allow"]) == (204, f"{allowed}, OPTIONS")
 
 
 @pytest.mark.parametrize(

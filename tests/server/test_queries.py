@@ -52,3 +52,14 @@ async def test_a_wrong_field_of_an_upload_is_named(live: Running, given: dict[st
         assert (await answer.json())["message"] == f"{words}; allowed: file, name, bpm, key, stereo"
     async with ClientSession() as session, session.post(f"{live.url}/api/seeds?tempo=90", data=b"RIFF") as answer:
         assert (await answer.json())["message"].startswith("query has 'tempo'; allowed: name, bpm, key, stereo")
+
+
+@pytest.mark.parametrize(("query", "fields"), [("?bpm=90", ["bpm"]), ("", ["bpm", "bpm"])])
+async def test_a_field_given_twice_is_named(live: Running, query: str, fields: list[str]) -> None:
+    form = FormData()
+    for name in fields:
+        form.add_field(name, "100")
+    form.add_field("file", b"RIFF", filename="a.wav")
+    async with ClientSession() as session, session.post(f"{live.url}/api/seeds{query}", data=form) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["message"] == "form has bpm again; allowed: once"

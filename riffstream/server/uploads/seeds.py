@@ -216,6 +216,7 @@ async def _receive(request: web.Request, target: Path, most: float) -> dict[str,
 
 async def _parts(request: web.Request, body: _Body, target: Path, fields: dict[str, str]) -> None:
     reader = await request.multipart()
+    given = set(request.query)
     for _ in range(FIELDS):
         async with asyncio.timeout(body.patience_s):
             part = await reader.next()
@@ -230,6 +231,9 @@ async def _parts(request: web.Request, body: _Body, target: Path, fields: dict[s
             continue
         if part.name not in NAMED and not (part.name or "").startswith("_"):  # such as _charset_, of browsers
             raise wrong_name("form", part.name or "", ("file", *NAMED))
+        if part.name in given:
+            raise refuse(web.HTTPBadRequest, "bad_request", f"form has {part.name} again; allowed: once")
+        given.add(part.name or "")
         value = b""
         async for chunk in chunks:
             value = (value + chunk)[:FIELD_BYTES]
