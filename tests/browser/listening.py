@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -143,6 +144,37 @@ def whole_for(page: Evaluating, seconds: float, limit_s: float = PATIENCE_S) -> 
     raise AssertionError(
         f"{len(heard) / RATE:.1f} s were heard, and no more than {longest / 100} s of them in one piece"
     )
+
+
+def near(page: Evaluating, live: Callable[[], int], most_s: float) -> None:
+    """Wait until the player is about where the server is; on a busy machine the server's answer takes a while.
+
+    Args:
+        live: the sample that the server calls audible.
+        most_s: how far the player may be behind, seconds. It may be ahead by as much, as its position is read later.
+
+    Raises:
+        AssertionError: it never was.
+    """
+    behind_s = []
+    for _ in range(30):
+        behind_s.append((live() - float(str(player(page, "position")))) / RATE)
+        if abs(behind_s[-1]) < most_s:
+            return
+        page.wait_for_timeout(1000)
+    raise AssertionError(f"behind what the server calls audible, seconds: {behind_s}")
+
+
+def sounds(page: Evaluating, limit_s: float = PATIENCE_S) -> None:
+    """Wait until something is heard; :func:`tap` comes first.
+
+    Raises:
+        AssertionError: silence.
+    """
+    for _ in range(round(limit_s)):
+        if levels(record(page, 1.0)).max(initial=0.0) > 0.03:
+            return
+    raise AssertionError(f"nothing was heard for {limit_s:g} s")
 
 
 def pitch_of(prompt: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,9 +77,11 @@ def test_other_transports(fox: Firefox, served: Served, transport: str) -> None:
     listening.tap(tab, script=True)
     listening.whole_for(tab, 3)
     first = tab.wait_for("() => riffstream.player.position")
+    began = time.monotonic()
     tab.wait_for_timeout(2000)
-    passed = (float(str(listening.player(tab, "position"))) - first) / listening.RATE
-    assert 1.0 < passed < 4.0, f"{passed} s of music in 2 s"
+    played = (float(str(listening.player(tab, "position"))) - first) / listening.RATE
+    passed = time.monotonic() - began
+    assert 0.5 < played / passed < 2, f"{played} s of music in {passed} s"
     fox.close(tab)
     assert not fox.failures
 

@@ -52,8 +52,7 @@ def test_steer_is_acknowledged_marked_and_heard(page: Page, served: Served) -> N
     assert not marker["pending"]
     assert marker["samplePos"] <= float(str(listening.player(page, "position")))
     page.wait_for_timeout(500)
-    # The player may read half a per cent faster or slower, towards the fill that it wants.
-    assert listening.pitch(listening.record(page, 2.0)) == pytest.approx(listening.pitch_of(prompt), rel=0.007)
+    listening.follows(page, prompt)
     assert served.get("/api/stations/main")["state"]["prompts"] == [{"text": prompt, "weight": 1.0}]
 
 
@@ -115,7 +114,10 @@ def test_pause_is_silent_and_no_listener(page: Page, served: Served) -> None:
     expect(page.locator("#status")).to_have_text("paused")
     page.wait_for_timeout(400)
     assert listening.levels(listening.record(page, 1.0)).max(initial=0.0) < 0.001
-    assert served.get("/api/stations/main")["listeners"] == 0
+    deadline = time.monotonic() + PATIENCE_S  # a page of an earlier test may just be leaving
+    while served.get("/api/stations/main")["listeners"]:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(100)
     # It still shows and steers the station.
     page.evaluate("() => riffstream.player.steer({bpm: 101})")
     expect(page.locator("#meta")).to_contain_text("101 bpm")
@@ -127,13 +129,14 @@ def test_fallback_plays_and_knows_its_place(served: Served, open_page: Open, tra
     listening.play(page)
     assert listening.player(page, "transport") == transport
     listening.tap(page)
-    assert listening.levels(listening.record(page, 2.0)).max() > 0.03
+    listening.sounds(page)
     first = float(str(listening.player(page, "position")))
+    began = time.monotonic()
     page.wait_for_timeout(2000)
     now = float(str(listening.player(page, "position")))
-    assert 1.0 < (now - first) / listening.RATE < 4.0, f"{(now - first) / listening.RATE} s of music in 2 s"
-    behind = served.get("/api/stations/main")["sample_pos"] / listening.RATE - now / listening.RATE
-    assert -1.0 < behind < 8.0, f"{behind} s behind what the server calls audible"
+    passed = time.monotonic() - began
+    assert 0.5 < (now - first) / listening.RATE / passed < 2, f"{(now - first) / listening.RATE} s in {passed} s"
+    listening.near(page, lambda: int(served.get("/api/stations/main")["sample_pos"]), 8.0)
 
 
 def test_music_comes_back_after_a_crash(start_server: Start, open_page: Open) -> None:
@@ -145,7 +148,7 @@ def test_music_comes_back_after_a_crash(start_server: Start, open_page: Open) ->
     again = start_server(port=served.port)
     listening.wait_for_sound(page)
     listening.tap(page)
-    assert listening.levels(listening.record(page, 1.5)).max() > 0.03
+    listening.sounds(page)
     listening.steer(page, "after the crash")
     expect(page.locator("#now")).to_have_text("after the crash")
     again.stop()
@@ -185,7 +188,7 @@ def test_music_comes_back_after_a_sleep(start_server: Start, browser: Browser, n
                     process.resume()
             listening.tap(page)
             listening.wait_for_sound(page)
-            assert listening.levels(listening.record(page, 1.5)).max() > 0.03
+            listening.sounds(page)
             assert served.get("/api/stations/main")["listeners"] == 1
             listening.steer(page, "after the sleep")
             expect(page.locator("#now")).to_have_text("after the sleep")
