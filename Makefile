@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Extra words for pip, for example PIP_ARGS="--index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple"
 PIP_ARGS ?=
 # Processes that share the tests out, file by file; most files wait more than they compute (two cores suffice for four).
-WORKERS ?= 4
+WORKERS ?= 3
 # Extra words for `riffstream serve`, for example SERVE_ARGS="--port 9000"
 SERVE_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

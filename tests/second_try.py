@@ -1,6 +1,6 @@
 """``make test``: pytest, with a second try for a few tests that failed beside others.
 
-A busy machine may fail a test that waits for a player, a browser or a clock. ``python -m tests.second_try -n 4`` runs
+A busy machine may fail a test that waits for a player, a browser or a clock. ``python -m tests.second_try -n 3`` runs
 pytest with these words. Up to ``MOST`` failed tests then run again in a new process, one after the other. The output
 names those that passed alone; each one is a test to mend. The run fails if a test fails twice, if more failed, and
 after an error while tests were collected or the crash of a process, which have no second try.
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-MOST = 5
+MOST = 20
 ALONE = "--alone"
 
 

@@ -15,17 +15,17 @@ ALL = [SOUND, PAGE, SERVER, SUMS]
 def order(worker: str, count: int) -> list[str]:
     """The pieces of work in the order in which a worker would take them all."""
     left, taken = list(ALL), []
-    while left:
-        taken.append(choose(left, worker, count))
-        left.remove(taken[-1])
+    while (chosen := choose(left, worker, count)) is not None:
+        taken.append(chosen)
+        left.remove(chosen)
     return taken
 
 
 def test_each_worker_begins_with_its_kind_and_helps_the_others() -> None:
     assert order("gw0", 3) == [SOUND, PAGE, SERVER, SUMS]
     assert order("gw1", 3) == [SERVER, PAGE, SUMS, SOUND]
-    assert order("gw2", 3) == [SUMS, SERVER, PAGE, SOUND]
-    assert order("gw2", 4) == order("gw1", 3)
+    assert order("gw2", 3) == [SUMS, SERVER]
+    assert order("gw2", 4) == [SERVER, SUMS]
     assert order("gw3", 4) == order("gw2", 3)
     assert order("gw1", 2) == [SERVER, PAGE, SUMS, SOUND]
 

@@ -1,15 +1,16 @@
-"""How ``pytest -n 4`` shares the tests out: whole files, to workers that prefer one kind each and help when it is done.
+"""How ``pytest -n 3`` shares the tests out: whole files, to workers that prefer one kind each and help when it is done.
 
 What is built once for a file stays built once. The first worker has the browsers. It begins with those whose sound is
 captured, as one piece of work: two of them at once would keep each other's sound from coming in time on two cores. The
 last worker begins with the files that only compute, at a low priority. The others begin with the files that play in
-real time. A plain ``pytest tests/audio/test_fades.py`` needs none of this.
+real time. Only two workers take browsers: with three at once on two cores the pages are late. A plain
+``pytest tests/audio/test_fades.py`` needs none of this.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -33,6 +34,9 @@ CAPTURED = {
     )
 }
 """Files that capture the sound of a browser."""
+
+BROWSING = 2
+"""Workers that take browsers, the first ones."""
 
 KINDS = ("captured", "browser", "in time", "computed")
 
@@ -58,21 +62,28 @@ def computes(worker: str, count: int) -> bool:
     return count > 2 and worker == f"gw{count - 1}"
 
 
-def choose(units: Iterable[str], worker: str, count: int) -> str:
-    """The next piece of work for a worker, of those that wait.
+def choose(units: Collection[str], worker: str, count: int) -> str | None:
+    """The next piece of work for a worker, of those that wait; None: nothing is left for it.
 
     Args:
         units: in the order of :func:`pytest_collection_modifyitems`; at least one.
         worker: its name.
         count: number of workers.
     """
+    wanted: tuple[str, ...]
     if worker == "gw0":
         wanted = ("captured", "browser", "in time", "computed")
     elif computes(worker, count):
-        wanted = ("computed", "in time", "browser", "captured")
+        wanted = ("computed", "in time")
     else:
         wanted = ("in time", "browser", "computed", "captured")
-    return min(units, key=lambda each: wanted.index(kind(each)))
+    if int(worker.removeprefix("gw")) >= BROWSING:
+        wanted = tuple(each for each in wanted if each not in ("browser", "captured"))
+    for each in wanted:
+        for waiting in units:
+            if kind(waiting) == each:
+                return waiting
+    return None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -85,7 +96,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return unit(nodeid)
 
         def _assign_work_unit(self, node: Any) -> None:
-            self.workqueue.move_to_end(choose(self.workqueue, node.gateway.id, self.numnodes), last=False)
+            if (chosen := choose(self.workqueue, node.gateway.id, self.numnodes)) is None:
+                node.shutdown()  # it ends its last test
+                return
+            self.workqueue.move_to_end(chosen, last=False)
             super()._assign_work_unit(node)
 
     config.option.loadscopereorder = False

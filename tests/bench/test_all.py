@@ -99,12 +99,15 @@ signal.signal(signal.SIGTERM, leave if {obeys} else signal.SIG_IGN)
 pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(server.pid))
 time.sleep(60)
 """
-    monkeypatch.setattr(bench_all, "LONGEST_S", 2.0)
+    monkeypatch.setattr(bench_all, "LONGEST_S", 10.0)
     monkeypatch.setattr(bench_all, "END_S", 10.0 if obeys else 0.5)
     began = time.monotonic()
-    assert bench_all._output([sys.executable, "-c", program]) == ("", "it took more than 2 s")
-    assert time.monotonic() - began < 10
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert bench_all._output([sys.executable, "-c", program]) == ("", "it took more than 10 s")
+    assert time.monotonic() - began < 50
+    server, give_up = int((tmp_path / "pid").read_text()), time.monotonic() + 10
+    while alive(server) and time.monotonic() < give_up:  # a signal takes a moment
+        time.sleep(0.05)
+    assert not alive(server)
 
 
 def test_a_page_that_cannot_be_written_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,6 +50,7 @@ async def running(
     """
     sections.setdefault("server", {}).setdefault("drain_s", 1.0)
     sections["server"].setdefault("port", 0)
+    sections["limits"] = {"upload_s": 60.0, **sections.get("limits", {})}  # a busy machine decodes slowly
     hub = FakeHub(*names, speed=speed, preroll=preroll, requests=requests)
     server = Server(Config.from_dict(sections), hub)
     await server.start()

@@ -27,7 +27,7 @@ def waiting() -> tuple[Waiters, list[protocol.ServerMessage]]:
 
 def test_everybody_is_answered_once_in_the_order_of_asking() -> None:
     requests, replies = waiting()
-    requests.applied(4800)
+    requests.applied(4800, 7)
     requests.superseded("three")
     requests.rejected("internal", "no")
     assert replies == [

@@ -338,7 +338,8 @@ async def test_a_decoder_that_hangs_or_dies_harms_nobody(program: str, status: i
         assert left_over(served) == []
         frames = await listener.audio(20)
         assert [frame.seq for frame in frames] == list(range(frames[0].seq, frames[0].seq + 20))
-        served.server.uploads.command, served.server.uploads.limits = WORKER, Config().limits
+        patient = Config.from_dict({"limits": {**FREE, "upload_s": 60.0}})
+        served.server.uploads.command, served.server.uploads.limits = WORKER, patient.limits
         await post(served, sound())
 
 
