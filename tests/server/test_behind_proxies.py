@@ -63,7 +63,8 @@ async def check(session: ClientSession, url: str, root: str) -> None:
     async with session.post(
         f"{url}/api/seeds", data=io.BytesIO(bytes(3_000_000)), headers={"Origin": origin_of(url)}
     ) as response:
-        assert response.status == 415, "3 MB of nothing get through, and are no music"
+        # 3 MB of nothing get through, and are no music.
+        assert response.status == 415, await response.text()
     events: asyncio.Queue[str] = asyncio.Queue()
     listening = asyncio.create_task(listen(session, f"{url}/api/stations/main/events", events))
     assert '"now"' in await asyncio.wait_for(events.get(), PATIENCE_S)
