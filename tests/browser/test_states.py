@@ -11,6 +11,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start
+from tests.conftest import PATIENCE_MS
 
 pytestmark = pytest.mark.browser
 
@@ -89,7 +90,9 @@ def _held_back(chromium: str, flags: list[str], url: str) -> None:
             " new MutationObserver(() => console.log(status.textContent.trim()))"
             ".observe(status, { childList: true, characterData: true, subtree: true }); });"
         )
-        with page.expect_console_message(lambda message: message.text == "click to start the sound"):
+        with page.expect_console_message(
+            lambda message: message.text == "click to start the sound", timeout=PATIENCE_MS
+        ):
             page.goto(f"{url}/?autoplay")
         expect(page.locator("#status")).to_have_text("click to start the sound")
         page.get_by_role("button", name="Play", exact=True).click()
@@ -97,7 +100,7 @@ def _held_back(chromium: str, flags: list[str], url: str) -> None:
 
         wall = browser.new_page()
         wall.add_init_script(_TAPS)
-        with wall.expect_console_message(lambda message: message.text == "Tap anywhere for sound"):
+        with wall.expect_console_message(lambda message: message.text == "Tap anywhere for sound", timeout=PATIENCE_MS):
             wall.goto(f"{url}/?kiosk")
         wall.mouse.click(300, 200)
         expect(wall.locator("#now-label")).to_have_text("Now playing")
