@@ -116,7 +116,7 @@ class Offer:
                     await self._answer(connection)
                 except (OSError, TimeoutError) as error:
                     logs.event("a hand-over was broken off", level=logging.WARNING, error=error)
-                except Exception:
+                except Exception:  # a fault of ours must not end the offer: the next new server may ask again
                     logs.event("a hand-over failed", level=logging.ERROR, exc_info=True)
 
     async def _answer(self, connection: socket.socket) -> None:
