@@ -330,7 +330,7 @@ class Server:
             await self._runner.cleanup()
         if self.url:
             await self.hub.close()
-        self.app[LIVE_INPUTS].close()
+        await self.app[LIVE_INPUTS].close()
         await self.uploads.close()
         await context.lag.stop()
         context.jobs.shutdown(wait=False, cancel_futures=True)

@@ -37,6 +37,7 @@ class Decoder(Protocol):
 
     def push(self, frame: AudioFrame, pos: int) -> None: ...
     def close(self) -> None: ...
+    async def wait_closed(self) -> None: ...
 
 
 def samples_of(frame: AudioFrame, codec: Codec, channels: int) -> int:
@@ -65,6 +66,9 @@ class PcmDecoder:
         self._sink(np.frombuffer(frame.payload, "<i2").reshape(-1, self._channels).astype(np.int16, copy=False), pos)
 
     def close(self) -> None:
+        """Does nothing."""
+
+    async def wait_closed(self) -> None:
         """Does nothing."""
 
 
@@ -108,6 +112,10 @@ class OpusDecoder:
     def close(self) -> None:
         """End the process."""
         self._task.cancel()
+
+    async def wait_closed(self) -> None:
+        """Wait for the end of the process, after :meth:`close`."""
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         process = None

@@ -168,6 +168,11 @@ class _Input:
         self._decoder.close()
         self.broadcast.station.hear(None, live=False)
 
+    async def wait_closed(self) -> None:
+        """Wait for its tasks and its process, after :meth:`close`."""
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._decoder.wait_closed()
+
 
 class LiveInputs:
     """The live inputs of a server, at most one for each station.
@@ -181,6 +186,7 @@ class LiveInputs:
         self._folder, self._most = folder, most
         self._images: InputImages | None = None
         self._open: dict[str, _Input] = {}
+        self._closing: set[asyncio.Task[None]] = set()  # ended inputs whose process still runs
         self._farewells: dict[Member, float] = {}  # connection -> end of the time in which frames are ignored
 
     @property
@@ -251,10 +257,11 @@ class LiveInputs:
             self._end(current, "disconnected")
             self._farewells.pop(member, None)
 
-    def close(self) -> None:
-        """End every input."""
+    async def close(self) -> None:
+        """End every input, and wait for the processes of all that have ended. Idempotent."""
         for current in tuple(self._open.values()):
             self._end(current, "the server ends")
+        await asyncio.gather(*self._closing)
 
     def _end(self, current: _Input, reason: str, *, ident: str = "") -> None:
         name = current.broadcast.station.name
@@ -262,6 +269,9 @@ class LiveInputs:
             return
         del self._open[name]
         current.close()
+        closing = asyncio.create_task(current.wait_closed(), name="live-input-end")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
         self._farewells[current.member] = time.monotonic() + FAREWELL_S
         current.member.tell(protocol.InputState(status="ended", id=ident, reason=reason))
         current.broadcast.tell(protocol.Event(kind="input", reason="ended"))

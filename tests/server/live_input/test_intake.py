@@ -261,6 +261,23 @@ async def test_opus_is_decoded_in_a_process_of_its_own(served: Running) -> None:
     await until(lambda: process.returncode is not None)
 
 
+async def test_a_server_that_stops_waits_for_its_decoder() -> None:
+    async with running(speed=1.0) as served, joined(served) as client:
+        await client.socket.send(start(codec="opus"))
+        inputs = served.server.app[LIVE_INPUTS]
+        await until(lambda: any(each._decoder._process for each in inputs._open.values()))
+        opus = next(iter(inputs._open.values()))._decoder
+        ends = opus._process.wait
+
+        async def late() -> int:
+            await asyncio.sleep(3)
+            return int(await ends())
+
+        opus._process.wait = late
+        await served.server.stop()
+        assert opus._task.done()
+
+
 async def test_a_decoder_that_dies_ends_the_input(served: Running, monkeypatch: Any) -> None:
     made = decoder.OpusDecoder.__init__
 
