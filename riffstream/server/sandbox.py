@@ -30,7 +30,10 @@ _READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
 _FILE_RIGHTS: Final = (1 << 0) | (1 << 1) | _READ_FILE | (1 << 14) | (1 << 15)  # those that a file can have
 _RIGHTS: Final = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # rights over files, by version; later ones add none
 _TCP, _SCOPES = 0b11, 0b11  # bind and connect; abstract sockets and signals
-_SYSTEM: Final = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/sys/devices/system/cpu")
+_SYSTEM: Final = (
+    *("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/sys/devices/system/cpu"),
+)
 _DEVICES: Final = ("/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo", "/proc/self")
 
 _ARCHITECTURES: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # AUDIT_ARCH of linux/audit.h
@@ -67,7 +70,8 @@ _OWN: Final = {"tgkill": (234, 131), "prlimit64": (302, 261)}
 def confine(read: Iterable[Path] = (), write: Iterable[Path] = ()) -> tuple[str, ...]:
     """Take all files but the given ones, the network, programs and other processes from this process, permanently.
 
-    Call it while the process has one thread. Memory and time are limited elsewhere (``setrlimit``).
+    Call it while the process has one thread, and after the import of what decodes: its libraries may lie anywhere.
+    Memory and time are limited elsewhere (``setrlimit``).
 
     Args:
         read: files and folders to read.

@@ -106,3 +106,26 @@ confine(code_folders())
 os.abort()
 """
     assert python(program, cwd=tmp_path).returncode == -6
+
+
+@pytest.mark.parametrize("program", ["uploads.worker", "live_input.opus_worker"])
+def test_libraries_are_loaded_before_the_confinement(program: str, tmp_path: Path) -> None:
+    """They may lie in folders that no confined process can read, as with other package managers."""
+    source = tmp_path / "file"
+    source.write_bytes(b"anything")
+    told = tmp_path / "told"
+    code = f"""
+import sys
+import riffstream.server.sandbox as sandbox
+def confine(*paths):
+    open({str(told)!r}, "w").write(" ".join(sys.modules))
+    return ()
+sandbox.confine = confine
+import riffstream.server.{program} as worker
+worker.main()
+"""
+    words = [str(source), str(tmp_path), "{}"] if "uploads" in program else ["2"]
+    ran = subprocess.run([sys.executable, "-c", code, *words], input=b"", capture_output=True, cwd=ROOT, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    wanted = {"av", "soundfile", "PIL.WebPImagePlugin", "riffstream.audio.tempo"} if "uploads" in program else {"av"}
+    assert wanted <= set(told.read_text().split())

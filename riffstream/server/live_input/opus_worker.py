@@ -55,6 +55,8 @@ def decode(source: IO[bytes], target: IO[bytes], channels: int) -> None:
 
 def main() -> None:
     """Entry point of the process."""
+    import av  # noqa: F401 -- before its libraries may be out of reach
+
     from riffstream.server.sandbox import code_folders, confine
     from riffstream.server.uploads.worker import Rules, limit_process
 

@@ -257,11 +257,27 @@ def _outcome(source: Path, folder: Path, rules: Rules) -> Result:
         return Result(status=400, message=f"file cannot be read: {type(error).__name__}: {str(error)[:160]}")
 
 
+def _load() -> None:
+    """Import what :func:`prepare` needs; after the confinement libraries outside the known folders cannot be read."""
+    import soundfile  # noqa: F401
+    from PIL import Image
+
+    import riffstream.audio.files
+    import riffstream.audio.key
+    import riffstream.audio.spectrum
+    import riffstream.audio.tempo
+    import riffstream.spectrogram.pictures  # noqa: F401
+
+    Image.init()  # the readers of all formats
+
+
 def main() -> None:
     """Entry point of the process."""
     source, folder, rules = Path(sys.argv[1]), Path(sys.argv[2]), msgspec.json.decode(sys.argv[3], type=Rules)
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # threads reserve memory
     limit_process(rules)
+    with contextlib.suppress(MemoryError, ImportError):  # the result says it
+        _load()
     confine((source, *code_folders()), (folder,))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
