@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["NoiseStream", "gaussian", "slerp"]
+__all__ = ["NoiseStream", "gaussian", "limited", "slerp"]
 
 PARALLEL = 0.9995  # |cosine| above which the great circle is numerically a straight line (Riffusion's value)
 
@@ -68,7 +68,12 @@ class NoiseStream:
         drawn = torch.randn(self._shape, generator=self._start)
         if self._end is not None:
             drawn = slerp(self._alpha, drawn, torch.randn(self._shape, generator=self._end))
-        return drawn if self._limit is None else drawn.clamp(-self._limit, self._limit) / _spread(self._limit)
+        return drawn if self._limit is None else limited(drawn, self._limit)
+
+
+def limited(noise: Tensor, limit: float) -> Tensor:
+    """Standard normal noise clipped at +-``limit``, scaled to variance 1."""
+    return noise.clamp(-limit, limit) / _spread(limit)
 
 
 def _spread(limit: float) -> float:

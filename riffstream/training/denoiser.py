@@ -139,6 +139,7 @@ def draw(
     *,
     validation: bool = False,
     one_shape: bool = False,
+    picked: Tensor | None = None,
 ) -> Batch:
     """Batch number ``seed``: a pure function of its arguments, so interruptions of a run do not change its batches.
 
@@ -146,6 +147,7 @@ def draw(
         validation: no random omissions. Every second clip has its previous clip, and no clip has conditions: the loss
             is comparable with that of a model without conditions. t is spread evenly.
         one_shape: captions keep their padding and ``triple`` is always present: compiled code fits every batch.
+        picked: indices [size] of the clips; random ones of ``rows`` by default.
     """
     generator = torch.Generator().manual_seed(seed)
     if validation:
@@ -154,7 +156,7 @@ def draw(
         t = t[torch.randperm(size, generator=generator)]
         with_previous = torch.arange(size) % 2 == 0
     else:
-        pick = rows[torch.randint(len(rows), (size,), generator=generator)]
+        pick = rows[torch.randint(len(rows), (size,), generator=generator)] if picked is None else picked
         t = training_times(size, generator)
         with_previous = torch.rand(size, generator=generator) >= DROP_PREVIOUS
     clean = data.latents[pick].float()

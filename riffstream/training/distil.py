@@ -2,7 +2,8 @@
 
 The student learns the teacher's guided velocity (Meng et al. 2022, arXiv:2210.03142) in the middle of each step of its
 own few-step schedule. An Euler step of the student thus equals a second-order step of the guided teacher, with a
-quarter of the evaluations (compare progressive distillation, Salimans & Ho 2022, arXiv:2202.00512).
+quarter of the evaluations (compare progressive distillation, Salimans & Ho 2022, arXiv:2202.00512). The examples are
+states of the student's own path (``walks.py``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from riffstream.diffusion.mini.denoiser import Denoiser
-from riffstream.diffusion.schedules import shifted
 from riffstream.errors import ParameterError
 from riffstream.training.checkpoints import load_denoiser
 from riffstream.training.denoiser import (
@@ -28,7 +28,6 @@ from riffstream.training.denoiser import (
     Batch,
     DenoiserPreset,
     compile_blocks,
-    draw,
     optimisers,
     prepare_data,
 )
@@ -47,6 +46,7 @@ from riffstream.training.loop import (
     until_terminated,
 )
 from riffstream.training.sample import PROMPTS, write_samples
+from riffstream.training.walks import Walks
 
 __all__ = ["Aim", "add_arguments", "distil", "first_student", "guided_velocity", "make_job", "run", "teacher_target"]
 
@@ -109,52 +109,51 @@ def guided_velocity(
 
 @torch.no_grad()
 def teacher_target(
-    teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], aim: Aim
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their t on the grid of the aim's schedule, and the target velocity of a step from t to the next
-    grid point: the guided velocity in the middle of the step (midpoint rule, second order). ``batch.t``: positions from
-    music to noise, in [0, 1]."""
-    place = (batch.t * aim.steps).ceil().clamp(1, aim.steps) / aim.steps
-    t = shifted(place, aim.shift)
-    half = ((t - shifted(place - 1 / aim.steps, aim.shift)) / 2)[:, None, None, None]
-    x = (1 - t[:, None, None, None]) * batch.clean + t[:, None, None, None] * batch.noise
-    first = guided_velocity(teacher, x, t, batch, empty, aim.guidance)
-    return x, t, guided_velocity(teacher, x - first * half, t - half.flatten(), batch, empty, aim.guidance)
+    teacher: Denoiser, x: Tensor, t: Tensor, next_t: Tensor, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float
+) -> Tensor:
+    """The target velocity [B, C, h, w] of a step from t to ``next_t`` [B]: the guided velocity in the middle of the
+    step (midpoint rule, second order)."""
+    half = (t - next_t) / 2
+    first = guided_velocity(teacher, x, t, batch, empty, guidance)
+    return guided_velocity(teacher, x - first * half[:, None, None, None], t - half, batch, empty, guidance)
 
 
-def student_loss(student: nn.Module, teacher: Denoiser, batch: Batch, empty: tuple[Tensor, Tensor], aim: Aim) -> Tensor:
-    """Mean squared distance of the student's velocity from :func:`teacher_target`."""
-    x, t, target = teacher_target(teacher, batch, empty, aim)
+def walk_loss(
+    student: nn.Module, teacher: Denoiser, walks: Walks, empty: tuple[Tensor, Tensor], aim: Aim, narrow: int
+) -> Tensor:
+    """Mean squared distance of the student's velocity from :func:`teacher_target`; moves the trajectories on."""
+    x, t, batch, inside = walks.x, walks.t, walks.batch, walks.inside(narrow)
+    target = teacher_target(teacher, x, t, walks.next_t, batch, empty, aim.guidance)
     with autocast(x.device):
         made = student(
             x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple, batch.conditions
         )
-    return (made.float() - target).square().mean()  # type: ignore[no-any-return]
-
-
-def draw_places(data: LatentSet, rows: Tensor, size: int, seed: int, device: torch.device, compiled: bool) -> Batch:
-    """Batch number ``seed`` with evenly spread positions, so all steps get equal training."""
-    batch = draw(data, rows, size, seed, device, one_shape=compiled)
-    batch.t = torch.rand(len(batch.t), generator=torch.Generator().manual_seed(seed)).to(device)
-    return batch
+    error = (made.float() - target).square() * inside
+    walks.advance(made.detach().float() * inside)
+    return error.sum() / inside.expand_as(error).sum()  # type: ignore[no-any-return]
 
 
 def make_job(
     teacher: Denoiser, data: LatentSet, rows: Tensor, size: int, seed: int, aim: Aim, compiled: bool = False
 ) -> Job:
-    """The job of a :class:`GradientHelper`: batches of a separate random stream."""
+    """The job of a :class:`GradientHelper`: trajectories of a separate random stream."""
     empty = (data.tokens[:1].float(), data.mask[:1])
+    narrow = teacher.config.columns_triple
+    walks = Walks(data, rows, size, aim.steps, aim.shift, walk_seed(seed, helper=True), torch.device("cpu"))
 
     def job(student: nn.Module, index: int) -> tuple[Tensor, int]:
         if compiled and index == 0:
             assert isinstance(student, Denoiser)
             compile_blocks(teacher)
             compile_blocks(student)
-        number = (seed + 8) * 1_000_003 + 500_000_000 + index
-        batch = draw_places(data, rows, size, number, torch.device("cpu"), compiled)
-        return student_loss(student, teacher, batch, empty, aim), size
+        return walk_loss(student, teacher, walks, empty, aim, narrow), size
 
     return job
+
+
+def walk_seed(seed: int, *, helper: bool = False) -> int:
+    """First seed of the trajectories of a process."""
+    return (seed + 7) * 1_000_003 + (500_000_000 if helper else 0)
 
 
 @torch.no_grad()
@@ -203,8 +202,8 @@ def distil(
         pictures: prompts of the student's sample pictures, written to ``out/samples`` at the end.
 
     Returns:
-        Total steps and examples, and the student's mean squared distance from the teacher's target on held-out clips,
-        before and after.
+        Total steps and examples, and the student's mean squared distance from the teacher's target on its own path
+        through held-out clips, before and after.
 
     Raises:
         TrainingError: the loss stays infinite or undefined; the last saved state is valid.
@@ -218,6 +217,10 @@ def distil(
     student = first_student(teacher, state)
     stages = optimisers(student, preset)
     ema = Ema(student, 0.99)
+    rows, held = data.rows(held_out=False), data.rows(held_out=True)
+    held = held if len(held) else rows
+    narrow = teacher.config.columns_triple
+    walks = Walks(data, rows, preset.batch, aim.steps, aim.shift, walk_seed(seed), device)
     step = examples = 0
     if state is not None and _same(state, kind, taught):
         student.load_state_dict(state["model"])
@@ -225,8 +228,8 @@ def distil(
         for stage, kept in zip(stages, state["optimisers"], strict=True):
             stage.load_state_dict(kept)
         step, examples = state["step"], state["examples"]
-    rows, held = data.rows(held_out=False), data.rows(held_out=True)
-    held = held if len(held) else rows
+        if "walks" in state and state["walks"]["x"].shape == walks.x.shape:
+            walks.restore(state["walks"])
     empty = (data.tokens[:1].float().to(device), data.mask[:1].to(device))
     helper = None
     if helper_core is not None:
@@ -237,13 +240,14 @@ def distil(
         compile_blocks(student)
 
     def check() -> float:
+        size = max(2, min(preset.batch, preset.validation // 4))
         with ema.applied(student), torch.no_grad():
-            size = max(2, min(preset.validation // 4, 32))
-            batch = draw(data, held, size, 78, device, validation=True, one_shape=compiled)
-            return float(student_loss(student, teacher, batch, empty, aim))
+            own = Walks(data, held, size, aim.steps, aim.shift, walk_seed(78), device)
+            losses = [float(walk_loss(student, teacher, own, empty, aim, narrow)) for _ in range(aim.steps)]
+        return sum(losses) / len(losses)
 
     def keep() -> None:
-        weights = {"model": student.state_dict(), "ema": ema.state(), "teacher": taught}
+        weights = {"model": student.state_dict(), "ema": ema.state(), "teacher": taught, "walks": walks.state()}
         kept = [stage.state_dict() for stage in stages]
         save_state(out / "distilled.pt", {**kind, **weights, "optimisers": kept, "step": step, "examples": examples})
 
@@ -257,8 +261,7 @@ def distil(
                 factor = 0.25 * step_size(step - first, 20, 1 - spent / minutes, 0.5)
                 for stage, rate in zip(stages, (preset.rate, preset.adam_rate), strict=True):
                     stage.param_groups[0]["lr"] = rate * factor
-                batch = draw_places(data, rows, preset.batch, (seed + 7) * 1_000_003 + step, device, compiled)
-                loss = student_loss(student, teacher, batch, empty, aim)
+                loss = walk_loss(student, teacher, walks, empty, aim, narrow)
                 for stage in stages:
                     stage.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]

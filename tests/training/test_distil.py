@@ -23,6 +23,7 @@ from riffstream.training.export import export
 from riffstream.training.gradient_helper import GradientHelper
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Ema, Log, Muon, step_size
+from riffstream.training.walks import Walks
 from tests.training.small import compile_eagerly, write_corpus
 
 CPU = torch.device("cpu")
@@ -68,14 +69,16 @@ def test_the_target_is_a_step_of_the_sampler_s_grid(
     monkeypatch.setattr(loop, "preferred_dtype", lambda device: torch.float32)
     data = make_data(tmp_path)
     model = random_denoiser()
-    batch = draw(data, data.rows(held_out=False), 3, 1, CPU)
     empty = (data.tokens[:1].float(), data.mask[:1])
-    x, t, target = teacher_target(model, batch, empty, Aim(1.0, 4, shift))
+    walks = Walks(data, data.rows(held_out=False), 3, 4, shift, 1, CPU)
     walked = [level.sigma for level in flow_path(TrainingSchedule("flow", "flow", shift=shift), 4).levels]
     grid = torch.tensor(walked[::-1])
-    place = (t[:, None] - grid[None]).abs().argmin(1)
+    place = (walks.t[:, None] - grid[None]).abs().argmin(1)
     assert (place > 0).all()
-    torch.testing.assert_close(t, grid[place])
+    torch.testing.assert_close(walks.t, grid[place])
+    torch.testing.assert_close(walks.next_t, grid[place - 1])
+    x, t, batch = walks.x, walks.t, walks.batch
+    target = teacher_target(model, x, t, walks.next_t, batch, empty, 1.0)
     half = (t - grid[place - 1]) / 2
     with torch.no_grad():
         rest = (batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
