@@ -30,6 +30,8 @@ from riffstream.commands.rendering.workers import Workers
 from riffstream.errors import MediaError, ParameterError
 from riffstream.generator.messages import Info
 from riffstream.generator.renderer import DrawingRenderer
+from riffstream.journey.keyframe import AUTO, NONE
+from riffstream.models.seeds import SeedLibrary
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.threads import usable_cores
 
@@ -115,11 +117,19 @@ def _checked(given: ParameterSet, args: argparse.Namespace, folder: Path, extens
         setattr(own, name, value)
     try:
         music = Music.of(own)
+        _check_seed_images(music, own.model)
     except ParameterError as error:
         raise ParameterError(f"{given.name}: {error.field}", error.value, error.allowed) from None
     shared = {name: getattr(own, name) for name in SHARED}
     parameters = {name: value for name, value in shared.items() if value not in (None, "", [])}
     return Rendering(given.name, folder, extension, parameters, music)
+
+
+def _check_seed_images(music: Music, model: str) -> None:
+    """Refuse names of seed images that the model's library does not have."""
+    for name in music.seed_images:
+        if name not in (AUTO, NONE) and model != "tone" and not Path(name).is_file():
+            SeedLibrary.of(model)[name]
 
 
 class _Batch:

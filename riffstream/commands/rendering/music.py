@@ -61,6 +61,12 @@ class Music:
         steps = None if args.steps is None else check("steps", args.steps)
         return cls(args, n_samples, settings, station, steps, desk(args.mix))
 
+    @property
+    def seed_images(self) -> set[str]:
+        """Seed images of the journey: names or paths."""
+        stops = _journey(self.args, Info(model="check"), self.n_samples).stops
+        return {stop.keyframe.seed_image for stop in stops if stop.keyframe.seed_image is not None}
+
     def score(self, info: Info) -> Score:
         """Score for a model. Raises ParameterError for conditions that it does not support."""
         from riffstream.station.score import Score

@@ -155,6 +155,8 @@ def test_the_page_shows_parameters_and_no_markup_of_theirs(tmp_path: Path) -> No
         ([{"prompt": "a", "prompts": ["b"]}], (), "either prompt or prompts"),
         ([{"prompt": "a", "parts": {"drumz": 0}}], (), "did you mean 'drums'"),
         ([{"prompt": "a", "steps": 0}], (), "steps is 0"),
+        ([{"name": "x", "prompt": "a", "seed_image": "og_baet"}], ("--model", "mini"), "x: seed_image is 'og_baet'"),
+        ([{"name": "x", "journey": "j.toml"}], ("--model", "mini"), "x: seed_image is 'og_baet'"),
         (SETS, ("--at-once", 0), "--at-once is 0"),
         (SETS, ("--format", "aiff"), "format is 'aiff'"),
         (SETS, ("--replay", "x"), "nothing together with --batch"),
@@ -163,6 +165,7 @@ def test_the_page_shows_parameters_and_no_markup_of_theirs(tmp_path: Path) -> No
 def test_a_mistake_is_reported_before_anything_is_rendered(
     tmp_path: Path, sets: Any, options: tuple[object, ...], shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "j.toml").write_text('[[keyframe]]\nprompt = "a"\nseed_image = "og_baet"\n')
     assert batch(tmp_path, sets, *options) == 2
     assert shown in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
