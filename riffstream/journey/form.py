@@ -60,7 +60,7 @@ _SWING: Final[Mapping[str, float]] = {"song": 1.0, "dj": 1.2, "ambient": 0.5}  #
 # Silent parts. All others are left to the words: a level above 0 would add instruments that nobody asked for.
 _SILENT: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "song": {"intro": ("drums",), "break": ("drums",)},
-    "dj": {"intro": ("bass",), "break": ("drums", "bass"), "outro": ("bass",)},
+    "dj": {"intro": ("bass",), "build": ("bass",), "break": ("drums", "bass"), "outro": ("bass",)},
     "ambient": {"intro": ("drums", "bass"), "break": ("drums", "bass"), "outro": ("drums",)},
 }
 

@@ -13,7 +13,7 @@ import copy
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,17 @@ class Aim:
         guidance: built-in guidance, 1 to 20; 1: none.
         steps: steps of the schedule, 1 to 100.
         shift: shift of the schedule towards noise, above 0 to 100; 1: even steps.
+        above: guidance applies at times above this, 0 to 1. Guidance of the last steps makes detail coarser and does
+            not bring the clip nearer to its words (Kynkaanniemi et al. 2024, arXiv:2404.07724).
     """
 
-    guidance: float = 2.5
+    guidance: float = 3.5
     steps: int = 8
     shift: float = 1.0
+    above: float = 0.45
 
     def __post_init__(self) -> None:
-        for name, low, high in (("guidance", 1, 20), ("steps", 1, 100)):
+        for name, low, high in (("guidance", 1, 20), ("steps", 1, 100), ("above", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise ParameterError(name, getattr(self, name), f"{low} to {high}")
         if not 0 < self.shift <= 100:
@@ -80,42 +83,50 @@ AIM = Aim()
 
 @torch.no_grad()
 def guided_velocity(
-    model: Denoiser, x: Tensor, t: Tensor, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float
+    model: Denoiser, x: Tensor, t: Tensor, batch: Batch, empty: tuple[Tensor, Tensor], aim: Aim
 ) -> Tensor:
     """The guided velocity [B, C, h, w] float32. ``empty``: tokens [1, S, D] and mask of the empty caption. Guidance
     covers words and conditions together: the unguided branch has neither.
 
-    The velocity is ``v_u + guidance (v_c - v_u)``. Guidance alone overdrives the predicted clean latents: ``RESCALE``
-    moves their spread towards that of the prediction of ``v_c`` (Lin et al. 2023, arXiv:2305.08891).
+    The velocity is ``v_u + guidance (v_c - v_u)`` in the rows with t above ``aim.above``, and ``v_c`` in the others.
+    Guidance alone overdrives the predicted clean latents: ``RESCALE`` moves their spread towards that of the prediction
+    of ``v_c`` (Lin et al. 2023, arXiv:2305.08891).
     """
-    size, spaces = len(x), batch.tokens.shape[1]
-    tokens = torch.cat([batch.tokens, empty[0][:, :spaces].expand(size, -1, -1)])
-    mask = torch.cat([batch.mask, empty[1][:, :spaces].expand(size, -1)])
-    triple = None if batch.triple is None else batch.triple.repeat(2)
+    rows = torch.nonzero(t > aim.above).flatten()
+    count, spaces = len(rows), batch.tokens.shape[1]
+    tokens = torch.cat([batch.tokens, empty[0][:, :spaces].expand(count, -1, -1)])
+    mask = torch.cat([batch.mask, empty[1][:, :spaces].expand(count, -1)])
+    conditions = torch.cat([batch.conditions, batch.conditions.new_zeros(count, *batch.conditions.shape[1:])])
+
+    def both(value: Tensor) -> Tensor:
+        return torch.cat([value, value[rows]])
+
     with autocast(x.device):
         made = model(
-            x.repeat(2, 1, 1, 1), t.repeat(2), tokens, mask, batch.previous.repeat(2, 1, 1, 1),
-            batch.previous_mask.repeat(2), triple,
-            torch.cat([batch.conditions, torch.zeros_like(batch.conditions)]),
+            both(x), both(t), tokens, mask, both(batch.previous), both(batch.previous_mask),
+            None if batch.triple is None else both(batch.triple), conditions,
         )  # fmt: skip
-    own, none = made.float().chunk(2)
-    guided = none + guidance * (own - none)
-    time = t[:, None, None, None].clamp_min(1e-3)
-    wanted, made_clean = (x - time * own).std(dim=(1, 2, 3)), x - time * guided
-    ratio = wanted / made_clean.std(dim=(1, 2, 3)).clamp_min(1e-6)
+    velocity, none = made.float().split([len(x), count])
+    if count == 0:
+        return velocity  # type: ignore[no-any-return]
+    x, own, time = x[rows], velocity[rows], t[rows][:, None, None, None].clamp_min(1e-3)
+    guided = none + aim.guidance * (own - none)
+    clean = x - time * guided
+    ratio = (x - time * own).std(dim=(1, 2, 3)) / clean.std(dim=(1, 2, 3)).clamp_min(1e-6)
     ratio = (1 + RESCALE * (ratio - 1))[:, None, None, None]
-    return (x - ratio * made_clean) / time  # type: ignore[no-any-return]
+    velocity = velocity.clone()
+    velocity[rows] = (x - ratio * clean) / time
+    return velocity
 
 
 @torch.no_grad()
-def teacher_target(
-    teacher: Denoiser, x: Tensor, t: Tensor, next_t: Tensor, batch: Batch, empty: tuple[Tensor, Tensor], guidance: float
-) -> Tensor:
-    """The target velocity [B, C, h, w] of a step from t to ``next_t`` [B]: the guided velocity in the middle of the
-    step (midpoint rule, second order)."""
-    half = (t - next_t) / 2
-    first = guided_velocity(teacher, x, t, batch, empty, guidance)
-    return guided_velocity(teacher, x - first * half[:, None, None, None], t - half, batch, empty, guidance)
+def teacher_target(teacher: Denoiser, walks: Walks, empty: tuple[Tensor, Tensor], aim: Aim) -> Tensor:
+    """The target velocity [B, C, h, w] of the next steps of ``walks``: the guided velocity in the middle of the step
+    (midpoint rule, second order)."""
+    x, t, batch = walks.x, walks.t, walks.batch
+    half = (t - walks.next_t) / 2
+    first = guided_velocity(teacher, x, t, batch, empty, aim)
+    return guided_velocity(teacher, x - first * half[:, None, None, None], t - half, batch, empty, aim)
 
 
 def walk_loss(
@@ -123,7 +134,7 @@ def walk_loss(
 ) -> Tensor:
     """Mean squared distance of the student's velocity from :func:`teacher_target`; moves the trajectories on."""
     x, t, batch, inside = walks.x, walks.t, walks.batch, walks.inside(narrow)
-    target = teacher_target(teacher, x, t, walks.next_t, batch, empty, aim.guidance)
+    target = teacher_target(teacher, walks, empty, aim)
     with autocast(x.device):
         made = student(
             x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple, batch.conditions
@@ -209,6 +220,8 @@ def distil(
         TrainingError: the loss stays infinite or undefined; the last saved state is valid.
     """
     log = log or Log(out, "distil", quiet=True)
+    # The targets have no noise, so small batches are enough, and there are twice as many steps.
+    preset = replace(preset, batch=max(1, preset.batch // 2))
     source = out / "denoiser_final.pt"
     teacher = load_denoiser(source if source.is_file() else out / "denoiser.pt", device).requires_grad_(False)
     taught = {name: value.clone() for name, value in teacher.named_parameters()}
@@ -294,7 +307,8 @@ def distil(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``riffstream train distil``."""
     common_arguments(parser, minutes=12)
-    parser.add_argument("--guidance", type=float, default=2.5, help="built-in guidance, 1 to 20")
+    parser.add_argument("--guidance", type=float, default=AIM.guidance, help="built-in guidance, 1 to 20")
+    parser.add_argument("--above", type=float, default=AIM.above, help="guidance applies at times above this, 0 to 1")
     parser.add_argument("--steps", type=int, default=8, help="steps of the schedule, 1 to 100")
     parser.add_argument("--shift", type=float, default=1.0, help="shift of the schedule towards noise (1: even steps)")
     parser.add_argument("--compile", action="store_true", help="use torch.compile, as for the denoiser")
@@ -304,7 +318,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """``riffstream train distil``."""
     device = pick_device(args.device)
-    aim = Aim(args.guidance, args.steps, args.shift)
+    aim = Aim(args.guidance, args.steps, args.shift, args.above)
     log = Log(args.out, "distil", quiet=args.quiet)
     result = distil(
         prepare_data(args.corpus, args.out, device, log), args.out, PRESETS[args.preset], minutes=args.minutes,

@@ -21,7 +21,7 @@ from riffstream.training.latents import LatentSet
 
 __all__ = ["Walks"]
 
-# Share of the trajectories that begin at a noisy clip of the corpus (a start from a seed clip) instead of noise.
+# Share of the trajectories that become a noisy clip of the corpus at a random step, as with a start from a seed clip.
 FROM_MUSIC = 0.25
 # Share of the finished trajectories whose result is the previous clip of the next one, as in a stream.
 GOES_ON = 0.5
@@ -29,7 +29,7 @@ NOISE_LIMIT = 2.0  # as in play
 
 
 class Walks:
-    """A batch of trajectories, each at its own step.
+    """A batch of trajectories. Row i is i steps ahead of row 0, so every batch has as many rows of each step.
 
     Attributes:
         batch: the examples; ``batch.t`` is not used.
@@ -45,10 +45,11 @@ class Walks:
         self._seed, self._draws = seed, 0
         self._allowed = torch.zeros(len(data), dtype=torch.bool)
         self._allowed[rows] = True
-        picked = rows[torch.randint(len(rows), (size,), generator=self._generator())]
-        self._picked = picked
-        self.batch = self._examples(picked)
-        self.place = torch.randint(1, steps + 1, (size,), generator=self._generator())
+        self._picked = rows[torch.randint(len(rows), (size,), generator=self._generator())]
+        self.batch = self._examples(self._picked)
+        self.place = steps - torch.arange(size) % steps
+        # Steps left where a trajectory becomes the noisy clip of the corpus; 0: never.
+        self._music = torch.zeros(size, dtype=torch.long)
         self.x = self._noisy(self.batch, self.place)
 
     @property
@@ -73,8 +74,12 @@ class Walks:
         self.x = self.x - velocity * (self.t - self.next_t)[:, None, None, None]
         self.place = self.place - 1
         done = torch.nonzero(self.place == 0).flatten()
-        if len(done) == 0:
-            return
+        if len(done):
+            self._begin(done)
+        music = (self.place == self._music).to(self._device)[:, None, None, None]
+        self.x = torch.where(music, self._noisy(self.batch, self.place), self.x)
+
+    def _begin(self, done: Tensor) -> None:
         luck = torch.rand(2, len(done), generator=self._generator())
         follows = (self._picked[done] + 1).clamp_max(len(self._data) - 1)
         goes_on = (luck[0] < GOES_ON) & (self._data.previous[follows] == self._picked[done]) & self._allowed[follows]
@@ -86,26 +91,26 @@ class Walks:
         own = goes_on.to(self._device)
         examples.previous = torch.where(own[:, None, None, None], made, examples.previous)
         examples.previous_mask = examples.previous_mask | own
-        place = torch.full((len(done),), self.steps)
-        begun = torch.randint(1, self.steps + 1, (len(done),), generator=self._generator())
-        place = torch.where(luck[1] < FROM_MUSIC, begun, place)
         # New tensors: a backward pass still needs the old ones.
         values = {name: getattr(self.batch, name).clone() for name in Batch.__slots__}
         for name, value in values.items():
             value[done] = getattr(examples, name)
         self.batch = Batch(**values)
-        self._picked[done], self.place[done] = picked, place
-        self.x[done] = self._noisy(examples, place)
+        music = torch.randint(1, self.steps, (len(done),), generator=self._generator())
+        self._music[done] = torch.where(luck[1] < FROM_MUSIC, music, 0)
+        self._picked[done], self.place[done] = picked, self.steps
+        self.x[done] = self._noisy(examples, self.place[done])
 
     def state(self) -> dict[str, Any]:
         """Everything that :meth:`restore` needs."""
         values = {name: getattr(self.batch, name) for name in Batch.__slots__}
-        return {"batch": values, "x": self.x, "place": self.place, "picked": self._picked, "draws": self._draws}
+        own = {"x": self.x, "place": self.place, "picked": self._picked, "music": self._music, "draws": self._draws}
+        return {"batch": values, **own}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.batch = Batch(**state["batch"])
         self.x, self.place = state["x"], state["place"]
-        self._picked, self._draws = state["picked"], state["draws"]
+        self._picked, self._music, self._draws = state["picked"], state["music"], state["draws"]
 
     def _generator(self) -> torch.Generator:
         self._draws += 1

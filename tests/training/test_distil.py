@@ -58,8 +58,24 @@ def test_guidance_one_is_the_plain_prediction(tmp_path: Path, monkeypatch: pytes
     with torch.no_grad():
         plain = model(batch.clean, batch.t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
     torch.testing.assert_close(
-        guided_velocity(model, batch.clean, batch.t, batch, empty, 1.0), plain, atol=1e-5, rtol=1e-4
+        guided_velocity(model, batch.clean, batch.t, batch, empty, Aim(1.0)), plain, atol=1e-5, rtol=1e-4
     )
+
+
+def test_guidance_applies_above_its_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "preferred_dtype", lambda device: torch.float32)
+    data = make_data(tmp_path)
+    model = random_denoiser()
+    batch = draw(data, data.rows(held_out=False), 4, 1, CPU)
+    empty = (data.tokens[:1].float(), data.mask[:1])
+    batch.tokens = torch.randn(batch.tokens.shape)  # no row has the empty caption
+    times = torch.tensor([0.9, 0.2, 0.5, 0.4])
+    plain = guided_velocity(model, batch.clean, times, batch, empty, Aim(1.0))
+    everywhere = guided_velocity(model, batch.clean, times, batch, empty, Aim(4.0, above=0.0))
+    made = guided_velocity(model, batch.clean, times, batch, empty, Aim(4.0, above=0.45))
+    assert ((everywhere - plain).abs().amax((1, 2, 3)) > 1e-3).all()
+    torch.testing.assert_close(made[[0, 2]], everywhere[[0, 2]], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(made[[1, 3]], plain[[1, 3]], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -78,7 +94,7 @@ def test_the_target_is_a_step_of_the_sampler_s_grid(
     torch.testing.assert_close(walks.t, grid[place])
     torch.testing.assert_close(walks.next_t, grid[place - 1])
     x, t, batch = walks.x, walks.t, walks.batch
-    target = teacher_target(model, x, t, walks.next_t, batch, empty, 1.0)
+    target = teacher_target(model, walks, empty, Aim(1.0, 4, shift))
     half = (t - grid[place - 1]) / 2
     with torch.no_grad():
         rest = (batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple)
@@ -86,7 +102,7 @@ def test_the_target_is_a_step_of_the_sampler_s_grid(
     torch.testing.assert_close(target, middle, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"steps": 0}, {"shift": 0.0}])
+@pytest.mark.parametrize("wrong", [{"guidance": 0.5}, {"steps": 0}, {"shift": 0.0}, {"above": 1.5}])
 def test_an_impossible_aim_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match=next(iter(wrong))):
         Aim(**wrong)  # type: ignore[arg-type]
@@ -107,7 +123,7 @@ def test_a_student_goes_on_where_it_was_left(tmp_path: Path) -> None:
     second = distil(data, tmp_path, PRESETS["smoke"], minutes=0.03, device=CPU, aim=Aim(4.0, 4))
     assert second["before"] == pytest.approx(first["after"], rel=1e-5)
     assert second["step"] > first["step"]
-    assert second["examples"] == second["step"] * PRESETS["smoke"].batch
+    assert second["examples"] == second["step"] * PRESETS["smoke"].batch // 2
     other = distil(data, tmp_path, PRESETS["smoke"], minutes=0.0, device=CPU, aim=Aim(1.0, 4))
     assert other["step"] == 0  # another guidance is another student
 
