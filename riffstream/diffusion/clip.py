@@ -44,7 +44,8 @@ class ClipRequest:
         conditions: [columns, conditions of the model], in place of the keyframes' (see ``conditions.py``).
         key: later transposition of the audio in semitones, needed for chords; None: the keyframes' key.
         deadline: time at which the clip is needed, in any clock common to all requests; inf: no deadline.
-        guided: False omits guidance and so halves the work. A station does this when it falls behind.
+        guided: False omits guidance, for models that can do without: the first clip of a change, and stations that fall
+            behind.
         speculative: True for a clip that may not be needed; all other requests come first.
         rev: the station's revision, passed through.
         station: the station's name, passed through.

@@ -60,6 +60,9 @@ class Defaults:
     drift: int = DRIFT  # clips from one seed to the next (``Journey.drift``)
     silence: float = 0.0  # emphasis of silent parts, and of the density (``mini/emphasis.py``)
     contrast: float = 1.0
+    # Guidance applies at times above this (a rectified flow's: 1 is noise). The model does without it where time is
+    # short. None: at all times, and the model needs it.
+    above: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

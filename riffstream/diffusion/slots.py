@@ -60,6 +60,7 @@ class Slot:
         noise: [C, h, w], initial noise, also added to kept regions at each step's level.
         cond: text embedding [1, S, D].
         uncond: negative text embedding [1, S, D]; None without guidance.
+        above: the model's time above which steps are guided; None: all steps are.
         previous: [C, h, w], latents of the previous clip for the network; None: it sees none.
         lead: [C, h, context], end of the previous clip, which is decoded with the clip; None: nothing is.
         conditions: [columns, conditions], for the conditional branch only.
@@ -78,6 +79,7 @@ class Slot:
     cond: TextEmbedding
     uncond: TextEmbedding | None
     guidance: float
+    above: float | None = None
     previous: Tensor | None = None
     lead: Tensor | None = None
     conditions: Tensor | None = None
@@ -125,7 +127,9 @@ class Slot:
     @property
     def guided(self) -> bool:
         """Whether the next evaluation is guided (two rows of a batch)."""
-        return self.uncond is not None
+        if self.uncond is None or self.finished:
+            return False
+        return self.above is None or self.schedule.rows[self.position].time > self.above
 
     @property
     def rows(self) -> int:
@@ -232,6 +236,7 @@ class Preparer:
             text.cond,
             text.uncond if guidance > 1 and request.guided else None,
             guidance,
+            family.defaults.above,
             conditions=self._conditions(request),
         )
         self._mask(slot, request, clean)

@@ -90,6 +90,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
         sound: clip of another take whose sound the first clip of a take continues, without a join: the music before a
             steer without new words; None: there is none.
         steps: sampler steps; None: the renderer's own.
+        guided: False omits guidance: the clip is needed soon, and the model can do without (``Info.spare``).
         draft_steps, draft_end: the audio up to frame ``draft_end`` comes from a draft of the clip with ``draft_steps``
             sampler steps, which is ready earlier; 0: no draft. Renderers without drafts ignore both.
         hops: samples (48 kHz, fractional) from frame to frame, one value for each beat of the clip.
@@ -118,6 +119,7 @@ class Job(Struct, frozen=True, kw_only=True, tag=True):
     previous: int | None = None
     sound: int | None = None
     steps: int | None = None
+    guided: bool = True
     draft_steps: int = 0
     draft_end: int = 0
     key: float = 0.0
@@ -195,6 +197,7 @@ class Info(Struct, frozen=True, kw_only=True):
         bpm: tempo of the model without a set tempo; None: unknown.
         continues: True if a clip can continue the previous one.
         steps, guidance, denoising, seed_image, drift: the model's defaults.
+        spare: True if the model can do without its default guidance, which is for clips with time to spare.
         device: torch device of the model.
         drafts: True if the renderer makes drafts (``Job.draft_end``).
         conditions: True if keyframes may set chords, parts, energy, density and brightness.
@@ -215,6 +218,7 @@ class Info(Struct, frozen=True, kw_only=True):
     denoising: float = 1.0
     seed_image: str | None = None
     drift: int = DRIFT
+    spare: bool = False
     device: str = "cpu"
     drafts: bool = False
     conditions: bool = False

@@ -36,6 +36,7 @@ def describe(family: Family, frames: int) -> Info:
         denoising=defaults.denoising,
         seed_image=defaults.seed_image,
         drift=defaults.drift,
+        spare=defaults.above is not None,
         device=str(family.device),
         drafts=family.continues,
         conditions=bool(family.conditions),
@@ -58,11 +59,13 @@ def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
 
 
 def _fingerprint(family: Family) -> str:
-    """Fingerprint of a model from a sample of every parameter and the emphasis of its conditions, because a log replays
-    only with its own model."""
+    """Fingerprint of a model from a sample of every parameter, the emphasis of its conditions and its own guidance,
+    because a log replays only with its own model."""
     digest = hashlib.blake2b(digest_size=8)
     if family.conditions:
         digest.update(f"{family.defaults.silence} {family.defaults.contrast}".encode())
+    if family.defaults.above is not None:
+        digest.update(f"{family.defaults.guidance} {family.defaults.above}".encode())
     for _, module in sorted(vars(family).items(), key=lambda item: item[0]):
         if isinstance(module, torch.nn.Module):
             for name, tensor in sorted(module.state_dict().items()):

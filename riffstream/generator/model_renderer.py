@@ -191,6 +191,7 @@ class ModelRenderer:
                     spec,
                     seed_image=seed_image,
                     steps=job.steps,
+                    guided=job.guided,
                     mask=job.mask,
                     deadline=work.urgency[1],
                     speculative=job.speculative,

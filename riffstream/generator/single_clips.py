@@ -95,6 +95,7 @@ class SingleClips:
         info: Info,
         *,
         steps: int | None = None,
+        guided: bool = True,
         mask: str | None = None,
         bpm: float | None = None,
         key: float = 0.0,
@@ -105,6 +106,7 @@ class SingleClips:
             spec: what to play.
             info: the generator's model.
             steps: sampler steps; None: the model's.
+            guided: see ``Job``.
             mask: name of the region to repaint; None: all.
             bpm: tempo, for models with a beat grid; None: the model's.
             key: transposition in semitones.
@@ -123,6 +125,7 @@ class SingleClips:
             hops=(hop,) * info.beats,
             frames=info.frames if info.frames != info.meters[4][0] else None,
             steps=steps,
+            guided=guided,
             key=key,
             final=True,
             deadline=self._clock() + PATIENCE_S,

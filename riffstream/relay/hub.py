@@ -124,6 +124,7 @@ class RelayHub:
         spec: ClipSpec,
         *,
         steps: int | None = None,
+        guided: bool = True,
         mask: str | None = None,
         bpm: float | None = None,
         key: float = 0.0,

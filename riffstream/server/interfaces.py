@@ -154,6 +154,7 @@ class Hub(Protocol):
         spec: ClipSpec,
         *,
         steps: int | None = None,
+        guided: bool = True,
         mask: str | None = None,
         bpm: float | None = None,
         key: float = 0.0,

@@ -49,7 +49,9 @@ async def preview(request: web.Request) -> web.Response:
             raise refused(error) from None
         check_rate(context, context.asked(request).address)
         with turn(context):
-            single = await made(context, clip.spec, steps=clip.steps, bpm=clip.bpm, key=clip.key, meter=clip.meter)
+            single = await made(
+                context, clip.spec, steps=clip.steps, guided=clip.guided, bpm=clip.bpm, key=clip.key, meter=clip.meter
+            )
             audio, duration_s = await asyncio.to_thread(mp3_file, single.pcm, context.config.timeline)
     context.counters["clips"] += 1
     found = ClipPreview(

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from riffstream.generator.messages import Info, Job
+from riffstream.journey.keyframe import ClipSpec
 from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["Effort"]
@@ -30,8 +31,9 @@ class Effort:
         done_s: seconds from sending a job to its last audio, at full effort.
         vocoder_s: seconds to the first audio of a known clip.
         draft_s: seconds to the first audio of a draft.
-        level: 0 full effort, 1 fewer steps, 2 fewer steps without guidance.
-        late: number of clips with lowered effort.
+        level: 0 full effort, 1 fewer steps, 2 fewer steps without guidance. For models that can do without guidance
+            (``Info.spare``): 0 with guidance, 1 without, 2 fewer steps as well.
+        late: number of clips with lowered effort; guidance that a model can do without does not count.
         adaptive: False offline, without deadlines.
     """
 
@@ -62,7 +64,9 @@ class Effort:
 
     def opening_s(self, info: Info, steps: int | None = None) -> float:
         """Seconds to the first audio of a change."""
-        return self.draft_s if self.drafts(info, steps) else self.first_s
+        if self.drafts(info, steps):
+            return self.draft_s
+        return self.first_s * (SHARE[1] if info.spare and self.adaptive else 1)
 
     def drafted(self, job: Job, info: Info) -> Job:
         """The first job of a change, with a draft if it gets one.
@@ -72,7 +76,7 @@ class Effort:
         if not self.drafts(info, job.steps):
             return job
         per_beat = info.frames / info.beats
-        need = (2 * self.first_s + DRAFT_SPARE_S) * SAMPLE_RATE
+        need = (2 * self.first_s * (SHARE[1] if info.spare else 1) + DRAFT_SPARE_S) * SAMPLE_RATE
         end, beat = job.start_frame, math.floor(job.start_frame / per_beat)
         while need > 0 and beat < info.beats:
             following = round((beat + 1) * per_beat)
@@ -83,9 +87,17 @@ class Effort:
     def hasty(self, limit_s: float, info: Info, steps: int | None = None) -> int:
         """Level for the first clip of a steer: lowered if its audio would take longer than ``limit_s``."""
         late = self.adaptive and self.opening_s(info, steps) > limit_s
-        return max(self.level, 1) if late else self.level
+        return max(self.level, 2 if info.spare else 1) if late else self.level
 
-    def assess(self, margin_s: float) -> int:
+    def opening(self, job: Job, info: Info) -> Job:
+        """The first job of a take, for which somebody waits: without guidance where the model can."""
+        return job if self.keeps_guidance(job.spec, info) else msgspec.structs.replace(job, guided=False)
+
+    def keeps_guidance(self, spec: ClipSpec, info: Info) -> bool:
+        """Whether the first clip of a take has guidance."""
+        return not (self.adaptive and _spare(spec, info))
+
+    def assess(self, margin_s: float, info: Info) -> int:
         """Choose the level for a clip with ``margin_s`` seconds left."""
         if not self.adaptive:
             return 0
@@ -95,19 +107,32 @@ class Effort:
             self.level = 1
         elif margin_s > self.done_s * 1.5:
             self.level = 0
-        self.late += self.level > 0
+        self.late += self.reason(info) != ""
         return self.level
+
+    def reason(self, info: Info) -> str:
+        """What the present level leaves out, in words; "" for nothing that the model needs."""
+        return ("", "" if info.spare else "fewer steps", "fewer steps" if info.spare else "no guidance")[self.level]
 
     @staticmethod
     def eased(job: Job, info: Info, level: int) -> Job:
         """A job at a level."""
         if level == 0:
             return job
-        steps = max(2, math.ceil((job.steps or info.steps) * STEPS[level]))
         spec = job.spec
+        if _spare(spec, info):
+            job = msgspec.structs.replace(job, guided=False)
+            if level == 1:
+                return job
+        steps = max(2, math.ceil((job.steps or info.steps) * STEPS[level]))
         if level == 2:
             spec = replace(spec, start=replace(spec.start, guidance=1.0), end=replace(spec.end, guidance=1.0))
         return msgspec.structs.replace(job, steps=min(steps, job.steps or info.steps), spec=spec)
+
+
+def _spare(spec: ClipSpec, info: Info) -> bool:
+    """Whether a clip can do without guidance: the model can, and nobody has set the guidance."""
+    return info.spare and spec.start.guidance is None and spec.end.guidance is None
 
 
 def _mean(old: float, new: float) -> float:

@@ -168,9 +168,8 @@ class Planner:
         if ahead > (min(self._reserve_s, most) if hurry or self.input.open else most):
             return
         margin = playout.horizon_s
-        level = self.effort.level
-        if self.effort.assess(margin) > level:
-            reason = ("", "fewer steps", "no guidance")[self.effort.level]
+        level, info = self.effort.level, lead.score.info
+        if self.effort.assess(margin, info) > level and (reason := self.effort.reason(info)):
             playout.events.append(Event(kind="late", sample_pos=playout.committed, reason=reason))
         lead_s = (self._settings.send_lead_ms + self._settings.client_buffer_ms) / 1000
         self._send(lead, now, deadline=now + margin + lead_s, speculative=margin > self._reserve_s)
@@ -192,9 +191,12 @@ class Planner:
             level = self.effort.level
             if waited_for and lead is not None:
                 level = self.effort.hasty(self._settings.haste_s, info, self._steps)
-            job = self.effort.eased(job, info, level)
             if waited_for and level == 0:
                 job = self.effort.drafted(job, info)
+            job = self.effort.eased(job, info, level)
+            if take.number == 0:
+                job = self.effort.opening(job, info)
+            level = level if job.guided else max(level, 1)
             job = self.input.added(job, take)
         take.send(job, now, level)
         self._outbox.append(job)

@@ -25,6 +25,7 @@ class Preview:
         key: its transposition in semitones.
         meter: its beats to the bar.
         steps: its sampler steps; None: the model's own.
+        guided: False without guidance, as the first clip of a change.
     """
 
     spec: ClipSpec
@@ -32,6 +33,7 @@ class Preview:
     key: float
     meter: int
     steps: int | None
+    guided: bool
 
 
 def preview(timeline: Timeline, steer: protocol.Steer, settings: StationConfig) -> Preview:
@@ -49,4 +51,11 @@ def preview(timeline: Timeline, steer: protocol.Steer, settings: StationConfig) 
     lead = playout.lead
     score = change.score.anchored(begin.row_bar, None if lead is None else lead.score, begin.moved)
     spec = score.spec(begin.index, begin.clip_beat, begin.bar)
-    return Preview(spec, score.tempo(spec, math.inf), score.transposition(spec), score.meter(spec), settings.steps)
+    return Preview(
+        spec,
+        score.tempo(spec, math.inf),
+        score.transposition(spec),
+        score.meter(spec),
+        settings.steps,
+        timeline.effort.keeps_guidance(spec, score.info),
+    )

@@ -116,7 +116,7 @@ def guided_velocity(
     ratio = (1 + RESCALE * (ratio - 1))[:, None, None, None]
     velocity = velocity.clone()
     velocity[rows] = (x - ratio * clean) / time
-    return velocity
+    return velocity  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

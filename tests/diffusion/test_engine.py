@@ -23,6 +23,7 @@ from riffstream.diffusion.batch_limit import RECOVERY
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.masks import named_mask
+from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.slots import Ticket
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
@@ -128,6 +129,19 @@ def test_guidance_takes_a_second_row_only_where_it_is_on() -> None:
     off = Engine(family).render(ClipRequest(spec(guidance=1))).latents
     weak = Engine(family).render(ClipRequest(spec(guidance=1.0001))).latents
     assert far(off, weak) < 1e-3, "guidance fades in continuously from 1"
+
+
+def test_guidance_above_a_time_takes_second_rows_there_only() -> None:
+    family = MiniFamily.random()
+    plain, everywhere = (Engine(family).render(ClipRequest(spec(guidance=g))) for g in (1, 3))
+    assert (plain.evaluations, everywhere.evaluations) == (8, 16)
+    family.defaults = replace(family.defaults, above=0.45)
+    early = Engine(family).render(ClipRequest(spec(guidance=3)))
+    assert early.evaluations == 8 + 5, "t = 1, 0.875, 0.75, 0.625 and 0.5"
+    assert far(early.latents, plain.latents) > 1e-3
+    assert far(early.latents, everywhere.latents) > 1e-3
+    family.defaults = replace(family.defaults, above=1.0)
+    assert torch.equal(Engine(family).render(ClipRequest(spec(guidance=3))).latents, plain.latents)
 
 
 def test_guidance_against_its_formula() -> None:

@@ -44,21 +44,21 @@ def test_clips_with_less_effort_estimate_those_with_all_of_it(level: int) -> Non
 def test_the_level_follows_the_time_left_and_does_not_flutter() -> None:
     effort = Effort(done_s=1.0)
     margins = [9.0, 1.3, 1.19, 1.3, 0.79, 1.3, 1.49, 1.51, 0.5]
-    assert [effort.assess(margin) for margin in margins] == [0, 0, 1, 1, 2, 2, 2, 0, 2]
+    assert [effort.assess(margin, INFO) for margin in margins] == [0, 0, 1, 1, 2, 2, 2, 0, 2]
     assert effort.late == 6
 
 
 def test_a_steer_is_hasty_where_its_first_clip_would_take_too_long() -> None:
     effort = Effort(first_s=1.0, done_s=1.0)
     assert (effort.hasty(1.5, INFO), effort.hasty(0.8, INFO)) == (0, 1)
-    effort.assess(0.1)
+    effort.assess(0.1, INFO)
     assert (effort.hasty(1.5, INFO), effort.hasty(0.8, INFO)) == (2, 2)
 
 
 def test_without_deadlines_the_effort_is_whole() -> None:
     effort = Effort(first_s=9.0, done_s=9.0)
     effort.adaptive = False
-    assert (effort.assess(0.0), effort.hasty(0.1, INFO), effort.late) == (0, 0, 0)
+    assert (effort.assess(0.0, INFO), effort.hasty(0.1, INFO), effort.late) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("asked", "steps"), [(None, [None, 12, 10]), (10, [10, 6, 5]), (2, [2, 2, 2]), (1, [1, 1, 1])])
@@ -115,3 +115,36 @@ def test_a_draft_has_an_estimate_of_its_own() -> None:
 def test_a_station_is_hasty_only_where_its_draft_is_late_too() -> None:
     effort = Effort(first_s=2.0, draft_s=0.5)
     assert (effort.hasty(0.8, DRAFTS), effort.hasty(0.8, INFO)) == (0, 1)
+
+
+SPARE = msgspec.structs.replace(DRAFTS, guidance=1.5, spare=True)
+PLAIN_JOB = msgspec.structs.replace(JOB, spec=Journey.single("x").clip(0))
+
+
+def test_guidance_that_a_model_can_do_without_goes_first_and_is_no_fault() -> None:
+    effort = Effort(done_s=1.0)
+    eased = [effort.eased(PLAIN_JOB, SPARE, level) for level in (0, 1, 2)]
+    assert [(each.guided, each.steps) for each in eased] == [(True, None), (False, None), (False, 4)]
+    assert effort.assess(1.0, SPARE) == 1
+    assert (effort.reason(SPARE), effort.late) == ("", 0)
+    assert effort.assess(0.5, SPARE) == 2
+    assert (effort.reason(SPARE), effort.late) == ("fewer steps", 1)
+
+
+def test_the_first_clip_of_a_take_does_without_guidance_unless_it_was_set() -> None:
+    effort = Effort(first_s=0.3)
+    assert not effort.opening(PLAIN_JOB, SPARE).guided
+    assert effort.opening(JOB, SPARE).guided, "somebody chose the guidance"
+    assert effort.opening(PLAIN_JOB, DRAFTS).guided, "the model needs it"
+    effort.adaptive = False
+    assert effort.opening(PLAIN_JOB, SPARE).guided, "nobody waits"
+
+
+def test_a_chosen_guidance_goes_last_with_such_a_model_too() -> None:
+    eased = [Effort.eased(JOB, SPARE, level) for level in (1, 2)]
+    assert [(each.guided, each.steps, each.spec.start.guidance) for each in eased] == [(True, 5, 5.0), (True, 4, 1.0)]
+
+
+def test_a_steer_is_hasty_with_fewer_steps_where_guidance_is_omitted_anyway() -> None:
+    effort = Effort(first_s=1.0, draft_s=1.0)
+    assert (effort.hasty(1.5, SPARE), effort.hasty(0.8, SPARE)) == (0, 2)

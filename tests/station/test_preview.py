@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from riffstream import protocol
 from riffstream.config import StationConfig
+from riffstream.generator.renderer import ToneRenderer
 from riffstream.journey.journey import Journey, Stop
 from riffstream.journey.keyframe import Keyframe
 from riffstream.protocol import ProtocolError
@@ -40,6 +42,22 @@ def test_a_preview_follows_the_fields_of_its_change() -> None:
     heard = preview(sim.timeline, change, StationConfig(steps=3))
     assert (heard.spec.start.seed, heard.bpm, heard.key, heard.steps) == (11, 90.0, -3.0, 3)
     assert (heard.spec.start.negative, heard.spec.start.guidance) == ("drums", 4.0)
+
+
+def test_a_preview_has_guidance_only_where_the_first_clip_of_its_change_has_it() -> None:
+    renderer = ToneRenderer(waits=3, level=0.1)
+    renderer.info = msgspec.structs.replace(renderer.info, spare=True)
+    sim = Sim(renderer=renderer)
+    sim.run(9.3)
+    asked = len(sim.jobs)
+    for guidance, ident in ((None, "a"), (3.0, "b")):
+        heard = preview(sim.timeline, protocol.Steer(id="p", prompts=BELLS, guidance=guidance), StationConfig())
+        sim.steer(ident, prompts=BELLS, guidance=guidance, seed=asked)
+        sim.run(6)
+        first, *rest = [job for job in sim.jobs[asked:] if job.spec.prompts[0].text == "church bells"]
+        assert heard.guided == first.guided == (guidance is not None)
+        assert rest[-1].guided, "clips with time to spare have it"
+        asked = len(sim.jobs)
 
 
 def test_what_is_refused_as_a_change_is_refused_as_a_preview() -> None:

@@ -61,14 +61,17 @@ def _read_shift(path: Path) -> float:
 
 
 def _read_defaults(index: dict[str, Any]) -> Defaults | None:
-    """Read ``defaults`` of ``model_index.json``; models without emphasis have neither ``silence`` nor ``contrast``."""
+    """Read ``defaults`` of ``model_index.json``; other models have no ``silence``, ``contrast``
+    or ``above``."""
     if not index.get("defaults"):
         return None
     defaults = Defaults(**index["defaults"])
-    for name, low in (("silence", 0.0), ("contrast", 0.1)):
+    for name, low, high in (("silence", 0.0, 10), ("contrast", 0.1, 10), ("above", 0.0, 1)):
         value = getattr(defaults, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= 10:
-            raise CheckpointError(f"model_index.json: {name} is {value!r}; allowed: {low:g} to 10")
+        if name == "above" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise CheckpointError(f"model_index.json: {name} is {value!r}; allowed: {low:g} to {high}")
     return defaults
 
 

@@ -72,8 +72,11 @@ def test_a_family_applies_its_emphasis_and_keeps_it(tmp_path: Path) -> None:
     assert (index["silence"], index["contrast"]) == (2.0, 3.0)
 
 
-@pytest.mark.parametrize(("name", "value"), [("silence", -1), ("silence", "1"), ("contrast", 0), ("contrast", True)])
-def test_an_emphasis_out_of_range_is_refused(tmp_path: Path, name: str, value: object) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("silence", -1), ("silence", "1"), ("contrast", 0), ("contrast", True), ("above", 1.5), ("above", "0.5")],
+)
+def test_a_default_out_of_range_is_refused(tmp_path: Path, name: str, value: object) -> None:
     from riffstream.diffusion.mini.family import MODEL_FOLDER
 
     for part in MODEL_FOLDER.iterdir():
