@@ -33,6 +33,9 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@# Only the files of this package are used, and it asks for a numpy of 2017.
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps musicnn==0.1.0 || \
+	  echo "musicnn cannot be installed: the tests of the tagger are skipped"
 	@touch $@ $(VENV)/.run
 
 # The accessibility checker and the HLS player of the browser tests; without npm those tests are skipped and say so.

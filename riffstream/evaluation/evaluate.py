@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from riffstream.diffusion.family import Family
     from riffstream.diffusion.seed_images import SeedSource
     from riffstream.evaluation.probe import Judge, Probe
+    from riffstream.evaluation.tagger import Heard, Tagger
 
 __all__ = ["EXAMPLES", "Generated", "add_arguments", "evaluate", "markdown", "rhythm_and_level", "run"]
 
@@ -48,6 +49,7 @@ _COLUMNS = (
     ("loudness_db", "level dB"),
     ("loudness_spread_db", "spread dB"),
 )
+_TAGGER_COLUMNS = (("tags", "tags like real"), ("tags_distance", "tagger's distance"))
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     parser.add_argument("--clips", type=int, default=192, help="prompts to render, 8 to 10000")
     parser.add_argument("--probe-clips", type=int, default=8000, help="training clips of the probe")
+    parser.add_argument("--tagger", action="store_true", help="let musicnn judge too (pip install --no-deps musicnn)")
     parser.add_argument("--drift-clips", type=int, default=64, help="clips of one continuous stream; 0: none")
     add_run_options(parser)
 
@@ -86,6 +89,11 @@ def run(args: argparse.Namespace) -> int:
 
     if not 8 <= args.clips <= 10_000:
         raise ParameterError("clips", args.clips, "8 to 10000")
+    tagger = None
+    if args.tagger:
+        from riffstream.evaluation.tagger import Tagger
+
+        tagger = Tagger.load()
     corpus = Corpus(args.corpus)
     family = Checkpoint.load(args.model, device=args.device)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -101,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         probe,
         held_out=Corpus(args.held_out) if args.held_out else None,
         library=seed_library(args.model),
+        tagger=tagger,
         clips=args.clips,
         drift_clips=args.drift_clips,
         steps=args.steps,
@@ -126,6 +135,7 @@ def evaluate(
     *,
     held_out: Corpus | None = None,
     library: SeedSource | None = None,
+    tagger: Tagger | None = None,
     clips: int = 192,
     drift_clips: int = 64,
     steps: int | None = None,
@@ -142,6 +152,7 @@ def evaluate(
         probe: the judge.
         library: seed library of the model. With one, clips from noise alone and the nearest loops alone are also
             measured, whatever the model's default start.
+        tagger: a second judge, from elsewhere.
         clips: number of prompts to render.
         drift_clips: length of the continuous stream in clips.
         steps: see ``ClipRequest``.
@@ -194,7 +205,8 @@ def evaluate(
         )
     rows["shuffled captions"] = shuffled
     words = _told(family, corpus, made, seed)
-    others = _take(source, drawn[len(chosen) : 2 * len(chosen)], source.mel)
+    further = drawn[len(chosen) : 2 * len(chosen)]
+    others = _take(source, further, source.mel)
     reference = probe.listen(others.features)[0]
     report: dict[str, Any] = {
         "clips": len(chosen),
@@ -211,6 +223,14 @@ def evaluate(
         embedding = probe.listen(clips_of.features)[0]
         judged["frechet"] = round(measures.frechet_distance(embedding, reference), 3)
         report["rows"][name] = judged | (rhythm_and_level(clips_of.mels) if name != "shuffled captions" else {})
+    if tagger is not None:
+        clips_heard = {name: (clips_of.mels, chosen) for name, clips_of in rows.items() if clips_of is not shuffled}
+        heard = _heard(tagger, family, source, clips_heard | {"others": (others.mels, further)})
+        known = heard.pop("others")
+        heard["shuffled captions"] = heard["generated"].shifted()
+        for name, each in heard.items():
+            report["rows"][name]["tags"] = round(each.likeness(heard["real"]), 3)
+            report["rows"][name]["tags_distance"] = round(each.distance(known), 2)
     report["rows"]["words alone"], classes = words
     for kind, (_, share) in classes.items():
         report["instruments"][kind]["words alone"] = round(share, 3)
@@ -258,6 +278,25 @@ def _render(
 
 def _take(corpus: Corpus, chosen: Sequence[int], read: Callable[[int], np.ndarray]) -> Generated:
     return _labelled(corpus, chosen, [read(i) for i in chosen], [""] * len(chosen))
+
+
+def _heard(
+    tagger: Tagger, family: Family, corpus: Corpus, rows: dict[str, tuple[list[np.ndarray], Sequence[int]]]
+) -> dict[str, Heard]:
+    """What the tagger hears in the audio of each row's clips, at the tempo of the corpus's clips."""
+    import torch
+
+    from riffstream.spectrogram.vocoder import Vocoder
+
+    vocoder = Vocoder(family.params)
+
+    def wave(mel: np.ndarray, index: int) -> np.ndarray:
+        return vocoder(torch.from_numpy(mel), hop=family.params.hop(corpus.bpm(index))).numpy().T
+
+    return {
+        name: tagger.listen(wave(mel, index) for mel, index in zip(mels, chosen, strict=True))
+        for name, (mels, chosen) in rows.items()
+    }
 
 
 def _labelled(corpus: Corpus, chosen: Sequence[int], mels: list[np.ndarray], prompts: list[str]) -> Generated:
@@ -319,9 +358,10 @@ def rhythm_and_level(mels: Sequence[np.ndarray]) -> dict[str, float]:
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as a table."""
-    lines = ["| | " + " | ".join(title for _, title in _COLUMNS) + " |", "|---" * (len(_COLUMNS) + 1) + "|"]
+    columns = _COLUMNS + (_TAGGER_COLUMNS if "tags" in report["rows"]["generated"] else ())
+    lines = ["| | " + " | ".join(title for _, title in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, row in report["rows"].items():
-        lines.append(f"| {name} | " + " | ".join(str(row.get(key, "")) for key, _ in _COLUMNS) + " |")
+        lines.append(f"| {name} | " + " | ".join(str(row.get(key, "")) for key, _ in columns) + " |")
     lines += [
         "",
         f"{report['clips']} held-out prompts of {report['styles']} styles; the probe knows {report['probe_styles']} "
@@ -343,6 +383,6 @@ def markdown(report: dict[str, Any]) -> str:
         "|---" * (len(report["rows"]) + 2) + "|",
     ]
     for kind, shares in [item for item in common if item[1]["clips"] >= 5]:
-        columns = " | ".join(str(shares.get(name, "")) for name in report["rows"])
-        lines.append(f"| {kind} | {shares['clips']} | {columns} |")
+        each = " | ".join(str(shares.get(name, "")) for name in report["rows"])
+        lines.append(f"| {kind} | {shares['clips']} | {each} |")
     return "\n".join(lines) + "\n"

@@ -323,9 +323,7 @@ class Hub:
         if (failure := self.pool.failure()) is not None:
             raise GeneratorError(failure)
         info = info if meter is None else info.in_meter(meter)
-        return await self._single_clips.render(
-            spec, info, steps=steps, guided=guided, mask=mask, bpm=bpm, key=key
-        )
+        return await self._single_clips.render(spec, info, steps=steps, guided=guided, mask=mask, bpm=bpm, key=key)
 
     def _open(self, name: str, settings: StationConfig) -> Station:
         if (song := self._songs.get(name)) is not None:

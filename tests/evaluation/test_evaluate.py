@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import CheckpointError, RiffstreamError
 from riffstream.evaluation.evaluate import evaluate, markdown
 from riffstream.evaluation.probe import Probe, fit_probe, load_probe, probe_features, recognition
+from riffstream.evaluation.tagger import Heard
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 
 
@@ -115,15 +118,34 @@ def test_the_probe_tells_styles_and_instruments_apart(small: Corpus, probe: Prob
         load_probe(tmp_path / "missing.safetensors")
 
 
+class SpectralEar:
+    """A judge in place of the tagger: the levels of fifty bands."""
+
+    def listen(self, waves: Iterable[np.ndarray]) -> Heard:
+        rows = []
+        for wave in waves:
+            assert wave.shape[1] == 2
+            assert len(wave) > 48_000
+            power = np.abs(np.fft.rfft(wave[:48_000].mean(1))[1:20_001]) ** 2
+            rows.append(np.log(power.reshape(50, -1).mean(1) + 1e-9))
+        return Heard(np.array(rows), np.array(rows))
+
+
 def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, probe: Probe) -> None:
     family = MiniFamily.random()
-    report = evaluate(family, small, probe, held_out=small, clips=8, drift_clips=3, steps=2, quiet=True)
+    ear: Any = SpectralEar()
+    report = evaluate(family, small, probe, held_out=small, tagger=ear, clips=8, drift_clips=3, steps=2, quiet=True)
     assert set(report["rows"]) == {"real", "codec only", "generated", "shuffled captions", "words alone"}
     real, made = report["rows"]["real"], report["rows"]["generated"]
     assert real["style_top1"] > made["style_top1"]  # an untrained model is no match for music
     assert made["frechet"] > 2 * real["frechet"]
     assert real["in_key"] > 0.7
     assert report["drift"]["clips"] == 3
+    tags = {name: row["tags"] for name, row in report["rows"].items() if "tags" in row}
+    assert tags["real"] == 1
+    assert set(tags) == {"real", "codec only", "generated", "shuffled captions"}
+    assert max(tags[name] for name in tags if name != "real") < 0.9
+    assert made["tags_distance"] > real["tags_distance"]
     assert report["interpolation"]["largest_over_mean_step"] >= 1
     json.dumps(report)
     table = markdown(report)
@@ -132,6 +154,7 @@ def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, probe: 
         assert 1 <= shares["clips"] <= report["clips"]
         assert 0 <= shares["generated"] <= 1
     assert "shuffled captions" in table
+    assert "tagger's distance" in table
 
 
 @pytest.mark.parametrize("start", [None, "none", "auto"])
