@@ -20,7 +20,6 @@ from torch import Tensor
 from riffstream.corpus import measures
 from riffstream.errors import CheckpointError
 from riffstream.evaluation.tensor_bundle import read_bundle
-from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["TAGS", "Heard", "Tagger"]
 
@@ -31,6 +30,7 @@ TAGS = (
     *("man", "classic", "choir", "voice", "new age", "dance", "male voice", "female vocal", "beats", "harp", "cello"),
     *("no voice", "weird", "country", "metal", "female voice", "choral"),
 )
+SAMPLE_RATE = 48_000  # of the clips
 RATE, WINDOW, HOP, MELS = 16_000, 512, 256, 96
 LEVEL = 0.1  # RMS of the audio that the network hears
 AXES = 24  # principal axes of the embedding: its covariance is to be estimated from a hundred clips
