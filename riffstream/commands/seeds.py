@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +131,7 @@ def _found(library: SeedLibrary, args: argparse.Namespace) -> list[tuple[SeedEnt
 
 def _export(library: SeedLibrary, name: str, path: Path) -> None:
     if path.suffix == ".png":
-        shutil.copyfile(library.preview(name), path)
+        path.write_bytes(library.preview(name))
     elif path.suffix == ".safetensors":
         from riffstream.diffusion.mini.files import write_tensors
 

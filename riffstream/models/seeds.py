@@ -1,8 +1,8 @@
 """The seed library: named loops as starting points of img2img, chosen by name or by similarity to a prompt.
 
 A library is a folder with ``seeds.json`` (names, tags, captions, tempo), ``seeds.safetensors`` (``latents``
-[N, C, h, w] float16 of the embedded model, ``vectors`` [N, D] float16 sentence embeddings) and
-``previews/NAME.png``. Reading names and tags needs no torch.
+[N, C, h, w] float16 of the embedded model, ``vectors`` [N, D] float16 sentence embeddings). Pictures are drawn from the
+latents. Names, tags and pictures need no torch.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riffstream.errors import CheckpointError, ParameterError
+from riffstream.models.seed_pictures import draw_loop, png
 from riffstream.text_files import parse_json, read_text
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from riffstream.diffusion.family import Family
@@ -122,18 +124,25 @@ class SeedLibrary:
         """All loops in library order: latents [N, C, h, w] and sentence embeddings [N, D], float32."""
         return self._tensors["latents"].float(), self._tensors["vectors"].float()
 
-    def load(self, name: str, family: Family) -> Tensor | Path | None:
-        """For the engine: latents for the embedded model, the preview picture for others; None for an unknown name."""
+    def load(self, name: str, family: Family) -> Tensor | np.ndarray | None:
+        """For the engine: latents for the embedded model, the picture for others; None for an unknown name."""
         if name not in self:
             return None
         latents = self.latents(name)
         if family.name == "mini" and family.latent_shape()[:2] == tuple(latents.shape[:2]):
             return latents
-        return self.preview(name)
+        return self.picture(name)
 
-    def preview(self, name: str) -> Path:
-        """The loop's picture as PNG, with low notes at the bottom."""
-        return self.folder / "previews" / f"{self[name].name}.png"
+    def picture(self, name: str) -> np.ndarray:
+        """The loop as a picture, uint8 [256, T, 3], with low notes at the bottom (``seed_pictures.draw_loop``)."""
+        place = self._place(name)
+        own = self.folder.parent / "codec"
+        codec = own if own.is_dir() else SEEDS_FOLDER.parent / "codec"
+        return draw_loop(self.folder, codec, place, self.entries[place].beats)
+
+    def preview(self, name: str) -> bytes:
+        """The picture as a PNG file. Any thread may call this."""
+        return _preview(self, self[name].name)
 
     def nearest(self, prompt: str, encoder: MiniTextEncoder, count: int = 1) -> list[tuple[SeedEntry, float]]:
         """The ``count`` seeds most similar to a prompt, best first, each with its cosine similarity in [-1, 1]."""
@@ -154,7 +163,7 @@ class SeedLibrary:
 
     @staticmethod
     def write(folder: Path, entries: Sequence[SeedEntry], latents: Tensor, vectors: Tensor) -> None:
-        """Write ``seeds.json`` and ``seeds.safetensors``; the caller writes the previews."""
+        """Write ``seeds.json`` and ``seeds.safetensors``."""
         from riffstream.diffusion.mini.files import write_tensors
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,3 +171,8 @@ class SeedLibrary:
         write_tensors(folder / "seeds.safetensors", {"latents": latents.half(), "vectors": vectors.half()})
         lines = ",\n".join(json.dumps(entry) for entry in listed)
         (folder / "seeds.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=256)  # 10 MB: all pictures of the page's list
+def _preview(library: SeedLibrary, name: str) -> bytes:
+    return png(library.picture(name))

@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from riffstream.corpus.data import SongFile, find_songs
@@ -40,7 +39,6 @@ def build_seeds(
     """
     family = MiniFamily.load(model, dtype=torch.float32)
     folder = model / "seeds"
-    (folder / "previews").mkdir(parents=True, exist_ok=True)
     entries: list[SeedEntry] = []
     latents, vectors = [], []
     if add:
@@ -62,8 +60,6 @@ def build_seeds(
             coded = family.encode_mel(features_to_mel(features, family.codec.config))
         latents.append(torch.nn.functional.pad(coded[0], (0, family.latent_shape()[2] - coded.shape[-1])))
         vectors.append(_direction(family.text_encoder, [*song.captions[window], ", ".join(tags)]))
-        picture = Image.fromarray(family.decode_image(coded)[0]).convert("P", palette=Image.Palette.ADAPTIVE, colors=32)
-        picture.save(folder / "previews" / f"{name}.png", optimize=True)
     vectors = _vectors(entries, vectors, captions or corpus, family.text_encoder)
     SeedLibrary.write(folder, entries, torch.stack(latents), torch.stack(vectors))
     return entries

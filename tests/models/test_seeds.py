@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -31,9 +35,6 @@ def library(tmp_path_factory: pytest.TempPathFactory, encoder: MiniTextEncoder) 
     ]
     latents = torch.arange(3.0)[:, None, None, None] + torch.zeros(3, 4, 16, 32)
     SeedLibrary.write(folder, entries, latents, encoder.sentences([entry.caption for entry in entries]))
-    (folder / "previews").mkdir()
-    for entry in entries:
-        Image.new("L", (8, 8)).save(folder / "previews" / f"{entry.name}.png")
     return SeedLibrary(folder)
 
 
@@ -52,7 +53,7 @@ def test_riffusions_seed_images_are_loops_of_the_library() -> None:
         assert library[theirs].name == ours
         assert library[theirs].beats == 8
         assert torch.equal(library.latents(theirs), library.latents(ours))
-        assert library.preview(theirs).is_file()
+        assert library.preview(theirs) == library.preview(ours)
     assert not set(RIFFUSION_NAMES) & set(library.names)
 
 
@@ -82,7 +83,43 @@ def test_the_engine_gets_latents_of_its_model_else_the_picture(library: SeedLibr
     loaded = library.load("techno", family)
     assert isinstance(loaded, torch.Tensor)
     family.name = "other"  # type: ignore[misc]
-    assert library.load("techno", family) == library.folder / "previews" / "techno.png"
+    shipped = SeedLibrary()
+    picture = shipped.load("techno", family)
+    assert isinstance(picture, np.ndarray)
+    assert (picture.shape, picture.dtype) == ((256, 512, 3), np.uint8)
+
+
+def test_the_picture_of_a_loop_is_that_of_its_decoded_latents() -> None:
+    library, family = SeedLibrary(), MiniFamily.load()
+    for name in ("techno", "solo_piano", "viennese_waltz"):
+        decoded = family.decode_image(library.latents(name)[None])[0]
+        drawn = library.picture(name)
+        assert drawn.shape == decoded.shape
+        for channel in range(3):  # level, left and right, each in its own place
+            assert np.corrcoef(drawn[..., channel].ravel(), decoded[..., channel].ravel())[0, 1] > 0.93
+        assert np.abs(drawn.astype(float) - decoded).mean() < 8, "of 255"
+        with Image.open(io.BytesIO(library.preview(name))) as image:
+            assert (image.format, image.size) == ("PNG", (drawn.shape[1], 256))
+            assert np.abs(np.asarray(image.convert("RGB"), dtype=float) - drawn).mean() < 8
+
+
+def test_a_picture_needs_no_torch() -> None:
+    code = """
+import sys
+from riffstream.models.seeds import SeedLibrary
+SeedLibrary().preview("techno")
+print("torch" in sys.modules)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_a_library_with_other_latents_or_without_its_files_says_so(library: SeedLibrary, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be drawn"):
+        library.picture("techno")  # four channels; the codec has twenty
+    (tmp_path / "seeds.json").write_text((library.folder / "seeds.json").read_text())
+    with pytest.raises(CheckpointError, match="cannot be drawn"):
+        SeedLibrary(tmp_path).picture("techno")
 
 
 def test_damage_is_reported(tmp_path: Path) -> None:
@@ -99,14 +136,14 @@ def test_command_lists_and_exports(library: SeedLibrary, tmp_path: Path, capsys:
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["slow_piano"]
     assert main(["seeds", "list", *where]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
-    for suffix in (".png", ".safetensors"):
+    for suffix, own in ((".png", []), (".safetensors", where)):
         target = tmp_path / f"a{suffix}"
-        assert main(["seeds", "export", "waltz", "-o", str(target), "--quiet", *where]) == 0
+        assert main(["seeds", "export", "waltz", "-o", str(target), "--quiet", *own]) == 0
         assert target.stat().st_size > 50
     assert main(["seeds", "export", "waltz", "-o", "a.txt", *where]) == 2
     assert main(["seeds", "export", *where]) == 2
     assert "text is ''" in capsys.readouterr().err
-    assert main(["seeds", "export", "waltz", "-o", str(tmp_path / "missing" / "a.png"), *where]) == 2
+    assert main(["seeds", "export", "waltz", "-o", str(tmp_path / "missing" / "a.png")]) == 2
     assert main(["seeds", "export", "vals", *where]) == 2
     assert "waltz" in capsys.readouterr().err
 
@@ -117,7 +154,6 @@ def test_shipped_library_fits_the_shipped_model() -> None:
     assert len(library.entries) >= 64
     assert len(set(library.names)) == len(library.entries)
     for entry in library.entries:
-        assert library.preview(entry.name).is_file(), entry.name
         assert entry.tags, entry.name
     latents = library.latents(library.names[0])
     assert latents.shape[:2] == (codec["channels"], codec["mels"] // codec["patch"])

@@ -28,6 +28,7 @@ from riffstream.server.openapi import Answer, Body, described
 from riffstream.server.queries import wrong_name
 from riffstream.server.roles import Role
 from riffstream.server.uploads.intake import UPLOADS, TooLargeError
+from riffstream.server.whole_file import file_answer
 
 __all__ = ["in_use", "library", "routes", "shown", "shown_entry"]
 
@@ -115,14 +116,12 @@ def shown(entry: Upload) -> Seed:
 async def preview(request: web.Request) -> web.StreamResponse:
     """Send the spectrogram of a seed."""
     found, uploads, name = library(), request.app[UPLOADS], request.match_info["name"]
-    file = None
-    if name in uploads.entries:
-        file = uploads.file(name, "preview.png")
-    elif found is not None and name in found:
-        file = found.preview(name)
-    if file is None or not file.is_file():
+    headers = {"Cache-Control": "public, max-age=86400"}
+    if name in uploads.entries and (file := uploads.file(name, "preview.png")).is_file():
+        return web.FileResponse(file, headers=headers)
+    if name in uploads.entries or found is None or name not in found:
         raise refuse(web.HTTPNotFound, "not_found", f"no seed {name[:40]!r}; /api/seeds lists them")
-    return web.FileResponse(file, headers={"Cache-Control": "public, max-age=86400"})
+    return file_answer(request, await asyncio.to_thread(found.preview, name), "image/png", headers)
 
 
 Switch = Literal["0", "1", "false", "true"]
