@@ -101,7 +101,9 @@ class Effort:
         """Choose the level for a clip with ``margin_s`` seconds left."""
         if not self.adaptive:
             return 0
-        if margin_s < self.done_s * 0.8:
+        # Fewer steps only where a clip without guidance would be late, too.
+        least = SHARE[1] if info.spare else 0.8
+        if margin_s < self.done_s * least:
             self.level = 2
         elif margin_s < self.done_s * 1.2:
             self.level = 1

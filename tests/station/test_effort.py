@@ -127,7 +127,7 @@ def test_guidance_that_a_model_can_do_without_goes_first_and_is_no_fault() -> No
     assert [(each.guided, each.steps) for each in eased] == [(True, None), (False, None), (False, 4)]
     assert effort.assess(1.0, SPARE) == 1
     assert (effort.reason(SPARE), effort.late) == ("", 0)
-    assert effort.assess(0.5, SPARE) == 2
+    assert [effort.assess(margin, SPARE) for margin in (0.7, 1.1, 1.6, 1.3, 0.7, 0.6)] == [1, 1, 0, 0, 1, 2]
     assert (effort.reason(SPARE), effort.late) == ("fewer steps", 1)
 
 
