@@ -150,6 +150,9 @@ class Family(ABC):
     beats: int | None  # beats in a clip; None where a clip has no fixed musical length
     continues: bool  # True if ``denoise`` accepts ``previous``
     text_length: int  # S of one chunk of text, start and end marks included
+    # Evaluate both rows of a guided clip that is alone one after the other. The rounding of a batch of two depends on
+    # the number of threads; a row alone is the same with any number, so a server's log replays exactly elsewhere.
+    exact_alone: bool = False
     noise_limit: float | None = None  # standard deviations at which noise is clipped (see ``NoiseStream``)
     context: int = 0  # latent columns of the previous clip that influence the decoding of a clip's beginning
     low_first: bool = False  # True if the first latent row holds the lowest notes (in pictures it holds the highest)

@@ -104,6 +104,8 @@ class Stepper:
     ) -> Tensor:
         """Predictions [len(order), C, h, w]: row r is slot ``order[r]`` under ``texts[r]``, ``size`` rows at a time."""
         parts = []
+        if len(slots) == 1 and self._family.exact_alone:
+            size = 1
         for begin in range(0, len(order), size):
             rows = list(range(begin, min(begin + size, len(order))))
             count = len(rows)

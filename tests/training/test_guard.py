@@ -78,7 +78,7 @@ def test_endless_bad_steps_end_a_distillation(data: LatentSet, tmp_path: Path, m
     train_denoiser(data, tmp_path, 2)
     distil.distil(data, tmp_path, PRESET, minutes=1e-4, device=CPU)
     before = (tmp_path / "distilled.pt").read_bytes()
-    poison(monkeypatch, distil, "student_loss", lambda number: True)
+    poison(monkeypatch, distil, "walk_loss", lambda number: True)
     with pytest.raises(TrainingError, match="not finite"):
         distil.distil(data, tmp_path, PRESET, minutes=10, device=CPU)
     assert (tmp_path / "distilled.pt").read_bytes() == before

@@ -112,6 +112,7 @@ class MiniFamily(Family):
                 layer.to(self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.compiled: CompiledDenoiser | None = None
         self.params = params or SpectrogramParams.mini()
+        self.exact_alone = self.device.type == "cpu"
         self.schedule = TrainingSchedule(kind="flow", prediction="flow", shift=shift)
         self.defaults = defaults or Defaults(sampler="euler", steps=8, guidance=1.0, denoising=0.75, bpm=110.0)
         self.text_length = text_encoder.config.length
