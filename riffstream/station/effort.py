@@ -12,7 +12,7 @@ from riffstream.generator.messages import Info, Job
 from riffstream.journey.keyframe import ClipSpec
 from riffstream.protocol import SAMPLE_RATE
 
-__all__ = ["Effort"]
+__all__ = ["Effort", "left_out"]
 
 SMOOTHING: Final = 0.3  # weight of the newest measurement
 SLOWER: Final = 0.6  # weight of one above the estimate: being late is worse than being early
@@ -59,7 +59,7 @@ class Effort:
 
     def drafts(self, info: Info, steps: int | None = None) -> bool:
         """Whether the first clip of a change gets a draft, with ``steps`` sampler steps of the clip itself."""
-        slow = self.adaptive and self.level == 0 and self.first_s > DRAFT_OVER_S
+        slow = self.adaptive and not left_out(info, self.level) and self.first_s > DRAFT_OVER_S
         return slow and info.drafts and (steps or info.steps) >= 2 * DRAFT_STEPS
 
     def opening_s(self, info: Info, steps: int | None = None) -> float:
@@ -109,12 +109,8 @@ class Effort:
             self.level = 1
         elif margin_s > self.done_s * 1.5:
             self.level = 0
-        self.late += self.reason(info) != ""
+        self.late += left_out(info, self.level) != ""
         return self.level
-
-    def reason(self, info: Info) -> str:
-        """What the present level leaves out, in words; "" for nothing that the model needs."""
-        return ("", "" if info.spare else "fewer steps", "fewer steps" if info.spare else "no guidance")[self.level]
 
     @staticmethod
     def eased(job: Job, info: Info, level: int) -> Job:
@@ -130,6 +126,11 @@ class Effort:
         if level == 2:
             spec = replace(spec, start=replace(spec.start, guidance=1.0), end=replace(spec.end, guidance=1.0))
         return msgspec.structs.replace(job, steps=min(steps, job.steps or info.steps), spec=spec)
+
+
+def left_out(info: Info, level: int) -> str:
+    """What a level leaves out, in words; "" for nothing that the model needs."""
+    return (("", "", "fewer steps") if info.spare else ("", "fewer steps", "no guidance"))[level]
 
 
 def _spare(spec: ClipSpec, info: Info) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 
 from riffstream.generator.messages import Cancel, Done, DropTake, Failed, Pcm, ToGenerator
 from riffstream.protocol import SAMPLE_RATE, Event
-from riffstream.station.effort import Effort
+from riffstream.station.effort import Effort, left_out
 from riffstream.station.live_input import LiveInput
 from riffstream.station.playout import Playout
 from riffstream.station.score import Change, Score
@@ -169,7 +169,7 @@ class Planner:
             return
         margin = playout.horizon_s
         level, info = self.effort.level, lead.score.info
-        if self.effort.assess(margin, info) > level and (reason := self.effort.reason(info)):
+        if self.effort.assess(margin, info) > level and (reason := left_out(info, self.effort.level)):
             playout.events.append(Event(kind="late", sample_pos=playout.committed, reason=reason))
         lead_s = (self._settings.send_lead_ms + self._settings.client_buffer_ms) / 1000
         self._send(lead, now, deadline=now + margin + lead_s, speculative=margin > self._reserve_s)
@@ -191,7 +191,7 @@ class Planner:
             level = self.effort.level
             if waited_for and lead is not None:
                 level = self.effort.hasty(self._settings.haste_s, info, self._steps)
-            if waited_for and level == 0:
+            if waited_for and not left_out(info, level):
                 job = self.effort.drafted(job, info)
             job = self.effort.eased(job, info, level)
             if take.number == 0:

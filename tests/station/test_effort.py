@@ -7,7 +7,7 @@ import pytest
 
 from riffstream.generator.messages import Info, Job
 from riffstream.journey.journey import Journey
-from riffstream.station.effort import SHARE, Effort
+from riffstream.station.effort import SHARE, Effort, left_out
 
 INFO = Info(model="tone", steps=20)
 JOB = Job(station="s", take=0, number=0, clip=0, spec=Journey.single("x", guidance=5.0).clip(0), hops=(375.0,) * 8)
@@ -126,9 +126,9 @@ def test_guidance_that_a_model_can_do_without_goes_first_and_is_no_fault() -> No
     eased = [effort.eased(PLAIN_JOB, SPARE, level) for level in (0, 1, 2)]
     assert [(each.guided, each.steps) for each in eased] == [(True, None), (False, None), (False, 4)]
     assert effort.assess(1.0, SPARE) == 1
-    assert (effort.reason(SPARE), effort.late) == ("", 0)
+    assert (left_out(SPARE, effort.level), effort.late) == ("", 0)
     assert [effort.assess(margin, SPARE) for margin in (0.7, 1.1, 1.6, 1.3, 0.7, 0.6)] == [1, 1, 0, 0, 1, 2]
-    assert (effort.reason(SPARE), effort.late) == ("fewer steps", 1)
+    assert (left_out(SPARE, effort.level), effort.late) == ("fewer steps", 1)
 
 
 def test_the_first_clip_of_a_take_does_without_guidance_unless_it_was_set() -> None:
@@ -148,3 +148,11 @@ def test_a_chosen_guidance_goes_last_with_such_a_model_too() -> None:
 def test_a_steer_is_hasty_with_fewer_steps_where_guidance_is_omitted_anyway() -> None:
     effort = Effort(first_s=1.0, draft_s=1.0)
     assert (effort.hasty(1.5, SPARE), effort.hasty(0.8, SPARE)) == (0, 2)
+
+
+def test_a_steer_has_its_draft_while_only_spare_guidance_is_omitted() -> None:
+    effort = Effort(first_s=0.3)
+    drafted = []
+    for effort.level in (0, 1, 2):
+        drafted.append(effort.drafted(PLAIN_JOB, SPARE).draft_steps)
+    assert drafted == [3, 3, 0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -129,7 +130,13 @@ def _check_seed_images(music: Music, model: str) -> None:
     """Refuse names of seed images that the model's library does not have."""
     for name in music.seed_images:
         if name not in (AUTO, NONE) and model != "tone" and not Path(name).is_file():
-            SeedLibrary.of(model)[name]
+            _library(model)[name]
+
+
+@functools.cache
+def _library(model: str) -> SeedLibrary:
+    """The seed library of a model, read once for all sets."""
+    return SeedLibrary.of(model)
 
 
 class _Batch:

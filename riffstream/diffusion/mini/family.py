@@ -61,8 +61,7 @@ def _read_shift(path: Path) -> float:
 
 
 def _read_defaults(index: dict[str, Any]) -> Defaults | None:
-    """Read ``defaults`` of ``model_index.json``; other models have no ``silence``, ``contrast``
-    or ``above``."""
+    """Read ``defaults`` of ``model_index.json``; older models have no ``silence``, ``contrast`` or ``above``."""
     if not index.get("defaults"):
         return None
     defaults = Defaults(**index["defaults"])
