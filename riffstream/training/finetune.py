@@ -206,9 +206,10 @@ def run(args: argparse.Namespace) -> int:
         resume_from=denoiser, log=log, pictures=data.texts[1:11],
     )  # fmt: skip
     source = MODEL_FOLDER if args.resume_from == "mini" else Path(args.resume_from)
-    # Training on plain targets slowly weakens the built-in guidance of a distilled model: add a little guidance.
+    # Training on plain targets slowly weakens the built-in guidance of a distilled model, so it needs a little always.
     kept = family.defaults
-    defaults = replace(kept, sampler="unipc", guidance=1.5) if kept.guidance == 1 else kept
+    distilled = kept.guidance == 1 or kept.above is not None
+    defaults = replace(kept, sampler="unipc", guidance=1.5, above=None) if distilled else kept
     export(args.out, args.to, text_from=source, defaults=defaults)
     shutil.rmtree(args.to / "seeds", ignore_errors=True)
     loops = build_seeds(corpus, args.to, count=LOOPS)

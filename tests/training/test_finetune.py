@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,9 @@ def test_nothing_to_import_is_said(tmp_path: Path) -> None:
 
 def test_command_fine_tunes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, music = tmp_path / "model", tmp_path / "music"
-    MiniFamily.random(seed=3).save(model)
+    family = MiniFamily.random(seed=3)
+    family.defaults = replace(family.defaults, guidance=1.5, above=0.7)  # as the embedded model, which is distilled
+    family.save(model)
     (model / "tokenizer").mkdir()
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -165,3 +168,5 @@ def test_command_fine_tunes_a_model(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert library.names == ["song"]
     before, after = (MiniFamily.load(path).denoiser.state_dict() for path in (model, tmp_path / "tuned"))
     assert any(not (before[name] == after[name]).all() for name in before)
+    defaults = MiniFamily.load(tmp_path / "tuned").defaults
+    assert (defaults.sampler, defaults.guidance, defaults.above) == ("unipc", 1.5, None), "needed at all times now"
