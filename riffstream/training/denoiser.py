@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.family import MODEL_FOLDER
+from riffstream.diffusion.mini.growth import widened
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.diffusion.schedules import shifted
 from riffstream.errors import CheckpointError, ParameterError
@@ -407,6 +408,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use torch.compile: nearly twice as fast after a minute; needs a C++ compiler",
     )
+    parser.add_argument(
+        "--width", type=int, default=None, help="channels; with --resume-from a wider model keeps what was learned"
+    )
     parser.add_argument("--rate", type=float, default=1.0, help="step size relative to the preset, above 0 to 10")
     parser.add_argument("--helper-core", type=int, default=None, help="CPU core of a gradient helper process (-1: any)")
 
@@ -419,11 +423,14 @@ def run(args: argparse.Namespace) -> int:
     log = Log(args.out, "denoiser", quiet=args.quiet)
     preset = PRESETS[args.preset]
     preset = replace(preset, rate=preset.rate * args.rate, adam_rate=preset.adam_rate * args.rate)
+    if args.width is not None:
+        preset = replace(preset, config=preset.config.wide(args.width))
     start = None
     if args.resume_from:
         start = resume_model(args.resume_from, args.out).denoiser
         sizes = preset.config
-        start = start.with_context(sizes.context).with_conditions(sizes.conditions).requires_grad_(True)
+        start = start.with_context(sizes.context).with_conditions(sizes.conditions)
+        start = widened(start, args.width or start.config.width).requires_grad_(True)
     data = prepare_data(args.corpus, args.out, device, log)
     result = train_denoiser(
         data, args.out, preset, minutes=args.minutes, decay_minutes=args.decay_minutes, device=device,

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from riffstream.errors import ParameterError
+
 __all__ = ["Denoiser", "DenoiserConfig"]
 
 # Adam's step does not depend on the scale: larger inputs let the single layer of the conditions learn faster.
@@ -43,6 +45,17 @@ class DenoiserConfig:
     cross_every: int = 2
     context: int = 0
     conditions: int = 0
+
+    def wide(self, width: int) -> DenoiserConfig:
+        """The sizes with ``width`` channels, and heads and hidden units in proportion.
+
+        Raises:
+            ParameterError: ``width`` is no multiple of the size of a head, or outside 1 to 64 heads.
+        """
+        size = self.width // self.heads
+        if width % size or not size <= width <= 64 * size:
+            raise ParameterError("width", width, f"a multiple of {size}, {size} to {64 * size}")
+        return replace(self, width=width, heads=width // size, mlp=self.mlp * width // self.width)
 
 
 class _Attention(nn.Module):
