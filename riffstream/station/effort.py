@@ -1,4 +1,7 @@
-"""Estimates of rendering times, and the choice of effort by the time left. No clock of its own."""
+"""Estimates of rendering times, and the choice of effort by the time left. No clock of its own.
+
+``info`` always means the model's properties for the clip in question (``Score.info_of``).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Final
 import msgspec
 
 from riffstream.generator.messages import Info, Job
-from riffstream.journey.keyframe import ClipSpec
 from riffstream.protocol import SAMPLE_RATE
 
 __all__ = ["Effort", "left_out"]
@@ -91,11 +93,11 @@ class Effort:
 
     def opening(self, job: Job, info: Info) -> Job:
         """The first job of a take, for which somebody waits: without guidance where the model can."""
-        return job if self.keeps_guidance(job.spec, info) else msgspec.structs.replace(job, guided=False)
+        return job if self.keeps_guidance(info) else msgspec.structs.replace(job, guided=False)
 
-    def keeps_guidance(self, spec: ClipSpec, info: Info) -> bool:
+    def keeps_guidance(self, info: Info) -> bool:
         """Whether the first clip of a take has guidance."""
-        return not (self.adaptive and _spare(spec, info))
+        return not (self.adaptive and info.spare)
 
     def assess(self, margin_s: float, info: Info) -> int:
         """Choose the level for a clip with ``margin_s`` seconds left."""
@@ -118,7 +120,7 @@ class Effort:
         if level == 0:
             return job
         spec = job.spec
-        if _spare(spec, info):
+        if info.spare:
             job = msgspec.structs.replace(job, guided=False)
             if level == 1:
                 return job
@@ -131,11 +133,6 @@ class Effort:
 def left_out(info: Info, level: int) -> str:
     """What a level leaves out, in words; "" for nothing that the model needs."""
     return (("", "", "fewer steps") if info.spare else ("", "fewer steps", "no guidance"))[level]
-
-
-def _spare(spec: ClipSpec, info: Info) -> bool:
-    """Whether a clip can do without guidance: the model can, and nobody has set the guidance."""
-    return info.spare and spec.start.guidance is None and spec.end.guidance is None
 
 
 def _mean(old: float, new: float) -> float:

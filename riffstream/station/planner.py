@@ -168,7 +168,7 @@ class Planner:
         if ahead > (min(self._reserve_s, most) if hurry or self.input.open else most):
             return
         margin = playout.horizon_s
-        level, info = self.effort.level, lead.score.info
+        level, info = self.effort.level, lead.following
         if self.effort.assess(margin, info) > level and (reason := left_out(info, self.effort.level)):
             playout.events.append(Event(kind="late", sample_pos=playout.committed, reason=reason))
         lead_s = (self._settings.send_lead_ms + self._settings.client_buffer_ms) / 1000

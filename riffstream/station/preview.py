@@ -57,5 +57,5 @@ def preview(timeline: Timeline, steer: protocol.Steer, settings: StationConfig) 
         score.transposition(spec),
         score.meter(spec),
         settings.steps,
-        timeline.effort.keeps_guidance(spec, score.info),
+        timeline.effort.keeps_guidance(score.info_of(spec)),
     )

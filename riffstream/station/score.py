@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+import msgspec
 from msgspec import UNSET
 
 from riffstream import protocol
@@ -243,8 +244,10 @@ class Score:
         return self.pace(spec).beats_because or "the model's own"
 
     def info_of(self, spec: ClipSpec) -> Info:
-        """The model's properties in the metre of a clip."""
-        return self.info.in_meter(self.meter(spec))
+        """The model's properties for a clip: in its metre; guidance that somebody has set is not ``spare``."""
+        info = self.info.in_meter(self.meter(spec))
+        chosen = spec.start.guidance is not None or spec.end.guidance is not None
+        return msgspec.structs.replace(info, spare=False) if info.spare and chosen else info
 
     def goal(self, index: int) -> ClipSpec:
         """The clip that a steer leads to: behind its transition, or clip ``index`` of the default journey."""

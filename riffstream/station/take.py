@@ -130,6 +130,11 @@ class Take:
         """The model's properties in the metre of the last clip with audio, or else of the next clip."""
         if self.entries:
             return self.score.info.in_meter(self.entries[-1].meter)
+        return self.following
+
+    @property
+    def following(self) -> Info:
+        """The model's properties for the next clip."""
         return self.score.info_of(self._spec(0))
 
     def _spec(self, ahead: int) -> ClipSpec:

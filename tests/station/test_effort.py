@@ -8,6 +8,7 @@ import pytest
 from riffstream.generator.messages import Info, Job
 from riffstream.journey.journey import Journey
 from riffstream.station.effort import SHARE, Effort, left_out
+from riffstream.station.score import Score
 
 INFO = Info(model="tone", steps=20)
 JOB = Job(station="s", take=0, number=0, clip=0, spec=Journey.single("x", guidance=5.0).clip(0), hops=(375.0,) * 8)
@@ -118,6 +119,8 @@ def test_a_station_is_hasty_only_where_its_draft_is_late_too() -> None:
 
 
 SPARE = msgspec.structs.replace(DRAFTS, guidance=1.5, spare=True)
+HOME = Journey.single("x")
+CHOSEN = Score(home=HOME, path=HOME, info=SPARE).info_of(JOB.spec)
 PLAIN_JOB = msgspec.structs.replace(JOB, spec=Journey.single("x").clip(0))
 
 
@@ -134,15 +137,16 @@ def test_guidance_that_a_model_can_do_without_goes_first_and_is_no_fault() -> No
 def test_the_first_clip_of_a_take_does_without_guidance_unless_it_was_set() -> None:
     effort = Effort(first_s=0.3)
     assert not effort.opening(PLAIN_JOB, SPARE).guided
-    assert effort.opening(JOB, SPARE).guided, "somebody chose the guidance"
+    assert effort.opening(JOB, CHOSEN).guided, "somebody chose the guidance"
     assert effort.opening(PLAIN_JOB, DRAFTS).guided, "the model needs it"
     effort.adaptive = False
     assert effort.opening(PLAIN_JOB, SPARE).guided, "nobody waits"
 
 
 def test_a_chosen_guidance_goes_last_with_such_a_model_too() -> None:
-    eased = [Effort.eased(JOB, SPARE, level) for level in (1, 2)]
+    eased = [Effort.eased(JOB, CHOSEN, level) for level in (1, 2)]
     assert [(each.guided, each.steps, each.spec.start.guidance) for each in eased] == [(True, 5, 5.0), (True, 4, 1.0)]
+    assert [left_out(CHOSEN, level) for level in (0, 1, 2)] == ["", "fewer steps", "no guidance"]
 
 
 def test_a_steer_is_hasty_with_fewer_steps_where_guidance_is_omitted_anyway() -> None:
