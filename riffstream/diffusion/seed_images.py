@@ -15,13 +15,14 @@ from torch import Tensor
 
 from riffstream.diffusion.family import Family
 from riffstream.errors import MediaError, ParameterError
+from riffstream.journey.conditions import Levels
 from riffstream.journey.keyframe import SONG
 from riffstream.spectrogram.analysis import analyse
 from riffstream.spectrogram.pictures import is_picture, open_picture
 
 __all__ = ["Seed", "SeedImages", "SeedSearch", "SeedSource"]
 
-NEAR = 0.04  # loops within this cosine distance of the best match are candidates
+NEAR = 0.03  # loops whose fit is at most this much below the best are candidates
 COLUMNS = 32  # of a picture; every family encodes multiples of it
 MOST = 4  # maximum number of candidates
 
@@ -48,11 +49,14 @@ class SeedSource(Protocol):
 class SeedSearch(SeedSource, Protocol):
     """A seed library that can be searched."""
 
-    def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
-        """Search for loops of ``beats`` beats by the sentence vector ``vector`` [D].
+    def like(
+        self, vector: Tensor, family: Family, *, beats: float, count: int, asked: Levels | None = None
+    ) -> list[tuple[str, float]]:
+        """Search for loops of ``beats`` beats by the sentence vector ``vector`` [D], and by parts and levels.
 
         Returns:
-            Names with their cosine similarity in [-1, 1], best first; none if ``family`` has other sentence vectors.
+            Names with their fit, best first; none if ``family`` has other sentence vectors. The fit is the cosine
+            similarity in [-1, 1], less what is not as ``asked``.
         """
 
 
@@ -105,23 +109,25 @@ class SeedImages:
                 self._cache.popitem(last=False)
         return latents
 
-    def nearest(self, vector: Tensor, pick: int, *, beats: float) -> str | None:
-        """Find a loop similar to a prompt.
+    def nearest(self, vector: Tensor, pick: int, *, beats: float, asked: Levels | None = None) -> str | None:
+        """Find a loop for a prompt.
 
         Args:
             vector: [D], sentence vector of the prompt.
-            pick: index of the loop among similar candidates, modulo their number. It follows from the keyframe's noise
-                seed, so that the same seed gives the same clip.
+            pick: any number; another one may pick another loop among those that fit nearly as well. It follows from
+                the keyframe's noise seed, so that the same seed gives the same clip.
             beats: length of the clip in beats.
+            asked: parts and levels of the clip; None: words alone.
 
         Returns:
             A name, or None without a searchable library.
         """
         if not isinstance(self.source, SeedSearch):
             return None
-        found = self.source.like(vector, self.family, beats=beats, count=MOST)
-        near = [name for name, likeness in found if likeness >= found[0][1] - NEAR]
-        return near[pick % len(near)] if near else None
+        found = self.source.like(vector, self.family, beats=beats, count=MOST, asked=asked)
+        near = [name for name, fit in found if fit >= found[0][1] - NEAR]
+        # The smallest hash, not an index: where the candidates change a little, the pick mostly stays.
+        return min(near, key=lambda name: hashlib.blake2b(f"{pick} {name}".encode()).digest(), default=None)
 
     def _parts(self, seed: Seed) -> SeedParts | None:
         if not isinstance(seed, str) or not seed.startswith(SONG) or self.source is None:

@@ -18,12 +18,12 @@ from riffstream.diffusion.schedules import CLEAN, Level
 from riffstream.diffusion.seed_images import SeedImages
 from riffstream.diffusion.text import PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.journey.conditions import lay_out
+from riffstream.journey.conditions import Levels, lay_out
 from riffstream.journey.keyframe import AUTO, CONDITIONED, NONE, Keyframe
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
 
-HELD = 4  # number of consecutive noise seeds with the same library loop, so that the loop does not change every clip
+HELD = 8  # number of consecutive noise seeds with the same library loop, so that the loop does not change every clip
 
 
 @dataclass(slots=True, eq=False)
@@ -211,7 +211,8 @@ class Preparer:
         request, family = ticket.request, self.family
         spec, device = request.spec, family.device
         shape = family.latent_shape(request.frames)
-        clean = self._seed_latents(request)
+        conditions = self._conditions(request)
+        clean = self._seed_latents(request, conditions)
         default = family.defaults.denoising
         denoising = 1.0
         if clean is not None:
@@ -237,16 +238,16 @@ class Preparer:
             text.uncond if guidance > 1 and request.guided else None,
             guidance,
             family.defaults.above,
-            conditions=self._conditions(request),
+            conditions=conditions,
         )
         self._mask(slot, request, clean)
         self._continue(slot, request, clean)
         return slot
 
-    def _seed_latents(self, request: ClipRequest) -> Tensor | None:
+    def _seed_latents(self, request: ClipRequest, conditions: Tensor | None) -> Tensor | None:
         """Seed image latents at alpha, [C, h, w]. Mixed latents sound like a crossfade of two loops at one tempo."""
         spec = request.spec
-
+        asked = None if conditions is None else Levels.of(conditions.cpu().numpy())
         first = self._first_frame(request)
 
         def encode(seed: object) -> Tensor:
@@ -254,7 +255,7 @@ class Preparer:
 
         if request.seed_image is not None:
             return encode(request.seed_image)
-        named = [self._seed_name(keyframe, self._beats(request)) for keyframe in (spec.start, spec.end)]
+        named = [self._seed_name(keyframe, self._beats(request), asked) for keyframe in (spec.start, spec.end)]
         names = [name for name in named if name is not None]
         if len(names) == 2 and names[0] != names[1] and 0 < spec.alpha < 1:
             return torch.lerp(encode(names[0]), encode(names[1]), spec.alpha)
@@ -276,12 +277,12 @@ class Preparer:
         lead = round(min(max(1, round(self.overlap * width)), max(1, width - 1)) * frames / width)
         return round(place * (frames - lead)) - (lead if request.previous is None else 0)
 
-    def _seed_name(self, keyframe: Keyframe, beats: float) -> str | None:
+    def _seed_name(self, keyframe: Keyframe, beats: float, asked: Levels | None) -> str | None:
         """Name of a keyframe's seed image with ``auto`` resolved; None: noise only."""
         name = keyframe.seed_image or self.family.defaults.seed_image
         if name == AUTO:
             vector = F.normalize(self.encoder.encode(keyframe.prompts).pooled()[0], dim=-1)
-            return self.seeds.nearest(vector, keyframe.seed // HELD, beats=beats)
+            return self.seeds.nearest(vector, keyframe.seed // HELD, beats=beats, asked=asked)
         return None if name == NONE else name
 
     def _mask(self, slot: Slot, request: ClipRequest, clean: Tensor | None) -> None:

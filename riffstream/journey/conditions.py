@@ -7,11 +7,13 @@ because 0 is a value ("no drums") and an absent value leaves the choice to the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from riffstream.errors import ParameterError
 from riffstream.journey.chords import Chord
 
 __all__ = [
@@ -27,7 +29,9 @@ __all__ = [
     "QUIET",
     "SIZE",
     "BarPlan",
+    "Levels",
     "lay_out",
+    "parse_parts",
 ]
 
 PARTS = ("drums", "bass", "chords", "pad", "arp", "lead")
@@ -99,6 +103,43 @@ class BarPlan:
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Parts and levels of a whole clip: averages of the columns that give them.
+
+    Attributes:
+        parts: levels by name in :data:`PARTS`, 0 (silent) to 1; a missing part is open.
+        density: 0 (few notes) to 1 (many); None: open.
+        energy: 0 (soft) to 1 (loud); None: open.
+        brightness: 0 (dark) to 1 (bright); None: open.
+    """
+
+    parts: Mapping[str, float] = field(default_factory=dict)
+    density: float | None = None
+    energy: float | None = None
+    brightness: float | None = None
+
+    @classmethod
+    def of(cls, numbers: np.ndarray) -> Levels:
+        """The levels in conditions, float [columns, SIZE]."""
+
+        def mean(value: int, given: int) -> float | None:
+            rows = numbers[:, given] > 0
+            return float(numbers[rows, value].mean()) if rows.any() else None
+
+        parts = {part: mean(PARTS_LEVEL.start + k, PARTS_GIVEN.start + k) for k, part in enumerate(PARTS)}
+        return cls(
+            {part: level for part, level in parts.items() if level is not None},
+            *(mean(group.start, group.stop - 1) for group in (DENSITY, ENERGY, BRIGHTNESS)),
+        )
+
+    @property
+    def row(self) -> np.ndarray:
+        """float32 [len(PARTS) + 3]: parts, density, energy, brightness; nan where open."""
+        values = [*(self.parts.get(part) for part in PARTS), self.density, self.energy, self.brightness]
+        return np.array([math.nan if value is None else value for value in values], np.float32)
+
+
 def lay_out(bars: Sequence[BarPlan], columns: int, beats: int) -> np.ndarray:
     """Lay out the conditions of a clip, float32 [columns, SIZE].
 
@@ -109,3 +150,24 @@ def lay_out(bars: Sequence[BarPlan], columns: int, beats: int) -> np.ndarray:
     """
     each = columns // len(bars)
     return np.concatenate([bar.numbers(each, beats) for bar in bars])
+
+
+def parse_parts(words: Iterable[str]) -> dict[str, float]:
+    """Parse levels of parts such as ``drums=0 pad=0.5``, also separated by commas.
+
+    Raises:
+        ParameterError: an unknown part, or a level that is not a number from 0 to 1.
+    """
+    levels: dict[str, float] = {}
+    for text in (part for word in words for part in word.split(",") if part.strip()):
+        name, _, given = (piece.strip() for piece in text.partition("="))
+        try:
+            level = float(given)
+        except ValueError:
+            level = math.nan
+        if name not in PARTS or math.isnan(level):
+            raise ParameterError("parts", text, f"PART=LEVEL with a level of 0 to 1, PART one of {', '.join(PARTS)}")
+        if not 0 <= level <= 1:
+            raise ParameterError(f"parts.{name}", level, "0 to 1")
+        levels[name] = level
+    return levels

@@ -22,32 +22,27 @@ RANGE_DB: Final = 80.0  # black to white, as in ``MiniFamily.decode_image``
 LINEAR: Final = ("mean", "basis", "latent_mean", "latent_scale")
 
 
-def draw_loop(library: Path, codec: Path, place: int, beats: int) -> np.ndarray:
+def draw_loop(latents: np.ndarray, codec: Path) -> np.ndarray:
     """Draw a loop as ``MiniFamily.decode_image`` does.
 
     Args:
-        library: folder of the library.
-        codec: folder of the codec of its latents.
-        place: index of the loop in the library.
-        beats: length of the loop, 8 or 6.
+        latents: float32 [C, h, w].
+        codec: folder of their codec.
 
     Returns:
         uint8 [mels, T, 3]: low notes at the bottom, loud is dark; red is the level of both channels, green left, blue
         right.
 
     Raises:
-        CheckpointError: a missing or damaged file.
+        CheckpointError: a missing or damaged file, or the codec of other latents.
     """
     try:
-        with safe_open(library / "seeds.safetensors", "np") as file:
-            latents = file.get_slice("latents")[place].astype(np.float32)
         with safe_open(codec / "diffusion_pytorch_model.safetensors", "np") as file:
             linear = {name: file.get_tensor(name).astype(np.float32) for name in LINEAR}
         config = parse_json(read_text(codec / "config.json"))
-        latents = latents[..., : latents.shape[-1] * beats // 8]
         return _shade(_mel(_features(latents, linear, config["patch"]), config), config["floor_db"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{library}: loop {place} cannot be drawn: {error}") from None
+        raise CheckpointError(f"a loop cannot be drawn with {codec}: {error}") from None
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -1,32 +1,36 @@
-"""The seed library: named loops as starting points of img2img, chosen by name or by similarity to a prompt.
+"""The seed library: named loops as starting points of img2img, chosen by name, or by words, parts and levels.
 
-A library is a folder with ``seeds.json`` (names, tags, captions, tempo), ``seeds.safetensors`` (``latents``
-[N, C, h, w] float16 of the embedded model, ``vectors`` [N, D] float16 sentence embeddings). Pictures are drawn from the
-latents. Names, tags and pictures need no torch.
+A library is a folder with ``seeds.json`` (names, descriptions, conditions) and ``seeds.safetensors`` (latents and
+sentence embeddings, see ``seed_files.py``). Pictures are drawn from the latents. Names, descriptions and pictures need
+no torch.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from riffstream.errors import CheckpointError, ParameterError
+from riffstream.journey.conditions import QUIET, Levels
+from riffstream.models.seed_choice import misfit
+from riffstream.models.seed_files import read_all, read_loop, write_loops
 from riffstream.models.seed_pictures import draw_loop, png
 from riffstream.text_files import parse_json, read_text
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from riffstream.diffusion.family import Family
     from riffstream.diffusion.mini.text import MiniTextEncoder
 
-__all__ = ["RIFFUSION_NAMES", "SEEDS_FOLDER", "SeedEntry", "SeedLibrary"]
+__all__ = ["RIFFUSION_NAMES", "SEEDS_FOLDER", "SeedEntry", "SeedLibrary", "plays"]
 
 SEEDS_FOLDER = Path(__file__).parent / "mini" / "seeds"
 
@@ -51,6 +55,10 @@ class SeedEntry:
         caption: descriptive phrase.
         bpm: tempo of its song in beats per minute. The loop has no tempo: the hop size follows the station's tempo.
         beats: beats in the loop, 8, or 6 in 3/4.
+        captions: further descriptions.
+        chords: chord symbols, one bar after the other, as in a steer's ``chords``; "": unknown.
+        parts: known levels of parts, 0 (silent) to 1 (among the loudest).
+        density, energy, brightness: quantiles of the corpus, 0 to 1; None: unknown.
     """
 
     name: str
@@ -59,6 +67,31 @@ class SeedEntry:
     caption: str
     bpm: float
     beats: int
+    captions: tuple[str, ...] = ()
+    chords: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    density: float | None = None
+    energy: float | None = None
+    brightness: float | None = None
+
+    @property
+    def levels(self) -> Levels:
+        """Parts and levels, as far as they are known."""
+        return Levels(self.parts, self.density, self.energy, self.brightness)
+
+    def says(self, text: str) -> bool:
+        """Whether each word of ``text`` is in the name, the style or a description."""
+        own = " ".join((self.name, self.style, *self.tags, self.caption, *self.captions)).lower()
+        return all(word in own for word in text.lower().split())
+
+    def plays(self, parts: Mapping[str, float]) -> bool:
+        """Whether each of ``parts`` rests or plays as asked (:func:`plays`)."""
+        return plays(self.parts, parts)
+
+
+def plays(known: Mapping[str, float], asked: Mapping[str, float]) -> bool:
+    """Whether each part of ``asked`` is in ``known``, and both rest (levels below 0.3) or both play."""
+    return all(part in known and (known[part] >= QUIET) == (level >= QUIET) for part, level in asked.items())
 
 
 class SeedLibrary:
@@ -72,7 +105,7 @@ class SeedLibrary:
         self.folder = folder
         try:
             listed = parse_json(read_text(folder / "seeds.json"))
-            self.entries = [SeedEntry(**{**entry, "tags": tuple(entry["tags"])}) for entry in listed]
+            self.entries = [_entry(each) for each in listed]
         except FileNotFoundError:
             raise CheckpointError(f"{folder} holds no seeds.json") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -105,24 +138,27 @@ class SeedLibrary:
         return place
 
     @cached_property
-    def _tensors(self) -> dict[str, Tensor]:
-        from riffstream.diffusion.mini.files import read_tensors
+    def _vectors(self) -> np.ndarray:
+        return read_all(self.folder, "vectors", len(self.entries))
 
-        tensors = read_tensors(self.folder / "seeds.safetensors")
-        for key in ("latents", "vectors"):
-            if key not in tensors or len(tensors[key]) != len(self.entries):
-                raise CheckpointError(f"{self.folder}/seeds.safetensors has no {key} for {len(self.entries)} seeds")
-        return tensors
+    @cached_property
+    def _levels(self) -> np.ndarray:
+        return np.stack([entry.levels.row for entry in self.entries])
 
     def latents(self, name: str) -> Tensor:
         """The loop as latents [C, h, w] float32; in 3/4 w is cut to its beats."""
+        import torch
+
         place = self._place(name)
-        latents = self._tensors["latents"][place].float()
+        latents = torch.from_numpy(read_loop(self.folder, place, len(self.entries)))
         return latents[..., : latents.shape[-1] * self.entries[place].beats // 8]
 
     def stacked(self) -> tuple[Tensor, Tensor]:
         """All loops in library order: latents [N, C, h, w] and sentence embeddings [N, D], float32."""
-        return self._tensors["latents"].float(), self._tensors["vectors"].float()
+        import torch
+
+        latents = read_all(self.folder, "latents", len(self.entries))
+        return torch.from_numpy(latents), torch.from_numpy(self._vectors.copy())
 
     def load(self, name: str, family: Family) -> Tensor | np.ndarray | None:
         """For the engine: latents for the embedded model, the picture for others; None for an unknown name."""
@@ -138,41 +174,71 @@ class SeedLibrary:
         place = self._place(name)
         own = self.folder.parent / "codec"
         codec = own if own.is_dir() else SEEDS_FOLDER.parent / "codec"
-        return draw_loop(self.folder, codec, place, self.entries[place].beats)
+        latents = read_loop(self.folder, place, len(self.entries))
+        return draw_loop(latents[..., : latents.shape[-1] * self.entries[place].beats // 8], codec)
 
     def preview(self, name: str) -> bytes:
         """The picture as a PNG file. Any thread may call this."""
         return _preview(self, self[name].name)
 
-    def nearest(self, prompt: str, encoder: MiniTextEncoder, count: int = 1) -> list[tuple[SeedEntry, float]]:
-        """The ``count`` seeds most similar to a prompt, best first, each with its cosine similarity in [-1, 1]."""
+    def nearest(
+        self, prompt: str, encoder: MiniTextEncoder, count: int = 1, *, asked: Levels | None = None
+    ) -> list[tuple[SeedEntry, float]]:
+        """The ``count`` seeds that fit a prompt best, best first, each with its fit.
+
+        Args:
+            prompt: words.
+            encoder: the text encoder of the library's vectors.
+            count: 1 or more.
+            asked: parts and levels (``seed_choice.misfit``); None: words alone.
+
+        Returns:
+            Pairs of a loop and its cosine similarity in [-1, 1], less what is not as asked.
+        """
         if count < 1:
             raise ParameterError("count", count, f"1 to {len(self.entries)}")
-        return self._rank(encoder.sentences([prompt])[0])[:count]
+        return self._rank(encoder.sentences([prompt])[0], asked)[:count]
 
-    def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
-        """For the engine: the ``count`` loops of ``beats`` beats most similar to a sentence vector [D] of length 1,
-        best first, as (name, cosine similarity). Empty for other families than the embedded model."""
-        if family.name != "mini" or len(vector) != self._tensors["vectors"].shape[1]:
+    def like(
+        self, vector: Tensor, family: Family, *, beats: float, count: int, asked: Levels | None = None
+    ) -> list[tuple[str, float]]:
+        """For the engine: the ``count`` loops of ``beats`` beats that fit a sentence vector [D] of length 1 best, best
+        first, as (name, fit). ``asked`` and the fit are those of :meth:`nearest`. Empty for other families than the
+        embedded model."""
+        if family.name != "mini" or len(vector) != self._vectors.shape[1]:
             return []
-        return [(entry.name, likeness) for entry, likeness in self._rank(vector) if entry.beats == beats][:count]
+        return [(entry.name, fit) for entry, fit in self._rank(vector, asked) if entry.beats == beats][:count]
 
-    def _rank(self, vector: Tensor) -> list[tuple[SeedEntry, float]]:
-        likeness = self._tensors["vectors"].float() @ vector.float().cpu()
-        return [(self.entries[place], float(likeness[place])) for place in likeness.argsort(descending=True).tolist()]
+    def _rank(self, vector: Tensor, asked: Levels | None) -> list[tuple[SeedEntry, float]]:
+        fit = self._vectors @ vector.float().cpu().numpy()
+        if asked is not None:
+            fit = fit - misfit(asked, self._levels)
+        return [(self.entries[place], float(fit[place])) for place in (-fit).argsort(kind="stable")]
 
     @staticmethod
     def write(folder: Path, entries: Sequence[SeedEntry], latents: Tensor, vectors: Tensor) -> None:
         """Write ``seeds.json`` and ``seeds.safetensors``."""
-        from riffstream.diffusion.mini.files import write_tensors
-
         folder.mkdir(parents=True, exist_ok=True)
-        listed: list[dict[str, Any]] = [asdict(entry) for entry in entries]
-        write_tensors(folder / "seeds.safetensors", {"latents": latents.half(), "vectors": vectors.half()})
-        lines = ",\n".join(json.dumps(entry) for entry in listed)
+        write_loops(folder, latents, vectors)
+        lines = ",\n".join(json.dumps(_listed(entry)) for entry in entries)
         (folder / "seeds.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
-@lru_cache(maxsize=256)  # 10 MB: all pictures of the page's list
+def _entry(listed: dict[str, Any]) -> SeedEntry:
+    """A loop of ``seeds.json``. Raises TypeError or KeyError."""
+    texts: dict[str, Any] = {name: tuple(listed[name]) for name in ("tags", "captions") if name in listed}
+    return SeedEntry(**{**listed, **texts})
+
+
+def _listed(entry: SeedEntry) -> dict[str, Any]:
+    """The JSON of a loop, without what it does not know."""
+    values = asdict(entry)
+    optional = {
+        each.name for each in fields(entry) if each.default is not MISSING or each.default_factory is not MISSING
+    }
+    return {name: value for name, value in values.items() if name not in optional or value not in (None, "", (), {})}
+
+
+@lru_cache(maxsize=256)  # 10 MB: the first loop of each style, which the page shows
 def _preview(library: SeedLibrary, name: str) -> bytes:
     return png(library.picture(name))

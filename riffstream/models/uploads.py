@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from riffstream.diffusion.family import Family
+    from riffstream.journey.conditions import Levels
     from riffstream.spectrogram.params import SpectrogramParams
 
 __all__ = ["BEATS", "INPUTS", "INPUT_NAME", "RATE", "SeedSources", "Upload", "UploadedSeeds", "read_upload"]
@@ -121,12 +122,14 @@ class SeedSources:
         """``load`` of the first source with the name; None without one."""
         return next((found for each in self.sources if (found := each.load(name, family)) is not None), None)
 
-    def like(self, vector: Tensor, family: Family, *, beats: float, count: int) -> list[tuple[str, float]]:
+    def like(
+        self, vector: Tensor, family: Family, *, beats: float, count: int, asked: Levels | None = None
+    ) -> list[tuple[str, float]]:
         """Search the first searchable source. Uploads have no search."""
         from riffstream.diffusion.seed_images import SeedSearch
 
         library = next((each for each in self.sources if isinstance(each, SeedSearch)), None)
-        return [] if library is None else library.like(vector, family, beats=beats, count=count)
+        return [] if library is None else library.like(vector, family, beats=beats, count=count, asked=asked)
 
 
 def _interval(entry: Upload, family: Family) -> float:

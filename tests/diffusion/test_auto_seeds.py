@@ -16,6 +16,7 @@ from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.slots import HELD
+from riffstream.journey.conditions import SIZE
 from riffstream.journey.journey import ClipSpec, Keyframe
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 
@@ -76,6 +77,28 @@ def test_a_named_loop_wins(engine: Engine) -> None:
 def test_clips_in_three_start_from_loops_in_three(engine: Engine) -> None:
     assert start(engine, Keyframe.of("driving techno"), frames=384) == 3
     assert start(engine, Keyframe.of("vienna waltz")) != 3
+
+
+def test_parts_that_rest_choose_the_loop_and_a_slow_change_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed_images, "NEAR", 1e-4)
+    family = MiniFamily.random(conditions=SIZE)
+    family.defaults = replace(family.defaults, seed_image="auto", sampler="euler", steps=2, guidance=1.0)
+    rows = [({"drums": 1.0}, 0.5), ({"drums": 0.0}, 0.5), ({"drums": 0.0}, 0.5)]
+    entries = [
+        SeedEntry(f"loop_{k}", "techno", (), "techno", 100.0, 8, parts=parts, energy=energy)
+        for k, (parts, energy) in enumerate(rows)
+    ]
+    levels = torch.arange(3.0)[:, None, None, None] + torch.zeros(3, *family.latent_shape())
+    SeedLibrary.write(tmp_path, entries, levels, family.text_encoder.sentences(["techno"] * 3))
+    engine = Engine(family, seeds=SeedLibrary(tmp_path))
+    chosen = {start(engine, Keyframe.of("techno", parts={"drums": 0.0}, seed=HELD * k)) for k in range(6)}
+    assert chosen == {1, 2}
+    assert {start(engine, Keyframe.of("techno", parts={"drums": 1.0}, seed=HELD * k)) for k in range(6)} == {0}
+    soft, loud = (Keyframe.of("techno", parts={"drums": 0.0}, energy=energy) for energy in (0.35, 0.65))
+    assert len({start(engine, soft, end=loud, alpha=alpha) for alpha in (0.0, 0.3, 0.6, 1.0)}) == 1
+    assert start(engine, Keyframe.of("techno", seed=HELD)) in (0, 1, 2)
 
 
 def test_two_loops_are_mixed_between_keyframes(engine: Engine) -> None:

@@ -6,17 +6,20 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from riffstream.cli import main
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.errors import CheckpointError, ParameterError
+from riffstream.journey.conditions import Levels
 from riffstream.models.seeds import RIFFUSION_NAMES, SeedEntry, SeedLibrary
 
 
@@ -30,7 +33,20 @@ def library(tmp_path_factory: pytest.TempPathFactory, encoder: MiniTextEncoder) 
     folder = tmp_path_factory.mktemp("seeds")
     entries = [
         SeedEntry("slow_piano", "piano", ("piano", "calm"), "slow calm piano", 70.0, 8),
-        SeedEntry("techno", "techno", ("909 drums",), "driving techno", 130.0, 8),
+        SeedEntry(
+            "techno",
+            "techno",
+            ("909 drums",),
+            "driving techno",
+            130.0,
+            8,
+            ("for running",),
+            "Am F / G",
+            {"drums": 1.0, "lead": 0.0},
+            0.8,
+            0.9,
+            0.6,
+        ),
         SeedEntry("waltz", "waltz", ("strings",), "vienna waltz", 170.0, 6),
     ]
     latents = torch.arange(3.0)[:, None, None, None] + torch.zeros(3, 4, 16, 32)
@@ -42,8 +58,102 @@ def test_entries_and_latents_read_back(library: SeedLibrary) -> None:
     assert library.names == ["slow_piano", "techno", "waltz"]
     assert library["techno"].tags == ("909 drums",)
     assert library.latents("techno").shape == (4, 16, 32)
-    assert (library.latents("techno") == 1).all()
+    assert torch.allclose(library.latents("techno"), torch.ones(()), atol=1e-6)
+    assert library["techno"].levels == Levels({"drums": 1.0, "lead": 0.0}, 0.8, 0.9, 0.6)
+    assert (library["techno"].chords, library["techno"].captions) == ("Am F / G", ("for running",))
+    assert (library["waltz"].parts, library["waltz"].energy, library["waltz"].chords) == ({}, None, "")
     assert library.latents("waltz").shape == (4, 16, 24)  # two bars of 3/4
+
+
+def test_eight_bits_are_within_a_255th_of_a_channels_range(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    latents = torch.randn(3, 4, 16, 32) * torch.logspace(-2, 2, 4)[:, None, None]
+    latents[1, 2] = 0
+    vectors = torch.nn.functional.normalize(torch.randn(3, 32), dim=-1)
+    SeedLibrary.write(tmp_path, [SeedEntry(name, name, (), name, 100.0, 8) for name in "abc"], latents, vectors)
+    read = SeedLibrary(tmp_path)
+    step = latents.abs().amax((2, 3), keepdim=True) / 127
+    assert ((read.stacked()[0] - latents).abs() <= step / 2 + 1e-6).all()
+    assert torch.nn.functional.cosine_similarity(read.stacked()[1], vectors).min() > 0.9999
+    for place, name in enumerate("abc"):  # one loop alone is the same
+        assert torch.equal(read.latents(name), read.stacked()[0][place])
+    assert (tmp_path / "seeds.safetensors").stat().st_size < 1.1 * (latents.numel() + vectors.numel())
+
+
+def test_a_library_of_older_versions_is_read(tmp_path: Path) -> None:
+    """Float16 without scales, and entries without conditions."""
+    latents, vectors = torch.randn(2, 20, 16, 32).half(), torch.randn(2, 32).half()
+    save_file({"latents": latents, "vectors": vectors}, tmp_path / "seeds.safetensors")
+    rows = [
+        {"name": name, "style": "x", "tags": ["a"], "caption": "b", "bpm": 99.5, "beats": beats}
+        for name, beats in (("four", 8), ("three", 6))
+    ]
+    (tmp_path / "seeds.json").write_text(json.dumps(rows))
+    library = SeedLibrary(tmp_path)
+    assert torch.equal(library.latents("four"), latents[0].float())
+    assert torch.equal(library.latents("three"), latents[1, ..., :24].float())
+    assert torch.equal(library.stacked()[1], vectors.float())
+    assert library.picture("three").shape == (256, 384, 3)
+    assert (library["four"].parts, library["four"].density, library["four"].captions) == ({}, None, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda held: held.pop("latents.scale"), "latents.scale"),
+        (lambda held: held.update({"latents.scale": torch.ones(3, 5)}), "a scale is"),
+        (lambda held: held.update(latents=held["latents"][:2]), "latents for 2 seeds, not 3"),
+        (lambda held: held.pop("latents"), "latents"),
+    ],
+)
+def test_damaged_tensors_are_reported(
+    library: SeedLibrary, tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], words: str
+) -> None:
+    held = load_file(library.folder / "seeds.safetensors")
+    change(held)
+    save_file(held, tmp_path / "seeds.safetensors")
+    (tmp_path / "seeds.json").write_text((library.folder / "seeds.json").read_text())
+    with pytest.raises(CheckpointError, match=words):
+        SeedLibrary(tmp_path).latents("techno")
+    with pytest.raises(CheckpointError, match=r"seeds\.safetensors cannot be read"):
+        SeedLibrary(tmp_path).stacked()
+
+
+def test_parts_and_levels_choose_among_loops_that_are_as_near(tmp_path: Path, encoder: MiniTextEncoder) -> None:
+    rows: dict[str, tuple[dict[str, float], float | None]] = {
+        "unknown": ({}, None),
+        "full": ({"drums": 1.0, "lead": 1.0}, 0.9),
+        "soft": ({"drums": 0.8, "lead": 0.1}, 0.2),
+        "no_drums": ({"drums": 0.1, "lead": 1.0}, 0.8),
+    }
+    entries = [
+        SeedEntry(name, "techno", (), "techno", 120.0, 8, parts=parts, energy=energy)
+        for name, (parts, energy) in rows.items()
+    ]
+    vectors = encoder.sentences(["techno"] * len(entries))
+    SeedLibrary.write(tmp_path, entries, torch.zeros(len(entries), 4, 16, 32), vectors)
+    library = SeedLibrary(tmp_path)
+
+    def order(parts: dict[str, float], **levels: float) -> list[str]:
+        return [entry.name for entry, _ in library.nearest("techno", encoder, 4, asked=Levels(parts, **levels))]
+
+    assert order({}) == list(rows), "words alone: as near as each other"
+    assert order({"drums": 0.0}) == ["no_drums", "unknown", "full", "soft"]
+    assert order({"drums": 0.7})[0] == "full"
+    assert order({"lead": 0.0})[0] == "soft"
+    assert order({}, energy=0.1)[0] in ("soft", "unknown")
+    assert order({}, energy=0.1)[-1] == "full"
+    assert order({"drums": 0.0, "lead": 0.0}, energy=0.1)[0] == "no_drums", "drums matter more"
+
+
+def test_words_and_parts_filter_loops(library: SeedLibrary) -> None:
+    assert [entry.name for entry in library.entries if entry.says("RUNNING techno")] == ["techno"]
+    assert [entry.name for entry in library.entries if entry.says("slow techno")] == []
+    assert [entry.name for entry in library.entries if entry.plays({})] == library.names
+    assert [entry.name for entry in library.entries if entry.plays({"drums": 0.5})] == ["techno"]
+    assert [entry.name for entry in library.entries if entry.plays({"drums": 1.0, "lead": 0.0})] == ["techno"]
+    assert [entry.name for entry in library.entries if entry.plays({"drums": 0.0})] == []
+    assert [entry.name for entry in library.entries if entry.plays({"pad": 0.0})] == [], "nobody says"
 
 
 def test_riffusions_seed_images_are_loops_of_the_library() -> None:
@@ -118,7 +228,7 @@ def test_a_library_with_other_latents_or_without_its_files_says_so(library: Seed
     with pytest.raises(CheckpointError, match="cannot be drawn"):
         library.picture("techno")  # four channels; the codec has twenty
     (tmp_path / "seeds.json").write_text((library.folder / "seeds.json").read_text())
-    with pytest.raises(CheckpointError, match="cannot be drawn"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         SeedLibrary(tmp_path).picture("techno")
 
 
@@ -136,6 +246,12 @@ def test_command_lists_and_exports(library: SeedLibrary, tmp_path: Path, capsys:
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["slow_piano"]
     assert main(["seeds", "list", *where]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["seeds", "list", "--json", "--parts", "drums=1", "lead=0", *where]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["techno"]
+    assert main(["seeds", "show", "techno", *where]) == 0
+    assert "parts      drums=1, lead=0" in capsys.readouterr().out
+    assert main(["seeds", "list", "--parts", "flute=1", *where]) == 2
+    assert "PART one of drums" in capsys.readouterr().err
     for suffix, own in ((".png", []), (".safetensors", where)):
         target = tmp_path / f"a{suffix}"
         assert main(["seeds", "export", "waltz", "-o", str(target), "--quiet", *own]) == 0

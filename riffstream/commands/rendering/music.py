@@ -13,7 +13,7 @@ from riffstream.commands.rendering.mix import desk
 from riffstream.config import StationConfig, TimelineSettings
 from riffstream.errors import ParameterError
 from riffstream.generator.messages import Info
-from riffstream.journey.conditions import PARTS
+from riffstream.journey.conditions import parse_parts
 from riffstream.journey.journey import Journey, Keyframe, PromptPart
 from riffstream.journey.keyframe import CONDITIONED, NONE
 from riffstream.journey.pace import read_pace
@@ -124,7 +124,7 @@ def _journey(args: argparse.Namespace, info: Info, n_samples: int) -> Journey:
         beats_per_bar=args.beats_per_bar,
         key=args.key or 0.0,
         chords=args.chords,
-        parts=_parts(args.parts),
+        parts=parse_parts(args.parts) or None,
         energy=args.energy,
         density=args.density,
         brightness=args.brightness,
@@ -146,20 +146,6 @@ def _relative_length(args: argparse.Namespace, info: Info, own: float, prompt: s
     metre = args.beats_per_bar or pace.beats
     beats = info.meters[metre][1] if metre in info.meters else info.beats
     return beats / info.beats * own / (args.bpm or pace.bpm or own)
-
-
-def _parts(given: list[str]) -> dict[str, float] | None:
-    """Parse part levels such as ``drums=0 pad=0.5``, also separated by commas."""
-    levels: dict[str, float] = {}
-    for text in (part for word in given for part in word.split(",") if part):
-        name, sign, level = text.partition("=")
-        try:
-            levels[name.strip()] = float(level)
-        except ValueError:
-            sign = ""
-        if not sign:
-            raise ParameterError("parts", text, f"PART=LEVEL with a level of 0 to 1, PART one of {', '.join(PARTS)}")
-    return levels or None
 
 
 def _check_asked(journey: Journey, info: Info, form: str | None) -> None:
