@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riffstream.errors import ParameterError
+from riffstream.journey.conditions import PARTS, Levels, parse_parts
+from riffstream.ranges import check
 from riffstream.text_files import readable
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   riffstream seeds list
+  riffstream seeds list techno --parts drums=0
   riffstream seeds search "slow piano for a rainy evening" --count 3
+  riffstream seeds search "deep house" --parts drums=0 pad=1 --energy 0.2
   riffstream seeds show lofi_hip_hop
   riffstream seeds export lofi_hip_hop --out lofi.png
   riffstream seeds export lofi_hip_hop --out lofi.wav               (as audio)
@@ -30,6 +34,7 @@ EXAMPLES = """examples:
 RIFFSTREAM_TOKEN may hold the token, hidden from other users of this machine."""
 
 ACTIONS = ("list", "search", "show", "export", "add", "remove")
+LEVELS = ("energy", "density", "brightness")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
 
 
@@ -48,6 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--to", metavar="URL", help="a running server, any address of it")
     place.add_argument("--state-dir", metavar="DIR", help="server.state_dir of a server that does not run")
     parser.add_argument("--count", type=int, default=5, help="search: number of results (default 5)")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        default=[],
+        metavar="PART=LEVEL",
+        help=f"list, search: parts that rest (0) or play (1), of {', '.join(PARTS)}",
+    )
+    for name, ends in zip(LEVELS, ("soft to loud", "few to many notes", "dark to bright"), strict=True):
+        parser.add_argument(f"--{name}", type=float, default=None, help=f"search: {ends}, 0 to 1")
     parser.add_argument(
         "--out", "-o", type=Path, default=None, help="export: .png (default NAME.png), .safetensors or an audio file"
     )
@@ -88,9 +102,15 @@ def _line(seed: dict[str, Any]) -> str:
 
 def _facts(seed: dict[str, Any]) -> list[str]:
     """One line for each property with a value, without addresses."""
-    words = {key: ", ".join(value) if isinstance(value, list | tuple) else value for key, value in seed.items()}
+    words = {key: _in_words(value) for key, value in seed.items()}
     hidden = ("preview", "audio")
     return [f"{key:<10} {value}" for key, value in words.items() if key not in hidden and value not in (None, "")]
+
+
+def _in_words(value: Any) -> Any:
+    if isinstance(value, dict):
+        value = [f"{name}={level:g}" for name, level in value.items()]
+    return ", ".join(value) if isinstance(value, list | tuple) else value
 
 
 # -- the library ------------------------------------------------------------------------------------------------------
@@ -117,16 +137,18 @@ def _library(args: argparse.Namespace) -> int:
 
 def _found(library: SeedLibrary, args: argparse.Namespace) -> list[tuple[SeedEntry, float | None]]:
     """Loops of a filter, or of a search with their likeness."""
+    parts = parse_parts(args.parts)
     if args.action == "list":
-        wanted = args.text.lower()
-        return [(e, None) for e in library.entries if wanted in " ".join((e.name, e.caption, *e.tags)).lower()]
+        return [(each, None) for each in library.entries if each.says(args.text) and each.plays(parts)]
     from riffstream.diffusion.mini.text import MiniTextEncoder
 
     if not args.text:
         raise ParameterError("text", args.text, "a prompt to search for")
     model = library.folder.parent
     encoder = MiniTextEncoder.load(model / "text_encoder", model / "tokenizer")
-    return [(entry, likeness) for entry, likeness in library.nearest(args.text, encoder, args.count)]
+    levels = {name: getattr(args, name) for name in LEVELS}
+    asked = Levels(parts, **{name: check(name, level) for name, level in levels.items() if level is not None})
+    return [(entry, likeness) for entry, likeness in library.nearest(args.text, encoder, args.count, asked=asked)]
 
 
 def _export(library: SeedLibrary, name: str, path: Path) -> None:
@@ -175,8 +197,11 @@ def _own(args: argparse.Namespace) -> int:
     if args.action == "search":
         raise ParameterError("search", args.text, "the library only, without --to and --state-dir")
     if args.action == "list":
-        wanted = args.text.lower()
-        rows = [each for each in store.all() if wanted in f"{each['name']} {each['caption']} {each['tags']}".lower()]
+        from riffstream.models.seeds import plays
+
+        wanted, parts = args.text.lower(), parse_parts(args.parts)
+        listed = [each for each in store.all() if plays(each.get("parts", {}), parts)]
+        rows = [each for each in listed if wanted in f"{each['name']} {each['caption']} {each['tags']}".lower()]
         _print(args, rows, *map(_line, rows))
     elif args.action == "show":
         shown = store.one(args.text)

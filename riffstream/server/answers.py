@@ -129,6 +129,14 @@ class Seed(Struct, frozen=True, kw_only=True):
     bpm: Annotated[float, Meta(gt=0, description="beats per minute")]
     beats: Annotated[int, Meta(ge=1)]
     title: str
+    captions: Annotated[tuple[str, ...], Meta(description="further descriptions")] = ()
+    chords: Annotated[str, Meta(description="one bar after the other, as in a steer; empty: unknown")] = ""
+    parts: Annotated[
+        dict[str, float], Meta(description="levels of parts, 0 (silent) to 1; a missing part is unknown")
+    ] = {}
+    density: Annotated[float | None, Meta(description="0 (few notes) to 1 (many); null: unknown")] = None
+    energy: Annotated[float | None, Meta(description="0 (soft) to 1 (loud); null: unknown")] = None
+    brightness: Annotated[float | None, Meta(description="0 (dark) to 1 (bright); null: unknown")] = None
     key: Annotated[float, Meta(description="semitones above C major and A minor; 0 if unknown")]
     seconds: Annotated[float, Meta(gt=0, description="duration of the loop")]
     preview: Annotated[str, Meta(description="picture, relative to the answer's own address")]
@@ -160,6 +168,7 @@ class SeedList(Struct, frozen=True, kw_only=True):
     """The seed images."""
 
     seeds: tuple[Seed, ...]
+    total: Annotated[int, Meta(ge=0, description="number of seeds without `limit` and `offset`")]
     default: Annotated[
         str | None,
         Meta(description="seed of music without one; `auto`: a similar one; null: noise, or not known yet"),

@@ -388,6 +388,44 @@ async def test_seeds_are_listed_with_their_pictures(live: Running) -> None:
         assert (await get(f"{live.url}/api/seeds/{name}.png", 404))["code"] == "not_found"
 
 
+async def test_the_list_of_seeds_is_filtered_and_paged(live: Running) -> None:
+    whole = await get(f"{live.url}/api/seeds")
+    assert whole["total"] == len(whole["seeds"])
+
+    async def names(query: str, total: int | None = None) -> list[str]:
+        listed = await get(f"{live.url}/api/seeds?{query}")
+        assert listed["total"] == (len(listed["seeds"]) if total is None else total)
+        return [seed["name"] for seed in listed["seeds"]]
+
+    every = [seed["name"] for seed in whole["seeds"]]
+    assert await names("limit=5&offset=7", len(every)) == every[7:12]
+    assert await names(f"offset={len(every)}", len(every)) == []
+    found = await names("search=SOLO+piano")
+    assert "solo_piano" in found
+    assert len(found) < len(every)
+    waltzes = await names("beats=6")
+    assert waltzes == [seed["name"] for seed in whole["seeds"] if seed["beats"] == 6]
+    resting, playing = await names("parts=drums=0"), await names("parts=drums=1")
+    assert resting
+    assert playing
+    assert not set(resting) & set(playing)
+    for query in ("beats=7", "limit=0", "limit=x", "offset=-1", "offset=1e3", "parts=flute=1", "parts=drums=2"):
+        assert (await get(f"{live.url}/api/seeds?{query}", 400))["code"] == "bad_request"
+
+
+async def test_a_long_list_is_compressed_for_those_who_take_it(live: Running) -> None:
+    async with ClientSession(auto_decompress=False) as session:
+        sizes = []
+        for coding in ("gzip", "identity"):
+            async with session.get(f"{live.url}/api/seeds", headers={"Accept-Encoding": coding}) as answer:
+                assert answer.headers.get("Content-Encoding") == (None if coding == "identity" else coding)
+                assert answer.headers["Vary"] == "Accept-Encoding"
+                sizes.append(len(await answer.read()))
+        assert sizes[0] < sizes[1] / 3
+        async with session.get(f"{live.url}/api/seeds?limit=1", headers={"Accept-Encoding": "gzip"}) as answer:
+            assert "Content-Encoding" not in answer.headers
+
+
 async def test_without_a_library_there_are_no_seeds(live: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seeds, "library", lambda: None)
     listed = await get(f"{live.url}/api/seeds")

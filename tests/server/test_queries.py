@@ -19,7 +19,7 @@ ARCHIVE = "/api/stations/main/archive/recording"
         ),
         ("/api/stations/main/recording?seconds=5&seconds=6", "query has seconds twice; allowed: once"),
         (f"{ARCHIVE}?from=0&until=5", "query has 'until'; allowed: from, to, run, format"),
-        ("/api/seeds?bpm=120", "query has 'bpm'; allowed: tag"),
+        ("/api/seeds?bpm=120", "query has 'bpm'; allowed: tag, search, parts, beats, limit, offset"),
         ("/api/seeds/piano/audio?codec=flac", "query has 'codec'; allowed: format"),
         ("/ws/main/plain?format=mp3", "query has 'format'; allowed: codec"),
     ],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gzip
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec import UNSET, Meta
 
 from riffstream import protocol
-from riffstream.errors import CheckpointError
+from riffstream.errors import CheckpointError, ParameterError
+from riffstream.journey.conditions import parse_parts
 from riffstream.models.seeds import SeedEntry, SeedLibrary
 from riffstream.models.uploads import BEATS, Upload
 from riffstream.ranges import RANGES
@@ -27,6 +30,7 @@ from riffstream.server.context import CONTEXT, Context, refuse
 from riffstream.server.openapi import Answer, Body, described
 from riffstream.server.queries import wrong_name
 from riffstream.server.roles import Role
+from riffstream.server.static_files import accepts_gzip
 from riffstream.server.uploads.intake import UPLOADS, TooLargeError
 from riffstream.server.whole_file import file_answer
 
@@ -35,6 +39,8 @@ __all__ = ["in_use", "library", "routes", "shown", "shown_entry"]
 routes = web.RouteTableDef()
 
 CHUNK = 256 * 1024
+COMPRESSED = 16 * 1024  # bytes of a list from which it is compressed
+MOST = 100_000
 FIELD_BYTES = 1024
 FIELDS = 16
 NAMED = ("name", "bpm", "key", "stereo")
@@ -55,30 +61,81 @@ class SeedsQuery(msgspec.Struct, kw_only=True):
     """Parameters of the list of seeds."""
 
     tag: Annotated[str, Meta(description="only seeds with this tag or style; `upload`: only uploads")] = ""
+    search: Annotated[str, Meta(description="only seeds with each of these words in a name or a description")] = ""
+    parts: Annotated[
+        str, Meta(description="only loops in which these parts rest (0) or play (1), such as `drums=0,lead=1`")
+    ] = ""
+    beats: Annotated[Literal["6", "8"] | msgspec.UnsetType, Meta(description="only loops of this length")] = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="largest number of seeds in the answer")] = MOST
+    offset: Annotated[int, Meta(ge=0, le=MOST, description="number of seeds to skip")] = 0
 
 
 @routes.get("/api/seeds")
-@described("seeds", Answer(SeedList, "the seeds"), query=SeedsQuery)
+@described("seeds", Answer(SeedList, "the seeds"), errors=(400,), query=SeedsQuery)
 async def list_seeds(request: web.Request) -> web.Response:
-    """List the seed library, and the uploads to clients that may listen."""
-    found, uploads = library(), request.app[UPLOADS]
-    tag = request.query.get("tag", "").lower()
+    """List the seed library, and the uploads to clients that may listen, newest first."""
+    found, uploads, asked = library(), request.app[UPLOADS], request.query
+    tag, search = asked.get("tag", "").lower(), asked.get("search", "")
+    beats = asked.get("beats", "")
+    if beats not in ("", "6", "8"):
+        raise refuse(web.HTTPBadRequest, "bad_request", f"beats is {beats[:20]!r}; allowed: 6 or 8")
+    limit, offset = _whole(request, "limit", 1, MOST), _whole(request, "offset", 0, 0)
+    try:
+        parts = parse_parts([asked.get("parts", "")])
+    except ParameterError as error:
+        raise refuse(web.HTTPBadRequest, "bad_request", str(error)) from None
     seeds = [
-        shown_entry(entry)
-        for entry in ([] if found is None else found.entries)
-        if not tag or tag in entry.tags or tag == entry.style
+        seed
+        for entry, seed in zip(*((found.entries, _all_shown(found)) if found else ((), ())), strict=True)
+        if (not tag or tag in entry.tags or tag == entry.style)
+        and (not search or entry.says(search))
+        and entry.plays(parts)
     ]
-    if request.app[CONTEXT].grant(request) is not None and tag in ("", "upload"):
-        seeds = [shown(entry) for entry in reversed(uploads.entries.values())] + seeds
+    if request.app[CONTEXT].grant(request) is not None and tag in ("", "upload") and not parts:
+        words = search.lower().split()
+        titled = [entry for entry in uploads.entries.values() if all(word in entry.title.lower() for word in words)]
+        seeds = [shown(entry) for entry in reversed(titled)] + seeds
+    seeds = [seed for seed in seeds if beats in ("", str(seed.beats))]
     info = request.app[CONTEXT].hub.info
-    default = info.seed_image if info else None
-    limits = uploads.public_limits()
-    return json_answer(SeedList(seeds=tuple(seeds), default=default, uploads=uploads.open, limits=limits))
+    answer = SeedList(
+        seeds=tuple(seeds[offset : offset + limit]),
+        total=len(seeds),
+        default=info.seed_image if info else None,
+        uploads=uploads.open,
+        limits=uploads.public_limits(),
+    )
+    body = msgspec.json.encode(answer)
+    headers = {"Vary": "Accept-Encoding"}
+    if accepts_gzip(request) and len(body) > COMPRESSED:
+        body = await asyncio.to_thread(_compressed, body)
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, headers=headers, content_type="application/json")
+
+
+@functools.lru_cache(maxsize=8)  # the whole list, and some pages
+def _compressed(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)
+
+
+def _whole(request: web.Request, name: str, low: int, usual: int) -> int:
+    """A whole number of the query, ``low`` to :data:`MOST`. Raises 400."""
+    given = request.query.get(name, "")
+    if not given:
+        return usual
+    if not (given.isascii() and given.isdigit() and len(given) < 10 and low <= int(given) <= MOST):
+        text = f"{name} is {given[:20]!r}; allowed: {low} to {MOST}"
+        raise refuse(web.HTTPBadRequest, "bad_request", text)
+    return int(given)
 
 
 def in_use(context: Context) -> dict[str, str]:
     """Seed images that stations play: name -> station."""
     return {seed: name for name, each in context.hub.stations.items() if (seed := each.state.seed_image) is not None}
+
+
+@functools.lru_cache(maxsize=2)
+def _all_shown(found: SeedLibrary) -> tuple[Seed, ...]:
+    return tuple(map(shown_entry, found.entries))
 
 
 def shown_entry(entry: SeedEntry) -> Seed:
@@ -121,7 +178,14 @@ async def preview(request: web.Request) -> web.StreamResponse:
         return web.FileResponse(file, headers=headers)
     if name in uploads.entries or found is None or name not in found:
         raise refuse(web.HTTPNotFound, "not_found", f"no seed {name[:40]!r}; /api/seeds lists them")
-    return file_answer(request, await asyncio.to_thread(found.preview, name), "image/png", headers)
+    drawn = await asyncio.get_running_loop().run_in_executor(_artist(), found.preview, name)
+    return file_answer(request, drawn, "image/png", headers)
+
+
+@functools.cache
+def _artist() -> ThreadPoolExecutor:
+    """One thread: somebody who asks for every picture keeps one core busy at most."""
+    return ThreadPoolExecutor(1, "seed-picture")
 
 
 Switch = Literal["0", "1", "false", "true"]
