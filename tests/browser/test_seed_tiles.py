@@ -79,3 +79,44 @@ def test_a_removal_that_the_server_refuses_is_told(taking: Served, open_page: Op
     page.get_by_role("button", name="Remove Kept Loop").click()
     expect(page.locator(".toast.error")).to_contain_text("only its uploader may remove it")
     expect(page.locator(".tile", has_text="Kept Loop")).to_be_visible()
+
+
+def test_a_style_is_one_tile_that_opens_and_filters_leave_what_is_asked(taking: Served, open_page: Open) -> None:
+    page = open_page(taking.url)
+    listening.play(page)
+    seeds(page)
+    library = [seed for seed in taking.get("/api/seeds")["seeds"] if seed["style"] != "upload"]
+    tiles = page.locator(".tile").filter(has=page.locator("img[src$='.png']:not([src*='upload'])"))
+    expect(tiles).to_have_count(len({seed["style"] for seed in library}))
+    pictures = page.evaluate(
+        "() => [...document.querySelectorAll('.gallery img')].filter((each) => each.complete).length"
+    )
+    assert pictures < 100, "pictures load when they come into view"
+
+    # A style opens by keyboard too, and closes at the same place.
+    find = page.get_by_role("searchbox", name="Find a seed image")
+    find.fill("techno")
+    more = page.get_by_role("button", name="more like techno", exact=False).first
+    siblings = [seed["name"] for seed in library if seed["style"] == "techno"]
+    more.focus()
+    page.keyboard.press("Enter")
+    back = page.get_by_role("button", name="← All styles")
+    expect(back).to_be_focused()
+    expect(page.locator(".tile")).to_have_count(len(siblings))
+    page.locator(".tile .seed").last.click()
+    chosen = page.locator(".tile .seed").last
+    expect(chosen).to_have_attribute("aria-pressed", "true")
+    page.wait_for_function("(names) => names.includes(riffstream.app.state().seed_image)", arg=siblings[1:])
+    back.click()
+    expect(more).to_be_focused()
+    pressed = page.locator(".tile .seed[aria-pressed='true']")
+    expect(pressed).to_have_count(1)  # the loop that plays stands for its style
+
+    find.fill("")
+    page.get_by_label("Line-up of the seeds").select_option("without drums")
+    page.get_by_label("Metre of the seeds").select_option("6")
+    resting = {s["style"] for s in library if s["beats"] == 6 and s["parts"].get("drums", 1) < 0.3}
+    expect(page.locator(".tile")).to_have_count(len(resting))
+    page.get_by_label("Energy of the seeds").select_option("loud")
+    find.fill("nothing like this")
+    expect(page.locator(".gallery .empty")).to_have_text("No seed is like that.")

@@ -1,6 +1,7 @@
 // @ts-check
 /** The seed gallery, and files of one's own. */
 import { palette } from "../palette.js";
+import { ENERGIES, LINES, groups, matches } from "../seed-list.js";
 import { make, rebuild, toast } from "./dom.js";
 import { mayRemove, own, removeSeed } from "./own-seeds.js";
 import { mountSeedSound } from "./seed-sound.js";
@@ -10,18 +11,7 @@ const DARKEST = 0.28;
 const STEPS = 16;
 const SVG = "http://www.w3.org/2000/svg";
 
-/**
- * @typedef {object} Seed
- * @property {string} name
- * @property {string} [title]
- * @property {string} [style]
- * @property {string} [caption]
- * @property {string[]} [tags]
- * @property {number|null} [bpm]
- * @property {string} [preview]
- * @property {string} [audio]
- * @property {string} [remove_key]
- */
+/** @typedef {import("../seed-list.js").Seed} Seed */
 
 /** An upload is called what its owner called it; the library's titles are descriptions. @param {Seed} seed */
 const titleOf = (seed) => (seed.style === "upload" && seed.title) || seed.name.replaceAll("_", " ");
@@ -38,7 +28,11 @@ export function mountSeeds(app, panel, open) {
   let takesFiles = false; // whether this server accepts files
   /** @type {string|null} */
   let usual = null; // what music starts from where no seed is named
-  const filter = make("input", { type: "search", className: "field", placeholder: "Find a seed by name, style or instrument", "aria-label": "Find a seed image", oninput: () => show() });
+  let opened = ""; // the style of which all seeds are shown
+  const filter = make("input", { type: "search", className: "field", placeholder: "Find a seed by name, style, instrument or mood", "aria-label": "Find a seed image", oninput: () => (opened = "", show()) });
+  const line = select("Line-up of the seeds", "any line-up", LINES.map(([words]) => [words, words]));
+  const energy = select("Energy of the seeds", "any energy", Object.keys(ENERGIES).map((word) => [word, word]));
+  const metre = select("Metre of the seeds", "any metre", [["8", "4/4"], ["6", "3/4"]]);
   const gallery = make("div", { className: "gallery" });
   const file = make("input", { type: "file", id: "seed-file", className: "sr steers", accept: "image/*,audio/*", onchange: () => file.files?.[0] && upload(file.files[0]) });
   const drop = make("label", { className: "drop", for: "seed-file" }, make("b", { textContent: "Choose a file" }),
@@ -47,20 +41,49 @@ export function mountSeeds(app, panel, open) {
   const sound = mountSeedSound(player);
   const news = make("div", { role: "status" });
   const start = make("div", { className: "row", role: "group", "aria-label": "What the music starts from" });
-  panel.append(colours(), make("div", { className: "mix" }, start, make("div", { className: "row" }, filter), file, drop, news, gallery));
+  panel.append(colours(), make("div", { className: "mix" }, start, make("div", { className: "row" }, filter, line, energy, metre), file, drop, news, gallery));
   drop.hidden = file.hidden = true;
 
   function show() {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const chosen = app.state()?.seed_image ?? usual ?? "none";
     rebuild(start, [
       way("auto", "Nearest seed", "Start from the seed that is most like the prompt", chosen),
       way("none", "Noise alone", "Start from nothing: freer, and rougher", chosen),
     ], filter);
-    const text = (/** @type {Seed} */ s) => [s.name, s.title, s.style, s.caption, ...(s.tags ?? [])].join(" ").toLowerCase();
-    const found = seeds.filter((s) => words.every((w) => text(s).includes(w)));
-    rebuild(gallery, found.map((seed) => tile(seed, seed.name === chosen)), filter, ["choose"]);
-    if (!found.length) gallery.append(make("p", { className: "empty", textContent: seeds.length ? "No seed is called that." : "This server has no seed library." }));
+    const wanted = { text: filter.value, line: line.value, energy: energy.value, metre: metre.value };
+    const found = seeds.filter((seed) => matches(seed, wanted));
+    const siblings = found.filter((seed) => opened && seed.style === opened);
+    const tiles = siblings.length
+      ? [back(), ...siblings.map((seed) => tile(seed, seed.name === chosen))]
+      : groups(found, chosen).map(([first, ...others]) => tile(first, first.name === chosen, others.length));
+    const place = gallery.scrollTop;
+    rebuild(gallery, tiles, filter, ["choose"]);
+    gallery.scrollTop = place;
+    if (!tiles.length) gallery.append(make("p", { className: "empty", textContent: seeds.length ? "No seed is like that." : "This server has no seed library." }));
+  }
+
+  /** @param {string} label @param {string} any @param {string[][]} options */
+  function select(label, any, options) {
+    return make("select", { className: "field", "aria-label": label, onchange: () => (opened = "", show()) },
+      ...[["", any], ...options].map(([value, textContent]) => make("option", { value, textContent })));
+  }
+
+  let before = 0; // the gallery's place before a style was opened
+
+  /** All seeds of one style, or of none. @param {string} style */
+  function openStyle(style) {
+    const [left, at] = [opened, gallery.scrollTop];
+    opened = style;
+    show();
+    if (style) before = at;
+    gallery.scrollTop = style ? 0 : before;
+    const next = style ? ".back" : `[data-focus="more ${CSS.escape(left)}"]`;
+    /** @type {HTMLElement|null} */ (gallery.querySelector(next) ?? filter).focus({ preventScroll: true });
+  }
+
+  /** The way out of one style. */
+  function back() {
+    return make("button", { type: "button", className: "ghost back", textContent: "← All styles", "data-focus": "back styles", onclick: () => openStyle("") });
   }
 
   /** @param {string} name @param {string} label @param {string} title @param {string} chosen */
@@ -71,8 +94,8 @@ export function mountSeeds(app, panel, open) {
     });
   }
 
-  /** @param {Seed} seed @param {boolean} chosen */
-  function tile(seed, chosen) {
+  /** @param {Seed} seed @param {boolean} chosen @param {number} [others] further seeds of its style, behind a button */
+  function tile(seed, chosen, others = 0) {
     const title = titleOf(seed);
     const choose = make("button", {
       type: "button", className: "seed steers", disabled: !player.maySteer, "aria-pressed": String(chosen), title: seed.caption ?? "", "data-focus": `choose ${seed.name}`,
@@ -84,7 +107,11 @@ export function mountSeeds(app, panel, open) {
     const audio = new URL(seed.audio ?? `seeds/${encodeURIComponent(seed.name)}/audio`, player.url("/api/seeds")).href;
     const hear = sound.button(title, audio);
     hear.dataset.focus = `hear ${seed.name}`;
-    return make("div", { className: "tile" }, choose, hear, ...(mayRemove(seed.name, player) ? [bin(seed, chosen)] : []));
+    const more = make("button", {
+      type: "button", className: "more", textContent: `+${others}`, "aria-label": `${others} more like ${title}`, title: "More of this style", "data-focus": `more ${seed.style}`,
+      onclick: () => openStyle(seed.style ?? ""),
+    });
+    return make("div", { className: "tile" }, choose, hear, ...(others ? [more] : []), ...(mayRemove(seed.name, player) ? [bin(seed, chosen)] : []));
   }
 
   /** @param {Seed} seed @param {boolean} chosen */
