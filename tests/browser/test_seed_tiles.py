@@ -114,7 +114,7 @@ def test_a_style_is_one_tile_that_opens_and_filters_leave_what_is_asked(taking: 
 
     find.fill("")
     page.get_by_label("Line-up of the seeds").select_option("without drums")
-    page.get_by_label("Metre of the seeds").select_option("6")
+    page.get_by_label("Time signature of the seeds").select_option("6")
     resting = {s["style"] for s in library if s["beats"] == 6 and s["parts"].get("drums", 1) < 0.3}
     expect(page.locator(".tile")).to_have_count(len(resting))
     page.get_by_label("Energy of the seeds").select_option("loud")

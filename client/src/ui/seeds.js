@@ -32,7 +32,7 @@ export function mountSeeds(app, panel, open) {
   const filter = make("input", { type: "search", className: "field", placeholder: "Find a seed by name, style, instrument or mood", "aria-label": "Find a seed image", oninput: () => (opened = "", show()) });
   const line = select("Line-up of the seeds", "any line-up", LINES.map(([words]) => [words, words]));
   const energy = select("Energy of the seeds", "any energy", Object.keys(ENERGIES).map((word) => [word, word]));
-  const metre = select("Metre of the seeds", "any metre", [["8", "4/4"], ["6", "3/4"]]);
+  const metre = select("Time signature of the seeds", "4/4 and 3/4", [["8", "4/4"], ["6", "3/4"]]);
   const gallery = make("div", { className: "gallery" });
   const file = make("input", { type: "file", id: "seed-file", className: "sr steers", accept: "image/*,audio/*", onchange: () => file.files?.[0] && upload(file.files[0]) });
   const drop = make("label", { className: "drop", for: "seed-file" }, make("b", { textContent: "Choose a file" }),
