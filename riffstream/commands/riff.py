@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     songs = {"a": read_song(args.song, bpm=args.bpm, key=args.key)}
     if args.to:
         songs["b"] = read_song(args.to)
+    for name, song in zip((args.song, args.to), songs.values(), strict=False):
+        for remark in song.remarks:
+            print(f"riffstream riff: {readable(str(name))}: {remark}", file=sys.stderr)
     longest = min(song.seconds for song in songs.values())
     n_samples = length(longest if args.seconds is None else args.seconds)
     if n_samples > round(longest * SAMPLE_RATE):

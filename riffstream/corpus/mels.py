@@ -27,7 +27,9 @@ def amplitudes(codes: np.ndarray) -> np.ndarray:
     return np.asarray(_TABLE[codes])
 
 
-def encode_song(wave: np.ndarray, *, bpm: float, beats: int, beats_in_window: int) -> np.ndarray:
+def encode_song(
+    wave: np.ndarray, *, bpm: float, beats: int, beats_in_window: int, at: np.ndarray | None = None
+) -> np.ndarray:
     """Analyse a whole song and cut it into beat-synchronous windows.
 
     Args:
@@ -35,6 +37,7 @@ def encode_song(wave: np.ndarray, *, bpm: float, beats: int, beats_in_window: in
         bpm: beats per minute.
         beats: beats in the song; the remainder after the last whole window is dropped.
         beats_in_window: beats in a window, 8, or 6 in 3/4.
+        at: centres of the frames in samples, [64 * beats or more], for beats that are not evenly spaced.
 
     Returns:
         uint8 [windows, 2, 256, 64 * beats_in_window].
@@ -47,6 +50,8 @@ def encode_song(wave: np.ndarray, *, bpm: float, beats: int, beats_in_window: in
     hop = params.hop(bpm)
     audio = torch.from_numpy(np.ascontiguousarray(wave))
     for window in range(windows):
-        mel = analyse(audio, params, hop=hop, frames=size, first=window * size)
+        first = window * size
+        centres = None if at is None else torch.from_numpy(at[first : first + size])
+        mel = analyse(audio, params, hop=hop, frames=size, first=first, at=centres)
         out[window] = quantise(mel.numpy())
     return out

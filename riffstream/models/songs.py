@@ -47,6 +47,8 @@ class Song(msgspec.Struct, frozen=True, kw_only=True):
         start_s: position of the first bar in seconds; negative: silence precedes the recording.
         seconds: duration of the music from the first bar on, seconds.
         rms: root mean square of the whole recording.
+        beats: positions of its beats in seconds, from the first bar (0) to the end, if they are not evenly spaced.
+        remarks: sentences on an unclear key and a drifting tempo.
     """
 
     path: str
@@ -55,6 +57,8 @@ class Song(msgspec.Struct, frozen=True, kw_only=True):
     start_s: float
     seconds: float
     rms: float
+    beats: list[float] = []
+    remarks: list[str] = []
 
 
 def read_song(path: str | Path, *, bpm: float | None = None, key: float | None = None) -> Song:
@@ -69,9 +73,9 @@ def read_song(path: str | Path, *, bpm: float | None = None, key: float | None =
         MediaError: the file cannot be read, is silent, too short or too long.
         ParameterError: a tempo or a key out of its range.
     """
+    from riffstream.audio.beats import find_beats
     from riffstream.audio.files import read_audio
-    from riffstream.audio.key import find_key
-    from riffstream.audio.tempo import find_tempo
+    from riffstream.audio.key import NO_NOTES, find_key
 
     if bpm is not None:
         check("bpm", bpm)
@@ -84,14 +88,29 @@ def read_song(path: str | Path, *, bpm: float | None = None, key: float | None =
     rms = float(np.sqrt(np.square(wave, dtype=np.float64).mean()))
     if rms < 1e-4:
         raise MediaError(f"{path} is silent")
-    tempo, first = find_tempo(wave, RATE, bpm=bpm)
+    found = find_beats(wave, RATE, bpm=bpm)
+    tempo, first, beats = found.bpm, round(float(found.at[0])), found.at
     if first and np.sqrt(np.square(wave[:, :first], dtype=np.float64).mean()) > QUIET * rms:
-        bar = BEATS_IN_BAR * 60 / tempo * RATE
-        first = round(first - math.ceil(first / bar) * bar)  # an upbeat: its bar begins before the recording
+        beat = float(beats[1] - beats[0])
+        before = math.ceil(first / (BEATS_IN_BAR * beat)) * BEATS_IN_BAR
+        beats = np.concatenate([beats[0] + beat * np.arange(-before, 0), beats])
+        first = round(float(beats[0]))  # an upbeat: its bar begins before the recording
+    remarks = [words] if (words := found.words(RATE)) else []
     if key is None:
-        key = find_key(np.ascontiguousarray(wave[:, : 60 * RATE]), RATE) or 0
+        heard = find_key(np.ascontiguousarray(wave[:, : 60 * RATE]), RATE)
+        key = 0 if heard is None else heard.above
+        remarks += [doubt] if (doubt := NO_NOTES if heard is None else heard.doubt) else []
     start_s = first / RATE
-    return Song(path=str(path), bpm=tempo, key=float(key), start_s=start_s, seconds=seconds - start_s, rms=rms)
+    return Song(
+        path=str(path),
+        bpm=tempo,
+        key=float(key),
+        start_s=start_s,
+        seconds=seconds - start_s,
+        rms=rms,
+        beats=[float(place) for place in np.round((beats - first) / RATE, 5)] if found.drifts else [],
+        remarks=remarks,
+    )
 
 
 class SongParts:
@@ -103,6 +122,7 @@ class SongParts:
     """
 
     def __init__(self, song: Song, family: Family) -> None:
+        from riffstream.audio.beats import frame_positions
         from riffstream.audio.files import read_audio
 
         self.family = family
@@ -117,6 +137,26 @@ class SongParts:
         per_beat = 60 / song.bpm * rate
         self._hop = family.beats * per_beat / family.frames if family.beats is not None else params.hop()
         self.frames = max(1, math.ceil(len(wave) / self._hop))
+        self._at: NDArray[np.float64] | None = None  # positions of the frames of a drifting song
+        if song.beats and family.beats is not None and family.frames % family.beats == 0:
+            in_beat = round(family.frames / family.beats)
+            beats = np.maximum(np.array(song.beats) * rate, 0.0)
+            self.frames = max(1, int(np.searchsorted(frame_positions(beats, in_beat), len(wave))))
+            missing = max(0, self._turn // in_beat + 1 - len(beats))
+            beats = np.append(beats, beats[-1] + (beats[-1] - beats[-2]) * np.arange(1, missing + 1))
+            self._at = frame_positions(beats, in_beat)[: self._turn + 1]
+
+    @property
+    def _turn(self) -> int:
+        """Frames after which the song repeats: whole clips."""
+        return math.ceil(self.frames / self.family.frames) * self.family.frames
+
+    def _places(self, first: int, count: int) -> NDArray[np.float64]:
+        """Positions in samples of ``count`` frames from ``first`` on."""
+        index = np.arange(first, first + count)
+        if self._at is None:
+            return np.asarray(index * self._hop, np.float64)
+        return np.asarray(self._at[index % self._turn] + index // self._turn * self._at[self._turn])
 
     def part(self, first: int, frames: int) -> Tensor:
         """Latents [C, h, w] of the frames from ``first`` on. The song repeats behind its last whole clip.
@@ -129,17 +169,19 @@ class SongParts:
 
         from riffstream.spectrogram.analysis import analyse
 
-        turn = math.ceil(self.frames / self.family.frames) * self.family.frames
-        begin = round(first % turn * self._hop)
-        length = round(frames * self._hop)
+        turn = self._turn
+        places = self._places(first % turn, frames + 1)
+        begin, length = round(float(places[0])), round(float(places[-1] - places[0]))
         piece = self._wave[begin : begin + length]
         if first % turn + frames > turn:
-            left = max(0, round(turn * self._hop) - begin - len(piece))
+            left = max(0, round(float(self._places(turn, 1)[0])) - begin - len(piece))
             silence = np.zeros((left, piece.shape[1]), np.int16)
             piece = np.concatenate([piece, silence, self._wave[: length - len(piece) - left]])
         wave = np.zeros((length, piece.shape[1]), np.float32)
         wave[: len(piece)] = piece.astype(np.float32) / 8191
-        mel = analyse(torch.from_numpy(np.ascontiguousarray(wave.T)), self.family.params, hop=self._hop, frames=frames)
+        audio, params = torch.from_numpy(np.ascontiguousarray(wave.T)), self.family.params
+        at = None if self._at is None else torch.from_numpy(places[:-1] - places[0])
+        mel = analyse(audio, params, hop=self._hop, frames=frames, at=at)
         return self.family.encode_mel(mel.unsqueeze(0))[0]
 
 

@@ -48,6 +48,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
         title: display name.
         bpm: tempo of the loop in beats per minute; the loop has 8 beats.
         seconds: duration of the loop in seconds.
+        beats: positions of its nine beats in seconds, from 0 to the end of the loop, if they are not evenly spaced.
         key: semitones of its notes above C major and A minor; 0 if unknown. Models with a beat grid play it that much
             lower, in their own key. The ``key`` of a station restores the pitch.
         kind: audio or picture.
@@ -59,6 +60,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     bpm: float
     seconds: float
+    beats: list[float] = []
     key: float = 0.0
     kind: str = "audio"
     at: float = 0.0
@@ -102,7 +104,7 @@ class UploadedSeeds:
             return None
         make = _of_audio if entry.kind == "audio" else _of_picture
         path = self.folder / name / (AUDIO if entry.kind == "audio" else PICTURE)
-        latents = self._known[name] = family.encode_mel(make(path, family, _interval(entry, family)).unsqueeze(0))[0]
+        latents = self._known[name] = family.encode_mel(make(path, family, entry).unsqueeze(0))[0]
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
         return latents
@@ -138,34 +140,38 @@ def _interval(entry: Upload, family: Family) -> float:
     return float(2 ** (entry.key / 12)) if family.beats is not None else 1.0
 
 
-def _of_audio(path: Path, family: Family, interval: float) -> Tensor:
-    """The loop's mel amplitudes [A, M, frames], with frequencies divided by ``interval``. 8 beats fill a model's beat
-    grid. Without a beat grid the loop repeats for the length of a clip."""
+def _of_audio(path: Path, family: Family, entry: Upload) -> Tensor:
+    """The loop's mel amplitudes [A, M, frames], with frequencies divided by the interval. 8 beats fill a model's beat
+    grid, each evenly. Without a beat grid the loop repeats for the length of a clip."""
     import torch
 
+    from riffstream.audio.beats import frame_positions
     from riffstream.audio.files import read_audio
     from riffstream.spectrogram.analysis import analyse
 
-    params, frames = family.params, family.frames
+    params, frames, interval = family.params, family.frames, _interval(entry, family)
     # Slower playback lowers the pitch; the number of frames in the grid stays the same.
     rate = round(params.sample_rate * interval)
     samples = read_audio(path, sample_rate=rate, channels=params.channels).samples
     hop = len(samples) / frames if family.beats is not None else params.hop()
     turns = -(-round(frames * hop) // len(samples))
     wave = torch.from_numpy(np.ascontiguousarray(np.tile(samples, (turns, 1)).T))
-    return analyse(wave, params, hop=hop, frames=frames)
+    if not entry.beats or family.beats is None or frames % BEATS:
+        return analyse(wave, params, hop=hop, frames=frames)
+    at = frame_positions(np.array(entry.beats) * rate, frames // BEATS)[:frames]
+    return analyse(wave, params, frames=frames, at=torch.from_numpy(at))
 
 
-def _of_picture(path: Path, family: Family, interval: float) -> Tensor:
+def _of_picture(path: Path, family: Family, entry: Upload) -> Tensor:
     """A spectrogram picture's mel amplitudes, converted to the model's frequencies, frames and level. Frequencies are
-    divided by ``interval``."""
+    divided by the interval."""
     import torch
     import torch.nn.functional as F
 
     from riffstream.spectrogram.image import amplitudes_from_image, image_params, read_image
 
     image = read_image(path)
-    theirs, ours = image_params(image), family.params
+    theirs, ours, interval = image_params(image), family.params, _interval(entry, family)
     shown = torch.from_numpy(amplitudes_from_image(image, power=theirs.power_for_image, stereo=theirs.stereo))
     mel = _move_bands(shown, theirs, ours, interval)
     mel = mel[:1].expand(ours.channels, -1, -1) if len(mel) == 1 else mel if ours.stereo else mel.mean(0, keepdim=True)

@@ -30,7 +30,14 @@ def frame_positions(frames: int, hop: float, first: int = 0) -> Tensor:
 
 
 def stft_magnitude(
-    wave: Tensor, *, n_fft: int, window: int, hop: float, frames: int | None = None, first: int = 0
+    wave: Tensor,
+    *,
+    n_fft: int,
+    window: int,
+    hop: float,
+    frames: int | None = None,
+    first: int = 0,
+    at: Tensor | None = None,
 ) -> Tensor:
     """Magnitudes of the short-time Fourier transform with a fractional hop and reflected edges.
 
@@ -40,6 +47,7 @@ def stft_magnitude(
         hop: samples from frame to frame, more than 0.
         frames: number of frames; ``N // hop + 1`` by default.
         first: index of the first frame.
+        at: centres of the frames in samples, [frames], rising and >= 0, in place of even ones.
 
     Returns:
         [..., n_fft // 2 + 1, frames] float32.
@@ -49,11 +57,13 @@ def stft_magnitude(
     n_samples = wave.shape[-1]
     if n_samples < 1:
         raise ParameterError("wave", tuple(wave.shape), "at least one sample")
-    if frames is None:
+    if at is not None:
+        frames = len(at)
+    elif frames is None:
         frames = int(n_samples / hop + 1e-9) + 1 - first
     flat = wave.reshape(-1, n_samples).float()
     half = n_fft // 2
-    positions = frame_positions(frames, hop, first)
+    positions = frame_positions(frames, hop, first) if at is None else at.round().long()
     reach = int(positions[-1]) + n_fft - half - n_samples if frames else 0
     flat = _reflect(flat, half, max(reach, half))
     taps = torch.zeros(n_fft, device=flat.device)
@@ -82,6 +92,7 @@ def analyse(
     hop: float | None = None,
     frames: int | None = None,
     first: int = 0,
+    at: Tensor | None = None,
 ) -> Tensor:
     """Mel amplitudes of audio: magnitudes through the mel filter bank, frame k centred at ``round(k * hop)``.
 
@@ -92,10 +103,11 @@ def analyse(
         frames: number of frames; by default ``N // hop + 1``, as in torchaudio. Set it for a loop: N = frames * hop
             samples have one frame fewer than the default.
         first: index of the first frame. It lets a bar in the middle of a song be analysed with its surroundings.
+        at: centres of the frames in samples, [T], rising and >= 0, in place of even ones: the frames of followed beats.
 
     Returns:
         [..., M, T] float32 >= 0.
     """
     hop = params.hop() if hop is None else hop
-    linear = stft_magnitude(wave, n_fft=params.n_fft, window=params.window, hop=hop, frames=frames, first=first)
+    linear = stft_magnitude(wave, n_fft=params.n_fft, window=params.window, hop=hop, frames=frames, first=first, at=at)
     return (linear.transpose(-1, -2) @ filterbank(params).to(linear.device)).transpose(-1, -2)

@@ -209,6 +209,8 @@ class Hub:
         for name, station in self.config.stations.items():
             if station.song:
                 self._songs[name] = await asyncio.to_thread(read_song, station.song, bpm=station.bpm, key=station.key)
+                for remark in self._songs[name].remarks:
+                    log.warning("station %s, song %s: %s", name, station.song, remark)
         for model, configure in self._configures.items():
             songs = {name: song for name, song in self._songs.items() if self.config.stations[name].model == model}
             if songs and "model" in configure.options:

@@ -2,8 +2,9 @@
 
 Subfolders (albums) are included. ``NAME.txt`` beside ``NAME.flac`` (mp3, wav, ogg, m4a ...) contains captions, one per
 line. Without it the file's name is the caption. Tempo comes from ``tempo.txt`` (``tempo_file.py``), from ``--bpm``, or
-from autocorrelation of the onsets. The model only knows C major and A minor, so music in other keys is transposed by
-resampling. Clips follow the beat, so resampling only changes their pitch.
+from the onsets. Beats that drift are followed one by one (``audio/beats.py``). The model only knows C major and A
+minor, so music in other keys is transposed by resampling. Clips follow the beat, so resampling only changes their
+pitch.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from riffstream.audio.beats import find_beats, frame_positions
 from riffstream.audio.folders import find_music
-from riffstream.audio.tempo import find_tempo
 from riffstream.corpus.mels import encode_song
 from riffstream.diffusion.mini.family import MODEL_FOLDER
 from riffstream.errors import ParameterError, RiffstreamError
@@ -40,6 +41,7 @@ EXAMPLES = """examples:
 """
 
 RATE = 48000
+FRAMES_IN_BEAT = 64
 LEVEL = 0.1  # root mean square, close to the loudness of the corpus
 LOOPS = 96
 
@@ -51,12 +53,16 @@ class Imported:
     Attributes:
         songs: number of imported songs.
         transposed: path below the folder -> transposition in semitones.
+        drifting: path below the folder -> lowest and highest tempo in bpm of a song whose beats are followed.
+        unclear: path below the folder -> doubt about a song's key. It is transposed to the nearest scale nevertheless.
         skipped: path below the folder -> reason.
         remarks: guesses about the text files, and lines of ``tempo.txt`` without a song.
     """
 
     songs: int
     transposed: dict[str, int]
+    drifting: dict[str, tuple[float, float]]
+    unclear: dict[str, str]
     skipped: dict[str, str]
     remarks: list[str]
 
@@ -84,39 +90,47 @@ def import_folder(
     music = find_music(folder)
     tempos, remarks = _all_tempos(folder, music.files)
     remarks += music.remarks
-    songs, transposed, skipped = 0, {}, {}
+    songs = 0
+    transposed: dict[str, int] = {}
+    drifting: dict[str, tuple[float, float]] = {}
+    unclear: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for path in music.files:
         name = readable(path.relative_to(folder).as_posix())
         try:
-            codes, tempo, moved = _clips(path, tempos.get(path, bpm), key, beats)
+            clips = _clips(path, tempos.get(path, bpm), key, beats)
         except RiffstreamError as error:
             skipped[name] = str(error)
             continue
         except Exception as error:  # one bad file must not stop the import
             skipped[name] = f"{type(error).__name__}: {error}"
             continue
-        if not len(codes):
+        if not len(clips.codes):
             skipped[name] = f"shorter than {beats} beats"
             continue
-        if moved:
-            transposed[name] = moved
+        if clips.moved:
+            transposed[name] = clips.moved
+        if clips.drift:
+            drifting[name] = clips.drift
+        if clips.doubt:
+            unclear[name] = clips.doubt
         base = corpus / "songs" / "own" / f"{songs:05d}"
         base.parent.mkdir(parents=True, exist_ok=True)
-        np.save(base.with_suffix(".npy"), codes)
+        np.save(base.with_suffix(".npy"), clips.codes)
         words = _words(path)
         captions, remark = _captions(path, words)
         remarks += [remark] if remark else []
         record: dict[str, Any] = {
-            "song": f"own/{songs}", "style": words, "bpm": tempo, "beats": beats, "minor": False, "look": "plain",
+            "song": f"own/{songs}", "style": words, "bpm": clips.bpm, "beats": beats, "minor": False, "look": "plain",
             "file": name, "split": "train",
-            "clips": [{"instruments": [], "section": "full", "captions": captions}] * len(codes),
+            "clips": [{"instruments": [], "section": "full", "captions": captions}] * len(clips.codes),
         }  # fmt: skip
         base.with_suffix(".json").write_text(json.dumps(record), encoding="utf-8")
         songs += 1
     if not songs:
         why = "".join(f"; {name}: {reason}" for name, reason in skipped.items())
         raise RiffstreamError(f"{folder} and its subfolders hold no audio of at least {beats} beats{why}")
-    return Imported(songs, transposed, skipped, remarks)
+    return Imported(songs, transposed, drifting, unclear, skipped, remarks)
 
 
 def _all_tempos(folder: Path, files: list[Path]) -> tuple[dict[Path, float], list[str]]:
@@ -136,22 +150,40 @@ def _words(path: Path) -> str:
     return words if any(char.isalpha() for char in words) else f"{readable(path.parent.name).replace('_', ' ')} {words}"
 
 
-def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> tuple[np.ndarray, float, int]:
-    """The clips of a file, uint8 [windows, 2, 256, 64 * beats], its tempo, and its transposition in semitones."""
+@dataclass(frozen=True, slots=True)
+class _Clips:
+    codes: np.ndarray  # uint8 [windows, 2, 256, 64 * beats]
+    bpm: float
+    moved: int  # transposition in semitones
+    drift: tuple[float, float] | None  # lowest and highest tempo in bpm
+    doubt: str | None  # about the key
+
+
+def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> _Clips:
+    """The clips of a file."""
     from riffstream.audio.files import read_audio
-    from riffstream.audio.key import find_key
+    from riffstream.audio.key import NO_NOTES, find_key
 
     wave = np.ascontiguousarray(read_audio(path, sample_rate=RATE, channels=2).samples.T)
-    tempo, first = find_tempo(wave, RATE, bpm=bpm)
-    above = (find_key(wave, RATE) or 0) if key is None else key
+    found = find_beats(wave, RATE, bpm=bpm)
+    heard = find_key(wave, RATE) if key is None else None
+    above = key if key is not None else 0 if heard is None else heard.above
+    doubt = None if key is not None else NO_NOTES if heard is None else heard.doubt
     slower = 2.0 ** (above / 12)
     if above:
         wave = np.ascontiguousarray(read_audio(path, sample_rate=round(RATE * slower), channels=2).samples.T)
-    wave = wave[:, round(first * slower) :]
+    first = round(float(found.at[0]) * slower)
+    wave = wave[:, first:]
     wave = wave * (LEVEL / max(float(np.sqrt((wave**2).mean())), 1e-4))
-    whole = int(wave.shape[1] / RATE * tempo / slower / 60 + 0.1)  # a tenth of the last beat may be missing
-    codes = encode_song(wave.astype(np.float32), bpm=tempo / slower, beats=whole, beats_in_window=beats)
-    return codes, tempo, -above
+    tempo = found.bpm / slower
+    whole = int(wave.shape[1] / RATE * tempo / 60 + 0.1)  # a tenth of the last beat may be missing
+    at = None
+    if found.drifts:
+        places = found.at * slower - first
+        whole = int(np.interp(wave.shape[1], places, np.arange(len(places))) + 0.1)
+        at = frame_positions(np.maximum(places, 0.0), FRAMES_IN_BEAT)
+    codes = encode_song(wave.astype(np.float32), bpm=tempo, beats=whole, beats_in_window=beats, at=at)
+    return _Clips(codes, found.bpm, -above, found.range(RATE) if found.drifts else None, doubt)
 
 
 def _captions(path: Path, words: str) -> tuple[list[str], str | None]:
@@ -223,5 +255,9 @@ def _tell(found: Imported, *, quiet: bool) -> None:
         print(f"{found.songs} songs", file=sys.stderr)
         for name, semitones in found.transposed.items():
             print(f"  {name}: transposed by {semitones:+d}", file=sys.stderr)
+        for name, (low, high) in found.drifting.items():
+            print(f"  {name}: tempo drifts from {low:.1f} to {high:.1f} bpm, its beats are followed", file=sys.stderr)
+    for name, doubt in found.unclear.items():
+        print(f"  {name}: {doubt}; --key sets it", file=sys.stderr)
     for name, why in found.skipped.items():
         print(f"  {name}: left out, {why}", file=sys.stderr)

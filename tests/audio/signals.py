@@ -99,3 +99,27 @@ def cadence(key: int = 0, *, minor: bool = False, drums: float = 0.0) -> NDArray
     for begin in range(0, len(wave) - 6000, RATE // 4):
         wave[begin : begin + 6000] += drums * burst
     return np.stack([wave, wave]).astype(np.float32) * np.float32(0.1)
+
+
+def drifting_beats(low: float, high: float, seconds: float, *, jitter_s: float = 0.0, first_s: float = 0.3) -> Pcm:
+    """Positions in seconds of beats whose tempo rises from ``low`` to ``high`` bpm, each up to ``jitter_s`` off."""
+    rng = np.random.default_rng(1)
+    at, beats = first_s, []
+    while at < seconds - 0.2:
+        beats.append(at)
+        at += 60 / (low + (high - low) * (at - first_s) / seconds)
+    return np.array(beats) + rng.uniform(-jitter_s, jitter_s, len(beats))
+
+
+def played(
+    beats: NDArray[np.float64], seconds: float, parts: int = 4
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Noise bursts on the beats and on the parts of each, [2, N] float32 at 48 kHz, and the positions in seconds."""
+    rng = np.random.default_rng(0)
+    wave = rng.normal(0, 0.001, (2, int(seconds * RATE)))
+    at = np.interp(np.arange((len(beats) - 1) * parts + 1) / parts, np.arange(len(beats)), beats)
+    for k, place in enumerate(at):
+        begin = int(place * RATE)
+        piece = (rng.normal(0, 1, 1500) * np.exp(-np.arange(1500) / 250))[: wave.shape[1] - begin]
+        wave[:, begin : begin + len(piece)] += piece * (0.1 if k % parts else 0.5)
+    return wave.astype(np.float32), at

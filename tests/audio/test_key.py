@@ -15,19 +15,41 @@ from tests.audio.signals import RATE, cadence, clicks, noise, tone
 def test_every_key_is_found(key: int, minor: bool, drums: float) -> None:
     # C minor has the notes of E flat major, three semitones above C.
     expected = (key + (3 if minor else 0) + 5) % 12 - 5
-    assert find_key(cadence(key, minor=minor, drums=drums), RATE) == expected
+    found = find_key(cadence(key, minor=minor, drums=drums), RATE)
+    assert found is not None
+    assert found.above == expected
+    assert found.clear
+    assert found.doubt is None
 
 
-def test_what_has_no_key_has_none() -> None:
+def test_an_unclear_key_is_the_nearest_one_and_says_so() -> None:
     chromatic = np.concatenate([tone(220 * 2 ** (n / 12), -12, 0.3) for n in range(24)]).T
-    for wave in (clicks(120, 6), noise(5 * RATE).T, tone(440, -6, 4).T, np.zeros((2, RATE), np.float32), chromatic):
+    found = find_key(chromatic, RATE)
+    assert found is not None
+    assert not found.clear
+    assert "key unclear" in (found.doubt or "")
+
+
+def test_a_recording_has_its_own_tuning() -> None:
+    wave = cadence(2)
+    place = np.arange(0, wave.shape[1], 2 ** (0.35 / 12))  # a third of a semitone above 440 Hz
+    high = np.stack([np.interp(place, np.arange(wave.shape[1]), channel) for channel in wave]).astype(np.float32)
+    found = find_key(high, RATE)
+    assert found is not None
+    assert found.above == 2
+
+
+def test_what_has_no_notes_has_no_key() -> None:
+    for wave in (clicks(120, 6), noise(5 * RATE).T, tone(440, -6, 4).T, np.zeros((2, RATE), np.float32)):
         assert find_key(wave, RATE) is None
 
 
 def test_what_fits_c_major_stays() -> None:
     """C, D, E, G, A: as much C major as F or G major."""
     scale = [tone(261.63 * 2 ** (n / 12), -12, 0.4) for n in (0, 2, 4, 7, 9, 12, 9, 7, 4, 2, 0)]
-    assert find_key(np.concatenate(scale).T, RATE) == 0
+    found = find_key(np.concatenate(scale).T, RATE)
+    assert found is not None
+    assert found.above == 0
 
 
 @pytest.mark.parametrize("rate", [22_050, 48_000])

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from msgspec import structs
 
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.seed_images import SeedImages
 from riffstream.errors import MediaError, ParameterError
 from riffstream.models.songs import Song, SongParts, Songs, read_song
+from tests.audio.signals import drifting_beats, played
 
 RATE = 48_000
 
@@ -64,10 +66,43 @@ def test_given_values_replace_measured_ones(tmp_path: Path) -> None:
 def test_an_upbeat_belongs_to_a_bar_that_begins_before_the_recording(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("riffstream.audio.tempo.find_tempo", lambda *_, **__: (120.0, RATE // 2))
+    monkeypatch.setattr("riffstream.audio.beats.find_tempo", lambda *_, **__: (120.0, RATE // 2))
     song = read_song(written(tmp_path, music(8, 120)))
     assert song.start_s == pytest.approx(-1.5)  # half a second of upbeat is the last beat of a bar of 2 s
     assert song.seconds == pytest.approx(9.5)
+
+
+def test_the_parts_of_a_drifting_song_have_its_beats_on_the_grid(tmp_path: Path, family: MiniFamily) -> None:
+    beats = drifting_beats(100, 112, 60)
+    song = read_song(written(tmp_path, played(beats, 60)[0].T))
+    assert any("drifts" in remark for remark in song.remarks)
+    assert any("key unclear" in remark for remark in song.remarks)
+    parts, even = SongParts(song, family), SongParts(structs.replace(song, beats=[]), family)
+    late = 12 * family.frames  # the last clip
+    assert onsets_on_beats(parts, late) > 0.9
+    assert onsets_on_beats(even, late) < 0.6
+    assert torch.equal(parts.part(parts.frames // 512 * 512 + 512, 512), parts.part(0, 512)), "it begins again"
+    assert torch.isfinite(parts.part(late + 256, 512)).all()
+
+
+def onsets_on_beats(parts: SongParts, first: int) -> float:
+    """Share of a clip's strongest eighth of rises of loudness within two frames of the beats."""
+    from riffstream.spectrogram import analysis
+
+    heard: list[np.ndarray] = []
+    whole = analysis.analyse
+
+    def keep(*given: object, **options: object) -> torch.Tensor:
+        mel = whole(*given, **options)  # type: ignore[arg-type]
+        heard.append(mel.mean((0, 1)).numpy())
+        return mel
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(analysis, "analyse", keep)
+        parts.part(first, 512)
+    rise = np.diff(heard[0], prepend=heard[0][:1])
+    strongest = np.argsort(-rise)[:8]
+    return float(np.mean(np.minimum(strongest % 64, 64 - strongest % 64) <= 2))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.errors import MediaWarning
 from riffstream.journey.journey import Journey
 from riffstream.models.seeds import SeedLibrary
 from riffstream.models.uploads import SeedSources, Upload, UploadedSeeds
@@ -18,9 +19,10 @@ from riffstream.server.uploads.worker import Rules, prepare
 from riffstream.spectrogram import audio_to_image
 from riffstream.spectrogram.image import save_image
 from riffstream.spectrogram.params import SpectrogramParams
-from tests.audio.signals import cadence, clicks
+from tests.audio.signals import cadence, clicks, drifting_beats, played
 
 NAME = "upload-0123456789ab"
+pytestmark = pytest.mark.filterwarnings("ignore:key unclear")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,15 @@ def keep(folder: Path, source: Path, bpm: float | None = None, key: float | None
     """What the server does with a file."""
     (folder / NAME).mkdir(parents=True, exist_ok=True)
     result = prepare(source, folder / NAME, Rules(bpm=bpm, key=key))
-    entry = Upload(name=NAME, title="x", bpm=result.bpm, key=result.key, seconds=result.seconds, kind=result.kind)
+    entry = Upload(
+        name=NAME,
+        title="x",
+        bpm=result.bpm,
+        key=result.key,
+        seconds=result.seconds,
+        kind=result.kind,
+        beats=result.beats,
+    )
     (folder / NAME / "seed.json").write_bytes(msgspec.json.encode(entry))
 
 
@@ -124,3 +134,19 @@ def test_an_upload_is_what_clips_grow_from(tmp_path: Path, family: MiniFamily) -
     engine = Engine(family, seeds=SeedSources(UploadedSeeds(tmp_path)), steps=2)
     spec = Journey.single("jazz", seed_image=NAME, denoising=0.1).clip(0)
     assert (beats(engine.render(ClipRequest(spec)).mel) > 1.5).all()
+
+
+def test_a_drifting_recording_has_its_beats_followed(tmp_path: Path, family: MiniFamily) -> None:
+    wave, _ = played(drifting_beats(88, 106, 40, jitter_s=0.015), 40)
+    soundfile.write(tmp_path / "a", wave.T, 48_000, format="WAV")
+    with pytest.warns(MediaWarning) as caught:
+        keep(tmp_path / "seeds", tmp_path / "a")
+    said = " ".join(str(each.message) for each in caught)
+    assert "tempo drifts" in said
+    assert "key unclear" in said
+    entry = UploadedSeeds(tmp_path / "seeds")
+    assert entry.load(NAME, family) is not None
+    kept = msgspec.json.decode((tmp_path / "seeds" / NAME / "seed.json").read_bytes(), type=Upload)
+    assert len(kept.beats) == 9
+    assert np.ptp(np.diff(kept.beats)) > 0.005, "each beat has its own length"
+    assert kept.beats[-1] == pytest.approx(kept.seconds, abs=0.002)

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from riffstream.audio.beats import Beats
 from riffstream.cli import main
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.training import finetune
 from riffstream.training.finetune import import_folder
-from tests.audio.signals import cadence, clicks
+from tests.audio.signals import cadence, clicks, drifting_beats, played
 
 RATE = 48000
 
@@ -87,6 +88,35 @@ def test_impossible_tempos_and_keys_are_refused(
         import_folder(tmp_path, tmp_path / "corpus", **arguments)
 
 
+def test_a_drifting_tempo_is_followed_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    wave, _ = played(drifting_beats(100, 112, 60, jitter_s=0.008), 60)
+    soundfile.write(folder / "live.wav", wave.T, RATE)
+    found = import_folder(folder, tmp_path / "a")
+    low, high = found.drifting["live.wav"]
+    assert low == pytest.approx(100.5, abs=1.5)
+    assert high == pytest.approx(111, abs=1.5)
+    assert found.unclear["live.wav"].startswith("key unclear")
+    assert on_grid(tmp_path / "a") > 0.95
+    monkeypatch.setattr("riffstream.audio.beats._drift", lambda *_: False)  # one tempo, as for a steady song
+    import_folder(folder, tmp_path / "b")
+    assert on_grid(tmp_path / "b") < 0.6
+
+
+def on_grid(corpus: Path) -> float:
+    """Share of the onsets (four a beat) that lie within two frames of sixteenths, over all clips."""
+    codes = np.load(corpus / "songs" / "own" / "00000.npy").astype(np.float64)
+    near, count = 0, 0
+    for clip in codes.mean((1, 2)):
+        rise = np.diff(clip, prepend=clip[:1])
+        onsets = [k for k in range(1, len(rise) - 1) if rise[k] == rise[max(0, k - 6) : k + 7].max() and rise[k] > 2]
+        near += sum(min(k % 16, 16 - k % 16) <= 2 for k in onsets)
+        count += len(onsets)
+    assert count > 8 * len(codes)
+    return near / count
+
+
 def test_text_files_from_other_systems_are_read_and_guesses_are_said(tmp_path: Path) -> None:
     folder, corpus = tmp_path / "music", tmp_path / "corpus"
     folder.mkdir()
@@ -117,14 +147,14 @@ def test_albums_are_imported_with_their_captions_and_tempos(tmp_path: Path, monk
     (folder / "First" / "01.txt").write_text("a first song")
     (folder / "tempo.txt").write_text("01 120\n")
     (folder / "Second" / "tempo.txt").write_text("01 100\nlost 90\n")
-    find = finetune.find_tempo
+    find = finetune.find_beats
 
-    def fail_once(wave: np.ndarray, rate: int, bpm: float | None = None) -> tuple[float, int]:
+    def fail_once(wave: np.ndarray, rate: int, bpm: float | None = None) -> Beats:
         if bpm is None:  # the odd ones
             raise ZeroDivisionError("an odd file")
         return find(wave, rate, bpm=bpm)
 
-    monkeypatch.setattr(finetune, "find_tempo", fail_once)
+    monkeypatch.setattr(finetune, "find_beats", fail_once)
     found = import_folder(folder, corpus)
     assert found.songs == 2
     assert found.skipped == dict.fromkeys(("First/odd.wav", "Second/odd.wav"), "ZeroDivisionError: an odd file")

@@ -184,6 +184,7 @@ class Uploads:
             bpm=round(result.bpm, 1),
             key=result.key,
             seconds=result.seconds,
+            beats=result.beats,
             kind=result.kind,
             at=time.time(),
             remover=_hashed(remove_key),

@@ -56,6 +56,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     bpm: float = 0.0
     key: float = 0.0
     seconds: float = 0.0
+    beats: list[float] = []
     digest: str = ""
     notes: list[str] = []
     status: int = 201
@@ -111,10 +112,11 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
     import soundfile
     from PIL import Image
 
+    from riffstream.audio.beats import find_beats
     from riffstream.audio.files import audio_info, read_audio
-    from riffstream.audio.key import find_key
+    from riffstream.audio.key import NO_NOTES, find_key
     from riffstream.audio.spectrum import loudness_picture
-    from riffstream.audio.tempo import find_tempo, first_onset, rise_of_loudness
+    from riffstream.audio.tempo import first_onset, rise_of_loudness
     from riffstream.errors import MediaError
     from riffstream.models.uploads import AUDIO, BEATS, RATE
 
@@ -140,15 +142,26 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
         raise UploadError(400, "file is silent; allowed: sound above -60 dBFS")
     start = first_onset(rise_of_loudness(wave, RATE)) * RATE // 100
     wave = wave[:, start:]
-    bpm = rules.bpm or find_tempo(wave, RATE)[0]
+    found = find_beats(wave, RATE, bpm=rules.bpm)
+    bpm, beats = found.bpm, []
+    if found.drifts and len(found.at) > BEATS and found.at[BEATS] <= wave.shape[1]:
+        warnings.warn(found.words(RATE) or "", MediaWarning, stacklevel=1)
+        wave = wave[:, round(float(found.at[0])) :]
+        beats = [float(place) for place in np.round((found.at[: BEATS + 1] - found.at[0]) / RATE, 5)]
+        bpm = BEATS * 60 / beats[-1]
     loop = _loop(wave, round(BEATS * 60 / bpm * RATE), BEATS)
     loop = loop * np.float32(LEVEL / max(float(np.sqrt((loop**2).mean())), SILENCE * LEVEL))
     soundfile.write(folder / AUDIO, loop.T, RATE, subtype="FLOAT")
     shade = 255 * (1 - loudness_picture(loop.mean(0), *PREVIEW_SIZE))
     Image.fromarray(shade.astype(np.uint8)).save(folder / "preview.png", optimize=True)
-    key = (find_key(loop, RATE) or 0) if rules.key is None else rules.key
+    key = rules.key
+    if key is None:
+        heard = find_key(loop, RATE)
+        key = 0 if heard is None else heard.above
+        if doubt := NO_NOTES if heard is None else heard.doubt:
+            warnings.warn(doubt, MediaWarning, stacklevel=1)
     seconds = round(loop.shape[1] / RATE, 3)
-    return Result(kind="audio", bpm=bpm, key=key, seconds=seconds, digest=_digest(loop, bpm, key))
+    return Result(kind="audio", bpm=bpm, key=key, seconds=seconds, digest=_digest(loop, bpm, key), beats=beats)
 
 
 def _loop(given: NDArray[Any], size: int, beats: int) -> NDArray[Any]:
@@ -262,6 +275,7 @@ def _load() -> None:
     import soundfile  # noqa: F401
     from PIL import Image
 
+    import riffstream.audio.beats
     import riffstream.audio.files
     import riffstream.audio.key
     import riffstream.audio.spectrum

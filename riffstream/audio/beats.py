@@ -1,0 +1,202 @@
+"""Beats of a recording: one tempo where it is steady, or every beat where the tempo drifts, as with a live drummer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riffstream.audio.tempo import (
+    STEP_S,
+    agreement,
+    find_tempo,
+    first_onset,
+    likeness_of,
+    onset_curve,
+    rise_of_loudness,
+)
+
+__all__ = ["Beats", "find_beats", "frame_positions"]
+
+WINDOW_S, MOVE_S = 8.0, 1.0  # the local tempo is measured in windows of 8 s, one a second
+LOCAL_MULTIPLES: Final = (0.5, 1, 1, 2, 4)
+REACH: Final = 0.2  # of the recording's tempo, up and down
+TEMPOS: Final = 81
+STIFF: Final = 40.0  # cost of a change of the local tempo by e, squared, from second to second
+TIGHT: Final = 300.0  # cost of a beat that is early or late: TIGHT times the squared logarithm of interval by period
+STEADY_S: Final = 0.02  # beats this near to one tempo are steady: two frames of the model at 100 bpm
+REGULAR: Final = 0.05  # intervals of a drifting tempo differ by less, relative to their neighbours
+STRONG: Final = 3.0  # least mean of both onset curves on followed beats, in deviations; noise has 2.2
+STRONGER: Final = 1.3  # least ratio of the onsets on followed beats to those on the beats of one tempo
+ON_GRID: Final = 0.65  # share of beats on the sixteenths of one tempo from which on it is steady, with slips
+EARLY_S: Final = 0.035  # a beat at most this long before the first onset is the first
+
+
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """The beats of a recording.
+
+    Attributes:
+        bpm: tempo in beats a minute; of a drifting recording the mean.
+        at: positions of the beats in samples, float64 [B], from the first one to the one at or behind the end.
+        drifts: whether the beats are followed one by one; otherwise they are evenly spaced.
+    """
+
+    bpm: float
+    at: NDArray[np.float64]
+    drifts: bool
+
+    def range(self, rate: int) -> tuple[float, float]:
+        """Lowest and highest tempo over any eight beats, in bpm."""
+        span = min(8, len(self.at) - 1)
+        tempos = 60 * span * rate / (self.at[span:] - self.at[:-span])
+        return float(tempos.min()), float(tempos.max())
+
+    def words(self, rate: int) -> str | None:
+        """A sentence about a drifting tempo; None for a steady one."""
+        if not self.drifts:
+            return None
+        low, high = self.range(rate)
+        return f"tempo drifts from {low:.1f} to {high:.1f} bpm: every beat is followed"
+
+
+def find_beats(wave: NDArray[np.float32], rate: int = 48_000, *, bpm: float | None = None) -> Beats:
+    """Find the beats of a recording.
+
+    The tempo of the whole recording comes from :func:`~riffstream.audio.tempo.find_tempo`. A Viterbi search over local
+    autocorrelations finds its course within 20 % of that tempo. Dynamic programming then places the beats on strong
+    onsets that are about one local period apart (Ellis, "Beat tracking by dynamic programming", 2007). The result is
+    used only if it is regular, departs from one tempo by more than 20 ms, and has clearly stronger onsets on its beats.
+
+    Args:
+        wave: [channels, N], in [-1, 1].
+        rate: samples a second, 100 or more.
+        bpm: a known tempo; a drifting one is searched around it.
+    """
+    tempo, first = find_tempo(wave, rate, bpm=bpm)
+    end = wave.shape[1]
+    lag = 60 / tempo * rate
+    count = max(1, int(np.ceil((end - first) / lag))) + 1
+    even = np.asarray(first + lag * np.arange(count), np.float64)
+    step = rate // 100
+    rise = rise_of_loudness(wave, rate)
+    curve = onset_curve(wave, rate)[: len(rise)]
+    if not curve.any() or len(curve) * STEP_S < 2 * WINDOW_S:
+        return Beats(tempo, even, False)
+    curve = curve / (curve.std() + 1e-12) + rise[: len(curve)] / (rise.std() + 1e-12)
+    places = _place_beats(curve, _local_periods(curve, 60 / tempo / STEP_S))
+    places = _refine(curve, places)
+    places = places[places >= first_onset(rise) - EARLY_S / STEP_S]
+    if len(places) < 16 or not _drift(curve, places, even / step, 60 / tempo / STEP_S):
+        return Beats(tempo, even, False)
+    places = np.append(places, _until(places, len(curve)))
+    followed = np.maximum((places + 0.5) * step, 0.0)  # the rise of a step begins somewhere inside it
+    mean = 60 * rate * (len(followed) - 1) / (followed[-1] - followed[0])
+    return Beats(round(float(mean), 2), followed, True)
+
+
+def _until(places: NDArray[np.float64], end: int) -> NDArray[np.float64]:
+    """Beats behind the last one, at the last interval, up to one at or behind the end."""
+    interval = float(np.median(np.diff(places[-5:])))
+    return np.asarray(places[-1] + interval * np.arange(1, max(0, int(np.ceil((end - places[-1]) / interval))) + 1))
+
+
+def _local_periods(curve: NDArray[np.float64], period: float) -> NDArray[np.float64]:
+    """Period of the beat at each step of the curve, in steps, within 20 % of ``period``."""
+    periods = period * np.exp(np.linspace(-REACH, REACH, TEMPOS))
+    size, move = int(WINDOW_S / STEP_S), int(MOVE_S / STEP_S)
+    starts = np.arange(0, len(curve) - size + 1, move)
+    window = np.hanning(size)
+    scores = np.array([agreement(likeness_of(curve[s : s + size] * window), periods, LOCAL_MULTIPLES) for s in starts])
+    change = np.log(periods)[:, None] - np.log(periods)[None]
+    cost = STIFF * (change / MOVE_S * 10) ** 2
+    total, back = scores[0], []
+    for score in scores[1:]:
+        reached = total[:, None] - cost  # [from, to]
+        back.append(reached.argmax(0))
+        total = reached.max(0) + score
+    path = [int(total.argmax())]
+    for choice in reversed(back):
+        path.append(int(choice[path[-1]]))
+    return np.interp(np.arange(len(curve)), starts + size / 2, periods[path[::-1]])
+
+
+def _place_beats(curve: NDArray[np.float64], periods: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Positions of the beats in steps, [B]: the chain with the most onsets less the costs of its intervals."""
+    heard = np.convolve(curve, np.hanning(7)[1:-1], "same")
+    score, before = heard.copy(), np.full(len(curve), -1)
+    for at in range(len(curve)):
+        near, far = int(periods[at] * 0.7), int(periods[at] * 1.4) + 1
+        if at < near:
+            continue
+        gaps = np.arange(near, min(far, at) + 1)
+        reached = score[at - gaps] - TIGHT * np.log(gaps / periods[at]) ** 2
+        best = int(reached.argmax())
+        if reached[best] > 0:
+            score[at] += reached[best]
+            before[at] = at - gaps[best]
+    at = int(len(curve) - periods[-1] + score[-int(periods[-1]) :].argmax())
+    places = []
+    while at >= 0:
+        places.append(at)
+        at = int(before[at])
+    return np.array(places[::-1], float)
+
+
+def _refine(curve: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Move beats to the centre of the onset within 20 ms, to fractions of a step."""
+    moved = places.copy()
+    for k, place in enumerate(places.astype(int)):
+        low, high = max(0, place - 2), min(len(curve), place + 3)
+        weights = curve[low:high] ** 2
+        if weights.sum() > 1e-9:
+            moved[k] = float((weights * np.arange(low, high)).sum() / weights.sum())
+    return moved
+
+
+def _drift(curve: NDArray[np.float64], places: NDArray[np.float64], even: NDArray[np.float64], period: float) -> bool:
+    """Whether followed beats are a regular pulse that one tempo does not meet."""
+    count = np.arange(len(places))
+    slope, start = np.polyfit(count, places, 1)
+    off = np.abs(places - (start + slope * count))
+    if np.quantile(off, 0.8) * STEP_S < STEADY_S:
+        return False
+    intervals = np.diff(places)
+    if np.median(np.abs(np.diff(intervals))) > REGULAR * np.median(intervals):
+        return False
+    if _on_sixteenths(places, period) > ON_GRID:
+        return False
+    followed = _strength(curve, places)
+    return followed > STRONG and followed > STRONGER * _strength(curve, even[even < len(curve)])
+
+
+def _on_sixteenths(places: NDArray[np.float64], period: float) -> float:
+    """Share of beats within 20 ms of the sixteenths of one tempo at its best phase.
+
+    Beats that slip by a half, as over a pause, still count. Those of another tempo do not.
+    """
+    phases = np.exp(2j * np.pi * places / (period / 4))
+    reach = min(0.25, STEADY_S / STEP_S / (period / 4))
+    near = np.abs(np.angle(phases[:, None] / phases[None])) <= 2 * np.pi * reach
+    return float(near.mean(0).max())
+
+
+def _strength(curve: NDArray[np.float64], places: NDArray[np.float64]) -> float:
+    near = np.convolve(curve, np.ones(3) / 3, "same")
+    return float(np.interp(places, np.arange(len(curve)), near).mean()) if len(places) else 0.0
+
+
+def frame_positions(beats: NDArray[np.float64], frames_in_beat: int) -> NDArray[np.float64]:
+    """Positions of a model's frames on followed beats: every beat is divided evenly.
+
+    Args:
+        beats: positions of the beats, [B + 1], in samples.
+        frames_in_beat: F, 1 or more.
+
+    Returns:
+        float64 [B * F + 1], in samples; the last one is the end of the last beat.
+    """
+    at = np.arange((len(beats) - 1) * frames_in_beat + 1) / frames_in_beat
+    return np.asarray(np.interp(at, np.arange(len(beats)), beats), np.float64)
