@@ -15,6 +15,7 @@ import numpy as np
 
 from riffstream.errors import ParameterError
 from riffstream.journey.chords import Chord
+from riffstream.ranges import check, reject_unknown
 
 __all__ = [
     "BRIGHTNESS",
@@ -165,9 +166,8 @@ def parse_parts(words: Iterable[str]) -> dict[str, float]:
             level = float(given)
         except ValueError:
             level = math.nan
-        if name not in PARTS or math.isnan(level):
+        if not name or math.isnan(level):
             raise ParameterError("parts", text, f"PART=LEVEL with a level of 0 to 1, PART one of {', '.join(PARTS)}")
-        if not 0 <= level <= 1:
-            raise ParameterError(f"parts.{name}", level, "0 to 1")
-        levels[name] = level
+        reject_unknown([name], PARTS, where="parts")
+        levels[name] = check("part", level, field=f"parts.{name}")
     return levels

@@ -67,7 +67,7 @@ def choose_loops(songs: Sequence[SongFile], known: Sequence[SeedEntry], count: i
         return []
     names = sorted({name for window in windows for name in window.instruments})
     own = np.stack([_row(window.levels, window.song.beats) for window in windows])
-    played = np.stack([[name in window.instruments for name in names] for window in windows])
+    played = np.array([[name in window.instruments for name in names] for window in windows], bool)
     apart = _differences(own, played, own, played)
     drums = own[:, 0] > 0
     weights = np.where(drums, max(1, drums.sum()), max(1, (~drums).sum())) ** -0.5
@@ -77,7 +77,7 @@ def choose_loops(songs: Sequence[SongFile], known: Sequence[SeedEntry], count: i
     nearest = np.full(len(windows), np.inf)
     if known:
         theirs = np.stack([_row(entry.levels, entry.beats) for entry in known])
-        tags = np.stack([[name in entry.tags for name in names] for entry in known])
+        tags = np.array([[name in entry.tags for name in names] for entry in known], bool)
         nearest = _differences(own, played, theirs, tags).min(1)
     while len(chosen) < min(count, len(windows)):
         if known or chosen:

@@ -251,7 +251,7 @@ def test_command_lists_and_exports(library: SeedLibrary, tmp_path: Path, capsys:
     assert main(["seeds", "show", "techno", *where]) == 0
     assert "parts      drums=1, lead=0" in capsys.readouterr().out
     assert main(["seeds", "list", "--parts", "flute=1", *where]) == 2
-    assert "PART one of drums" in capsys.readouterr().err
+    assert "the keys arp, bass" in capsys.readouterr().err
     for suffix, own in ((".png", []), (".safetensors", where)):
         target = tmp_path / f"a{suffix}"
         assert main(["seeds", "export", "waltz", "-o", str(target), "--quiet", *own]) == 0

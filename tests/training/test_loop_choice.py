@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def test_the_fullest_window_is_first_and_the_next_is_unlike_it() -> None:
     assert len({(each.song.name, each.number) for each in chosen}) == 4
     assert len(choose_loops(songs, (), 9)) == 4
     assert choose_loops(songs, (), 0) == []
+
+
+def test_songs_without_facts_and_instruments_have_loops_too() -> None:
+    """A user's own files."""
+    bare = [replace(song(f"own/{k}", {"parts": (), "instruments": ()}), facts=[[]]) for k in range(3)]
+    assert len(choose_loops(bare, (), 2)) == 2
+    known = SeedEntry("own", "own", ("own",), "", 120.0, 8)
+    assert len(choose_loops(bare, [known], 2)) == 2
 
 
 def test_loops_that_are_there_already_count() -> None:
