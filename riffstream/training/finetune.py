@@ -244,7 +244,7 @@ def run(args: argparse.Namespace) -> int:
     defaults = replace(kept, sampler="unipc", guidance=1.5, above=None) if distilled else kept
     export(args.out, args.to, text_from=source, defaults=defaults)
     shutil.rmtree(args.to / "seeds", ignore_errors=True)
-    loops = build_seeds(corpus, args.to, count=LOOPS)
+    loops = build_seeds(corpus, args.to, count=LOOPS, each=1)  # a "style" is a file
     if args.json:
         print(json.dumps({**asdict(found), "loops": len(loops), "folder": str(args.to), **result}))
     return 0
