@@ -131,7 +131,7 @@ export function barLine(now) {
 export function beatsBetween(now, from, to, sampleRate) {
   if (!now?.state.bpm) return [];
   const each = (60 / now.state.bpm) * sampleRate;
-  const first = Math.ceil(now.beat + (from - now.sample_pos) / each - 1e-6);
+  const first = Math.ceil(now.beat + (from - now.sample_pos) / each - 1e-6) + 0; // Math.ceil(-0.5) is -0
   const { line, bar } = barLine(now);
   const beats = [];
   for (let beat = first; ; beat++) {

@@ -73,3 +73,8 @@ test("the playhead is where now is", () => {
   assert.equal(place(1000, 1000, 0.75, 5000), 0.75);
   assert.equal(place(1000 + 1250, 1000, 0.75, 5000), 1);
 });
+
+test("the first beat of a station is 0 and not -0", () => {
+  const now = { beat: 0, bar_beat: 0, sample_pos: 0, state: { bpm: 120 } };
+  assert.ok(Object.is(beatsBetween(now, 0, 4800, 48000)[0].beat, 0));
+});

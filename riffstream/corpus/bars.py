@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from riffstream.corpus.measures import brightness_octaves, loudness_db
+from riffstream.corpus.levels import brightness_octaves, loudness_db
 from riffstream.corpus.mels import amplitudes
 from riffstream.corpus.mixing import Stem, loudness_by_window
 from riffstream.corpus.music import Chord, Note

@@ -1,4 +1,4 @@
-"""Measures of mel spectrograms without a neural network: rhythm, key, loudness, distances between sets.
+"""Measures of mel spectrograms without a neural network: rhythm, key, percussion, distances between sets.
 
 Mel amplitudes are those of ``SpectrogramParams.mini()``: [2, 256, T], 64 frames a beat.
 """
@@ -6,22 +6,18 @@ Mel amplitudes are those of ``SpectrogramParams.mini()``: [2, 256, T], 64 frames
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage, signal
 
-from riffstream.spectrogram.mel import centre_frequencies
-from riffstream.spectrogram.params import SpectrogramParams
+from riffstream.corpus.levels import bin_hertz
 
 __all__ = [
     "beat_strength",
-    "brightness_octaves",
     "chord_agreement",
     "chroma",
     "frechet_distance",
     "key_share",
-    "loudness_db",
     "mel_distance_db",
     "onset_strength",
     "onsets_per_beat",
@@ -32,12 +28,6 @@ __all__ = [
 
 FRAMES_PER_BEAT = 64
 WHITE_KEYS = (0, 2, 4, 5, 7, 9, 11)
-
-
-@lru_cache(maxsize=1)
-def _hertz() -> np.ndarray:
-    """Centre of each mel bin."""
-    return np.asarray(centre_frequencies(SpectrogramParams.mini()).numpy()[1:-1])
 
 
 def onset_strength(mel: np.ndarray) -> np.ndarray:
@@ -98,25 +88,13 @@ def beat_strength(mel: np.ndarray) -> float:
 
 def key_share(mel: np.ndarray) -> float:
     """Share of the white keys in the tonal energy between 500 and 2200 Hz, 0 to 1; 7/12 = 0.58 for noise."""
-    hertz = _hertz()
+    hertz = bin_hertz()
     pitch = np.round(69 + 12 * np.log2(hertz / 440)).astype(int) % 12
     use = (hertz > 500) & (hertz < 2200)
     spectrum = mel.mean(0)
     energy = spectrum**2
     chroma = np.array([energy[use & (pitch == k)].mean() for k in range(12)])
     return float(chroma[list(WHITE_KEYS)].sum() / max(chroma.sum(), 1e-12))
-
-
-def loudness_db(mel: np.ndarray) -> float:
-    """Level of a clip: RMS over frames of the summed mel amplitudes, in dB."""
-    return float(10 * np.log10((mel**2).sum((0, 1)).mean() + 1e-12))
-
-
-def brightness_octaves(mel: np.ndarray) -> float:
-    """Mean of the octave (log2 of Hertz) weighted by the amplitudes; 0 for silence."""
-    weight = mel.sum((0, 2))
-    octaves = np.log2(np.maximum(_hertz(), 20.0))
-    return float((weight * octaves).sum() / weight.sum()) if weight.sum() > 0 else 0.0
 
 
 def onsets_per_beat(mel: np.ndarray) -> float:
@@ -135,7 +113,7 @@ def percussive_db(mel: np.ndarray) -> float:
 
     Median filters along time and frequency separate the two (Fitzgerald 2010).
     """
-    upper = mel.mean(0)[_hertz() > 2000]
+    upper = mel.mean(0)[bin_hertz() > 2000]
     long, wide = ndimage.median_filter(upper, (1, 17)), ndimage.median_filter(upper, (17, 1))
     share = wide**2 / (wide**2 + long**2 + 1e-12)
     return float(10 * np.log10(((share * upper) ** 2).sum(0).mean() + 1e-6))
@@ -143,11 +121,11 @@ def percussive_db(mel: np.ndarray) -> float:
 
 def chroma(mel: np.ndarray) -> np.ndarray:
     """Prominence of each pitch class between 180 and 2000 Hz, [12]; index 0 is C."""
-    pitch = 69 + 12 * np.log2(_hertz() / 440)
+    pitch = 69 + 12 * np.log2(bin_hertz() / 440)
     spectrum = mel.mean((0, 2))
     out = np.sqrt(np.maximum(spectrum - ndimage.median_filter(spectrum, 13), 0))
     off = (pitch[None] - np.arange(12)[:, None] + 6) % 12 - 6
-    weight = np.exp(-0.5 * (off / 0.35) ** 2) * ((_hertz() > 180) & (_hertz() < 2000))
+    weight = np.exp(-0.5 * (off / 0.35) ** 2) * ((bin_hertz() > 180) & (bin_hertz() < 2000))
     return np.asarray(weight @ out / weight.sum(1))
 
 

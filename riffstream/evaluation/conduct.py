@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from riffstream.corpus import measures
+from riffstream.corpus import levels, measures
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.evaluation.options import add_model_options, add_run_options, seed_library
 from riffstream.journey.chords import Chord
@@ -312,7 +312,7 @@ def _level_figures(player: _Player, name: str, chosen: Sequence[int]) -> dict[st
     """The measure for each requested value, and the share of rising steps between successive values, per clip."""
     corpus = player.corpus
     measure = {
-        "density": measures.onsets_per_beat, "energy": measures.loudness_db, "brightness": measures.brightness_octaves,
+        "density": measures.onsets_per_beat, "energy": levels.loudness_db, "brightness": levels.brightness_octaves,
     }[name]  # fmt: skip
     heard = []
     for value in VALUES:

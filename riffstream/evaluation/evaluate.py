@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from riffstream.corpus import measures
+from riffstream.corpus import levels, measures
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.evaluation.options import add_model_options, add_run_options, seed_library
 from riffstream.journey.keyframe import AUTO, NONE
@@ -345,7 +345,7 @@ def rhythm_and_level(mels: Sequence[np.ndarray]) -> dict[str, float]:
     """Tempo, phase, key and loudness of a set of clips: means over the measurable clips."""
     tempo = [error for mel in mels if (error := measures.tempo_error(mel)) is not None]
     phase = [error for mel in mels if (error := measures.phase_error(mel)) is not None]
-    level = [measures.loudness_db(mel) for mel in mels]
+    level = [levels.loudness_db(mel) for mel in mels]
     return {
         "tempo_error_percent": round(100 * float(np.median(tempo)), 2) if tempo else 0.0,
         "phase_error_frames": round(float(np.mean(phase)), 2) if phase else 0.0,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from riffstream.corpus import measures
+from riffstream.corpus import levels, measures
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.evaluation.probe import Probe, probe_features
@@ -82,7 +82,7 @@ def drift(engine: Engine, probe: Probe, prompt: str, guidance: float | None, cli
         mels.append(clip.mel.numpy())
     quarter = max(1, clips // 4)
     first, last = mels[:quarter], mels[-quarter:]
-    level = [float(np.mean([measures.loudness_db(mel) for mel in part])) for part in (first, last)]
+    level = [float(np.mean([levels.loudness_db(mel) for mel in part])) for part in (first, last)]
     key = [float(np.mean([measures.key_share(mel) for mel in part])) for part in (first, last)]
     heard = [probe.listen([probe_features(mel) for mel in part])[0].mean(0) for part in (first, last)]
     whole = probe.listen([probe_features(mel) for mel in mels])[0]

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from riffstream.corpus.measures import brightness_octaves, loudness_db
+from riffstream.corpus.levels import brightness_octaves, loudness_db
 from riffstream.models.seeds import SeedEntry
 from riffstream.training.asked import share
 

@@ -12,7 +12,8 @@ import pytest
 from riffstream.corpus import building as corpus_module
 from riffstream.corpus.building import CorpusOptions, build_corpus, plan, song_files
 from riffstream.corpus.data import Corpus
-from riffstream.corpus.measures import beat_strength, key_share, loudness_db, onset_strength, phase_error
+from riffstream.corpus.levels import loudness_db
+from riffstream.corpus.measures import beat_strength, key_share, onset_strength, phase_error
 from riffstream.corpus.mels import CODE_STEP_DB, amplitudes, quantise
 from riffstream.corpus.sources import all_sources
 from riffstream.errors import ParameterError, RiffstreamError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from riffstream.corpus import measures
+from riffstream.corpus import levels, measures
 from riffstream.corpus.building import CorpusOptions, build_corpus
 from riffstream.corpus.data import Corpus
 from riffstream.diffusion.engine import Engine
@@ -58,9 +58,9 @@ def test_percussion_is_told_from_tones() -> None:
 
 
 def test_brightness_is_the_octave_of_a_tone() -> None:
-    bright = measures.brightness_octaves(_tones((93,)) - 1e-3)
+    bright = levels.brightness_octaves(_tones((93,)) - 1e-3)
     assert bright == pytest.approx(np.log2(1760), abs=0.05)
-    assert measures.brightness_octaves(np.zeros((2, 256, 64), np.float32)) == 0
+    assert levels.brightness_octaves(np.zeros((2, 256, 64), np.float32)) == 0
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from riffstream.corpus import measures
+from riffstream.corpus import levels, measures
 from riffstream.corpus.building import CorpusOptions, build_corpus
 from riffstream.corpus.data import Corpus
 from riffstream.diffusion.mini.family import MiniFamily
@@ -84,7 +84,7 @@ def test_key_share_hears_white_and_black_keys() -> None:
 
 def test_levels_and_distances_are_in_decibels() -> None:
     mel = _clip()
-    assert measures.loudness_db(10 * mel) - measures.loudness_db(mel) == pytest.approx(20, abs=1e-3)
+    assert levels.loudness_db(10 * mel) - levels.loudness_db(mel) == pytest.approx(20, abs=1e-3)
     assert measures.mel_distance_db(10 * mel + 1, 10 * (10 * mel + 1)) == pytest.approx(20, abs=0.1)
 
 

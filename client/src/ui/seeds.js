@@ -78,7 +78,8 @@ export function mountSeeds(app, panel, open) {
     if (style) before = at;
     gallery.scrollTop = style ? 0 : before;
     const next = style ? ".back" : `[data-focus="more ${CSS.escape(left)}"]`;
-    /** @type {HTMLElement|null} */ (gallery.querySelector(next) ?? filter).focus({ preventScroll: true });
+    const found = /** @type {HTMLElement|null} */ (gallery.querySelector(next));
+    (found ?? filter).focus({ preventScroll: true });
   }
 
   /** The way out of one style. */
