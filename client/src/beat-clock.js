@@ -11,7 +11,7 @@ export class BeatClock {
   /** @param {number} sampleRate */
   constructor(sampleRate) {
     this.sampleRate = sampleRate;
-    this.until = -1; // beats up to here were told
+    this.until = -Infinity; // beats up to here were told; none before the first call
   }
 
   /**

@@ -46,3 +46,8 @@ test("a message becomes true when its sample is heard, or at once where nothing 
   heard.follow(null);
   assert.equal(heard.now.sample_pos, 200);
 });
+
+test("a listener in the first second of a station is told no beats of before", () => {
+  const young = { beat: 0, bar: 0, bar_beat: 0, sample_pos: 0, state: { bpm: 120, beats_per_bar: 4 } };
+  assert.deepEqual(new BeatClock(RATE).due(young, 0.9 * RATE).map(({ beat }) => beat), [2]);
+});

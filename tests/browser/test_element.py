@@ -142,7 +142,7 @@ def test_pages_build_on_its_sound_levels_and_beats(embed: Embed) -> None:
     for one, two in itertools.pairwise(beats):
         assert two["time"] - one["time"] == pytest.approx(spb, abs=0.03)
         assert (two["bar_beat"] - one["bar_beat"]) % 4 == 1
-    assert max(abs(beat["late"]) for beat in beats) < 0.25, beats
+    assert max(abs(beat["late"]) for beat in beats) < 0.25, [(b["beat"], b["late"], b["time"]) for b in beats]
     # The tone is a few bands of the spectrum, whatever the volume is.
     page.evaluate(f"() => {{ {ELEMENT}.volume = 0; {ELEMENT}.levels(16); }}")
     page.wait_for_function(f"() => Math.max(...{ELEMENT}.levels(16)) > 0.3")
