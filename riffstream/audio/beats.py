@@ -24,7 +24,7 @@ WINDOW_S, MOVE_S = 8.0, 1.0  # the local tempo is measured in windows of 8 s, on
 LOCAL_MULTIPLES: Final = (0.5, 1, 1, 2, 4)
 REACH: Final = 0.2  # of the recording's tempo, up and down
 TEMPOS: Final = 81
-STIFF: Final = 40.0  # cost of a change of the local tempo by e, squared, from second to second
+STIFF: Final = 4000.0  # cost of a change of the local tempo from second to second: times its squared logarithm
 TIGHT: Final = 300.0  # cost of a beat that is early or late: TIGHT times the squared logarithm of interval by period
 STEADY_S: Final = 0.02  # beats this near to one tempo are steady: two frames of the model at 100 bpm
 REGULAR: Final = 0.05  # intervals of a drifting tempo differ by less, relative to their neighbours
@@ -111,7 +111,7 @@ def _local_periods(curve: NDArray[np.float64], period: float) -> NDArray[np.floa
     window = np.hanning(size)
     scores = np.array([agreement(likeness_of(curve[s : s + size] * window), periods, LOCAL_MULTIPLES) for s in starts])
     change = np.log(periods)[:, None] - np.log(periods)[None]
-    cost = STIFF * (change / MOVE_S * 10) ** 2
+    cost = STIFF * (change / MOVE_S) ** 2
     total, back = scores[0], []
     for score in scores[1:]:
         reached = total[:, None] - cost  # [from, to]
