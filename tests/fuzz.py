@@ -189,6 +189,7 @@ def state() -> dict[str, Any]:
     sim = Sim(journey=wander(3, stops=3))
     sim.run(3)
     sim.steer("s", "rain", bpm=99.0, key=2.0, ramp_s=20.0)
+    sim.steer("w", "thunder", mix=protocol.MixChange(low=-6.0), bar=20)
     sim.run(3)
     made: dict[str, Any] = msgspec.to_builtins(saved(sim.timeline))
     return made

@@ -176,7 +176,7 @@ class Steer(Message, frozen=True, tag="steer"):
     ``parts`` and the levels need ``caps.conditions``; null leaves them to the planner. ``mix`` needs no new clip; null
     makes the desk neutral. ``bar``: the change waits for the line of this bar (as ``now.bar``), up to 64 bars ahead;
     ``at`` is ignored. A line that cannot be reached any more gives way to the next one. Other changes may come before
-    it, and it joins the state when it begins."""
+    it, and it joins the state when it begins. A restarted server keeps it, without a further answer."""
 
     id: Id
     prompts: Prompts | UnsetType | None = UNSET

@@ -32,6 +32,7 @@ from riffstream.station.beats import Ramp
 from riffstream.station.history import Begin, Rest
 from riffstream.station.score import Score
 from riffstream.station.splices import Opening
+from riffstream.station.timed import MOST
 
 __all__ = [
     "Continued",
@@ -134,6 +135,7 @@ class SavedStation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         place: the musical position.
         queue: the prompts that follow (``PromptQueue.to_dict``).
         requests: what listeners wish (``Requests.to_dict``).
+        waiting: steers that wait for their bars, earliest first.
         recent: the last audio before ``sample_pos``, int16 interleaved; only of a planned stop.
         epoch: identity of the sample clock; only of a planned stop, after which the audio goes on at the same place.
     """
@@ -149,6 +151,7 @@ class SavedStation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     place: SavedPlace
     queue: dict[str, Any] | None = None
     requests: dict[str, Any] | None = None
+    waiting: Annotated[tuple[protocol.Steer, ...], Meta(max_length=MOST)] = ()
     recent: bytes = b""
     epoch: Annotated[str, Meta(max_length=64)] = ""
 
@@ -179,6 +182,7 @@ class Continued:
         opening: start of the first take.
         clip: identity of the first clip.
         paused: whether the station is paused.
+        waiting: steers that wait for their bars.
     """
 
     score: Score
@@ -186,6 +190,7 @@ class Continued:
     opening: Opening = field(default_factory=lambda: Opening(0.0, 0.0, 0, []))
     clip: int = 0
     paused: bool = False
+    waiting: tuple[protocol.Steer, ...] = ()
 
 
 def packed(pcm: Pcm) -> bytes:
@@ -263,6 +268,7 @@ def continued(state: SavedStation, fresh: Score) -> Continued:
         opening=Opening(beat, clip_beat, index, [], bar, bar),
         clip=state.clip,
         paused=state.paused,
+        waiting=state.waiting,
     )
 
 
@@ -271,16 +277,20 @@ def begun(state: SavedStation | None, score: Score, station: str) -> Continued |
     if state is None:
         return None
     try:
-        return continued(state, score)
+        start = continued(state, score)
     except RiffstreamError as error:
         log.warning("station %s: its saved music cannot go on, so it begins anew: %s", station, error)
+        start = anew(state, score)
     except Exception:  # a saved state must not keep a station from its music
         log.exception("station %s: its saved music cannot go on, so it begins anew", station)
-    return anew(state, score)
+        start = anew(state, score)
+    if left_out := len(state.waiting) - len(start.waiting):
+        log.warning("station %s: its bars count anew, so changes that waited for their bars end: %d", station, left_out)
+    return start
 
 
 def anew(state: SavedStation, score: Score) -> Continued:
-    """The beginning of the default journey, with the saved sample clock and a new revision."""
+    """The beginning of the default journey, with the saved sample clock and a new revision. Its bars count from 0."""
     metre = score.meter(score.spec(0, 0.0))
     begin = Begin(_on_grid(state.sample_pos), state.rev + 1, Rest(0.0, Bars.of(0.0, metre)))
     return Continued(score=score, begin=begin, clip=state.clip)

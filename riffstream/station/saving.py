@@ -45,6 +45,7 @@ def saved(timeline: Timeline, settings: dict[str, Any] | None = None) -> SavedSt
         paused=timeline.paused,
         mix=timeline.mix(),
         score=saved_score(score),
+        waiting=timeline.timed.steers,
         place=SavedPlace(
             beat=beat,
             clip_beat=clip_beat,

@@ -8,7 +8,8 @@ Threading model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,8 @@ from riffstream.station.playout import Playout
 from riffstream.station.score import Change
 
 __all__ = ["Timed"]
+
+log: Final = logging.getLogger(__name__)
 
 Answer = Callable[[protocol.ServerMessage], None]
 
@@ -83,6 +86,26 @@ class Timed:
         self._waiting.append(_Waiting(steer, bar, change, reply))
         self._waiting.sort(key=lambda each: each.bar)
         self.version += 1
+
+    @property
+    def steers(self) -> tuple[protocol.Steer, ...]:
+        """The steers that wait, for :meth:`restore`."""
+        return tuple(each.steer for each in self._waiting)
+
+    def restore(self, steers: Iterable[protocol.Steer], station: str) -> None:
+        """Let the steers of an earlier process wait again. Their senders are gone: what fails is logged."""
+
+        def reply(message: protocol.ServerMessage) -> None:
+            if isinstance(message, protocol.Rejected):
+                log.warning("station %s: a change that waited for its bar is left out: %s", station, message.message)
+
+        for steer in steers:
+            try:
+                change = self._merged(steer, self._playout.mixer.earliest)
+            except ProtocolError as error:  # the model or the configuration has changed
+                reply(error.reply(steer.id))
+            else:
+                self.add(steer, steer.bar or 0, change, reply)
 
     def pos(self, bar: int) -> int:
         """Station sample at which a crossfade to the line of ``bar`` begins."""

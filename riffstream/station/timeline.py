@@ -62,6 +62,7 @@ class Timeline:
         rev: revision of the newest accepted change.
         effort: estimates of rendering times, and the level of effort.
         paused: True after a ``pause``.
+        timed: the steers that wait for their bars.
         traces: trace contexts of the requests.
     """
 
@@ -86,20 +87,19 @@ class Timeline:
         )
         self._faders = Faders(self.playout, {})
         self._still = self.paused  # True until a saved pause goes on
-        self.effort = Effort()
-        self.likenesses = Likenesses()
+        self.effort, self.likenesses = Effort(), Likenesses()
         self._planner = Planner(station, self.playout, self.effort, steps=steps, stems=stems)
         self.input = self._planner.input  # the live input
-        self._timed = Timed(self.playout, self._planner.opening_s, self.merge, self._accept)
+        self.timed = Timed(self.playout, self._planner.opening_s, self.merge, self._accept)
         self._waiting: dict[int, Waiters] = {}  # take -> requests that wait for the start of its cue
         self._wish: Wish | None = None
         self.traces, self._fallback = Traces(), Fallback()
         self._deaths = 0  # consecutive generators that ended while rendering the lead
         self._resume: tuple[Score, int, int] | None = None  # score, index and rev, if the lead cannot continue itself
         take = self._planner.open(self.rev, start.score, start.opening, clip=start.clip)
-        self._pending: Pending | None = Pending(
-            take, Change(start.score, "clip", start.opening.index), "asap", -math.inf, Waiters(), 0
-        )
+        first = Change(start.score, "clip", start.opening.index)
+        self._pending: Pending | None = Pending(take, first, "asap", -math.inf)
+        self.timed.restore(start.waiting, station)
 
     def now(self, pos: int) -> protocol.Now:
         """The ``now`` message for a committed sample."""
@@ -108,12 +108,12 @@ class Timeline:
             now = resting(self.score, self.rev, pos, self.playout.rest, paused=self.paused)
             return mixed(now, self.rev, self.mix())
         now = self.likenesses.now(mixed(announced(played, played.take, pos), *self.playout.desk.at(pos)))
-        return announcing(now, pos, self.playout, self._planner, self._pending, self._wish, self._aim, self._timed)
+        return announcing(now, pos, self.playout, self._planner, self._pending, self._wish, self._aim, self.timed)
 
     def moment(self, pos: int) -> tuple[object, ...]:
         """All that decides :meth:`now` at a sample but its position; cheap to compare. Empty before the first take."""
         found = told_moment(self.playout, self.likenesses, pos)
-        return found and (*found, *newest(self.playout, self._pending, self._wish), self._timed.version)
+        return found and (*found, *newest(self.playout, self._pending, self._wish), self.timed.version)
 
     def target(self) -> protocol.State:
         """Parameters of the newest accepted change."""
@@ -154,14 +154,14 @@ class Timeline:
                 what = f"if_rev is {steer.if_rev}; the station is at rev {self.rev}"
                 raise ProtocolError("stale_rev", what, field="if_rev")
             change = self.merge(steer, self.playout.mixer.earliest)
-            waits = self._timed.waits(steer, change)
+            waits = self.timed.waits(steer, change)
         except ProtocolError as error:
             reply(error.reply(steer.id))
             return
         self.log.add("steer", {"rev": self.rev + 1, "sample_pos": self.playout.committed, "steer": steer})
         if waits is not None:
-            self._timed.add(steer, waits, change, reply)
-            reply(self._scheduled(steer.id, self.rev, self._timed.pos(waits), waits))
+            self.timed.add(steer, waits, change, reply)
+            reply(self._scheduled(steer.id, self.rev, self.timed.pos(waits), waits))
         else:
             self._accept(steer.id, change, steer.at, reply, now, steer.bar)
 
@@ -266,7 +266,7 @@ class Timeline:
     def plan(self, now: float) -> list[ToGenerator]:
         """Messages to the generator with the next jobs. Call it after any other call."""
         self._revive(now)
-        self._timed.begin(now)
+        self.timed.begin(now)
         return self._planner.plan(now, self.traces.marked(self._pending), paused=self.paused)
 
     def receive(self, ident: int, number: int, pcm: Pcm, now: float, at: int | None = None) -> None:

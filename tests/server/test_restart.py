@@ -156,6 +156,28 @@ def ffmpeg(url: str, seconds: float) -> bytes:
     return subprocess.run(command, capture_output=True, timeout=120).stdout
 
 
+async def test_a_change_that_waits_for_its_bar_is_still_announced(server: Restartable) -> None:
+    await asyncio.to_thread(server.start)
+
+    async def announced() -> list[str]:
+        async with riffstream.connect(server.url, codec="none") as listener, asyncio.timeout(90):
+            while listener.now is None:
+                await asyncio.sleep(0.05)
+            coming = listener.now.coming
+            return [each.prompts[0].text for each in coming if each.by == "steer" and each.prompts]
+
+    async with riffstream.connect(server.url, codec="none") as dj, asyncio.timeout(90):
+        await asyncio.to_thread(server.wait_ready)
+        drop = asyncio.create_task(dj.steer("thunder", bar=60))
+        while not await announced():
+            await asyncio.sleep(0.05)
+        drop.cancel()
+    await asyncio.to_thread(server.end, signal.SIGTERM)
+    await asyncio.to_thread(server.start)
+    await asyncio.to_thread(server.wait_ready)
+    assert await announced() == ["thunder"]
+
+
 async def test_ffmpeg_plays_on_through_stops_and_kills(server: Restartable) -> None:
     await asyncio.to_thread(server.start)
     playing = asyncio.create_task(asyncio.to_thread(ffmpeg, f"{server.url}/stream/main.mp3", 9.0))

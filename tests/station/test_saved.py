@@ -17,7 +17,7 @@ from riffstream.errors import ParameterError
 from riffstream.generator.renderer import ToneRenderer
 from riffstream.journey.journey import Journey
 from riffstream.station.offline import replay
-from riffstream.station.saved import SavedStation, continued
+from riffstream.station.saved import SavedStation, begun, continued
 from riffstream.station.saving import saved
 from riffstream.station.score import Score
 from riffstream.station.steering_log import SteeringLog
@@ -117,6 +117,66 @@ def test_an_accepted_change_that_was_not_audible_yet_is_kept() -> None:
     now = new.timeline.now(end + 4800)
     assert now.rev == 1
     assert [part.text for part in now.state.prompts] == ["thunder"]
+
+
+def test_changes_that_wait_for_their_bars_are_kept() -> None:
+    sim = played()
+    for ident, prompt, bar in (("far", "third", 12), ("near", "second", 8)):
+        sim.steer(ident, prompt, bar=bar)
+    sim.steer("key", key=3.0)
+    end = sim.timeline.playout.committed
+    told = sim.timeline.now(end).coming
+    new = restarted(sim)
+    new.run(1)
+    kept = [(each.at, each.prompts) for each in new.timeline.now(end).coming if each.by == "steer"]
+    assert [prompts for _, prompts in kept] == [each.prompts for each in told if each.by == "steer" and each.prompts]
+    assert [prompts[0].text for _, prompts in kept if prompts] == ["second", "third"]
+    # They begin where they begin in a station that was not interrupted.
+    sim.run(20)
+    new.run(19)
+    for ident, bar in (("near", 8), ("far", 12)):
+        pos = sim.applied(ident)
+        before, after = (new.timeline.now(pos + offset) for offset in (-4800, 4800))
+        assert (before.bar, after.bar) == (bar - 1, bar)
+        assert before.state.prompts != after.state.prompts
+        assert after.state == sim.timeline.now(pos + 4800).state
+    assert new.timeline.rev == sim.timeline.rev == 3
+    assert new.timeline.timed.steers == ()
+
+
+def test_a_change_whose_line_a_crash_has_skipped_begins_at_once() -> None:
+    sim = played()  # in bar 4
+    sim.steer("s", "rain", bar=7)
+    new = restarted(sim, later=6 * 48_000)
+    new.run(6)
+    states = [new.timeline.now(block.pos) for block in new.blocks]
+    assert states[0].bar == 7
+    assert {now.state.prompts[0].text for now in states} == {"rain"}
+
+
+def test_a_kept_change_that_the_model_cannot_play_any_more_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sim = played()
+    state = through_json(saved(sim.timeline))
+    steers = (protocol.Steer(id="a", energy=0.9, bar=9), protocol.Steer(id="b", key=2.0, bar=10))
+    info = msgspec.structs.replace(sim.renderer.info, conditions=False)
+    fresh = Score.of(StationConfig(), info, JOURNEY)
+    start = begun(msgspec.structs.replace(state, waiting=steers), fresh, "main")
+    timeline = Timeline("main", fresh, sim.settings, saved=start)
+    assert timeline.timed.steers == steers[1:]
+    assert "station main: a change that waited for its bar is left out: energy" in caplog.text
+
+
+def test_changes_that_wait_end_where_the_bars_count_anew(caplog: pytest.LogCaptureFixture) -> None:
+    sim = played()
+    sim.steer("s", "rain", bar=40)
+    state = through_json(saved(sim.timeline))
+    other = Score.of(StationConfig(), sim.renderer.info, Journey.single("another"))
+    start = begun(state, other, "main")
+    assert start is not None
+    assert start.waiting == ()
+    assert "changes that waited for their bars end: 1" in caplog.text
 
 
 def test_a_pause_goes_on() -> None:
