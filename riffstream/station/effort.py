@@ -65,7 +65,7 @@ class Effort:
         return slow and info.drafts and (steps or info.steps) >= 2 * DRAFT_STEPS
 
     def opening_s(self, info: Info, steps: int | None = None) -> float:
-        """Seconds to the first audio of a change."""
+        """Seconds to the first audio of a change; without guidance where the model can."""
         if self.drafts(info, steps):
             return self.draft_s
         return self.first_s * (SHARE[1] if info.spare and self.adaptive else 1)

@@ -71,7 +71,12 @@ class Planner:
         """Expected seconds from the first job of a change to its first audio."""
         if change.kind == "vocoder":
             return self.effort.vocoder_s
-        return self.effort.opening_s(change.score.info, self._steps)
+        score, pos = change.score, self._playout.mixer.earliest
+        index = change.index
+        if index is None:  # it goes on in the clip that plays
+            entry = self._playout.entry(pos)
+            index = 0 if entry is None else entry.index
+        return self.effort.opening_s(score.info_of(score.spec(index, self._playout.beat(pos))), self._steps)
 
     def wait_s(self, change: Change) -> float:
         """Seconds after which a take that is opened now is to be spliced."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import msgspec
 import numpy as np
+import pytest
 
 from riffstream.config import StationConfig, TimelineSettings
 from riffstream.generator.messages import Cancel, Done, DropTake, Failed, Job, Pcm, ToGenerator
 from riffstream.generator.renderer import ToneRenderer
-from riffstream.journey.journey import Journey
+from riffstream.journey.journey import Journey, Stop
+from riffstream.journey.keyframe import Keyframe
+from riffstream.station.beats import Ramp
 from riffstream.station.bridges import SILENCE_FADE
-from riffstream.station.effort import Effort
+from riffstream.station.effort import SHARE, Effort
 from riffstream.station.planner import RETRY_MOST_S, RETRY_S, Planner
 from riffstream.station.playout import Playout
-from riffstream.station.score import Score
+from riffstream.station.score import Change, Score
 from riffstream.station.splices import Opening
 from riffstream.station.steering_log import SteeringLog
 from riffstream.station.take import Take
@@ -167,6 +172,29 @@ def test_nobody_is_told_of_a_generator_that_another_one_replaces_at_once() -> No
     assert playout.events == []
     planner.disconnect("killed")
     assert [(event.kind, event.reason) for event in playout.events] == [("generator", "killed")]
+
+
+def test_a_change_with_a_guidance_of_its_own_is_expected_to_take_all_of_its_time() -> None:
+    playout, planner, _ = playing()
+    planner.effort.first_s = 1.0
+    info = msgspec.structs.replace(SCORE.info, spare=True)
+    plain = Score.of(StationConfig(), info, Journey.single("a"))
+    chosen = Score.of(StationConfig(), info, Journey.single("a", guidance=3.0))
+    steered = replace(plain, guidance=Ramp(1.5, 3.0, 0.0, 8.0))
+    stops = (Stop(Keyframe.of("a", guidance=3.0), 2, 0), Stop(Keyframe.of("b"), 2, 0))
+    back = Score.of(StationConfig(), info, Journey(stops, "loop"))
+    for change, expected in (
+        (Change(plain, "clip", 0), SHARE[1]),
+        (Change(plain, "clip", None), SHARE[1]),
+        (Change(chosen, "clip", 0), 1.0),
+        (Change(chosen, "clip", None), 1.0),
+        (Change(steered, "clip", None), 1.0),
+        (Change(back, "clip", 0), 1.0),
+        (Change(back, "clip", 3), SHARE[1]),
+    ):
+        assert planner.opening_s(change) == pytest.approx(expected), change
+        bar = playout.where(planner.next_bar(change))
+        assert bar >= playout.mixer.earliest + 0.6 * expected * 48_000, "the splice is not before its audio"
 
 
 def test_late_clips_get_less_effort_and_are_told() -> None:
