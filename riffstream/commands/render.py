@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from riffstream.audio.files import AudioFileWriter, file_format
+from riffstream.commands._conditions import add_levels, add_parts
 from riffstream.commands.rendering.model import add_model_options, load_renderer
 from riffstream.commands.rendering.music import Music, length
 from riffstream.commands.rendering.writing import part_blocks, write_blocks
 from riffstream.errors import ParameterError
-from riffstream.journey.conditions import PARTS
 from riffstream.journey.form import FORMS
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.text_files import readable
@@ -73,16 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ROW",
         help='repeated progression in the sounding key, one chord a bar: "Am F C G"; " / " halves a bar',
     )
-    asked.add_argument(
-        "--parts",
-        nargs="+",
-        default=[],
-        metavar="PART=LEVEL",
-        help=f"level of {', '.join(PARTS)}: 0 (silent) to 1",
-    )
+    add_parts(asked)
     asked.add_argument("--form", choices=FORMS, help="plan of sections and chords (see docs/form.md); none by default")
-    for name, words in (("energy", "soft to loud"), ("density", "few notes to many"), ("brightness", "dark to bright")):
-        asked.add_argument(f"--{name}", type=float, metavar="X", help=f"{words}: 0 to 1")
+    add_levels(asked)
     parser.add_argument_group("desk").add_argument(
         "--mix",
         nargs="+",

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from riffstream.commands._conditions import LEVELS, add_levels, add_parts
 from riffstream.errors import ParameterError
-from riffstream.journey.conditions import PARTS, Levels, parse_parts
-from riffstream.ranges import check
+from riffstream.journey.conditions import Levels, parse_parts
 from riffstream.text_files import readable
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ EXAMPLES = """examples:
 RIFFSTREAM_TOKEN may hold the token, hidden from other users of this machine."""
 
 ACTIONS = ("list", "search", "show", "export", "add", "remove")
-LEVELS = ("energy", "density", "brightness")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
 
 
@@ -53,15 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--to", metavar="URL", help="a running server, any address of it")
     place.add_argument("--state-dir", metavar="DIR", help="server.state_dir of a server that does not run")
     parser.add_argument("--count", type=int, default=5, help="search: number of results (default 5)")
-    parser.add_argument(
-        "--parts",
-        nargs="+",
-        default=[],
-        metavar="PART=LEVEL",
-        help=f"list, search: parts that rest (0) or play (1), of {', '.join(PARTS)}",
-    )
-    for name, ends in zip(LEVELS, ("soft to loud", "few to many notes", "dark to bright"), strict=True):
-        parser.add_argument(f"--{name}", type=float, default=None, help=f"search: {ends}, 0 to 1")
+    add_parts(parser, "list, search: ")
+    add_levels(parser, "search: ")
     parser.add_argument(
         "--out", "-o", type=Path, default=None, help="export: .png (default NAME.png), .safetensors or an audio file"
     )
@@ -81,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
             "the path of a file" if args.action == "add" else "the name of a seed, as 'riffstream seeds list' shows it"
         )
         raise ParameterError("text", args.text, wanted)
+    for name, actions in {"parts": ("list", "search"), **dict.fromkeys(LEVELS, ("search",))}.items():
+        if args.action not in actions and (given := getattr(args, name)) not in (None, []):
+            raise ParameterError(f"--{name}", given, f"with {' or '.join(actions)} only, not with {args.action}")
     if args.to is not None or args.state_dir is not None:
         return _own(args)
     if args.action in ("add", "remove"):
@@ -146,8 +141,7 @@ def _found(library: SeedLibrary, args: argparse.Namespace) -> list[tuple[SeedEnt
         raise ParameterError("text", args.text, "a prompt to search for")
     model = library.folder.parent
     encoder = MiniTextEncoder.load(model / "text_encoder", model / "tokenizer")
-    levels = {name: getattr(args, name) for name in LEVELS}
-    asked = Levels(parts, **{name: check(name, level) for name, level in levels.items() if level is not None})
+    asked = Levels(parts, **{name: getattr(args, name) for name in LEVELS})
     return [(entry, likeness) for entry, likeness in library.nearest(args.text, encoder, args.count, asked=asked)]
 
 

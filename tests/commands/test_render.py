@@ -53,9 +53,6 @@ def test_every_format_is_written_whole(tmp_path: Path, extension: str) -> None:
         (("--parts", "drums=2"), "parts.drums is 2"),
         (("--parts", "drumz=0"), "did you mean 'drums'"),
         (("--parts", "drums"), "PART=LEVEL"),
-        (("--energy", "1.5"), "energy is 1.5"),
-        (("--density", "-1"), "density is -1"),
-        (("--brightness", "nan"), "brightness is nan"),
         (("--chords", "Am F"), "takes words alone"),  # the tone has no ear for chords
         (("--form", "song"), "form is 'song'"),
     ],
