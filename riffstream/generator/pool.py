@@ -22,7 +22,7 @@ import msgspec
 
 from riffstream.config import GeneratorSettings
 from riffstream.generator.messages import Configure, Forget, FromGenerator, Heartbeat, Info, Pcm, ToGenerator
-from riffstream.generator.single_clips import PREFIX
+from riffstream.generator.single_clips import seat_of
 from riffstream.generator.supervisor import Launcher, Supervisor
 
 __all__ = ["DEFAULT", "Model", "Pool", "Seat"]
@@ -247,7 +247,7 @@ class Pool:
             self._relieve()
             return
         name = getattr(message, "station", "")
-        found = self._seats.get(PREFIX if name.startswith(PREFIX) else name)
+        found = self._seats.get(seat_of(name))
         if found is not None and found.worker is worker:  # else it has moved meanwhile
             _call(found.on_report, message, pcm)
 

@@ -37,10 +37,20 @@ from riffstream.generator.messages import (
 )
 from riffstream.journey.keyframe import ClipSpec
 
-__all__ = ["PREFIX", "SingleClip", "SingleClipError", "SingleClips"]
+__all__ = ["SingleClip", "SingleClipError", "SingleClips", "seat_name", "seat_of"]
 
-PREFIX: Final = "/clip-"  # of the names that take a station's place in jobs; no station has such a name
+PREFIX: Final = "/clips/"  # of the names that take a station's place in jobs; no station has such a name
 PATIENCE_S: Final = 10.0  # deadline of a clip among the speculative clips of stations
+
+
+def seat_name(model: str) -> str:
+    """Name of the seat of a model's single clips. The name of a clip is this and its number."""
+    return f"{PREFIX}{model}/"
+
+
+def seat_of(name: str) -> str:
+    """Name of the seat that a name in the messages belongs to: a station's own, or that of a clip's model."""
+    return name[: name.rindex("/") + 1] if name.startswith(PREFIX) else name
 
 
 class SingleClipError(RiffstreamError):
@@ -69,19 +79,24 @@ class _Request:
 
 
 class SingleClips:
-    """Requests for single clips to one generator.
+    """Requests for single clips of one model.
 
     Args:
         send: function that sends messages to the generator; it drops them without one.
+        model: name of the model; "": that of ``[generator]``.
         clock: monotonic clock, seconds.
     """
 
     def __init__(
-        self, send: Callable[[Iterable[ToGenerator]], None], *, clock: Callable[[], float] = time.monotonic
+        self,
+        send: Callable[[Iterable[ToGenerator]], None],
+        model: str = "",
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._send, self._clock = send, clock
         self._requests: dict[str, _Request] = {}
-        self._names = (f"{PREFIX}{number}" for number in itertools.count())
+        self._names = (f"{seat_name(model)}{number}" for number in itertools.count())
         self._ready = False
 
     @property

@@ -129,6 +129,7 @@ class RelayHub:
         bpm: float | None = None,
         key: float = 0.0,
         meter: int | None = None,
+        model: str = "",
     ) -> SingleClip:
         """Raises GeneratorError: the model runs at the upstream."""
         raise GeneratorError(NO_GENERATOR)

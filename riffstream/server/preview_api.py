@@ -50,7 +50,14 @@ async def preview(request: web.Request) -> web.Response:
         check_rate(context, context.asked(request).address)
         with turn(context):
             single = await made(
-                context, clip.spec, steps=clip.steps, guided=clip.guided, bpm=clip.bpm, key=clip.key, meter=clip.meter
+                context,
+                clip.spec,
+                steps=clip.steps,
+                guided=clip.guided,
+                bpm=clip.bpm,
+                key=clip.key,
+                meter=clip.meter,
+                model=clip.model,
             )
             audio, duration_s = await asyncio.to_thread(mp3_file, single.pcm, context.config.timeline)
     context.counters["clips"] += 1

@@ -24,7 +24,7 @@ from riffstream.generator.cluster.launch import Cluster
 from riffstream.generator.messages import Configure, Failed, FromGenerator, Info, Pcm
 from riffstream.generator.packages import check_installed
 from riffstream.generator.pool import DEFAULT, Model, Pool, Seat
-from riffstream.generator.single_clips import PREFIX, SingleClip, SingleClips
+from riffstream.generator.single_clips import SingleClip, SingleClips, seat_name
 from riffstream.generator.supervisor import GeneratorError, Supervisor, configuration
 from riffstream.journey.keyframe import SONG, ClipSpec
 from riffstream.models.songs import Song, read_song
@@ -92,18 +92,24 @@ class Hub:
             on_report=lambda message, pcm: self._auditions.report(message, pcm),
             light=True,
         )
-        clips = Seat(
-            PREFIX,
-            DEFAULT,
-            on_ready=lambda info: self._single_clips.connect(),
-            on_lost=lambda reason, blame: self._single_clips.disconnect(blame=blame),
-            on_report=lambda message, pcm: self._single_clips.report(message, pcm),
+        self._auditions = Auditions(audition.send)
+        self._light = [audition]
+        self._single_clips = {model: self._clips_of(model) for model in self._configures}
+        self._closed = False
+
+    def _clips_of(self, model: str) -> SingleClips:
+        """The single clips of a model, with their seat."""
+        clips = SingleClips(lambda messages: seat.send(messages), model, clock=self._clock)
+        seat = Seat(
+            seat_name(model),
+            model,
+            on_ready=lambda info: clips.connect(),
+            on_lost=lambda reason, blame: clips.disconnect(blame=blame),
+            on_report=clips.report,
             light=True,
         )
-        self._light = (audition, clips)
-        self._auditions = Auditions(audition.send)
-        self._single_clips = SingleClips(clips.send, clock=clock)
-        self._closed = False
+        self._light.append(seat)
+        return clips
 
     @property
     def upstream(self) -> None:
@@ -312,20 +318,26 @@ class Hub:
         bpm: float | None = None,
         key: float = 0.0,
         meter: int | None = None,
+        model: str = DEFAULT,
     ) -> SingleClip:
-        """Make a single clip outside stations (see :meth:`SingleClips.render`); ``meter``: beats to the bar.
+        """Make a single clip outside stations (see :meth:`SingleClips.render`).
+
+        Args:
+            meter: beats to the bar; None: the model's.
+            model: name of the model.
 
         Raises:
             SingleClipError: the generator cannot make it.
             GeneratorError: the model is still loading, or cannot be loaded.
         """
-        info = self.info
+        info = None if self._pool is None else self._pool.info(model)
         if info is None:
             raise GeneratorError("the model is still loading" if not self._closed else "the server is about to restart")
-        if (failure := self.pool.failure()) is not None:
+        if (failure := self.pool.failure(model)) is not None:
             raise GeneratorError(failure)
         info = info if meter is None else info.in_meter(meter)
-        return await self._single_clips.render(spec, info, steps=steps, guided=guided, mask=mask, bpm=bpm, key=key)
+        clips = self._single_clips[model]
+        return await clips.render(spec, info, steps=steps, guided=guided, mask=mask, bpm=bpm, key=key)
 
     def _open(self, name: str, settings: StationConfig) -> Station:
         if (song := self._songs.get(name)) is not None:
@@ -412,7 +424,8 @@ class Hub:
         if self._closed:
             return
         self._closed = True
-        self._single_clips.close()
+        for clips in self._single_clips.values():
+            clips.close()
         for station in self._stations.values():
             station.close("shutdown")
         self._stations.clear()

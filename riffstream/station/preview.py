@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from riffstream import protocol
 from riffstream.config import StationConfig
 from riffstream.journey.keyframe import ClipSpec
-from riffstream.protocol import ProtocolError
 from riffstream.station.splices import opening
 from riffstream.station.timeline import Timeline
 
@@ -26,6 +25,7 @@ class Preview:
         meter: its beats to the bar.
         steps: its sampler steps; None: the model's own.
         guided: False without guidance, as the first clip of a change.
+        model: name of the station's model; "": that of ``[generator]``.
     """
 
     spec: ClipSpec
@@ -34,6 +34,7 @@ class Preview:
     meter: int
     steps: int | None
     guided: bool
+    model: str
 
 
 def preview(timeline: Timeline, steer: protocol.Steer, settings: StationConfig) -> Preview:
@@ -42,9 +43,6 @@ def preview(timeline: Timeline, steer: protocol.Steer, settings: StationConfig) 
     Raises:
         ProtocolError: the change is refused.
     """
-    if settings.model:
-        text = f"single clips are of the server's first model; this station has the model {settings.model}"
-        raise ProtocolError("forbidden", text)
     playout = timeline.playout
     change = timeline.merge(steer, playout.mixer.earliest)
     begin = opening(playout, change, playout.mixer.earliest)
@@ -58,4 +56,5 @@ def preview(timeline: Timeline, steer: protocol.Steer, settings: StationConfig) 
         score.meter(spec),
         settings.steps,
         timeline.effort.keeps_guidance(score.info_of(spec)),
+        settings.model,
     )

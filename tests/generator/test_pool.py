@@ -11,8 +11,10 @@ from riffstream.config import GeneratorSettings
 from riffstream.generator import pool as module
 from riffstream.generator.messages import NO_PCM, Configure, Done, Forget, FromGenerator, Heartbeat, Info, Pcm
 from riffstream.generator.pool import DEFAULT, SETTLE_S, Model, Pool, Seat
-from riffstream.generator.single_clips import PREFIX
+from riffstream.generator.single_clips import seat_name
 from riffstream.generator.supervisor import GeneratorError
+
+CLIPS = seat_name(DEFAULT)
 
 
 class Worker:
@@ -158,16 +160,30 @@ def test_reports_reach_only_the_station_that_is_there(monkeypatch: pytest.Monkey
         worker.ready()
     story.seat("one")
     story.seat("two")
-    clips = story.seat(PREFIX, light=True)
+    clips = story.seat(CLIPS, light=True)
     story.heard()
     story.workers[0].tell(Done("one", 0, 0))
     story.workers[0].tell(Done("two", 0, 0))  # of another worker: two has moved from here
     story.workers[0].tell(Done("nobody", 0, 0))
     worker: Any = clips.worker
-    worker.tell(Done(f"{PREFIX}7", 0, 0))
-    assert story.heard() == [("one", Done("one", 0, 0)), (PREFIX, Done(f"{PREFIX}7", 0, 0))]
+    worker.tell(Done(f"{CLIPS}7", 0, 0))
+    assert story.heard() == [("one", Done("one", 0, 0)), (CLIPS, Done(f"{CLIPS}7", 0, 0))]
     story.workers[1].tell(Heartbeat(0))  # an idle worker says nothing about the jobs of another
     assert story.heard() == [("two", Heartbeat(0))]
+
+
+def test_reports_of_single_clips_reach_the_clips_of_their_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch, workers=1, large=GeneratorSettings(model="folder"))
+    large = seat_name("large")
+    story.seat(CLIPS, light=True)
+    story.seat(large, "large", light=True)
+    for worker in story.workers:
+        worker.ready()
+    story.heard()
+    story.workers[0].tell(Done(f"{CLIPS}1", 0, 0))
+    story.workers[1].tell(Done(f"{large}1", 0, 0))
+    story.workers[0].tell(Done(f"{large}2", 0, 0))  # not its model's
+    assert story.heard() == [(CLIPS, Done(f"{CLIPS}1", 0, 0)), (large, Done(f"{large}1", 0, 0))]
 
 
 def test_a_station_leaves_a_worker_with_too_much_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +191,7 @@ def test_a_station_leaves_a_worker_with_too_much_work(monkeypatch: pytest.Monkey
     for worker in story.workers:
         worker.ready()
     seats = [story.seat(name) for name in "abcd"]
-    story.seat(PREFIX, light=True)
+    story.seat(CLIPS, light=True)
     assert story.places(*seats) == [0, 1, 0, 1]
     story.workers[1].beat(0.2)
     story.workers[0].beat(0.85)  # busy, but in time
@@ -197,7 +213,7 @@ def test_single_clips_do_not_count_when_stations_are_distributed(monkeypatch: py
     story = Story(monkeypatch)
     for worker in story.workers:
         worker.ready()
-    clips = story.seat(PREFIX, light=True)
+    clips = story.seat(CLIPS, light=True)
     assert story.places(clips, story.seat("one")) == [0, 0]
 
 

@@ -192,7 +192,7 @@ class FakeStation:
         if not self.steerable:
             raise protocol.ProtocolError("forbidden", f"station {self.name} cannot be steered")
         keyframe = Keyframe.of("a test tone", seed=7)
-        return Preview(ClipSpec(keyframe, keyframe, 0.0), 120.0, 0.0, 4, None, True)
+        return Preview(ClipSpec(keyframe, keyframe, 0.0), 120.0, 0.0, 4, None, True, "")
 
     def change_queue(self, message: protocol.Queue) -> protocol.QueueList:
         if not self.steerable:

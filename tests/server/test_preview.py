@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
+import os
+import signal
 from typing import Any
 
 import av
@@ -46,6 +49,22 @@ async def test_the_clip_has_the_stations_tempo_and_level_and_nobody_else_hears_i
             status, answer = await ask(server, body)
             assert (status, field in answer["message"]) == (400, True), answer
         assert (await ask(server, BELLS, station="nope"))[0] == 404
+
+
+async def test_a_station_of_another_model_has_previews_of_that_model() -> None:
+    tone = {"model": "tone", "backoff_s": 30.0}  # a process that has ended does not come back meanwhile
+    stations = {"main": {"prompts": ["one"]}, "other": {"prompts": ["two"], "model": "second", "bpm": 100.0}}
+    async with serving(generator=tone, models={"second": tone}, stations=stations) as server:
+        pool = server.context.hub.pool  # type: ignore[attr-defined]
+        assert (await ask(server, BELLS))[0] == 200
+        status, clip = await ask(server, BELLS, station="other")
+        assert (status, clip["bpm"]) == (200, 100.0)
+        os.kill(pool.first.pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while pool.ready():
+                await asyncio.sleep(0.02)
+            assert (await ask(server, BELLS, station="other"))[0] == 200
+        assert pool.ready("second")
 
 
 async def test_it_needs_the_right_to_steer_and_keeps_to_the_rate_of_clips() -> None:
