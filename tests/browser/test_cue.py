@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -171,6 +172,36 @@ def test_a_cue_is_heard_ahead_on_this_page_and_drops_with_the_same_clip(served: 
     assert isinstance(change["seed"], int)
     now = page.evaluate("() => riffstream.player.now.state.seed")
     assert now - change["seed"] in range(8)  # the seed walks from clip to clip
+
+
+def test_a_cue_that_is_heard_again_is_not_made_again(served: Served, open_page: Open) -> None:
+    page = open_page(served.url)
+    listening.play(page)
+    asked: list[dict[str, Any]] = []
+    page.on("request", lambda each: each.url.endswith("/preview") and asked.append(each.post_data_json))
+    cue(page, "heard twice")
+    hear = page.get_by_role("button", name="Hear the cue")
+    behind = "riffstream.player.output.fades.get('beside')"
+    for _ in range(3):  # off again while it is being made
+        hear.click()
+    page.wait_for_function(f"{behind} < 1")
+    hear.click()
+    page.wait_for_function(f"{behind} === 1")
+    hear.click()
+    page.wait_for_function(f"{behind} < 1")
+    hear.click()
+    assert [body["prompts"][0]["text"] for body in asked] == ["heard twice"]
+    page.evaluate("() => riffstream.player.steer({ bpm: 97 })")
+    page.wait_for_function("riffstream.player.now.state.bpm === 97", timeout=PATIENCE_MS)
+    hear.click()
+    page.wait_for_function(f"{behind} < 1")
+    assert len(asked) == 2, "at another tempo it is another clip"
+    assert isinstance(asked[1]["seed"], int), "of the same seed"
+    cue(page, "another cue")
+    hear.click()
+    page.wait_for_function(f"{behind} < 1")
+    assert [body["prompts"][0]["text"] for body in asked[2:]] == ["another cue"]
+    assert "seed" not in asked[2]
 
 
 def test_a_cue_is_heard_on_headphones_while_the_speakers_keep_their_level(

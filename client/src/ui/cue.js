@@ -25,6 +25,8 @@ export function mountCue(app, line) {
   let ticking;
   /** @type {number|undefined} seed of the clip that was heard ahead: the drop begins with the same one */
   let seed;
+  /** The clip that was asked for, and the music that it follows: after a change it is another clip. @type {{after: string, made: Promise<Blob>}|null} */
+  let clip = null;
   const headphones = mountHeadphones();
   const sound = mountSeedSound(player, headphones.device);
   let turn = 0; // of cues and tries: an answer to an earlier one changes nothing
@@ -40,16 +42,24 @@ export function mountCue(app, line) {
   hear.id = "hear-cue";
   line.append(make("span", { className: "quiet", textContent: "Cue" }), words, hear, headphones.field ?? "", every, drop, count, clear, said);
 
-  /** The clip that a drop would begin with. @returns {Promise<Blob>} */
-  async function ahead() {
-    const mine = turn;
+  /** The clip that a drop would begin with: asked for once, also while it is being made. @returns {Promise<Blob>} */
+  function ahead() {
+    const after = `${place()} ${player.now?.rev}`;
+    if (clip?.after === after) return clip.made;
+    const mine = { after, made: made(() => clip === mine) };
+    clip = mine;
+    mine.made.catch(() => clip === mine && (clip = null));
+    return mine.made;
+  }
+  /** @param {() => boolean} wanted whether this clip is still the cue's @returns {Promise<Blob>} */
+  async function made(wanted) {
     const path = `/api/stations/${encodeURIComponent(player.station)}/preview`;
     const change = { prompts: [{ text, weight: 1 }], ...(seed === undefined ? {} : { seed }) };
     const answer = await fetch(player.url(path), { method: "POST", headers: player.headers, body: JSON.stringify(change) });
     if (!answer.ok) throw new Error(await reasonOf(answer));
-    const clip = await answer.json();
-    if (mine === turn) seed = clip.seed;
-    const mp3 = Uint8Array.from(atob(clip.audio.slice(clip.audio.indexOf(",") + 1)), (each) => each.charCodeAt(0));
+    const heard = await answer.json();
+    if (wanted()) seed = heard.seed;
+    const mp3 = Uint8Array.from(atob(heard.audio.slice(heard.audio.indexOf(",") + 1)), (each) => each.charCodeAt(0));
     return new Blob([mp3], { type: "audio/mpeg" });
   }
 
@@ -57,7 +67,7 @@ export function mountCue(app, line) {
   function set(given) {
     sound.stop();
     text = given;
-    seed = undefined;
+    [seed, clip] = [undefined, null];
     ready();
     words.textContent = given;
     line.hidden = false;
@@ -81,6 +91,7 @@ export function mountCue(app, line) {
     sound.stop();
     ready();
     text = "";
+    clip = null;
     line.hidden = true;
     said.textContent = why;
   }
