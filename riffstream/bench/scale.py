@@ -39,7 +39,8 @@ SOURCES: Final = {  # constant -> meaning, unit, source
     "join_us": ("CPU of a connection with its burst", "µs", "performance.md, Joins"),
     "station_ms": ("CPU of the server for a station with Opus", "ms/s", "performance.md, A relay"),
     "relay_station_ms": ("CPU of a relay for a station", "ms/s", "performance.md, A relay"),
-    "music_cores": ("cores of the generator for a station", "", "performance.md, Batches in two processes"),
+    "music_cores": ("cores of the generator for a station at full quality", "", "performance.md, Cores of a station"),
+    "eased_cores": ("the same without guidance", "", "performance.md, Cores of a station"),
     "hls_cores": ("cores for HLS of a station", "", "performance.md, MP3 listeners and HLS"),
     "listener_kb": ("memory of the server for a listener", "kB", "performance.md, Joins"),
     "kbit_s": ("Opus on the wire", "kbit/s", "performance.md, 2,000 listeners"),
@@ -104,7 +105,8 @@ edited by hand. Other numbers: `riffstream bench scale --listeners 50000 --stati
 
 A box is assumed to have {cores} cores, a network of {gbit:g} Gbit/s and {memory:g} GB of memory. {share:.0%} of cores
 and network are for regular load, the rest is for peaks. Everything else was measured on machine A of
-[performance.md](performance.md). Another processor needs its own figures.
+[performance.md](performance.md), but the cores at full quality, which are a sum of two measurements. Another processor
+needs its own figures.
 
 {constants}
 
@@ -114,6 +116,9 @@ and network are for regular load, the rest is for peaks. Everything else was mea
 
 {limits}
 
+Stations that have little audio ahead leave out the guidance of their clips ([Time to spare](station.md#behaviour)) and
+play on. `riffstream doctor` measures both numbers of stations on a machine.
+
 ## Installations
 
 Passive Opus listeners; the most popular station has the share of Zipf's law. A station without listeners rests. A load
@@ -122,8 +127,8 @@ box is to spare.
 
 {plans}
 
-`origins` have the generators; without relays they serve the listeners too. `PB/month` is the traffic with these
-listeners at all times. The columns of HLS are for all listeners behind a CDN with two shield caches.
+`origins` have the generators, at full quality; without relays they serve the listeners too. `PB/month` is the traffic
+with these listeners at all times. The columns of HLS are for all listeners behind a CDN with two shield caches.
 
 ## When HLS behind a CDN takes over
 

@@ -29,7 +29,8 @@ class Costs:
         join_us: CPU of a connection with its burst, microseconds.
         station_ms: CPU of the server for a station with its Opus encoder, ms per second.
         relay_station_ms: CPU of a relay for a station, ms per second.
-        music_cores: cores of the generator for a station of the embedded model.
+        music_cores: cores of the generator for a station of the embedded model, at full quality.
+        eased_cores: the same without the guidance of clips ahead of playback, which late stations leave out.
         hls_cores: cores for HLS of a station: three encoders and the segments.
         listener_kb: memory of the server for a listener, kB.
         kbit_s: Opus on the wire, kbit/s.
@@ -44,6 +45,7 @@ class Costs:
     station_ms: float
     relay_station_ms: float
     music_cores: float
+    eased_cores: float
     hls_cores: float
     listener_kb: float
     kbit_s: float
@@ -58,7 +60,8 @@ MEASURED: Final = Costs(
     join_us=738.0,
     station_ms=19.9,
     relay_station_ms=7.1,
-    music_cores=0.13,
+    music_cores=0.15,
+    eased_cores=0.13,
     hls_cores=0.097,
     listener_kb=25.0,
     kbit_s=129.0,
@@ -255,10 +258,12 @@ def limits_of_one_box(costs: Costs = MEASURED, box: Box = Box()) -> list[Limit]:
     ]
     stations = [
         Limit("limits.stations, as shipped", "raise it", stations=DEFAULT_STATIONS),
-        Limit(
-            f"music on {box.cores} cores",
-            "a GPU, or more boxes",
-            stations=math.floor(box.cores * box.share / (costs.music_cores + own)),
+        *(
+            Limit(f"{what} on {box.cores} cores", remedy, stations=math.floor(box.cores * box.share / (each + own)))
+            for what, remedy, each in (
+                ("music at full quality", "less guidance, by itself", costs.music_cores),
+                ("music without guidance", "a GPU, or more boxes", costs.eased_cores),
+            )
         ),
     ]
     return sorted(listeners, key=lambda each: each.listeners or 0) + sorted(

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from riffstream.commands._checks import Finding
     from riffstream.config import Config
+    from riffstream.generator.renderer import Renderer
 
 EXAMPLES = """examples:
-  riffstream doctor                           the defaults, in about 20 s
+  riffstream doctor                           the defaults, in about half a minute
   riffstream doctor --config public-radio     with the settings of a preset or a file
   riffstream doctor --quick                   without the measurement of the model
   riffstream doctor --json                    for programs
 
 The exit code is 0 if a server can run (also with warnings), and 1 if it cannot."""
 
-MEASURE_S: Final = 12.0
+MEASURE_S: Final = 12.0  # of the model, at full quality and again with less effort
 AT_ONCE: Final = 8  # stations of the measurement
 SHARE: Final = 0.7  # of the machine for music, and of a core for listeners; the rest is for encoders, steers and peaks
 MARKS: Final = {"good": "ok  ", "warning": "note", "bad": "BAD "}
@@ -59,25 +60,33 @@ def run(args: argparse.Namespace) -> int:
     for finding in look(config):
         found(finding)
     listeners = _listeners(asyncio.run(listener_us()), config)
-    figures: dict[str, Any] = {"listeners": listeners, "stations": None, "device": None, "preset": _preset(config, "")}
+    figures: dict[str, Any] = {"listeners": listeners, "stations": None, "stations_eased": None, "device": None}
+    figures["preset"] = _preset(config, "")
     if not args.quick and config.generator.on_ray:
         text = f"it runs on a Ray cluster ({config.generator.backend}), so its speed is not measured here"
         found(Finding("model", "warning", text))
     elif not args.quick:
         if not args.json:
             print("     the model is being measured ...", file=sys.stderr, flush=True)
-        finding, device, speed = _measured(config)
+        finding, device, *speeds = _measured(config)
         found(finding)
-        figures |= {"stations": math.floor(speed * SHARE), "device": device, "preset": _preset(config, device)}
+        figures |= {"device": device, "preset": _preset(config, device)}
+        figures |= zip(("stations", "stations_eased"), (math.floor(speed * SHARE) for speed in speeds), strict=True)
     ready = all(finding.level != "bad" for finding in findings)
     if args.json:
         print(json.dumps({"ready": ready, **figures, "findings": [asdict(each) for each in findings]}))
         return 0 if ready else 1
     carries = f"about {listeners} listeners on one core"
     if figures["stations"] is not None:
-        carries = f"{figures['stations']} station{'' if figures['stations'] == 1 else 's'} at once and {carries}"
+        carries = f"{_stations(figures['stations'], figures['stations_eased'])} and {carries}"
     print(f"\nThis machine carries {carries}. Preset: riffstream serve --config {figures['preset']}")
     return 0 if ready else 1
+
+
+def _stations(full: int, eased: int) -> str:
+    """Numbers of stations in words."""
+    at_once = f"{full} station{'' if full == 1 else 's'} at once at full quality"
+    return at_once if eased == full else f"{at_once}, {eased} without the guidance of clips ahead of playback,"
 
 
 def _listeners(cost_us: float, config: Config) -> int:
@@ -87,17 +96,17 @@ def _listeners(cost_us: float, config: Config) -> int:
     return int(most // digits * digits)
 
 
-def _measured(config: Config) -> tuple[Finding, str, float]:
-    """Finding about the model, its device, and the seconds of music that it makes in a second for several stations."""
+def _measured(config: Config) -> tuple[Finding, str, float, float]:
+    """Finding about the model, its device, and the seconds of music that it makes in a second for several stations.
+
+    Two speeds: at full quality, and with the effort of stations that are late but play on without fewer steps. They are
+    equal for models without guidance to spare.
+    """
     from riffstream.commands._checks import Finding
     from riffstream.commands.rendering.model import load_renderer
     from riffstream.errors import RiffstreamError
-    from riffstream.journey.wander import wander
-    from riffstream.protocol import SAMPLE_RATE
-    from riffstream.station.offline import Finished, Part, run_together
-    from riffstream.station.score import Score
 
-    generator, station = config.generator, next(iter(config.stations.values()))
+    generator = config.generator
     options = argparse.Namespace(
         model=generator.model,
         device=generator.device,
@@ -111,18 +120,57 @@ def _measured(config: Config) -> tuple[Finding, str, float]:
         began = time.monotonic()
         renderer = load_renderer(options, max_batch=generator.max_batch)
         load_s = time.monotonic() - began
-        info, samples = renderer.info, 0
-        parts = (
-            Part(
-                name=f"doctor-{number}",
-                score=Score.of(station, info, wander(number)),
-                n_samples=3600 * SAMPLE_RATE,
-                settings=config.timeline,
-                steps=station.steps,
-            )
-            for number in range(AT_ONCE)
+        info = renderer.info
+        speed = eased = _speed(renderer, config)
+        if info.spare:
+            eased = max(speed, _speed(renderer, config, spare=False))
+    except RiffstreamError as error:
+        return Finding("model", "bad", str(error)), "", 0.0, 0.0
+    where = f"{info.model} on {info.device}, evaluated by {renderer.info.runtime}"
+    text = f"{where}: loaded in {load_s:.0f} s, {speed:.1f} s of music in a second"
+    if info.spare:
+        text += f", {eased:.1f} s without the guidance that it can do without"
+    if busy := _busy():
+        return (
+            Finding("model", "warning", f"{text}; but the machine is busy (load {busy:.0f}), so measure again"),
+            info.device,
+            speed,
+            eased,
         )
-        began = time.monotonic()
+    if eased * SHARE >= 1:
+        level: Literal["good", "warning"] = "warning" if renderer.info.runtime.fault else "good"
+        return Finding("model", level, text), info.device, speed, eased
+    remedy = "a faster device, or fewer generator.steps"
+    return (
+        Finding("model", "warning", f"{text}: too slow to play without repetitions; use {remedy}"),
+        info.device,
+        speed,
+        eased,
+    )
+
+
+def _speed(renderer: Renderer, config: Config, *, spare: bool = True) -> float:
+    """Seconds of music that a renderer makes in a second for several stations; ``spare``: see ``Part``."""
+    from riffstream.errors import RiffstreamError
+    from riffstream.journey.wander import wander
+    from riffstream.protocol import SAMPLE_RATE
+    from riffstream.station.offline import Finished, Part, run_together
+    from riffstream.station.score import Score
+
+    station, samples = next(iter(config.stations.values())), 0
+    parts = [
+        Part(
+            name=f"doctor-{number}",
+            score=Score.of(station, renderer.info, wander(number)),
+            n_samples=3600 * SAMPLE_RATE,
+            settings=config.timeline,
+            steps=station.steps,
+            spare=spare,
+        )
+        for number in range(AT_ONCE)
+    ]
+    began = time.monotonic()
+    try:
         for _, made in run_together(parts, renderer, at_once=AT_ONCE):
             if isinstance(made, RiffstreamError):
                 raise made
@@ -130,26 +178,10 @@ def _measured(config: Config) -> tuple[Finding, str, float]:
                 samples += len(made)
             if time.monotonic() - began > MEASURE_S and samples:
                 break
-        speed = samples / SAMPLE_RATE / (time.monotonic() - began)
-    except RiffstreamError as error:
-        return Finding("model", "bad", str(error)), "", 0.0
-    where = f"{info.model} on {info.device}, evaluated by {renderer.info.runtime}"
-    text = f"{where}: loaded in {load_s:.0f} s, {speed:.1f} s of music in a second"
-    if busy := _busy():
-        return (
-            Finding("model", "warning", f"{text}; but the machine is busy (load {busy:.0f}), so measure again"),
-            (info.device),
-            speed,
-        )
-    if speed * SHARE >= 1:
-        level: Literal["good", "warning"] = "warning" if renderer.info.runtime.fault else "good"
-        return Finding("model", level, text), info.device, speed
-    remedy = "a faster device, or fewer generator.steps"
-    return (
-        Finding("model", "warning", f"{text}: too slow to play without repetitions; use {remedy}"),
-        info.device,
-        speed,
-    )
+        return samples / SAMPLE_RATE / (time.monotonic() - began)
+    finally:
+        for part in parts:
+            renderer.forget(part.name)
 
 
 def _busy() -> float | None:

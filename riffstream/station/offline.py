@@ -48,6 +48,7 @@ class Part:
         log: steering log; None: none is kept.
         model: name of the model for the log.
         mix: settings of the desk from the first sample on; None: neutral.
+        spare: False leaves out the guidance that the model can do without (``Info.spare``), as a late station does.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Part:
     log: SteeringLog | None = None
     model: str = ""
     mix: Mix | None = None
+    spare: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ class _Playing:
         messages: list[ToGenerator] = self._timeline.plan(0.0)
         for message in messages:
             if isinstance(message, Job):
-                self._renderer.submit(msgspec.structs.replace(message, deadline=0.0, speculative=False))
+                guided = self.part.spare or not self.part.score.info_of(message.spec).spare
+                self._renderer.submit(msgspec.structs.replace(message, deadline=0.0, speculative=False, guided=guided))
             elif isinstance(message, Cancel):
                 for report in self._renderer.cancel(message.station, message.take, message.number):
                     self.deliver(report)

@@ -23,6 +23,7 @@ ROUND = Costs(  # round numbers, for sums in the head
     station_ms=50.0,
     relay_station_ms=10.0,
     music_cores=0.2,
+    eased_cores=0.15,
     hls_cores=0.1,
     listener_kb=50.0,
     kbit_s=100.0,
@@ -94,7 +95,11 @@ def test_the_limits_of_a_box_are_in_the_order_in_which_they_are_met() -> None:
     assert listeners["10 cores"] == 237_500  # (5 - 0.05 - 0.2) / 20 us
     assert listeners["memory"] == 100_000
     stations = {each.name: each.stations for each in found if each.stations is not None}
-    assert stations == {"limits.stations, as shipped": 8, "music on 10 cores": 20}
+    assert stations == {
+        "limits.stations, as shipped": 8,
+        "music at full quality on 10 cores": 20,  # 5 / (0.2 + 0.05)
+        "music without guidance on 10 cores": 25,  # 5 / (0.15 + 0.05)
+    }
 
 
 def test_hls_costs_less_from_its_break_even() -> None:

@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from riffstream.cli import main
 from riffstream.commands import doctor
 from riffstream.config import Config
+from riffstream.generator.messages import Job
+from riffstream.generator.renderer import ToneRenderer
 
 TRACING = '[tracing]\nendpoint = "http://127.0.0.1:4318/v1/traces"\n'
 
@@ -54,6 +57,43 @@ def test_a_good_machine_is_measured(
     assert report["stations"] == pytest.approx(float(measured[1]) * doctor.SHARE, abs=1)
     assert report["listeners"] >= 100
     assert report["preset"] == "mini"
+
+
+def spare_renderer(monkeypatch: pytest.MonkeyPatch, *, spare: bool = True) -> ToneRenderer:
+    renderer = ToneRenderer(waits=1)
+    renderer.info = msgspec.structs.replace(renderer.info, spare=spare)
+    monkeypatch.setattr("riffstream.commands.rendering.model.load_renderer", lambda *_, **__: renderer)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.5, 0.5, 0.5))
+    return renderer
+
+
+@pytest.mark.parametrize(("spare", "eased", "said"), [
+    (True, 9, "7 stations at once at full quality, 9 without the guidance of clips ahead of playback, and about"),
+    (False, 7, "7 stations at once at full quality and about"),
+])  # fmt: skip
+def test_stations_are_counted_at_full_quality_and_with_less_effort(
+    spare: bool, eased: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spare_renderer(monkeypatch, spare=spare)
+    monkeypatch.setattr(doctor, "_speed", lambda *_, spare=True: 10.5 if spare else 13.5)
+    _, report = examined(capsys)
+    assert (report["stations"], report["stations_eased"]) == (7, eased)
+    main(["doctor"])
+    assert said in capsys.readouterr().out
+
+
+def test_less_effort_is_no_guidance_and_the_measurement_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer = spare_renderer(monkeypatch)
+    monkeypatch.setattr(doctor, "MEASURE_S", 0.05)
+    jobs: list[Job] = []
+    submit = renderer.submit
+    monkeypatch.setattr(renderer, "submit", lambda job: (jobs.append(job), submit(job)))
+    for spare in (True, False):
+        jobs.clear()
+        assert doctor._speed(renderer, Config(), spare=spare) > 0
+        assert {job.guided for job in jobs} == {spare}
+        assert {job.station for job in jobs} == {f"doctor-{number}" for number in range(doctor.AT_ONCE)}
+        assert not renderer.pending
 
 
 def test_a_busy_machine_is_not_judged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
