@@ -15,12 +15,12 @@ from riffstream.commands.rendering.music import length
 from riffstream.commands.rendering.writing import part_blocks, write_blocks
 from riffstream.config import StationConfig, TimelineSettings
 from riffstream.errors import ParameterError
-from riffstream.generator.messages import Info
+from riffstream.generator.messages import STILL_BPM, Info
 from riffstream.journey.journey import Journey, Keyframe, PromptPart, Stop
 from riffstream.journey.keyframe import SONG
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.ranges import RANGES, check
-from riffstream.station.score import STILL_BPM, Score
+from riffstream.station.score import Score
 from riffstream.text_files import readable
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from riffstream.protocol import Likeness
 
 __all__ = [
     "NO_PCM",
+    "STILL_BPM",
     "Cancel",
     "Cancelled",
     "Configure",
@@ -50,6 +51,9 @@ __all__ = [
 ]
 
 
+STILL_BPM: Final = (
+    120.0  # of models without a tempo of their own: time is not stretched; other tempi are relative to it
+)
 _PREFIX: Final = struct.Struct("<IB")
 
 

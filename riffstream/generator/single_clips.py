@@ -22,6 +22,7 @@ import numpy as np
 from riffstream.audio.checks import Pcm
 from riffstream.errors import RiffstreamError
 from riffstream.generator.messages import (
+    STILL_BPM,
     Cancel,
     Done,
     DropTake,
@@ -123,14 +124,14 @@ class SingleClips:
             steps: sampler steps; None: the model's.
             guided: see ``Job``.
             mask: name of the region to repaint; None: all.
-            bpm: tempo, for models with a beat grid; None: the model's.
+            bpm: tempo, for models without a beat grid relative to 120; None: the model's.
             key: transposition in semitones.
 
         Raises:
             SingleClipError: the generator cannot make it.
         """
         name = next(self._names)
-        hop = info.hop if bpm is None or info.bpm is None else info.hop * info.bpm / bpm
+        hop = info.hop if bpm is None else info.hop * (info.bpm or STILL_BPM) / bpm
         job = Job(
             station=name,
             take=0,

@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from riffstream import protocol
 from riffstream.config import StationConfig
-from riffstream.generator.messages import Info
+from riffstream.generator.messages import STILL_BPM, Info
 from riffstream.journey.form import Form, FormName
 from riffstream.journey.journey import ClipSpec, Journey, Keyframe, PromptPart
 from riffstream.journey.keyframe import SONG
@@ -24,9 +24,7 @@ from riffstream.journey.plan import Row, form_of, lifted, planned, without_condi
 from riffstream.station.asked import LEVELS, NOTHING, Asked, bars_in_clip
 from riffstream.station.beats import Ramp
 
-__all__ = ["STILL_BPM", "Change", "Here", "Score", "Setting"]
-
-STILL_BPM: Final = 120.0  # of models without a tempo of their own: time is not stretched
+__all__ = ["Change", "Here", "Score", "Setting"]
 
 Kind = Literal["none", "vocoder", "clip"]
 _SAMPLED: Final = ("negative", "seed_image", "denoising", "guidance")  # fields that decide how a clip is sampled
@@ -283,8 +281,8 @@ class Score:
         tempo = self.tempo(spec, beat)
         if tempo is None:
             return own
-        if self.info.bpm is None:  # unknown tempo: 120 means unchanged, other values are relative to it
-            return own * 120 / tempo
+        if self.info.bpm is None:
+            return own * STILL_BPM / tempo
         return own * self.info.bpm / tempo
 
     def state(

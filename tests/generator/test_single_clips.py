@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from riffstream.config import StationConfig
 from riffstream.generator.messages import (
     NO_PCM,
     Cancel,
@@ -24,6 +25,7 @@ from riffstream.generator.messages import (
 )
 from riffstream.generator.single_clips import SingleClip, SingleClipError, SingleClips
 from riffstream.journey.journey import Journey
+from riffstream.station.score import Score
 
 SPEC = Journey.single("jazz").clip(0)
 
@@ -73,6 +75,22 @@ async def test_a_request_is_a_job_that_waits_for_music(generator: Generator) -> 
     assert clip.pcm[:, 0].tolist() == [0.25] * 3 + [0.5] * 3
     assert generator.sent[-1] == Forget(job.station)
     assert generator.clips.waiting == 0
+
+
+@pytest.mark.parametrize(("own", "bpm", "hop"), [(96.0, 48.0, 750.0), (None, 60.0, 750.0), (None, 120.0, 375.0)])
+async def test_a_clip_has_the_tempo_of_a_station(
+    generator: Generator, own: float | None, bpm: float, hop: float
+) -> None:
+    """Also of a model without a beat grid, whose time a station stretches relative to 120 beats a minute."""
+    info = Info(model="x", bpm=own)
+    task = asyncio.create_task(generator.clips.render(SPEC, info, bpm=bpm))
+    await asyncio.sleep(0)
+    (job,) = generator.jobs
+    assert job.hops == (hop,) * 8
+    score = Score.of(StationConfig(bpm=bpm), info, Journey.single("jazz"))
+    assert score.samples_per_beat(score.spec(0, 0.0), 0.0) == hop * info.frames / info.beats
+    generator.make(job)
+    await task
 
 
 async def test_a_failure_names_its_kind(generator: Generator) -> None:
