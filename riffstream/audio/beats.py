@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from riffstream.audio.beat_fit import EVERYWHERE, beat_profiles, mean_fit, unclear_part
 from riffstream.audio.tempo import (
     STEP_S,
     agreement,
     find_tempo,
-    first_onset,
     likeness_of,
+    music_start,
     onset_curve,
     rise_of_loudness,
 )
@@ -22,8 +24,10 @@ __all__ = ["Beats", "find_beats", "frame_positions"]
 
 WINDOW_S, MOVE_S = 8.0, 1.0  # the local tempo is measured in windows of 8 s, one a second
 LOCAL_MULTIPLES: Final = (0.5, 1, 1, 2, 4)
-REACH: Final = 0.2  # of the recording's tempo, up and down
-TEMPOS: Final = 81
+# Reach of the local tempo from the recording's, up and down as a logarithm, and the number of tempos tried. The wide
+# one is used only where the tempo comes to the end of the narrow one: with more choices, more music seems to drift.
+NARROW: Final = (0.2, 81)
+WIDE: Final = (0.4, 161)
 STIFF: Final = 4000.0  # cost of a change of the local tempo from second to second: times its squared logarithm
 TIGHT: Final = 300.0  # cost of a beat that is early or late: TIGHT times the squared logarithm of interval by period
 STEADY_S: Final = 0.02  # beats this near to one tempo are steady: two frames of the model at 100 bpm
@@ -31,6 +35,9 @@ REGULAR: Final = 0.05  # intervals of a drifting tempo differ by less, relative 
 STRONG: Final = 3.0  # least mean of both onset curves on followed beats, in deviations; noise has 2.2
 STRONGER: Final = 1.3  # least ratio of the onsets on followed beats to those on the beats of one tempo
 ON_GRID: Final = 0.65  # share of beats on the sixteenths of one tempo from which on it is steady, with slips
+# Least highest rise of a recording with notes that begin: drones have less than 0.1, since their waves do not fit whole
+# into the steps, and a soft jingle has 0.6.
+ONSET: Final = 0.15
 EARLY_S: Final = 0.035  # a beat at most this long before the first onset is the first
 
 
@@ -42,11 +49,27 @@ class Beats:
         bpm: tempo in beats a minute; of a drifting recording the mean.
         at: positions of the beats in samples, float64 [B], from the first one to the one at or behind the end.
         drifts: whether the beats are followed one by one; otherwise they are evenly spaced.
+        unclear: part in seconds whose onsets do not meet the beats; 0 and infinity: all of it. None: no such part.
     """
 
     bpm: float
     at: NDArray[np.float64]
     drifts: bool
+    unclear: tuple[float, float] | None = None
+
+    @property
+    def doubt(self) -> str | None:
+        """A sentence about an unclear tempo; None for a clear one.
+
+        >>> Beats(110.0, np.zeros(2), False, (42.9, 60.0)).doubt
+        'tempo unclear from 43 to 60 s: onsets there do not meet the beats of 110 bpm'
+        """
+        if self.unclear is None:
+            return None
+        if self.unclear == EVERYWHERE:
+            return f"tempo unclear: taken as {self.bpm:g} bpm, but too few onsets repeat with its beats"
+        start, end = self.unclear
+        return f"tempo unclear from {start:.0f} to {end:.0f} s: onsets there do not meet the beats of {self.bpm:g} bpm"
 
     def range(self, rate: int) -> tuple[float, float]:
         """Lowest and highest tempo over any eight beats, in bpm."""
@@ -66,35 +89,58 @@ def find_beats(wave: NDArray[np.float32], rate: int = 48_000, *, bpm: float | No
     """Find the beats of a recording.
 
     The tempo of the whole recording comes from :func:`~riffstream.audio.tempo.find_tempo`. A Viterbi search over local
-    autocorrelations finds its course within 20 % of that tempo. Dynamic programming then places the beats on strong
-    onsets that are about one local period apart (Ellis, "Beat tracking by dynamic programming", 2007). The result is
-    used only if it is regular, departs from one tempo by more than 20 ms, and has clearly stronger onsets on its beats.
+    autocorrelations finds its course within 20 % of that tempo, or within 40 % if it comes to the end of the 20 %.
+    Dynamic programming then places the beats on strong onsets that are about one local period apart (Ellis, "Beat
+    tracking by dynamic programming", 2007). The result is used only if it is regular, departs from one tempo by more
+    than 20 ms, and has clearly stronger onsets on its beats.
 
     Args:
         wave: [channels, N], in [-1, 1].
         rate: samples a second, 100 or more.
-        bpm: a known tempo; a drifting one is searched around it.
+        bpm: a known tempo; a drifting one is searched around it. It is never called unclear.
     """
     tempo, first = find_tempo(wave, rate, bpm=bpm)
     end = wave.shape[1]
     lag = 60 / tempo * rate
     count = max(1, int(np.ceil((end - first) / lag))) + 1
-    even = np.asarray(first + lag * np.arange(count), np.float64)
-    step = rate // 100
+    step = rate / 100
     rise = rise_of_loudness(wave, rate)
     curve = onset_curve(wave, rate)[: len(rise)]
-    if not curve.any() or len(curve) * STEP_S < 2 * WINDOW_S:
-        return Beats(tempo, even, False)
-    curve = curve / (curve.std() + 1e-12) + rise[: len(curve)] / (rise.std() + 1e-12)
-    places = _place_beats(curve, _local_periods(curve, 60 / tempo / STEP_S))
-    places = _refine(curve, places)
-    places = places[places >= first_onset(rise) - EARLY_S / STEP_S]
-    if len(places) < 16 or not _drift(curve, places, even / step, 60 / tempo / STEP_S):
-        return Beats(tempo, even, False)
-    places = np.append(places, _until(places, len(curve)))
-    followed = np.maximum((places + 0.5) * step, 0.0)  # the rise of a step begins somewhere inside it
-    mean = 60 * rate * (len(followed) - 1) / (followed[-1] - followed[0])
-    return Beats(round(float(mean), 2), followed, True)
+    begins = curve.max(initial=0.0) > ONSET
+    curve = curve / (curve.std() + 1e-12) + rise / (rise.std() + 1e-12) if curve.any() else curve
+    even = np.asarray(first + lag * np.arange(count), np.float64)
+    profiles = beat_profiles(curve, even / step)
+    found = Beats(tempo, even, False)
+    if begins and len(curve) * STEP_S >= 2 * WINDOW_S:
+        start = music_start(wave, rate) - EARLY_S / STEP_S
+        for places in _followed(curve, 60 / tempo / STEP_S, start):
+            own = beat_profiles(curve, places)
+            if not _drift(curve, places, even / step, 60 / tempo / STEP_S) or mean_fit(own) < mean_fit(profiles):
+                continue
+            places = np.append(places, _until(places, len(curve)))
+            at = np.maximum((places + 0.5) * step, 0.0)  # the rise of a step begins somewhere inside it
+            mean = 60 * rate * (len(at) - 1) / (at[-1] - at[0])
+            found, profiles = Beats(round(float(mean), 2), at, True), own
+    if bpm is not None:
+        return found
+    return replace(found, unclear=unclear_part(profiles, found.at / rate) if begins else EVERYWHERE)
+
+
+def _followed(curve: NDArray[np.float64], period: float, start: float) -> Iterator[NDArray[np.float64]]:
+    """Chains of 16 or more beats from ``start`` on, in steps: in the narrow reach, and in the wide one if needed."""
+    size, move = int(WINDOW_S / STEP_S), int(MOVE_S / STEP_S)
+    windows = np.arange(0, len(curve) - size + 1, move)
+    likenesses = [likeness_of(curve[at : at + size] * np.hanning(size)) for at in windows]
+    for reach, count in (NARROW, WIDE):
+        periods = period * np.exp(np.linspace(-reach, reach, count))
+        path = _path(np.array([agreement(each, periods, LOCAL_MULTIPLES) for each in likenesses]), periods)
+        local = np.interp(np.arange(len(curve)), windows + size / 2, periods[path])
+        places = _refine(curve, _place_beats(curve, local))
+        places = places[places >= start]
+        if len(places) >= 16:
+            yield places
+        if min(path) > 0 and max(path) < count - 1:
+            return
 
 
 def _until(places: NDArray[np.float64], end: int) -> NDArray[np.float64]:
@@ -103,13 +149,8 @@ def _until(places: NDArray[np.float64], end: int) -> NDArray[np.float64]:
     return np.asarray(places[-1] + interval * np.arange(1, max(0, int(np.ceil((end - places[-1]) / interval))) + 1))
 
 
-def _local_periods(curve: NDArray[np.float64], period: float) -> NDArray[np.float64]:
-    """Period of the beat at each step of the curve, in steps, within 20 % of ``period``."""
-    periods = period * np.exp(np.linspace(-REACH, REACH, TEMPOS))
-    size, move = int(WINDOW_S / STEP_S), int(MOVE_S / STEP_S)
-    starts = np.arange(0, len(curve) - size + 1, move)
-    window = np.hanning(size)
-    scores = np.array([agreement(likeness_of(curve[s : s + size] * window), periods, LOCAL_MULTIPLES) for s in starts])
+def _path(scores: NDArray[np.float64], periods: NDArray[np.float64]) -> list[int]:
+    """The best period of each window, as an index: a Viterbi search over scores [windows, periods]."""
     change = np.log(periods)[:, None] - np.log(periods)[None]
     cost = STIFF * (change / MOVE_S) ** 2
     total, back = scores[0], []
@@ -120,7 +161,7 @@ def _local_periods(curve: NDArray[np.float64], period: float) -> NDArray[np.floa
     path = [int(total.argmax())]
     for choice in reversed(back):
         path.append(int(choice[path[-1]]))
-    return np.interp(np.arange(len(curve)), starts + size / 2, periods[path[::-1]])
+    return path[::-1]
 
 
 def _place_beats(curve: NDArray[np.float64], periods: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -177,10 +218,11 @@ def _on_sixteenths(places: NDArray[np.float64], period: float) -> float:
 
     Beats that slip by a half, as over a pause, still count. Those of another tempo do not.
     """
-    phases = np.exp(2j * np.pi * places / (period / 4))
+    phases = np.sort(places / (period / 4) % 1)
     reach = min(0.25, STEADY_S / STEP_S / (period / 4))
-    near = np.abs(np.angle(phases[:, None] / phases[None])) <= 2 * np.pi * reach
-    return float(near.mean(0).max())
+    around = np.concatenate([phases - 1, phases, phases + 1])
+    near = np.searchsorted(around, phases + reach, "right") - np.searchsorted(around, phases - reach, "left")
+    return float(near.max() / len(phases))
 
 
 def _strength(curve: NDArray[np.float64], places: NDArray[np.float64]) -> float:

@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -136,7 +136,7 @@ def read_audio(
 
 def audio_blocks(
     source: str | os.PathLike[str] | bytes | BinaryIO, *, sample_rate: int, channels: int | None = None
-) -> Iterator[Pcm]:
+) -> Generator[Pcm, None, None]:
     """Decode a file of any length block by block: float32 [n, channels] at ``sample_rate`` Hz.
 
     Raises:

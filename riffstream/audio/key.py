@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from riffstream.audio.mono import mono_of
+
 __all__ = ["NO_NOTES", "Key", "find_key", "pitch_classes", "scale_name"]
 
 WINDOW_S: Final = 0.34  # 3 Hz a bin: semitones are separate above 52 Hz
@@ -85,7 +87,7 @@ def pitch_classes(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
 
 def _hear(wave: NDArray[np.float32], rate: int) -> tuple[NDArray[np.float64], float]:
     """Pitch classes, and how well the peaks agree on one tuning: 0 (noise) to 1 (every note in tune)."""
-    mono = wave.mean(0).astype(np.float64)
+    mono = mono_of(wave)
     size = 1 << round(np.log2(WINDOW_S * rate))
     mono = np.pad(mono, (0, max(0, size - len(mono))))
     window = np.hanning(size)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STEP_S", "find_tempo", "first_onset", "onset_curve", "rise_of_loudness", "tempo_of"]
+from riffstream.audio.mono import mono_of
+
+__all__ = ["STEP_S", "find_tempo", "first_onset", "music_start", "onset_curve", "rise_of_loudness", "tempo_of"]
 
 STEP_S = 0.01
 LOW_BPM, HIGH_BPM = 70.0, 170.0
@@ -13,6 +15,10 @@ TAPPED_BPM, TAPPED_OCTAVES = 110.0, 0.7  # log-normal prior that decides the oct
 # Beats at which a tempo must repeat. Quarters and halves exclude 3/4 and 4/3 of the tempo of music with dotted notes.
 MULTIPLES = (0.25, 0.5, 1, 1, 2, 4, 8, 16)
 STRONG = 0.35  # of the strongest rise
+# Before a strong rise the music plays already if its level is this share of the one behind it, and above this share of
+# the highest level (-60 dB), and if its loud parts are this much louder than its soft ones: noise is even. A bang lasts
+# half a second.
+AS_LOUD, AUDIBLE, UNEVEN, BANG_S = 0.7, 0.001, 1.5, 0.5
 EARLY_S = 0.035  # a beat at most this long before the recording counts as its first
 WINDOW_S = 0.021
 BANDS, LOWEST_HZ, HIGHEST_HZ = 40, 30.0, 14_000.0
@@ -29,18 +35,54 @@ def rise_of_loudness(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64
     Returns:
         float64 [N / (rate / 100)], >= 0.
     """
-    step = rate // 100
-    mono = wave.mean(0)[: wave.shape[1] // step * step]
-    energy = np.log1p(30 * np.sqrt((mono.reshape(-1, step).astype(np.float64) ** 2).mean(1)))
-    rise: NDArray[np.float64] = np.maximum(np.diff(energy, prepend=0.0), 0.0)
+    loudness = np.log1p(30 * _levels(wave, rate))
+    rise: NDArray[np.float64] = np.maximum(np.diff(loudness, prepend=0.0), 0.0)
     # A recording may begin in the middle of a sound. This is an onset too, but not the strongest one.
     rise[:1] = np.minimum(rise[:1], rise[1:].max(initial=0.0))
     return rise
 
 
+def _levels(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
+    """Root mean square of each 10 ms."""
+    edges = _steps(wave.shape[1], rate)
+    if len(edges) < 2:
+        return np.zeros(0)
+    squares = np.square(mono_of(wave)[: edges[-1]])
+    return np.asarray(np.sqrt(np.add.reduceat(squares, edges[:-1], dtype=np.float64) / np.diff(edges)))
+
+
+def _steps(samples: int, rate: int) -> NDArray[np.int64]:
+    """Borders of the whole steps of 10 ms, in samples: at any rate, also at those that 100 does not divide."""
+    return np.arange(samples * 100 // rate + 1, dtype=np.int64) * rate // 100
+
+
 def first_onset(rise: NDArray[np.float64]) -> int:
     """Index of the first strong rise: the start of the music after silence or a fade-in; 0 without any rise."""
     return int(np.argmax(rise >= STRONG * rise.max())) if rise.any() else 0
+
+
+def music_start(wave: NDArray[np.float32], rate: int) -> int:
+    """First strong onset of a recording in steps of 10 ms, as :func:`first_onset`.
+
+    A bang that is much louder than the music would be the only strong onset. Where the music plays before it as loud
+    as behind it, the start is searched there.
+    """
+    levels, rise = _levels(wave, rate), rise_of_loudness(wave, rate)
+    start = first_onset(rise)
+    while start and _plays_before(levels, start):
+        start = first_onset(rise[:start])
+    return start
+
+
+def _plays_before(levels: NDArray[np.float64], start: int) -> bool:
+    before, behind = levels[:start], levels[start + round(BANG_S / STEP_S) :]
+    soft, loud = np.quantile(before, (0.25, 0.95))
+    least = max(AUDIBLE * levels.max(), AS_LOUD * _mean_level(behind))
+    return bool(loud > UNEVEN * soft and _mean_level(before) > least)
+
+
+def _mean_level(levels: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.square(levels).mean())) if len(levels) else 0.0
 
 
 def onset_curve(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
@@ -56,19 +98,19 @@ def onset_curve(wave: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
     Returns:
         float64 [N / (rate / 100)], >= 0.
     """
-    step, size = rate // 100, 1 << max(4, round(np.log2(WINDOW_S * rate)))
-    count = wave.shape[1] // step
-    if not count:
+    size = 1 << max(4, round(np.log2(WINDOW_S * rate)))
+    places = _steps(wave.shape[1], rate)[:-1]
+    if not len(places):
         return np.zeros(0)
-    mono = np.pad(wave.mean(0), (size // 2, size))
-    frames = np.lib.stride_tricks.sliding_window_view(mono, size)[::step][:count]
+    mono = np.pad(mono_of(wave), (size // 2, size))
+    frames = np.lib.stride_tricks.sliding_window_view(mono, size)
     hertz = _from_mel(np.linspace(_to_mel(LOWEST_HZ), _to_mel(min(HIGHEST_HZ, 0.45 * rate)), BANDS + 1))
     edges = np.unique((hertz * size / rate).astype(int))
     window = np.hanning(size).astype(np.float32)
     bands = np.concatenate(
         [
-            np.add.reduceat(np.abs(np.fft.rfft(frames[k : k + BLOCK] * window)), edges, axis=1)[:, :-1]
-            for k in range(0, count, BLOCK)
+            np.add.reduceat(np.abs(np.fft.rfft(frames[places[k : k + BLOCK]] * window)), edges, axis=1)[:, :-1]
+            for k in range(0, len(places), BLOCK)
         ]
     )
     levels = np.log1p(10 * bands / (bands.mean() + 1e-9))
@@ -118,8 +160,8 @@ def find_tempo(
     best = max(range(len(beats)), key=lambda k: beats[k][0])  # the first of equals: the one nearest to what was found
     tempo, phase = tempos[best], beats[best][1]
     lag = 60 / tempo / STEP_S
-    silent = max(0, round((first_onset(rise) - phase) / lag))  # beats before the music begins
-    return tempo, round((phase + silent * lag) * (rate // 100))
+    silent = max(0, round((music_start(wave, rate) - phase) / lag))  # beats before the music begins
+    return tempo, round((phase + silent * lag) * rate / 100)
 
 
 def _first_beat(rise: NDArray[np.float64], bpm: float) -> tuple[float, int]:

@@ -48,7 +48,7 @@ class Song(msgspec.Struct, frozen=True, kw_only=True):
         seconds: duration of the music from the first bar on, seconds.
         rms: root mean square of the whole recording.
         beats: positions of its beats in seconds, from the first bar (0) to the end, if they are not evenly spaced.
-        remarks: sentences on an unclear key and a drifting tempo.
+        remarks: sentences on an unclear key, and on an unclear or a drifting tempo.
     """
 
     path: str
@@ -76,12 +76,13 @@ def read_song(path: str | Path, *, bpm: float | None = None, key: float | None =
     from riffstream.audio.beats import find_beats
     from riffstream.audio.files import read_audio
     from riffstream.audio.key import NO_NOTES, find_key
+    from riffstream.audio.mono import centred
 
     if bpm is not None:
         check("bpm", bpm)
     if key is not None:
         check("key", key)
-    wave = read_audio(path, sample_rate=RATE, channels=2, max_seconds=LONGEST_S).samples.T
+    wave = centred(read_audio(path, sample_rate=RATE, channels=2, max_seconds=LONGEST_S).samples.T)
     seconds = wave.shape[1] / RATE
     if seconds < SHORTEST_S:
         raise MediaError(f"{path} has {seconds:.2f} s of sound; a song has {SHORTEST_S:g} to {LONGEST_S:g} s")
@@ -95,7 +96,7 @@ def read_song(path: str | Path, *, bpm: float | None = None, key: float | None =
         before = math.ceil(first / (BEATS_IN_BAR * beat)) * BEATS_IN_BAR
         beats = np.concatenate([beats[0] + beat * np.arange(-before, 0), beats])
         first = round(float(beats[0]))  # an upbeat: its bar begins before the recording
-    remarks = [words] if (words := found.words(RATE)) else []
+    remarks = [words for words in (found.doubt, found.words(RATE)) if words]
     if key is None:
         heard = find_key(np.ascontiguousarray(wave[:, : 60 * RATE]), RATE)
         key = 0 if heard is None else heard.above
@@ -124,6 +125,7 @@ class SongParts:
     def __init__(self, song: Song, family: Family) -> None:
         from riffstream.audio.beats import frame_positions
         from riffstream.audio.files import read_audio
+        from riffstream.audio.mono import centred
 
         self.family = family
         params = family.params
@@ -131,6 +133,7 @@ class SongParts:
         rate = round(params.sample_rate * interval)  # slower playback lowers the pitch
         wave = read_audio(song.path, sample_rate=rate, channels=params.channels, max_seconds=LONGEST_S).samples
         start = round(song.start_s * rate)
+        wave = centred(wave.T).T
         wave = wave[start:] if start >= 0 else np.concatenate([np.zeros((-start, wave.shape[1]), np.float32), wave])
         level = np.clip(wave * np.float32(LEVEL / song.rms), -4, 4)
         self._wave: NDArray[np.int16] = np.round(level * 8191).astype(np.int16)  # half the memory of float32

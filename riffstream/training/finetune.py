@@ -23,7 +23,7 @@ from riffstream.audio.beats import find_beats, frame_positions
 from riffstream.audio.folders import find_music
 from riffstream.corpus.mels import encode_song
 from riffstream.diffusion.mini.family import MODEL_FOLDER
-from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.errors import MediaError, ParameterError, RiffstreamError
 from riffstream.ranges import check
 from riffstream.text_files import read_notes, readable
 from riffstream.training.checkpoints import resume_model
@@ -43,6 +43,8 @@ EXAMPLES = """examples:
 RATE = 48000
 FRAMES_IN_BEAT = 64
 LEVEL = 0.1  # root mean square, close to the loudness of the corpus
+SILENCE = 1e-3  # -60 dBFS
+QUIET = 0.02  # of the song's level: a beginning below it is no music
 LOOPS = 96
 
 
@@ -54,7 +56,7 @@ class Imported:
         songs: number of imported songs.
         transposed: path below the folder -> transposition in semitones.
         drifting: path below the folder -> lowest and highest tempo in bpm of a song whose beats are followed.
-        unclear: path below the folder -> doubt about a song's key. It is transposed to the nearest scale nevertheless.
+        unclear: path below the folder -> doubts about a song's tempo and key. It is imported with them nevertheless.
         skipped: path below the folder -> reason.
         remarks: guesses about the text files, and lines of ``tempo.txt`` without a song.
     """
@@ -156,34 +158,61 @@ class _Clips:
     bpm: float
     moved: int  # transposition in semitones
     drift: tuple[float, float] | None  # lowest and highest tempo in bpm
-    doubt: str | None  # about the key
+    doubt: str | None  # about tempo and key
 
 
 def _clips(path: Path, bpm: float | None, key: int | None, beats: int) -> _Clips:
     """The clips of a file."""
-    from riffstream.audio.files import read_audio
     from riffstream.audio.key import NO_NOTES, find_key
 
-    wave = np.ascontiguousarray(read_audio(path, sample_rate=RATE, channels=2).samples.T)
+    wave = _read(path, RATE)
+    if np.abs(wave).max() < SILENCE:
+        raise MediaError("it is silent; allowed: sound above -60 dBFS")
     found = find_beats(wave, RATE, bpm=bpm)
     heard = find_key(wave, RATE) if key is None else None
     above = key if key is not None else 0 if heard is None else heard.above
-    doubt = None if key is not None else NO_NOTES if heard is None else heard.doubt
+    doubts = [found.doubt, None if key is not None else NO_NOTES if heard is None else heard.doubt]
     slower = 2.0 ** (above / 12)
     if above:
-        wave = np.ascontiguousarray(read_audio(path, sample_rate=round(RATE * slower), channels=2).samples.T)
-    first = round(float(found.at[0]) * slower)
+        wave = _read(path, round(RATE * slower))
+    places = found.at * slower
+    places = np.concatenate([_intro(wave, places, beats), places])
+    first = round(float(places[0]))
     wave = wave[:, first:]
     wave = wave * (LEVEL / max(float(np.sqrt((wave**2).mean())), 1e-4))
     tempo = found.bpm / slower
     whole = int(wave.shape[1] / RATE * tempo / 60 + 0.1)  # a tenth of the last beat may be missing
     at = None
     if found.drifts:
-        places = found.at * slower - first
+        places = places - first
         whole = int(np.interp(wave.shape[1], places, np.arange(len(places))) + 0.1)
         at = frame_positions(np.maximum(places, 0.0), FRAMES_IN_BEAT)
     codes = encode_song(wave.astype(np.float32), bpm=tempo, beats=whole, beats_in_window=beats, at=at)
+    doubt = "; ".join(filter(None, doubts)) or None
     return _Clips(codes, found.bpm, -above, found.range(RATE) if found.drifts else None, doubt)
+
+
+def _read(path: Path, rate: int) -> np.ndarray:
+    """A file as [2, N] without a constant offset."""
+    from riffstream.audio.files import read_audio
+    from riffstream.audio.mono import centred
+
+    return centred(np.ascontiguousarray(read_audio(path, sample_rate=rate, channels=2).samples.T))
+
+
+def _intro(wave: np.ndarray, places: np.ndarray, beats: int) -> np.ndarray:
+    """Beats of the whole clips before the first strong beat, if the music plays there already.
+
+    Args:
+        wave: [2, N].
+        places: positions of the found beats in samples.
+        beats: beats of a clip.
+    """
+    beat = float(places[1] - places[0])
+    count = int(places[0] / beat) // beats * beats
+    before: np.ndarray = places[0] - beat * np.arange(count, 0, -1)
+    level = np.sqrt(np.square(wave[:, : round(float(places[0]))], dtype=np.float64).mean()) if count else 0.0
+    return before if level > QUIET * np.sqrt(np.square(wave, dtype=np.float64).mean()) else before[:0]
 
 
 def _captions(path: Path, words: str) -> tuple[list[str], str | None]:
@@ -258,6 +287,6 @@ def _tell(found: Imported, *, quiet: bool) -> None:
         for name, (low, high) in found.drifting.items():
             print(f"  {name}: tempo drifts from {low:.1f} to {high:.1f} bpm, its beats are followed", file=sys.stderr)
     for name, doubt in found.unclear.items():
-        print(f"  {name}: {doubt}; --key sets it", file=sys.stderr)
+        print(f"  {name}: {doubt}; --bpm, tempo.txt and --key set them", file=sys.stderr)
     for name, why in found.skipped.items():
         print(f"  {name}: left out, {why}", file=sys.stderr)

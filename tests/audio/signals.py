@@ -123,3 +123,25 @@ def played(
         piece = (rng.normal(0, 1, 1500) * np.exp(-np.arange(1500) / 250))[: wave.shape[1] - begin]
         wave[:, begin : begin + len(piece)] += piece * (0.1 if k % parts else 0.5)
     return wave.astype(np.float32), at
+
+
+def ramp(low: float, high: float, seconds: float) -> NDArray[np.float64]:
+    """Positions in seconds of beats whose tempo goes from ``low`` to ``high`` bpm by the same share each second."""
+    at, beats = 0.3, []
+    while at < seconds - 0.2:
+        beats.append(at)
+        at += 60 / (low * (high / low) ** (at / seconds))
+    return np.array(beats)
+
+
+def bursts(
+    places: NDArray[np.float64], seconds: float, levels: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
+    """Noise bursts of 50 ms at positions in seconds, over soft noise: [2, N] float32 at 48 kHz."""
+    rng = np.random.default_rng(0)
+    wave = rng.normal(0, 0.001, (2, int(seconds * RATE)))
+    for number, place in enumerate(places[places < seconds]):
+        begin = int(place * RATE)
+        piece = (rng.normal(0, 1, 2400) * np.exp(-np.arange(2400) / 400))[: wave.shape[1] - begin]
+        wave[:, begin : begin + len(piece)] += piece * (0.5 if levels is None else levels[number])
+    return wave.astype(np.float32)

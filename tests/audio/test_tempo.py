@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from riffstream.audio.tempo import find_tempo, first_onset, rise_of_loudness, tempo_of
-from tests.audio.signals import RATE, clicks
+from riffstream.audio.key import find_key
+from riffstream.audio.mono import centred
+from riffstream.audio.tempo import find_tempo, first_onset, music_start, rise_of_loudness, tempo_of
+from tests.audio.signals import RATE, bursts, cadence, clicks
 
 
 @pytest.mark.parametrize("bpm", [88.0, 97.3, 120.0, 141.6])
@@ -62,3 +64,41 @@ def test_what_has_no_rhythm_gets_a_middle_tempo(wave: np.ndarray) -> None:
     assert first_onset(rise) == 0
     assert tempo_of(rise) == 110.0
     assert find_tempo(wave.astype(np.float32)) == (110.0, 0)
+
+
+@pytest.mark.parametrize("bang_s", [12.0, 22.0])
+def test_a_bang_is_not_the_start_of_the_music(bang_s: float) -> None:
+    wave = clicks(97.3, 25) * np.float32(0.05)
+    at = round(bang_s * RATE)
+    wave[:, at : at + 500] += 0.9
+    assert music_start(wave, RATE) == pytest.approx(30, abs=2)
+    found, first = find_tempo(wave)
+    assert found == pytest.approx(97.3, abs=0.4)
+    assert first / RATE == pytest.approx(0.3, abs=0.03)
+
+
+def test_one_bang_in_soft_noise_is_the_start() -> None:
+    assert music_start(bursts(np.array([4.0]), 12), RATE) == 400
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 96_000])
+def test_the_rate_does_not_change_the_tempo(rate: int) -> None:
+    """100 does not divide 11,025 and 22,050, so steps of 10 ms have one sample more or less."""
+    wave = clicks(117.55, 60)
+    place = np.arange(0, wave.shape[1] - 1, RATE / rate)
+    other = np.stack([np.interp(place, np.arange(wave.shape[1]), channel) for channel in wave]).astype(np.float32)
+    found, first = find_tempo(other, rate)
+    assert found == pytest.approx(117.55, abs=0.03)
+    assert first / rate == pytest.approx(0.3, abs=0.02)
+
+
+def test_an_inverted_channel_hides_no_beat_and_no_key() -> None:
+    wave = np.tile(cadence(2, drums=1.0), (1, 3))
+    inverted = wave * np.array([[1], [-1]], np.float32)
+    assert find_tempo(inverted) == find_tempo(wave)
+    assert find_key(inverted, RATE) == find_key(wave, RATE)
+
+
+def test_a_constant_offset_is_taken_away() -> None:
+    wave = clicks(120, 3)
+    assert np.abs(centred(wave + np.float32(0.3)) - centred(wave)).max() < 1e-6

@@ -20,7 +20,7 @@ from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.training import finetune
 from riffstream.training.finetune import import_folder
-from tests.audio.signals import cadence, clicks, drifting_beats, played
+from tests.audio.signals import bursts, cadence, clicks, drifting_beats, noise, played
 
 RATE = 48000
 
@@ -31,12 +31,14 @@ def test_folder_becomes_a_corpus(tmp_path: Path) -> None:
     soundfile.write(folder / "my_song.wav", clicks(120, 13).T, RATE)
     soundfile.write(folder / "other.flac", clicks(100, 12).T, RATE)
     soundfile.write(folder / "short.wav", clicks(100, 1).T, RATE)
+    soundfile.write(folder / "silent.wav", np.full((12 * RATE, 2), 0.2), RATE)  # a constant offset alone
     (folder / "other.txt").write_text("a slow song\n\na very slow song\n")
     (folder / "broken.mp3").write_bytes(b"no music")
     (folder / "tempo.txt").write_text("my_song 120\n")
     found = import_folder(folder, corpus)
     assert found.songs == 2
-    assert set(found.skipped) == {"broken.mp3", "short.wav"}
+    assert set(found.skipped) == {"broken.mp3", "short.wav", "silent.wav"}
+    assert "silent" in found.skipped["silent.wav"]
     assert "beats" in found.skipped["short.wav"]
     assert found.transposed == {}
     records = [json.loads(path.read_text()) for path in sorted(corpus.glob("songs/own/*.json"))]
@@ -48,6 +50,18 @@ def test_folder_becomes_a_corpus(tmp_path: Path) -> None:
     assert codes.shape == (len(records[0]["clips"]), 2, 256, 512)
     assert codes.shape[0] == 3  # 13 s less the lead-in at 120: 25 beats
     assert codes.max() > codes.min()
+
+
+def test_a_soft_intro_is_imported_and_an_unclear_tempo_said(tmp_path: Path) -> None:
+    folder, corpus = tmp_path / "music", tmp_path / "corpus"
+    folder.mkdir()
+    levels = np.array([0.065] * 16 + [0.6] * 24)  # of beats at 120 bpm, from 0.2 s on
+    soundfile.write(folder / "intro.wav", bursts(0.2 + 0.5 * np.arange(40), 20.3, levels).T, RATE)
+    soundfile.write(folder / "noise.wav", noise(10 * RATE), RATE)
+    found = import_folder(folder, corpus, key=0)
+    assert {name: text.split(":")[0] for name, text in found.unclear.items()} == {"noise.wav": "tempo unclear"}
+    codes = np.load(corpus / "songs" / "own" / "00000.npy")
+    assert len(codes) == 5, "two clips of the intro, and three"
 
 
 @pytest.mark.parametrize("above", [3, -4])

@@ -13,6 +13,7 @@ import hashlib
 import os
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ __all__ = ["Result", "Rules", "limit_process", "prepare"]
 ANALYSED_S: Final = 60.0  # analysed part at the beginning of a long recording
 SHORTEST_S: Final = 0.25
 SILENCE: Final = 1e-3  # -60 dBFS
+SOFT: Final = 0.1  # of the level behind the first strong onset: music, not the noise before it
 LEVEL: Final = 0.1  # root mean square, as in the material that the model learned
 OUTPUT_BYTES: Final = 64 * 2**20
 LOWEST_BPM, HIGHEST_BPM = 40.0, 240.0
@@ -112,11 +114,13 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
     import soundfile
     from PIL import Image
 
+    from riffstream.audio.beat_fit import EVERYWHERE
     from riffstream.audio.beats import find_beats
-    from riffstream.audio.files import audio_info, read_audio
+    from riffstream.audio.files import audio_info
     from riffstream.audio.key import NO_NOTES, find_key
+    from riffstream.audio.mono import centred, mono_of
     from riffstream.audio.spectrum import loudness_picture
-    from riffstream.audio.tempo import first_onset, rise_of_loudness
+    from riffstream.audio.tempo import music_start
     from riffstream.errors import MediaError
     from riffstream.models.uploads import AUDIO, BEATS, RATE
 
@@ -130,29 +134,34 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
     if info.seconds is not None and info.seconds > rules.length_s:
         raise UploadError(413, f"file is {info.seconds:.0f} s long; allowed: up to {rules.length_s:g} s")
     try:
-        wave = read_audio(source, sample_rate=RATE, channels=2, max_seconds=ANALYSED_S, cut=True).samples.T
+        wave = centred(_first_minute(source, RATE, rules.length_s))
     except MediaError as error:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
         raise UploadError(400, f"file: {str(error).replace(str(source), 'it')}") from None
+    if not wave.shape[1] or np.abs(wave).max() < SILENCE:
+        raise UploadError(400, "file is silent; allowed: sound above -60 dBFS")
     if wave.shape[1] < SHORTEST_S * RATE:
         allowed = f"{SHORTEST_S:g} to {rules.length_s:g} s"
         raise UploadError(400, f"file has {wave.shape[1] / RATE:.2f} s of sound; allowed: {allowed}")
-    if np.abs(wave).max() < SILENCE:
-        raise UploadError(400, "file is silent; allowed: sound above -60 dBFS")
-    start = first_onset(rise_of_loudness(wave, RATE)) * RATE // 100
+    whole, start = wave, music_start(wave, RATE) * RATE // 100
     wave = wave[:, start:]
     found = find_beats(wave, RATE, bpm=rules.bpm)
     bpm, beats = found.bpm, []
+    if found.unclear is not None and found.unclear[0] * RATE < found.at[min(BEATS, len(found.at) - 1)]:
+        unclear = replace(found, unclear=EVERYWHERE)  # the loop is a small part of what was measured
+        warnings.warn(unclear.doubt or "", MediaWarning, stacklevel=1)
     if found.drifts and len(found.at) > BEATS and found.at[BEATS] <= wave.shape[1]:
         warnings.warn(found.words(RATE) or "", MediaWarning, stacklevel=1)
         wave = wave[:, round(float(found.at[0])) :]
         beats = [float(place) for place in np.round((found.at[: BEATS + 1] - found.at[0]) / RATE, 5)]
         bpm = BEATS * 60 / beats[-1]
+    else:
+        wave = whole[:, start - _missing(whole, start, 60 / bpm * RATE, BEATS) :]
     loop = _loop(wave, round(BEATS * 60 / bpm * RATE), BEATS)
     loop = loop * np.float32(LEVEL / max(float(np.sqrt((loop**2).mean())), SILENCE * LEVEL))
     soundfile.write(folder / AUDIO, loop.T, RATE, subtype="FLOAT")
-    shade = 255 * (1 - loudness_picture(loop.mean(0), *PREVIEW_SIZE))
+    shade = 255 * (1 - loudness_picture(mono_of(loop), *PREVIEW_SIZE))
     Image.fromarray(shade.astype(np.uint8)).save(folder / "preview.png", optimize=True)
     key = rules.key
     if key is None:
@@ -162,6 +171,51 @@ def _audio(source: Path, folder: Path, rules: Rules) -> Result:
             warnings.warn(doubt, MediaWarning, stacklevel=1)
     seconds = round(loop.shape[1] / RATE, 3)
     return Result(kind="audio", bpm=bpm, key=key, seconds=seconds, digest=_digest(loop, bpm, key), beats=beats)
+
+
+def _first_minute(source: Path, rate: int, length_s: float) -> NDArray[Any]:
+    """The first :data:`ANALYSED_S` of a recording from its first sound on, [2, N]; empty if ``length_s`` are silent.
+
+    Raises:
+        MediaError: the file cannot be read.
+    """
+    import numpy as np
+
+    from riffstream.audio.files import audio_blocks
+    from riffstream.errors import MediaError
+
+    most, have, heard, silent = round(ANALYSED_S * rate), 0, False, 0
+    kept: list[NDArray[Any]] = []
+    with contextlib.closing(audio_blocks(source, sample_rate=rate, channels=2)) as blocks:
+        for block in blocks:
+            heard = heard or bool(len(block) and np.ptp(block, axis=0).max() >= 2 * SILENCE)
+            if not heard:
+                kept = [block] if len(block) else kept  # the first sound may be soft at its beginning
+                have = len(kept[0]) if kept else 0
+                silent += len(block)
+                if silent > length_s * rate:  # of a file that states no length
+                    break
+                continue
+            kept.append(block[: most - have])
+            have += len(kept[-1])
+            if have >= most:
+                break
+    if not kept:
+        raise MediaError("it has no sound that can be decoded")
+    return np.concatenate(kept).T if heard else np.zeros((2, 0), np.float32)
+
+
+def _missing(wave: NDArray[Any], start: int, beat: float, beats: int) -> int:
+    """Samples of whole beats before ``start`` that a loop of ``beats`` needs, if the music plays there already."""
+    import numpy as np
+
+    lacking = beats - (wave.shape[1] - start) / beat
+    count = min(int(start / beat + 0.05), int(np.ceil(lacking - 0.25)))  # as in _loop, a quarter may be missing
+    if count <= 0:
+        return 0
+    size = min(start, round(count * beat))
+    added, rest = wave[:, start - size : start], wave[:, start:]
+    return size if (added**2).mean() > SOFT**2 * (rest**2).mean() else 0
 
 
 def _loop(given: NDArray[Any], size: int, beats: int) -> NDArray[Any]:
@@ -275,9 +329,11 @@ def _load() -> None:
     import soundfile  # noqa: F401
     from PIL import Image
 
+    import riffstream.audio.beat_fit
     import riffstream.audio.beats
     import riffstream.audio.files
     import riffstream.audio.key
+    import riffstream.audio.mono
     import riffstream.audio.spectrum
     import riffstream.audio.tempo
     import riffstream.spectrogram.pictures  # noqa: F401

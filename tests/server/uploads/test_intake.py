@@ -26,7 +26,7 @@ from riffstream.server.app import Server
 from riffstream.server.uploads.intake import WORKER, Uploads
 from riffstream.spectrogram.image import image_from_amplitudes, save_image
 from riffstream.spectrogram.params import ExifTag, SpectrogramParams
-from tests.audio.signals import RATE, cadence, clicks
+from tests.audio.signals import RATE, bursts, cadence, clicks, noise
 from tests.server.conftest import Running, running
 from tests.server.fakes import FakeHub
 from tests.server.test_registry import until
@@ -262,6 +262,7 @@ def broken_exif(tmp_path: Path, **wrong: Any) -> bytes:
         ("random", 415, "neither audio nor a readable picture"),
         ("empty", 400, "file is missing or empty"),
         ("silence", 400, "file is silent"),
+        ("offset", 400, "file is silent"),
         ("nan", 400, "not numbers"),
         ("too short", 400, "allowed: 0.25 to 900 s"),
         ("cut wav header", 415, "neither audio nor a readable picture"),
@@ -288,7 +289,8 @@ async def test_what_cannot_be_a_seed_is_refused_and_explained(
         "empty": lambda: b"",
         "silence": lambda: wav(np.zeros((RATE, 2))),
         "nan": lambda: wav(np.full((RATE, 2), np.nan)),
-        "too short": lambda: wav(np.ones((100, 2)) / 2),
+        "too short": lambda: wav(noise(100)),
+        "offset": lambda: wav(np.full((RATE, 2), 0.3)),
         "cut wav header": lambda: sound("wav")[:30],
         "cut png": lambda: picture(tmp_path)[:4000],
         "png bomb": lambda: png_bomb(60_000, 60_000),
@@ -580,13 +582,13 @@ async def test_a_stereo_picture_without_exif_is_stereo_or_what_the_field_says(tm
 
 
 async def test_joined_recordings_of_different_formats_are_read(live: Running) -> None:
-    wave = clicks(125.0, 3.0).T
+    wave = clicks(125.0, 2.88).T  # six beats
     first, second = io.BytesIO(), io.BytesIO()
     soundfile.write(first, wave[:, :1], RATE, format="OGG", subtype="VORBIS")
     soundfile.write(second, wave[::2], RATE // 2, format="FLAC")
     made = await post(live, first.getvalue() + second.getvalue())
     assert made["bpm"] == pytest.approx(125, rel=0.015)
-    assert "notes" not in made
+    assert [note for note in made.get("notes", ()) if "key unclear" not in note] == []
 
 
 async def test_damage_is_said_in_the_answer(live: Running) -> None:
@@ -611,3 +613,34 @@ async def test_what_is_in_use_is_asked_when_the_file_is_kept(tmp_path: Path) -> 
             with pytest.raises(Exception, match=r"being played|Unavailable"):
                 await uploads.make(place / "source", place, "other", lambda: used)
         assert first["name"] in uploads.entries
+
+
+async def test_what_is_heard_of_a_recording() -> None:
+    """Silence before the music, an inverted channel, an offset, and a tempo that nobody could tell."""
+    unclear = "tempo unclear: taken as"
+    late = np.concatenate([np.zeros((63 * RATE, 2)), clicks(125, 8).T])
+    async with running(limits=FREE | {"upload_mb": 50}) as served:
+        for wave, bpm, note in (
+            (late, 125, None),
+            (clicks(125, 8).T * [1, -1], 125, None),
+            (clicks(125, 8).T * 0.2 + 0.4, 125, None),
+            (noise(8 * RATE), None, unclear),
+            (bursts(np.array([1.0]), 4).T, None, unclear),
+        ):
+            made = await post(served, wav(wave))
+            if bpm:
+                assert made["bpm"] == pytest.approx(bpm, rel=0.01)
+            said = [text for text in made.get("notes", ()) if "tempo" in text]
+            assert [text.startswith(note or "-") for text in said] == ([True] if note else [])
+            loop, _ = soundfile.read(served.server.uploads.folder / made["name"] / "loop.wav")
+            assert np.sqrt((loop**2).mean()) == pytest.approx(0.1, rel=0.01)
+            assert np.abs(loop.mean(0)).max() < 0.01
+
+
+async def test_a_soft_beginning_belongs_to_a_loop_that_would_lack_it(live: Running) -> None:
+    """Eight beats, of which the last four are much louder."""
+    wave = bursts(np.arange(0.0, 4.0, 0.5), 4, np.array([0.065] * 4 + [0.6] * 4)).T
+    made = await post(live, wav(wave), query="?bpm=120")
+    loop, _ = soundfile.read(live.server.uploads.folder / made["name"] / "loop.wav")
+    first, second = np.abs(loop[: 2 * RATE]).max(), np.abs(loop[2 * RATE :]).max()
+    assert second > 3 * first
