@@ -38,7 +38,9 @@ class Remote:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def all(self) -> list[dict[str, Any]]:
-        seeds: list[dict[str, Any]] = self._json("GET", "")["seeds"]
+        seeds = self._json("GET", "").get("seeds")
+        if not isinstance(seeds, list):
+            raise RadioError("internal", f"{self._base} does not answer like riffstream")
         return seeds
 
     def one(self, name: str) -> dict[str, Any]:

@@ -35,6 +35,15 @@ RIFFSTREAM_TOKEN may hold the token, hidden from other users of this machine."""
 
 ACTIONS = ("list", "search", "show", "export", "add", "remove")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
+COUNT = 5
+# Actions that have each option. The others refuse it.
+USED_BY = {
+    "parts": ("list", "search"),
+    **dict.fromkeys(("count", *LEVELS), ("search",)),
+    "out": ("export",),
+    **dict.fromkeys(("name", "bpm", "key"), ("add",)),
+    "remove_key": ("remove",),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--folder", type=Path, default=None, help="library (default: the embedded model's)")
     place.add_argument("--to", metavar="URL", help="a running server, any address of it")
     place.add_argument("--state-dir", metavar="DIR", help="server.state_dir of a server that does not run")
-    parser.add_argument("--count", type=int, default=5, help="search: number of results (default 5)")
+    parser.add_argument("--count", type=int, default=None, help=f"search: number of results (default {COUNT})")
     add_parts(parser, "list, search: ")
     add_levels(parser, "search: ")
     parser.add_argument(
@@ -73,9 +82,10 @@ def run(args: argparse.Namespace) -> int:
             "the path of a file" if args.action == "add" else "the name of a seed, as 'riffstream seeds list' shows it"
         )
         raise ParameterError("text", args.text, wanted)
-    for name, actions in {"parts": ("list", "search"), **dict.fromkeys(LEVELS, ("search",))}.items():
+    for name, actions in USED_BY.items():
         if args.action not in actions and (given := getattr(args, name)) not in (None, []):
-            raise ParameterError(f"--{name}", given, f"with {' or '.join(actions)} only, not with {args.action}")
+            option = f"--{name.replace('_', '-')}"
+            raise ParameterError(option, given, f"with {' or '.join(actions)} only, not with {args.action}")
     if args.to is not None or args.state_dir is not None:
         return _own(args)
     if args.action in ("add", "remove"):
@@ -93,6 +103,11 @@ def _print(args: argparse.Namespace, shown: Any, *lines: str) -> None:
 
 def _line(seed: dict[str, Any]) -> str:
     return f"{seed['name']:<28} {seed['bpm']:5.0f} bpm  {seed['caption']}"
+
+
+def _texts(seed: dict[str, Any]) -> list[str]:
+    """What a filter searches, as ``SeedEntry.says``."""
+    return [seed["name"], seed["style"], *seed["tags"], seed["caption"], *seed.get("captions", ())]
 
 
 def _facts(seed: dict[str, Any]) -> list[str]:
@@ -137,12 +152,13 @@ def _found(library: SeedLibrary, args: argparse.Namespace) -> list[tuple[SeedEnt
         return [(each, None) for each in library.entries if each.says(args.text) and each.plays(parts)]
     from riffstream.diffusion.mini.text import MiniTextEncoder
 
-    if not args.text:
+    if not args.text.strip():
         raise ParameterError("text", args.text, "a prompt to search for")
     model = library.folder.parent
     encoder = MiniTextEncoder.load(model / "text_encoder", model / "tokenizer")
     asked = Levels(parts, **{name: getattr(args, name) for name in LEVELS})
-    return [(entry, likeness) for entry, likeness in library.nearest(args.text, encoder, args.count, asked=asked)]
+    count = COUNT if args.count is None else args.count
+    return [(entry, likeness) for entry, likeness in library.nearest(args.text, encoder, count, asked=asked)]
 
 
 def _export(library: SeedLibrary, name: str, path: Path) -> None:
@@ -191,11 +207,11 @@ def _own(args: argparse.Namespace) -> int:
     if args.action == "search":
         raise ParameterError("search", args.text, "the library only, without --to and --state-dir")
     if args.action == "list":
-        from riffstream.models.seeds import plays
+        from riffstream.models.seeds import mentions, plays
 
-        wanted, parts = args.text.lower(), parse_parts(args.parts)
+        parts = parse_parts(args.parts)
         listed = [each for each in store.all() if plays(each.get("parts", {}), parts)]
-        rows = [each for each in listed if wanted in f"{each['name']} {each['caption']} {each['tags']}".lower()]
+        rows = [each for each in listed if mentions(_texts(each), args.text)]
         _print(args, rows, *map(_line, rows))
     elif args.action == "show":
         shown = store.one(args.text)

@@ -157,7 +157,7 @@ def parse_parts(words: Iterable[str]) -> dict[str, float]:
     """Parse levels of parts such as ``drums=0 pad=0.5``, also separated by commas.
 
     Raises:
-        ParameterError: an unknown part, or a level that is not a number from 0 to 1.
+        ParameterError: an unknown part, one that is given twice, or a level that is not a number from 0 to 1.
     """
     levels: dict[str, float] = {}
     for text in (part for word in words for part in word.split(",") if part.strip()):
@@ -169,5 +169,7 @@ def parse_parts(words: Iterable[str]) -> dict[str, float]:
         if not name or math.isnan(level):
             raise ParameterError("parts", text, f"PART=LEVEL with a level of 0 to 1, PART one of {', '.join(PARTS)}")
         reject_unknown([name], PARTS, where="parts")
+        if name in levels:
+            raise ParameterError(f"parts.{name}", text, "one level for each part")
         levels[name] = check("part", level, field=f"parts.{name}")
     return levels

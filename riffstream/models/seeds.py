@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from riffstream.diffusion.family import Family
     from riffstream.diffusion.mini.text import MiniTextEncoder
 
-__all__ = ["RIFFUSION_NAMES", "SEEDS_FOLDER", "SeedEntry", "SeedLibrary", "plays"]
+__all__ = ["RIFFUSION_NAMES", "SEEDS_FOLDER", "SeedEntry", "SeedLibrary", "mentions", "plays"]
 
 SEEDS_FOLDER = Path(__file__).parent / "mini" / "seeds"
 
@@ -81,12 +81,17 @@ class SeedEntry:
 
     def says(self, text: str) -> bool:
         """Whether each word of ``text`` is in the name, the style or a description."""
-        own = " ".join((self.name, self.style, *self.tags, self.caption, *self.captions)).lower()
-        return all(word in own for word in text.lower().split())
+        return mentions((self.name, self.style, *self.tags, self.caption, *self.captions), text)
 
     def plays(self, parts: Mapping[str, float]) -> bool:
         """Whether each of ``parts`` rests or plays as asked (:func:`plays`)."""
         return plays(self.parts, parts)
+
+
+def mentions(own: Iterable[str], text: str) -> bool:
+    """Whether each word of ``text`` is in one of the texts of a seed, in any case."""
+    found = " ".join(own).lower()
+    return all(word in found for word in text.lower().split())
 
 
 def plays(known: Mapping[str, float], asked: Mapping[str, float]) -> bool:

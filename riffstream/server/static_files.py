@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import html
 import logging
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -201,8 +202,12 @@ def _file(path: str, request: web.Request) -> web.StreamResponse:
 
 
 def accepts_gzip(request: web.Request) -> bool:
-    """Whether a client takes compressed answers."""
-    return "gzip" in request.headers.get("Accept-Encoding", "").lower()
+    """Whether a client takes compressed answers (RFC 9110, section 12.5.3): ``gzip;q=0`` refuses them."""
+    for part in request.headers.get("Accept-Encoding", "").lower().split(","):
+        name, _, weight = part.partition(";")
+        if name.strip() in ("gzip", "x-gzip"):
+            return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is None
+    return False
 
 
 @lru_cache(maxsize=200)

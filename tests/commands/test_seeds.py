@@ -55,7 +55,7 @@ async def test_seeds_of_a_running_server(run: Run, tmp_path: Path, loop_file: Pa
         assert code == 0, err
         made = json.loads(out)
         assert (made["title"], round(made["bpm"])) == ("my loop", 120)
-        assert made["name"] in (await seeds("list", "my loop"))[1]
+        assert made["name"] in (await seeds("list", "loop MY"))[1]  # each word, as in the library
         assert "my loop" in (await seeds("show", made["name"]))[1]
         target = tmp_path / "again.wav"
         assert (await seeds("export", made["name"], "-o", target))[0] == 0
@@ -81,10 +81,11 @@ async def test_seeds_of_a_running_server(run: Run, tmp_path: Path, loop_file: Pa
     assert "cannot reach" in err
 
 
-async def test_a_server_of_another_kind_is_one_line(run: Run) -> None:
+@pytest.mark.parametrize("body", [b"hello", b"{}", b'{"seeds": 1}'])
+async def test_a_server_of_another_kind_is_one_line(run: Run, body: bytes) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -124,6 +125,12 @@ def test_bad_input_names_the_field(run: Run, tmp_path: Path) -> None:
         (("add", "--state-dir", tmp_path), "text is ''"),
         (("add", song, "--bpm", 7, "--state-dir", tmp_path), "bpm is 7"),
         (("add", song, "--state-dir", tmp_path), "allowed: 0.25 to 900 s"),
+        (("list", "--count", 3), "--count is 3"),
+        (("show", "techno", "-o", "a.png"), "with export only, not with show"),
+        (("search", "piano", "--bpm", 120), "--bpm is 120"),
+        (("list", "--remove-key", "x"), "--remove-key is"),
+        (("search", "  "), "a prompt to search for"),
+        (("list", "--parts", "drums=0", "drums=1"), "parts.drums is 'drums=1'; allowed: one level for each part"),
     ):
         code, _, err = run("seeds", *words)
         assert code == 2

@@ -129,7 +129,7 @@ def _encode(pcm: Pcm, tags: dict[str, str], kind: str) -> bytes:
 def _known(request: web.Request, *, listening: bool = False) -> Seed:
     """Description of the request's seed. Raises 404; 401 if it needs the right to listen."""
     context, uploads, name = request.app[CONTEXT], request.app[UPLOADS], request.match_info["name"]
-    found = library()
+    found = library(request)
     is_upload = name in uploads.entries
     if listening or is_upload:
         context.listening(request)

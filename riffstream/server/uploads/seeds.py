@@ -21,7 +21,7 @@ from msgspec import UNSET, Meta
 from riffstream import protocol
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.journey.conditions import parse_parts
-from riffstream.models.seeds import SeedEntry, SeedLibrary
+from riffstream.models.seeds import SeedEntry, SeedLibrary, mentions
 from riffstream.models.uploads import BEATS, Upload
 from riffstream.ranges import RANGES
 from riffstream.server import logs
@@ -41,6 +41,7 @@ routes = web.RouteTableDef()
 CHUNK = 256 * 1024
 COMPRESSED = 16 * 1024  # bytes of a list from which it is compressed
 MOST = 100_000
+SEARCH = 200  # characters; each word is looked up in every description
 FIELD_BYTES = 1024
 FIELDS = 16
 NAMED = ("name", "bpm", "key", "stereo")
@@ -48,11 +49,15 @@ SLOWEST_BYTES_S = 32 * 1024  # slowest allowed upload after the first ``body_tim
 TITLE_CHARS = 80
 
 
+def library(request: web.Request) -> SeedLibrary | None:
+    """Seed library of the server's model, as its generator has it; None without one."""
+    return _library_of(request.app[CONTEXT].config.generator.model)
+
+
 @functools.cache
-def library() -> SeedLibrary | None:
-    """Seed library of the embedded model; None if it is not installed."""
+def _library_of(model: str) -> SeedLibrary | None:
     try:
-        return SeedLibrary()
+        return SeedLibrary.of(model)
     except CheckpointError:
         return None
 
@@ -61,7 +66,9 @@ class SeedsQuery(msgspec.Struct, kw_only=True):
     """Parameters of the list of seeds."""
 
     tag: Annotated[str, Meta(description="only seeds with this tag or style; `upload`: only uploads")] = ""
-    search: Annotated[str, Meta(description="only seeds with each of these words in a name or a description")] = ""
+    search: Annotated[
+        str, Meta(max_length=SEARCH, description="only seeds with each of these words in a name or a description")
+    ] = ""
     parts: Annotated[
         str, Meta(description="only loops in which these parts rest (0) or play (1), such as `drums=0,lead=1`")
     ] = ""
@@ -74,8 +81,11 @@ class SeedsQuery(msgspec.Struct, kw_only=True):
 @described("seeds", Answer(SeedList, "the seeds"), errors=(400,), query=SeedsQuery)
 async def list_seeds(request: web.Request) -> web.Response:
     """List the seed library, and the uploads to clients that may listen, newest first."""
-    found, uploads, asked = library(), request.app[UPLOADS], request.query
+    found, uploads, asked = library(request), request.app[UPLOADS], request.query
     tag, search = asked.get("tag", "").lower(), asked.get("search", "")
+    if len(search) > SEARCH:
+        text = f"search has {len(search)} characters; allowed: up to {SEARCH}"
+        raise refuse(web.HTTPBadRequest, "bad_request", text)
     beats = asked.get("beats", "")
     if beats not in ("", "6", "8"):
         raise refuse(web.HTTPBadRequest, "bad_request", f"beats is {beats[:20]!r}; allowed: 6 or 8")
@@ -92,8 +102,7 @@ async def list_seeds(request: web.Request) -> web.Response:
         and entry.plays(parts)
     ]
     if request.app[CONTEXT].grant(request) is not None and tag in ("", "upload") and not parts:
-        words = search.lower().split()
-        titled = [entry for entry in uploads.entries.values() if all(word in entry.title.lower() for word in words)]
+        titled = [entry for entry in uploads.entries.values() if mentions((entry.name, entry.title), search)]
         seeds = [shown(entry) for entry in reversed(titled)] + seeds
     seeds = [seed for seed in seeds if beats in ("", str(seed.beats))]
     info = request.app[CONTEXT].hub.info
@@ -172,7 +181,7 @@ def shown(entry: Upload) -> Seed:
 @described("seeds", Answer(("image/png",), "the picture"))
 async def preview(request: web.Request) -> web.StreamResponse:
     """Send the spectrogram of a seed."""
-    found, uploads, name = library(), request.app[UPLOADS], request.match_info["name"]
+    found, uploads, name = library(request), request.app[UPLOADS], request.match_info["name"]
     headers = {"Cache-Control": "public, max-age=86400"}
     if name in uploads.entries and (file := uploads.file(name, "preview.png")).is_file():
         return web.FileResponse(file, headers=headers)
