@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from riffstream.errors import ParameterError
 
-__all__ = ["Denoiser", "DenoiserConfig"]
+__all__ = ["Denoiser", "DenoiserConfig", "Entry"]
 
 # Adam's step does not depend on the scale: larger inputs let the single layer of the conditions learn faster.
 CONDITIONS_GAIN = 4.0
@@ -144,6 +145,28 @@ class _Block(nn.Module):
             h = h * valid
         h = self.mix(h.reshape(h.shape[0], *cells, -1)).flatten(1, 2)
         return x + gate2[:, None] * self.down(F.relu(self.up(h)).square())  # type: ignore[no-any-return]
+
+
+class Entry(NamedTuple):
+    """Inputs of the blocks of a :class:`Denoiser`.
+
+    Attributes:
+        h: tokens [B, N, width], with the context.
+        condition: vector of time and text, [B, width].
+        text: text tokens, [B, S, width].
+        text_bias: attention bias of the text tokens, [B, 1, 1, S].
+        cells: rows and columns of the token grid, with the context.
+        valid: weight of each token, [B, N, 1]; None: all 1.
+        bias: attention bias of the tokens, [B, 1, 1, N]; None: none.
+    """
+
+    h: Tensor
+    condition: Tensor
+    text: Tensor
+    text_bias: Tensor
+    cells: tuple[int, int]
+    valid: Tensor | None
+    bias: Tensor | None
 
 
 class Denoiser(nn.Module):
@@ -280,6 +303,32 @@ class Denoiser(nn.Module):
                 first ``columns_triple`` columns.
             conditions: conditions of each column of tokens; zeros or None: no conditions.
         """
+        entry = self.enter(x, t, tokens, mask, previous, previous_mask, triple, conditions)
+        h = entry.h
+        for block in self.blocks:
+            h = block(h, entry.condition, entry.text, entry.text_bias, entry.cells, entry.valid, entry.bias)
+        h = self.without_context(h, entry.cells)
+        shift, scale = self.modulation(entry.condition).chunk(2, dim=-1)
+        return self._unpatchify(self.patch_out(_modulate(h, shift, scale)), *x.shape[-2:])
+
+    def without_context(self, h: Tensor, cells: tuple[int, int]) -> Tensor:
+        """The tokens of the clip alone, [B, N, width], from states ``h`` on ``cells``."""
+        if not self.config.context:
+            return h
+        return h.reshape(h.shape[0], *cells, -1)[:, :, self.config.context :].flatten(1, 2)
+
+    def enter(
+        self,
+        x: Tensor,
+        t: Tensor,
+        tokens: Tensor,
+        mask: Tensor | None = None,
+        previous: Tensor | None = None,
+        previous_mask: Tensor | None = None,
+        triple: Tensor | None = None,
+        conditions: Tensor | None = None,
+    ) -> Entry:
+        """The inputs of the blocks; for the arguments see :meth:`forward`."""
         config = self.config
         height, width = x.shape[-2:]
         cells = (height // config.patch, width // config.patch)
@@ -318,10 +367,4 @@ class Denoiser(nn.Module):
         pooled = (tokens.float() * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1e-6)
         condition = F.silu(self._embed_time(t) + self.pooled_in(pooled.to(tokens.dtype)))
         text = self.text_in(tokens)
-        wide_cells = (cells[0], config.context + cells[1])
-        for block in self.blocks:
-            h = block(h, condition, text, text_bias, wide_cells, valid, bias)
-        if config.context:
-            h = h.unflatten(1, wide_cells)[:, :, config.context :].flatten(1, 2)
-        shift, scale = self.modulation(condition).chunk(2, dim=-1)
-        return self._unpatchify(self.patch_out(_modulate(h, shift, scale)), height, width)
+        return Entry(h, condition, text, text_bias, (cells[0], config.context + cells[1]), valid, bias)
