@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from riffstream.corpus.data import Corpus
+from riffstream.corpus.instrument_classes import INSTRUMENT_CLASSES, instrument_targets
 from riffstream.diffusion.family import Family
-from riffstream.evaluation.probe import INSTRUMENT_CLASSES, instrument_targets
 
 __all__ = ["Reader", "fit_reader", "sentence_vectors"]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from riffstream.corpus.captions import ClipFacts, captions
 from riffstream.corpus.drums import GM_DRUMS, KITS, PATTERNS, drum_hits
+from riffstream.corpus.instrument_classes import INSTRUMENT_CLASSES, instrument_class
 from riffstream.corpus.instruments import INSTRUMENTS
 from riffstream.corpus.melodies import melody, swung
 from riffstream.corpus.mixing import LOOKS
@@ -20,7 +21,6 @@ from riffstream.corpus.songs import compose, cut_to_sections, lay_out
 from riffstream.corpus.styles import groove_styles, own_styles, parse_parts, style_of
 from riffstream.corpus.synths import PATCHES
 from riffstream.errors import ParameterError
-from riffstream.evaluation.probe import INSTRUMENT_CLASSES, instrument_class
 
 KINDS = ("major", "minor", "jazz", "minor_jazz", "blues", "calm", "dark", "modal", "power")
 
