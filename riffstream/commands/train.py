@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   riffstream train codec --corpus runs/corpus --out runs/mini
   riffstream train denoiser --corpus runs/corpus --out runs/mini --minutes 600
   riffstream train distil --corpus runs/corpus --out runs/mini
+  riffstream train refine --corpus runs/corpus --out runs/mini
   riffstream train export --out runs/mini --to my-model
   riffstream train evaluate --corpus runs/corpus --model my-model
 
@@ -24,6 +25,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "codec": ("riffstream.training.codec", "train the latent codec"),
     "denoiser": ("riffstream.training.denoiser", "train the denoiser"),
     "distil": ("riffstream.training.distil", "distil the denoiser to few steps without guidance"),
+    "refine": ("riffstream.training.refine", "refine the distilled denoiser against a critic"),
     "export": ("riffstream.training.export", "write a checkpoint folder"),
     "seeds": ("riffstream.training.seed_library", "make the seed library of a model"),
     "finetune": ("riffstream.training.finetune", "fine-tune a model with your own music"),

@@ -32,14 +32,14 @@ def export(out: Path, to: Path, *, text_from: Path = MODEL_FOLDER, defaults: Def
 
     ``defaults``: defaults of the checkpoint; by default they follow from the kind of training.
 
-    Among the denoisers (distilled, final, in training) the last saved one is exported.
+    Among the denoisers (refined, distilled, final, in training) the last saved one is exported.
 
     Returns:
         The checkpoint's defaults; a distilled model needs no guidance.
     """
     cpu = torch.device("cpu")
     codec = load_codec(out / "codec.pt", cpu)
-    states = [out / name for name in ("distilled.pt", "denoiser_final.pt", "denoiser.pt")]
+    states = [out / name for name in ("refined.pt", "distilled.pt", "denoiser_final.pt", "denoiser.pt")]
     saved = [path for path in states if path.is_file()]
     chosen = max(saved, key=lambda path: path.stat().st_mtime_ns) if saved else states[-1]
     denoiser: Denoiser = load_denoiser(chosen, cpu)

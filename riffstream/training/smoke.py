@@ -1,4 +1,4 @@
-"""A smoke test of the whole recipe at toy size: corpus, codec, denoiser, distillation, export, seeds, clip."""
+"""A smoke test of the whole recipe at toy size: corpus, codec, denoiser, distillation, refinement, export, seeds."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.errors import RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.training import codec, denoiser
+from riffstream.training.checkpoints import load_denoiser
 from riffstream.training.distil import Aim, distil
+from riffstream.training.ear import Labels
 from riffstream.training.export import export
 from riffstream.training.loop import Log
+from riffstream.training.refine import Recipe, refine
 from riffstream.training.sample import PROMPTS, sample_latents, write_pictures
 from riffstream.training.seed_library import build_seeds
 
@@ -54,6 +57,11 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
         data, out, toy, minutes=minutes, decay_minutes=minutes / 2, device=cpu, seed=seed, log=log, pictures=PROMPTS[:2]
     )
     distilled = distil(data, out, toy, minutes=minutes / 2, device=cpu, seed=seed, aim=Aim(steps=4))
+    recipe = Recipe(steps=4, size=4, lead=2)
+    refined = refine(
+        data, Labels.of(data, out / "corpus"), out, load_denoiser(out / "distilled.pt", cpu), minutes=minutes / 2,
+        device=cpu, recipe=recipe, ear_minutes=minutes / 8, seed=seed, max_steps=8,
+    )  # fmt: skip
     export(out, out / "model", text_from=MODEL_FOLDER)
     seeds = build_seeds(out / "corpus", out / "model", count=4)
     family = MiniFamily.load(out / "model")
@@ -68,7 +76,7 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
         raise RiffstreamError("the saved seed library differs from the built one")
     return {
         "songs": manifest["songs"], "clips": manifest["clips"], "codec": coded, "denoiser": trained,
-        "distil": distilled, "seconds": round(time.monotonic() - started, 1),
+        "distil": distilled, "refine": refined, "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
 
 

@@ -1,0 +1,97 @@
+"""Whole clips of a student in refinement: examples in a stream's order, played from noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from riffstream.diffusion.mini.family import PREVIOUS_LIMIT
+from riffstream.diffusion.noise import limited
+from riffstream.training.denoiser import Batch, draw
+from riffstream.training.latents import LatentSet
+from riffstream.training.walks import NOISE_LIMIT
+
+__all__ = ["Examples", "evaluate", "inside", "joined", "play"]
+
+# Share of the examples that continue the student's own clip of the batch before, as in a stream.
+GOES_ON = 0.35
+
+
+def inside(batch: Batch, narrow: int) -> Tensor:
+    """Cells of the clips: [B, 1, 1, w], 0 beyond the ``narrow`` columns of a clip in 3/4."""
+    assert batch.triple is not None
+    cells = (torch.arange(batch.clean.shape[-1], device=batch.clean.device) < narrow) | ~batch.triple[:, None]
+    return cells[:, None, None].float()
+
+
+def evaluate(model: nn.Module, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
+    """The velocity [B, C, h, w] float32 at states x, times t [B]."""
+    made = model(x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple, batch.conditions)
+    return made.float()  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def play(model: nn.Module, batch: Batch, steps: int, narrow: int) -> tuple[Tensor, Tensor]:
+    """Play the examples from noise in even Euler steps.
+
+    Returns:
+        The clips [B, C, h, w], and the states before the steps [steps, B, C, h, w], at times 1, 1 - 1 / steps, ...
+    """
+    cells = inside(batch, narrow)
+    x = limited(batch.noise, NOISE_LIMIT) * cells
+    states = []
+    for place in range(steps, 0, -1):
+        states.append(x)
+        t = torch.full((len(x),), place / steps, device=x.device)
+        x = x - evaluate(model, x, t, batch) * cells / steps
+    return x, torch.stack(states)
+
+
+def joined(*batches: Batch) -> Batch:
+    """One batch of all examples; all batches have ``triple``."""
+    return Batch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in Batch.__slots__))
+
+
+class Examples:
+    """Batches of examples; some continue the student's own clip of the batch before.
+
+    Args:
+        rows: indices of the clips.
+        size: examples of a batch.
+        seed: first seed.
+
+    Attributes:
+        picked: indices of the last batch's clips, [size].
+    """
+
+    def __init__(self, data: LatentSet, rows: Tensor, size: int, seed: int, device: torch.device) -> None:
+        self._data, self._rows, self._seed, self._device = data, rows, seed, device
+        self._allowed = torch.zeros(len(data), dtype=torch.bool)
+        self._allowed[rows] = True
+        self.picked = torch.full((size,), -1)
+        self._played: Tensor | None = None
+
+    def next(self, number: int) -> Batch:
+        """Batch ``number``."""
+        size = len(self.picked)
+        generator = torch.Generator().manual_seed(self._seed + 2 * number)
+        fresh = self._rows[torch.randint(len(self._rows), (size,), generator=generator)]
+        follows = (self.picked + 1).clamp_max(len(self._data) - 1)
+        goes_on = torch.rand(size, generator=generator) < GOES_ON
+        goes_on &= (self._data.previous[follows] == self.picked) & self._allowed[follows]
+        if self._played is None:
+            goes_on[:] = False
+        self.picked = torch.where(goes_on, follows, fresh)
+        seed = self._seed + 2 * number + 1
+        batch = draw(self._data, self._rows, size, seed, self._device, one_shape=True, picked=self.picked)
+        if self._played is not None:
+            level = self._played.square().mean((1, 2, 3), keepdim=True).sqrt()
+            own = self._played * (PREVIOUS_LIMIT / level.clamp_min(1e-6)).clamp_max(1.0)
+            given = goes_on.to(self._device)
+            batch.previous = torch.where(given[:, None, None, None], own, batch.previous)
+            batch.previous_mask = batch.previous_mask | given
+        return batch
+
+    def played(self, clips: Tensor) -> None:
+        """Keep the student's clips of the last batch."""
+        self._played = clips.detach()
