@@ -135,10 +135,10 @@ def ramp(low: float, high: float, seconds: float) -> NDArray[np.float64]:
 
 
 def bursts(
-    places: NDArray[np.float64], seconds: float, levels: NDArray[np.float64] | None = None
+    places: NDArray[np.float64], seconds: float, levels: NDArray[np.float64] | None = None, *, seed: int = 0
 ) -> NDArray[np.float32]:
     """Noise bursts of 50 ms at positions in seconds, over soft noise: [2, N] float32 at 48 kHz."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     wave = rng.normal(0, 0.001, (2, int(seconds * RATE)))
     for number, place in enumerate(places[places < seconds]):
         begin = int(place * RATE)

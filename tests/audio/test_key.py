@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from riffstream.audio.key import find_key, pitch_classes
-from tests.audio.signals import RATE, cadence, clicks, noise, tone
+from tests.audio.signals import RATE, bursts, cadence, clicks, noise, tone
 
 
 @pytest.mark.parametrize("drums", [0.0, 2.0])
@@ -42,6 +42,17 @@ def test_a_recording_has_its_own_tuning() -> None:
 def test_what_has_no_notes_has_no_key() -> None:
     for wave in (clicks(120, 6), noise(5 * RATE).T, tone(440, -6, 4).T, np.zeros((2, RATE), np.float32)):
         assert find_key(wave, RATE) is None
+
+
+@pytest.mark.parametrize("seconds", [4, 8])
+def test_drum_loops_have_no_key(seconds: int) -> None:
+    """A sample of a drum, the same at each eighth: its resonances are peaks, but no notes."""
+    for seed in range(8):
+        hit = np.random.default_rng(seed).normal(0, 1, 2400) * np.exp(-np.arange(2400) / 400)
+        wave = np.tile(np.pad(0.3 * hit, (0, RATE // 4 - len(hit))), 4 * seconds).astype(np.float32)
+        assert find_key(np.stack([wave, wave]), RATE) is None, seed
+        varied = bursts(np.arange(0.1, seconds, 0.25), seconds, seed=seed)
+        assert find_key(varied, RATE) is None, seed
 
 
 def test_what_fits_c_major_stays() -> None:
