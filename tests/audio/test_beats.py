@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from riffstream.audio.beats import find_beats, frame_positions
+from riffstream.audio.beats import _on_sixteenths, find_beats, frame_positions
 from tests.audio.signals import RATE, clicks, drifting_beats, noise, played
 
 
@@ -28,6 +30,18 @@ def test_steady_beats_and_noise_have_one_tempo(wave: np.ndarray) -> None:
     assert found.words(RATE) is None
     assert np.ptp(np.diff(found.at)) < 1e-6
     assert found.at[-1] >= wave.shape[1] - 1
+
+
+def test_an_hour_of_beats_needs_little_memory() -> None:
+    """10,000 beats, of which the last third slipped by a third of a sixteenth: no matrix of all pairs (1.6 GB)."""
+    places = np.arange(10_000) * 36.0
+    places[7000:] += 3.0
+    tracemalloc.start()
+    share = _on_sixteenths(places, 36.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert share == pytest.approx(0.7)
+    assert peak < 5e6
 
 
 def test_every_beat_is_divided_evenly_into_frames() -> None:
