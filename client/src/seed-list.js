@@ -19,6 +19,7 @@ const QUIET = 0.3;
  * @property {string} [preview]
  * @property {string} [audio]
  * @property {string} [remove_key]
+ * @property {string[]} [notes] remarks on an uploaded file
  *
  * @typedef {object} Wanted
  * @property {string} text words of which each is in a name or a description

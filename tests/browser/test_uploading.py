@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Page, expect
 
+from tests.audio.signals import noise
 from tests.browser import listening
 from tests.browser.conftest import Open, Served, Start
 from tests.conftest import PATIENCE_MS
@@ -53,6 +54,19 @@ def sound(seconds: float, root_hz: float = 220.0) -> bytes:
 def seeds(page: Page) -> None:
     page.get_by_role("tab", name="Seeds").click()
     expect(page.locator(".drop")).to_be_visible()
+
+
+def test_what_the_server_could_not_tell_of_a_file_is_shown(taking: Served, open_page: Open, tmp_path: Path) -> None:
+    page = open_page(taking.url)
+    listening.play(page)
+    seeds(page)
+    file = tmp_path / "rain.wav"
+    soundfile.write(file, noise(6 * 48_000), 48_000)
+    page.locator("#seed-file").set_input_files(file)
+    shown = page.locator(".upload")
+    expect(shown).to_contain_text("rain is a seed now", timeout=PATIENCE_MS)
+    for words in ("tempo unclear: taken as", "key unclear: no clear notes"):
+        expect(shown).to_contain_text(words)
 
 
 def test_a_file_becomes_a_seed_and_plays(taking: Served, open_page: Open, tmp_path: Path) -> None:

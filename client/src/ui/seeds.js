@@ -180,7 +180,8 @@ export function mountSeeds(app, panel, open) {
       await load();
       if (!seeds.some((s) => s.name === seed.name)) seeds.unshift(seed);
       show();
-      note.replaceWith(make("div", { className: "upload" }, make("p", {}, make("strong", { textContent: seed.title || seed.name }), " is a seed now.")));
+      note.replaceWith(make("div", { className: "upload" }, make("p", {}, make("strong", { textContent: seed.title || seed.name }), " is a seed now."),
+        ...(seed.notes ?? []).map((text) => make("small", { textContent: text })))); // what was damaged, guessed or unclear
       await app.steer({ seed_image: seed.name }, seed.title || seed.name);
     } catch (error) {
       note.classList.add("error");
