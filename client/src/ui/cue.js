@@ -46,6 +46,7 @@ export function mountCue(app, line) {
   function ahead() {
     const after = `${place()} ${player.now?.rev}`;
     if (clip?.after === after) return clip.made;
+    /** @type {{ after: string, made: Promise<Blob> }} */
     const mine = { after, made: made(() => clip === mine) };
     clip = mine;
     mine.made.catch(() => clip === mine && (clip = null));
