@@ -155,8 +155,8 @@ def test_each_line_of_the_training_log_says_what_it_belongs_to() -> None:
     assert len(lines) > 200
     for line in lines:
         row = json.loads(line)
-        assert row["stage"] in ("codec", "denoiser", "distil"), line
-        assert row["model"] in ("1-3", "4", "5", "6", "7", "8", "9"), line
+        assert row["stage"] in ("codec", "denoiser", "distil", "refine"), line
+        assert row["model"] in ("1-3", "4", "5", "6", "7", "8", "9", "10"), line
         assert row["time"].startswith("2026-11-2"), line
 
 

@@ -14,12 +14,12 @@ from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.diffusion.schedules import flow_path
-from riffstream.errors import ParameterError
+from riffstream.errors import CheckpointError, ParameterError
 from riffstream.training import loop
-from riffstream.training.checkpoints import resume_model
+from riffstream.training.checkpoints import load_denoiser, resume_model
 from riffstream.training.denoiser import PRESETS, draw, prepare_data, train_denoiser
 from riffstream.training.distil import Aim, distil, guided_velocity, make_job, teacher_target
-from riffstream.training.export import export
+from riffstream.training.export import export, parse_blend
 from riffstream.training.gradient_helper import GradientHelper
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Ema, Log, Muon, step_size
@@ -153,6 +153,28 @@ def test_the_denoiser_saved_last_is_exported(tmp_path: Path) -> None:
     assert MiniFamily.load(tmp_path / "model").schedule.shift == 2.0
     train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=4, device=CPU)
     assert export(tmp_path, tmp_path / "model").guidance > 1
+
+
+def test_a_blend_is_the_weighted_mean_of_the_weights(tmp_path: Path) -> None:
+    resume_model("mini", tmp_path)
+    write_corpus(tmp_path / "corpus", songs=4, windows=2)
+    data = prepare_data(tmp_path / "corpus", tmp_path, CPU, Log(tmp_path, "denoiser", quiet=True))
+    other, model = tmp_path / "other", tmp_path / "model"
+    train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=2, device=CPU)
+    train_denoiser(data, other, PRESETS["smoke"], minutes=1, max_steps=2, device=CPU, seed=1)
+    export(tmp_path, model, blend=parse_blend([f"{other}=0.25"]))
+    first, second = (load_denoiser(folder / "denoiser.pt", CPU).patch_in.bias for folder in (tmp_path, other))
+    blended = MiniFamily.load(model, dtype=torch.float32).denoiser.patch_in.bias
+    torch.testing.assert_close(blended, 0.75 * first + 0.25 * second, atol=1e-6, rtol=1e-2)
+    assert not torch.equal(first, second)
+    with pytest.raises(CheckpointError, match="other sizes"):
+        export(tmp_path, model, blend=[("mini", 0.5)])
+
+
+@pytest.mark.parametrize("wrong", [["mini"], ["mini=1.5"], ["mini=0"], ["=0.5"], ["mini=x"], ["mini=0.6", "other=0.4"]])
+def test_an_impossible_blend_is_refused(wrong: list[str]) -> None:
+    with pytest.raises(ParameterError, match="blend"):
+        parse_blend(wrong)
 
 
 def test_a_helper_teaches_the_student_too(tmp_path: Path) -> None:
