@@ -122,6 +122,12 @@ class Batch:
     triple: Tensor | None
     conditions: Tensor
 
+    def inside(self, narrow: int) -> Tensor:
+        """Cells of the clips: float32 [B, 1, 1, w], 0 beyond the ``narrow`` columns of a clip in 3/4."""
+        assert self.triple is not None
+        cells = (torch.arange(self.clean.shape[-1], device=self.clean.device) < narrow) | ~self.triple[:, None]
+        return cells[:, None, None].float()
+
     def parts(self, size: int) -> list[Batch]:
         """The same examples in batches of ``size``."""
         values = [getattr(self, name) for name in Batch.__slots__]
@@ -216,8 +222,7 @@ def flow_loss(model: nn.Module, batch: Batch, narrow: int) -> Tensor:
     t = batch.t[:, None, None, None]
     x = (1 - t) * batch.clean + t * batch.noise
     if batch.triple is not None:
-        inside = (torch.arange(x.shape[-1], device=x.device) < narrow) | ~batch.triple[:, None]
-        inside = inside[:, None, None, :].float()
+        inside = batch.inside(narrow)
         x = x * inside
     with autocast(x.device):
         made = model(x, batch.t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple,

@@ -45,6 +45,7 @@ from riffstream.training.loop import (
     step_size,
     until_terminated,
 )
+from riffstream.training.playing import evaluate
 from riffstream.training.sample import PROMPTS, write_samples
 from riffstream.training.walks import Walks
 
@@ -133,14 +134,12 @@ def walk_loss(
     student: nn.Module, teacher: Denoiser, walks: Walks, empty: tuple[Tensor, Tensor], aim: Aim, narrow: int
 ) -> Tensor:
     """Mean squared distance of the student's velocity from :func:`teacher_target`; moves the trajectories on."""
-    x, t, batch, inside = walks.x, walks.t, walks.batch, walks.inside(narrow)
+    x, t, batch, inside = walks.x, walks.t, walks.batch, walks.batch.inside(narrow)
     target = teacher_target(teacher, walks, empty, aim)
     with autocast(x.device):
-        made = student(
-            x, t, batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple, batch.conditions
-        )
-    error = (made.float() - target).square() * inside
-    walks.advance(made.detach().float() * inside)
+        made = evaluate(student, x, t, batch)
+    error = (made - target).square() * inside
+    walks.advance(made.detach() * inside)
     return error.sum() / inside.expand_as(error).sum()  # type: ignore[no-any-return]
 
 

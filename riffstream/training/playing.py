@@ -5,23 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from riffstream.diffusion.mini.family import PREVIOUS_LIMIT
 from riffstream.diffusion.noise import limited
 from riffstream.training.denoiser import Batch, draw
 from riffstream.training.latents import LatentSet
-from riffstream.training.walks import NOISE_LIMIT
+from riffstream.training.walks import NOISE_LIMIT, as_previous
 
-__all__ = ["Examples", "evaluate", "inside", "joined", "play"]
+__all__ = ["Examples", "evaluate", "joined", "play"]
 
 # Share of the examples that continue the student's own clip of the batch before, as in a stream.
 GOES_ON = 0.35
-
-
-def inside(batch: Batch, narrow: int) -> Tensor:
-    """Cells of the clips: [B, 1, 1, w], 0 beyond the ``narrow`` columns of a clip in 3/4."""
-    assert batch.triple is not None
-    cells = (torch.arange(batch.clean.shape[-1], device=batch.clean.device) < narrow) | ~batch.triple[:, None]
-    return cells[:, None, None].float()
 
 
 def evaluate(model: nn.Module, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
@@ -37,7 +29,7 @@ def play(model: nn.Module, batch: Batch, steps: int, narrow: int) -> tuple[Tenso
     Returns:
         The clips [B, C, h, w], and the states before the steps [steps, B, C, h, w], at times 1, 1 - 1 / steps, ...
     """
-    cells = inside(batch, narrow)
+    cells = batch.inside(narrow)
     x = limited(batch.noise, NOISE_LIMIT) * cells
     states = []
     for place in range(steps, 0, -1):
@@ -85,8 +77,7 @@ class Examples:
         seed = self._seed + 2 * number + 1
         batch = draw(self._data, self._rows, size, seed, self._device, one_shape=True, picked=self.picked)
         if self._played is not None:
-            level = self._played.square().mean((1, 2, 3), keepdim=True).sqrt()
-            own = self._played * (PREVIOUS_LIMIT / level.clamp_min(1e-6)).clamp_max(1.0)
+            own = as_previous(self._played)
             given = goes_on.to(self._device)
             batch.previous = torch.where(given[:, None, None, None], own, batch.previous)
             batch.previous_mask = batch.previous_mask | given

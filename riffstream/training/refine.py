@@ -42,7 +42,7 @@ from riffstream.training.loop import (
     step_size,
     until_terminated,
 )
-from riffstream.training.playing import Examples, evaluate, inside, joined, play
+from riffstream.training.playing import Examples, evaluate, joined, play
 from riffstream.training.sample import PROMPTS, write_samples
 
 __all__ = ["Recipe", "add_arguments", "refine", "run"]
@@ -144,7 +144,7 @@ class Refinement:
         self, batch: Batch, clips: Tensor, t: Tensor, noise: Tensor, generator: torch.Generator
     ) -> tuple[dict[str, Tensor], Tensor]:
         wrong, different = misled(batch, self._empty, generator)
-        cells = inside(batch, self._narrow)
+        cells = batch.inside(self._narrow)
         real, played = noisy(batch.clean, noise, t) * cells, noisy(clips, noise, t) * cells
         with autocast(self._device):
             scores = self.critic(torch.cat([real, played, real]), t.repeat(3), joined(batch, batch, wrong))
@@ -168,7 +168,7 @@ class Refinement:
         style, instruments = (
             label[self.examples.picked].to(self._device) for label in (self.labels.style, self.labels.instruments)
         )
-        shown = noisy(clips, noise, t) * inside(batch, self._narrow)
+        shown = noisy(clips, noise, t) * batch.inside(self._narrow)
         self.critic.requires_grad_(False)
         with autocast(self._device):
             played = student_loss(real, self.critic(shown, t, batch))
@@ -188,7 +188,7 @@ class Refinement:
         places = torch.rand(size, steps, generator=generator).argsort(1)[:, :count].T.flatten().to(self._device)
         x = states[places, torch.arange(size, device=self._device).repeat(count)]
         t, many = 1 - places / steps, joined(*[batch] * count)
-        cells = inside(many, self._narrow)
+        cells = many.inside(self._narrow)
         with autocast(self._device):
             with torch.no_grad():
                 anchor = evaluate(self.first, x, t, many)

@@ -19,13 +19,19 @@ from riffstream.diffusion.schedules import shifted
 from riffstream.training.denoiser import Batch, draw
 from riffstream.training.latents import LatentSet
 
-__all__ = ["Walks"]
+__all__ = ["NOISE_LIMIT", "Walks", "as_previous"]
 
 # Share of the trajectories that become a noisy clip of the corpus at a random step, as with a start from a seed clip.
 FROM_MUSIC = 0.25
 # Share of the finished trajectories whose result is the previous clip of the next one, as in a stream.
 GOES_ON = 0.5
 NOISE_LIMIT = 2.0  # as in play
+
+
+def as_previous(clips: Tensor) -> Tensor:
+    """Clips [B, C, h, w] at the level of a previous clip in play."""
+    level = clips.square().mean((1, 2, 3), keepdim=True).sqrt()
+    return clips * (PREVIOUS_LIMIT / level.clamp_min(1e-6)).clamp_max(1.0)
 
 
 class Walks:
@@ -62,12 +68,6 @@ class Walks:
         """Times [B] of the next states."""
         return self._time(self.place - 1)
 
-    def inside(self, narrow: int) -> Tensor:
-        """Cells of the clips: [B, 1, 1, w], 0 beyond the ``narrow`` columns of a clip in 3/4."""
-        assert self.batch.triple is not None
-        cells = (torch.arange(self.x.shape[-1], device=self._device) < narrow) | ~self.batch.triple[:, None]
-        return cells[:, None, None].float()
-
     @torch.no_grad()
     def advance(self, velocity: Tensor) -> None:
         """One Euler step with the student's ``velocity`` [B, C, h, w]; finished trajectories begin again."""
@@ -86,8 +86,7 @@ class Walks:
         fresh = self._rows[torch.randint(len(self._rows), (len(done),), generator=self._generator())]
         picked = torch.where(goes_on, follows, fresh)
         examples = self._examples(picked)
-        level = self.x[done].square().mean((1, 2, 3), keepdim=True).sqrt()
-        made = self.x[done] * (PREVIOUS_LIMIT / level.clamp_min(1e-6)).clamp_max(1.0)
+        made = as_previous(self.x[done])
         own = goes_on.to(self._device)
         examples.previous = torch.where(own[:, None, None, None], made, examples.previous)
         examples.previous_mask = examples.previous_mask | own

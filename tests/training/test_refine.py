@@ -20,7 +20,7 @@ from riffstream.training.denoiser import draw
 from riffstream.training.ear import Ear, Labels, condition_error, fit_ear, load_ear, told_error
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Log
-from riffstream.training.playing import Examples, inside, play
+from riffstream.training.playing import Examples, play
 from riffstream.training.refine import Recipe, Refinement
 from tests.training.small import compile_eagerly, small_denoiser, small_latents
 from tests.training.test_distil import CPU, random_denoiser
@@ -133,7 +133,7 @@ def test_played_examples_are_euler_steps_from_noise(data: LatentSet) -> None:
     model = random_denoiser()
     batch = draw(data, torch.arange(len(data)), 5, 3, CPU, one_shape=True)
     clips, states = play(model, batch, 4, 24)
-    cells = inside(batch, 24)
+    cells = batch.inside(24)
     assert states.shape == (4, *clips.shape)
     rest = (batch.tokens, batch.mask, batch.previous, batch.previous_mask, batch.triple, batch.conditions)
     with torch.no_grad():
