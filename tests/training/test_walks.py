@@ -91,7 +91,7 @@ def test_the_columns_beyond_a_clip_in_three_four_do_not_count(data: LatentSet) -
     walks = walks_of(data)
     assert walks.batch.triple is not None
     walks.batch.triple = torch.tensor([True, False, False, False, False, True])
-    inside = walks.inside(24)
+    inside = walks.batch.inside(24)
     assert inside.shape == (6, 1, 1, walks.x.shape[-1])
     assert inside[0].sum() == 24
     assert inside[1].sum() == walks.x.shape[-1]
