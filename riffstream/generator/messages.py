@@ -51,9 +51,8 @@ __all__ = [
 ]
 
 
-STILL_BPM: Final = (
-    120.0  # of models without a tempo of their own: time is not stretched; other tempi are relative to it
-)
+# Tempo at which the time of models without a tempo of their own is not stretched; others are relative to it.
+STILL_BPM: Final = 120.0
 _PREFIX: Final = struct.Struct("<IB")
 
 

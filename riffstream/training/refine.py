@@ -254,9 +254,12 @@ def refine(
         Total steps and examples.
 
     Raises:
+        ParameterError: ``ear_minutes`` is not above 0: an untrained ear would mislead the student.
         CheckpointError: ``out/refined.pt`` is of a denoiser of other sizes, or of other steps.
         TrainingError: a loss stays infinite or undefined; the last saved state is valid.
     """
+    if not 0 < ear_minutes <= 600:
+        raise ParameterError("ear_minutes", ear_minutes, "above 0, at most 600")
     recipe = recipe or Recipe()
     log = log or Log(out, "refine", quiet=True)
     narrow = start.config.columns_triple
@@ -320,7 +323,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heard", type=float, default=standard.heard, help="weight of style, instruments and conditions, 0 to 100"
     )
-    parser.add_argument("--ear-minutes", type=float, default=4.0, help="training time of each ear")
+    parser.add_argument("--ear-minutes", type=float, default=4.0, help="training time of each ear, above 0 to 600")
     parser.add_argument("--compile", action="store_true", help="use torch.compile, as for the denoiser")
 
 

@@ -271,6 +271,13 @@ def test_an_impossible_recipe_is_refused(wrong: dict[str, float]) -> None:
         Recipe(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), 601.0])
+def test_an_untrained_ear_is_refused(data: LatentSet, labels: Labels, tmp_path: Path, minutes: float) -> None:
+    with pytest.raises(ParameterError, match="ear_minutes"):
+        refine.refine(data, labels, tmp_path, random_denoiser(), minutes=1, device=CPU, ear_minutes=minutes)
+    assert not (tmp_path / "ear-0.pt").exists()
+
+
 def test_clips_are_judged_mostly_near_music() -> None:
     times = critics.judging_times(4000, torch.Generator().manual_seed(0))
     assert 0.2 < float(times.median()) < 0.35
