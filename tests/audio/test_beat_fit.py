@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from riffstream.audio.beats import find_beats
-from tests.audio.signals import RATE, bursts, cadence, clicks, noise, ramp, tone
+from riffstream.audio.beats import _behind_a_jump, find_beats
+from tests.audio.signals import RATE, bursts, cadence, clicks, noise, played, ramp, tone
 
 RNG = np.random.default_rng(3)
 RUBATO = 0.3 + np.cumsum(np.exp(RNG.normal(0, 0.25, 100)) * 0.5)
@@ -75,11 +75,33 @@ def test_a_tempo_that_leaves_the_narrow_reach_is_followed(low: float, high: floa
     assert np.quantile(off, 0.9) < 0.012
 
 
-def test_a_sudden_rise_beyond_reach_is_not_called_followed_everywhere() -> None:
-    places = ramp(80, 160, 60)
-    found = find_beats(bursts(places, 60))
+@pytest.mark.parametrize(("low", "high"), [(80, 160), (160, 80), (140, 80)])
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_steep_ramp_is_followed(low: float, high: float, parts: int) -> None:
+    places = ramp(low, high, 60)
+    found = find_beats(bursts(places, 60) if parts == 1 else played(places, 60, parts)[0])
+    assert found.drifts
     off = np.array([np.abs(found.at / RATE - place).min() for place in places])
-    assert np.quantile(off, 0.9) < 0.02 or found.doubt
+    assert np.quantile(off, 0.9) < 0.02
+    assert abs(len(found.at) - len(places)) < 0.05 * len(places), "neither half nor twice as many beats"
+
+
+@pytest.mark.parametrize(("low", "high", "seconds"), [(70, 150, 40), (60, 180, 60), (180, 60, 60), (60, 180, 30)])
+def test_a_ramp_beyond_reach_is_not_called_followed_everywhere(low: float, high: float, seconds: float) -> None:
+    places = ramp(low, high, seconds)
+    found = find_beats(bursts(places, seconds))
+    off = np.array([np.abs(found.at / RATE - place).min() for place in places])
+    assert np.quantile(off, 0.95) < 0.03 or found.doubt
+
+
+def test_a_jump_of_followed_beats_is_named_with_its_shorter_side() -> None:
+    steady, faster = np.arange(0.3, 40, 0.5), np.arange(40, 60, 0.42)
+    assert _behind_a_jump(steady) is None
+    assert _behind_a_jump(ramp(80, 160, 60)) is None
+    assert _behind_a_jump(np.concatenate([steady, faster])) == pytest.approx((40, 60), abs=1.0)
+    assert _behind_a_jump(np.concatenate([steady[:20], steady[20] + 0.42 * np.arange(60)])) == pytest.approx(
+        (0.3, 10.3), abs=1.0
+    )
 
 
 def test_a_drone_says_what_it_is_taken_as() -> None:
