@@ -21,10 +21,11 @@ MINOR: Final = np.array([5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 
 IN_TUNE: Final = (
     0.08  # least agreement of the peaks on one tuning in music with clear notes; noise has 0.02, bursts 0.06
 )
-# A note's peak is this much higher than the spectrum 12 Hz beside it. That of a drum is broad. Of the peaks of 19
-# recordings of two games, 0.12 to 0.51 by weight are so narrow; of noise and drum loops, 0.04 at most.
+# A note's peak is this much higher than the spectrum 12 Hz beside it. That of a drum is broad. Of the peaks of 42
+# recordings of games, 0.06 to 0.47 by weight are so narrow; of noise and synthetic drums, 0.04 at most. Cymbals, tablas
+# and toms have up to 0.4, but their peaks are not in tune (0.07 at most).
 ABOVE, BESIDE = 4.0, 4
-NARROW: Final = 0.08
+NARROW, FEW = 0.08, 0.05  # least share in any music, and in music that is in tune
 LEAST: Final = 0.45  # least likeness of music with clear notes
 CLEAR: Final = 0.5  # least likeness of a clear key
 AHEAD: Final = 0.05  # least distance of a clear key's likeness from that of the next one
@@ -41,16 +42,23 @@ class Key:
         likeness: correlation of the pitch classes with the scale's profile, -1 to 1.
         other: the scale that comes next, as ``above``.
         lead: distance of the two likenesses, >= 0.
+        in_tune: agreement of the peaks on one tuning, 0 (noise) to 1.
     """
 
     above: int
     likeness: float
     other: int
     lead: float
+    in_tune: float = 1.0
 
     @property
     def clear(self) -> bool:
-        """Whether the key is clear: it fits well, and no other one nearly as well."""
+        """Whether the key is clear: it fits well, no other one nearly as well, and the notes are in tune."""
+        return self.fits and self.in_tune > IN_TUNE
+
+    @property
+    def fits(self) -> bool:
+        """Whether the scale fits well, and no other one nearly as well. That of drums may do so by chance."""
         return self.likeness >= CLEAR and self.lead >= AHEAD
 
     @property
@@ -62,6 +70,8 @@ class Key:
         """
         if self.clear:
             return None
+        if self.fits:
+            return f"key unclear: taken as {scale_name(self.above)}, but few notes are in tune with each other"
         next_one = f"{self.likeness - self.lead:.2f}"
         taken = f"taken as {scale_name(self.above)} (likeness {self.likeness:.2f})"
         return f"key unclear: {taken}, could be {scale_name(self.other)} ({next_one})"
@@ -145,15 +155,15 @@ def find_key(wave: NDArray[np.float32], rate: int) -> Key | None:
     """
     heard, in_tune, narrow = _hear(wave, rate)
     # The pitch classes of a short drum loop resemble those of some key by chance.
-    if np.count_nonzero(heard > 0.02) < 4 or narrow < NARROW:
+    if np.count_nonzero(heard > 0.02) < 4 or narrow < (FEW if in_tune > IN_TUNE else NARROW):
         return None
     likenesses = np.array([_alike(heard, key) for key in range(12)])
     order = [int(key) for key in np.argsort(-likenesses, kind="stable")]
     best = 0 if likenesses[0] > likenesses.max() - 0.01 else order[0]
     other = next(key for key in order if key != best)
     lead = max(0.0, float(likenesses[best] - likenesses[other]))
-    key = Key(_signed(best), float(likenesses[best]), _signed(other), lead)
-    return key if key.clear or (in_tune > IN_TUNE and key.likeness > LEAST) else None
+    key = Key(_signed(best), float(likenesses[best]), _signed(other), lead, in_tune)
+    return key if key.fits or (in_tune > IN_TUNE and key.likeness > LEAST) else None
 
 
 def _signed(key: int) -> int:

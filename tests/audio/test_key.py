@@ -55,6 +55,23 @@ def test_drum_loops_have_no_key(seconds: int) -> None:
         assert find_key(varied, RATE) is None, seed
 
 
+@pytest.mark.parametrize("seed", [2, 3])
+def test_the_key_of_gongs_is_not_clear(seed: int) -> None:
+    """Two gongs by turns, with narrow peaks that are not in tune, as those of cymbals and tablas."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(2 * RATE)[:, None] / RATE
+    hits = []
+    for _ in range(2):
+        level, decay_s, phase = rng.random(400), rng.uniform(0.2, 1.5, 400), rng.uniform(0, 6, 400)
+        hertz = np.exp(rng.uniform(np.log(60), np.log(2000), 400))
+        hits.append((level * np.exp(-at / decay_s) * np.sin(2 * np.pi * hertz * at + phase)).sum(1))
+    wave = np.zeros(10 * RATE)
+    for k in range(16):
+        wave[k * RATE // 2 :][: 2 * RATE] += hits[k % 2]
+    found = find_key(np.stack([wave, wave]).astype(np.float32), RATE)
+    assert found is None or found.doubt
+
+
 def test_what_fits_c_major_stays() -> None:
     """C, D, E, G, A: as much C major as F or G major."""
     scale = [tone(261.63 * 2 ** (n / 12), -12, 0.4) for n in (0, 2, 4, 7, 9, 12, 9, 7, 4, 2, 0)]
