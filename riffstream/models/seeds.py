@@ -19,7 +19,7 @@ import numpy as np
 
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.journey.conditions import QUIET, Levels
-from riffstream.models.seed_choice import misfit
+from riffstream.journey.misfit import misfit
 from riffstream.models.seed_files import read_all, read_loop, write_loops
 from riffstream.models.seed_pictures import draw_loop, png
 from riffstream.text_files import parse_json, read_text
@@ -195,7 +195,7 @@ class SeedLibrary:
             prompt: words.
             encoder: the text encoder of the library's vectors.
             count: 1 or more.
-            asked: parts and levels (``seed_choice.misfit``); None: words alone.
+            asked: parts and levels (``journey.misfit``); None: words alone.
 
         Returns:
             Pairs of a loop and its cosine similarity in [-1, 1], less what is not as asked.
