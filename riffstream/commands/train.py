@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   riffstream train denoiser --corpus runs/corpus --out runs/mini --minutes 600
   riffstream train distil --corpus runs/corpus --out runs/mini
   riffstream train refine --corpus runs/corpus --out runs/mini
+  riffstream train sounds --corpus runs/corpus --out runs/mini
   riffstream train export --out runs/mini --to my-model
   riffstream train evaluate --corpus runs/corpus --model my-model
 
@@ -26,6 +27,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "denoiser": ("riffstream.training.denoiser", "train the denoiser"),
     "distil": ("riffstream.training.distil", "distil the denoiser to few steps without guidance"),
     "refine": ("riffstream.training.refine", "refine the distilled denoiser against a critic"),
+    "sounds": ("riffstream.training.sounds", "choose the opening sounds of a model"),
     "export": ("riffstream.training.export", "write a checkpoint folder"),
     "seeds": ("riffstream.training.seed_library", "make the seed library of a model"),
     "finetune": ("riffstream.training.finetune", "fine-tune a model with your own music"),

@@ -257,8 +257,8 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
         runtime: what evaluates the network: ``torch``, or ``openvino`` (embedded model on a CPU, extra ``openvino``),
             with torch until its network is ready and after a fault.
         sampler, steps, guidance, denoising: None: the model's own.
-        seed_image: default for keyframes without one: auto (a similar loop of the library), none (noise) or a name;
-            None: the model's own.
+        seed_image: default for keyframes without one: auto (a similar loop of the library), none (noise alone) or a
+            name; None: the model's own.
         max_batch: rows in one evaluation of the network; a guided clip has two.
         threads: CPU threads; 0: all cores but one.
         vocoder: method of phase reconstruction.

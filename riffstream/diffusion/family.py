@@ -12,13 +12,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from riffstream.journey.conditions import Levels
 from riffstream.journey.journey import DRIFT
 from riffstream.journey.prompts import WeightedText
 from riffstream.spectrogram.params import SpectrogramParams
@@ -134,6 +135,28 @@ class Runtime:
     fault: bool = False
 
 
+class OpeningSounds(Protocol):
+    """Sounds that a first clip continues, unheard.
+
+    Attributes:
+        identity: fingerprint of the set.
+    """
+
+    identity: str
+
+    def choose(self, vector: Tensor, pick: int, *, beats: float, asked: Levels | None = None) -> int | None:
+        """Index of a sound for a prompt with sentence vector [D] of length 1; None: there is none.
+
+        Args:
+            pick: any number; another one may choose another sound among those that fit nearly as well.
+            beats: length of the clip.
+            asked: parts and levels of the clip; None: words alone.
+        """
+
+    def latents(self, index: int) -> Tensor:
+        """Latents of a sound, float32 [C, h, w]."""
+
+
 class Family(ABC):
     """A loaded model: the base class of all families.
 
@@ -160,6 +183,7 @@ class Family(ABC):
     condition_columns: int = 0  # columns of tokens in a clip of the model's own size
     bars: int = 2  # in a clip
     text_chunks: int = 1  # maximum chunks of ``encode_weighted`` and ``denoise``
+    sounds: OpeningSounds | None = None  # for families with native continuation
 
     @abstractmethod
     def latent_shape(self, frames: int | None = None) -> tuple[int, int, int]:

@@ -263,6 +263,22 @@ class Preparer:
             return None
         return encode(names[-1] if spec.alpha == 1 else names[0])
 
+    def _opening(self, request: ClipRequest, conditions: Tensor | None) -> Tensor | None:
+        """The opening sound that a first clip continues, [C, h, w], as if it had been heard; None: nothing."""
+        spec, sounds = request.spec, self.family.sounds
+        keyframes = [keyframe for keyframe in (spec.start, spec.end) if keyframe.seed_image is None]
+        if sounds is None or len(keyframes) < 2:
+            return None
+        asked = None if conditions is None else Levels.of(conditions.cpu().numpy())
+        chosen = [
+            sounds.choose(self._direction(keyframe), keyframe.seed, beats=self._beats(request), asked=asked)
+            for keyframe in keyframes
+        ]
+        first, last = (None if index is None else sounds.latents(index) for index in chosen)
+        if first is None or last is None:
+            return None
+        return torch.lerp(first, last, spec.alpha).to(self.family.device)
+
     def _first_frame(self, request: ClipRequest) -> int:
         """Frames from the beginning of the music to the clip's first frame, for recordings as seed images.
 
@@ -281,9 +297,12 @@ class Preparer:
         """Name of a keyframe's seed image with ``auto`` resolved; None: noise only."""
         name = keyframe.seed_image or self.family.defaults.seed_image
         if name == AUTO:
-            vector = F.normalize(self.encoder.encode(keyframe.prompts).pooled()[0], dim=-1)
-            return self.seeds.nearest(vector, keyframe.seed // HELD, beats=beats, asked=asked)
+            return self.seeds.nearest(self._direction(keyframe), keyframe.seed // HELD, beats=beats, asked=asked)
         return None if name == NONE else name
+
+    def _direction(self, keyframe: Keyframe) -> Tensor:
+        """Sentence vector [D] of a keyframe's prompts, of length 1."""
+        return F.normalize(self.encoder.encode(keyframe.prompts).pooled()[0], dim=-1)
 
     def _mask(self, slot: Slot, request: ClipRequest, clean: Tensor | None) -> None:
         if request.mask is None:
@@ -334,6 +353,8 @@ class Preparer:
         width = slot.x.shape[2]
         if self.family.continues:
             sound = _usable("recalled", request.recalled, slot.x) if request.anew else before
+            if sound is None and before is None and clean is None:
+                sound = self._opening(request, slot.conditions)
             slot.previous = None if sound is None else _fitted(sound, width)
             if before is not None and self.family.context:
                 slot.lead = _fitted(before, width)[..., -self.family.context :]

@@ -17,6 +17,7 @@ from riffstream.diffusion.family import Defaults
 from riffstream.diffusion.mini.denoiser import Denoiser
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import read_tensors
+from riffstream.diffusion.mini.sounds import FILE
 from riffstream.diffusion.mini.text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.training.checkpoints import load_denoiser
@@ -37,7 +38,8 @@ def export(
     defaults: Defaults | None = None,
     blend: Sequence[tuple[str, float]] = (),
 ) -> Defaults:
-    """Write the newest state of run folder ``out`` as a checkpoint to ``to``. Files in ``to`` are replaced atomically.
+    """Write the newest state of run folder ``out`` as a checkpoint to ``to``, with its opening sounds if any. Files
+    in ``to`` are replaced atomically.
 
     Args:
         defaults: defaults of the checkpoint; by default they follow from the kind of training.
@@ -68,6 +70,9 @@ def export(
     shift = 1.0 if aim is None else aim["shift"]
     family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=shift, dtype=torch.float32)
     family.save(to)
+    if (out / FILE).is_file():
+        shutil.copyfile(out / FILE, to / f"{FILE}.new")
+        (to / f"{FILE}.new").replace(to / FILE)
     return replace(defaults)
 
 

@@ -23,6 +23,7 @@ from riffstream.audio.beats import find_beats, frame_positions
 from riffstream.audio.folders import find_music
 from riffstream.corpus.mels import encode_song
 from riffstream.diffusion.mini.family import MODEL_FOLDER
+from riffstream.diffusion.mini.sounds import FILE
 from riffstream.errors import MediaError, ParameterError, RiffstreamError
 from riffstream.ranges import check
 from riffstream.text_files import read_notes, readable
@@ -31,6 +32,7 @@ from riffstream.training.denoiser import PRESETS, prepare_data, train_denoiser
 from riffstream.training.export import export
 from riffstream.training.loop import Log, common_arguments, pick_device
 from riffstream.training.seed_library import build_seeds
+from riffstream.training.sounds import build_sounds
 from riffstream.training.tempo_file import read_tempos
 
 __all__ = ["EXAMPLES", "Imported", "add_arguments", "import_folder", "run"]
@@ -274,6 +276,7 @@ def run(args: argparse.Namespace) -> int:
     export(args.out, args.to, text_from=source, defaults=defaults)
     shutil.rmtree(args.to / "seeds", ignore_errors=True)
     loops = build_seeds(corpus, args.to, count=LOOPS, each=1)  # a "style" is a file
+    build_sounds(data, args.to / FILE)
     if args.json:
         print(json.dumps({**asdict(found), "loops": len(loops), "folder": str(args.to), **result}))
     return 0

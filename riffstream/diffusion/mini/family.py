@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from riffstream.diffusion.family import Defaults, Family, Runtime, TextEmbedding, TrainingSchedule
+from riffstream.diffusion.mini import sounds
 from riffstream.diffusion.mini.codec import Codec, CodecConfig, features_to_mel, mel_to_features
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.emphasis import emphasised
@@ -140,7 +141,8 @@ class MiniFamily(Family):
         """Load a checkpoint folder.
 
         Args:
-            folder: folder with ``model_index.json``, ``text_encoder/``, ``tokenizer/``, ``denoiser/`` and ``codec/``.
+            folder: folder with ``model_index.json``, ``text_encoder/``, ``tokenizer/``, ``denoiser/`` and ``codec/``,
+                and with ``sounds.safetensors`` where the model has opening sounds.
             device: torch device.
             dtype: compute dtype of denoiser and codec; None: bfloat16 on devices that compute it fast, else float32.
 
@@ -160,7 +162,7 @@ class MiniFamily(Family):
         load_module(denoiser, read_tensors(folder / "denoiser" / WEIGHTS), "denoiser")
         codec = Codec(read_config(folder / "codec", CodecConfig))
         load_module(codec, read_tensors(folder / "codec" / WEIGHTS), "codec")
-        return cls(
+        family = cls(
             MiniTextEncoder.load(folder / "text_encoder", folder / "tokenizer", device),
             denoiser,
             codec,
@@ -170,6 +172,9 @@ class MiniFamily(Family):
             device=device,
             dtype=dtype,
         )
+        if (folder / sounds.FILE).is_file():
+            family.sounds = sounds.Sounds(folder / sounds.FILE, family.latent_shape())
+        return family
 
     @classmethod
     def random(
@@ -199,7 +204,7 @@ class MiniFamily(Family):
         return cls(text, denoiser, codec, device=device, dtype=dtype)
 
     def save(self, folder: str | Path) -> None:
-        """Write the checkpoint folder without ``tokenizer/``, which the caller copies.
+        """Write the checkpoint folder without ``tokenizer/`` and opening sounds, which the caller copies.
 
         The denoiser's matrices are stored as int8 with a scale for each row, the codec in bfloat16 and its linear part
         in float32.

@@ -1,0 +1,116 @@
+"""Opening sounds: clips of the corpus that a first clip continues, unheard (``sounds.safetensors``).
+
+From noise alone a clip's sounds are decided in the first step, and a small network mixes them there. A clip that
+goes on from another one has sounds of one piece (docs/mini.md, "Opening sounds").
+
+``latents`` [N, C h w / 2] has two numbers of 4 bits in a byte, with a scale for each channel (``latents.scale`` [N, C],
+float16); ``vectors`` [N, D] are int8 directions; ``levels`` [N, 9] float16 are ``Levels.row``; ``beats`` [N] is uint8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from riffstream.diffusion.mini.files import write_tensors
+from riffstream.errors import CheckpointError
+from riffstream.journey.conditions import Levels
+from riffstream.journey.misfit import misfit
+
+__all__ = ["FILE", "Sounds", "write_sounds"]
+
+FILE: Final = "sounds.safetensors"
+NEAR, MOST = 0.03, 4  # candidates: at most so many, with a fit at most so much below the best
+ASKED = 8.0  # weight of parts and levels relative to a seed loop's: a sound is continued with its parts
+LARGEST, CLIPPED = 7, 0.7  # largest number of 4 bits, and the share of the largest latent that it stands for
+
+
+class Sounds:
+    """The opening sounds of a model. The latents stay on the disk.
+
+    Args:
+        path: the file.
+        shape: [C, h, w] of the model's latents.
+
+    Raises:
+        CheckpointError: a damaged file, or one of another model.
+
+    Attributes:
+        identity: fingerprint of the choice and the scales.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        self._shape = shape
+        try:
+            file: Any = safe_open(path, "np")
+            vectors = np.asarray(file.get_tensor("vectors"), np.float32)
+            self._levels = np.asarray(file.get_tensor("levels"), np.float32)
+            self._beats = np.asarray(file.get_tensor("beats"))
+            sizes = [file.get_slice(name).get_shape() for name in ("latents", "latents.scale")]
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}") from None
+        count, numbers = len(vectors), shape[0] * shape[1] * shape[2]
+        if sizes != [[count, numbers // 2], [count, shape[0]]] or self._beats.shape != (count,):
+            raise CheckpointError(f"{path}: sounds for latents of another size than {list(shape)}")
+        self._file = file
+        parts = (vectors, self._levels, self._beats, file.get_tensor("latents.scale"))
+        self.identity = hashlib.blake2b(b"".join(part.tobytes() for part in parts), digest_size=8).hexdigest()
+        self._vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-6)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def choose(self, vector: Tensor, pick: int, *, beats: float, asked: Levels | None = None) -> int | None:
+        """Index of a sound for a prompt; None: there is none of this metre, or the vector is of another encoder.
+
+        Args:
+            vector: [D], sentence vector of length 1.
+            pick: any number; another one may choose another sound among those that fit nearly as well.
+            beats: length of the clip; 6 is two bars of 3/4.
+            asked: parts and levels of the clip; None: words alone.
+        """
+        if len(vector) != self._vectors.shape[1]:
+            return None
+        fit = self._vectors @ vector.float().cpu().numpy()
+        if asked is not None:
+            fit = fit - ASKED * misfit(asked, self._levels)
+        fit[(self._beats == 6) != (beats == 6)] = -np.inf
+        order = (-fit).argsort(kind="stable")[:MOST]
+        near = [int(place) for place in order if np.isfinite(fit[place]) and fit[place] >= fit[order[0]] - NEAR]
+        # The smallest hash, not an index: where the candidates change a little, the choice mostly stays.
+        return min(near, key=lambda place: hashlib.blake2b(f"{pick} {place}".encode()).digest(), default=None)
+
+    def latents(self, index: int) -> Tensor:
+        """Latents of a sound, float32 [C, h, w]; w of a sound in 3/4 is three quarters."""
+        packed = np.asarray(self._file.get_slice("latents")[index])
+        scale = np.asarray(self._file.get_slice("latents.scale")[index], np.float32)
+        numbers = np.stack([packed & 15, packed >> 4], -1).astype(np.float32).reshape(self._shape) - LARGEST
+        whole = torch.from_numpy(numbers * scale[:, None, None])
+        return whole[..., : self._shape[2] * 3 // 4] if self._beats[index] == 6 else whole
+
+
+def write_sounds(path: Path, latents: Tensor, vectors: Tensor, levels: np.ndarray, triple: Tensor) -> None:
+    """Write a file of sounds.
+
+    Args:
+        latents: [N, C, h, w]; C h w is even. A clip in 3/4 fills the first columns.
+        vectors: [N, D], any length.
+        levels: ``Levels.row`` of each clip, [N, 9].
+        triple: whether a clip is in 3/4, bool [N].
+    """
+    scale = (CLIPPED / LARGEST * latents.float().abs().amax((2, 3))).clamp_min(1e-6).half()
+    numbers = (latents.float() / scale.float()[:, :, None, None]).round().clamp(-LARGEST, LARGEST) + LARGEST
+    pairs = numbers.to(torch.uint8).reshape(len(latents), -1, 2)
+    largest = vectors.float().abs().amax(1, keepdim=True).clamp_min(1e-12)
+    tensors: dict[str, Any] = {
+        "latents": (pairs[..., 0] | (pairs[..., 1] << 4)).contiguous(), "latents.scale": scale,
+        "vectors": (vectors.float() * (127 / largest)).round().to(torch.int8),
+        "levels": torch.from_numpy(levels).half(), "beats": torch.where(triple, 6, 8).to(torch.uint8),
+    }  # fmt: skip
+    write_tensors(path, tensors)

@@ -1,0 +1,117 @@
+"""Choose a model's opening sounds among the clips of a corpus, and the sounds near a clip's captions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from riffstream.diffusion.mini.sounds import FILE, write_sounds
+from riffstream.errors import ParameterError
+from riffstream.journey.conditions import Levels
+from riffstream.training.denoiser import prepare_data
+from riffstream.training.latents import LatentSet
+from riffstream.training.loop import Log, pick_device
+
+__all__ = ["SOUNDS", "add_arguments", "build_sounds", "caption_directions", "choose_sounds", "near_sounds", "run"]
+
+SOUNDS = 2000  # 11 MB
+ASKED = 12_000  # captions that the sounds should be near to
+DRAWN = 150  # candidates for each sound
+
+
+def caption_directions(data: LatentSet) -> tuple[Tensor, Tensor]:
+    """Sentence vectors of unit length: of each caption [K, D] (rows of ``data.tokens``), and of each clip, the mean of
+    its captions' [N, D]; zeros for a clip without captions."""
+    total = torch.stack([(t.float() * m[:, None]).sum(0) for t, m in zip(data.tokens, data.mask, strict=True)])
+    captions = F.normalize(total / data.mask.sum(1, keepdim=True).clamp_min(1e-6), dim=-1)
+    owners = torch.tensor([clip for clip, own in enumerate(data.captions) for _ in own])
+    told = torch.tensor([row for own in data.captions for row in own])
+    clips = torch.zeros(len(data), captions.shape[1]).index_add_(0, owners, captions[told])
+    return captions, F.normalize(clips, dim=-1)
+
+
+def choose_sounds(data: LatentSet, count: int = SOUNDS, seed: int = 0) -> Tensor:
+    """Choose ``count`` training clips, [count], so that every caption has one nearby, most useful first.
+
+    Greedy maximisation of the sum, over captions, of the similarity to the nearest sound (facility location), with
+    random candidates for each choice (Mirzasoleiman et al. 2015, arXiv:1409.7938).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    captions, clips = caption_directions(data)
+    rows = data.rows(held_out=False)
+    told = torch.tensor([row for clip in rows.tolist() for row in data.captions[clip]])
+    asked = captions[told[torch.randperm(len(told), generator=generator)[:ASKED]]]
+    fits = (clips[rows] @ asked.T).half()
+    best, free = torch.zeros(len(asked)), torch.ones(len(rows), dtype=torch.bool)
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(rows)):
+        candidates = torch.nonzero(free).flatten()
+        candidates = candidates[torch.randint(len(candidates), (DRAWN,), generator=generator)]
+        gains = (fits[candidates].float() - best).clamp_min(0).sum(1)
+        taken = int(candidates[gains.argmax()])
+        free[taken] = False
+        best = torch.maximum(best, fits[taken].float())
+        chosen.append(int(rows[taken]))
+    return torch.tensor(chosen)
+
+
+def near_sounds(data: LatentSet, sounds: Tensor, count: int = 4) -> Tensor:
+    """The clips of ``sounds`` [S] that are nearest to each clip's captions, of other songs and of its own metre, best
+    first, [N, count]; -1 where there are no more."""
+    _, clips = caption_directions(data)
+    song = (data.previous < 0).cumsum(0)
+    near = []
+    for part in torch.split(torch.arange(len(data)), 1024):
+        unfit = (song[part][:, None] == song[sounds]) | (data.triple[part][:, None] != data.triple[sounds])
+        fits = (clips[part] @ clips[sounds].T).masked_fill(unfit, -torch.inf)
+        best = fits.topk(min(count, len(sounds)), 1)
+        near.append(torch.where(best.values.isinf(), -1, sounds[best.indices]))
+    return torch.cat(near)
+
+
+def build_sounds(data: LatentSet, path: Path, count: int = SOUNDS) -> int:
+    """Write at most ``count`` opening sounds of ``data`` to ``path``; returns their number.
+
+    Raises:
+        ParameterError: ``count`` is not 1 to 100,000.
+    """
+    if not 1 <= count <= 100_000:
+        raise ParameterError("count", count, "1 to 100000")
+    sounds = choose_sounds(data, count)
+    columns = data.conditions.shape[1]
+    known = [
+        data.conditions[clip, : columns * 3 // 4 if data.triple[clip] else columns].float().numpy()
+        for clip in sounds.tolist()
+    ]
+    levels = np.stack([Levels.of(conditions).row for conditions in known])
+    _, directions = caption_directions(data)
+    write_sounds(path, data.latents[sounds], directions[sounds], levels, data.triple[sounds])
+    return len(sounds)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``riffstream train sounds``."""
+    parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"), help="folder of the corpus")
+    parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="run folder with codec.pt")
+    parser.add_argument("--count", type=int, default=SOUNDS, help="number of sounds, 1 to 100000")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """``riffstream train sounds``: they are exported with the next checkpoint."""
+    device = pick_device(args.device)
+    data = prepare_data(args.corpus, args.out, device, Log(args.out, "sounds", quiet=args.quiet or args.json))
+    count = build_sounds(data, args.out / FILE, args.count)
+    if args.json:
+        print(json.dumps({"sounds": count, "file": str(args.out / FILE)}))
+    elif not args.quiet:
+        print(f"{args.out / FILE}: {count} sounds")
+    return 0

@@ -1,0 +1,114 @@
+"""Opening sounds in a model folder: the choice by words, parts and metre, and the first clip that continues one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from riffstream.diffusion.clip import ClipRequest
+from riffstream.diffusion.engine import Engine
+from riffstream.diffusion.mini import sounds as module
+from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.sounds import FILE, Sounds, write_sounds
+from riffstream.errors import CheckpointError
+from riffstream.journey.conditions import SIZE, Levels
+from riffstream.journey.journey import ClipSpec, Keyframe
+
+TEXTS = ("slow calm piano", "slow calm piano", "driving techno", "vienna waltz")
+
+
+@pytest.fixture(scope="module")
+def family() -> MiniFamily:
+    return MiniFamily.random(conditions=SIZE)
+
+
+@pytest.fixture
+def sounds(family: MiniFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sounds:
+    """Four sounds of noise; a random text encoder finds all texts alike, so "near" means the same here."""
+    monkeypatch.setattr(module, "NEAR", 1e-4)
+    latents = torch.randn(4, *family.latent_shape(), generator=torch.Generator().manual_seed(3))
+    levels = np.stack([Levels({"drums": float(k != 1)}, energy=0.5).row for k in range(4)])
+    triple = torch.tensor([False, False, False, True])
+    write_sounds(tmp_path / FILE, latents, family.text_encoder.sentences(TEXTS), levels, triple)
+    return Sounds(tmp_path / FILE, family.latent_shape())
+
+
+def direction(family: MiniFamily, text: str) -> Tensor:
+    return F.normalize(family.encode_text([text]).pooled()[0], dim=-1)
+
+
+def test_words_choose_and_the_seed_decides_among_equals(family: MiniFamily, sounds: Sounds) -> None:
+    techno, piano = direction(family, "driving techno"), direction(family, "slow calm piano")
+    assert {sounds.choose(techno, seed, beats=8) for seed in range(8)} == {2}
+    chosen = [sounds.choose(piano, seed, beats=8) for seed in range(16)]
+    assert set(chosen) == {0, 1}
+    assert chosen == [sounds.choose(piano, seed, beats=8) for seed in range(16)]
+
+
+def test_resting_parts_and_the_metre_choose_too(family: MiniFamily, sounds: Sounds) -> None:
+    piano = direction(family, "slow calm piano")
+    assert {sounds.choose(piano, seed, beats=8, asked=Levels({"drums": 0.0})) for seed in range(8)} == {1}
+    assert {sounds.choose(piano, seed, beats=8, asked=Levels({"drums": 1.0})) for seed in range(8)} == {0}
+    assert sounds.choose(piano, 0, beats=6) == 3
+    assert sounds.latents(3).shape == family.latent_shape(384)
+    assert sounds.choose(torch.ones(3), 0, beats=8) is None, "a vector of another text encoder"
+
+
+def test_no_sound_of_the_metre_is_none(family: MiniFamily, tmp_path: Path) -> None:
+    latents = torch.randn(1, *family.latent_shape())
+    levels = np.stack([Levels().row])
+    write_sounds(tmp_path / FILE, latents, family.text_encoder.sentences(["a"]), levels, torch.tensor([False]))
+    alone = Sounds(tmp_path / FILE, family.latent_shape())
+    assert alone.choose(direction(family, "a"), 0, beats=6) is None
+
+
+def test_a_damaged_file_or_one_of_another_model_is_refused(family: MiniFamily, sounds: Sounds, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="another size"):
+        Sounds(tmp_path / FILE, (8, 16, 32))
+    (tmp_path / FILE).write_bytes(b"not a file of tensors")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Sounds(tmp_path / FILE, family.latent_shape())
+
+
+def rendered(engine: Engine, start: Keyframe, end: Keyframe | None = None, alpha: float = 0.0, **more: Any) -> Tensor:
+    return engine.render(ClipRequest(ClipSpec(start, end or start, alpha), **more)).latents
+
+
+def test_a_first_clip_continues_the_sound(family: MiniFamily, sounds: Sounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Engine(family, steps=2)
+    techno, piano = Keyframe.of("driving techno"), Keyframe.of("slow calm piano", seed=5)
+    alone = rendered(plain, techno)
+    told = rendered(plain, techno, anew=True, recalled=sounds.latents(2))
+    assert not torch.equal(alone, told)
+    monkeypatch.setattr(family, "sounds", sounds)
+    engine = Engine(family, steps=2)
+    assert torch.equal(rendered(engine, techno), told)
+    assert torch.equal(rendered(engine, Keyframe.of("driving techno", seed_image="none")), alone)
+    # Other sounds come first: a previous clip, an own sound, a seed image.
+    before = torch.randn(family.latent_shape())
+    assert torch.equal(rendered(engine, techno, previous=before), rendered(plain, techno, previous=before))
+    recalled = {"anew": True, "recalled": before}
+    assert torch.equal(rendered(engine, techno, **recalled), rendered(plain, techno, **recalled))
+    assert torch.equal(rendered(engine, techno, seed_image=before), rendered(plain, techno, seed_image=before))
+    # Between two keyframes the sounds are mixed.
+    chosen = sounds.choose(direction(family, "slow calm piano"), 5, beats=8)
+    assert chosen is not None
+    mixed = torch.lerp(sounds.latents(2), sounds.latents(chosen), 0.25)
+    wanted = rendered(plain, techno, piano, 0.25, anew=True, recalled=mixed)
+    torch.testing.assert_close(rendered(engine, techno, piano, 0.25), wanted)
+
+
+def test_the_released_model_has_sounds_for_every_metre() -> None:
+    family = MiniFamily.load(MODEL_FOLDER)
+    assert isinstance(family.sounds, Sounds)
+    for text in ("ambient piano", "techno beat", "bossa nova"):
+        for beats in (8, 6):
+            index = family.sounds.choose(direction(family, text), 1, beats=beats)
+            assert index is not None
+            assert family.sounds.latents(index).shape == family.latent_shape(64 * beats)
