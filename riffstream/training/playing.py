@@ -12,8 +12,9 @@ from riffstream.training.walks import NOISE_LIMIT, as_previous
 
 __all__ = ["Examples", "evaluate", "joined", "play"]
 
-# Share of the examples that continue the student's own clip of the batch before, as in a stream.
-GOES_ON = 0.35
+# Shares of the examples that continue the student's own clip of the batch before, as in a stream, and that open with a
+# sound of another song.
+GOES_ON, OPENS = 0.35, 0.35
 
 
 def evaluate(model: nn.Module, x: Tensor, t: Tensor, batch: Batch) -> Tensor:
@@ -45,18 +46,22 @@ def joined(*batches: Batch) -> Batch:
 
 
 class Examples:
-    """Batches of examples; some continue the student's own clip of the batch before.
+    """Batches of examples; some continue the student's own clip of the batch before, some a sound of another song.
 
     Args:
         rows: indices of the clips.
+        near: indices of sounds for each clip, [N, count]; -1: none.
         size: examples of a batch.
         seed: first seed.
 
     Attributes:
         picked: indices of the last batch's clips, [size].
+        opens: bool [size], the examples of the last batch whose previous clip is a sound of another song.
     """
 
-    def __init__(self, data: LatentSet, rows: Tensor, size: int, seed: int, device: torch.device) -> None:
+    def __init__(self, data: LatentSet, rows: Tensor, near: Tensor, size: int, seed: int, device: torch.device) -> None:
+        self._near = near
+        self.opens = torch.zeros(size, dtype=torch.bool)
         self._data, self._rows, self._seed, self._device = data, rows, seed, device
         self._allowed = torch.zeros(len(data), dtype=torch.bool)
         self._allowed[rows] = True
@@ -69,7 +74,8 @@ class Examples:
         generator = torch.Generator().manual_seed(self._seed + 2 * number)
         fresh = self._rows[torch.randint(len(self._rows), (size,), generator=generator)]
         follows = (self.picked + 1).clamp_max(len(self._data) - 1)
-        goes_on = torch.rand(size, generator=generator) < GOES_ON
+        luck = torch.rand(size, generator=generator)
+        goes_on = luck < GOES_ON
         goes_on &= (self._data.previous[follows] == self.picked) & self._allowed[follows]
         if self._played is None:
             goes_on[:] = False
@@ -81,6 +87,13 @@ class Examples:
             given = goes_on.to(self._device)
             batch.previous = torch.where(given[:, None, None, None], own, batch.previous)
             batch.previous_mask = batch.previous_mask | given
+        turn = torch.randint(self._near.shape[1], (size,), generator=generator)
+        near = self._near[self.picked, turn]
+        sounds = self._data.latents[near.clamp_min(0)].float().to(self._device)
+        self.opens = ~goes_on & (luck > 1 - OPENS) & (near >= 0)
+        opens = self.opens.to(self._device)
+        batch.previous = torch.where(opens[:, None, None, None], as_previous(sounds), batch.previous)
+        batch.previous_mask = batch.previous_mask | opens
         return batch
 
     def played(self, clips: Tensor) -> None:

@@ -44,6 +44,7 @@ from riffstream.training.loop import (
 )
 from riffstream.training.playing import Examples, evaluate, joined, play
 from riffstream.training.sample import PROMPTS, write_samples
+from riffstream.training.sounds import choose_sounds, near_sounds
 
 __all__ = ["Recipe", "add_arguments", "refine", "run"]
 
@@ -66,6 +67,7 @@ class Recipe:
         heard: weight of the ears relative to the critic, 0 to 100.
         contrast: weight of the critic's comparison with other words, 0 to 100.
         anchor: weight of the mean squared distance from the first student's velocity, 0 to 100.
+        turns: steps of the critic for each of the student, 1 to 100.
         lead: steps of the critic alone at the start, 0 or more.
     """
 
@@ -77,12 +79,13 @@ class Recipe:
     heard: float = 0.3
     contrast: float = 0.5
     anchor: float = 1.0
-    lead: int = 40
+    turns: int = 2
+    lead: int = 100
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("steps", 1, 100), ("places", 1, self.steps), ("size", 2, 4096), ("heard", 0, 100), ("contrast", 0, 100),
-            ("anchor", 0, 100), ("lead", 0, 1_000_000),
+            ("anchor", 0, 100), ("turns", 1, 100), ("lead", 0, 1_000_000),
         ):  # fmt: skip
             if not low <= getattr(self, name) <= high:
                 raise ParameterError(name, getattr(self, name), f"{low} to {high}")
@@ -98,12 +101,13 @@ class Refinement:
         start: the distilled denoiser; it stays as the anchor.
         data: the corpus as latents.
         labels: what sounds in its clips.
+        near: sounds for the opening of each clip (``sounds.near_sounds``).
         ears: listeners, used in turn.
     """
 
     def __init__(
-        self, start: Denoiser, data: LatentSet, labels: Labels, ears: Sequence[Ear], recipe: Recipe, seed: int,
-        device: torch.device,
+        self, start: Denoiser, data: LatentSet, labels: Labels, near: Tensor, ears: Sequence[Ear], recipe: Recipe,
+        seed: int, device: torch.device,
     ) -> None:  # fmt: skip
         self.recipe, self.labels, self.ears, self._device = recipe, labels, ears, device
         self.first = start.to(device).eval().requires_grad_(False)
@@ -117,7 +121,7 @@ class Refinement:
         self.critic_steps = torch.optim.AdamW(
             self.critic.parameters(), recipe.critic_rate, betas=betas, weight_decay=0.01, fused=True
         )
-        self.examples = Examples(data, data.rows(held_out=False), recipe.size, (seed + 11) * 1_000_003, device)
+        self.examples = Examples(data, data.rows(held_out=False), near, recipe.size, (seed + 11) * 1_000_003, device)
         self._seed = (seed + 13) * 1_000_003
         self._empty = data.tokens[:1].float().to(device)
         self._narrow = self.first.config.columns_triple
@@ -131,11 +135,13 @@ class Refinement:
         with autocast(self._device):
             clips, states = play(self.student, batch, self.recipe.steps, self._narrow)
         self.examples.played(clips)
-        t = judging_times(len(clips), generator).to(self._device)
-        noise = torch.randn(clips.shape, generator=generator).to(self._device)
-        measured, real = self._teach_critic(batch, clips, t, noise, generator)
+        judged = self._unopened(batch)
+        for _ in range(self.recipe.turns):
+            t = judging_times(len(clips), generator).to(self._device)
+            noise = torch.randn(clips.shape, generator=generator).to(self._device)
+            measured, real = self._teach_critic(judged, clips, t, noise, generator)
         if self.step >= self.recipe.lead:
-            slope, heard = self._judged(batch, clips, t, noise, real)
+            slope, heard = self._judged(judged, clips, t, noise, real)
             measured |= heard | self._teach_student(batch, states, slope, generator)
         self.step += 1
         return {name: value.detach() for name, value in measured.items()}
@@ -156,6 +162,13 @@ class Refinement:
             self.critic_steps.step()
         gaps = {"gap": (own - other).mean(), "words": (own - misread)[different].mean()}
         return {"critic": loss, **gaps}, own.detach()
+
+    def _unopened(self, batch: Batch) -> Batch:
+        """The batch as critic and ears see it: the clip of the corpus does not continue a sound of another song."""
+        opens = self.examples.opens.to(self._device)
+        values: dict[str, Any] = {name: getattr(batch, name) for name in Batch.__slots__}
+        values["previous"] = torch.where(opens[:, None, None, None], 0.0, batch.previous)
+        return Batch(**values | {"previous_mask": batch.previous_mask & ~opens})
 
     def _judged(
         self, batch: Batch, clips: Tensor, t: Tensor, noise: Tensor, real: Tensor
@@ -185,7 +198,9 @@ class Refinement:
     ) -> dict[str, Tensor]:
         steps, size = states.shape[:2]
         count = self.recipe.places
-        places = torch.rand(size, steps, generator=generator).argsort(1)[:, :count].T.flatten().to(self._device)
+        # The first steps decide the music, the last ones are as good as the codec (docs/evaluation.md).
+        weights = torch.arange(steps, 0, -1).float().expand(size, -1)
+        places = torch.multinomial(weights, count, generator=generator).T.flatten().to(self._device)
         x = states[places, torch.arange(size, device=self._device).repeat(count)]
         t, many = 1 - places / steps, joined(*[batch] * count)
         cells = many.inside(self._narrow)
@@ -270,7 +285,8 @@ def refine(
         for number in range(EARS)
     ]
     torch.manual_seed(seed)
-    work = Refinement(start, data, labels, ears, recipe, seed, device)
+    near = near_sounds(data, choose_sounds(data))
+    work = Refinement(start, data, labels, near, ears, recipe, seed, device)
     state = load_state(out / "refined.pt", device)
     if state is not None:
         if state["config"] != asdict(start.config) or state["steps"] != recipe.steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,12 @@ from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Log
 from riffstream.training.playing import Examples, play
 from riffstream.training.refine import Recipe, Refinement
+from riffstream.training.sounds import choose_sounds, near_sounds
+from riffstream.training.walks import as_previous
 from tests.training.small import compile_eagerly, small_denoiser, small_latents
 from tests.training.test_distil import CPU, random_denoiser
 
+NONE = torch.full((18, 1), -1)  # no sounds near any clip
 SMALL = Recipe(steps=3, places=2, size=4, lead=2, rate=1e-3, critic_rate=1e-3)
 
 
@@ -51,7 +55,8 @@ def small_ear(data: LatentSet, seed: int = 0) -> Ear:
 
 
 def refinement(data: LatentSet, labels: Labels, recipe: Recipe = SMALL) -> Refinement:
-    return Refinement(random_denoiser(), data, labels, [small_ear(data)], recipe, 0, CPU)
+    near = near_sounds(data, choose_sounds(data, 4))
+    return Refinement(random_denoiser(), data, labels, near, [small_ear(data)], recipe, 0, CPU)
 
 
 def test_labels_name_the_style_and_the_instruments_of_each_clip(data: LatentSet, labels: Labels) -> None:
@@ -144,7 +149,7 @@ def test_played_examples_are_euler_steps_from_noise(data: LatentSet) -> None:
 
 
 def test_some_examples_continue_the_own_clip(data: LatentSet) -> None:
-    source = Examples(data, torch.arange(len(data)), 64, 5, CPU)
+    source = Examples(data, torch.arange(len(data)), NONE, 64, 5, CPU)
     source.next(0)
     before = source.picked.clone()
     made = torch.randn(64, *data.latents.shape[1:]) * 0.5
@@ -154,6 +159,25 @@ def test_some_examples_continue_the_own_clip(data: LatentSet) -> None:
     assert 5 < int(own.sum()) < 30
     assert (data.previous[source.picked[own]] == before[own]).all()
     assert batch.previous_mask[own].all()
+
+
+def test_some_examples_open_with_a_sound_that_the_critic_does_not_see(data: LatentSet, labels: Labels) -> None:
+    work = refinement(data, labels, replace(SMALL, size=64))
+    batch = work.examples.next(0)
+    opens = work.examples.opens
+    assert 8 < int(opens.sum()) < 40
+    assert batch.previous_mask[opens].all()
+    near = near_sounds(data, choose_sounds(data, 4))
+    for example, clip in zip(batch.previous[opens], work.examples.picked[opens].tolist(), strict=True):
+        sounds = [as_previous(data.latents[i : i + 1].float())[0] for i in near[clip].tolist() if i >= 0]
+        assert any(torch.equal(example, sound) for sound in sounds)
+    judged = work._unopened(batch)
+    assert not judged.previous_mask[opens].any()
+    assert not judged.previous[opens].any()
+    assert torch.equal(judged.previous[~opens], batch.previous[~opens])
+    alone = Examples(data, torch.arange(len(data)), NONE, 64, 5, CPU)
+    alone.next(0)
+    assert not alone.opens.any()
 
 
 def test_the_critic_compares_like_with_like() -> None:
@@ -214,7 +238,8 @@ def test_the_critic_leads_and_the_student_follows(data: LatentSet, labels: Label
 def test_the_student_learns_what_the_ear_asks(data: LatentSet, labels: Labels, tmp_path: Path) -> None:
     ear = fit_ear(data, labels, 24, minutes=0.15, seed=1, device=CPU, log=Log(tmp_path, "ear", quiet=True), size=8)
     recipe = Recipe(steps=3, places=3, size=8, lead=0, rate=3e-3, critic_rate=1e-5, heard=10.0, anchor=0.0)
-    work = Refinement(random_denoiser(), data, labels, [ear], recipe, 0, CPU)
+    near = near_sounds(data, choose_sounds(data, 4))
+    work = Refinement(random_denoiser(), data, labels, near, [ear], recipe, 0, CPU)
     errors = [float(work.advance()["style"]) for _ in range(60)]
     assert sum(errors[-10:]) < 0.7 * sum(errors[:10])
 
@@ -223,7 +248,7 @@ def test_a_heavy_anchor_holds_the_student(data: LatentSet, labels: Labels) -> No
     def away(anchor: float) -> float:
         torch.manual_seed(0)
         recipe = Recipe(steps=3, size=8, lead=0, rate=1e-3, heard=3.0, anchor=anchor)
-        work = Refinement(random_denoiser(), data, labels, [small_ear(data)], recipe, 0, CPU)
+        work = refinement(data, labels, recipe)
         return sum(float(work.advance()["away"]) for _ in range(20))
 
     assert away(100.0) < 0.5 * away(0.0)
