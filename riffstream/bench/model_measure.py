@@ -141,7 +141,7 @@ def evaluation(family: Family, *, batch: int = 1, runs: int = 3) -> tuple[float,
 
 
 def request(seed: int, guidance: float | None) -> ClipRequest:
-    """A clip from noise alone, which takes all steps."""
+    """A first clip, which takes all steps."""
     keyframe = Keyframe.of(PROMPT, seed=seed, guidance=guidance)
     return ClipRequest(ClipSpec(keyframe, keyframe, 0.0))
 

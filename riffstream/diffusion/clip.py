@@ -31,7 +31,8 @@ class ClipRequest:
         anew: True hides ``previous`` from the network, so that its parts can rest or return; the join is still decoded
             with both clips. Families without native continuation ignore it.
         recalled: [C, h, w] latents of an earlier clip, which the network continues with ``anew``, also without
-            ``previous``; None: nothing.
+            ``previous``; None: nothing. Without ``previous``, ``recalled`` and a seed image the network continues an
+            opening sound, if the model has any (``family.OpeningSounds``).
         late: time of a rectified flow (1: noise, 0: clean) above which ``recalled`` is hidden from the network. The
             steps near noise decide parts, levels and chords, so these can change while the instruments stay.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a

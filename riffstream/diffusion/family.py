@@ -57,7 +57,7 @@ class Defaults:
     guidance: float
     denoising: float
     bpm: float | None = None  # None: the clip's tempo is fixed by its frames
-    seed_image: str | None = None  # "auto": the library's nearest loop; None: from noise alone
+    seed_image: str | None = None  # "auto": the library's nearest loop; "none": noise alone; None: with opening sounds
     drift: int = DRIFT  # clips from one seed to the next (``Journey.drift``)
     silence: float = 0.0  # emphasis of silent parts, and of the density (``mini/emphasis.py``)
     contrast: float = 1.0

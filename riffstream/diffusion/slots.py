@@ -266,18 +266,21 @@ class Preparer:
     def _opening(self, request: ClipRequest, conditions: Tensor | None) -> Tensor | None:
         """The opening sound that a first clip continues, [C, h, w], as if it had been heard; None: nothing."""
         spec, sounds = request.spec, self.family.sounds
-        keyframes = [keyframe for keyframe in (spec.start, spec.end) if keyframe.seed_image is None]
-        if sounds is None or len(keyframes) < 2:
+        shares = ((spec.start, 1 - spec.alpha), (spec.end, spec.alpha))
+        keyframes = [keyframe for keyframe, share in shares if share > 0]
+        usual = self.family.defaults.seed_image
+        if sounds is None or any((keyframe.seed_image or usual) == NONE for keyframe in keyframes):
             return None
         asked = None if conditions is None else Levels.of(conditions.cpu().numpy())
         chosen = [
             sounds.choose(self._direction(keyframe), keyframe.seed, beats=self._beats(request), asked=asked)
             for keyframe in keyframes
         ]
-        first, last = (None if index is None else sounds.latents(index) for index in chosen)
-        if first is None or last is None:
+        found = [sounds.latents(index) for index in chosen if index is not None]
+        if len(found) < len(keyframes):
             return None
-        return torch.lerp(first, last, spec.alpha).to(self.family.device)
+        mixed = found[0] if len(found) == 1 else torch.lerp(found[0], found[1], spec.alpha)
+        return mixed.to(self.family.device)
 
     def _first_frame(self, request: ClipRequest) -> int:
         """Frames from the beginning of the music to the clip's first frame, for recordings as seed images.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,22 @@ def test_a_first_clip_continues_the_sound(family: MiniFamily, sounds: Sounds, mo
     mixed = torch.lerp(sounds.latents(2), sounds.latents(chosen), 0.25)
     wanted = rendered(plain, techno, piano, 0.25, anew=True, recalled=mixed)
     torch.testing.assert_close(rendered(engine, techno, piano, 0.25), wanted)
+
+
+def test_noise_alone_has_no_sound(family: MiniFamily, sounds: Sounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``none`` counts where a keyframe has a share in the clip, and as the default of the configuration too."""
+    plain, techno, silent = Engine(family, steps=2), Keyframe.of("driving techno"), Keyframe.of("b", seed_image="none")
+    alone = [rendered(plain, techno, silent, alpha) for alpha in (0.0, 0.5, 1.0)]
+    told = rendered(plain, techno, anew=True, recalled=sounds.latents(2))
+    monkeypatch.setattr(family, "sounds", sounds)
+    engine = Engine(family, steps=2)
+    assert torch.equal(rendered(engine, techno, silent, 0.0), told), "the other keyframe has no share yet"
+    assert torch.equal(rendered(engine, techno, silent, 0.5), alone[1])
+    assert torch.equal(rendered(engine, techno, silent, 1.0), alone[2])
+    monkeypatch.setattr(family, "defaults", replace(family.defaults, seed_image="none"))
+    assert torch.equal(rendered(engine, techno), alone[0]), 'generator.seed_image = "none"'
+    monkeypatch.setattr(family, "defaults", replace(family.defaults, seed_image="auto"))
+    assert torch.equal(rendered(engine, techno), told), "auto without a library"
 
 
 def test_the_released_model_has_sounds_for_every_metre() -> None:
