@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     parser.add_argument("--clips", type=int, default=48, help="held-out clips for each row, 4 to 1000")
     parser.add_argument("--listener-clips", type=int, default=3000, help="training clips of the listener for parts")
-    parser.add_argument("--from-noise", action="store_true", help="start from noise alone, without a seed loop or an opening sound")
+    parser.add_argument(
+        "--from-noise", action="store_true", help="start from noise alone, without a seed loop or an opening sound"
+    )
     parser.add_argument("--sampler", default=None, help="default: the model's")
     add_run_options(parser)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -172,7 +173,7 @@ class MiniFamily(Family):
             device=device,
             dtype=dtype,
         )
-        if (folder / sounds.FILE).is_file():
+        if os.path.lexists(folder / sounds.FILE):
             family.sounds = sounds.Sounds(folder / sounds.FILE, family.latent_shape())
         return family
 

@@ -15,10 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from riffstream.diffusion.mini.files import write_tensors
+from riffstream.diffusion.mini.files import read_tensors, write_tensors
 from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import Levels
 from riffstream.journey.misfit import misfit
@@ -32,35 +31,30 @@ LARGEST, CLIPPED = 7, 0.7  # largest number of 4 bits, and the share of the larg
 
 
 class Sounds:
-    """The opening sounds of a model. The latents stay on the disk.
+    """The opening sounds of a model, in memory: 7 kB each.
 
     Args:
         path: the file.
         shape: [C, h, w] of the model's latents.
 
     Raises:
-        CheckpointError: a damaged file, or one of another model.
+        CheckpointError: a missing or damaged file, or one of another model.
 
     Attributes:
-        identity: fingerprint of the choice and the scales.
+        identity: fingerprint of the set.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
         self._shape = shape
-        try:
-            file: Any = safe_open(path, "np")
-            vectors = np.asarray(file.get_tensor("vectors"), np.float32)
-            self._levels = np.asarray(file.get_tensor("levels"), np.float32)
-            self._beats = np.asarray(file.get_tensor("beats"))
-            sizes = [file.get_slice(name).get_shape() for name in ("latents", "latents.scale")]
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path} cannot be read: {error}") from None
-        count, numbers = len(vectors), shape[0] * shape[1] * shape[2]
-        if sizes != [[count, numbers // 2], [count, shape[0]]] or self._beats.shape != (count,):
-            raise CheckpointError(f"{path}: sounds for latents of another size than {list(shape)}")
-        self._file = file
-        parts = (vectors, self._levels, self._beats, file.get_tensor("latents.scale"))
-        self.identity = hashlib.blake2b(b"".join(part.tobytes() for part in parts), digest_size=8).hexdigest()
+        tensors = _checked(path, shape)
+        # Copies, because the tensors are maps of the file, which may change.
+        kept = {name: tensors[name].numpy().copy() for name in sorted(tensors)}
+        digest = hashlib.blake2b(digest_size=8)
+        for values in kept.values():
+            digest.update(values.tobytes())
+        self.identity = digest.hexdigest()
+        self._packed, self._scale, self._beats = kept["latents"], kept["latents.scale"], kept["beats"]
+        self._levels, vectors = (np.asarray(kept[name], np.float32) for name in ("levels", "vectors"))
         self._vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-6)
 
     def __len__(self) -> int:
@@ -88,11 +82,32 @@ class Sounds:
 
     def latents(self, index: int) -> Tensor:
         """Latents of a sound, float32 [C, h, w]; w of a sound in 3/4 is three quarters."""
-        packed = np.asarray(self._file.get_slice("latents")[index])
-        scale = np.asarray(self._file.get_slice("latents.scale")[index], np.float32)
+        packed, scale = self._packed[index], np.asarray(self._scale[index], np.float32)
         numbers = np.stack([packed & 15, packed >> 4], -1).astype(np.float32).reshape(self._shape) - LARGEST
         whole = torch.from_numpy(numbers * scale[:, None, None])
         return whole[..., : self._shape[2] * 3 // 4] if self._beats[index] == 6 else whole
+
+
+def _checked(path: Path, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    """The tensors of a file; CheckpointError names the one that is missing or wrong."""
+    tensors = read_tensors(path)
+    count = len(tensors["latents"]) if "latents" in tensors and tensors["latents"].ndim else 0
+    size = tensors["vectors"].shape[-1] if "vectors" in tensors and tensors["vectors"].ndim else 0
+    sizes = {
+        "latents": (count, shape[0] * shape[1] * shape[2] // 2), "latents.scale": (count, shape[0]),
+        "vectors": (count, size), "levels": (count, len(Levels().row)), "beats": (count,),
+    }  # fmt: skip
+    for name, needed in sizes.items():
+        where = f"{path.parent.name}/{path.name}: {name}"
+        if name not in tensors:
+            raise CheckpointError(f"{where} is missing")
+        if tuple(tensors[name].shape) != needed:
+            raise CheckpointError(f"{where} is {tuple(tensors[name].shape)}; this model needs {needed}")
+        if name == "latents" and tensors[name].dtype != torch.uint8:
+            raise CheckpointError(f"{where} is {tensors[name].dtype}; this model needs torch.uint8")
+        if name != "levels" and not tensors[name].isfinite().all():
+            raise CheckpointError(f"{where} has numbers that are not finite")
+    return {name: tensors[name].float() if tensors[name].is_floating_point() else tensors[name] for name in sizes}
 
 
 def write_sounds(path: Path, latents: Tensor, vectors: Tensor, levels: np.ndarray, triple: Tensor) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini import sounds as module
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.files import write_tensors
 from riffstream.diffusion.mini.sounds import FILE, Sounds, write_sounds
 from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import SIZE, Levels
@@ -70,11 +75,61 @@ def test_no_sound_of_the_metre_is_none(family: MiniFamily, tmp_path: Path) -> No
 
 
 def test_a_damaged_file_or_one_of_another_model_is_refused(family: MiniFamily, sounds: Sounds, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="another size"):
+    with pytest.raises(CheckpointError, match=f"{FILE}: latents.* is .4, 1024.; this model needs .4, 2048."):
         Sounds(tmp_path / FILE, (8, 16, 32))
-    (tmp_path / FILE).write_bytes(b"not a file of tensors")
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:-9])
     with pytest.raises(CheckpointError, match="cannot be read"):
         Sounds(tmp_path / FILE, family.latent_shape())
+
+
+@pytest.mark.parametrize("name", ["latents", "latents.scale", "vectors", "levels", "beats"])
+def test_a_tensor_that_is_missing_or_wrong_is_named(
+    family: MiniFamily, sounds: Sounds, tmp_path: Path, name: str
+) -> None:
+    tensors = load_file(tmp_path / FILE)
+
+    def refusal(changed: Tensor | None) -> str:
+        rest = {key: value for key, value in tensors.items() if key != name}
+        write_tensors(tmp_path / FILE, rest if changed is None else {**rest, name: changed})
+        with pytest.raises(CheckpointError, match=f"{FILE}: {name} ") as caught:
+            Sounds(tmp_path / FILE, family.latent_shape())
+        return str(caught.value)
+
+    own = tensors[name]
+    assert "missing" in refusal(None)
+    for changed in (own[:-1], own[..., None], own.flatten()[0], own[:0]):
+        if name != "latents" or changed.ndim != 2:  # their number is the number of sounds
+            assert "needs" in refusal(changed)
+    if name == "latents":
+        assert "uint8" in refusal(own.float())
+    elif name != "levels":  # nan there is an unknown level
+        assert "finite" in refusal(torch.full(own.shape, torch.nan))
+
+
+def test_loaded_sounds_do_not_depend_on_their_file(family: MiniFamily, sounds: Sounds, tmp_path: Path) -> None:
+    """An update may overwrite or shorten the file in place; a mapped file would then kill the process or lie."""
+    wanted = sounds.latents(2)
+    os.truncate(tmp_path / FILE, 100)
+    assert torch.equal(sounds.latents(2), wanted)
+    copied = pickle.loads(pickle.dumps(sounds))
+    assert torch.equal(copied.latents(2), wanted)
+    assert copied.identity == sounds.identity
+
+
+def test_other_latents_are_another_set(family: MiniFamily, sounds: Sounds, tmp_path: Path) -> None:
+    """A log replays with its own sounds alone."""
+    tensors = load_file(tmp_path / FILE)
+    write_tensors(tmp_path / FILE, {**tensors, "latents": tensors["latents"].flip(0)})
+    assert Sounds(tmp_path / FILE, family.latent_shape()).identity != sounds.identity
+
+
+def test_a_link_to_a_missing_file_is_refused(family: MiniFamily, tmp_path: Path) -> None:
+    family.save(tmp_path)
+    shutil.copytree(MODEL_FOLDER / "tokenizer", tmp_path / "tokenizer")
+    assert MiniFamily.load(tmp_path).sounds is None
+    (tmp_path / FILE).symlink_to(tmp_path / "gone")
+    with pytest.raises(CheckpointError, match=f"holds no {FILE}"):
+        MiniFamily.load(tmp_path)
 
 
 def rendered(engine: Engine, start: Keyframe, end: Keyframe | None = None, alpha: float = 0.0, **more: Any) -> Tensor:
