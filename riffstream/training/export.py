@@ -14,14 +14,16 @@ from pathlib import Path
 import torch
 
 from riffstream.diffusion.family import Defaults
+from riffstream.diffusion.mini.codec import Codec
 from riffstream.diffusion.mini.denoiser import Denoiser
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import read_tensors
-from riffstream.diffusion.mini.sounds import FILE
+from riffstream.diffusion.mini.sounds import FILE, codec_of
 from riffstream.diffusion.mini.text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.training.checkpoints import load_denoiser
 from riffstream.training.codec import load_codec
+from riffstream.training.latents import fingerprint
 from riffstream.training.loop import load_state, log_table
 
 __all__ = ["add_arguments", "export", "export_text_encoder", "parse_blend", "run"]
@@ -39,7 +41,7 @@ def export(
     blend: Sequence[tuple[str, float]] = (),
 ) -> Defaults:
     """Write the newest state of run folder ``out`` as a checkpoint to ``to``, with its opening sounds if any. Files
-    in ``to`` are replaced atomically.
+    in ``to`` are replaced atomically; opening sounds of another codec are removed.
 
     Args:
         defaults: defaults of the checkpoint; by default they follow from the kind of training.
@@ -53,10 +55,13 @@ def export(
         The checkpoint's defaults; a distilled model needs no guidance.
 
     Raises:
-        CheckpointError: there is no denoiser, or a blended one has other sizes.
+        CheckpointError: there is no denoiser, a blended one has other sizes, or the opening sounds in ``out`` are of
+            another codec. Nothing is written then.
     """
     cpu = torch.device("cpu")
     codec = load_codec(out / "codec.pt", cpu)
+    if not _of_codec(out / FILE, codec):
+        raise CheckpointError(f"{out / FILE}: of another codec; write it again with: riffstream train sounds")
     chosen = newest_state(out)
     denoiser: Denoiser = load_denoiser(chosen, cpu)
     blend_into(denoiser, blend)
@@ -70,10 +75,17 @@ def export(
     shift = 1.0 if aim is None else aim["shift"]
     family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=shift, dtype=torch.float32)
     family.save(to)
+    if not _of_codec(to / FILE, codec):
+        (to / FILE).unlink()
     if (out / FILE).is_file():
         shutil.copyfile(out / FILE, to / f"{FILE}.new")
         (to / f"{FILE}.new").replace(to / FILE)
     return replace(defaults)
+
+
+def _of_codec(sounds: Path, codec: Codec) -> bool:
+    """Whether a file of opening sounds has latents of ``codec``, is too old to say, or does not exist."""
+    return not sounds.is_file() or codec_of(sounds) in (None, fingerprint(codec))
 
 
 def newest_state(out: Path) -> Path:

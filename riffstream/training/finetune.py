@@ -273,10 +273,10 @@ def run(args: argparse.Namespace) -> int:
     kept = family.defaults
     distilled = kept.guidance == 1 or kept.above is not None
     defaults = replace(kept, sampler="unipc", guidance=1.5, above=None) if distilled else kept
+    build_sounds(data, args.out / FILE)
     export(args.out, args.to, text_from=source, defaults=defaults)
     shutil.rmtree(args.to / "seeds", ignore_errors=True)
     loops = build_seeds(corpus, args.to, count=LOOPS, each=1)  # a "style" is a file
-    build_sounds(data, args.to / FILE)
     if args.json:
         print(json.dumps({**asdict(found), "loops": len(loops), "folder": str(args.to), **result}))
     return 0

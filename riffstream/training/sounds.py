@@ -15,7 +15,7 @@ from riffstream.diffusion.mini.sounds import FILE, write_sounds
 from riffstream.errors import ParameterError
 from riffstream.journey.conditions import Levels
 from riffstream.training.denoiser import prepare_data
-from riffstream.training.latents import LatentSet
+from riffstream.training.latents import LatentSet, fingerprint
 from riffstream.training.loop import Log, pick_device
 
 __all__ = ["SOUNDS", "add_arguments", "build_sounds", "caption_directions", "choose_sounds", "near_sounds", "run"]
@@ -91,7 +91,8 @@ def build_sounds(data: LatentSet, path: Path, count: int = SOUNDS) -> int:
     ]
     levels = np.stack([Levels.of(conditions).row for conditions in known])
     _, directions = caption_directions(data)
-    write_sounds(path, data.latents[sounds], directions[sounds], levels, data.triple[sounds])
+    made_by = fingerprint(data.codec)
+    write_sounds(path, data.latents[sounds], directions[sounds], levels, data.triple[sounds], codec=made_by)
     return len(sounds)
 
 

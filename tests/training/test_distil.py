@@ -12,6 +12,7 @@ from riffstream.diffusion.family import TrainingSchedule
 from riffstream.diffusion.mini.codec import Codec, CodecConfig
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.mini.sounds import FILE, Sounds
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.diffusion.schedules import flow_path
 from riffstream.errors import CheckpointError, ParameterError
@@ -22,7 +23,8 @@ from riffstream.training.distil import Aim, distil, guided_velocity, make_job, t
 from riffstream.training.export import export, parse_blend
 from riffstream.training.gradient_helper import GradientHelper
 from riffstream.training.latents import LatentSet
-from riffstream.training.loop import Ema, Log, Muon, step_size
+from riffstream.training.loop import Ema, Log, Muon, load_state, save_state, step_size
+from riffstream.training.sounds import build_sounds
 from riffstream.training.walks import Walks
 from tests.training.small import compile_eagerly, write_corpus
 
@@ -153,6 +155,29 @@ def test_the_denoiser_saved_last_is_exported(tmp_path: Path) -> None:
     assert MiniFamily.load(tmp_path / "model").schedule.shift == 2.0
     train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=4, device=CPU)
     assert export(tmp_path, tmp_path / "model").guidance > 1
+
+
+def test_sounds_are_exported_with_their_own_codec_alone(tmp_path: Path) -> None:
+    """Latents of another codec are noise, and their shape does not show it."""
+    resume_model("mini", tmp_path)
+    write_corpus(tmp_path / "corpus", songs=4, windows=2)
+    data = prepare_data(tmp_path / "corpus", tmp_path, CPU, Log(tmp_path, "denoiser", quiet=True))
+    train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=2, device=CPU)
+    model = tmp_path / "model"
+    build_sounds(data, tmp_path / FILE, 4)
+    export(tmp_path, model)
+    assert len(Sounds(model / FILE, MiniFamily.load(model).latent_shape())) == 4
+    state = load_state(tmp_path / "codec.pt", CPU)
+    assert state is not None
+    state["codec"]["latent_scale"] *= 2  # trained again
+    save_state(tmp_path / "codec.pt", state)
+    index = (model / "model_index.json").stat().st_mtime_ns
+    with pytest.raises(CheckpointError, match=r"sounds\.safetensors: of another codec.*riffstream train sounds"):
+        export(tmp_path, model)
+    assert (model / "model_index.json").stat().st_mtime_ns == index, "nothing was written"
+    (tmp_path / FILE).unlink()
+    export(tmp_path, model)
+    assert MiniFamily.load(model).sounds is None, "those of the codec before"
 
 
 def test_a_blend_is_the_weighted_mean_of_the_weights(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ goes on from another one has sounds of one piece (docs/mini.md, "Opening sounds"
 
 ``latents`` [N, C h w / 2] has two numbers of 4 bits in a byte, with a scale for each channel (``latents.scale`` [N, C],
 float16); ``vectors`` [N, D] are int8 directions; ``levels`` [N, 9] float16 are ``Levels.row``; ``beats`` [N] is uint8.
+``codec`` is the fingerprint of the codec that made the latents; files without it are older.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import Levels
 from riffstream.journey.misfit import misfit
 
-__all__ = ["FILE", "Sounds", "write_sounds"]
+__all__ = ["FILE", "Sounds", "codec_of", "write_sounds"]
 
 FILE: Final = "sounds.safetensors"
 NEAR, MOST = 0.03, 4  # candidates: at most so many, with a fit at most so much below the best
@@ -110,7 +111,15 @@ def _checked(path: Path, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     return {name: tensors[name].float() if tensors[name].is_floating_point() else tensors[name] for name in sizes}
 
 
-def write_sounds(path: Path, latents: Tensor, vectors: Tensor, levels: np.ndarray, triple: Tensor) -> None:
+def codec_of(path: Path) -> str | None:
+    """Fingerprint of the codec that made the latents of a file; None: the file has none. Raises CheckpointError."""
+    codec = read_tensors(path).get("codec")
+    return None if codec is None else bytes(codec.tolist()).hex()
+
+
+def write_sounds(
+    path: Path, latents: Tensor, vectors: Tensor, levels: np.ndarray, triple: Tensor, *, codec: str | None = None
+) -> None:
     """Write a file of sounds.
 
     Args:
@@ -118,6 +127,7 @@ def write_sounds(path: Path, latents: Tensor, vectors: Tensor, levels: np.ndarra
         vectors: [N, D], any length.
         levels: ``Levels.row`` of each clip, [N, 9].
         triple: whether a clip is in 3/4, bool [N].
+        codec: fingerprint of the codec, in hexadecimal digits.
     """
     scale = (CLIPPED / LARGEST * latents.float().abs().amax((2, 3))).clamp_min(1e-6).half()
     numbers = (latents.float() / scale.float()[:, :, None, None]).round().clamp(-LARGEST, LARGEST) + LARGEST
@@ -128,4 +138,6 @@ def write_sounds(path: Path, latents: Tensor, vectors: Tensor, levels: np.ndarra
         "vectors": (vectors.float() * (127 / largest)).round().to(torch.int8),
         "levels": torch.from_numpy(levels).half(), "beats": torch.where(triple, 6, 8).to(torch.uint8),
     }  # fmt: skip
+    if codec is not None:
+        tensors["codec"] = torch.tensor(list(bytes.fromhex(codec)), dtype=torch.uint8)
     write_tensors(path, tensors)
