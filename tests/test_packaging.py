@@ -33,7 +33,10 @@ def test_wheel_carries_the_player_the_presets_and_the_model(wheel: Path) -> None
     assert "riffstream/py.typed" in names
     assert "riffstream/client_files/index.html" in names
     assert "riffstream/presets/mini.toml" in names
-    assert any(n.startswith("riffstream/models/mini/") and n.endswith(".safetensors") for n in names)
+    model = ROOT / "riffstream" / "models" / "mini"
+    wanted = [path.relative_to(ROOT).as_posix() for path in model.rglob("*") if path.is_file()]
+    assert f"{model.relative_to(ROOT).as_posix()}/sounds.safetensors" in wanted
+    assert not set(wanted) - set(names)
     assert not [n for n in names if n.startswith(("tests/", "data/"))]
 
 

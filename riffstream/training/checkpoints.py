@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.sounds import FILE
 from riffstream.errors import CheckpointError
 from riffstream.training.loop import load_averaged, load_state, save_state
 
@@ -30,10 +32,14 @@ def load_denoiser(path: Path, device: torch.device) -> Denoiser:
 
 
 def resume_model(source: str, out: Path) -> MiniFamily:
-    """Copy a model's codec into run folder ``out`` and return the model. Training starts from its denoiser."""
-    family = MiniFamily.load(MODEL_FOLDER if source == "mini" else Path(source), dtype=torch.float32)
+    """Copy a model's codec and opening sounds into run folder ``out``, unless it has a codec, and return the model.
+    Training starts from its denoiser."""
+    folder = MODEL_FOLDER if source == "mini" else Path(source)
+    family = MiniFamily.load(folder, dtype=torch.float32)
     if not (out / "codec.pt").is_file():
         weights = {name: value.detach().clone() for name, value in family.codec.named_parameters()}
         state = {"codec": family.codec.state_dict(), "ema": {"count": 0, "values": weights}, "step": 0}
         save_state(out / "codec.pt", {**state, "config": asdict(family.codec.config)})
+        if family.sounds is not None:
+            shutil.copyfile(folder / FILE, out / FILE)
     return family

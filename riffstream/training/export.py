@@ -14,16 +14,14 @@ from pathlib import Path
 import torch
 
 from riffstream.diffusion.family import Defaults
-from riffstream.diffusion.mini.codec import Codec
 from riffstream.diffusion.mini.denoiser import Denoiser
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import read_tensors
-from riffstream.diffusion.mini.sounds import FILE, codec_of
+from riffstream.diffusion.mini.sounds import FILE, check_codec, fingerprint
 from riffstream.diffusion.mini.text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.training.checkpoints import load_denoiser
 from riffstream.training.codec import load_codec
-from riffstream.training.latents import fingerprint
 from riffstream.training.loop import load_state, log_table
 
 __all__ = ["add_arguments", "export", "export_text_encoder", "parse_blend", "run"]
@@ -41,7 +39,7 @@ def export(
     blend: Sequence[tuple[str, float]] = (),
 ) -> Defaults:
     """Write the newest state of run folder ``out`` as a checkpoint to ``to``, with its opening sounds if any. Files
-    in ``to`` are replaced atomically; opening sounds of another codec are removed.
+    in ``to`` are replaced atomically.
 
     Args:
         defaults: defaults of the checkpoint; by default they follow from the kind of training.
@@ -60,8 +58,8 @@ def export(
     """
     cpu = torch.device("cpu")
     codec = load_codec(out / "codec.pt", cpu)
-    if not _of_codec(out / FILE, codec):
-        raise CheckpointError(f"{out / FILE}: of another codec; write it again with: riffstream train sounds")
+    if (out / FILE).is_file():
+        check_codec(out / FILE, fingerprint(codec))
     chosen = newest_state(out)
     denoiser: Denoiser = load_denoiser(chosen, cpu)
     blend_into(denoiser, blend)
@@ -75,17 +73,10 @@ def export(
     shift = 1.0 if aim is None else aim["shift"]
     family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=shift, dtype=torch.float32)
     family.save(to)
-    if not _of_codec(to / FILE, codec):
-        (to / FILE).unlink()
     if (out / FILE).is_file():
         shutil.copyfile(out / FILE, to / f"{FILE}.new")
         (to / f"{FILE}.new").replace(to / FILE)
     return replace(defaults)
-
-
-def _of_codec(sounds: Path, codec: Codec) -> bool:
-    """Whether a file of opening sounds has latents of ``codec``, is too old to say, or does not exist."""
-    return not sounds.is_file() or codec_of(sounds) in (None, fingerprint(codec))
 
 
 def newest_state(out: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A smoke test of the whole recipe at toy size: corpus, codec, denoiser, distillation, refinement, export, seeds."""
+"""A smoke test of the whole recipe at toy size, from the corpus to the opening sounds and the seeds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from riffstream.corpus.building import CorpusOptions, build_corpus
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.sounds import FILE
 from riffstream.errors import RiffstreamError
 from riffstream.models.seeds import SeedLibrary
 from riffstream.training import codec, denoiser
@@ -23,6 +24,7 @@ from riffstream.training.loop import Log
 from riffstream.training.refine import Recipe, refine
 from riffstream.training.sample import PROMPTS, sample_latents, write_pictures
 from riffstream.training.seed_library import build_seeds
+from riffstream.training.sounds import build_sounds
 
 __all__ = ["add_arguments", "run", "smoke"]
 
@@ -62,6 +64,7 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
         data, Labels.of(data, out / "corpus"), out, load_denoiser(out / "distilled.pt", cpu), minutes=minutes / 2,
         device=cpu, recipe=recipe, ear_minutes=minutes / 8, seed=seed, max_steps=8,
     )  # fmt: skip
+    build_sounds(data, out / FILE, 8)
     export(out, out / "model", text_from=MODEL_FOLDER)
     seeds = build_seeds(out / "corpus", out / "model", count=4)
     family = MiniFamily.load(out / "model")
@@ -72,6 +75,8 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
         raise RiffstreamError("the smoke model generates silence or non-finite values")
     if not trained["held_out"] < 1.8:  # 2 is the loss of a zero prediction
         raise RiffstreamError(f"the smoke model has not learned: held-out loss {trained['held_out']:.3f}")
+    if family.sounds is None:
+        raise RiffstreamError("the smoke model has no opening sounds")
     if SeedLibrary(out / "model" / "seeds").names != [entry.name for entry in seeds]:
         raise RiffstreamError("the saved seed library differs from the built one")
     return {

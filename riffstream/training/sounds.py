@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from riffstream.diffusion.mini.sounds import FILE, write_sounds
-from riffstream.errors import ParameterError
+from riffstream.diffusion.mini.sounds import FILE, fingerprint, write_sounds
+from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.journey.conditions import Levels
 from riffstream.training.denoiser import prepare_data
-from riffstream.training.latents import LatentSet, fingerprint
+from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Log, pick_device
 
 __all__ = ["SOUNDS", "add_arguments", "build_sounds", "caption_directions", "choose_sounds", "near_sounds", "run"]
@@ -41,11 +41,16 @@ def choose_sounds(data: LatentSet, count: int = SOUNDS, seed: int = 0) -> Tensor
 
     Greedy maximisation of the sum, over captions, of the similarity to the nearest sound (facility location), with
     random candidates for each choice (Mirzasoleiman et al. 2015, arXiv:1409.7938).
+
+    Raises:
+        RiffstreamError: the corpus has no training clip with a caption.
     """
     generator = torch.Generator().manual_seed(seed)
     captions, clips = caption_directions(data)
     rows = data.rows(held_out=False)
     told = torch.tensor([row for clip in rows.tolist() for row in data.captions[clip]])
+    if not len(told):
+        raise RiffstreamError("the corpus has no training clip with a caption, so it has no opening sounds")
     asked = captions[told[torch.randperm(len(told), generator=generator)[:ASKED]]]
     fits = (clips[rows] @ asked.T).half()
     best, free = torch.zeros(len(asked)), torch.ones(len(rows), dtype=torch.bool)
@@ -80,6 +85,7 @@ def build_sounds(data: LatentSet, path: Path, count: int = SOUNDS) -> int:
 
     Raises:
         ParameterError: ``count`` is not 1 to 100,000.
+        RiffstreamError: the corpus has no training clip with a caption.
     """
     if not 1 <= count <= 100_000:
         raise ParameterError("count", count, "1 to 100000")

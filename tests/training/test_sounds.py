@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from riffstream.diffusion.mini.sounds import FILE, Sounds
-from riffstream.errors import ParameterError
+from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.training.latents import LatentSet
 from riffstream.training.sounds import build_sounds, caption_directions, choose_sounds, near_sounds
 from tests.training.small import small_latents
@@ -76,3 +76,10 @@ def test_a_stage_writes_the_file(data: LatentSet, tmp_path: Path) -> None:
 def test_a_senseless_count_is_refused(data: LatentSet, tmp_path: Path, count: int) -> None:
     with pytest.raises(ParameterError, match="1 to 100000"):
         build_sounds(data, tmp_path / FILE, count)
+
+
+def test_a_corpus_without_training_clips_is_refused(data: LatentSet, tmp_path: Path) -> None:
+    data.held_out[:] = True
+    with pytest.raises(RiffstreamError, match="no training clip with a caption"):
+        build_sounds(data, tmp_path / FILE)
+    assert not (tmp_path / FILE).exists()

@@ -174,7 +174,8 @@ class MiniFamily(Family):
             dtype=dtype,
         )
         if os.path.lexists(folder / sounds.FILE):
-            family.sounds = sounds.Sounds(folder / sounds.FILE, family.latent_shape())
+            made_by = sounds.fingerprint(codec)
+            family.sounds = sounds.Sounds(folder / sounds.FILE, family.latent_shape(), made_by)
         return family
 
     @classmethod

@@ -5,14 +5,14 @@ goes on from another one has sounds of one piece (docs/mini.md, "Opening sounds"
 
 ``latents`` [N, C h w / 2] has two numbers of 4 bits in a byte, with a scale for each channel (``latents.scale`` [N, C],
 float16); ``vectors`` [N, D] are int8 directions; ``levels`` [N, 9] float16 are ``Levels.row``; ``beats`` [N] is uint8.
-``codec`` is the fingerprint of the codec that made the latents; files without it are older.
+``codec`` (uint8) is the fingerprint of the codec that made the latents; older files have none.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -23,7 +23,10 @@ from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import Levels
 from riffstream.journey.misfit import misfit
 
-__all__ = ["FILE", "Sounds", "codec_of", "write_sounds"]
+if TYPE_CHECKING:
+    from riffstream.diffusion.mini.codec import Codec
+
+__all__ = ["FILE", "Sounds", "check_codec", "fingerprint", "write_sounds"]
 
 FILE: Final = "sounds.safetensors"
 NEAR, MOST = 0.03, 4  # candidates: at most so many, with a fit at most so much below the best
@@ -37,6 +40,7 @@ class Sounds:
     Args:
         path: the file.
         shape: [C, h, w] of the model's latents.
+        codec: fingerprint of the model's codec (:func:`fingerprint`); None: not compared.
 
     Raises:
         CheckpointError: a missing or damaged file, or one of another model.
@@ -45,8 +49,10 @@ class Sounds:
         identity: fingerprint of the set.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int, int], codec: str | None = None) -> None:
         self._shape = shape
+        if codec is not None:
+            check_codec(path, codec)
         tensors = _checked(path, shape)
         # Copies, because the tensors are maps of the file, which may change.
         kept = {name: tensors[name].numpy().copy() for name in sorted(tensors)}
@@ -111,10 +117,31 @@ def _checked(path: Path, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     return {name: tensors[name].float() if tensors[name].is_floating_point() else tensors[name] for name in sizes}
 
 
-def codec_of(path: Path) -> str | None:
-    """Fingerprint of the codec that made the latents of a file; None: the file has none. Raises CheckpointError."""
-    codec = read_tensors(path).get("codec")
-    return None if codec is None else bytes(codec.tolist()).hex()
+def fingerprint(codec: Codec) -> str:
+    """Fingerprint of the encoding part of a codec, in hexadecimal digits: it changes with the latents.
+
+    A codec in training and its checkpoint, which has parameters in bfloat16, have the same one.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    buffers = {name for name, _ in codec.named_buffers()}
+    for name, value in sorted(codec.state_dict().items()):
+        if name.startswith(("encoder", "basis", "mean", "latent")):
+            stored = value if name in buffers else value.bfloat16()
+            digest.update(stored.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_codec(path: Path, codec: str) -> None:
+    """Refuse a file whose latents are not of the codec with fingerprint ``codec``; an older file does not say.
+
+    Raises:
+        CheckpointError: another codec, or a missing or damaged file.
+    """
+    own = read_tensors(path).get("codec")
+    if own is not None and bytes(own.flatten().tolist()).hex() != codec:
+        raise CheckpointError(
+            f"{path.parent.name}/{path.name}: the sounds are of another codec; 'riffstream train sounds' makes new ones"
+        )
 
 
 def write_sounds(
@@ -127,7 +154,7 @@ def write_sounds(
         vectors: [N, D], any length.
         levels: ``Levels.row`` of each clip, [N, 9].
         triple: whether a clip is in 3/4, bool [N].
-        codec: fingerprint of the codec, in hexadecimal digits.
+        codec: fingerprint of the codec (:func:`fingerprint`); None: not noted.
     """
     scale = (CLIPPED / LARGEST * latents.float().abs().amax((2, 3))).clamp_min(1e-6).half()
     numbers = (latents.float() / scale.float()[:, :, None, None]).round().clamp(-LARGEST, LARGEST) + LARGEST
