@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--seed-image",
         metavar="NAME|FILE",
-        help="start from a loop, a spectrogram image or an audio file; auto: a similar loop, none: noise",
+        help="start from a loop, a spectrogram image or an audio file; auto: a similar loop, none: noise alone",
     )
     what.add_argument(
         "--denoising",

@@ -196,7 +196,7 @@ def evaluate(
     )
     rows = {"real": real, "codec only": coded, "generated": made}
     if library is not None:
-        noise = family.defaults.seed_image in (None, NONE) and family.sounds is None
+        noise = family.defaults.seed_image == NONE or (family.defaults.seed_image is None and family.sounds is None)
         rows["from noise alone"] = (
             made if noise else _render(engine, source, chosen, prompts, guidance, quiet, seed_image=NONE)
         )

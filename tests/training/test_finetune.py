@@ -212,5 +212,8 @@ def test_command_fine_tunes_a_model(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert library.names == ["song"]
     before, after = (MiniFamily.load(path).denoiser.state_dict() for path in (model, tmp_path / "tuned"))
     assert any(not (before[name] == after[name]).all() for name in before)
-    defaults = MiniFamily.load(tmp_path / "tuned").defaults
+    tuned = MiniFamily.load(tmp_path / "tuned")
+    assert tuned.sounds is not None
+    assert tuned.sounds.choose(tuned.encode_text(["song"]).pooled()[0], 0, beats=8) is not None
+    defaults = tuned.defaults
     assert (defaults.sampler, defaults.guidance, defaults.above) == ("unipc", 1.5, None), "needed at all times now"
