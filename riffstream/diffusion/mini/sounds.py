@@ -30,6 +30,7 @@ __all__ = ["FILE", "Sounds", "check_codec", "fingerprint", "write_sounds"]
 
 FILE: Final = "sounds.safetensors"
 NEAR, MOST = 0.03, 4  # candidates: at most so many, with a fit at most so much below the best
+LIKE = 0.8  # in 3/4, least cosine of words and sound: few sounds are in 3/4, and another style is worse than noise
 ASKED = 8.0  # weight of parts and levels relative to a seed loop's: a sound is continued with its parts
 LARGEST, CLIPPED = 7, 0.7  # largest number of 4 bits, and the share of the largest latent that it stands for
 
@@ -68,7 +69,8 @@ class Sounds:
         return len(self._vectors)
 
     def choose(self, vector: Tensor, pick: int, *, beats: float, asked: Levels | None = None) -> int | None:
-        """Index of a sound for a prompt; None: there is none of this metre, or the vector is of another encoder.
+        """Index of a sound for a prompt; None: there is none of this metre (in 3/4: none that is near to the words), or
+        the vector is of another encoder.
 
         Args:
             vector: [D], sentence vector of length 1.
@@ -78,10 +80,12 @@ class Sounds:
         """
         if len(vector) != self._vectors.shape[1]:
             return None
-        fit = self._vectors @ vector.float().cpu().numpy()
+        words = self._vectors @ vector.float().cpu().numpy()
+        fit = words.copy()
         if asked is not None:
             fit = fit - ASKED * misfit(asked, self._levels)
-        fit[(self._beats == 6) != (beats == 6)] = -np.inf
+        unfit = (self._beats != 6) | (words < LIKE) if beats == 6 else self._beats == 6
+        fit[unfit] = -np.inf
         order = (-fit).argsort(kind="stable")[:MOST]
         near = [int(place) for place in order if np.isfinite(fit[place]) and fit[place] >= fit[order[0]] - NEAR]
         # The smallest hash, not an index: where the candidates change a little, the choice mostly stays.
