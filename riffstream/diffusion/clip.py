@@ -29,7 +29,8 @@ class ClipRequest:
         sampler: a name in ``samplers.SAMPLERS``; None: the engine's.
         previous: [C, h, w] latents of the previous clip (``Clip.latents``), for continuation.
         anew: True hides ``previous`` from the network, so that its parts can rest or return; the join is still decoded
-            with both clips. Families without native continuation ignore it.
+            with both clips. Without ``recalled`` the clip continues an opening sound, if the model has any. Families
+            without native continuation ignore it.
         recalled: [C, h, w] latents of an earlier clip, which the network continues with ``anew``, also without
             ``previous``; None: nothing. Without ``previous``, ``recalled`` and a seed image the network continues an
             opening sound, if the model has any (``family.OpeningSounds``).

@@ -1,5 +1,6 @@
 """The past of a clip: the sounds that a later clip can continue.
 
+Where a journey arrives at a stop with a new section of its form, a clip continues nothing before but an opening sound.
 The network continues the parts and the levels of the previous clip, whatever the conditions of the next one say. So
 where parts rest or return, a clip continues another sound: the last clip with the same resting parts, or the previous
 clip without the sound of the parts that begin to rest. Only drums and bass can be removed; in a long rest they creep
@@ -95,7 +96,8 @@ class Past:
         key = (resting, _texts(spec))
         levels, clips = spec.levels(bars)[1], 1
         if before is not None:
-            if not (choice := before._choice(spec, bars, steered=steered)).late:
+            choice = before._choice(spec, bars, steered=steered)
+            if not choice.late and (steered or not before._begins(spec)):
                 levels = choice.sound.levels  # slow changes add up
             if before.sounds[-1][0] == key:
                 clips += before.clips
@@ -105,6 +107,8 @@ class Past:
 
     def continuation(self, spec: ClipSpec, family: Family) -> dict[str, Any]:
         """Fields of a :class:`ClipRequest` for the next clip of the take, with parameters ``spec``."""
+        if family.sounds is not None and self._begins(spec):
+            return {"previous": self.latents, "anew": True}  # it continues an opening sound
         choice = self._choice(spec, family.bars, steered=False)
         if self._plain(choice) or not family.continues:
             return {"previous": self.latents}
@@ -118,6 +122,12 @@ class Past:
         if self._plain(choice):  # a steer of chords, or of the form
             return {"anew": True, "recalled": self.latents, "late": LATE_CHORDS}
         return self._recalled(choice, family)
+
+    def _begins(self, spec: ClipSpec) -> bool:
+        """Whether a clip is the first one of a form's section with words of its own: a journey arrives at a stop."""
+        texts, parts = _texts(spec), [tuple(part.text for part in each.prompts) for each in (spec.start, spec.end)]
+        new = all(texts != known for (_, known), _ in self.sounds)
+        return bool(spec.plan and spec.plan[0].starts) and parts[0] == parts[1] and new
 
     def _plain(self, choice: _Choice) -> bool:
         """Whether a clip simply continues the clip."""

@@ -356,7 +356,7 @@ class Preparer:
         width = slot.x.shape[2]
         if self.family.continues:
             sound = _usable("recalled", request.recalled, slot.x) if request.anew else before
-            if sound is None and before is None and clean is None:
+            if sound is None and clean is None and (before is None or request.anew):
                 sound = self._opening(request, slot.conditions)
             slot.previous = None if sound is None else _fitted(sound, width)
             if before is not None and self.family.context:

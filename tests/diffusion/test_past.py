@@ -8,6 +8,7 @@ import torch
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.past import LATE, LATE_CHORDS, SOUNDS, Past, without
 from riffstream.journey.conditions import SIZE
+from riffstream.journey.form import PlannedBar
 from riffstream.journey.journey import ClipSpec, Keyframe
 from riffstream.spectrogram.mel import centre_frequencies
 
@@ -134,3 +135,27 @@ def test_a_steered_take_opens_with_the_sound_and_without_a_join(family: MiniFami
     resting = past.opening(spec("jazz", drums=0.0), family)
     assert torch.equal(resting["recalled"], without(family, MEL, {"drums"}))
     assert "previous" not in resting
+
+
+def test_a_stop_of_a_journey_begins_with_an_opening_sound(
+    family: MiniFamily, latents: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jazz, techno = Keyframe.of("jazz"), Keyframe.of("techno")
+    starts, inside = (PlannedBar(section="intro", starts=True),), (PlannedBar(section="intro", starts=False),)
+    past = Past.after(None, ClipSpec(jazz, jazz, 0.0), latents[0], MEL, 2)
+    past = Past.after(past, ClipSpec(jazz, techno, 0.75), latents[1], MEL, 2)
+    arrived = ClipSpec(techno, techno, 0.0, plan=starts)
+    assert list(past.continuation(arrived, family)) == ["previous"], "a model without sounds"
+    monkeypatch.setattr(family, "sounds", object())
+    begun = past.continuation(arrived, family)
+    assert sorted(begun) == ["anew", "previous"]
+    assert begun["previous"] is past.latents
+    for other in (
+        ClipSpec(techno, techno, 0.0, plan=inside),
+        ClipSpec(techno, techno, 0.0),
+        ClipSpec(jazz, techno, 0.9, plan=starts),
+        ClipSpec(jazz, jazz, 0.0, plan=starts),
+    ):
+        assert past.continuation(other, family).get("anew", False) is False, other
+    after = Past.after(past, arrived, latents[2], MEL, 2)
+    assert list(after.continuation(arrived, family)) == ["previous"], "its own words are known then"
