@@ -59,7 +59,7 @@ _ENERGY: Final[Mapping[str, tuple[float, float]]] = {
 _SWING: Final[Mapping[str, float]] = {"song": 1.0, "dj": 1.2, "ambient": 0.5}  # size of these differences
 # Silent parts. All others are left to the words: a level above 0 would add instruments that nobody asked for.
 _SILENT: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
-    "song": {"intro": ("drums",), "break": ("drums",)},
+    "song": {"intro": ("drums",), "verse": ("pad", "lead"), "break": ("drums",), "outro": ("pad", "lead")},
     "dj": {"intro": ("bass",), "build": ("bass",), "break": ("drums", "bass"), "outro": ("bass",)},
     "ambient": {"intro": ("drums", "bass"), "break": ("drums", "bass"), "outro": ("drums",)},
 }

@@ -67,6 +67,16 @@ def test_sections_end_on_a_cadence(form: Form, bar: int, family: str) -> None:
     assert end in cadences or any(end[1:] == cadence for cadence in cadences)
 
 
+@given(PLANS.filter(lambda form: form.name == "song"), st.integers(0, 100_000))
+def test_following_sections_of_a_song_differ_in_their_parts(form: Form, bar: int) -> None:
+    section, later = form.section(bar), form.following(bar)[0]
+    rests = [frozenset(part for part, level in form.bar(each.start).parts if level == 0) for each in (section, later)]
+    if section.arc == later.arc and section.name != later.name:
+        assert rests[0] != rests[1]
+    for number in range(section.start, section.end):
+        assert form.bar(number).parts == form.bar(section.start).parts
+
+
 @given(PLANS, st.integers(0, 10**9), WORDS)
 def test_a_plan_depends_on_its_arguments_alone(form: Form, bar: int, words: tuple[str, ...]) -> None:
     copy = Form(form.name, form.seed, form.spans, form.repeats, form.opens)
