@@ -63,6 +63,7 @@ _SILENT: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "dj": {"intro": ("bass",), "build": ("bass",), "break": ("drums", "bass"), "outro": ("bass",)},
     "ambient": {"intro": ("drums", "bass"), "break": ("drums", "bass"), "outro": ("drums",)},
 }
+_WANTED: Final = frozenset({"pad", "lead"})  # play on after a steer: its words may name an instrument of theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,8 @@ class Form:
         low, high = _ENERGY[section.name]
         energy = family.energy + _SWING[self.name] * (low + (high - low) * share)
         silent = _SILENT[self.name].get(section.name, ())
+        if self.opens:
+            silent = tuple(part for part in silent if part not in _WANTED)
         ends = place == section.bars - 1
         return PlannedBar(
             chords=chords[place],
