@@ -215,7 +215,10 @@ class SeedLibrary:
         return [(entry.name, fit) for entry, fit in self._rank(vector, asked) if entry.beats == beats][:count]
 
     def _rank(self, vector: Tensor, asked: Levels | None) -> list[tuple[SeedEntry, float]]:
-        fit = self._vectors @ vector.float().cpu().numpy()
+        import torch
+
+        # Not numpy's product: its threads spin on after it and slow down the network's evaluations.
+        fit = torch.mv(torch.from_numpy(self._vectors), vector.float().cpu()).numpy()
         if asked is not None:
             fit = fit - misfit(asked, self._levels)
         return [(self.entries[place], float(fit[place])) for place in (-fit).argsort(kind="stable")]
