@@ -29,11 +29,12 @@ class ClipRequest:
         sampler: a name in ``samplers.SAMPLERS``; None: the engine's.
         previous: [C, h, w] latents of the previous clip (``Clip.latents``), for continuation.
         anew: True hides ``previous`` from the network, so that its parts can rest or return; the join is still decoded
-            with both clips. Without ``recalled`` the clip continues an opening sound, if the model has any. Families
-            without native continuation ignore it.
+            with both clips. Families without native continuation ignore it.
         recalled: [C, h, w] latents of an earlier clip, which the network continues with ``anew``, also without
-            ``previous``; None: nothing. Without ``previous``, ``recalled`` and a seed image the network continues an
-            opening sound, if the model has any (``family.OpeningSounds``).
+            ``previous``; None: nothing. Without all of these and a seed image the network continues an opening sound,
+            if the model has any (``family.OpeningSounds``).
+        opens: True continues an opening sound in place of ``previous`` and ``recalled``, where there is one for the
+            words. The join is still decoded with both clips.
         late: time of a rectified flow (1: noise, 0: clean) above which ``recalled`` is hidden from the network. The
             steps near noise decide parts, levels and chords, so these can change while the instruments stay.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
@@ -62,6 +63,7 @@ class ClipRequest:
     previous: Tensor | None = None
     anew: bool = False
     recalled: Tensor | None = None
+    opens: bool = False
     late: float = math.inf
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None

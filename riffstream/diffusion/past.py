@@ -1,11 +1,11 @@
 """The past of a clip: the sounds that a later clip can continue.
 
-Where a journey arrives at a stop with a new section of its form, a clip continues nothing before but an opening sound.
-The network continues the parts and the levels of the previous clip, whatever the conditions of the next one say. So
-where parts rest or return, a clip continues another sound: the last clip with the same resting parts, or the previous
-clip without the sound of the parts that begin to rest. Only drums and bass can be removed; in a long rest they creep
-back from clip to clip and are removed again. Where another part, a level
-or the chords of a steer change, the sound is late: it is hidden in the steps near noise, which decide them.
+Where a journey arrives at a stop with a new section of its form, the clip continues an opening sound, if there is one
+for its words. The network continues the parts and the levels of the previous clip, whatever the conditions of the
+next one say. So where parts rest or return, a clip continues another sound: the last clip with the same resting
+parts, or the previous clip without the sound of the parts that begin to rest. Only drums and bass can be removed; in
+a long rest they creep back from clip to clip and are removed again. Where another part, a level or the chords of a
+steer change, the sound is late: it is hidden in the steps near noise, which decide them.
 """
 
 from __future__ import annotations
@@ -107,12 +107,13 @@ class Past:
 
     def continuation(self, spec: ClipSpec, family: Family) -> dict[str, Any]:
         """Fields of a :class:`ClipRequest` for the next clip of the take, with parameters ``spec``."""
-        if family.sounds is not None and self._begins(spec):
-            return {"previous": self.latents, "anew": True}  # it continues an opening sound
         choice = self._choice(spec, family.bars, steered=False)
-        if self._plain(choice) or not family.continues:
-            return {"previous": self.latents}
-        return {"previous": self.latents, **self._recalled(choice, family)}
+        fields: dict[str, Any] = {"previous": self.latents}
+        if not self._plain(choice) and family.continues:
+            fields |= self._recalled(choice, family)
+        if family.sounds is not None and self._begins(spec):
+            fields["opens"] = True
+        return fields
 
     def opening(self, spec: ClipSpec, family: Family) -> dict[str, Any]:
         """The same for the first clip of another take: it continues the sound, and is not joined to the clip."""

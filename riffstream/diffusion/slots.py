@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -62,6 +63,7 @@ class Slot:
         uncond: negative text embedding [1, S, D]; None without guidance.
         above: the model's time above which steps are guided; None: all steps are.
         previous: [C, h, w], latents of the previous clip for the network; None: it sees none.
+        late: time above which ``previous`` is hidden.
         lead: [C, h, context], end of the previous clip, which is decoded with the clip; None: nothing is.
         conditions: [columns, conditions], for the conditional branch only.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
@@ -81,6 +83,7 @@ class Slot:
     guidance: float
     above: float | None = None
     previous: Tensor | None = None
+    late: float = math.inf
     lead: Tensor | None = None
     conditions: Tensor | None = None
     kept: Tensor | None = None
@@ -107,7 +110,7 @@ class Slot:
     @property
     def seen(self) -> Tensor | None:
         """Latents of the earlier clip that the network sees in the next step; None: it sees none."""
-        return None if self.schedule.rows[self.position].time > self.ticket.request.late else self.previous
+        return None if self.schedule.rows[self.position].time > self.late else self.previous
 
     @property
     def finished(self) -> bool:
@@ -355,9 +358,14 @@ class Preparer:
         before = _usable("previous", request.previous, slot.x)
         width = slot.x.shape[2]
         if self.family.continues:
-            sound = _usable("recalled", request.recalled, slot.x) if request.anew else before
-            if sound is None and clean is None and (before is None or request.anew):
-                sound = self._opening(request, slot.conditions)
+            sound, late = before, request.late
+            if request.anew:
+                sound = _usable("recalled", request.recalled, slot.x)
+            if clean is None and (request.opens or (sound is None and before is None)):
+                opening = self._opening(request, slot.conditions)
+                if opening is not None:
+                    sound, late = opening, math.inf
+            slot.late = late
             slot.previous = None if sound is None else _fitted(sound, width)
             if before is not None and self.family.context:
                 slot.lead = _fitted(before, width)[..., -self.family.context :]

@@ -163,6 +163,13 @@ def test_a_first_clip_continues_the_sound(family: MiniFamily, sounds: Sounds, mo
     recalled = {"anew": True, "recalled": before}
     assert torch.equal(rendered(engine, techno, **recalled), rendered(plain, techno, **recalled))
     assert torch.equal(rendered(engine, techno, seed_image=before), rendered(plain, techno, seed_image=before))
+    # At a journey's stop the sound comes first, at all times; without one for the words the clip goes on.
+    opened = rendered(plain, techno, previous=before, anew=True, recalled=sounds.latents(2))
+    for more in ({}, {**recalled, "late": 0.5}):
+        assert torch.equal(rendered(engine, techno, previous=before, opens=True, **more), opened)
+    silent = Keyframe.of("driving techno", seed_image="none")
+    goes_on = rendered(engine, silent, previous=before, opens=True, **recalled, late=0.5)
+    assert torch.equal(goes_on, rendered(plain, silent, previous=before, **recalled, late=0.5))
     # Between two keyframes the sounds are mixed.
     chosen = sounds.choose(direction(family, "slow calm piano"), 5, beats=8)
     assert chosen is not None
