@@ -44,7 +44,7 @@ from riffstream.training.loop import (
 )
 from riffstream.training.playing import Examples, evaluate, joined, play
 from riffstream.training.sample import PROMPTS, write_samples
-from riffstream.training.sounds import choose_sounds, near_sounds
+from riffstream.training.sounds import caption_directions, choose_sounds, near_sounds
 
 __all__ = ["Recipe", "add_arguments", "refine", "run"]
 
@@ -285,7 +285,8 @@ def refine(
         for number in range(EARS)
     ]
     torch.manual_seed(seed)
-    near = near_sounds(data, choose_sounds(data))
+    directions = caption_directions(data)
+    near = near_sounds(data, directions, choose_sounds(data, directions))
     work = Refinement(start, data, labels, near, ears, recipe, seed, device)
     state = load_state(out / "refined.pt", device)
     if state is not None:

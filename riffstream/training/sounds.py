@@ -24,8 +24,10 @@ SOUNDS = 2000  # 11 MB
 ASKED = 12_000  # captions that the sounds should be near to
 DRAWN = 150  # candidates for each sound
 
+Directions = tuple[Tensor, Tensor]
 
-def caption_directions(data: LatentSet) -> tuple[Tensor, Tensor]:
+
+def caption_directions(data: LatentSet) -> Directions:
     """Sentence vectors of unit length: of each caption [K, D] (rows of ``data.tokens``), and of each clip, the mean of
     its captions' [N, D]; zeros for a clip without captions."""
     total = torch.stack([(t.float() * m[:, None]).sum(0) for t, m in zip(data.tokens, data.mask, strict=True)])
@@ -36,17 +38,20 @@ def caption_directions(data: LatentSet) -> tuple[Tensor, Tensor]:
     return captions, F.normalize(clips, dim=-1)
 
 
-def choose_sounds(data: LatentSet, count: int = SOUNDS, seed: int = 0) -> Tensor:
+def choose_sounds(data: LatentSet, directions: Directions, count: int = SOUNDS, seed: int = 0) -> Tensor:
     """Choose ``count`` training clips, [count], so that every caption has one nearby, most useful first.
 
     Greedy maximisation of the sum, over captions, of the similarity to the nearest sound (facility location), with
     random candidates for each choice (Mirzasoleiman et al. 2015, arXiv:1409.7938).
 
+    Args:
+        directions: those of ``data`` (:func:`caption_directions`).
+
     Raises:
         RiffstreamError: the corpus has no training clip with a caption.
     """
     generator = torch.Generator().manual_seed(seed)
-    captions, clips = caption_directions(data)
+    captions, clips = directions
     rows = data.rows(held_out=False)
     told = torch.tensor([row for clip in rows.tolist() for row in data.captions[clip]])
     if not len(told):
@@ -66,10 +71,10 @@ def choose_sounds(data: LatentSet, count: int = SOUNDS, seed: int = 0) -> Tensor
     return torch.tensor(chosen)
 
 
-def near_sounds(data: LatentSet, sounds: Tensor, count: int = 4) -> Tensor:
+def near_sounds(data: LatentSet, directions: Directions, sounds: Tensor, count: int = 4) -> Tensor:
     """The clips of ``sounds`` [S] that are nearest to each clip's captions, of other songs and of its own metre, best
     first, [N, count]; -1 where there are no more."""
-    _, clips = caption_directions(data)
+    _, clips = directions
     song = (data.previous < 0).cumsum(0)
     near = []
     for part in torch.split(torch.arange(len(data)), 1024):
@@ -89,16 +94,16 @@ def build_sounds(data: LatentSet, path: Path, count: int = SOUNDS) -> int:
     """
     if not 1 <= count <= 100_000:
         raise ParameterError("count", count, "1 to 100000")
-    sounds = choose_sounds(data, count)
+    directions = caption_directions(data)
+    sounds = choose_sounds(data, directions, count)
     columns = data.conditions.shape[1]
     known = [
         data.conditions[clip, : columns * 3 // 4 if data.triple[clip] else columns].float().numpy()
         for clip in sounds.tolist()
     ]
     levels = np.stack([Levels.of(conditions).row for conditions in known])
-    _, directions = caption_directions(data)
     made_by = fingerprint(data.codec)
-    write_sounds(path, data.latents[sounds], directions[sounds], levels, data.triple[sounds], codec=made_by)
+    write_sounds(path, data.latents[sounds], directions[1][sounds], levels, data.triple[sounds], codec=made_by)
     return len(sounds)
 
 

@@ -23,7 +23,7 @@ from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Log
 from riffstream.training.playing import Examples, play
 from riffstream.training.refine import Recipe, Refinement
-from riffstream.training.sounds import choose_sounds, near_sounds
+from riffstream.training.sounds import caption_directions, choose_sounds, near_sounds
 from riffstream.training.walks import as_previous
 from tests.training.small import compile_eagerly, small_denoiser, small_latents
 from tests.training.test_distil import CPU, random_denoiser
@@ -54,8 +54,13 @@ def small_ear(data: LatentSet, seed: int = 0) -> Ear:
     return ears.new_ear(data, 24, CPU).eval().requires_grad_(False)
 
 
+def sounds_near(data: LatentSet) -> torch.Tensor:
+    directions = caption_directions(data)
+    return near_sounds(data, directions, choose_sounds(data, directions, 4))
+
+
 def refinement(data: LatentSet, labels: Labels, recipe: Recipe = SMALL) -> Refinement:
-    near = near_sounds(data, choose_sounds(data, 4))
+    near = sounds_near(data)
     return Refinement(random_denoiser(), data, labels, near, [small_ear(data)], recipe, 0, CPU)
 
 
@@ -167,7 +172,7 @@ def test_some_examples_open_with_a_sound_that_the_critic_does_not_see(data: Late
     opens = work.examples.opens
     assert 8 < int(opens.sum()) < 40
     assert batch.previous_mask[opens].all()
-    near = near_sounds(data, choose_sounds(data, 4))
+    near = sounds_near(data)
     for example, clip in zip(batch.previous[opens], work.examples.picked[opens].tolist(), strict=True):
         sounds = [as_previous(data.latents[i : i + 1].float())[0] for i in near[clip].tolist() if i >= 0]
         assert any(torch.equal(example, sound) for sound in sounds)
@@ -238,7 +243,7 @@ def test_the_critic_leads_and_the_student_follows(data: LatentSet, labels: Label
 def test_the_student_learns_what_the_ear_asks(data: LatentSet, labels: Labels, tmp_path: Path) -> None:
     ear = fit_ear(data, labels, 24, minutes=0.15, seed=1, device=CPU, log=Log(tmp_path, "ear", quiet=True), size=8)
     recipe = Recipe(steps=3, places=3, size=8, lead=0, rate=3e-3, critic_rate=1e-5, heard=10.0, anchor=0.0)
-    near = near_sounds(data, choose_sounds(data, 4))
+    near = sounds_near(data)
     work = Refinement(random_denoiser(), data, labels, near, [ear], recipe, 0, CPU)
     errors = [float(work.advance()["style"]) for _ in range(60)]
     assert sum(errors[-10:]) < 0.7 * sum(errors[:10])

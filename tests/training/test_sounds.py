@@ -34,16 +34,16 @@ def test_the_first_sounds_serve_every_kind_of_caption(data: LatentSet) -> None:
     asked = captions[[row for clip in rows.tolist() for row in data.captions[clip]]]
     fits = clips[rows] @ asked.T
     best = max(float(torch.maximum(a, b).mean()) for a in fits for b in fits)
-    chosen = choose_sounds(data, 2)
+    chosen = choose_sounds(data, caption_directions(data), 2)
     own = torch.maximum(*(clips[chosen] @ asked.T))
     assert float(own.mean()) > best - 0.01
-    assert len(set(choose_sounds(data, 100).tolist())) == len(rows), "all clips, each once"
+    assert len(set(choose_sounds(data, caption_directions(data), 100).tolist())) == len(rows), "all clips, each once"
     assert not data.held_out[chosen].any()
 
 
 def test_near_sounds_are_of_other_songs_and_the_same_metre(data: LatentSet) -> None:
     sounds = data.rows(held_out=False)
-    near = near_sounds(data, sounds, 4)
+    near = near_sounds(data, caption_directions(data), sounds, 4)
     songs = (data.previous < 0).cumsum(0)
     _, clips = caption_directions(data)
     for clip, found in enumerate(near.tolist()):
@@ -61,7 +61,7 @@ def test_a_stage_writes_the_file(data: LatentSet, tmp_path: Path) -> None:
     file = tmp_path / FILE
     assert build_sounds(data, file, 5) == 5
     sounds = Sounds(file, tuple(data.latents.shape[1:]))
-    chosen = choose_sounds(data, 5)
+    chosen = choose_sounds(data, caption_directions(data), 5)
     assert len(sounds) == 5
     for index, clip in enumerate(chosen.tolist()):
         wanted = data.latents[clip].float()[..., : 24 if data.triple[clip] else 32]
