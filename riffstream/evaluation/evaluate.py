@@ -1,9 +1,9 @@
 """Compare a model with held-out music: adherence to prompts, tempo, key, and stability of long streams.
 
 The judge is a probe, trained on the corpus alone (``probe.py``). It is trained once and saved in the output folder.
-The tables compare generated clips with real held-out clips, with clips after a round trip through the codec (the
-ceiling of all models with this codec), with the labels of other prompts (the floor), and with guesses from the words of
-the prompts alone (``word_scores.py``).
+The tables compare generated clips with real held-out clips, with real clips of other songs of the same styles
+(``peers.py``), with clips after a round trip through the codec (the ceiling of all models with this codec), with the
+labels of other prompts (the floor), and with guesses from the words of the prompts alone (``word_scores.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -164,10 +164,12 @@ def evaluate(
         Figures by name; each row is a dict of columns. ``markdown`` prints them.
 
     Raises:
-        RiffstreamError: no held-out clips, or a model without a beat grid.
+        RiffstreamError: no held-out clips, fewer than two other songs, or a model without a beat grid.
     """
     from riffstream.diffusion.engine import Engine
     from riffstream.evaluation import trials
+    from riffstream.evaluation.peers import draw_peers
+    from riffstream.evaluation.probe import probe_features
 
     if family.beats is None:
         raise RiffstreamError("this evaluation needs a beat-synchronous model (mini), not Stable Diffusion")
@@ -178,15 +180,17 @@ def evaluate(
     if not unseen:
         raise RiffstreamError(f"{corpus.path} has no held-out songs yet; render more hours or give --held-out")
     drawn = [unseen[int(i)] for i in rng.permutation(len(unseen))]
-    # At most half of the clips supply prompts: the other half is the reference of the Fréchet distance.
+    # At most half of the clips supply prompts, so that a large corpus has songs left for the reference.
     chosen = drawn[: min(clips, len(drawn) // 2)]
+    peers = draw_peers(source, unseen, chosen, corpus, np.random.default_rng([seed, 1]))
     begin = time.perf_counter()
     prompts = [str(rng.choice(source.captions(i))) for i in chosen]
     made = _render(engine, source, chosen, prompts, guidance, quiet)
     elapsed = time.perf_counter() - begin
     music = sum(8 * 60 / source.bpm(i) * source.beats(i) / 8 for i in chosen)
-    real = _take(source, chosen, source.mel)
-    coded = _take(source, chosen, lambda i: _through_codec(family, source.mel(i)))
+    real = _labelled(source, chosen, [source.mel(i) for i in chosen])
+    another = _labelled(source, chosen, [peer.mel for peer in peers.others])
+    coded = _labelled(source, chosen, [_through_codec(family, mel) for mel in real.mels])
     shuffled = Generated(
         made.mels,
         made.prompts,
@@ -194,7 +198,7 @@ def evaluate(
         made.instruments[1:] + made.instruments[:1],
         made.features,
     )
-    rows = {"real": real, "codec only": coded, "generated": made}
+    rows = {"real": real, "another song": another, "codec only": coded, "generated": made}
     if library is not None:
         noise = family.defaults.seed_image == NONE or (family.defaults.seed_image is None and family.sounds is None)
         rows["from noise alone"] = (
@@ -205,13 +209,14 @@ def evaluate(
         )
     rows["shuffled captions"] = shuffled
     words = _told(family, corpus, made, seed)
-    further = drawn[len(chosen) : 2 * len(chosen)]
-    others = _take(source, further, source.mel)
-    reference = probe.listen(others.features)[0]
+    known = [peer.mel for peer in peers.reference]
+    reference = probe.listen([probe_features(mel) for mel in known])[0]
     report: dict[str, Any] = {
         "clips": len(chosen),
         "styles": len({source.style(i) for i in chosen}),
         "probe_styles": len(probe.styles),
+        "reference_unseen": round(peers.unseen, 3),
+        "reference_same_style": round(peers.same_style, 3),
         "real_time_factor": round(music / elapsed, 2),
         "rows": {},
         "instruments": {},
@@ -224,13 +229,15 @@ def evaluate(
         judged["frechet"] = round(measures.frechet_distance(embedding, reference), 3)
         report["rows"][name] = judged | (rhythm_and_level(clips_of.mels) if name != "shuffled captions" else {})
     if tagger is not None:
-        clips_heard = {name: (clips_of.mels, chosen) for name, clips_of in rows.items() if clips_of is not shuffled}
-        heard = _heard(tagger, family, source, clips_heard | {"others": (others.mels, further)})
-        known = heard.pop("others")
+        own = [source.bpm(i) for i in chosen]
+        waves = {name: (clips_of.mels, own) for name, clips_of in rows.items() if clips_of is not shuffled}
+        waves["another song"] = (another.mels, [peer.bpm for peer in peers.others])
+        heard = _heard(tagger, family, waves | {"reference": (known, [peer.bpm for peer in peers.reference])})
+        others = heard.pop("reference")
         heard["shuffled captions"] = heard["generated"].shifted()
         for name, each in heard.items():
             report["rows"][name]["tags"] = round(each.likeness(heard["real"]), 3)
-            report["rows"][name]["tags_distance"] = round(each.distance(known), 2)
+            report["rows"][name]["tags_distance"] = round(each.distance(others), 2)
     report["rows"]["words alone"], classes = words
     for kind, (_, share) in classes.items():
         report["instruments"][kind]["words alone"] = round(share, 3)
@@ -276,35 +283,31 @@ def _render(
     return _labelled(corpus, chosen, done, prompts)
 
 
-def _take(corpus: Corpus, chosen: Sequence[int], read: Callable[[int], np.ndarray]) -> Generated:
-    return _labelled(corpus, chosen, [read(i) for i in chosen], [""] * len(chosen))
-
-
-def _heard(
-    tagger: Tagger, family: Family, corpus: Corpus, rows: dict[str, tuple[list[np.ndarray], Sequence[int]]]
-) -> dict[str, Heard]:
-    """What the tagger hears in the audio of each row's clips, at the tempo of the corpus's clips."""
+def _heard(tagger: Tagger, family: Family, rows: dict[str, tuple[list[np.ndarray], list[float]]]) -> dict[str, Heard]:
+    """What the tagger hears in the audio of each row's clips, at their tempos in beats per minute."""
     import torch
 
     from riffstream.spectrogram.vocoder import Vocoder
 
     vocoder = Vocoder(family.params)
 
-    def wave(mel: np.ndarray, index: int) -> np.ndarray:
-        return vocoder(torch.from_numpy(mel), hop=family.params.hop(corpus.bpm(index))).numpy().T
+    def wave(mel: np.ndarray, bpm: float) -> np.ndarray:
+        return vocoder(torch.from_numpy(mel), hop=family.params.hop(bpm)).numpy().T
 
     return {
-        name: tagger.listen(wave(mel, index) for mel, index in zip(mels, chosen, strict=True))
-        for name, (mels, chosen) in rows.items()
+        name: tagger.listen(wave(mel, bpm) for mel, bpm in zip(mels, tempos, strict=True))
+        for name, (mels, tempos) in rows.items()
     }
 
 
-def _labelled(corpus: Corpus, chosen: Sequence[int], mels: list[np.ndarray], prompts: list[str]) -> Generated:
+def _labelled(
+    corpus: Corpus, chosen: Sequence[int], mels: list[np.ndarray], prompts: list[str] | None = None
+) -> Generated:
     from riffstream.evaluation.probe import probe_features
 
     return Generated(
         mels,
-        prompts,
+        prompts or [""] * len(chosen),
         [corpus.style(i) for i in chosen],
         [corpus[i].instruments for i in chosen],
         [probe_features(mel) for mel in mels],
@@ -366,6 +369,9 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['clips']} held-out prompts of {report['styles']} styles; the probe knows {report['probe_styles']} "
         f"(chance {1 / report['probe_styles']:.3f}). Rendering ran {report['real_time_factor']} times real time.",
+        "Clips of other songs, in the reference of both distances and in their own row: "
+        f"{100 * report['reference_unseen']:.0f} % of unseen songs, {100 * report['reference_same_style']:.0f} % of "
+        "the prompt's style.",
         f"Codec error {report['codec_error_db']} dB. Spread within a prompt {report['diversity']['within_prompt']} of "
         "that between songs. Interpolation: largest step "
         f"{report['interpolation']['largest_over_mean_step']} times the mean.",

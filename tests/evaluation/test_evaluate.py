@@ -88,13 +88,20 @@ def test_levels_and_distances_are_in_decibels() -> None:
     assert measures.mel_distance_db(10 * mel + 1, 10 * (10 * mel + 1)) == pytest.approx(20, abs=0.1)
 
 
+def _corpus(out: Path, songs: int, seed: int) -> Corpus:
+    styles = ("chiptune", "ambient_pads")
+    build_corpus(CorpusOptions(out=out, songs=songs, workers=1, soundfonts=(), styles=styles, seed=seed), quiet=True)
+    return Corpus(out)
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    out = tmp_path_factory.mktemp("corpus")
-    build_corpus(
-        CorpusOptions(out=out, songs=2, workers=1, soundfonts=(), styles=("chiptune", "ambient_pads")), quiet=True
-    )
-    return Corpus(out)
+    return _corpus(tmp_path_factory.mktemp("corpus"), 4, 0)
+
+
+@pytest.fixture(scope="module")
+def unseen(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return _corpus(tmp_path_factory.mktemp("unseen"), 2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +138,12 @@ class SpectralEar:
         return Heard(np.array(rows), np.array(rows))
 
 
-def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, probe: Probe) -> None:
+def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, unseen: Corpus, probe: Probe) -> None:
     family = MiniFamily.random()
     ear: Any = SpectralEar()
-    report = evaluate(family, small, probe, held_out=small, tagger=ear, clips=8, drift_clips=3, steps=2, quiet=True)
-    assert set(report["rows"]) == {"real", "codec only", "generated", "shuffled captions", "words alone"}
+    report = evaluate(family, small, probe, held_out=unseen, tagger=ear, clips=8, drift_clips=3, steps=2, quiet=True)
+    rows = {"real", "another song", "codec only", "generated", "shuffled captions", "words alone"}
+    assert set(report["rows"]) == rows
     real, made = report["rows"]["real"], report["rows"]["generated"]
     assert real["style_top1"] > made["style_top1"]  # an untrained model is no match for music
     assert made["frechet"] > 2 * real["frechet"]
@@ -143,9 +151,13 @@ def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, probe: 
     assert report["drift"]["clips"] == 3
     tags = {name: row["tags"] for name, row in report["rows"].items() if "tags" in row}
     assert tags["real"] == 1
-    assert set(tags) == {"real", "codec only", "generated", "shuffled captions"}
+    assert set(tags) == rows - {"words alone"}
     assert max(tags[name] for name in tags if name != "real") < 0.9
     assert made["tags_distance"] > real["tags_distance"]
+    other = report["rows"]["another song"]
+    assert other["style_top1"] > 0.9  # it has the prompt's style, by the labels of the prompt
+    assert made["frechet"] > 2 * other["frechet"]
+    assert (report["reference_unseen"], report["reference_same_style"]) == (0, 1)
     assert report["interpolation"]["largest_over_mean_step"] >= 1
     json.dumps(report)
     table = markdown(report)
@@ -159,7 +171,7 @@ def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, probe: 
 
 @pytest.mark.parametrize("start", [None, "none", "auto"])
 def test_a_model_with_a_library_is_measured_with_and_without_it(
-    small: Corpus, probe: Probe, tmp_path: Path, start: str | None
+    small: Corpus, unseen: Corpus, probe: Probe, tmp_path: Path, start: str | None
 ) -> None:
     family = MiniFamily.random()
     family.defaults = replace(family.defaults, seed_image=start)
@@ -167,9 +179,9 @@ def test_a_model_with_a_library_is_measured_with_and_without_it(
     entry = SeedEntry("loop", small.style(0), (), "a loop", 100.0, 8)
     SeedLibrary.write(tmp_path, [entry], loop, family.text_encoder.sentences(["a loop"]))
     library = SeedLibrary(tmp_path)
-    told = {"held_out": small, "library": library, "clips": 8, "drift_clips": 0, "steps": 2, "quiet": True}
+    told = {"held_out": unseen, "library": library, "clips": 8, "drift_clips": 0, "steps": 2, "quiet": True}
     report = evaluate(family, small, probe, **told)
-    assert list(report["rows"])[2:] == [
+    assert list(report["rows"])[3:] == [
         "generated",
         "from noise alone",
         "nearest loop alone",

@@ -1,0 +1,115 @@
+"""Real clips of other songs: what music of the same styles scores, and the reference of the Fréchet distances.
+
+Clips of one song are alike. A reference with other clips of the prompts' own songs gives the real clips a distance that
+no model can reach, because a prompt names a style and not a song.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from riffstream.corpus.data import Corpus
+from riffstream.errors import RiffstreamError
+
+__all__ = ["Peer", "Peers", "draw_peers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A clip of a corpus by its number."""
+
+    corpus: Corpus
+    index: int
+
+    @property
+    def mel(self) -> np.ndarray:
+        """Mel amplitudes, float32 [2, 256, 64 * beats]."""
+        return self.corpus.mel(self.index)
+
+    @property
+    def bpm(self) -> float:
+        """Tempo in beats per minute."""
+        return self.corpus.bpm(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Two clips for each prompt, of songs that give no prompt. No song gives clips to both lists.
+
+    Attributes:
+        others: clips for the row "another song".
+        reference: clips of the reference.
+        unseen: share of the clips of both lists whose songs no model has seen.
+        same_style: share of the clips of both lists with the style of the prompt's clip.
+    """
+
+    others: list[Peer]
+    reference: list[Peer]
+    unseen: float
+    same_style: float
+
+
+def draw_peers(
+    source: Corpus, unseen: Iterable[int], chosen: Sequence[int], corpus: Corpus, rng: np.random.Generator
+) -> Peers:
+    """Draw two clips of other songs for each prompt.
+
+    They come from two further unseen songs of the style, else from training songs of the style, else from any training
+    songs.
+
+    Args:
+        source: corpus of the prompts' clips.
+        unseen: numbers of its clips that no model has seen.
+        chosen: numbers of the prompts' clips.
+        corpus: training corpus.
+        rng: source of the draws.
+
+    Raises:
+        RiffstreamError: there are fewer than two other songs.
+    """
+    taken = {source[i].path for i in chosen}
+    ways = (_by_style(source, unseen, taken), _by_style(corpus, corpus.split("train"), taken))
+    everything = _halves([song for songs in ways[1].values() for song in songs], rng)
+    halves: dict[str, tuple[list[list[Peer]], list[list[Peer]]]] = {}
+    others: list[Peer] = []
+    reference: list[Peer] = []
+    for i in chosen:
+        style = source.style(i)
+        if style not in halves:
+            found = next((songs[style] for songs in ways if len(songs.get(style, ())) > 1), None)
+            halves[style] = everything if found is None else _halves(found, rng)
+        for half, drawn in zip(halves[style], (others, reference), strict=True):
+            if not half:
+                raise RiffstreamError(f"{corpus.path} has fewer than two songs besides the prompts' own; render more")
+            song = half[int(rng.integers(len(half)))]
+            drawn.append(song[int(rng.integers(len(song)))])
+    both = [*zip(chosen, others, strict=True), *zip(chosen, reference, strict=True)]
+    new = {source[i].path for i in unseen}
+    return Peers(
+        others,
+        reference,
+        float(np.mean([peer.corpus[peer.index].path in new for _, peer in both])),
+        float(np.mean([peer.corpus.style(peer.index) == source.style(i) for i, peer in both])),
+    )
+
+
+def _by_style(corpus: Corpus, indices: Iterable[int], taken: Set[Path]) -> dict[str, list[list[Peer]]]:
+    """The clips of each song, by style, without the songs ``taken``."""
+    songs: dict[str, list[Peer]] = defaultdict(list)
+    for i in indices:
+        if corpus[i].path not in taken:
+            songs[corpus[i].song].append(Peer(corpus, i))
+    styles: dict[str, list[list[Peer]]] = defaultdict(list)
+    for clips in songs.values():
+        styles[clips[0].corpus.style(clips[0].index)].append(clips)
+    return styles
+
+
+def _halves(songs: list[list[Peer]], rng: np.random.Generator) -> tuple[list[list[Peer]], list[list[Peer]]]:
+    order = [songs[int(i)] for i in rng.permutation(len(songs))]
+    return order[::2], order[1::2]

@@ -1,0 +1,79 @@
+"""Clips of other songs: their style, their songs, and where they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from riffstream.errors import RiffstreamError
+from riffstream.evaluation.peers import Peer, draw_peers
+
+
+class Songs:
+    """A corpus of songs of four clips: a name and a style each."""
+
+    def __init__(self, name: str, *styles: str) -> None:
+        self.path = Path(name)
+        self.clips = [
+            SimpleNamespace(song=f"{style}/{number}", style=style, path=self.path / f"{number}")
+            for number, style in enumerate(styles)
+            for _ in range(4)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.clips[index]
+
+    def style(self, index: int) -> str:
+        return str(self.clips[index].style)
+
+    def split(self, which: str) -> list[int]:
+        assert which == "train"
+        return list(range(len(self)))
+
+
+def _songs(peers: list[Peer]) -> set[Path]:
+    return {peer.corpus[peer.index].path for peer in peers}
+
+
+def _draw(source: Any, chosen: list[int], corpus: Any) -> Any:
+    return draw_peers(source, range(len(source)), chosen, corpus, np.random.default_rng(0))
+
+
+def test_unseen_songs_of_the_style_come_first() -> None:
+    source, corpus = Songs("new", *("dub",) * 5, "folk"), Songs("old", "dub", "dub", "folk")
+    peers = _draw(source, [0, 1, 4], corpus)
+    assert (peers.unseen, peers.same_style) == (1, 1)
+    assert len(peers.others) == len(peers.reference) == 3
+    others, reference = _songs(peers.others), _songs(peers.reference)
+    assert others.isdisjoint(reference)
+    assert not (others | reference) & {source[i].path for i in (0, 1, 4)}
+
+
+def test_training_songs_of_the_style_are_next() -> None:
+    # One unseen song is left beside the prompt's own: too few for two lists.
+    source, corpus = Songs("new", "dub", "dub"), Songs("old", "folk", "dub", "folk", "dub")
+    peers = _draw(source, [0] * 20, corpus)
+    assert (peers.unseen, peers.same_style) == (0, 1)
+    assert _songs(peers.others) != _songs(peers.reference)
+
+
+def test_songs_of_other_styles_come_last_and_are_counted() -> None:
+    source, corpus = Songs("new", "dub"), Songs("old", "folk", "dub", "folk", "blues")
+    peers = _draw(source, [0] * 40, corpus)
+    assert peers.unseen == 0
+    assert 0 < peers.same_style < 0.5
+    assert _songs(peers.others).isdisjoint(_songs(peers.reference))
+
+
+def test_songs_of_prompts_are_no_peers_of_a_corpus_that_is_its_own_source() -> None:
+    corpus = Songs("one", "dub", "dub", "dub")
+    assert not _songs(_draw(corpus, [0], corpus).others) & {Path("one/0")}
+    with pytest.raises(RiffstreamError, match="one has fewer than two songs besides the prompts' own"):
+        _draw(corpus, [0, 4], corpus)
