@@ -168,7 +168,7 @@ def evaluate(
     """
     from riffstream.diffusion.engine import Engine
     from riffstream.evaluation import trials
-    from riffstream.evaluation.peers import draw_peers
+    from riffstream.evaluation.peers import draw_peers, keep_songs
     from riffstream.evaluation.probe import probe_features
 
     if family.beats is None:
@@ -179,10 +179,11 @@ def evaluate(
     unseen = list(range(len(source))) if held_out else corpus.split("held_out")
     if not unseen:
         raise RiffstreamError(f"{corpus.path} has no held-out songs yet; render more hours or give --held-out")
-    drawn = [unseen[int(i)] for i in rng.permutation(len(unseen))]
-    # At most half of the clips supply prompts, so that a large corpus has songs left for the reference.
-    chosen = drawn[: min(clips, len(drawn) // 2)]
-    peers = draw_peers(source, unseen, chosen, corpus, np.random.default_rng([seed, 1]))
+    # A generator of its own, so that the draws below are those of a corpus of single songs, which keeps none.
+    apart = np.random.default_rng([seed, 1])
+    asking, kept = keep_songs(source, unseen, apart)
+    chosen = [asking[int(i)] for i in rng.permutation(len(asking))][:clips]
+    peers = draw_peers(source, kept, chosen, corpus, apart)
     begin = time.perf_counter()
     prompts = [str(rng.choice(source.captions(i))) for i in chosen]
     made = _render(engine, source, chosen, prompts, guidance, quiet)

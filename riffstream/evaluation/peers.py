@@ -16,7 +16,7 @@ import numpy as np
 from riffstream.corpus.data import Corpus
 from riffstream.errors import RiffstreamError
 
-__all__ = ["Peer", "Peers", "draw_peers"]
+__all__ = ["Peer", "Peers", "draw_peers", "keep_songs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,36 @@ class Peers:
     same_style: float
 
 
-def draw_peers(
-    source: Corpus, unseen: Iterable[int], chosen: Sequence[int], corpus: Corpus, rng: np.random.Generator
-) -> Peers:
-    """Draw two clips of other songs for each prompt.
-
-    They come from two further unseen songs of the style, else from training songs of the style, else from any training
-    songs.
+def keep_songs(source: Corpus, unseen: Sequence[int], rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    """Keep songs for :func:`draw_peers`: of each style with three songs or more half of them, at least two.
 
     Args:
         source: corpus of the prompts' clips.
         unseen: numbers of its clips that no model has seen.
+        rng: source of the choice.
+
+    Returns:
+        Clips that may give prompts, and clips of the songs that are kept, as numbers.
+    """
+    kept: set[int] = set()
+    for _, songs in sorted(_by_style(source, unseen, set()).items()):
+        if len(songs) > 2:
+            order = rng.permutation(len(songs))[: max(2, len(songs) // 2)]
+            kept.update(peer.index for place in order for peer in songs[int(place)])
+    return [i for i in unseen if i not in kept], [i for i in unseen if i in kept]
+
+
+def draw_peers(
+    source: Corpus, unseen: Sequence[int], chosen: Sequence[int], corpus: Corpus, rng: np.random.Generator
+) -> Peers:
+    """Draw two clips of other songs for each prompt.
+
+    They come from unseen songs of the style, if there are two, else from training songs of the style, else from any
+    training songs.
+
+    Args:
+        source: corpus of the prompts' clips.
+        unseen: numbers of its clips that no model has seen. Songs of ``chosen`` are left out.
         chosen: numbers of the prompts' clips.
         corpus: training corpus.
         rng: source of the draws.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from riffstream.errors import RiffstreamError
-from riffstream.evaluation.peers import Peer, draw_peers
+from riffstream.evaluation.peers import Peer, draw_peers, keep_songs
 
 
 class Songs:
@@ -77,3 +77,13 @@ def test_songs_of_prompts_are_no_peers_of_a_corpus_that_is_its_own_source() -> N
     assert not _songs(_draw(corpus, [0], corpus).others) & {Path("one/0")}
     with pytest.raises(RiffstreamError, match="one has fewer than two songs besides the prompts' own"):
         _draw(corpus, [0, 4], corpus)
+
+
+def test_half_of_the_songs_of_a_style_are_kept_and_at_least_two() -> None:
+    source: Any = Songs("new", "dub", "dub", "dub", "folk", "folk", *("blues",) * 6)
+    asking, kept = keep_songs(source, range(len(source)), np.random.default_rng(0))
+    assert sorted(asking + kept) == list(range(len(source)))
+    songs = [sorted({source[i].song for i in rows}) for rows in (asking, kept)]
+    assert not set(songs[0]) & set(songs[1])
+    assert [name.split("/")[0] for name in songs[0]] == ["blues", "blues", "blues", "dub", "folk", "folk"]
+    assert [name.split("/")[0] for name in songs[1]] == ["blues", "blues", "blues", "dub", "dub"]
