@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from riffstream.errors import ParameterError
 from riffstream.journey.journey import ClipSpec
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["Clip", "ClipRequest"]
+__all__ = ["NEAR_NOISE", "Clip", "ClipRequest"]
+
+NEAR_NOISE: Final = (
+    0.8  # time of a rectified flow above which a step decides instruments, parts and levels: two of eight
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +39,9 @@ class ClipRequest:
             if the model has any (``family.OpeningSounds``).
         opens: True continues an opening sound in place of ``previous`` and ``recalled``, where there is one for the
             words. The join is still decoded with both clips.
+        origin: [C, h, w] latents of the sound with which the music began. In the steps near noise (time above
+            ``NEAR_NOISE``) the network continues it in place of ``previous`` or ``recalled``; None: it continues the
+            same in all steps. Ignored with ``late``, and where the clip continues an opening sound.
         late: time of a rectified flow (1: noise, 0: clean) above which ``recalled`` is hidden from the network. The
             steps near noise decide parts, levels and chords, so these can change while the instruments stay.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
@@ -64,6 +71,7 @@ class ClipRequest:
     anew: bool = False
     recalled: Tensor | None = None
     opens: bool = False
+    origin: Tensor | None = None
     late: float = math.inf
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None
@@ -94,6 +102,7 @@ class Clip:
         mel: [A, M, T] float32 mel amplitudes, >= 0, on the CPU.
         latents: [C, h, w] clean latents on the model's device, for ``previous`` of the next clip.
         seconds: engine time of this clip: its share of each of its batches.
+        opening: [C, h, w] latents of the opening sound that the clip continued; None: it continued none.
         prepare_s, decode_s: parts of ``seconds``: text and seed image, and decoding.
         evaluations: number of denoiser rows used (a guided step takes two).
         overlap_frames: leading frames of ``mel`` that repeat the end of ``request.previous``; the renderer drops or
@@ -108,3 +117,4 @@ class Clip:
     overlap_frames: int = 0
     prepare_s: float = 0.0
     decode_s: float = 0.0
+    opening: Tensor | None = None

@@ -256,6 +256,7 @@ class Engine:
             slot.overlap_frames,
             slot.prepare_s,
             slot.decode_s,
+            slot.opening,
         )
         self.stats.clips += 1
         return ticket.clip

@@ -6,6 +6,10 @@ next one say. So where parts rest or return, a clip continues another sound: the
 parts, or the previous clip without the sound of the parts that begin to rest. Only drums and bass can be removed; in
 a long rest they creep back from clip to clip and are removed again. Where another part, a level or the chords of a
 steer change, the sound is late: it is hidden in the steps near noise, which decide them.
+
+From clip to clip the sound wears off: after eight clips it is as far from music as a clip from noise alone. So while
+words, parts and levels stay, the steps near noise continue the origin: the opening sound with which the music began,
+or else the first clip with these words, parts and levels (docs/mini.md, "Opening sounds").
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from riffstream.diffusion.clip import NEAR_NOISE
 from riffstream.diffusion.family import Family
 from riffstream.journey.keyframe import ClipSpec
 from riffstream.spectrogram.mel import centre_frequencies
@@ -33,19 +38,24 @@ RENEWAL: Final = (
     3  # while parts rest, each of so many clips continues the first sound of the rest: they would creep back
 )
 
-LATE: Final = 0.8  # time above which a sound is hidden where parts or levels change: two of eight steps
+WORDS_STEP: Final = 0.2  # share of the words that must have changed for another origin
+LATE: Final = NEAR_NOISE  # time above which a sound is hidden where parts or levels change
 LATE_CHORDS: Final = 0.9  # the same for chords: one of eight steps
 
 _Key = tuple[frozenset[str], tuple[str, ...]]  # resting parts, and the texts of the prompts
 _Levels = tuple[float | None, ...]
+_Words = dict[str, float]  # share of each text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sound:
-    """Latents [C, h, w] of a clip, and the levels for which its sound was made."""
+    """Latents [C, h, w] of a clip, the levels for which its sound was made, and the origin of the sound: its latents
+    [C, h, w] and its words."""
 
     latents: Tensor
     levels: _Levels
+    origin: Tensor
+    words: _Words
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +92,15 @@ class Past:
 
     @classmethod
     def after(
-        cls, before: Past | None, spec: ClipSpec, latents: Tensor, mel: Tensor, bars: int, *, steered: bool = False
+        cls,
+        before: Past | None,
+        spec: ClipSpec,
+        latents: Tensor,
+        mel: Tensor,
+        bars: int,
+        *,
+        steered: bool = False,
+        opening: Tensor | None = None,
     ) -> Past:
         """The past after a clip with parameters ``spec`` of ``bars`` bars.
 
@@ -91,17 +109,21 @@ class Past:
             spec, latents, mel: of the clip.
             bars: in the clip.
             steered: True for :meth:`opening`, False for :meth:`continuation`.
+            opening: [C, h, w] latents of the opening sound that the clip continued (``Clip.opening``).
         """
         resting = spec.resting(bars)[1]
         key = (resting, _texts(spec))
         levels, clips = spec.levels(bars)[1], 1
+        origin, words = latents if opening is None else opening, _words(spec)
         if before is not None:
             choice = before._choice(spec, bars, steered=steered)
-            if not choice.late and (steered or not before._begins(spec)):
+            if not choice.late and opening is None:
                 levels = choice.sound.levels  # slow changes add up
+                if not choice.silent and _near(choice.sound.words, words):
+                    origin, words = choice.sound.origin, choice.sound.words
             if before.sounds[-1][0] == key:
                 clips += before.clips
-        own = _Sound(latents, levels)
+        own = _Sound(latents, levels, origin, words)
         older = () if before is None else tuple(sound for sound in before.sounds if sound[0] != key)
         return cls(mel, resting, own, clips, (*older, (key, own))[-SOUNDS:])
 
@@ -111,6 +133,8 @@ class Past:
         fields: dict[str, Any] = {"previous": self.latents}
         if not self._plain(choice) and family.continues:
             fields |= self._recalled(choice, family)
+        if not choice.late and not choice.silent and family.continues and _near(choice.sound.words, _words(spec)):
+            fields["origin"] = choice.sound.origin
         if family.sounds is not None and self._begins(spec):
             fields["opens"] = True
         return fields
@@ -155,6 +179,21 @@ class Past:
 def _moved(before: _Levels, after: _Levels, step: float) -> bool:
     """Whether a level was given or withdrawn, or has changed by more than ``step``."""
     return any(a != b and (a is None or b is None or abs(a - b) > step) for a, b in zip(before, after, strict=True))
+
+
+def _words(spec: ClipSpec) -> _Words:
+    """Share of each text in the words of a clip; they add up to 1."""
+    shares: _Words = {}
+    for keyframe, share in ((spec.start, 1 - spec.alpha), (spec.end, spec.alpha)):
+        whole = sum(part.weight for part in keyframe.prompts) or 1.0
+        for part in keyframe.prompts:
+            shares[part.text] = shares.get(part.text, 0.0) + share * part.weight / whole
+    return shares
+
+
+def _near(before: _Words, after: _Words) -> bool:
+    """Whether less than ``WORDS_STEP`` of the words are new."""
+    return sum(max(0.0, share - before.get(text, 0.0)) for text, share in after.items()) < WORDS_STEP
 
 
 def _texts(spec: ClipSpec) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from riffstream.diffusion.clip import Clip, ClipRequest
+from riffstream.diffusion.clip import NEAR_NOISE, Clip, ClipRequest
 from riffstream.diffusion.family import Family, TextEmbedding
 from riffstream.diffusion.masks import latent_mask, overlap_mask
 from riffstream.diffusion.noise import NoiseStream
@@ -64,6 +64,8 @@ class Slot:
         above: the model's time above which steps are guided; None: all steps are.
         previous: [C, h, w], latents of the previous clip for the network; None: it sees none.
         late: time above which ``previous`` is hidden.
+        origin: [C, h, w], latents in place of ``previous`` at times above ``NEAR_NOISE``; None: nothing replaces it.
+        opening: [C, h, w], the opening sound that the clip continues; None: it continues none.
         lead: [C, h, context], end of the previous clip, which is decoded with the clip; None: nothing is.
         conditions: [columns, conditions], for the conditional branch only.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
@@ -84,6 +86,8 @@ class Slot:
     above: float | None = None
     previous: Tensor | None = None
     late: float = math.inf
+    origin: Tensor | None = None
+    opening: Tensor | None = None
     lead: Tensor | None = None
     conditions: Tensor | None = None
     kept: Tensor | None = None
@@ -110,7 +114,10 @@ class Slot:
     @property
     def seen(self) -> Tensor | None:
         """Latents of the earlier clip that the network sees in the next step; None: it sees none."""
-        return None if self.schedule.rows[self.position].time > self.late else self.previous
+        time = self.schedule.rows[self.position].time
+        if time > self.late:
+            return None
+        return self.origin if self.origin is not None and time > NEAR_NOISE else self.previous
 
     @property
     def finished(self) -> bool:
@@ -361,11 +368,13 @@ class Preparer:
             sound, late = before, request.late
             if request.anew:
                 sound = _usable("recalled", request.recalled, slot.x)
+            origin = _usable("origin", request.origin, slot.x)
             if clean is None and (request.opens or (sound is None and before is None)):
-                opening = self._opening(request, slot.conditions)
-                if opening is not None:
-                    sound, late = opening, math.inf
+                slot.opening = self._opening(request, slot.conditions)
+                if slot.opening is not None:
+                    sound, late, origin = slot.opening, math.inf, None
             slot.late = late
+            slot.origin = None if origin is None or sound is None or late < math.inf else _fitted(origin, width)
             slot.previous = None if sound is None else _fitted(sound, width)
             if before is not None and self.family.context:
                 slot.lead = _fitted(before, width)[..., -self.family.context :]

@@ -24,6 +24,7 @@ from riffstream.journey.keyframe import AUTO, NONE
 
 if TYPE_CHECKING:
     from riffstream.corpus.data import Corpus
+    from riffstream.diffusion.clip import ClipRequest
     from riffstream.diffusion.engine import Engine
     from riffstream.diffusion.family import Family
     from riffstream.diffusion.seed_images import SeedSource
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=192, help="prompts to render, 8 to 10000")
     parser.add_argument("--probe-clips", type=int, default=8000, help="training clips of the probe")
     parser.add_argument("--tagger", action="store_true", help="let musicnn judge too (pip install --no-deps musicnn)")
+    parser.add_argument("--stream-clip", type=int, default=0, help="row for this clip of each prompt's stream; 0: none")
     parser.add_argument("--drift-clips", type=int, default=64, help="clips of one continuous stream; 0: none")
     add_run_options(parser)
 
@@ -89,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not 8 <= args.clips <= 10_000:
         raise ParameterError("clips", args.clips, "8 to 10000")
+    if args.stream_clip and not 2 <= args.stream_clip <= 1000:
+        raise ParameterError("stream-clip", args.stream_clip, "0, or 2 to 1000")
     tagger = None
     if args.tagger:
         from riffstream.evaluation.tagger import Tagger
@@ -111,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
         library=seed_library(args.model),
         tagger=tagger,
         clips=args.clips,
+        stream_clip=args.stream_clip,
         drift_clips=args.drift_clips,
         steps=args.steps,
         guidance=args.guidance,
@@ -137,6 +142,7 @@ def evaluate(
     library: SeedSource | None = None,
     tagger: Tagger | None = None,
     clips: int = 192,
+    stream_clip: int = 0,
     drift_clips: int = 64,
     steps: int | None = None,
     guidance: float | None = None,
@@ -154,6 +160,7 @@ def evaluate(
             measured, whatever the model's default start.
         tagger: a second judge, from elsewhere.
         clips: number of prompts to render.
+        stream_clip: number of a clip, 2 or more. A further row has this clip of a stream for each prompt; 0: no row.
         drift_clips: length of the continuous stream in clips.
         steps: see ``ClipRequest``.
         guidance: see ``ClipRequest``.
@@ -208,6 +215,9 @@ def evaluate(
         rows["nearest loop alone"] = _render(
             engine, source, chosen, prompts, guidance, quiet, seed_image=AUTO, denoising=0.0
         )
+    if stream_clip > 1:
+        later = _render(engine, source, chosen, prompts, guidance, quiet, number=stream_clip)
+        rows[f"generated, clip {stream_clip}"] = later
     rows["shuffled captions"] = shuffled
     words = _told(family, corpus, made, seed)
     known = [peer.mel for peer in peers.reference]
@@ -259,29 +269,41 @@ def _render(
     prompts: list[str],
     guidance: float | None,
     quiet: bool,
+    *,
+    number: int = 1,
     **start: Any,
 ) -> Generated:
-    """One clip per prompt; ``start``: ``seed_image`` and ``denoising``, by default the model's."""
+    """One clip per prompt: clip ``number`` of a stream of its own; ``start``: ``seed_image`` and ``denoising``, by
+    default the model's."""
     from tqdm import tqdm
 
+    from riffstream.diffusion.past import Past
     from riffstream.evaluation import trials
 
-    tickets = {}
-    mels: list[np.ndarray | None] = [None] * len(chosen)
-    bar = tqdm(total=len(chosen), desc="rendering", disable=quiet)
-    waiting = list(range(len(chosen)))[::-1]
-    while waiting or engine.pending:
-        while waiting and engine.pending < 16:
-            place = waiting.pop()
-            request = trials.request(prompts[place], place, guidance, frames=64 * corpus.beats(chosen[place]), **start)
-            engine.submit(request)
-            tickets[id(request)] = (place, request)
-        for clip in engine.tick():
-            mels[tickets[id(clip.request)][0]] = clip.mel.numpy()
-            bar.update()
+    mels: list[np.ndarray] = [np.empty(0)] * len(chosen)
+    pasts: list[Past | None] = [None] * len(chosen)
+    bar = tqdm(total=number * len(chosen), desc="rendering", disable=quiet)
+    for clip_number in range(number):
+        under_way: dict[int, tuple[int, ClipRequest]] = {}
+        waiting = list(range(len(chosen)))[::-1]
+        while waiting or engine.pending:
+            while waiting and engine.pending < 16:
+                place = waiting.pop()
+                frames, seed = 64 * corpus.beats(chosen[place]), place + clip_number * len(chosen)
+                request = trials.request(prompts[place], seed, guidance, frames=frames, **start)
+                past = pasts[place]
+                if past is not None:
+                    request = replace(request, **past.continuation(request.spec, engine.family))
+                engine.submit(request)
+                under_way[id(request)] = (place, request)
+            for clip in engine.tick():
+                place, request = under_way.pop(id(clip.request))
+                bars = engine.family.bars
+                past = Past.after(pasts[place], request.spec, clip.latents, clip.mel, bars, opening=clip.opening)
+                mels[place], pasts[place] = clip.mel.numpy(), past
+                bar.update()
     bar.close()
-    done = [mel for mel in mels if mel is not None]
-    return _labelled(corpus, chosen, done, prompts)
+    return _labelled(corpus, chosen, mels, prompts)
 
 
 def _heard(tagger: Tagger, family: Family, rows: dict[str, tuple[list[np.ndarray], list[float]]]) -> dict[str, Heard]:

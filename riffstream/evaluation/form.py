@@ -203,7 +203,8 @@ def _play(
             while not clips:
                 clips = engine.tick()
             yield _Made(clips[0].mel.numpy(), bars)
-            past = Past.after(past, asked, clips[0].latents, clips[0].mel, BARS)
+            made = clips[0]
+            past = Past.after(past, asked, made.latents, made.mel, BARS, opening=made.opening)
             seconds = BEATS * 60.0 / (spec.bpm or 120.0)
             left -= seconds
             index += 1

@@ -272,7 +272,9 @@ class ModelRenderer:
         memory = self._memory.setdefault(work.job.station, _Memory())
         job = work.job
         bars, steered = self._engine.family.bars, job.previous is None
-        past = Past.after(self._past(job), job.spec, clip.latents, work.mel, bars, steered=steered)
+        past = Past.after(
+            self._past(job), job.spec, clip.latents, work.mel, bars, steered=steered, opening=clip.opening
+        )
         memory.keep(job.clip, work.mel, past)
         if self.on_clip is not None:
             self.on_clip(work.job, work.mel.numpy())

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from riffstream.diffusion.batch_limit import RECOVERY
-from riffstream.diffusion.clip import Clip, ClipRequest
+from riffstream.diffusion.clip import NEAR_NOISE, Clip, ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.masks import named_mask
 from riffstream.diffusion.mini.family import MiniFamily
@@ -334,6 +334,36 @@ def test_a_late_sound_is_hidden_near_noise() -> None:
         assert len(seen) == 8
     with pytest.raises(ParameterError, match="recalled is 'latents"):
         engine.submit(ClipRequest(spec(), anew=True, recalled=torch.zeros(3, 4, 8)))
+
+
+def test_steps_near_noise_continue_the_origin() -> None:
+    """Instruments are decided there, so they stay those of the beginning; later steps join the clip to the last one."""
+    family = TinyFamily()
+    seen: list[tuple[float, float]] = []
+    denoise = family.denoise
+
+    def told(x: torch.Tensor, t: torch.Tensor, *rest: object, **more: Any) -> torch.Tensor:
+        shown = more.get("previous")
+        seen.append((float(t[0]), math.nan if shown is None else float(shown.mean())))
+        return denoise(x, t, *rest, **more)  # type: ignore[arg-type]
+
+    family.denoise = told  # type: ignore[method-assign]
+    engine = Engine(family, steps=8)
+    ones = torch.ones_like(engine.render(ClipRequest(spec(seed=1))).latents)
+    for more, last in (
+        ({"previous": 2 * ones}, 2.0),
+        ({"previous": 2 * ones, "anew": True, "recalled": 3 * ones}, 3.0),
+    ):
+        seen.clear()
+        engine.render(ClipRequest(spec(seed=2), origin=ones, **more))
+        assert [level for _, level in seen] == [1.0 if time > NEAR_NOISE else last for time, _ in seen]
+        assert [level for _, level in seen].count(1.0) == 2
+    seen.clear()  # a late sound is hidden near noise, and so is the origin; without a sound there is none
+    engine.render(ClipRequest(spec(seed=2), origin=ones, anew=True, recalled=ones, late=0.8))
+    engine.render(ClipRequest(spec(seed=2), origin=ones))
+    assert [math.isnan(level) for _, level in seen] == [True, True, *[False] * 6, *[True] * 8]
+    with pytest.raises(ParameterError, match="origin is 'latents"):
+        engine.submit(ClipRequest(spec(), previous=ones, origin=torch.zeros(3, 4, 8)))
 
 
 @pytest.mark.parametrize("seeded", [False, True])

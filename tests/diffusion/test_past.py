@@ -10,6 +10,7 @@ from riffstream.diffusion.past import LATE, LATE_CHORDS, SOUNDS, Past, without
 from riffstream.journey.conditions import SIZE
 from riffstream.journey.form import PlannedBar
 from riffstream.journey.journey import ClipSpec, Keyframe
+from riffstream.journey.prompts import PromptPart
 from riffstream.spectrogram.mel import centre_frequencies
 
 MEL = torch.rand(2, 256, 512, generator=torch.Generator().manual_seed(2))
@@ -43,6 +44,58 @@ def test_sounds_return_with_their_parts_and_their_prompt(family: MiniFamily, lat
     same = past.continuation(spec("techno", drums=0.0), family)
     assert list(same) == ["previous"]
     assert torch.equal(same["previous"], latents[2])
+
+
+def test_a_clip_goes_back_to_the_sound_with_which_its_music_began(family: MiniFamily, latents: torch.Tensor) -> None:
+    opening = torch.ones(family.latent_shape())
+    past = Past.after(None, spec("jazz"), latents[0], MEL, 2, opening=opening)
+    for row in (*latents[1:], *latents):
+        more = past.continuation(spec("jazz"), family)
+        assert more["previous"] is past.latents
+        assert more["origin"] is opening, "however many clips later"
+        past = Past.after(past, spec("jazz"), row, MEL, 2)
+    # A steer of chords keeps it: its first clip is late, the later ones are plain.
+    assert "origin" not in past.opening(spec("jazz"), family)
+    past = Past.after(past, spec("jazz"), latents[0], MEL, 2, steered=True)
+    assert past.continuation(spec("jazz"), family)["origin"] is opening
+    # Where the drums rest, the first clip without them is the origin; with them the opening sound comes back.
+    resting = spec("jazz", drums=0.0)
+    assert "origin" not in past.continuation(resting, family)
+    past = Past.after(past, resting, latents[1], MEL, 2)
+    past = Past.after(past, resting, latents[2], MEL, 2)
+    assert torch.equal(past.continuation(resting, family)["origin"], latents[1])
+    back = past.continuation(spec("jazz"), family)
+    assert torch.equal(back["recalled"], latents[0])
+    assert back["origin"] is opening
+    # A new level is decided near noise too.
+    assert "origin" not in past.continuation(levelled(energy=0.9), family)
+    alone = Past.after(None, spec("jazz"), latents[0], MEL, 2)
+    assert torch.equal(alone.continuation(spec("jazz"), family)["origin"], latents[0]), "from noise: the first clip"
+
+
+@pytest.mark.parametrize(("travel", "renewed"), [(4, [1, 2, 3, 4]), (16, [4, 8, 12, 16]), (3, [1, 2, 3])])
+def test_on_the_way_to_other_words_the_origin_goes_along(family: MiniFamily, travel: int, renewed: list[int]) -> None:
+    jazz, techno = Keyframe.of("jazz"), Keyframe.of("techno")
+    past, new = None, []
+    for clip in range(travel + 3):
+        asked = ClipSpec(jazz, techno, clip / travel) if clip < travel else ClipSpec(techno, techno, 0.0)
+        own = torch.full(family.latent_shape(), float(clip))
+        if past is not None and "origin" not in past.continuation(asked, family):
+            new.append(clip)
+        past = Past.after(past, asked, own, MEL, 2)
+    assert new == renewed
+    assert past is not None
+    assert float(past.continuation(asked, family)["origin"][0, 0, 0]) == renewed[-1]
+
+
+def test_shares_of_a_mix_of_prompts_are_words_too(family: MiniFamily, latents: torch.Tensor) -> None:
+    def mix(strings: float) -> ClipSpec:
+        keyframe = Keyframe.of([PromptPart("piano", 1), PromptPart("strings", strings)])
+        return ClipSpec(keyframe, keyframe, 0.0)
+
+    past = Past.after(None, mix(1), latents[0], MEL, 2)
+    assert "origin" in past.continuation(mix(1.5), family)  # 0.6 of the words
+    assert "origin" not in past.continuation(mix(3), family)  # 0.75
 
 
 def test_the_memory_of_a_take_is_bounded(latents: torch.Tensor) -> None:
@@ -158,4 +211,4 @@ def test_a_stop_of_a_journey_begins_with_an_opening_sound(
     ):
         assert "opens" not in past.continuation(other, family), other
     after = Past.after(past, arrived, latents[2], MEL, 2)
-    assert list(after.continuation(arrived, family)) == ["previous"], "its own words are known then"
+    assert sorted(after.continuation(arrived, family)) == ["origin", "previous"], "its own words are known then"

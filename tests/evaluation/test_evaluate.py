@@ -141,8 +141,11 @@ class SpectralEar:
 def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, unseen: Corpus, probe: Probe) -> None:
     family = MiniFamily.random()
     ear: Any = SpectralEar()
-    report = evaluate(family, small, probe, held_out=unseen, tagger=ear, clips=8, drift_clips=3, steps=2, quiet=True)
-    rows = {"real", "another song", "codec only", "generated", "shuffled captions", "words alone"}
+    report = evaluate(
+        family, small, probe, held_out=unseen, tagger=ear, clips=8, drift_clips=3, steps=2, quiet=True,
+        stream_clip=2,
+    )  # fmt: skip
+    rows = {"real", "another song", "codec only", "generated", "generated, clip 2", "shuffled captions", "words alone"}
     assert set(report["rows"]) == rows
     real, made = report["rows"]["real"], report["rows"]["generated"]
     assert real["style_top1"] > made["style_top1"]  # an untrained model is no match for music
@@ -154,6 +157,7 @@ def test_a_whole_evaluation_runs_and_its_rows_are_ordered(small: Corpus, unseen:
     assert set(tags) == rows - {"words alone"}
     assert max(tags[name] for name in tags if name != "real") < 0.9
     assert made["tags_distance"] > real["tags_distance"]
+    assert report["rows"]["generated, clip 2"] != made
     other = report["rows"]["another song"]
     assert other["style_top1"] > 0.9  # it has the prompt's style, by the labels of the prompt
     assert made["frechet"] > 2 * other["frechet"]

@@ -170,6 +170,12 @@ def test_a_first_clip_continues_the_sound(family: MiniFamily, sounds: Sounds, mo
     silent = Keyframe.of("driving techno", seed_image="none")
     goes_on = rendered(engine, silent, previous=before, opens=True, **recalled, late=0.5)
     assert torch.equal(goes_on, rendered(plain, silent, previous=before, **recalled, late=0.5))
+    origin = torch.zeros(family.latent_shape())
+    assert torch.equal(rendered(engine, techno, previous=before, opens=True, origin=origin), opened)
+    clips = [engine.render(ClipRequest(ClipSpec(techno, techno, 0.0), previous=p)) for p in (None, before)]
+    assert clips[0].opening is not None
+    assert torch.equal(clips[0].opening, sounds.latents(2))
+    assert clips[1].opening is None
     # Between two keyframes the sounds are mixed.
     chosen = sounds.choose(direction(family, "slow calm piano"), 5, beats=8)
     assert chosen is not None
