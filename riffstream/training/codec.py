@@ -17,6 +17,8 @@ from torch import Tensor
 from riffstream.corpus.data import SongFile, find_songs
 from riffstream.diffusion.mini.codec import Codec, CodecConfig
 from riffstream.errors import CheckpointError
+from riffstream.training.checkpoints import resume_model
+from riffstream.training.codec_losses import PATCH, POOL, codec_loss, detail_loss, fold, local_rms, wavelet
 from riffstream.training.guard import StepGuard
 from riffstream.training.latents import song_features
 from riffstream.training.loop import (
@@ -36,16 +38,12 @@ __all__ = [
     "PRESETS",
     "CodecPreset",
     "add_arguments",
-    "codec_loss",
-    "detail_loss",
     "evaluate_codec",
     "load_codec",
     "run",
     "train_codec",
 ]
 
-POOL = 4  # side of the square for averages of a band's energy, in cells
-PATCH = 16  # frames of a codec patch
 AUDIBLE = 30.0  # dB above the floor: threshold of loud places in the table
 
 
@@ -64,7 +62,9 @@ class CodecPreset:
 
 
 PRESETS = {
-    "cpu": CodecPreset(config=CodecConfig(decoder_blocks=2, fine_width=64, fine_blocks=2, detail_width=32)),
+    "cpu": CodecPreset(
+        config=CodecConfig(decoder_blocks=3, fine_width=64, fine_blocks=3, detail_width=32, detail_blocks=2)
+    ),
     "gpu": CodecPreset(
         config=CodecConfig(
             channels=24, width=256, encoder_blocks=2, decoder_blocks=4, fine_width=128, fine_blocks=2, detail_width=48
@@ -75,72 +75,6 @@ PRESETS = {
         config=CodecConfig(channels=8, width=16, fine_width=8, detail_width=4), batch=2, crop=128, fit_windows=8
     ),
 }  # fmt: skip
-
-
-def codec_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Weighted L1 of features and of their slopes along time and frequency. The slopes keep onsets and partials sharp.
-
-    Loud places have more weight. The stereo balance counts only in audible places.
-    """
-    weight = _weight(wanted)
-    error = made - wanted
-    total = (weight * error.abs()).mean()
-    for axis in (-1, -2):
-        inner = weight.narrow(axis, 1, weight.shape[axis] - 1)
-        total = total + 0.5 * (inner * error.diff(dim=axis).abs()).mean()
-    return total
-
-
-def detail_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Distance of the local energies of both in the bands of a Haar wavelet, over three octaves on both axes.
-
-    A pointwise error rewards blur of unpredictable detail. This loss rewards the right *amount* of fluctuation around
-    each place and at each scale, independent of its course, as texture losses do (Portilla & Simoncelli 2000). A
-    network could meet it with equal dots in every patch. Therefore the loss also compares each place of a patch over
-    all patches of a row: neither the mean error nor the energies may stand out.
-    """
-    weight = _weight(wanted)
-    error = fold(weight * (made - wanted), PATCH).mean(-2)
-    total = 2 * error.abs().mean()
-    for octave, (one, other) in enumerate(zip(wavelet(made), wavelet(wanted), strict=True), 1):
-        weight = F.avg_pool2d(weight, 2)
-        places = F.avg_pool2d(weight, POOL)[:, :, None]
-        total = total + (places * (local_rms(one) - local_rms(other)).abs()).mean()
-        folded = [_folded_rms(weight[:, :, None] * bands.square(), PATCH >> octave) for bands in (one, other)]
-        total = total + (folded[0] - folded[1]).abs().mean()
-    return total
-
-
-def _weight(wanted: Tensor) -> Tensor:
-    level = wanted[:, :1].detach()
-    return torch.cat([0.25 + 0.5 * level, 0.25 * level], dim=1)
-
-
-def wavelet(x: Tensor, octaves: int = 3) -> list[Tensor]:
-    """Haar bands [B, 2, 3, M / 2**k, T / 2**k] for k = 1 to ``octaves``: along frequency, along time, along both."""
-    bands = []
-    for _ in range(octaves):
-        a, b, c, d = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
-        bands.append(torch.stack([a + b - c - d, a - b + c - d, a - b - c + d], dim=2) / 2)
-        x = (a + b + c + d) / 2
-    return bands
-
-
-def local_rms(bands: Tensor) -> Tensor:
-    """Root mean square over squares of ``POOL`` cells; the small constant keeps the gradient finite in silence."""
-    b, sides, kinds, height, width = bands.shape
-    energy = F.avg_pool2d(bands.square().flatten(1, 2), POOL)
-    return (energy.view(b, sides, kinds, height // POOL, width // POOL) + 1e-4).sqrt()
-
-
-def fold(x: Tensor, period: int) -> Tensor:
-    """Reshape [..., T] to [..., T / period, period]."""
-    return x.reshape(*x.shape[:-1], -1, period)
-
-
-def _folded_rms(energy: Tensor, period: int) -> Tensor:
-    """Root mean square over columns at a distance of ``period``, [B, 2, 3, h, period]."""
-    return (fold(energy, period).mean(-2) + 1e-4).sqrt()
 
 
 @torch.no_grad()
@@ -231,7 +165,8 @@ def train_codec(
     songs, held = split_songs(find_songs(corpus))
     random.Random(seed).shuffle(songs)
     torch.manual_seed(seed)
-    codec = Codec(preset.config).to(device)
+    # Half the time of a step on a CPU with bfloat16.
+    codec = Codec(preset.config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     state = load_state(out / "codec.pt", device)
     if state is None:
         per_song = max(1, -(-preset.fit_windows // len(songs)))
@@ -257,9 +192,15 @@ def train_codec(
     if state is not None:
         codec.load_state_dict(state["codec"])
         ema.restore(state["ema"])
+        if decoder_only:  # the latents are the averaged encoder's, which would go on towards the last one
+            with torch.no_grad():
+                for name, parameter in codec.named_parameters():
+                    if not parameter.requires_grad:
+                        parameter.copy_(ema.values[name])
         step = state["step"]
-        if len(state["optimiser"]["param_groups"][0]["params"]) == len(learning):
-            optimiser.load_state_dict(state["optimiser"])
+        steps = state.get("optimiser")  # a model's codec has none
+        if steps and len(steps["param_groups"][0]["params"]) == len(learning):
+            optimiser.load_state_dict(steps)
     started = saved = time.monotonic()
     running, begun = 0.0, step
     guard = StepGuard()
@@ -350,10 +291,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train the decoder only; denoisers trained on the latents stay valid",
     )
+    parser.add_argument(
+        "--resume-from", default=None, help="mini or a model folder: initial codec of a run folder without one"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """``riffstream train codec``."""
+    if args.resume_from:
+        resume_model(args.resume_from, args.out)
     result = train_codec(
         args.corpus, args.out, PRESETS[args.preset], minutes=args.minutes, device=pick_device(args.device),
         seed=args.seed, quiet=args.quiet, decoder_only=args.decoder_only,

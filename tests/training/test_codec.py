@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -9,12 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
+from riffstream.cli import main
 from riffstream.corpus.data import find_songs
+from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import CheckpointError, RiffstreamError
 from riffstream.training import codec
-from riffstream.training.codec import PRESETS, codec_loss, detail_loss, load_codec, split_songs, train_codec
+from riffstream.training.codec import PRESETS, load_codec, split_songs, train_codec
+from riffstream.training.codec_losses import codec_loss, detail_loss
 from riffstream.training.latents import fingerprint, pick_captions
+from riffstream.training.loop import load_state
 from tests.training.small import write_corpus
 
 CPU = torch.device("cpu")
@@ -101,6 +107,44 @@ def test_a_new_decoder_leaves_the_latents_alone(
     other = replace(wider, config=replace(wider.config, width=24))
     with pytest.raises(CheckpointError, match="encoder of other sizes"):
         train_codec(corpus, tmp_path, other, minutes=0.01, device=CPU, quiet=True, decoder_only=True)
+
+
+def test_errors_of_low_rows_count_most_and_their_flicker_least() -> None:
+    wanted = torch.full((1, 2, 64, 256), 2.0)
+
+    def error(loss: Callable[[Tensor, Tensor], Tensor], rows: slice) -> float:
+        made, noise = wanted.clone(), torch.randn(wanted.shape, generator=torch.Generator().manual_seed(0))
+        made[..., rows, :] += 0.3 * noise[..., rows, :]
+        return float(loss(made, wanted))
+
+    low, high = slice(0, 12), slice(40, 52)
+    assert error(codec_loss, low) == pytest.approx(2 * error(codec_loss, high), rel=0.05)
+    assert error(detail_loss, low) < 0.75 * error(detail_loss, high)
+
+
+def test_a_decoder_in_training_keeps_the_averaged_encoder(
+    run: tuple[Path, dict[str, float]], corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "codec.pt").write_bytes((run[0] / "codec.pt").read_bytes())
+    preset = replace(PRESETS["smoke"], config=replace(PRESETS["smoke"].config, channels=2))
+    train_codec(corpus, tmp_path, preset, minutes=0.01, device=CPU, quiet=True, decoder_only=True)
+    assert fingerprint(load_codec(tmp_path / "codec.pt", CPU)) == fingerprint(load_codec(run[0] / "codec.pt", CPU))
+
+
+def test_a_model_gives_the_first_codec(corpus: Path, tmp_path: Path) -> None:
+    code = main(
+        ["train", "codec", "--preset", "smoke", "--corpus", str(corpus), "--out", str(tmp_path), "--minutes", "0.005",
+         "--resume-from", "mini", "--decoder-only", "--device", "cpu", "--quiet"]
+    )  # fmt: skip
+    assert code == 2  # sizes of the preset's encoder
+    assert fingerprint(load_codec(tmp_path / "codec.pt", CPU)) == fingerprint(
+        MiniFamily.load(dtype=torch.float32).codec
+    )
+    own = load_codec(tmp_path / "codec.pt", CPU).config
+    train_codec(
+        corpus, tmp_path, replace(PRESETS["smoke"], config=own, crop=128), minutes=0.005, device=CPU, quiet=True
+    )
+    assert load_state(tmp_path / "codec.pt", CPU)["step"] > 0
 
 
 def test_held_out_songs_are_not_trained_on(corpus: Path) -> None:
