@@ -18,6 +18,7 @@ from riffstream.corpus.data import SongFile, find_songs
 from riffstream.diffusion.mini.codec import Codec, CodecConfig
 from riffstream.errors import CheckpointError
 from riffstream.training.checkpoints import resume_model
+from riffstream.training.codec_critic import Sharpener
 from riffstream.training.codec_losses import PATCH, POOL, codec_loss, detail_loss, fold, local_rms, wavelet
 from riffstream.training.guard import StepGuard
 from riffstream.training.latents import song_features
@@ -44,6 +45,7 @@ __all__ = [
     "train_codec",
 ]
 
+WITH_CRITIC = 0.4  # factor of the step size
 AUDIBLE = 30.0  # dB above the floor: threshold of loud places in the table
 
 
@@ -146,12 +148,14 @@ def train_codec(
     seed: int = 0,
     quiet: bool = False,
     decoder_only: bool = False,
+    critic: bool = False,
 ) -> dict[str, Any]:
     """Train for ``minutes`` from ``out/codec.pt``, or from scratch. The step size falls over the last half.
 
     Args:
         decoder_only: keep the encoder and the linear part. The latents stay the same, so cached latents and all
             denoisers trained on them stay valid. The sizes of the decoder may change.
+        critic: train against a critic too (``codec_critic.py``), for a decoder of good quality that is to be sharper.
 
     Returns:
         The errors of :func:`evaluate_codec` and the number of steps.
@@ -188,6 +192,7 @@ def train_codec(
     learning = [parameter for parameter in codec.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learning, preset.rate, weight_decay=1e-3, betas=(0.9, 0.98))
     ema = Ema(codec, 0.998)
+    sharpener = Sharpener(device) if critic else None
     step = 0
     if state is not None:
         codec.load_state_dict(state["codec"])
@@ -201,13 +206,16 @@ def train_codec(
         steps = state.get("optimiser")  # a model's codec has none
         if steps and len(steps["param_groups"][0]["params"]) == len(learning):
             optimiser.load_state_dict(steps)
+        if sharpener and state.get("sharpener"):
+            sharpener.restore(state["sharpener"])
     started = saved = time.monotonic()
     running, begun = 0.0, step
     guard = StepGuard()
 
     def keep() -> None:
         weights = {"codec": codec.state_dict(), "optimiser": optimiser.state_dict(), "ema": ema.state(), "step": step}
-        save_state(out / "codec.pt", {**weights, "config": asdict(preset.config)})
+        kept = {"config": asdict(preset.config), "sharpener": sharpener.state() if sharpener else None}
+        save_state(out / "codec.pt", {**weights, **kept})
 
     with until_terminated() as ended:
         while (spent := (time.monotonic() - started) / 60) < minutes and not ended():
@@ -221,14 +229,18 @@ def train_codec(
             wanted = torch.stack(batch).to(device)
             factor = step_size(step, preset.warm_up, 1 - spent / minutes, 0.5)
             for group in optimiser.param_groups:
-                group["lr"] = preset.rate * factor
+                group["lr"] = preset.rate * factor * (WITH_CRITIC if critic else 1)
             with autocast(device):
                 latents = codec.encode(wanted)
                 noisy = latents + torch.randn_like(latents) * (0.1 * torch.rand(len(latents), 1, 1, 1, device=device))
                 made = codec.decode(noisy)
             loss = codec_loss(made.float(), wanted) + preset.detail * detail_loss(made.float(), wanted)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            if sharpener is None:
+                loss.backward()  # type: ignore[no-untyped-call]
+            else:
+                (errors,) = torch.autograd.grad(loss, made)
+                made.backward(sharpener.gradient(made, wanted, errors))
             step += 1
             if not guard.passes(loss, torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)):
                 continue
@@ -294,6 +306,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume-from", default=None, help="mini or a model folder: initial codec of a run folder without one"
     )
+    parser.add_argument("--critic", action="store_true", help="train against a critic too, for a sharper decoder")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -302,7 +315,7 @@ def run(args: argparse.Namespace) -> int:
         resume_model(args.resume_from, args.out)
     result = train_codec(
         args.corpus, args.out, PRESETS[args.preset], minutes=args.minutes, device=pick_device(args.device),
-        seed=args.seed, quiet=args.quiet, decoder_only=args.decoder_only,
+        seed=args.seed, quiet=args.quiet, decoder_only=args.decoder_only, critic=args.critic,
     )  # fmt: skip
     if args.json:
         print(json.dumps(result))

@@ -18,6 +18,7 @@ from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import CheckpointError, RiffstreamError
 from riffstream.training import codec
 from riffstream.training.codec import PRESETS, load_codec, split_songs, train_codec
+from riffstream.training.codec_critic import Sharpener
 from riffstream.training.codec_losses import codec_loss, detail_loss
 from riffstream.training.latents import fingerprint, pick_captions
 from riffstream.training.loop import load_state
@@ -122,19 +123,40 @@ def test_errors_of_low_rows_count_most_and_their_flicker_least() -> None:
     assert error(detail_loss, low) < 0.75 * error(detail_loss, high)
 
 
-def test_a_decoder_in_training_keeps_the_averaged_encoder(
-    run: tuple[Path, dict[str, float]], corpus: Path, tmp_path: Path
-) -> None:
+def test_a_critic_adds_what_tells_decoded_from_real() -> None:
+    """Real features have stripes; the decoder's mean is right, so its errors alone ask for nothing."""
+    torch.manual_seed(0)
+    sharpener, generator = Sharpener(CPU), torch.Generator().manual_seed(0)
+    stripes = torch.ones(64, 64)
+    stripes[:, ::2] = -1
+    amount = torch.zeros((), requires_grad=True)
+    optimiser = torch.optim.Adam([amount], 0.02)
+    for _ in range(400):
+        noise = 0.3 * torch.randn(4, 2, 64, 64, generator=generator)
+        wanted, made = noise + stripes, noise.flip(0) + amount * stripes
+        flat = 1e-3 * torch.randn(made.shape, generator=generator)
+        optimiser.zero_grad()
+        made.backward(sharpener.gradient(made, wanted, flat))  # type: ignore[no-untyped-call]
+        optimiser.step()
+    assert amount.item() == pytest.approx(1, abs=0.4)
+
+
+def test_a_critic_goes_on_from_its_state(run: tuple[Path, dict[str, float]], corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "codec.pt").write_bytes((run[0] / "codec.pt").read_bytes())
     preset = replace(PRESETS["smoke"], config=replace(PRESETS["smoke"].config, channels=2))
-    train_codec(corpus, tmp_path, preset, minutes=0.01, device=CPU, quiet=True, decoder_only=True)
+    steps = []
+    for _ in range(2):
+        train_codec(corpus, tmp_path, preset, minutes=0.02, device=CPU, quiet=True, decoder_only=True, critic=True)
+        steps.append(load_state(tmp_path / "codec.pt", CPU)["sharpener"]["step"])
+    assert 0 < steps[0] < steps[1]
     assert fingerprint(load_codec(tmp_path / "codec.pt", CPU)) == fingerprint(load_codec(run[0] / "codec.pt", CPU))
+    train_codec(corpus, tmp_path, preset, minutes=0.01, device=CPU, quiet=True, decoder_only=True)  # without it again
 
 
 def test_a_model_gives_the_first_codec(corpus: Path, tmp_path: Path) -> None:
     code = main(
         ["train", "codec", "--preset", "smoke", "--corpus", str(corpus), "--out", str(tmp_path), "--minutes", "0.005",
-         "--resume-from", "mini", "--decoder-only", "--device", "cpu", "--quiet"]
+         "--resume-from", "mini", "--decoder-only", "--critic", "--device", "cpu", "--quiet"]
     )  # fmt: skip
     assert code == 2  # sizes of the preset's encoder
     assert fingerprint(load_codec(tmp_path / "codec.pt", CPU)) == fingerprint(
