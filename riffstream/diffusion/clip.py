@@ -41,7 +41,8 @@ class ClipRequest:
             words. The join is still decoded with both clips.
         origin: [C, h, w] latents of the sound with which the music began. In the steps near noise (time above
             ``NEAR_NOISE``) the network continues it in place of ``previous`` or ``recalled``; None: it continues the
-            same in all steps. Ignored with ``late``, and where the clip continues an opening sound.
+            same in all steps. Ignored with ``late``, with a seed image, in another metre (another width), in the last
+            step, and where the clip continues an opening sound.
         late: time of a rectified flow (1: noise, 0: clean) above which ``recalled`` is hidden from the network. The
             steps near noise decide parts, levels and chords, so these can change while the instruments stay.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a

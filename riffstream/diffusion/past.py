@@ -8,8 +8,8 @@ a long rest they creep back from clip to clip and are removed again. Where anoth
 steer change, the sound is late: it is hidden in the steps near noise, which decide them.
 
 From clip to clip the sound wears off: after eight clips it is as far from music as a clip from noise alone. So while
-words, parts and levels stay, the steps near noise continue the origin: the opening sound with which the music began,
-or else the first clip with these words, parts and levels (docs/mini.md, "Opening sounds").
+words, parts, levels and metre stay, the steps near noise continue the origin: the opening sound with which the music
+began, or else the first clip with all of these (docs/mini.md, "Opening sounds").
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class Past:
             choice = before._choice(spec, bars, steered=steered)
             if not choice.late and opening is None:
                 levels = choice.sound.levels  # slow changes add up
-                if not choice.silent and _near(choice.sound.words, words):
+                metre = choice.sound.origin.shape == latents.shape
+                if metre and not choice.silent and _near(choice.sound.words, words):
                     origin, words = choice.sound.origin, choice.sound.words
             if before.sounds[-1][0] == key:
                 clips += before.clips

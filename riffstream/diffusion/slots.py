@@ -64,7 +64,8 @@ class Slot:
         above: the model's time above which steps are guided; None: all steps are.
         previous: [C, h, w], latents of the previous clip for the network; None: it sees none.
         late: time above which ``previous`` is hidden.
-        origin: [C, h, w], latents in place of ``previous`` at times above ``NEAR_NOISE``; None: nothing replaces it.
+        origin: [C, h, w], latents in place of ``previous`` at times above ``NEAR_NOISE``, except in the last
+            evaluation; None: nothing replaces it.
         opening: [C, h, w], the opening sound that the clip continues; None: it continues none.
         lead: [C, h, context], end of the previous clip, which is decoded with the clip; None: nothing is.
         conditions: [columns, conditions], for the conditional branch only.
@@ -117,7 +118,9 @@ class Slot:
         time = self.schedule.rows[self.position].time
         if time > self.late:
             return None
-        return self.origin if self.origin is not None and time > NEAR_NOISE else self.previous
+        # The last evaluation joins the clip to the one before, also where it is the only one.
+        near_noise = time > NEAR_NOISE and self.position + 1 < len(self.schedule.rows)
+        return self.origin if self.origin is not None and near_noise else self.previous
 
     @property
     def finished(self) -> bool:
@@ -374,7 +377,9 @@ class Preparer:
                 if slot.opening is not None:
                     sound, late, origin = slot.opening, math.inf, None
             slot.late = late
-            slot.origin = None if origin is None or sound is None or late < math.inf else _fitted(origin, width)
+            # A seed image has the instruments and parts of the clip, and another metre has other beats.
+            if clean is None and sound is not None and late == math.inf and origin is not None:
+                slot.origin = origin if origin.shape[2] == width else None
             slot.previous = None if sound is None else _fitted(sound, width)
             if before is not None and self.family.context:
                 slot.lead = _fitted(before, width)[..., -self.family.context :]

@@ -364,6 +364,17 @@ def test_steps_near_noise_continue_the_origin() -> None:
     assert [math.isnan(level) for _, level in seen] == [True, True, *[False] * 6, *[True] * 8]
     with pytest.raises(ParameterError, match="origin is 'latents"):
         engine.submit(ClipRequest(spec(), previous=ones, origin=torch.zeros(3, 4, 8)))
+    for more in (
+        {"seed_image": ones, "steps": 8},  # a cover follows its song, not its own first clip
+        {"origin": ones[..., : ones.shape[2] * 3 // 4]},  # of a clip in 3/4
+        {"steps": 1},  # the only step joins the clip
+    ):
+        seen.clear()
+        request: dict[str, Any] = {"previous": 2 * ones, "origin": ones, **more}
+        engine.render(ClipRequest(replace(spec(seed=2), start=Keyframe.of("x", denoising=0.95)), **request))
+        assert seen, more
+        assert seen[0][0] > NEAR_NOISE, more
+        assert {level for _, level in seen} == {2.0}, more
 
 
 @pytest.mark.parametrize("seeded", [False, True])

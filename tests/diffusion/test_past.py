@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -86,6 +88,27 @@ def test_on_the_way_to_other_words_the_origin_goes_along(family: MiniFamily, tra
     assert new == renewed
     assert past is not None
     assert float(past.continuation(asked, family)["origin"][0, 0, 0]) == renewed[-1]
+
+
+def test_another_metre_has_an_origin_of_its_own(family: MiniFamily) -> None:
+    waltz, common = Keyframe.of("piano", beats_per_bar=3), Keyframe.of("piano", beats_per_bar=4)
+    opening = torch.ones(family.latent_shape(384))
+    past = Past.after(None, ClipSpec(waltz, waltz, 0.0), 0 * opening, MEL[..., :384], 2, opening=opening)
+    asked = ClipSpec(waltz, common, 0.5)
+    for number in range(3):
+        own = torch.full(family.latent_shape(), float(number))
+        past = Past.after(past, asked, own, MEL, 2, steered=number == 0)
+    assert not past.continuation(asked, family)["origin"].any(), "the first clip in 4/4"
+
+
+def test_words_that_return_have_an_origin_of_their_own(family: MiniFamily) -> None:
+    past = None
+    stops = [Keyframe.of("jazz"), Keyframe.of("techno"), Keyframe.of("jazz"), Keyframe.of("jazz")]
+    ways = [ClipSpec(a, b, k / 4) for a, b in pairwise(stops) for k in range(4)]
+    for number, asked in enumerate(ways):
+        past = Past.after(past, asked, torch.full(family.latent_shape(), float(number)), MEL, 2)
+    assert past is not None
+    assert float(past.continuation(ways[-1], family)["origin"][0, 0, 0]) == 8, "not that of the first stop"
 
 
 def test_shares_of_a_mix_of_prompts_are_words_too(family: MiniFamily, latents: torch.Tensor) -> None:
