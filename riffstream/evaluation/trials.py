@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from riffstream.corpus import levels, measures
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
+from riffstream.diffusion.past import Past
 from riffstream.evaluation.probe import Probe, probe_features
 from riffstream.journey.journey import ClipSpec, Keyframe
 
@@ -75,10 +77,13 @@ def interpolation(
 def drift(engine: Engine, probe: Probe, prompt: str, guidance: float | None, clips: int) -> dict[str, float]:
     """One prompt as a continuous stream: comparison of its last quarter with its first."""
     mels: list[np.ndarray] = []
-    previous = None
+    past: Past | None = None
     for number in range(clips):
-        clip = engine.render(request(prompt, number, guidance, previous=previous))
-        previous = clip.latents
+        asked = request(prompt, number, guidance)
+        if past is not None:
+            asked = replace(asked, **past.continuation(asked.spec, engine.family))
+        clip = engine.render(asked)
+        past = Past.after(past, asked.spec, clip.latents, clip.mel, engine.family.bars, opening=clip.opening)
         mels.append(clip.mel.numpy())
     quarter = max(1, clips // 4)
     first, last = mels[:quarter], mels[-quarter:]
