@@ -37,6 +37,9 @@ class Peer:
         return self.corpus.bpm(self.index)
 
 
+_Halves = tuple[list[list[Peer]], list[list[Peer]]]  # the clips of each song, for the two lists
+
+
 @dataclass(frozen=True, slots=True)
 class Peers:
     """Two clips for each prompt, of songs that give no prompt. No song gives clips to both lists.
@@ -94,19 +97,22 @@ def draw_peers(
     taken = {source[i].path for i in chosen}
     ways = (_by_style(source, unseen, taken), _by_style(corpus, corpus.split("train"), taken))
     everything = _halves([song for songs in ways[1].values() for song in songs], rng)
-    halves: dict[str, tuple[list[list[Peer]], list[list[Peer]]]] = {}
-    others: list[Peer] = []
-    reference: list[Peer] = []
-    for i in chosen:
-        style = source.style(i)
+    styles = [source.style(i) for i in chosen]
+    found = {style: next((way[style] for way in ways if len(way.get(style, ())) > 1), None) for style in styles}
+    halves: dict[str, _Halves] = {}
+    pairs: dict[int, list[Peer]] = {}
+    # Prompts that take any songs come last, when it is known which of these songs are in a list already.
+    for place in sorted(range(len(chosen)), key=lambda place: found[styles[place]] is None):
+        style, songs = styles[place], found[styles[place]]
         if style not in halves:
-            found = next((songs[style] for songs in ways if len(songs.get(style, ())) > 1), None)
-            halves[style] = everything if found is None else _halves(found, rng)
-        for half, drawn in zip(halves[style], (others, reference), strict=True):
+            halves[style] = _beside(halves.values(), everything) if songs is None else _halves(songs, rng)
+        pairs[place] = []
+        for half in halves[style]:
             if not half:
                 raise RiffstreamError(f"{corpus.path} has fewer than two songs besides the prompts' own; render more")
             song = half[int(rng.integers(len(half)))]
-            drawn.append(song[int(rng.integers(len(song)))])
+            pairs[place].append(song[int(rng.integers(len(song)))])
+    others, reference = ([pairs[place][side] for place in range(len(chosen))] for side in (0, 1))
     both = [*zip(chosen, others, strict=True), *zip(chosen, reference, strict=True)]
     new = {source[i].path for i in unseen}
     return Peers(
@@ -129,6 +135,20 @@ def _by_style(corpus: Corpus, indices: Iterable[int], taken: Set[Path]) -> dict[
     return styles
 
 
-def _halves(songs: list[list[Peer]], rng: np.random.Generator) -> tuple[list[list[Peer]], list[list[Peer]]]:
+def _halves(songs: list[list[Peer]], rng: np.random.Generator) -> _Halves:
     order = [songs[int(i)] for i in rng.permutation(len(songs))]
     return order[::2], order[1::2]
+
+
+def _beside(known: Iterable[_Halves], halves: _Halves) -> _Halves:
+    """The halves with each song on its side of the known ones."""
+    sides = {_path(song): side for pair in known for side in (0, 1) for song in pair[side]}
+    moved: _Halves = ([], [])
+    for side in (0, 1):
+        for song in halves[side]:
+            moved[sides.get(_path(song), side)].append(song)
+    return moved
+
+
+def _path(song: list[Peer]) -> Path:
+    return song[0].corpus[song[0].index].path

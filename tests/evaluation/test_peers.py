@@ -72,6 +72,17 @@ def test_songs_of_other_styles_come_last_and_are_counted() -> None:
     assert _songs(peers.others).isdisjoint(_songs(peers.reference))
 
 
+def test_no_song_is_in_both_lists_where_some_styles_have_songs_and_others_have_none() -> None:
+    source, corpus = Songs("new", "dub", "folk"), Songs("old", "folk", "folk", "blues", "blues", "jazz")
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        chosen = [0, 4] * 10
+        peers = draw_peers(source, range(len(source)), chosen, corpus, rng)  # type: ignore[arg-type]
+        assert _songs(peers.others).isdisjoint(_songs(peers.reference)), seed
+        folk = [peer.corpus.style(peer.index) for peer in peers.others[1::2]]
+        assert folk == ["folk"] * 10, "each peer is at the place of its prompt"
+
+
 def test_songs_of_prompts_are_no_peers_of_a_corpus_that_is_its_own_source() -> None:
     corpus = Songs("one", "dub", "dub", "dub")
     assert not _songs(_draw(corpus, [0], corpus).others) & {Path("one/0")}
