@@ -17,7 +17,7 @@ import numpy as np
 
 from riffstream.corpus import levels, measures
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.evaluation.options import add_model_options, add_run_options, seed_library
+from riffstream.evaluation.options import add_model_options, add_run_options, held_out, seed_library
 from riffstream.journey.chords import Chord
 from riffstream.journey.conditions import PARTS, BarPlan, lay_out
 from riffstream.journey.keyframe import NONE
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 4 <= args.clips <= 1000:
         raise ParameterError("clips", args.clips, "4 to 1000")
+    unseen = held_out(args)
     corpus = Corpus(args.corpus)
     family = Checkpoint.load(args.model, device=args.device)
     library = seed_library(args.model)
@@ -74,12 +75,11 @@ def run(args: argparse.Namespace) -> int:
         listener.save(kept)
     engine = Engine(family, steps=args.steps, sampler=args.sampler, seeds=library)
     start = {"seed_image": NONE} if args.from_noise or library is None else {}
-    source = Corpus(args.held_out) if args.held_out else None
     report = conduct(
         engine,
         corpus,
         listener,
-        held_out=source,
+        held_out=unseen,
         clips=args.clips,
         guidance=args.guidance,
         seed=args.seed,

@@ -19,7 +19,7 @@ import numpy as np
 
 from riffstream.corpus import levels, measures
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.evaluation.options import add_model_options, add_run_options, seed_library
+from riffstream.evaluation.options import add_model_options, add_run_options, held_out, seed_library
 from riffstream.journey.keyframe import AUTO, NONE
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         from riffstream.evaluation.tagger import Tagger
 
         tagger = Tagger.load()
+    unseen = held_out(args)
     corpus = Corpus(args.corpus)
     family = Checkpoint.load(args.model, device=args.device)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
         family,
         corpus,
         probe,
-        held_out=Corpus(args.held_out) if args.held_out else None,
+        held_out=unseen,
         library=seed_library(args.model),
         tagger=tagger,
         clips=args.clips,

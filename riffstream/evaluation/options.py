@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from riffstream.errors import CheckpointError
+from riffstream.errors import CheckpointError, ParameterError
 from riffstream.models.seeds import SeedLibrary
 
-__all__ = ["add_model_options", "add_run_options", "seed_library"]
+if TYPE_CHECKING:
+    from riffstream.corpus.data import Corpus
+
+__all__ = ["add_model_options", "add_run_options", "held_out", "seed_library"]
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +31,23 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of clips, prompts and noise")
     parser.add_argument("--quiet", action="store_true", help="no progress bars, no table")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def held_out(args: argparse.Namespace) -> Corpus | None:
+    """Corpus of unseen songs; None: the held-out songs of the training corpus.
+
+    Raises:
+        ParameterError: it is the training corpus, whose songs the model and the judge have seen.
+        RiffstreamError: see :class:`~riffstream.corpus.data.Corpus`.
+    """
+    if args.held_out is None:
+        return None
+    if args.held_out.resolve() == args.corpus.resolve():
+        needed = "another folder than --corpus; without it the corpus's own held-out songs are used"
+        raise ParameterError("held-out", str(args.held_out), needed)
+    from riffstream.corpus.data import Corpus
+
+    return Corpus(args.held_out)
 
 
 def seed_library(model: str) -> SeedLibrary | None:

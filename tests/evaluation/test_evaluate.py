@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,8 +17,9 @@ from riffstream.corpus import levels, measures
 from riffstream.corpus.building import CorpusOptions, build_corpus
 from riffstream.corpus.data import Corpus
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.errors import CheckpointError, RiffstreamError
+from riffstream.errors import CheckpointError, ParameterError, RiffstreamError
 from riffstream.evaluation.evaluate import evaluate, markdown
+from riffstream.evaluation.options import add_model_options, held_out
 from riffstream.evaluation.probe import Probe, fit_probe, load_probe, probe_features, recognition
 from riffstream.evaluation.tagger import Heard
 from riffstream.models.seeds import SeedEntry, SeedLibrary
@@ -203,3 +205,13 @@ def test_a_corpus_without_held_out_songs_says_so(small: Corpus, probe: Probe) ->
         pytest.skip("this corpus has some")
     with pytest.raises(RiffstreamError, match="--held-out"):
         evaluate(MiniFamily.random(), small, probe, clips=8, quiet=True)
+
+
+def test_the_training_corpus_is_no_corpus_of_unseen_songs(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_model_options(parser)
+    args = parser.parse_args(["--corpus", str(tmp_path / "a"), "--held-out", str(tmp_path / "b" / ".." / "a")])
+    with pytest.raises(ParameterError, match=r"held-out is .* another folder than --corpus"):
+        held_out(args)
+    args.held_out = None
+    assert held_out(args) is None
