@@ -76,7 +76,7 @@ class Past:
         resting: parts that rest at its end.
         own: the clip's own sound.
         clips: number of clips with the same resting parts and prompts up to this one.
-        sounds: the newest sound of each combination of resting parts and prompts, oldest first.
+        sounds: the newest sound of each combination of resting parts and prompts, oldest first; all in its metre.
     """
 
     mel: Tensor
@@ -125,7 +125,8 @@ class Past:
             if before.sounds[-1][0] == key:
                 clips += before.clips
         own = _Sound(latents, levels, origin, words)
-        older = () if before is None else tuple(sound for sound in before.sounds if sound[0] != key)
+        known = () if before is None else before.sounds
+        older = [(each, sound) for each, sound in known if each != key and sound.latents.shape == latents.shape]
         return cls(mel, resting, own, clips, (*older, (key, own))[-SOUNDS:])
 
     def continuation(self, spec: ClipSpec, family: Family) -> dict[str, Any]:

@@ -101,6 +101,15 @@ def test_another_metre_has_an_origin_of_its_own(family: MiniFamily) -> None:
     assert not past.continuation(asked, family)["origin"].any(), "the first clip in 4/4"
 
 
+def test_parts_that_return_in_another_metre_do_not_recall_its_beats(family: MiniFamily) -> None:
+    full, resting = spec("piano"), spec("piano", drums=0.0)
+    past = Past.after(None, full, torch.ones(family.latent_shape(384)), MEL[..., :384], 2)
+    past = Past.after(past, resting, torch.zeros(family.latent_shape()), MEL, 2)
+    more = past.continuation(full, family)
+    assert more["recalled"] is past.latents
+    assert more["late"] == LATE
+
+
 def test_words_that_return_have_an_origin_of_their_own(family: MiniFamily) -> None:
     past = None
     stops = [Keyframe.of("jazz"), Keyframe.of("techno"), Keyframe.of("jazz"), Keyframe.of("jazz")]
