@@ -14,24 +14,19 @@ began, or else the first clip with all of these (docs/mini.md, "Opening sounds")
 
 from __future__ import annotations
 
-from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from riffstream.diffusion.clip import NEAR_NOISE
 from riffstream.diffusion.family import Family
+from riffstream.diffusion.removal import REMOVABLE, without
 from riffstream.journey.keyframe import ClipSpec
-from riffstream.spectrogram.mel import centre_frequencies
-from riffstream.spectrogram.separate import drum_mask
 
-__all__ = ["LATE", "LATE_CHORDS", "SOUNDS", "Past", "without"]
+__all__ = ["LATE", "LATE_CHORDS", "SOUNDS", "Past"]
 
 SOUNDS: Final = 4  # combinations of resting parts whose last clip is kept
-REMOVABLE: Final = frozenset({"drums", "bass"})  # parts whose sound can be removed
-BASS_HZ: Final = (180.0, 255.0)  # the bass is the tonal sound below; half an octave of slope
 LEVEL_STEP: Final = 0.14  # change of energy, density or brightness above which a sound is late: verse to chorus is 0.15
 STEERED_STEP: Final = 0.04  # the same after a steer
 RENEWAL: Final = (
@@ -200,19 +195,3 @@ def _near(before: _Words, after: _Words) -> bool:
 
 def _texts(spec: ClipSpec) -> tuple[str, ...]:
     return tuple(part.text for keyframe in (spec.start, spec.end) for part in keyframe.prompts)
-
-
-@torch.no_grad()
-def without(family: Family, mel: Tensor, parts: Set[str]) -> Tensor:
-    """Latents [C, h, w] of a clip [A, M, T] after removal of parts: of the drums the percussive sound, of the bass the
-    tonal sound below 180 Hz."""
-    drums = drum_mask(mel, 0, mel.shape[-1])
-    kept = torch.ones_like(drums)
-    if "bass" in parts:
-        low, high = BASS_HZ
-        hertz = centre_frequencies(family.params)[1:-1].to(mel)
-        slope = ((hertz / low).log2() / torch.tensor(high / low).log2()).clamp(0, 1)[:, None]
-        kept = slope + (1 - slope) * drums
-    if "drums" in parts:
-        kept = kept * (1 - drums)
-    return family.encode_mel((mel * kept)[None])[0]

@@ -14,12 +14,13 @@ from riffstream.diffusion.clip import NEAR_NOISE, Clip, ClipRequest
 from riffstream.diffusion.family import Family, TextEmbedding
 from riffstream.diffusion.masks import latent_mask, overlap_mask
 from riffstream.diffusion.noise import NoiseStream
+from riffstream.diffusion.removal import REMOVABLE, without
 from riffstream.diffusion.samplers import Schedule, build
 from riffstream.diffusion.schedules import CLEAN, Level
 from riffstream.diffusion.seed_images import SeedImages
 from riffstream.diffusion.text import PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.journey.conditions import Levels, lay_out
+from riffstream.journey.conditions import QUIET, Levels, lay_out
 from riffstream.journey.keyframe import AUTO, CONDITIONED, NONE, Keyframe
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
@@ -293,7 +294,10 @@ class Preparer:
         if len(found) < len(keyframes):
             return None
         mixed = found[0] if len(found) == 1 else torch.lerp(found[0], found[1], spec.alpha)
-        return mixed.to(self.family.device)
+        mixed = mixed.to(self.family.device)
+        # Sounds without a bass may have other low notes, which a clip makes a bass of.
+        silent = REMOVABLE & {part for part, level in (asked.parts if asked else {}).items() if level < QUIET}
+        return without(self.family, self.family.decode_mel(mixed[None])[0], silent) if silent else mixed
 
     def _first_frame(self, request: ClipRequest) -> int:
         """Frames from the beginning of the music to the clip's first frame, for recordings as seed images.

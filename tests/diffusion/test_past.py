@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.diffusion.past import LATE, LATE_CHORDS, SOUNDS, Past, without
+from riffstream.diffusion.past import LATE, LATE_CHORDS, SOUNDS, Past
+from riffstream.diffusion.removal import without
 from riffstream.journey.conditions import SIZE
 from riffstream.journey.form import PlannedBar
 from riffstream.journey.journey import ClipSpec, Keyframe

@@ -16,7 +16,8 @@ from riffstream.config import StationConfig, TimelineSettings
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.diffusion.past import LATE, LATE_CHORDS, Past, without
+from riffstream.diffusion.past import LATE, LATE_CHORDS, Past
+from riffstream.diffusion.removal import without
 from riffstream.generator import model_renderer
 from riffstream.generator.messages import Cancelled, Done, Failed, Job, Pcm, Picture, Piece
 from riffstream.generator.model_renderer import ModelRenderer

@@ -22,6 +22,7 @@ from riffstream.diffusion.mini import sounds as module
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import write_tensors
 from riffstream.diffusion.mini.sounds import FILE, Sounds, write_sounds
+from riffstream.diffusion.removal import without
 from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import SIZE, Levels
 from riffstream.journey.journey import ClipSpec, Keyframe
@@ -208,3 +209,24 @@ def test_the_released_model_has_sounds_for_every_metre() -> None:
         assert index is not None, text
         assert family.sounds.latents(index).shape == family.latent_shape(64 * beats)
     assert family.sounds.choose(direction(family, "techno beat"), 1, beats=6) is None
+
+
+@pytest.mark.parametrize("part", ["bass", "drums"])
+def test_parts_that_rest_are_removed_from_the_sound(part: str) -> None:
+    """A sound of a song without bass may have a low guitar, which the clip would make a bass of."""
+    family = MiniFamily.load()
+    assert family.sounds is not None
+    engine, words = Engine(family, steps=1), "shoegaze, picked bass, drums, distorted guitar"
+
+    def opening(**parts: float) -> Tensor | None:
+        start = Keyframe.of(words, parts=parts or None)
+        return engine.render(ClipRequest(ClipSpec(start, start, 0.0))).opening
+
+    rests, plays = (
+        family.sounds.choose(direction(family, words), 0, beats=8, asked=asked) for asked in (Levels({part: 0.0}), None)
+    )
+    assert rests is not None
+    assert plays is not None
+    mel = family.decode_mel(family.sounds.latents(rests)[None])[0]
+    torch.testing.assert_close(opening(**{part: 0.0}), without(family, mel, {part}))
+    torch.testing.assert_close(opening(), family.sounds.latents(plays))
