@@ -9,11 +9,13 @@ steer change, the sound is late: it is hidden in the steps near noise, which dec
 
 From clip to clip the sound wears off: after eight clips it is as far from music as a clip from noise alone. So while
 words, parts, levels and metre stay, the steps near noise continue the origin: the opening sound with which the music
-began, or else the first clip with all of these (docs/mini.md, "Opening sounds").
+began, or else the first clip with all of these (docs/mini.md, "Opening sounds"). A sound may be a beginning without
+drums or behind a filter: the first clip with more treble takes its place, so that the music does not fall back to it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +36,7 @@ RENEWAL: Final = (
 )
 
 WORDS_STEP: Final = 0.2  # share of the words that must have changed for another origin
+FULLER_DB: Final = 6.0  # more treble than that of the origin's clip makes a clip the new origin
 LATE: Final = NEAR_NOISE  # time above which a sound is hidden where parts or levels change
 LATE_CHORDS: Final = 0.9  # the same for chords: one of eight steps
 
@@ -45,12 +48,13 @@ _Words = dict[str, float]  # share of each text
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sound:
     """Latents [C, h, w] of a clip, the levels for which its sound was made, and the origin of the sound: its latents
-    [C, h, w] and its words."""
+    [C, h, w], its words, and the treble in dB (:func:`_treble`) of the clip that began with it."""
 
     latents: Tensor
     levels: _Levels
     origin: Tensor
     words: _Words
+    treble: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,17 +113,18 @@ class Past:
         resting = spec.resting(bars)[1]
         key = (resting, _texts(spec))
         levels, clips = spec.levels(bars)[1], 1
-        origin, words = latents if opening is None else opening, _words(spec)
+        origin, words, treble = latents if opening is None else opening, _words(spec), _treble(mel)
         if before is not None:
             choice = before._choice(spec, bars, steered=steered)
             if not choice.late and opening is None:
                 levels = choice.sound.levels  # slow changes add up
                 metre = choice.sound.origin.shape == latents.shape
-                if metre and not choice.silent and _near(choice.sound.words, words):
-                    origin, words = choice.sound.origin, choice.sound.words
+                fuller = treble > choice.sound.treble + FULLER_DB
+                if metre and not choice.silent and not fuller and _near(choice.sound.words, words):
+                    origin, words, treble = choice.sound.origin, choice.sound.words, choice.sound.treble
             if before.sounds[-1][0] == key:
                 clips += before.clips
-        own = _Sound(latents, levels, origin, words)
+        own = _Sound(latents, levels, origin, words, treble)
         known = () if before is None else before.sounds
         older = [(each, sound) for each, sound in known if each != key and sound.latents.shape == latents.shape]
         return cls(mel, resting, own, clips, (*older, (key, own))[-SOUNDS:])
@@ -176,6 +181,12 @@ class Past:
 def _moved(before: _Levels, after: _Levels, step: float) -> bool:
     """Whether a level was given or withdrawn, or has changed by more than ``step``."""
     return any(a != b and (a is None or b is None or abs(a - b) > step) for a, b in zip(before, after, strict=True))
+
+
+def _treble(mel: Tensor) -> float:
+    """Level in dB of the upper half of the bins, at least 30 dB below that of the whole clip [A, M, T]."""
+    rows = mel.float().square().mean((0, 2))
+    return 10 * math.log10(float(rows[len(rows) // 2 :].mean()) + 1e-3 * float(rows.mean()) + 1e-12)
 
 
 def _words(spec: ClipSpec) -> _Words:

@@ -121,6 +121,23 @@ def test_words_that_return_have_an_origin_of_their_own(family: MiniFamily) -> No
     assert float(past.continuation(ways[-1], family)["origin"][0, 0, 0]) == 8, "not that of the first stop"
 
 
+def test_music_does_not_fall_back_to_a_thin_beginning(family: MiniFamily, latents: torch.Tensor) -> None:
+    """An opening sound may be an intro. The first clip with more treble is the origin from then on."""
+
+    def clip(treble: float) -> torch.Tensor:
+        mel = MEL.clone()
+        mel[:, 128:] *= 10 ** (treble / 20)
+        return mel
+
+    opening, past = torch.ones(family.latent_shape()), None
+    origins = []
+    for number, treble in enumerate((-40.0, -38.0, -33.0, 0.0, -10.0, 4.0, -60.0, 8.0)):
+        own = torch.full(family.latent_shape(), float(number))
+        past = Past.after(past, spec("jazz"), own, clip(treble), 2, opening=None if number else opening)
+        origins.append(float(past.continuation(spec("jazz"), family)["origin"][0, 0, 0]))
+    assert origins == [1, 1, 1, 3, 3, 3, 3, 7]  # 30 dB below the clip nothing counts
+
+
 def test_shares_of_a_mix_of_prompts_are_words_too(family: MiniFamily, latents: torch.Tensor) -> None:
     def mix(strings: float) -> ClipSpec:
         keyframe = Keyframe.of([PromptPart("piano", 1), PromptPart("strings", strings)])
