@@ -78,6 +78,8 @@ class Sharpener:
         with autocast(self._device):
             (real, _), (false, _) = self._critic(wanted), self._critic(fake)
         loss = F.relu(1 - real).mean() + F.relu(1 + false).mean()
+        if not torch.isfinite(loss) or not torch.isfinite(errors).all():
+            return errors  # the decoder's guard refuses the step; the critic would not recover from it
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()

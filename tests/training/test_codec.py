@@ -20,6 +20,7 @@ from riffstream.training import codec
 from riffstream.training.codec import PRESETS, load_codec, split_songs, train_codec
 from riffstream.training.codec_critic import Sharpener
 from riffstream.training.codec_losses import codec_loss, detail_loss
+from riffstream.training.guard import all_finite
 from riffstream.training.latents import fingerprint, pick_captions
 from riffstream.training.loop import load_state
 from tests.training.small import write_corpus
@@ -139,6 +140,17 @@ def test_a_critic_adds_what_tells_decoded_from_real() -> None:
         made.backward(sharpener.gradient(made, wanted, flat))  # type: ignore[no-untyped-call]
         optimiser.step()
     assert amount.item() == pytest.approx(1, abs=0.4)
+
+
+def test_a_critic_survives_a_step_that_is_not_finite() -> None:
+    torch.manual_seed(0)
+    sharpener, wanted = Sharpener(CPU), torch.randn(2, 2, 64, 64)
+    sharpener.gradient(wanted + 1, wanted, torch.ones_like(wanted))
+    bad = torch.full_like(wanted, torch.nan)
+    assert sharpener.gradient(wanted, wanted, bad) is bad
+    sharpener.gradient(bad, wanted, torch.ones_like(wanted))
+    assert all_finite(sharpener.state())
+    assert torch.isfinite(sharpener.gradient(wanted + 1, wanted, torch.ones_like(wanted))).all()
 
 
 def test_a_critic_goes_on_from_its_state(run: tuple[Path, dict[str, float]], corpus: Path, tmp_path: Path) -> None:
