@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NEAR_NOISE", "Clip", "ClipRequest"]
 
-NEAR_NOISE: Final = (
-    0.8  # time of a rectified flow above which a step decides instruments, parts and levels: two of eight
-)
+# Time of a rectified flow above which a step decides instruments, parts and levels: two of eight.
+NEAR_NOISE: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
