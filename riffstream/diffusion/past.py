@@ -65,6 +65,10 @@ class _Choice:
     silent: frozenset[str] = frozenset()
     late: bool = False
 
+    def keeps_origin(self, words: _Words) -> bool:
+        """Whether a clip with these words goes back to the origin of the sound."""
+        return not self.late and not self.silent and _near(self.sound.words, words)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
@@ -120,7 +124,7 @@ class Past:
                 levels = choice.sound.levels  # slow changes add up
                 metre = choice.sound.origin.shape == latents.shape
                 fuller = treble > choice.sound.treble + FULLER_DB
-                if metre and not choice.silent and not fuller and _near(choice.sound.words, words):
+                if metre and not fuller and choice.keeps_origin(words):
                     origin, words, treble = choice.sound.origin, choice.sound.words, choice.sound.treble
             if before.sounds[-1][0] == key:
                 clips += before.clips
@@ -135,7 +139,7 @@ class Past:
         fields: dict[str, Any] = {"previous": self.latents}
         if not self._plain(choice) and family.continues:
             fields |= self._recalled(choice, family)
-        if not choice.late and not choice.silent and family.continues and _near(choice.sound.words, _words(spec)):
+        if family.continues and choice.keeps_origin(_words(spec)):
             fields["origin"] = choice.sound.origin
         if family.sounds is not None and self._begins(spec):
             fields["opens"] = True
