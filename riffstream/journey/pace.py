@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import Final
 
-__all__ = ["Pace", "blend", "read_pace"]
+from riffstream.journey.words import WORD, flat_text, plain_name
+
+__all__ = ["Pace", "blend", "genres", "read_pace"]
 
 LOWEST, HIGHEST = 40.0, 240.0  # beats per minute, as everywhere in the protocol
 PLAIN_SPAN: Final = (72.0, 148.0)  # range of "slow" to "fast" without a genre
@@ -26,7 +27,6 @@ _BPM: Final = re.compile(
     re.IGNORECASE,
 )
 _METER: Final = re.compile(r"(?<![\d/])(\d{1,2})\s*/\s*(2|4|8|16)(?![\d/])")
-_WORD: Final = re.compile(r"[a-z0-9]+")
 _BREAK: Final = re.compile(
     r"\b(?:with|featuring|feat|over|plus|for|while|at|in|on|under|during|about|from|like|by|of)\b|[,;:.()|/]"
 )
@@ -92,7 +92,7 @@ def read_pace(text: str) -> Pace:
     Args:
         text: any text of any length.
     """
-    flat = _flat(text)
+    flat = flat_text(text)
     found = [each for clause, part in enumerate(_BREAK.split(flat)) for each in _search(part, clause)]
     beats, why = _beats(flat, found)
     if (number := _number(flat)) is not None:
@@ -107,6 +107,12 @@ def read_pace(text: str) -> Pace:
     low, high = head.name.low, head.name.high
     because = f"{head.words}: {low:g} to {high:g} bpm"
     return Pace(_between(low, high, lean), beats, ", ".join([*words, because]), why)
+
+
+@lru_cache(maxsize=1)
+def genres() -> frozenset[str]:
+    """Plain names of all genres of the table, one to four words each."""
+    return frozenset(name for name, entry in _table().items() if entry.rank == GENRE)
 
 
 def blend(paces: Sequence[tuple[Pace, float]]) -> Pace:
@@ -129,14 +135,6 @@ def blend(paces: Sequence[tuple[Pace, float]]) -> Pace:
     total = sum(weight for _, weight in timed)
     bpm = math.exp(sum(weight * math.log(pace.bpm or 1.0) for pace, weight in timed) / total)
     return Pace(round(bpm, 1), beats, "; ".join(dict.fromkeys(pace.because for pace, _ in timed)), why)
-
-
-def _flat(text: str) -> str:
-    """Lower case without accents and with plain joints: "Drum'n'Bass" and "drum & bass" become "drum n bass"."""
-    decomposed = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
-    bare = "".join(char for char in decomposed if not unicodedata.combining(char)).lower()
-    bare = re.sub(r"\s*['’`]\s*n\s*['’`]\s*", " n ", bare)
-    return bare.replace("&", " n ").replace("_", " ").replace("r'n'b", "rnb")
 
 
 def _number(flat: str) -> float | None:
@@ -165,7 +163,7 @@ def _beats(flat: str, found: Sequence[_Found]) -> tuple[int | None, str]:
                 return beats, f"the text says {upper}/{lower}"
         if 2 <= upper <= 15 and lower > 2:
             return None, f"{upper}/{lower} is not available"
-    words = " ".join(_WORD.findall(flat))
+    words = " ".join(WORD.findall(flat))
     if name := next((name for name in _THREE if re.search(rf"\b{name}\b", words)), None):
         return 3, f"the text says {name}"
     # A dance in three decides beside any genre: "string quartet waltz", "orchestral, minuet".
@@ -179,7 +177,7 @@ def _beats(flat: str, found: Sequence[_Found]) -> tuple[int | None, str]:
 
 def _search(part: str, clause: int) -> list[_Found]:
     """Names in a clause from left to right, preferring the longest; negated names are left out."""
-    table, words = _table(), _WORD.findall(part)
+    table, words = _table(), WORD.findall(part)
     found: list[_Found] = []
     at = 0
     while at < len(words):
@@ -232,16 +230,12 @@ def _table() -> dict[str, _Name]:
     data = tomllib.loads(resources.files(__package__).joinpath("paces.toml").read_text("utf-8"))
     table: dict[str, _Name] = {}
     for lean, names in data["modifiers"].items():
-        table |= {_plain(name): _Name(lean=float(lean)) for name in names}
+        table |= {plain_name(name): _Name(lean=float(lean)) for name in names}
     for rank, group in ((1, "scenes"), (2, "genres")):
         for span, names in data[group].items():
             tempo, _, beats = span.partition("/")
             low, high = map(float, tempo.split("-"))
             for name in names:
-                entry = _Name(low, high, int(beats) if beats else None, rank, table.get(_plain(name), _Name()).lean)
-                table[_plain(name)] = entry
+                entry = _Name(low, high, int(beats) if beats else None, rank, table.get(plain_name(name), _Name()).lean)
+                table[plain_name(name)] = entry
     return table
-
-
-def _plain(name: str) -> str:
-    return " ".join(_WORD.findall(_flat(name)))
