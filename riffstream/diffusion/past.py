@@ -100,26 +100,26 @@ class Past:
         spec: ClipSpec,
         latents: Tensor,
         mel: Tensor,
-        bars: int,
+        family: Family,
         *,
         steered: bool = False,
         opening: Tensor | None = None,
     ) -> Past:
-        """The past after a clip with parameters ``spec`` of ``bars`` bars.
+        """The past after a clip with parameters ``spec``.
 
         Args:
             before: the past that it continued; None: there was none.
             spec, latents, mel: of the clip.
-            bars: in the clip.
+            family: the model.
             steered: True for :meth:`opening`, False for :meth:`continuation`.
             opening: [C, h, w] latents of the opening sound that the clip continued (``Clip.opening``).
         """
-        resting = spec.resting(bars)[1]
+        resting = _resting(spec, family)[1]
         key = (resting, _texts(spec))
-        levels, clips = spec.levels(bars)[1], 1
+        levels, clips = spec.levels(family.bars)[1], 1
         origin, words, treble = latents if opening is None else opening, _words(spec), _treble(mel)
         if before is not None:
-            choice = before._choice(spec, bars, steered=steered)
+            choice = before._choice(spec, family, steered=steered)
             if not choice.late and opening is None:
                 levels = choice.sound.levels  # slow changes add up
                 metre = choice.sound.origin.shape == latents.shape
@@ -135,7 +135,7 @@ class Past:
 
     def continuation(self, spec: ClipSpec, family: Family) -> dict[str, Any]:
         """Fields of a :class:`ClipRequest` for the next clip of the take, with parameters ``spec``."""
-        choice = self._choice(spec, family.bars, steered=False)
+        choice = self._choice(spec, family, steered=False)
         fields: dict[str, Any] = {"previous": self.latents}
         if not self._plain(choice) and family.continues:
             fields |= self._recalled(choice, family)
@@ -149,7 +149,7 @@ class Past:
         """The same for the first clip of another take: it continues the sound, and is not joined to the clip."""
         if not family.continues:
             return {}
-        choice = self._choice(spec, family.bars, steered=True)
+        choice = self._choice(spec, family, steered=True)
         if self._plain(choice):  # a steer of chords, or of the form
             return {"anew": True, "recalled": self.latents, "late": LATE_CHORDS}
         return self._recalled(choice, family)
@@ -164,8 +164,8 @@ class Past:
         """Whether a clip simply continues the clip."""
         return choice.sound is self.own and not choice.silent and not choice.late
 
-    def _choice(self, spec: ClipSpec, bars: int, *, steered: bool) -> _Choice:
-        resting, levels = spec.resting(bars)[0], spec.levels(bars)[0]
+    def _choice(self, spec: ClipSpec, family: Family, *, steered: bool) -> _Choice:
+        resting, levels = _resting(spec, family)[0], spec.levels(family.bars)[0]
         step = STEERED_STEP if steered else LEVEL_STEP
         key = (resting, _texts(spec))
         known = self.own if resting == self.resting else next((own for each, own in self.sounds if each == key), None)
@@ -180,6 +180,10 @@ class Past:
     def _recalled(self, choice: _Choice, family: Family) -> dict[str, Any]:
         sound = without(family, self.mel, choice.silent) if choice.silent else choice.sound.latents
         return {"anew": True, "recalled": sound, **({"late": LATE} if choice.late else {})}
+
+
+def _resting(spec: ClipSpec, family: Family) -> tuple[frozenset[str], frozenset[str]]:
+    return spec.resting(family.bars, words=bool(family.conditions))
 
 
 def _moved(before: _Levels, after: _Levels, step: float) -> bool:

@@ -339,7 +339,8 @@ class Preparer:
     def _conditions(self, request: ClipRequest) -> Tensor | None:
         """Conditions of each column of tokens, from the request or else from its keyframes."""
         family, spec = self.family, request.spec
-        plans = spec.bars(family.bars, spec.key if request.key is None else request.key)
+        key = spec.key if request.key is None else request.key
+        plans = spec.bars(family.bars, key, words=bool(family.conditions))
         if request.conditions is None and plans is None:
             return None
         if not family.conditions:

@@ -150,7 +150,9 @@ def conduct(
     changing = [i for i in unseen if _bar_chords(corpus, i) is not None][:clips]
     report["chord_clips"] = len(changing)
     report["chords"]["real"] = _chord_figures(corpus, changing, [corpus.mel(i) for i in changing], common)
-    plain = player.play(changing, [None] * len(changing), "no conditions")
+    # Empty conditions: without any, captions such as "no drums" would become conditions.
+    withheld = [_laid(corpus, i, [BarPlan()] * len(corpus[i].bars)) if takes else None for i in changing]
+    plain = player.play(changing, withheld, "no conditions")
     report["chords"]["conditions withheld"] = _chord_figures(corpus, changing, plain, common)
     if not takes:
         return report

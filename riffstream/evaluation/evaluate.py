@@ -299,8 +299,9 @@ def _render(
                 under_way[id(request)] = (place, request)
             for clip in engine.tick():
                 place, request = under_way.pop(id(clip.request))
-                bars = engine.family.bars
-                past = Past.after(pasts[place], request.spec, clip.latents, clip.mel, bars, opening=clip.opening)
+                past = Past.after(
+                    pasts[place], request.spec, clip.latents, clip.mel, engine.family, opening=clip.opening
+                )
                 mels[place], pasts[place] = clip.mel.numpy(), past
                 bar.update()
     bar.close()

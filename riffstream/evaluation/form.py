@@ -204,7 +204,7 @@ def _play(
                 clips = engine.tick()
             yield _Made(clips[0].mel.numpy(), bars)
             made = clips[0]
-            past = Past.after(past, asked, made.latents, made.mel, BARS, opening=made.opening)
+            past = Past.after(past, asked, made.latents, made.mel, engine.family, opening=made.opening)
             seconds = BEATS * 60.0 / (spec.bpm or 120.0)
             left -= seconds
             index += 1

@@ -83,7 +83,7 @@ def drift(engine: Engine, probe: Probe, prompt: str, guidance: float | None, cli
         if past is not None:
             asked = replace(asked, **past.continuation(asked.spec, engine.family))
         clip = engine.render(asked)
-        past = Past.after(past, asked.spec, clip.latents, clip.mel, engine.family.bars, opening=clip.opening)
+        past = Past.after(past, asked.spec, clip.latents, clip.mel, engine.family, opening=clip.opening)
         mels.append(clip.mel.numpy())
     quarter = max(1, clips // 4)
     first, last = mels[:quarter], mels[-quarter:]

@@ -271,9 +271,9 @@ class ModelRenderer:
         work.frames = work.mel.shape[-1]
         memory = self._memory.setdefault(work.job.station, _Memory())
         job = work.job
-        bars, steered = self._engine.family.bars, job.previous is None
+        family, steered = self._engine.family, job.previous is None
         past = Past.after(
-            self._past(job), job.spec, clip.latents, work.mel, bars, steered=steered, opening=clip.opening
+            self._past(job), job.spec, clip.latents, work.mel, family, steered=steered, opening=clip.opening
         )
         memory.keep(job.clip, work.mel, past)
         if self.on_clip is not None:

@@ -11,6 +11,7 @@ from riffstream.journey.chords import Chord, parse_bars, transposed
 from riffstream.journey.conditions import PARTS, BarPlan
 from riffstream.journey.form import PlannedBar
 from riffstream.journey.prompts import PromptPart
+from riffstream.journey.rests import said_rests
 from riffstream.ranges import SEEDS, check, reject_unknown
 
 __all__ = ["AUTO", "CONDITIONED", "NONE", "SONG", "ClipSpec", "Keyframe"]
@@ -42,7 +43,8 @@ class Keyframe:
         parts: levels of parts by name in ``conditions.PARTS``, 0 (silent) to 1; stored as pairs.
         energy, density, brightness: 0 to 1 (see ``conditions.BarPlan``).
 
-    The prompts decide all conditions that are None. Models without conditions accept only None.
+    The prompts decide all conditions that are None: parts rest if the words say so (``rests.py``), and the model hears
+    the rest of the words. Models without conditions accept only None.
 
     Raises:
         ParameterError: naming the field and its range.
@@ -111,6 +113,17 @@ class Keyframe:
         if self.parts is not None:
             plain["parts"] = dict(self.parts)
         return {"prompts": parts, **{key: value for key, value in plain.items() if value is not None}}
+
+    @property
+    def rests(self) -> tuple[tuple[str, str], ...]:
+        """Parts that rest because the words say so, each with these words. A level in ``parts`` comes first."""
+        given = dict(self.parts or ())
+        return tuple(pair for pair in said_rests(self.prompts, self.negative) if pair[0] not in given)
+
+    def part_levels(self, *, words: bool) -> dict[str, float]:
+        """Levels of the parts: ``parts``, and with ``words`` 0 where the words let a part rest."""
+        rests = {name: 0.0 for name, _ in self.rests} if words else {}
+        return rests | dict(self.parts or ())
 
     def shifted(self, seeds: int) -> Keyframe:
         """The keyframe with ``seeds`` added to its seed (modulo 2**32)."""
@@ -186,9 +199,9 @@ class ClipSpec:
         """Transposition at alpha in semitones. It changes at once half way, because keys in between are out of tune."""
         return self.start.key if self.alpha < 0.5 else self.end.key
 
-    def resting(self, count: int) -> tuple[frozenset[str], frozenset[str]]:
-        """Parts that are asked to rest in the first and in the last of ``count`` bars."""
-        bars = self.bars(count, 0.0) or [BarPlan()]
+    def resting(self, count: int, *, words: bool = True) -> tuple[frozenset[str], frozenset[str]]:
+        """Parts that are asked to rest in the first and in the last of ``count`` bars; ``words`` as in :meth:`bars`."""
+        bars = self.bars(count, 0.0, words=words) or [BarPlan()]
         return bars[0].resting, bars[-1].resting
 
     def levels(self, count: int) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
@@ -197,18 +210,19 @@ class ClipSpec:
         first, last = ((bar.density, bar.energy, bar.brightness) for bar in (bars[0], bars[-1]))
         return first, last
 
-    def bars(self, count: int, key: float) -> list[BarPlan] | None:
+    def bars(self, count: int, key: float, *, words: bool = True) -> list[BarPlan] | None:
         """Controls of the clip's bars in the model's own key; None without any.
 
         Chords come from the plan, or else from the nearer keyframe, whose progression continues from clip to clip.
-        Levels are linear in alpha if both keyframes have one; otherwise the nearer keyframe decides. The plan fills
-        what they leave open.
+        Levels are linear in alpha if both keyframes have one; otherwise the nearer keyframe decides. A part that rests
+        by the words of a keyframe has level 0 there. The plan fills what they leave open.
 
         Args:
             count: number of bars in the clip.
             key: later transposition of the audio in semitones; chords of keyframes are given as they sound.
+            words: False for models without conditions, which hear the words alone.
         """
-        start, end = dict(self.start.parts or ()), dict(self.end.parts or ())
+        start, end = (keyframe.part_levels(words=words) for keyframe in (self.start, self.end))
         levels = {name: self._level_of(start.get(name), end.get(name)) for name in PARTS}
         given = {name: level for name, level in levels.items() if level is not None}
         row = () if self.row is None else parse_bars(self.row)

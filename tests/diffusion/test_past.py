@@ -37,7 +37,7 @@ def latents(family: MiniFamily) -> torch.Tensor:
 def test_sounds_return_with_their_parts_and_their_prompt(family: MiniFamily, latents: torch.Tensor) -> None:
     past = None
     for row, each in zip(latents, (spec("jazz"), spec("jazz", bass=0.0), spec("jazz", drums=0.0)), strict=True):
-        past = Past.after(past, each, row, MEL, 2)
+        past = Past.after(past, each, row, MEL, family)
     assert past is not None
     assert torch.equal(past.continuation(spec("jazz"), family)["recalled"], latents[0])
     assert torch.equal(past.continuation(spec("jazz", bass=0.0), family)["recalled"], latents[1])
@@ -51,28 +51,28 @@ def test_sounds_return_with_their_parts_and_their_prompt(family: MiniFamily, lat
 
 def test_a_clip_goes_back_to_the_sound_with_which_its_music_began(family: MiniFamily, latents: torch.Tensor) -> None:
     opening = torch.ones(family.latent_shape())
-    past = Past.after(None, spec("jazz"), latents[0], MEL, 2, opening=opening)
+    past = Past.after(None, spec("jazz"), latents[0], MEL, family, opening=opening)
     for row in (*latents[1:], *latents):
         more = past.continuation(spec("jazz"), family)
         assert more["previous"] is past.latents
         assert more["origin"] is opening, "however many clips later"
-        past = Past.after(past, spec("jazz"), row, MEL, 2)
+        past = Past.after(past, spec("jazz"), row, MEL, family)
     # A steer of chords keeps it: its first clip is late, the later ones are plain.
     assert "origin" not in past.opening(spec("jazz"), family)
-    past = Past.after(past, spec("jazz"), latents[0], MEL, 2, steered=True)
+    past = Past.after(past, spec("jazz"), latents[0], MEL, family, steered=True)
     assert past.continuation(spec("jazz"), family)["origin"] is opening
     # Where the drums rest, the first clip without them is the origin; with them the opening sound comes back.
     resting = spec("jazz", drums=0.0)
     assert "origin" not in past.continuation(resting, family)
-    past = Past.after(past, resting, latents[1], MEL, 2)
-    past = Past.after(past, resting, latents[2], MEL, 2)
+    past = Past.after(past, resting, latents[1], MEL, family)
+    past = Past.after(past, resting, latents[2], MEL, family)
     assert torch.equal(past.continuation(resting, family)["origin"], latents[1])
     back = past.continuation(spec("jazz"), family)
     assert torch.equal(back["recalled"], latents[0])
     assert back["origin"] is opening
     # A new level is decided near noise too.
     assert "origin" not in past.continuation(levelled(energy=0.9), family)
-    alone = Past.after(None, spec("jazz"), latents[0], MEL, 2)
+    alone = Past.after(None, spec("jazz"), latents[0], MEL, family)
     assert torch.equal(alone.continuation(spec("jazz"), family)["origin"], latents[0]), "from noise: the first clip"
 
 
@@ -85,7 +85,7 @@ def test_on_the_way_to_other_words_the_origin_goes_along(family: MiniFamily, tra
         own = torch.full(family.latent_shape(), float(clip))
         if past is not None and "origin" not in past.continuation(asked, family):
             new.append(clip)
-        past = Past.after(past, asked, own, MEL, 2)
+        past = Past.after(past, asked, own, MEL, family)
     assert new == renewed
     assert past is not None
     assert float(past.continuation(asked, family)["origin"][0, 0, 0]) == renewed[-1]
@@ -94,18 +94,18 @@ def test_on_the_way_to_other_words_the_origin_goes_along(family: MiniFamily, tra
 def test_another_metre_has_an_origin_of_its_own(family: MiniFamily) -> None:
     waltz, common = Keyframe.of("piano", beats_per_bar=3), Keyframe.of("piano", beats_per_bar=4)
     opening = torch.ones(family.latent_shape(384))
-    past = Past.after(None, ClipSpec(waltz, waltz, 0.0), 0 * opening, MEL[..., :384], 2, opening=opening)
+    past = Past.after(None, ClipSpec(waltz, waltz, 0.0), 0 * opening, MEL[..., :384], family, opening=opening)
     asked = ClipSpec(waltz, common, 0.5)
     for number in range(3):
         own = torch.full(family.latent_shape(), float(number))
-        past = Past.after(past, asked, own, MEL, 2, steered=number == 0)
+        past = Past.after(past, asked, own, MEL, family, steered=number == 0)
     assert not past.continuation(asked, family)["origin"].any(), "the first clip in 4/4"
 
 
 def test_parts_that_return_in_another_metre_do_not_recall_its_beats(family: MiniFamily) -> None:
     full, resting = spec("piano"), spec("piano", drums=0.0)
-    past = Past.after(None, full, torch.ones(family.latent_shape(384)), MEL[..., :384], 2)
-    past = Past.after(past, resting, torch.zeros(family.latent_shape()), MEL, 2)
+    past = Past.after(None, full, torch.ones(family.latent_shape(384)), MEL[..., :384], family)
+    past = Past.after(past, resting, torch.zeros(family.latent_shape()), MEL, family)
     more = past.continuation(full, family)
     assert more["recalled"] is past.latents
     assert more["late"] == LATE
@@ -116,7 +116,7 @@ def test_words_that_return_have_an_origin_of_their_own(family: MiniFamily) -> No
     stops = [Keyframe.of("jazz"), Keyframe.of("techno"), Keyframe.of("jazz"), Keyframe.of("jazz")]
     ways = [ClipSpec(a, b, k / 4) for a, b in pairwise(stops) for k in range(4)]
     for number, asked in enumerate(ways):
-        past = Past.after(past, asked, torch.full(family.latent_shape(), float(number)), MEL, 2)
+        past = Past.after(past, asked, torch.full(family.latent_shape(), float(number)), MEL, family)
     assert past is not None
     assert float(past.continuation(ways[-1], family)["origin"][0, 0, 0]) == 8, "not that of the first stop"
 
@@ -133,7 +133,7 @@ def test_music_does_not_fall_back_to_a_thin_beginning(family: MiniFamily, latent
     origins = []
     for number, treble in enumerate((-40.0, -38.0, -33.0, 0.0, -10.0, 4.0, -60.0, 8.0)):
         own = torch.full(family.latent_shape(), float(number))
-        past = Past.after(past, spec("jazz"), own, clip(treble), 2, opening=None if number else opening)
+        past = Past.after(past, spec("jazz"), own, clip(treble), family, opening=None if number else opening)
         origins.append(float(past.continuation(spec("jazz"), family)["origin"][0, 0, 0]))
     assert origins == [1, 1, 1, 3, 3, 3, 3, 7]  # 30 dB below the clip nothing counts
 
@@ -143,17 +143,28 @@ def test_shares_of_a_mix_of_prompts_are_words_too(family: MiniFamily, latents: t
         keyframe = Keyframe.of([PromptPart("piano", 1), PromptPart("strings", strings)])
         return ClipSpec(keyframe, keyframe, 0.0)
 
-    past = Past.after(None, mix(1), latents[0], MEL, 2)
+    past = Past.after(None, mix(1), latents[0], MEL, family)
     assert "origin" in past.continuation(mix(1.5), family)  # 0.6 of the words
     assert "origin" not in past.continuation(mix(3), family)  # 0.75
 
 
-def test_the_memory_of_a_take_is_bounded(latents: torch.Tensor) -> None:
+def test_the_memory_of_a_take_is_bounded(family: MiniFamily, latents: torch.Tensor) -> None:
     past = None
     for number in range(20):
-        past = Past.after(past, spec(f"prompt {number}"), latents[0], MEL, 2)
+        past = Past.after(past, spec(f"prompt {number}"), latents[0], MEL, family)
     assert past is not None
     assert [texts for (_, texts), _ in past.sounds] == [(f"prompt {k}",) * 2 for k in range(20 - SOUNDS, 20)]
+
+
+def test_words_that_let_drums_rest_remove_them_like_a_level(family: MiniFamily, latents: torch.Tensor) -> None:
+    said, asked = (Past.after(None, each, latents[0], MEL, family) for each in (spec("rock, no drums"), spec("rock")))
+    assert (said.resting, asked.resting) == (frozenset({"drums"}), frozenset())
+    by_words = asked.opening(spec("rock, no drums"), family)
+    by_level = asked.opening(spec("rock", drums=0.0), family)
+    assert torch.equal(by_words["recalled"], by_level["recalled"])
+    plain = MiniFamily.random()
+    assert Past.after(None, spec("rock, no drums"), latents[0], MEL, plain).resting == frozenset()
+    assert list(asked.continuation(spec("rock, no drums"), plain)) == list(asked.continuation(spec("pop"), plain))
 
 
 @pytest.mark.parametrize("parts", [("drums",), ("bass", "lead"), ("drums", "bass"), ("lead",), ()], ids=str)
@@ -161,14 +172,14 @@ def test_parts_that_creep_back_in_a_long_rest_are_removed_again(parts: tuple[str
     asked = spec("jazz", **dict.fromkeys(parts, 0.0))
     removed = {*parts} & {"drums", "bass"}
     renewed = []
-    past = Past.after(None, asked, torch.zeros(family.latent_shape()), MEL, 2)
+    past = Past.after(None, asked, torch.zeros(family.latent_shape()), MEL, family)
     for number in range(1, 8):
         more = past.continuation(asked, family)
         assert float(more["previous"][0, 0, 0]) == number - 1, "the join is that of the clip before"
         if "recalled" in more:
             renewed.append(number)
             assert torch.equal(more["recalled"], without(family, MEL, removed))
-        past = Past.after(past, asked, torch.full(family.latent_shape(), float(number)), MEL, 2)
+        past = Past.after(past, asked, torch.full(family.latent_shape(), float(number)), MEL, family)
     assert renewed == ([3, 6] if removed else [])
 
 
@@ -183,7 +194,7 @@ def test_levels_that_change_slowly_add_up(family: MiniFamily, latents: torch.Ten
     for step in range(9):
         asked = levelled(energy=0.3 + 0.05 * step)
         late.append(past is not None and "late" in past.continuation(asked, family))
-        past = Past.after(past, asked, latents[0], MEL, 2)
+        past = Past.after(past, asked, latents[0], MEL, family)
     assert late == [step > 0 and step % 3 == 0 for step in range(9)]
 
 
@@ -206,7 +217,7 @@ def test_a_sound_is_late_where_a_level_changes(
     family: MiniFamily,
     latents: torch.Tensor,
 ) -> None:
-    past = Past.after(None, levelled(**before), latents[0], MEL, 2)
+    past = Past.after(None, levelled(**before), latents[0], MEL, family)
     assert past.continuation(levelled(**after), family).get("late") == (LATE if inside else None)
     assert past.opening(levelled(**after), family)["late"] == (LATE if steered else LATE_CHORDS)
 
@@ -231,7 +242,7 @@ def test_drums_and_bass_are_removed_from_a_sound_and_notes_stay(parts: set[str])
 
 
 def test_a_steered_take_opens_with_the_sound_and_without_a_join(family: MiniFamily, latents: torch.Tensor) -> None:
-    past = Past.after(None, spec("jazz"), latents[0], MEL, 2)
+    past = Past.after(None, spec("jazz"), latents[0], MEL, family)
     same = past.opening(spec("jazz"), family)
     assert same.pop("recalled") is past.latents
     assert same == {"anew": True, "late": LATE_CHORDS}
@@ -245,8 +256,8 @@ def test_a_stop_of_a_journey_begins_with_an_opening_sound(
 ) -> None:
     jazz, techno = Keyframe.of("jazz"), Keyframe.of("techno")
     starts, inside = (PlannedBar(section="intro", starts=True),), (PlannedBar(section="intro", starts=False),)
-    past = Past.after(None, ClipSpec(jazz, jazz, 0.0), latents[0], MEL, 2)
-    past = Past.after(past, ClipSpec(jazz, techno, 0.75), latents[1], MEL, 2)
+    past = Past.after(None, ClipSpec(jazz, jazz, 0.0), latents[0], MEL, family)
+    past = Past.after(past, ClipSpec(jazz, techno, 0.75), latents[1], MEL, family)
     arrived = ClipSpec(techno, techno, 0.0, plan=starts)
     assert list(past.continuation(arrived, family)) == ["previous"], "a model without sounds"
     monkeypatch.setattr(family, "sounds", object())
@@ -260,5 +271,5 @@ def test_a_stop_of_a_journey_begins_with_an_opening_sound(
         ClipSpec(jazz, jazz, 0.0, plan=starts),
     ):
         assert "opens" not in past.continuation(other, family), other
-    after = Past.after(past, arrived, latents[2], MEL, 2)
+    after = Past.after(past, arrived, latents[2], MEL, family)
     assert sorted(after.continuation(arrived, family)) == ["origin", "previous"], "its own words are known then"

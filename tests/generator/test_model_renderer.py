@@ -346,7 +346,7 @@ def test_an_exception_of_one_clip_fails_that_clip_alone(
     if where == "past":
         monkeypatch.setattr(model_renderer.Past, "continuation", broken)
         mel = torch.zeros(2, 256, 8)
-        past = Past.after(None, job(0).spec, torch.zeros(family.latent_shape()), mel, 2)
+        past = Past.after(None, job(0).spec, torch.zeros(family.latent_shape()), mel, family)
         renderer._memory.setdefault("s", model_renderer._Memory()).keep(9, mel, past)
     elif where == "text":
         slot = renderer._engine._prepare.slot
@@ -400,7 +400,7 @@ def test_memory_of_clips_is_bounded(renderer: ModelRenderer) -> None:
     mel = torch.zeros(2, 256, 8)
     for clip in range(40):
         renderer._clips("s")
-        renderer._memory["s"].keep(clip, mel, Past.after(None, job(clip).spec, mel, mel, 2))
+        renderer._memory["s"].keep(clip, mel, Past.after(None, job(clip).spec, mel, mel, renderer._engine.family))
     assert list(renderer._clips("s")) == list(range(28, 40))
 
 

@@ -167,6 +167,28 @@ def test_a_request_s_own_conditions_stand_in_for_the_keyframes(conducted: MiniFa
         engine.submit(ClipRequest(_spec(), conditions=numbers[:12]))
 
 
+def test_words_are_the_same_condition_as_a_level(conducted: MiniFamily) -> None:
+    engine = Engine(conducted, steps=2)
+    said = Keyframe.of("piano, no drums", seed=3)
+    asked = replace(said, parts={"drums": 0.0})
+    by_words, by_level = (engine.render(ClipRequest(ClipSpec(k, k, 0.0))).latents for k in (said, asked))
+    assert torch.equal(by_words, by_level)
+    loud = replace(said, parts={"drums": 1.0})
+    assert not torch.equal(by_words, engine.render(ClipRequest(ClipSpec(loud, loud, 0.0))).latents)
+
+
+@pytest.mark.parametrize(("conditions", "prompt"), [(0, "piano, no drums"), (SIZE, "piano with soft drums")])
+def test_without_conditions_and_without_such_words_no_bit_changes(
+    conditions: int, prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(MiniFamily.random(conditions=conditions), steps=2)
+    keyframe = Keyframe.of(prompt, seed=3, negative="" if conditions else "drums")
+    request = ClipRequest(ClipSpec(keyframe, keyframe, 0.0))
+    now = engine.render(request).latents
+    monkeypatch.setattr(Keyframe, "rests", ())
+    assert torch.equal(now, engine.render(request).latents)
+
+
 def test_waltzes_have_twelve_columns(conducted: MiniFamily) -> None:
     engine = Engine(conducted, steps=2)
     asked = engine.render(ClipRequest(_spec(chords="F G"), frames=384)).latents

@@ -101,3 +101,16 @@ def test_the_shipped_model_rests_its_drums_on_request() -> None:
         return sum(measures.percussive_db(clip) for clip in clips) / len(clips)
 
     assert percussive(1.0) - percussive(0.0) > 8
+
+
+def test_the_shipped_model_rests_its_drums_by_words() -> None:
+    engine = Engine(Checkpoint.load("mini", device="cpu"))
+
+    def percussive(words: str) -> float:
+        clips = []
+        for seed, prompt in enumerate(("reggae", "trance", "samba", "deep house")):
+            keyframe = Keyframe.of(prompt + words, seed=seed)
+            clips.append(engine.render(ClipRequest(ClipSpec(keyframe, keyframe, 0.0, 0))).mel.numpy())
+        return sum(measures.percussive_db(clip) for clip in clips) / len(clips)
+
+    assert percussive("") - percussive(", no drums") > 8
