@@ -27,6 +27,7 @@ STATE = protocol.State(
     form="song",
     chords="Am F / G C",
     parts=protocol.Parts(drums=0.0, pad=0.5),
+    rests=protocol.Rests(bass="no bass"),
     energy=0.25,
     mix=protocol.Mix(drums=-60.0, filter=-0.5, hold=True, solo=("bass",)),
     steered=True,

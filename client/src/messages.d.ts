@@ -167,7 +167,7 @@ export interface Welcome {
   requests: RequestList | null;
 }
 
-/** The music of a station. Every field is always present; null is the model's default. `bpm_reason` and `beats_per_bar_reason`: the words that determined the tempo and the metre; null for a number that was set. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. `likeness`: the prompt that the model knows least; null until its first clip, and for models without named styles. */
+/** The music of a station. Every field is always present; null is the model's default. `bpm_reason` and `beats_per_bar_reason`: the words that determined the tempo and the metre; null for a number that was set. `form`: the planner at work; `form_reason` says why it is none although another one was chosen. `chords` (in the sounding key), `parts`, `energy`, `density` and `brightness` are given by people; null: left to the plan and the words. `rests`: parts that the words of the prompts let rest, null without any; a level in `parts` comes first. `likeness`: the prompt that the model knows least; null until its first clip, and for models without named styles. */
 export interface State {
   prompts: Prompt[];
   negative: string;
@@ -185,6 +185,7 @@ export interface State {
   form_reason: string | null;
   chords: string | null;
   parts: Parts | null;
+  rests: Rests | null;
   energy: number | null;
   density: number | null;
   brightness: number | null;
@@ -208,6 +209,16 @@ export interface Parts {
   /** 0 to 1 */ pad?: number | null;
   /** 0 to 1 */ arp?: number | null;
   /** 0 to 1 */ lead?: number | null;
+}
+
+/** Parts that rest because the words say so, each with these words ("no drums"); null: the part does not. */
+export interface Rests {
+  drums?: string | null;
+  bass?: string | null;
+  chords?: string | null;
+  pad?: string | null;
+  arp?: string | null;
+  lead?: string | null;
 }
 
 /** Settings of the desk. The default of each field is neutral; a neutral desk does not change a sample. - `drums`, `tonal`: levels of the percussive and of the tonal sound in dB; -60 is off. - `low`, `mid`, `high`: levels below 250 Hz, between, and above 2.5 kHz in dB; -60 is off. - `tilt`: brightness in dB an octave, around 1 kHz. - `width`: 0 is mono, 1 the clip's own width, 2 twice as wide. - `filter`: below 0 a low-pass filter, down to 100 Hz at -1; above 0 a high-pass filter, up to 10 kHz at 1. - `hold`: true repeats the last bar. The music continues silently, so its beat is kept. - `fade`: true fades to silence, false back. - `mute`, `solo`: of the drums and the bass (the tonal sound below 250 Hz). */

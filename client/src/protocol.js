@@ -44,6 +44,7 @@ export const FLAG_SILENCE = 2;
  * @property {string|null} [form_reason] why it is none although another one was chosen
  * @property {string|null} [chords]      in the sounding key, one a bar
  * @property {Record<string, number|null>|null} [parts] levels, 0 (silent) to 1
+ * @property {Record<string, string|null>|null} [rests] parts that rest because the words say so, with these words
  * @property {number|null} [energy]
  * @property {number|null} [density]
  * @property {number|null} [brightness]

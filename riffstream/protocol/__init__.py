@@ -9,7 +9,7 @@ from __future__ import annotations
 from riffstream.protocol.abilities import Caps, Limits
 from riffstream.protocol.base import MAX_MESSAGE_BYTES, PROMPT_CHARS
 from riffstream.protocol.coming import Coming
-from riffstream.protocol.form import FormName, Parts, PartsChange, merged_parts
+from riffstream.protocol.form import FormName, Parts, PartsChange, Rests, merged_parts
 from riffstream.protocol.frames import (
     HEADER_BYTES,
     AudioFrame,
@@ -144,6 +144,7 @@ __all__ = [
     "RequestList",
     "RequestOp",
     "RequestsState",
+    "Rests",
     "Resume",
     "Role",
     "Scheduled",

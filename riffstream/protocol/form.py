@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from riffstream.ranges import RANGES
 
-__all__ = ["CHORDS_CHARS", "Chords", "FormName", "Level", "Parts", "PartsChange", "merged_parts"]
+__all__ = ["CHORDS_CHARS", "Chords", "FormName", "Level", "Parts", "PartsChange", "Rests", "merged_parts"]
 
 CHORDS_CHARS = 200
 FormName = Literal["song", "dj", "ambient", "none"]
@@ -52,3 +52,14 @@ class Parts(Struct, frozen=True, kw_only=True):
     pad: Level | None = None
     arp: Level | None = None
     lead: Level | None = None
+
+
+class Rests(Struct, frozen=True, kw_only=True):
+    """Parts that rest because the words say so, each with these words ("no drums"); null: the part does not."""
+
+    drums: str | None = None
+    bass: str | None = None
+    chords: str | None = None
+    pad: str | None = None
+    arp: str | None = None
+    lead: str | None = None

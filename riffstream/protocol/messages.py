@@ -15,7 +15,7 @@ from riffstream.errors import RiffstreamError
 from riffstream.protocol.abilities import Caps, Limits
 from riffstream.protocol.base import Id, Message
 from riffstream.protocol.coming import Coming
-from riffstream.protocol.form import Chords, FormName, Level, Parts, PartsChange
+from riffstream.protocol.form import Chords, FormName, Level, Parts, PartsChange, Rests
 from riffstream.protocol.mix import Mix, MixChange
 from riffstream.protocol.prompt import Prompt
 from riffstream.protocol.queue import Bars, ItemId, Prompts, QueueBpm, QueueList, QueueOp, RampBars
@@ -116,7 +116,8 @@ class State(Struct, frozen=True, kw_only=True):
     ``beats_per_bar_reason``: the words that determined the tempo and the metre; null for a number that was set.
     ``form``: the planner at work; ``form_reason`` says why it is none although another one was chosen. ``chords`` (in
     the sounding key), ``parts``, ``energy``, ``density`` and ``brightness`` are given by people; null: left to the plan
-    and the words. ``likeness``: the prompt that the model knows least; null until its first clip, and for models
+    and the words. ``rests``: parts that the words of the prompts let rest, null without any; a level in ``parts`` comes
+    first. ``likeness``: the prompt that the model knows least; null until its first clip, and for models
     without named styles."""
 
     prompts: tuple[Prompt, ...]
@@ -135,6 +136,7 @@ class State(Struct, frozen=True, kw_only=True):
     form_reason: str | None = None
     chords: str | None = None
     parts: Parts | None = None
+    rests: Rests | None = None
     energy: float | None = None
     density: float | None = None
     brightness: float | None = None

@@ -314,12 +314,14 @@ class Score:
         reason = f"the model {self.info.model} takes words alone"
         if self.left_out:
             reason += f": {', '.join(self.left_out)} of the journey are left out"
+        rests = dict(near.rests) if self.info.conditions else {}
         levels = {name: level if (level := spec.level(name)) is None else round(level, 4) for name in LEVELS}
         return {
             "form": "none" if lacks else form,
             "form_reason": reason if lacks else None,
             "chords": None if row is None else row.sounding(self.transposition(spec)),
             "parts": None if near.parts is None else protocol.Parts(**dict(near.parts)),
+            "rests": protocol.Rests(**rests) if rests else None,
             **levels,
         }
 

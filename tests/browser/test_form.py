@@ -94,6 +94,29 @@ def test_levels_and_parts_are_moved_and_left_to_the_plan_again(page: Page, condu
     page.get_by_role("tab", name="Sound").click()
 
 
+def test_a_part_that_the_words_let_rest_is_shown_and_turned_on(page: Page, conducted: Served) -> None:
+    def state() -> dict[str, Any]:
+        found: dict[str, Any] = conducted.get("/api/stations/main")["state"]
+        return found
+
+    page.evaluate("() => riffstream.app.steer({prompts: [{text: 'rock, no drums'}]}, 'rock')")
+    page.get_by_role("tab", name="Parts").click()
+    drums, off = page.get_by_role("slider", name="Drums level"), page.get_by_role("button", name="Drums off")
+    expect(drums).to_have_attribute("aria-valuetext", "rests: the words say “no drums”", timeout=PATIENCE_MS)
+    expect(off).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="Bass off")).to_have_attribute("aria-pressed", "false")
+    off.click()
+    assert until(lambda: (state()["parts"] or {}).get("drums"), lambda level: level == 0.7) == 0.7
+    expect(off).to_have_attribute("aria-pressed", "false")
+    assert state()["rests"] is None
+    page.get_by_role("button", name="Drums, auto: left to the plan and the words").click()
+    assert until(lambda: (state()["rests"] or {}).get("drums"), lambda words: words == "no drums") == "no drums"
+    expect(off).to_have_attribute("aria-pressed", "true")
+    page.evaluate("() => riffstream.app.steer({prompts: null, parts: null}, 'back')")
+    assert until(lambda: state()["rests"], lambda rests: rests is None) is None
+    page.get_by_role("tab", name="Sound").click()
+
+
 def test_a_form_is_chosen(page: Page, conducted: Served) -> None:
     page.get_by_label("Form", exact=True).select_option("none")
     expect(page.locator("#plan")).to_have_text("one a bar, from the next bar on", timeout=PATIENCE_MS)

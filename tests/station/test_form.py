@@ -245,6 +245,41 @@ def test_levels_replace_the_plan_and_null_returns_to_it() -> None:
     assert job.spec.start.energy is None
 
 
+def test_words_let_parts_rest_until_somebody_sets_a_level() -> None:
+    made = sim()
+    made.run(6)
+    assert made.timeline.target().rests is None
+
+    def drums() -> float | None:
+        plan = made.jobs[-1].spec.bars(2, made.jobs[-1].key)
+        assert plan is not None
+        return (plan[-1].parts or {}).get("drums")
+
+    made.steer("1", "rock, no drums")
+    made.run(6)
+    assert made.timeline.target().rests == protocol.Rests(drums="no drums")
+    assert drums() == 0.0
+    made.steer("2", parts=PartsChange(drums=0.8))
+    made.run(6)
+    assert (made.timeline.target().rests, drums()) == (None, 0.8)
+    made.steer("3", parts=PartsChange(drums=None))
+    made.run(6)
+    assert (made.timeline.target().rests, drums()) == (protocol.Rests(drums="no drums"), 0.0)
+    made.steer("4", "rock", negative="bass, vocals")
+    made.run(6)
+    assert made.timeline.target().rests == protocol.Rests(bass="negative prompt: bass")
+    assert made.timeline.now(made.timeline.playout.committed).state.rests is not None
+
+
+def test_words_are_no_conditions_for_a_model_without_any() -> None:
+    made = Sim()
+    made.run(3)
+    made.steer("1", "rock, no drums")
+    made.run(6)
+    assert made.answers("1") == ["Scheduled", "Applied"]
+    assert made.timeline.target().rests is None
+
+
 def test_a_steered_prompt_opens_in_a_full_section() -> None:
     made = sim()
     made.run(10)

@@ -13,6 +13,8 @@ const LEVELS = /** @type {const} */ ({
 export const PARTS = /** @type {const} */ (["drums", "bass", "chords", "pad", "arp", "lead"]);
 /** Where a fader rests while the plan and the words decide. */
 const MIDDLE = 0.5;
+/** A part that somebody turns on against the words: the level of a part that clearly plays. */
+const PLAYS = 0.7;
 const percent = (/** @type {number} */ level) => `${Math.round(100 * level)} %`;
 
 /**
@@ -42,9 +44,9 @@ export function mountLevels(app, panel) {
    * @param {() => number|null} heard the level that the station reports; null: the plan decides
    * @param {(level: number|null) => void} send
    * @param {ReturnType<typeof handed>} hand
-   * @param {boolean} [switched] with a button that silences it
+   * @param {() => string|null} [resting] the words that let it rest while nobody sets a level; with a button that silences it
    */
-  function fader(name, label, help, heard, send, hand, switched = false) {
+  function fader(name, label, help, heard, send, hand, resting) {
     const id = `level-${name}`;
     const output = make("output", { for: id });
     const input = make("input", {
@@ -57,14 +59,17 @@ export function mountLevels(app, panel) {
       },
     });
     let touched = -Infinity;
+    const hint = make("small", { textContent: help });
     /** @param {number|null} level */
     const show = (level) => {
-      slide(input, level ?? MIDDLE);
-      output.textContent = level === null ? "auto" : percent(level);
+      const words = level === null ? (resting?.() ?? null) : null;
+      slide(input, level ?? (words ? 0 : MIDDLE));
+      output.textContent = words ? "rests" : level === null ? "auto" : percent(level);
       output.className = level === null ? "auto" : "";
-      input.setAttribute("aria-valuetext", level === null ? "left to the plan and the words" : percent(level));
+      input.setAttribute("aria-valuetext", words ? `rests: the words say “${words}”` : level === null ? "left to the plan and the words" : percent(level));
+      hint.textContent = words ? `rests: the words say “${words}”` : help;
       auto.hidden = level === null;
-      off?.setAttribute("aria-pressed", String(level === 0));
+      off?.setAttribute("aria-pressed", String(level === 0 || Boolean(words)));
     };
     /** @param {number|null} level */
     const set = (level) => {
@@ -76,10 +81,10 @@ export function mountLevels(app, panel) {
       type: "button", className: "plain", textContent: "auto", hidden: true, "aria-label": `${label}, auto: left to the plan and the words`,
       onclick: () => set(null),
     });
-    const off = switched
+    const off = resting
       ? make("button", {
           type: "button", className: "ghost", textContent: "Off", "aria-label": `${label} off`, "aria-pressed": "false",
-          onclick: () => set(off?.getAttribute("aria-pressed") === "true" ? null : 0),
+          onclick: () => set(off?.getAttribute("aria-pressed") !== "true" ? 0 : resting?.() ? PLAYS : null),
         })
       : null;
     app.onChange(() => {
@@ -90,7 +95,7 @@ export function mountLevels(app, panel) {
     grid.append(make("div", { className: "control" },
       make("div", { className: "top" }, make("label", { for: id, textContent: label }), auto, output),
       off ? make("div", { className: "row" }, input, off) : input,
-      make("small", { textContent: help })));
+      hint));
   }
 
   for (const name of /** @type {LevelName[]} */ (Object.keys(LEVELS))) {
@@ -111,7 +116,7 @@ export function mountLevels(app, panel) {
   });
   for (const part of PARTS) {
     fader(part, part[0].toUpperCase() + part.slice(1), "left: quiet or silent", () => app.state()?.parts?.[part] ?? null,
-      (level) => (moved[part] = level), hand, true);
+      (level) => (moved[part] = level), hand, () => app.state()?.rests?.[part] ?? null);
   }
   panel.append(reason, grid);
   app.onChange(() => {
