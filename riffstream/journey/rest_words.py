@@ -21,7 +21,7 @@ _GRAMMAR: Final = {
     "only": "U", "just": "u", "alone": "L", "solo": "S", "unaccompanied": "V", "a_cappella": "Q", "bands": "E",
     "partly": "T", "plain": "Z",
 }  # fmt: skip
-_TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)?|[a-z0-9]+|[,:=/+]|[.;!?|()\[\]{}\n•–—]|(?<=\s)-(?=\s)")
+_TOKEN: Final = re.compile(r"\d*[a-z][a-z0-9]*|\d+(?:[.,]\d+)?|[,:=/+]|[.;!?|()\[\]{}\n•–—]|(?<=\s)-(?=\s)")
 _MARKS: Final = {",": "C", ":": "K", "=": "K", "/": "O", "+": "A"}
 _LONGEST: Final = 4  # words of a name
 

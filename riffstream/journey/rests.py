@@ -198,8 +198,8 @@ class _Scan:
                 end = name + 1
                 if items_end != end:  # "no drums ambient": the list ends
                     break
-            else:  # "no heavy drums" says nothing about the drums
-                self._used |= {k for k in range(place, items_end) if self.kinds[k] in "Pbc"}
+            else:  # "no heavy drums" says nothing about the drums, and "no strings" leaves no strings to play
+                self._used |= {k for k in range(place, items_end) if self.kinds[k] in "PbcIi"}
             following = self._next(items_end, bare_list=bare_list, wide=wide)
             if following is None:
                 break
@@ -266,7 +266,7 @@ class _Scan:
                     return found
         if "V" in kinds:
             players = list(self.open("IPc"))
-            if players and "i" not in kinds:
+            if players and next(self.open("i"), None) is None:
                 return self._others(players, self.tokens[kinds.index("V")].words)
         for pattern in _SOLO:
             for match in pattern.finditer(kinds):
@@ -295,8 +295,8 @@ class _Scan:
         first, last = self._segment(match.start(), match.end())
         players = [k for k in range(match.start("list"), match.end("list")) if self.kinds[k] in "IPc"]
         names = {self.tokens[k].words.rsplit(" ", 1)[-1] for k in players}
-        others = [token for k in self.open("I") if (token := self.tokens[k]).words.rsplit(" ", 1)[-1] not in names]
-        if others or "i" in self.kinds or "T" in self.kinds[first:last]:
+        others = [k for k in self.open("Ii") if self.tokens[k].words.rsplit(" ", 1)[-1] not in names]
+        if others or "T" in self.kinds[first:last]:
             return {}
         if named - self._kept(players):
             return {}
