@@ -35,7 +35,8 @@ def test_wheel_carries_the_player_the_presets_and_the_model(wheel: Path) -> None
     assert "riffstream/presets/mini.toml" in names
     model = ROOT / "riffstream" / "models" / "mini"
     wanted = [path.relative_to(ROOT).as_posix() for path in model.rglob("*") if path.is_file()]
-    assert f"{model.relative_to(ROOT).as_posix()}/sounds.safetensors" in wanted
+    for file in ("sounds.safetensors", "reader.safetensors"):
+        assert f"{model.relative_to(ROOT).as_posix()}/{file}" in wanted
     assert not set(wanted) - set(names)
     assert not [n for n in names if n.startswith(("tests/", "data/"))]
 

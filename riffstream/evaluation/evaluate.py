@@ -351,10 +351,10 @@ def _told(
     family: Family, corpus: Corpus, clips: Generated, seed: int
 ) -> tuple[dict[str, float], dict[str, tuple[int, float]]]:
     """Scores of guesses about the clips from their prompts alone."""
-    from riffstream.evaluation.word_scores import fit_reader, sentence_vectors
+    from riffstream.evaluation.word_scores import judge_of_words, sentence_vectors
 
     vectors = list(sentence_vectors(family, clips.prompts))
-    return _recognise(fit_reader(family, corpus, seed=seed), replace(clips, features=vectors))
+    return _recognise(judge_of_words(family, corpus, seed=seed), replace(clips, features=vectors))
 
 
 def _recognise(probe: Judge, clips: Generated) -> tuple[dict[str, float], dict[str, tuple[int, float]]]:

@@ -178,7 +178,7 @@ def fit_probe(
 
 
 class Judge(Protocol):
-    """A classifier of styles and instruments: a ``Probe`` of the sound, or a ``Reader`` of the words."""
+    """A classifier of styles and instruments: a ``Probe`` of the sound, or a ``TextJudge`` of the words."""
 
     styles: list[str]
     instruments: list[str]

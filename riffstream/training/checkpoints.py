@@ -10,6 +10,7 @@ import torch
 
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
+from riffstream.diffusion.mini.reader import READER
 from riffstream.diffusion.mini.sounds import FILE
 from riffstream.errors import CheckpointError
 from riffstream.training.loop import load_averaged, load_state, save_state
@@ -40,6 +41,7 @@ def resume_model(source: str, out: Path) -> MiniFamily:
         weights = {name: value.detach().clone() for name, value in family.codec.named_parameters()}
         state = {"codec": family.codec.state_dict(), "ema": {"count": 0, "values": weights}, "step": 0}
         save_state(out / "codec.pt", {**state, "config": asdict(family.codec.config)})
-        if family.sounds is not None:
-            shutil.copyfile(folder / FILE, out / FILE)
+        for name in (FILE, READER) if family.sounds is not None else ():
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, out / name)
     return family

@@ -17,6 +17,7 @@ from riffstream.diffusion.family import Defaults
 from riffstream.diffusion.mini.denoiser import Denoiser
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import read_tensors
+from riffstream.diffusion.mini.reader import READER
 from riffstream.diffusion.mini.sounds import FILE, check_codec, fingerprint
 from riffstream.diffusion.mini.text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
 from riffstream.errors import CheckpointError, ParameterError
@@ -74,8 +75,11 @@ def export(
     family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=shift, dtype=torch.float32)
     family.save(to)
     if (out / FILE).is_file():
-        shutil.copyfile(out / FILE, to / f"{FILE}.new")
-        (to / f"{FILE}.new").replace(to / FILE)
+        (to / READER).unlink(missing_ok=True)  # it is of the old sounds
+        for name in (FILE, READER):
+            if (out / name).is_file():
+                shutil.copyfile(out / name, to / f"{name}.new")
+                (to / f"{name}.new").replace(to / name)
     return replace(defaults)
 
 

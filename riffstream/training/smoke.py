@@ -64,7 +64,7 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
         data, Labels.of(data, out / "corpus"), out, load_denoiser(out / "distilled.pt", cpu), minutes=minutes / 2,
         device=cpu, recipe=recipe, ear_minutes=minutes / 8, seed=seed, max_steps=8,
     )  # fmt: skip
-    build_sounds(data, out / FILE, 8)
+    build_sounds(data, out / FILE, 8, Labels.of(data, out / "corpus"))
     export(out, out / "model", text_from=MODEL_FOLDER)
     seeds = build_seeds(out / "corpus", out / "model", count=4)
     family = MiniFamily.load(out / "model")

@@ -1,4 +1,5 @@
-"""Choose a model's opening sounds among the clips of a corpus, and the sounds near a clip's captions."""
+"""Choose a model's opening sounds among the clips of a corpus, train the reader of words that chooses among them at
+play time, and find the sounds near a clip's captions."""
 
 from __future__ import annotations
 
@@ -11,12 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from riffstream.diffusion.mini.sounds import FILE, fingerprint, write_sounds
+from riffstream.diffusion.mini.reader import READER, write_reader
+from riffstream.diffusion.mini.sounds import FILE, Sounds, fingerprint, write_sounds
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.journey.conditions import Levels
 from riffstream.training.denoiser import prepare_data
+from riffstream.training.ear import Labels
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Log, pick_device
+from riffstream.training.reader import fit_reader
 
 __all__ = ["SOUNDS", "add_arguments", "build_sounds", "caption_directions", "choose_sounds", "near_sounds", "run"]
 
@@ -85,8 +89,15 @@ def near_sounds(data: LatentSet, directions: Directions, sounds: Tensor, count: 
     return torch.cat(near)
 
 
-def build_sounds(data: LatentSet, path: Path, count: int = SOUNDS) -> int:
-    """Write at most ``count`` opening sounds of ``data`` to ``path``; returns their number.
+def build_sounds(data: LatentSet, path: Path, count: int = SOUNDS, labels: Labels | None = None) -> int:
+    """Write at most ``count`` opening sounds of ``data`` to ``path``, and their reader of words beside it.
+
+    Args:
+        labels: those of ``data``. Without labels, or with one style or no instruments in all of them, there is no
+            reader, and an older one is removed.
+
+    Returns:
+        The number of the sounds.
 
     Raises:
         ParameterError: ``count`` is not 1 to 100,000.
@@ -103,7 +114,17 @@ def build_sounds(data: LatentSet, path: Path, count: int = SOUNDS) -> int:
     ]
     levels = np.stack([Levels.of(conditions).row for conditions in known])
     made_by = fingerprint(data.codec)
+    path.with_name(READER).unlink(missing_ok=True)
     write_sounds(path, data.latents[sounds], directions[1][sounds], levels, data.triple[sounds], codec=made_by)
+    if labels is not None and len(data.styles) > 1 and bool(labels.instruments.any()):
+        rows = data.rows(held_out=False)
+        owners = torch.tensor([clip for clip in rows.tolist() for _ in data.captions[clip]])
+        told = torch.tensor([row for clip in rows.tolist() for row in data.captions[clip]])
+        reader = fit_reader(directions[0][told], owners, labels.style, labels.instruments, styles=len(data.styles))
+        channels, height, width = data.latents.shape[1:]
+        identity = Sounds(path, (channels, height, width)).identity
+        style, instruments = labels.style[sounds], labels.instruments[sounds]
+        write_reader(path.with_name(READER), reader, style, instruments, identity)
     return len(sounds)
 
 
@@ -118,10 +139,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """``riffstream train sounds``: they are exported with the next checkpoint."""
+    """``riffstream train sounds``: they are exported with the next checkpoint, and their reader with them."""
     device = pick_device(args.device)
     data = prepare_data(args.corpus, args.out, device, Log(args.out, "sounds", quiet=args.quiet or args.json))
-    count = build_sounds(data, args.out / FILE, args.count)
+    count = build_sounds(data, args.out / FILE, args.count, Labels.of(data, args.corpus))
     if args.json:
         print(json.dumps({"sounds": count, "file": str(args.out / FILE)}))
     elif not args.quiet:

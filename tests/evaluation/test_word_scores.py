@@ -11,7 +11,7 @@ from riffstream.corpus.building import CorpusOptions, build_corpus
 from riffstream.corpus.data import Corpus
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.evaluation.probe import recognition
-from riffstream.evaluation.word_scores import fit_reader, sentence_vectors
+from riffstream.evaluation.word_scores import judge_of_words, sentence_vectors
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_reader_knows_what_words_tell(family: MiniFamily, tmp_path: Path) -> N
     options = CorpusOptions(out=tmp_path, songs=2, workers=1, soundfonts=(), styles=("chiptune", "ambient_pads"))
     build_corpus(options, quiet=True)
     corpus = Corpus(tmp_path)
-    reader = fit_reader(family, corpus, steps=100)
+    reader = judge_of_words(family, corpus, captions=500)
     asked = ["8-bit chiptune", "ambient pads, drone"], [["square wave lead"], ["warm pad"]]
     told = recognition(reader, list(sentence_vectors(family, asked[0])), ["chiptune", "ambient_pads"], asked[1])
     assert told.style_top1 == 1

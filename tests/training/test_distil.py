@@ -12,6 +12,7 @@ from riffstream.diffusion.family import TrainingSchedule
 from riffstream.diffusion.mini.codec import Codec, CodecConfig
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
 from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.mini.reader import READER
 from riffstream.diffusion.mini.sounds import FILE, Sounds
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.diffusion.schedules import flow_path
@@ -20,6 +21,7 @@ from riffstream.training import loop
 from riffstream.training.checkpoints import load_denoiser, resume_model
 from riffstream.training.denoiser import PRESETS, draw, prepare_data, train_denoiser
 from riffstream.training.distil import Aim, distil, guided_velocity, make_job, teacher_target
+from riffstream.training.ear import Labels
 from riffstream.training.export import export, parse_blend
 from riffstream.training.gradient_helper import GradientHelper
 from riffstream.training.latents import LatentSet
@@ -164,12 +166,17 @@ def test_sounds_are_exported_with_their_own_codec_alone(tmp_path: Path) -> None:
     data = prepare_data(tmp_path / "corpus", tmp_path, CPU, Log(tmp_path, "denoiser", quiet=True))
     train_denoiser(data, tmp_path, PRESETS["smoke"], minutes=1, max_steps=2, device=CPU)
     model = tmp_path / "model"
-    build_sounds(data, tmp_path / FILE, 4)
+    build_sounds(data, tmp_path / FILE, 4, Labels.of(data, tmp_path / "corpus"))
     export(tmp_path, model)
     assert isinstance(sounds := MiniFamily.load(model).sounds, Sounds)
     assert len(sounds) == 4
+    assert sounds.identity == Sounds(tmp_path / FILE, (20, 16, 32)).identity, "with its reader"
     assert resume_model(str(model), tmp_path / "next").sounds is not None
-    assert (tmp_path / "next" / FILE).read_bytes() == (model / FILE).read_bytes(), "the next training has them too"
+    for file in (FILE, READER):
+        assert (tmp_path / "next" / file).read_bytes() == (model / file).read_bytes(), "the next training has them too"
+    build_sounds(data, tmp_path / FILE, 3)
+    export(tmp_path, model)
+    assert not (model / READER).exists(), "it was of the sounds before"
     state = load_state(tmp_path / "codec.pt", CPU)
     assert state is not None
     state["codec"]["latent_scale"] *= 2  # trained again

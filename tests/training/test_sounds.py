@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
+from riffstream.diffusion.mini.reader import READER
 from riffstream.diffusion.mini.sounds import FILE, Sounds
 from riffstream.errors import ParameterError, RiffstreamError
+from riffstream.training.ear import Labels
 from riffstream.training.latents import LatentSet
 from riffstream.training.sounds import build_sounds, caption_directions, choose_sounds, near_sounds
 from tests.training.small import small_latents
@@ -83,3 +86,32 @@ def test_a_corpus_without_training_clips_is_refused(data: LatentSet, tmp_path: P
     with pytest.raises(RiffstreamError, match="no training clip with a caption"):
         build_sounds(data, tmp_path / FILE)
     assert not (tmp_path / FILE).exists()
+
+
+def test_labelled_clips_get_a_reader(data: LatentSet, tmp_path: Path) -> None:
+    labels = Labels.of(data, tmp_path / "corpus")
+    build_sounds(data, tmp_path / FILE, 6, labels)
+    tensors = load_file(tmp_path / READER)
+    chosen = choose_sounds(data, caption_directions(data), 6)
+    assert tensors["style"].tolist() == data.style[chosen].tolist()
+    assert tensors["instruments"].tolist() == labels.instruments[chosen].tolist()
+    sounds = Sounds(tmp_path / FILE, tuple(data.latents.shape[1:]))
+    for text in ("low tone", "high organ 1"):
+        vector = F.normalize(data.text.sentences([text])[0], dim=-1)
+        found = sounds.choose(vector, 0, beats=8)
+        assert found is not None
+        assert data.styles[int(tensors["style"][found])] == text.split()[0]
+
+
+@pytest.mark.parametrize("known", ["nothing", "styles only", "one style"])
+def test_without_labels_an_older_reader_goes(data: LatentSet, tmp_path: Path, known: str) -> None:
+    """It would be of other sounds. Own music has no classes of instruments."""
+    labels = Labels.of(data, tmp_path / "corpus")
+    (tmp_path / READER).write_bytes(b"of other sounds")
+    if known == "styles only":
+        labels.instruments[:] = 0
+    if known == "one style":
+        data.styles = ["own"]
+    build_sounds(data, tmp_path / FILE, 4, None if known == "nothing" else labels)
+    assert not (tmp_path / READER).exists()
+    assert len(Sounds(tmp_path / FILE, tuple(data.latents.shape[1:]))) == 4

@@ -5,12 +5,14 @@ goes on from another one has sounds of one piece (docs/mini.md, "Opening sounds"
 
 ``latents`` [N, C h w / 2] has two numbers of 4 bits in a byte, with a scale for each channel (``latents.scale`` [N, C],
 float16); ``vectors`` [N, D] are int8 directions; ``levels`` [N, 9] float16 are ``Levels.row``; ``beats`` [N] is uint8.
-``codec`` (uint8) is the fingerprint of the codec that made the latents; older files have none.
+``codec`` (uint8) is the fingerprint of the codec that made the latents; older files have none. A reader of words
+(``reader.py``) may lie beside the file; without one the words choose by their sentence vector alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +21,7 @@ import torch
 from torch import Tensor
 
 from riffstream.diffusion.mini.files import read_tensors, write_tensors
+from riffstream.diffusion.mini.reader import READER, LabelledSounds
 from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import Levels
 from riffstream.journey.misfit import misfit
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["FILE", "Sounds", "check_codec", "fingerprint", "write_sounds"]
 
 FILE: Final = "sounds.safetensors"
-NEAR, MOST = 0.03, 4  # candidates: at most so many, with a fit at most so much below the best
+NEAR, MOST = 0.05, 4  # candidates: at most so many, with a fit at most so much below the best
 LIKE = 0.8  # in 3/4, least cosine of words and sound: few sounds are in 3/4, and another style is worse than noise
 ASKED = 8.0  # weight of parts and levels relative to a seed loop's: a sound is continued with its parts
 LARGEST, CLIPPED = 7, 0.7  # largest number of 4 bits, and the share of the largest latent that it stands for
@@ -44,10 +47,10 @@ class Sounds:
         codec: fingerprint of the model's codec (:func:`fingerprint`); None: not compared.
 
     Raises:
-        CheckpointError: a missing or damaged file, or one of another model.
+        CheckpointError: a missing or damaged file, or one of another model; a damaged reader, or one of other sounds.
 
     Attributes:
-        identity: fingerprint of the set.
+        identity: fingerprint of the set, and of its reader if it has one.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], codec: str | None = None) -> None:
@@ -64,6 +67,10 @@ class Sounds:
         self._packed, self._scale, self._beats = kept["latents"], kept["latents.scale"], kept["beats"]
         self._levels, vectors = (np.asarray(kept[name], np.float32) for name in ("levels", "vectors"))
         self._vectors = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-6))
+        self._reader: LabelledSounds | None = None
+        if os.path.lexists(path.with_name(READER)):
+            self._reader = LabelledSounds(path.with_name(READER), len(self), vectors.shape[1], self.identity)
+            self.identity += self._reader.identity
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -82,7 +89,7 @@ class Sounds:
             return None
         # Not numpy's product: its threads spin on after it, and the network's first evaluations take twice the time.
         words = torch.mv(self._vectors, vector.float().cpu()).numpy()
-        fit = words.copy()
+        fit = words.copy() if self._reader is None else words + self._reader.likeness(vector)
         if asked is not None:
             fit = fit - ASKED * misfit(asked, self._levels)
         unfit = (self._beats != 6) | (words < LIKE) if beats == 6 else self._beats == 6
