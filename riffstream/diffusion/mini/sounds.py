@@ -34,7 +34,9 @@ __all__ = ["FILE", "Sounds", "check_codec", "fingerprint", "write_sounds"]
 FILE: Final = "sounds.safetensors"
 NEAR, MOST = 0.05, 4  # candidates: at most so many, with a fit at most so much below the best
 LIKE = 0.8  # in 3/4, least cosine of words and sound: few sounds are in 3/4, and another style is worse than noise
-ASKED = 8.0  # weight of parts and levels relative to a seed loop's: a sound is continued with its parts
+# Weight of parts and levels relative to a seed loop's, because a sound is continued with its parts. A wrong part costs
+# more than another style, or "no pad" would lose against "jazz".
+ASKED = 32.0
 LARGEST, CLIPPED = 7, 0.7  # largest number of 4 bits, and the share of the largest latent that it stands for
 
 
