@@ -13,7 +13,7 @@ from typing import Any, Final
 from riffstream.journey.pace import genres
 from riffstream.journey.words import flat_text
 
-__all__ = ["Token", "compounds", "kinds_of", "solo_genres", "tokens_of"]
+__all__ = ["Token", "kinds_of", "solo_genres", "tokens_of", "words_of"]
 
 # Letters of the kinds of tokens, so that rules are regular expressions over a text's letters.
 _GRAMMAR: Final = {
@@ -50,6 +50,7 @@ class Token:
 def tokens_of(text: str) -> list[Token]:
     """Tokens of any text, preferring longer names."""
     flat = re.sub(r"\bw\s?/\s?o(?:ut)?\b", " without ", flat_text(text))
+    flat = re.sub(r"\bw/", " with ", flat)
     flat = re.sub(r"(?<=\w)['’`](?=\w)", "", flat)
     flat = re.sub(r"(?<=\w)-(?=(?:less|free)\b)", "", flat)
     words = _TOKEN.findall(flat)
@@ -121,10 +122,11 @@ def _joined(first: Sequence[str], second: Sequence[str]) -> Iterator[str]:
     return (f"{one} {two}" for one in first for two in second)
 
 
-@lru_cache(maxsize=1)
-def compounds() -> frozenset[str]:
-    """Words that make a compound of the name of a part before them."""
-    return frozenset(_data()["grammar"]["compounds"])
+@lru_cache(maxsize=8)
+def words_of(group: str) -> frozenset[str]:
+    """Words of a group of the grammar without a letter: ``compounds``, ``clauses``, ``purposes``, ``changes`` or
+    ``portuguese``."""
+    return frozenset(_data()["grammar"][group])
 
 
 @lru_cache(maxsize=1)

@@ -7,16 +7,20 @@ They are careful: a text that may mean something else lets nothing rest.
 - **Named** parts never rest: "solo piano with soft drums" has drums. "Beats" yield to "no drums" alone, because a beat
   may be a whole piece ("lofi beat, no drums").
 - **Asked to rest**: the name of a whole part behind "no", "without" and the like, also in lists; "drumless"; "drums:
-  off". With other words between ("no heavy drums"), in a compound ("no bass drop"), or with words of a place or of
-  doubt ("no drums in the intro", "almost no drums") nothing rests.
+  off". With other words between ("no heavy drums", "no distorted guitar or bass"), in a compound ("no bass drop"), with
+  a word that limits the name ("no drums that sound cheap", "don't play the drums loud"), or with words of a place or of
+  doubt ("no drums in the intro", "no drums, then the beat drops", "almost no drums") nothing rests. In a text with
+  Portuguese words "no" means "in the".
 - **Alone**: "drums only", "just piano", "cello alone", "nothing but drums", "unaccompanied violin". Not all other parts
   rest, because the model hears most of such words, and each rest costs the others some of their sound. Behind a list
   with drums or other parts the bass rests; behind instruments pad, arp, chords and lead that they do not play (a piano
   plays chords and lead, a violin the lead); and where a genre of bands is named, drums and bass. "Solo piano" and
   "violin solo" need a text without a band: no other instrument, no genre, no "with" before and no "over" ("jazz, bass
   solo" changes nothing).
-- **A cappella**: drums and bass rest where a genre of bands is named ("a cappella gospel").
-- **Negative prompts** let a part rest that stands alone between commas ("drums, vocals"; not "distorted bass").
+- **A cappella**: drums and bass rest where a genre of bands is named ("a cappella gospel"), without "with", "over", a
+  remix, drums or bass ("house with acapella vocals").
+- **Negative prompts** let a part rest that stands alone between commas ("drums, vocals and bass"; not "distorted bass"
+  nor "distorted drums and bass").
 - **Mixes**: a part rests if prompts with more than half of the weight say so and none of weight names it.
 """
 
@@ -30,7 +34,7 @@ from typing import Final
 
 from riffstream.journey.conditions import PARTS
 from riffstream.journey.prompts import PromptPart
-from riffstream.journey.rest_words import Token, compounds, kinds_of, solo_genres, tokens_of
+from riffstream.journey.rest_words import Token, kinds_of, solo_genres, tokens_of, words_of
 
 __all__ = ["Reading", "read_negative", "read_rests", "said_rests"]
 
@@ -43,7 +47,7 @@ _ITEM: Final = r"D*(?:[GX]{0,2}I|[Pc])"
 _LIST: Final = rf"{_ITEM}(?:(?:C{_ITEM})*C?A{_ITEM})*"
 _OFF: Final = re.compile(r"(?:[Pb][AO])*[Pb](?:K?Y?F|K[n0])(?=[CBPb]|$)")
 _ONLY: Final = (
-    re.compile(rf"(?<!M)[Uu](?P<list>{_LIST})(?=[CBZL]|$)"),
+    re.compile(rf"(?<![MNn])[Uu](?P<list>{_LIST})(?=[CBZL]|$)"),
     re.compile(rf"(?P<list>{_LIST})(?:U(?=[CB]|$)|C?L)"),
 )
 _SOLO: Final = (
@@ -93,9 +97,11 @@ def read_negative(text: str) -> _Rests:
     tokens = tokens_of(text)
     kinds = kinds_of(tokens)
     found: dict[str, str] = {}
-    for match in re.finditer(r"(?:(?<=[CBAO])|^)D*[Pb](?=[CBAO]|$)", kinds):
-        token = tokens[match.end() - 1]
-        found |= dict.fromkeys(token.parts, f"negative prompt: {token.words}")
+    # Whole items: in "distorted drums and bass" the first word may mean both.
+    for match in re.finditer(r"(?:(?<=[CB])|^)D*[PbcIi](?:[AO]D*[PbcIi])*(?=[CB]|$)", kinds):
+        for token in tokens[match.start() : match.end()]:
+            if token.kind in "Pb":
+                found |= dict.fromkeys(token.parts, f"negative prompt: {token.words}")
     return _ordered(found)
 
 
@@ -147,11 +153,14 @@ class _Scan:
         self._used: set[int] = set()  # tokens that a negation has taken
         for match in _OFF.finditer(self.kinds):
             self._rest([k for k in range(match.start(), match.end()) if self.kinds[k] in "Pb"], match.end())
+        portuguese = any(token.words in words_of("portuguese") for token in tokens)
         for at, kind in enumerate(self.kinds):
+            if kind == "n" and portuguese and tokens[at].words == "no":
+                continue
             if kind in "Nn":
                 self._negation(at)
             elif kind == "R":
-                self._rest([at], at + 1, doubtful=self.kinds[at - 1 : at] == "M")
+                self._rest([at], at + 1, doubtful=at > 0 and self.kinds[at - 1] in "MNn")
 
     def open(self, kinds: str) -> Iterator[int]:
         """Places of tokens of some kinds that no negation has taken."""
@@ -165,13 +174,20 @@ class _Scan:
             last += 1
         return first, last
 
+    def _partly(self, start: int, end: int) -> bool:
+        """Whether the tokens from ``start`` to ``end`` are about a part of the piece: by words beside them between
+        commas, by a place before ("in the intro, ..."), or by a change behind ("..., then a beat")."""
+        first, last = self._segment(start, end)
+        before = re.search(r"(?:^|[CB])[ZD]*T+[CB]$", self.kinds[:first])
+        behind = {token.words for token in self.tokens[last + 1 : last + 3]}
+        return "T" in self.kinds[first:last] or before is not None or not behind.isdisjoint(words_of("changes"))
+
     def _rest(self, places: Sequence[int], end: int, *, start: int | None = None, doubtful: bool = False) -> None:
         """Let the parts at some places rest: the words are the tokens from ``start`` to ``end``."""
         if not places:
             return
         start = places[0] if start is None else start
-        first, last = self._segment(start, end)
-        elsewhere = doubtful or "T" in self.kinds[first:last]
+        elsewhere = doubtful or self._partly(start, end)
         words = " ".join(token.words for token in self.tokens[start:end]).replace(" ,", ",").replace(" :", ":")
         for place in places:
             self._used.add(place)
@@ -186,12 +202,18 @@ class _Scan:
         first, _ = self._segment(at, at)
         before = self.kinds[first:at]
         doubtful = before.rstrip("DZ").endswith("M") or (wide and re.search(r"[Mn][^AOWNU]*$", before) is not None)
+        # "don't want the drums to stop", "don't play the drums loud"
+        verb = self.tokens[at].words.startswith(("dont", "do ", "doesnt", "does "))
         resting: list[int] = []
-        place, end, bare_list = at + 1, at + 1, True
+        place, end, bare_list, described = at + 1, at + 1, True, False
         while True:
             items_end, name = self._item(place)
             if name is None and place == items_end:
                 break
+            # "no distorted guitar or bass": the first word may mean both
+            if described or (verb and name is not None and self._limited(name + 1)):
+                name = None
+            described = described or len(self.kinds[place:items_end].strip("D")) > 1
             bare_list = bare_list and name is not None
             if name is not None:
                 resting.append(name)
@@ -216,11 +238,19 @@ class _Scan:
         if end == place or self.kinds[place] not in "Pb":
             return end, None
         token, compound = self.tokens[place], self.tokens[place + 1 : end]
-        if compound and (token.strict or compound[0].kind in "Sc" or compound[0].words in compounds()):
+        if compound and (token.strict or compound[0].kind in "Sc" or compound[0].words in words_of("compounds")):
+            return end, None
+        if self.tokens[end : end + 1] and self.tokens[end].words in words_of("clauses"):  # "no drums that sound cheap"
             return end, None
         if self.kinds[end : end + 1] in ("U", "L"):  # "no drums and bass only"
             return place, None
         return end, place
+
+    def _limited(self, place: int) -> bool:
+        """Whether the word at ``place`` limits a verb, as "to" in "don't want drums to stop"."""
+        return self.kinds[place : place + 1] == "X" or (
+            place < len(self.tokens) and self.tokens[place].words in words_of("purposes")
+        )
 
     def _next(self, place: int, *, bare_list: bool, wide: bool) -> int | None:
         """First token of the next item behind one that ends at ``place``; None: the list ends."""
@@ -228,6 +258,8 @@ class _Scan:
         if joint.startswith("O") or joint == "CO":
             return place + joint.index("O") + 1
         if joint.startswith("A"):
+            if self.tokens[place].words in ("+", "plus"):  # "no drums + pads" can mean that pads are added
+                return None
             bare = self._joined(place + 1)
             if bare and not bare_list:  # "no vocals and drums" can mean both
                 self._used.add(self._item(place + 1)[1] or place)
@@ -257,7 +289,7 @@ class _Scan:
         """
         if "E" in self.kinds:
             return {}
-        if "Q" in self.kinds and self._genre:
+        if "Q" in self.kinds and self._genre and "W" not in self.kinds and not named & _RHYTHM:
             return dict.fromkeys(_RHYTHM, "a cappella")
         kinds = "".join("_" if k in self._used else kind for k, kind in enumerate(self.kinds))
         for pattern in _ONLY:
@@ -292,11 +324,11 @@ class _Scan:
 
     def _without_others(self, match: re.Match[str], named: frozenset[str], *, solo: bool = False) -> dict[str, str]:
         """The parts beside those of a list that names all players; none if the text names others, or a place."""
-        first, last = self._segment(match.start(), match.end())
+        first, _ = self._segment(match.start(), match.end())
         players = [k for k in range(match.start("list"), match.end("list")) if self.kinds[k] in "IPc"]
         names = {self.tokens[k].words.rsplit(" ", 1)[-1] for k in players}
         others = [k for k in self.open("Ii") if self.tokens[k].words.rsplit(" ", 1)[-1] not in names]
-        if others or "T" in self.kinds[first:last]:
+        if others or "M" in self.kinds[first : match.start()] or self._partly(match.start(), match.end()):
             return {}
         if named - self._kept(players):
             return {}
