@@ -41,6 +41,7 @@ def resume_model(source: str, out: Path) -> MiniFamily:
         weights = {name: value.detach().clone() for name, value in family.codec.named_parameters()}
         state = {"codec": family.codec.state_dict(), "ema": {"count": 0, "values": weights}, "step": 0}
         save_state(out / "codec.pt", {**state, "config": asdict(family.codec.config)})
+        (out / READER).unlink(missing_ok=True)  # it may be of other sounds
         for name in (FILE, READER) if family.sounds is not None else ():
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, out / name)

@@ -177,6 +177,9 @@ def test_sounds_are_exported_with_their_own_codec_alone(tmp_path: Path) -> None:
     build_sounds(data, tmp_path / FILE, 3)
     export(tmp_path, model)
     assert not (model / READER).exists(), "it was of the sounds before"
+    (tmp_path / "next" / "codec.pt").unlink()
+    resume_model(str(model), tmp_path / "next")
+    assert not (tmp_path / "next" / READER).exists(), "it was of the sounds before, too"
     state = load_state(tmp_path / "codec.pt", CPU)
     assert state is not None
     state["codec"]["latent_scale"] *= 2  # trained again

@@ -84,6 +84,7 @@ class LabelledSounds:
         labels = {key: tensors.pop(key).clone() for key in ("style", "instruments", "sounds") if key in tensors}
         style, instruments = labels.get("style", torch.empty(0)), labels.get("instruments", torch.empty(0, 0))
         labelled = style.shape == (count,) and instruments.ndim == 2 and len(instruments) == count
+        labelled = labelled and style.dtype == torch.int16 and instruments.dtype == torch.uint8
         if not labelled or "outer.weight" not in tensors or not tensors["outer.weight"].ndim:
             raise CheckpointError(f"{name} has no labels for {count} sounds, or no network")
         if bytes(labels.get("sounds", torch.empty(0)).flatten().to(torch.uint8).tolist()).hex() != sounds:

@@ -99,6 +99,8 @@ def _refusal(folder: Path, **changed: Tensor | None) -> str:
         ("style", None, "no labels for 4 sounds"),
         ("instruments", torch.zeros(3, 4, dtype=torch.uint8), "no labels for 4 sounds"),
         ("instruments", torch.zeros(4, dtype=torch.uint8), "no labels for 4 sounds"),
+        ("style", torch.tensor([0.0, torch.nan, 1.0, 0.0]), "no labels for 4 sounds"),
+        ("instruments", torch.full((4, 4), torch.nan), "no labels for 4 sounds"),
         ("outer.weight", None, "no network"),
         ("style", torch.tensor([0, 1, 3, 0], dtype=torch.int16), "outside 0 to 2"),
         ("style", torch.tensor([0, 1, -1, 0], dtype=torch.int16), "outside 0 to 2"),
