@@ -222,6 +222,9 @@ class _Scan:
                     break
             else:  # "no heavy drums" says nothing about the drums, and "no strings" leaves no strings to play
                 self._used |= {k for k in range(place, items_end) if self.kinds[k] in "PbcIi"}
+                if self.kinds[items_end - 1] == "S" or self.tokens[items_end - 1].words in words_of("compounds"):
+                    self._used |= {k for k in resting if self.tokens[k].strict}  # "no bass or drum solos"
+                    resting = [k for k in resting if not self.tokens[k].strict]
             following = self._next(items_end, bare_list=bare_list, wide=wide)
             if following is None:
                 break

@@ -100,6 +100,7 @@ ASKED = {
     "no snare, no drums": "drums",
     "no drums + bass + pads": "drums",
     "no drums, mostly piano": "drums",
+    "no drums or guitar solos": "drums",
     "no bass this time": "bass",
     "drums w/o bass": "bass",
 }
@@ -241,6 +242,9 @@ NOTHING = (
     "there is no drummer like this one",
     "no distorted guitar or bass",
     "no harsh synths/drums",
+    "no bass or drum solos",
+    "no drum, bass or guitar solos",
+    "take out the drums for a moment",
     "no vocals w/ drums",
     "no drums, then the beat drops",
     "no drums, until the drop",
