@@ -217,6 +217,8 @@ NOTHING = (
     "jazz, solo violin",
     "techno, solo piano",
     "epic guitar solo",
+    "lead synth solo",
+    "lead guitar solo",
     "sax solo",
     "violin solo over a beat",
     "violin solo, over atmospheric sounds",
