@@ -31,10 +31,7 @@ __all__ = ["LATE", "LATE_CHORDS", "SOUNDS", "Past"]
 SOUNDS: Final = 4  # combinations of resting parts whose last clip is kept
 LEVEL_STEP: Final = 0.14  # change of energy, density or brightness above which a sound is late: verse to chorus is 0.15
 STEERED_STEP: Final = 0.04  # the same after a steer
-RENEWAL: Final = (
-    3  # while parts rest, each of so many clips continues the first sound of the rest: they would creep back
-)
-
+RENEWAL: Final = 3  # while parts rest, they are removed again in each of so many clips: they would creep back
 WORDS_STEP: Final = 0.2  # share of the words that must have changed for another origin
 FULLER_DB: Final = 6.0  # more treble than that of the origin's clip makes a clip the new origin
 LATE: Final = NEAR_NOISE  # time above which a sound is hidden where parts or levels change

@@ -322,9 +322,7 @@ class _Scan:
             return False
         if kinds[match.start()] != "S" and self.tokens[place].band:
             return False
-        if (
-            "lead" in self.tokens[place].parts and kinds[place] != "I"
-        ):  # a synth lead's solo, over a band like a guitar's
+        if kinds[place] != "I" and "lead" in self.tokens[place].parts:  # over a band, as a guitar's solo
             return False
         outside = [k for k, kind in enumerate(kinds) if kind == "G" and not match.start() <= k < match.end()]
         return all(self.tokens[k].words in solo_genres() for k in outside)
