@@ -15,7 +15,7 @@ from riffstream.diffusion.mini.sounds import FILE
 from riffstream.errors import CheckpointError
 from riffstream.training.loop import load_averaged, load_state, save_state
 
-__all__ = ["load_denoiser", "resume_model"]
+__all__ = ["copy_sounds", "load_denoiser", "resume_model"]
 
 
 def load_denoiser(path: Path, device: torch.device) -> Denoiser:
@@ -41,8 +41,17 @@ def resume_model(source: str, out: Path) -> MiniFamily:
         weights = {name: value.detach().clone() for name, value in family.codec.named_parameters()}
         state = {"codec": family.codec.state_dict(), "ema": {"count": 0, "values": weights}, "step": 0}
         save_state(out / "codec.pt", {**state, "config": asdict(family.codec.config)})
-        (out / READER).unlink(missing_ok=True)  # it may be of other sounds
-        for name in (FILE, READER) if family.sounds is not None else ():
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, out / name)
+        copy_sounds(folder, out)
     return family
+
+
+def copy_sounds(source: Path, target: Path) -> None:
+    """Replace the opening sounds of folder ``target``, and their reader of words, by those of ``source`` if it has
+    any. Each file is replaced atomically."""
+    if not (source / FILE).is_file():
+        return
+    (target / READER).unlink(missing_ok=True)  # it is of the old sounds
+    for name in (FILE, READER):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / f"{name}.new")
+            (target / f"{name}.new").replace(target / name)

@@ -17,11 +17,10 @@ from riffstream.diffusion.family import Defaults
 from riffstream.diffusion.mini.denoiser import Denoiser
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import read_tensors
-from riffstream.diffusion.mini.reader import READER
 from riffstream.diffusion.mini.sounds import FILE, check_codec, fingerprint
 from riffstream.diffusion.mini.text import MiniTextEncoder, TextConfig, WordPieceTokenizer, from_bert
 from riffstream.errors import CheckpointError, ParameterError
-from riffstream.training.checkpoints import load_denoiser
+from riffstream.training.checkpoints import copy_sounds, load_denoiser
 from riffstream.training.codec import load_codec
 from riffstream.training.loop import load_state, log_table
 
@@ -74,12 +73,7 @@ def export(
     shift = 1.0 if aim is None else aim["shift"]
     family = MiniFamily(text, denoiser, codec, defaults=defaults, shift=shift, dtype=torch.float32)
     family.save(to)
-    if (out / FILE).is_file():
-        (to / READER).unlink(missing_ok=True)  # it is of the old sounds
-        for name in (FILE, READER):
-            if (out / name).is_file():
-                shutil.copyfile(out / name, to / f"{name}.new")
-                (to / f"{name}.new").replace(to / name)
+    copy_sounds(out, to)
     return replace(defaults)
 
 
