@@ -16,10 +16,25 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-__all__ = ["NEAR_NOISE", "Clip", "ClipRequest"]
+__all__ = ["NEAR_NOISE", "Clip", "ClipRequest", "Evolution", "Opening"]
 
 # Time of a rectified flow above which a step decides instruments, parts and levels: two of eight.
 NEAR_NOISE: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """What the next origin of a stream must have.
+
+    Attributes:
+        sounds: numbers of the newest sounds of the music, as in ``Opening.sounds``; another one is chosen.
+        like: number of the sound that is the origin; another one with similar parts is chosen. None: it is a clip.
+        treble_db: least and most treble (``mel.treble_db``).
+    """
+
+    sounds: tuple[int, ...] = ()
+    like: int | None = None
+    treble_db: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +57,8 @@ class ClipRequest:
             ``NEAR_NOISE``) the network continues it in place of ``previous`` or ``recalled``; None: it continues the
             same in all steps. Ignored with ``late``, with a seed image, in another metre (another width), in the last
             step, and where the clip continues an opening sound.
+        evolves: another opening sound for the words becomes the origin in place of ``origin``, where there is one that
+            fits nearly as well; None: the origin stays.
         late: time of a rectified flow (1: noise, 0: clean) above which ``recalled`` is hidden from the network. The
             steps near noise decide parts, levels and chords, so these can change while the instruments stay.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
@@ -72,6 +89,7 @@ class ClipRequest:
     recalled: Tensor | None = None
     opens: bool = False
     origin: Tensor | None = None
+    evolves: Evolution | None = None
     late: float = math.inf
     seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None
@@ -94,6 +112,21 @@ class ClipRequest:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Opening:
+    """The opening sound of a clip.
+
+    Attributes:
+        latents: [C, h, w], after the removal of drums and bass that rest; between two keyframes a mix of two sounds.
+        sounds: numbers of the sounds in ``family.OpeningSounds``.
+        evolved: False: the clip begins with it. True: it is the new origin, and the clip goes on from the clip before.
+    """
+
+    latents: Tensor
+    sounds: tuple[int, ...]
+    evolved: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """One rendered clip.
 
@@ -102,7 +135,7 @@ class Clip:
         mel: [A, M, T] float32 mel amplitudes, >= 0, on the CPU.
         latents: [C, h, w] clean latents on the model's device, for ``previous`` of the next clip.
         seconds: engine time of this clip: its share of each of its batches.
-        opening: [C, h, w] latents of the opening sound that the clip continued; None: it continued none.
+        opening: the opening sound with which the clip began, or to which its origin evolved; None: neither.
         prepare_s, decode_s: parts of ``seconds``: text and seed image, and decoding.
         evaluations: number of denoiser rows used (a guided step takes two).
         overlap_frames: leading frames of ``mel`` that repeat the end of ``request.previous``; the renderer drops or
@@ -117,4 +150,4 @@ class Clip:
     overlap_frames: int = 0
     prepare_s: float = 0.0
     decode_s: float = 0.0
-    opening: Tensor | None = None
+    opening: Opening | None = None

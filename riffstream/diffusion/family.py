@@ -10,7 +10,7 @@ Threading model
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -144,13 +144,24 @@ class OpeningSounds(Protocol):
 
     identity: str
 
-    def choose(self, vector: Tensor, pick: int, *, beats: float, asked: Levels | None = None) -> int | None:
+    def choose(
+        self,
+        vector: Tensor,
+        pick: int,
+        *,
+        beats: float,
+        asked: Levels | None = None,
+        besides: Collection[int] | None = None,
+        like: int | None = None,
+    ) -> int | None:
         """Index of a sound for a prompt with sentence vector [D] of length 1; None: there is none.
 
         Args:
             pick: any number; another one may choose another sound among those that fit nearly as well.
             beats: length of the clip.
             asked: parts and levels of the clip; None: words alone.
+            besides: sounds that are not chosen; the choice may be wider. None: the usual choice.
+            like: a sound with the same style, and similar drums, bass and levels; None: any.
         """
 
     def latents(self, index: int) -> Tensor:

@@ -11,22 +11,26 @@ From clip to clip the sound wears off: after eight clips it is as far from music
 words, parts, levels and metre stay, the steps near noise continue the origin: the opening sound with which the music
 began, or else the first clip with all of these (docs/mini.md, "Opening sounds"). A sound may be a beginning without
 drums or behind a filter: the first clip with more treble takes its place, so that the music does not fall back to it.
+
+With one origin a stream keeps one sound for hours. So the origin evolves: some clips later, where a phrase begins,
+another opening sound of the same style takes its place, for the same words, parts and levels. It has about as much
+treble, so that the music neither jumps nor becomes brighter with each change.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from torch import Tensor
 
-from riffstream.diffusion.clip import NEAR_NOISE
+from riffstream.diffusion.clip import NEAR_NOISE, Evolution, Opening
 from riffstream.diffusion.family import Family
 from riffstream.diffusion.removal import REMOVABLE, without
 from riffstream.journey.keyframe import ClipSpec
+from riffstream.spectrogram.mel import treble_db
 
-__all__ = ["LATE", "LATE_CHORDS", "SOUNDS", "Past"]
+__all__ = ["EVOLVES", "FULLER_DB", "LATE", "LATE_CHORDS", "PHRASE", "SOUNDS", "Past"]
 
 SOUNDS: Final = 4  # combinations of resting parts whose last clip is kept
 LEVEL_STEP: Final = 0.14  # change of energy, density or brightness above which a sound is late: verse to chorus is 0.15
@@ -34,6 +38,8 @@ STEERED_STEP: Final = 0.04  # the same after a steer
 RENEWAL: Final = 3  # while parts rest, they are removed again in each of so many clips: they would creep back
 WORDS_STEP: Final = 0.2  # share of the words that must have changed for another origin
 FULLER_DB: Final = 6.0  # more treble than that of the origin's clip makes a clip the new origin
+EVOLVES: Final = 4  # clips after which the origin evolves
+PHRASE: Final = 8  # bars of a section's phrase, at whose beginning it does
 LATE: Final = NEAR_NOISE  # time above which a sound is hidden where parts or levels change
 LATE_CHORDS: Final = 0.9  # the same for chords: one of eight steps
 
@@ -43,15 +49,28 @@ _Words = dict[str, float]  # share of each text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Origin:
+    """Latents [C, h, w] of an origin, its words, and the treble (``mel.treble_db``) of the clip that began with it.
+
+    ``sounds`` are the numbers of the newest opening sound with these words, and ``like`` is the first of them where it
+    has the parts of the music. ``clips`` counts the clips since then, or since a steer or a change of parts or levels.
+    """
+
+    latents: Tensor
+    words: _Words
+    treble: float
+    sounds: tuple[int, ...] = ()
+    like: int | None = None
+    clips: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Sound:
-    """Latents [C, h, w] of a clip, the levels for which its sound was made, and the origin of the sound: its latents
-    [C, h, w], its words, and the treble in dB (:func:`_treble`) of the clip that began with it."""
+    """Latents [C, h, w] of a clip, the levels for which its sound was made, and the origin of the sound."""
 
     latents: Tensor
     levels: _Levels
-    origin: Tensor
-    words: _Words
-    treble: float
+    origin: _Origin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +80,32 @@ class _Choice:
     sound: _Sound
     silent: frozenset[str] = frozenset()
     late: bool = False
+    renews: bool = False
 
     def keeps_origin(self, words: _Words) -> bool:
         """Whether a clip with these words goes back to the origin of the sound."""
-        return not self.late and not self.silent and _near(self.sound.words, words)
+        return not self.late and not self.silent and _near(self.sound.origin.words, words)
+
+    def origin_after(self, own: _Origin, opening: Opening | None, *, anew: bool) -> _Origin:
+        """The origin after a clip that is ``own`` origin otherwise, and has evolved to ``opening``; ``anew``: the count
+        of clips begins anew."""
+        before = self.sound.origin
+        if not self.goes_on(own.words):
+            return replace(own, sounds=before.sounds) if _near(before.words, own.words) else own
+        thinner = own.treble < before.treble - FULLER_DB
+        if opening is not None and not thinner:
+            return replace(own, latents=opening.latents, sounds=opening.sounds, like=opening.sounds[0])
+        clips = 1 if anew else before.clips + 1
+        if own.treble > before.treble + FULLER_DB:
+            # The sound, which had less, is no model for the parts of the next one.
+            return replace(own, sounds=before.sounds, clips=clips)
+        if self.silent:
+            return replace(own, sounds=before.sounds, like=before.like, clips=clips)
+        return replace(before, clips=clips)
+
+    def goes_on(self, words: _Words) -> bool:
+        """Whether the sound goes on with these words, also after a removal of parts that have crept back."""
+        return not self.late and (self.renews or not self.silent) and _near(self.sound.origin.words, words)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +141,7 @@ class Past:
         family: Family,
         *,
         steered: bool = False,
-        opening: Tensor | None = None,
+        opening: Opening | None = None,
     ) -> Past:
         """The past after a clip with parameters ``spec``.
 
@@ -109,23 +150,26 @@ class Past:
             spec, latents, mel: of the clip.
             family: the model.
             steered: True for :meth:`opening`, False for :meth:`continuation`.
-            opening: [C, h, w] latents of the opening sound that the clip continued (``Clip.opening``).
+            opening: the clip's opening sound (``Clip.opening``).
         """
         resting = _resting(spec, family)[1]
         key = (resting, _texts(spec))
         levels, clips = spec.levels(family.bars)[1], 1
-        origin, words, treble = latents if opening is None else opening, _words(spec), _treble(mel)
+        origin = _Origin(latents, _words(spec), treble_db(mel))
+        begins = opening is not None and not opening.evolved
+        if opening is not None and begins:
+            origin = replace(origin, latents=opening.latents, sounds=opening.sounds, like=opening.sounds[0])
         if before is not None:
             choice = before._choice(spec, family, steered=steered)
-            if not choice.late and opening is None:
+            if not choice.late and not begins:
                 levels = choice.sound.levels  # slow changes add up
-                metre = choice.sound.origin.shape == latents.shape
-                fuller = treble > choice.sound.treble + FULLER_DB
-                if metre and not fuller and choice.keeps_origin(words):
-                    origin, words, treble = choice.sound.origin, choice.sound.words, choice.sound.treble
+            if not begins and choice.sound.origin.latents.shape == latents.shape:
+                # Where no other sound was found, the next attempt is later, too: each one decodes some sounds.
+                anew = steered or before._evolves(spec, choice)
+                origin = choice.origin_after(origin, opening, anew=anew)
             if before.sounds[-1][0] == key:
                 clips += before.clips
-        own = _Sound(latents, levels, origin, words, treble)
+        own = _Sound(latents, levels, origin)
         known = () if before is None else before.sounds
         older = [(each, sound) for each, sound in known if each != key and sound.latents.shape == latents.shape]
         return cls(mel, resting, own, clips, (*older, (key, own))[-SOUNDS:])
@@ -137,7 +181,11 @@ class Past:
         if not self._plain(choice) and family.continues:
             fields |= self._recalled(choice, family)
         if family.continues and choice.keeps_origin(_words(spec)):
-            fields["origin"] = choice.sound.origin
+            fields["origin"] = choice.sound.origin.latents
+        if family.continues and family.sounds is not None and self._evolves(spec, choice):
+            origin = choice.sound.origin
+            limits = (origin.treble - FULLER_DB, origin.treble + FULLER_DB)
+            fields["evolves"] = Evolution(origin.sounds, origin.like, limits)
         if family.sounds is not None and self._begins(spec):
             fields["opens"] = True
         return fields
@@ -157,6 +205,13 @@ class Past:
         new = all(texts != known for (_, known), _ in self.sounds)
         return bool(spec.plan and spec.plan[0].starts) and parts[0] == parts[1] and new
 
+    def _evolves(self, spec: ClipSpec, choice: _Choice) -> bool:
+        """Whether a clip begins a phrase with which the origin is due to evolve. On the way to other words it does not,
+        because it goes along with them."""
+        phrase = not spec.plan or any(not bar.section or bar.place % PHRASE == 0 for bar in spec.plan)
+        due = choice.sound.origin.clips >= EVOLVES and phrase and spec.start.prompts == spec.end.prompts
+        return due and choice.goes_on(_words(spec))
+
     def _plain(self, choice: _Choice) -> bool:
         """Whether a clip simply continues the clip."""
         return choice.sound is self.own and not choice.silent and not choice.late
@@ -169,7 +224,7 @@ class Past:
         if known is not None:
             renews = known is self.own and not steered and self.clips % RENEWAL == 0
             silent = resting & REMOVABLE if renews else frozenset()
-            return _Choice(known, silent, _moved(known.levels, levels, step))
+            return _Choice(known, silent, _moved(known.levels, levels, step), renews)
         silent = (resting - self.resting) & REMOVABLE
         late = resting != self.resting | silent or _moved(self.own.levels, levels, step)
         return _Choice(self.own, silent, late)
@@ -186,12 +241,6 @@ def _resting(spec: ClipSpec, family: Family) -> tuple[frozenset[str], frozenset[
 def _moved(before: _Levels, after: _Levels, step: float) -> bool:
     """Whether a level was given or withdrawn, or has changed by more than ``step``."""
     return any(a != b and (a is None or b is None or abs(a - b) > step) for a, b in zip(before, after, strict=True))
-
-
-def _treble(mel: Tensor) -> float:
-    """Level in dB of the upper half of the bins, at least 30 dB below that of the whole clip [A, M, T]."""
-    rows = mel.float().square().mean((0, 2))
-    return 10 * math.log10(float(rows[len(rows) // 2 :].mean()) + 1e-3 * float(rows.mean()) + 1e-12)
 
 
 def _words(spec: ClipSpec) -> _Words:

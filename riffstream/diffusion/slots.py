@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from riffstream.diffusion.clip import NEAR_NOISE, Clip, ClipRequest
+from riffstream.diffusion.clip import NEAR_NOISE, Clip, ClipRequest, Evolution, Opening
 from riffstream.diffusion.family import Family, TextEmbedding
 from riffstream.diffusion.masks import latent_mask, overlap_mask
 from riffstream.diffusion.noise import NoiseStream
@@ -22,9 +22,12 @@ from riffstream.diffusion.text import PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
 from riffstream.journey.conditions import QUIET, Levels, lay_out
 from riffstream.journey.keyframe import AUTO, CONDITIONED, NONE, Keyframe
+from riffstream.spectrogram.mel import treble_db
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
 
+EVOLVING = 0.7  # time above which a new origin is continued in the clip that evolves to it: three of eight steps
+TRIED = 3  # sounds that are tried as the next origin of a stream, in a clip that follows
 HELD = 8  # number of consecutive noise seeds with the same library loop, so that the loop does not change every clip
 
 
@@ -67,7 +70,7 @@ class Slot:
         late: time above which ``previous`` is hidden.
         origin: [C, h, w], latents in place of ``previous`` at times above ``NEAR_NOISE``, except in the last
             evaluation; None: nothing replaces it.
-        opening: [C, h, w], the opening sound that the clip continues; None: it continues none.
+        opening: the opening sound with which the clip begins, or to which its origin evolves; None: neither.
         lead: [C, h, context], end of the previous clip, which is decoded with the clip; None: nothing is.
         conditions: [columns, conditions], for the conditional branch only.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
@@ -89,7 +92,7 @@ class Slot:
     previous: Tensor | None = None
     late: float = math.inf
     origin: Tensor | None = None
-    opening: Tensor | None = None
+    opening: Opening | None = None
     lead: Tensor | None = None
     conditions: Tensor | None = None
     kept: Tensor | None = None
@@ -120,7 +123,8 @@ class Slot:
         if time > self.late:
             return None
         # The last evaluation joins the clip to the one before, also where it is the only one.
-        near_noise = time > NEAR_NOISE and self.position + 1 < len(self.schedule.rows)
+        evolves = self.opening is not None and self.opening.evolved
+        near_noise = time > (EVOLVING if evolves else NEAR_NOISE) and self.position + 1 < len(self.schedule.rows)
         return self.origin if self.origin is not None and near_noise else self.previous
 
     @property
@@ -277,8 +281,11 @@ class Preparer:
             return None
         return encode(names[-1] if spec.alpha == 1 else names[0])
 
-    def _opening(self, request: ClipRequest, conditions: Tensor | None) -> Tensor | None:
-        """The opening sound that a first clip continues, [C, h, w], as if it had been heard; None: nothing."""
+    def _opening(
+        self, request: ClipRequest, conditions: Tensor | None, *, next_of: Evolution | None = None
+    ) -> Opening | None:
+        """The opening sound that a first clip continues as if it had been heard, or with ``next_of`` the next origin of
+        a stream; None: nothing."""
         spec, sounds = request.spec, self.family.sounds
         shares = ((spec.start, 1 - spec.alpha), (spec.end, spec.alpha))
         keyframes = [keyframe for keyframe, share in shares if share > 0]
@@ -286,18 +293,36 @@ class Preparer:
         if sounds is None or any((keyframe.seed_image or usual) == NONE for keyframe in keyframes):
             return None
         asked = None if conditions is None else Levels.of(conditions.cpu().numpy())
-        chosen = [
-            sounds.choose(self._direction(keyframe), keyframe.seed, beats=self._beats(request), asked=asked)
-            for keyframe in keyframes
-        ]
-        found = [sounds.latents(index) for index in chosen if index is not None]
-        if len(found) < len(keyframes):
+        if next_of is not None:
+            keyframes = keyframes[:1]  # both have the same words then, and two seeds would choose two sounds
+        chosen = [self._sound(keyframe, self._beats(request), asked, next_of) for keyframe in keyframes]
+        numbers = tuple(number for number in chosen if number is not None)
+        if len(numbers) < len(keyframes):
             return None
+        found = [sounds.latents(number) for number in numbers]
         mixed = found[0] if len(found) == 1 else torch.lerp(found[0], found[1], spec.alpha)
         mixed = mixed.to(self.family.device)
         # Sounds without a bass may have other low notes, which a clip makes a bass of.
         silent = REMOVABLE & {part for part, level in (asked.parts if asked else {}).items() if level < QUIET}
-        return without(self.family, self.family.decode_mel(mixed[None])[0], silent) if silent else mixed
+        if silent:
+            mixed = without(self.family, self.family.decode_mel(mixed[None])[0], silent)
+        return Opening(mixed, numbers, next_of is not None)
+
+    def _sound(self, keyframe: Keyframe, beats: float, asked: Levels | None, next_of: Evolution | None) -> int | None:
+        """Number of the opening sound for a keyframe; with ``next_of`` another one, of at most ``TRIED``."""
+        sounds, vector = self.family.sounds, self._direction(keyframe)
+        if sounds is None or next_of is None:
+            return None if sounds is None else sounds.choose(vector, keyframe.seed, beats=beats, asked=asked)
+        besides = next_of.sounds
+        for _ in range(TRIED):
+            number = sounds.choose(vector, keyframe.seed, beats=beats, asked=asked, besides=besides, like=next_of.like)
+            if number is None:
+                return None
+            mel = self.family.decode_mel(sounds.latents(number)[None].to(self.family.device))[0]
+            if next_of.treble_db[0] <= treble_db(mel) <= next_of.treble_db[1]:
+                return number
+            besides = (*besides, number)
+        return None
 
     def _first_frame(self, request: ClipRequest) -> int:
         """Frames from the beginning of the music to the clip's first frame, for recordings as seed images.
@@ -380,11 +405,15 @@ class Preparer:
             if clean is None and (request.opens or (sound is None and before is None)):
                 slot.opening = self._opening(request, slot.conditions)
                 if slot.opening is not None:
-                    sound, late, origin = slot.opening, math.inf, None
+                    sound, late, origin = slot.opening.latents, math.inf, None
             slot.late = late
             # A seed image has the instruments and parts of the clip, and another metre has other beats.
-            if clean is None and sound is not None and late == math.inf and origin is not None:
-                slot.origin = origin if origin.shape[2] == width else None
+            if clean is None and sound is not None and late == math.inf and slot.opening is None:
+                if request.evolves is not None:
+                    slot.opening = self._opening(request, slot.conditions, next_of=request.evolves)
+                    origin = origin if slot.opening is None else slot.opening.latents
+                if origin is not None and origin.shape[2] == width:
+                    slot.origin = origin
             slot.previous = None if sound is None else _fitted(sound, width)
             if before is not None and self.family.context:
                 slot.lead = _fitted(before, width)[..., -self.family.context :]

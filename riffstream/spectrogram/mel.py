@@ -13,7 +13,7 @@ from torch import Tensor
 from riffstream.errors import ParameterError
 from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["MelInverter", "centre_frequencies", "corner_frequency", "filterbank", "triangles"]
+__all__ = ["MelInverter", "centre_frequencies", "corner_frequency", "filterbank", "treble_db", "triangles"]
 
 HTK_CORNER_HZ = 700.0
 # On CPUs with AVX-512, MKL sums products of 4, 8 ... 24 columns in another order. With this many columns or more, the
@@ -104,6 +104,12 @@ def filterbank(params: SpectrogramParams) -> Tensor:
             mel_scale=params.mel_scale_type,
         )
     return filters
+
+
+def treble_db(mel: Tensor) -> float:
+    """Level in dB of the upper half of the bins, at least 30 dB below that of the whole clip [A, M, T]."""
+    rows = mel.float().square().mean((0, 2))
+    return 10 * math.log10(float(rows[len(rows) // 2 :].mean()) + 1e-3 * float(rows.mean()) + 1e-12)
 
 
 def triangles(edges: Tensor, params: SpectrogramParams) -> Tensor:

@@ -7,14 +7,15 @@ from itertools import pairwise
 import pytest
 import torch
 
+from riffstream.diffusion.clip import Opening
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.diffusion.past import LATE, LATE_CHORDS, SOUNDS, Past
+from riffstream.diffusion.past import EVOLVES, FULLER_DB, LATE, LATE_CHORDS, PHRASE, SOUNDS, Past
 from riffstream.diffusion.removal import without
 from riffstream.journey.conditions import SIZE
 from riffstream.journey.form import PlannedBar
 from riffstream.journey.journey import ClipSpec, Keyframe
 from riffstream.journey.prompts import PromptPart
-from riffstream.spectrogram.mel import centre_frequencies
+from riffstream.spectrogram.mel import centre_frequencies, treble_db
 
 MEL = torch.rand(2, 256, 512, generator=torch.Generator().manual_seed(2))
 
@@ -51,7 +52,7 @@ def test_sounds_return_with_their_parts_and_their_prompt(family: MiniFamily, lat
 
 def test_a_clip_goes_back_to_the_sound_with_which_its_music_began(family: MiniFamily, latents: torch.Tensor) -> None:
     opening = torch.ones(family.latent_shape())
-    past = Past.after(None, spec("jazz"), latents[0], MEL, family, opening=opening)
+    past = Past.after(None, spec("jazz"), latents[0], MEL, family, opening=Opening(opening, (5,)))
     for row in (*latents[1:], *latents):
         more = past.continuation(spec("jazz"), family)
         assert more["previous"] is past.latents
@@ -94,7 +95,9 @@ def test_on_the_way_to_other_words_the_origin_goes_along(family: MiniFamily, tra
 def test_another_metre_has_an_origin_of_its_own(family: MiniFamily) -> None:
     waltz, common = Keyframe.of("piano", beats_per_bar=3), Keyframe.of("piano", beats_per_bar=4)
     opening = torch.ones(family.latent_shape(384))
-    past = Past.after(None, ClipSpec(waltz, waltz, 0.0), 0 * opening, MEL[..., :384], family, opening=opening)
+    past = Past.after(
+        None, ClipSpec(waltz, waltz, 0.0), 0 * opening, MEL[..., :384], family, opening=Opening(opening, (5,))
+    )
     asked = ClipSpec(waltz, common, 0.5)
     for number in range(3):
         own = torch.full(family.latent_shape(), float(number))
@@ -129,7 +132,7 @@ def test_music_does_not_fall_back_to_a_thin_beginning(family: MiniFamily, latent
         mel[:, 128:] *= 10 ** (treble / 20)
         return mel
 
-    opening, past = torch.ones(family.latent_shape()), None
+    opening, past = Opening(torch.ones(family.latent_shape()), (5,)), None
     origins = []
     for number, treble in enumerate((-40.0, -38.0, -33.0, 0.0, -10.0, 4.0, -60.0, 8.0)):
         own = torch.full(family.latent_shape(), float(number))
@@ -273,3 +276,132 @@ def test_a_stop_of_a_journey_begins_with_an_opening_sound(
         assert "opens" not in past.continuation(other, family), other
     after = Past.after(past, arrived, latents[2], MEL, family)
     assert sorted(after.continuation(arrived, family)) == ["origin", "previous"], "its own words are known then"
+
+
+def evolves(past: Past | None, asked: ClipSpec, family: MiniFamily) -> tuple[int, ...] | None:
+    """Sounds of the origin where it may evolve with the next clip."""
+    assert past is not None
+    more = past.continuation(asked, family)
+    return more["evolves"].sounds if "evolves" in more else None
+
+
+def played(
+    past: Past | None, asked: list[ClipSpec], family: MiniFamily, opening: Opening | None = None, **more: bool
+) -> tuple[Past, list[int]]:
+    """The past after clips, the first with ``opening``, and the numbers of those that were due to evolve."""
+    due = []
+    for number, each in enumerate(asked):
+        if past is not None and evolves(past, each, family) is not None:
+            due.append(number)
+        own = torch.full(family.latent_shape(), float(number))
+        past = Past.after(past, each, own, MEL, family, opening=opening, **more)
+        opening, more = None, {}
+    assert past is not None
+    return past, due
+
+
+@pytest.fixture
+def with_sounds(family: MiniFamily, monkeypatch: pytest.MonkeyPatch) -> MiniFamily:
+    monkeypatch.setattr(family, "sounds", object())
+    return family
+
+
+def test_the_origin_evolves_after_some_clips(with_sounds: MiniFamily) -> None:
+    family, asked = with_sounds, spec("jazz")
+    shape = family.latent_shape()
+    past, due = played(None, [asked] * EVOLVES, family, Opening(torch.ones(shape), (5,)))
+    assert due == []
+    assert evolves(past, asked, family) == (5,), "another sound than now"
+    assert past.continuation(asked, family)["previous"] is past.latents, "the join is that of the clip before"
+    # The clip has another origin from then on, and the count begins anew.
+    new = Opening(2 * torch.ones(shape), (7,), evolved=True)
+    past, due = played(past, [asked] * EVOLVES, family, new)
+    assert due == [0]
+    assert past.continuation(asked, family)["origin"] is new.latents
+    assert evolves(past, asked, family) == (7,)
+    # Where there is no other sound, the origin stays, and the next attempt is four clips later.
+    past, due = played(past, [asked] * (2 * EVOLVES + 1), family)
+    assert due == [0, EVOLVES, 2 * EVOLVES]
+    assert past.continuation(asked, family)["origin"] is new.latents
+
+
+def test_a_stream_from_noise_evolves_to_any_sound(with_sounds: MiniFamily) -> None:
+    past, _ = played(None, [spec("jazz")] * EVOLVES, with_sounds)
+    assert evolves(past, spec("jazz"), with_sounds) == ()
+
+
+def test_no_origin_evolves_without_sounds(family: MiniFamily) -> None:
+    assert family.sounds is None
+    assert played(None, [spec("jazz")] * (3 * EVOLVES), family)[1] == []
+
+
+@pytest.mark.parametrize("levels", [{}, {"energy": 0.9}, {"chords": "Am F"}, {"parts": {"lead": 0.0}}], ids=str)
+def test_after_a_steer_the_origin_does_not_evolve_at_once(levels: dict[str, object], with_sounds: MiniFamily) -> None:
+    family = with_sounds
+    past, _ = played(None, [spec("jazz")] * (EVOLVES + 1), family)
+    keyframe = Keyframe.of("jazz", **levels)
+    asked = ClipSpec(keyframe, keyframe, 0.0)
+    assert "evolves" not in past.opening(asked, family)
+    past, due = played(past, [asked] * (EVOLVES + 1), family, steered=True)
+    assert [number for number in due if number] == [EVOLVES]
+
+
+def test_on_the_way_to_other_words_no_origin_evolves(with_sounds: MiniFamily) -> None:
+    jazz, techno = Keyframe.of("jazz"), Keyframe.of("techno")
+    way = [ClipSpec(jazz, techno, 0.19 * clip / EVOLVES) for clip in range(EVOLVES + 1)]
+    past, due = played(None, way, with_sounds)
+    assert due == []
+    assert evolves(past, ClipSpec(jazz, jazz, 0.0), with_sounds) == ()
+
+
+def test_the_origin_evolves_with_a_phrase_of_the_form(with_sounds: MiniFamily) -> None:
+    def at(place: int) -> ClipSpec:
+        keyframe = Keyframe.of("jazz")
+        bars = (PlannedBar(section="verse", place=place), PlannedBar(section="verse", place=place + 1))
+        return ClipSpec(keyframe, keyframe, 0.0, plan=bars)
+
+    clips = [at(2 + 2 * clip) for clip in range(12)]
+    _, due = played(None, clips, with_sounds)
+    assert [clips[number].plan[0].place for number in due] == [2 * PHRASE, 3 * PHRASE]
+
+
+def test_the_origin_evolves_in_a_long_rest_too(with_sounds: MiniFamily) -> None:
+    """The removal of parts that creep back makes the clip the origin, and the count goes on."""
+    family, asked = with_sounds, spec("jazz", drums=0.0)
+    past, due = played(None, [asked] * EVOLVES, family, Opening(torch.ones(family.latent_shape()), (5,)))
+    assert due == []
+    assert evolves(past, asked, family) == (5,)
+    past, due = played(past, [asked] * (EVOLVES + 1), family)
+    assert due == [0, EVOLVES]
+    # The first clip of a rest is no clip of a stream.
+    past, _ = played(None, [spec("jazz")] * EVOLVES, family)
+    assert evolves(past, asked, family) is None
+
+
+def test_an_origin_with_much_less_treble_is_not_kept(with_sounds: MiniFamily) -> None:
+    family, asked = with_sounds, spec("jazz")
+    past, _ = played(None, [asked] * EVOLVES, family)
+    more = past.continuation(asked, family)
+    assert more["evolves"].treble_db == (treble_db(MEL) - FULLER_DB, treble_db(MEL) + FULLER_DB)
+    origin = more["origin"]
+    for decibels, kept in ((FULLER_DB - 1, False), (FULLER_DB + 1, True)):
+        mel = MEL.clone()
+        mel[:, 128:] *= 10 ** (-decibels / 20)
+        new = Opening(torch.ones(family.latent_shape()), (7,), evolved=True)
+        after = Past.after(past, asked, past.latents, mel, family, opening=new)
+        assert after.continuation(asked, family)["origin"] is (origin if kept else new.latents)
+        assert "evolves" not in after.continuation(asked, family), "the next attempt is later"
+
+
+def test_the_parts_of_a_sound_are_no_model_after_a_change_of_levels(with_sounds: MiniFamily) -> None:
+    """The origin is a clip then. The sound is still another one than the newest, while the words stay."""
+    family, sound = with_sounds, Opening(torch.ones(with_sounds.latent_shape()), (5,))
+    past, _ = played(None, [spec("jazz")] * EVOLVES, family, sound)
+    next_one = past.continuation(spec("jazz"), family)["evolves"]
+    assert (next_one.sounds, next_one.like) == ((5,), 5)
+    for words, sounds in (("jazz", (5,)), ("techno", ())):
+        keyframe = Keyframe.of(words, energy=0.9)
+        louder = ClipSpec(keyframe, keyframe, 0.0)
+        after, _ = played(past, [louder] * EVOLVES, family)
+        next_one = after.continuation(louder, family)["evolves"]
+        assert (next_one.sounds, next_one.like) == (sounds, None)

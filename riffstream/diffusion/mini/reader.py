@@ -105,6 +105,10 @@ class LabelledSounds:
             digest.update(value.numpy().tobytes())
         self.identity = digest.hexdigest()
 
+    def alike(self, sound: int) -> np.ndarray:
+        """Whether each sound is of the style of ``sound``, bool [N]."""
+        return np.asarray((self._style == self._style[sound]).numpy())
+
     @torch.no_grad()
     def likeness(self, vector: Tensor) -> np.ndarray:
         """How well each sound has the style and the instruments that the words imply, float32 [N], to be added to the

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from riffstream.diffusion.mini.files import read_tensors, write_tensors
 from riffstream.diffusion.mini.reader import READER, LabelledSounds
 from riffstream.errors import CheckpointError
-from riffstream.journey.conditions import Levels
+from riffstream.journey.conditions import PARTS, Levels
 from riffstream.journey.misfit import misfit
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = ["FILE", "Sounds", "check_codec", "fingerprint", "write_sounds"]
 
 FILE: Final = "sounds.safetensors"
 NEAR, MOST = 0.05, 4  # candidates: at most so many, with a fit at most so much below the best
+WIDER_NEAR = 0.12  # NEAR for another sound than before, with a reader: it is of one style with the one before
 LIKE = 0.8  # in 3/4, least cosine of words and sound: few sounds are in 3/4, and another style is worse than noise
 # Weight of parts and levels relative to a seed loop's, because a sound is continued with its parts. A wrong part costs
 # more than another style, or "no pad" would lose against "jazz".
@@ -77,7 +79,16 @@ class Sounds:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def choose(self, vector: Tensor, pick: int, *, beats: float, asked: Levels | None = None) -> int | None:
+    def choose(
+        self,
+        vector: Tensor,
+        pick: int,
+        *,
+        beats: float,
+        asked: Levels | None = None,
+        besides: Collection[int] | None = None,
+        like: int | None = None,
+    ) -> int | None:
         """Index of a sound for a prompt; None: there is none of this metre (in 3/4: none that is near to the words), or
         the vector is of another encoder.
 
@@ -86,6 +97,9 @@ class Sounds:
             pick: any number; another one may choose another sound among those that fit nearly as well.
             beats: length of the clip; 6 is two bars of 3/4.
             asked: parts and levels of the clip; None: words alone.
+            besides: sounds that are not chosen. With a reader the choice is wider, and of one style: that of ``like``,
+                or else of the best sound. None: the usual choice.
+            like: a sound with similar drums, bass and levels; None: any.
         """
         if len(vector) != self._vectors.shape[1]:
             return None
@@ -94,12 +108,24 @@ class Sounds:
         fit = words.copy() if self._reader is None else words + self._reader.likeness(vector)
         if asked is not None:
             fit = fit - ASKED * misfit(asked, self._levels)
+        if like is not None:
+            fit = fit - misfit(self._rhythm(like), self._levels)
         unfit = (self._beats != 6) | (words < LIKE) if beats == 6 else self._beats == 6
         fit[unfit] = -np.inf
+        if besides is not None and self._reader is not None:
+            fit[~self._reader.alike(int(fit.argmax()) if like is None else like)] = -np.inf
         order = (-fit).argsort(kind="stable")[:MOST]
-        near = [int(place) for place in order if np.isfinite(fit[place]) and fit[place] >= fit[order[0]] - NEAR]
+        reach = NEAR if besides is None or self._reader is None else WIDER_NEAR
+        near = [int(place) for place in order if np.isfinite(fit[place]) and fit[place] >= fit[order[0]] - reach]
+        near = [place for place in near if place not in (besides or ())]
         # The smallest hash, not an index: where the candidates change a little, the choice mostly stays.
         return min(near, key=lambda place: hashlib.blake2b(f"{pick} {place}".encode()).digest(), default=None)
+
+    def _rhythm(self, index: int) -> Levels:
+        """Drums, bass and levels of a sound: with others a stream would seem to break off or to begin."""
+        row = self._levels[index].tolist()
+        count = len(PARTS)
+        return Levels({part: row[PARTS.index(part)] for part in ("drums", "bass")}, *row[count:])
 
     def latents(self, index: int) -> Tensor:
         """Latents of a sound, float32 [C, h, w]; w of a sound in 3/4 is three quarters."""

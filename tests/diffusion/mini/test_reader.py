@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
+from riffstream.diffusion.mini import sounds as module
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import write_tensors
 from riffstream.diffusion.mini.reader import INSTRUMENTS, READER, STYLE, UNLIKELY, LabelledSounds, Reader, write_reader
@@ -59,6 +60,20 @@ def test_instruments_decide_within_a_style(folder: Path) -> None:
     assert fits[0] > fits[3] + 0.5 * INSTRUMENTS, "the same style with other instruments"
     assert fits[3] > fits[1] + STYLE, "another style"
     assert np.all(fits >= STYLE * np.log(UNLIKELY))
+
+
+def test_another_sound_than_before_is_of_its_style(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sounds = Sounds(folder / FILE, SHAPE)
+    fits = LabelledSounds(folder / READER, 4, WIDTH, sounds.identity[:16]).likeness(WORDS[0])
+    apart = float(fits[0] - fits[3])
+    assert apart > module.WIDER_NEAR, "the only other sound of the style has other instruments"
+    assert sounds.choose(WORDS[0], 0, beats=8, besides=(0,), like=0) is None
+    monkeypatch.setattr(module, "WIDER_NEAR", 2 * apart)
+    assert {sounds.choose(WORDS[0], pick, beats=8) for pick in range(8)} == {0}, "the usual choice is narrower"
+    assert {sounds.choose(WORDS[0], pick, beats=8, besides=(0,), like=0) for pick in range(8)} == {3}
+    monkeypatch.setattr(module, "WIDER_NEAR", 10.0)
+    assert {sounds.choose(WORDS[0], pick, beats=8, besides=(0,), like=0) for pick in range(8)} == {3}, "one style"
+    assert {sounds.choose(WORDS[0], pick, beats=8, besides=()) for pick in range(16)} == {0, 3}, "that of the best"
 
 
 def test_parts_that_rest_come_before_the_style(folder: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,20 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from riffstream.diffusion.clip import ClipRequest
+from riffstream.diffusion import slots
+from riffstream.diffusion.clip import ClipRequest, Evolution
 from riffstream.diffusion.engine import Engine
 from riffstream.diffusion.mini import sounds as module
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import write_tensors
+from riffstream.diffusion.mini.reader import READER
 from riffstream.diffusion.mini.sounds import FILE, Sounds, write_sounds
+from riffstream.diffusion.past import EVOLVES, Past
 from riffstream.diffusion.removal import without
 from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import SIZE, Levels
 from riffstream.journey.journey import ClipSpec, Keyframe
+from riffstream.spectrogram.mel import treble_db
 
 TEXTS = ("slow calm piano", "slow calm piano", "driving techno", "vienna waltz")
 
@@ -65,6 +70,23 @@ def test_resting_parts_and_the_metre_choose_too(family: MiniFamily, sounds: Soun
     assert sounds.choose(piano, 0, beats=6) == 3
     assert sounds.latents(3).shape == family.latent_shape(384)
     assert sounds.choose(torch.ones(3), 0, beats=8) is None, "a vector of another text encoder"
+
+
+def test_another_sound_than_before_has_its_drums(
+    family: MiniFamily, sounds: Sounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piano, techno = direction(family, "slow calm piano"), direction(family, "driving techno")
+    apart = 1 - float(piano @ techno)
+    assert apart < 0.1, "a random text encoder finds all texts alike"
+    monkeypatch.setattr(module, "NEAR", apart / 2)
+    assert sounds.choose(piano, 0, beats=8, besides=(0,), like=0) is None, "without drums, and other words"
+    assert sounds.choose(techno, 0, beats=8, besides=(2,)) is None
+    assert sounds.choose(techno, 0, beats=8, besides=()) == 2
+    assert {sounds.choose(piano, seed, beats=8, besides=()) for seed in range(8)} == {0, 1}
+    assert sounds.choose(piano, 0, beats=6, besides=(3,)) is None
+    monkeypatch.setattr(module, "NEAR", 2 * apart)
+    assert {sounds.choose(piano, seed, beats=8, besides=(0,), like=0) for seed in range(8)} == {2}, "with drums, too"
+    assert {sounds.choose(piano, seed, beats=8, besides=(0,)) for seed in range(8)} == {1, 2}
 
 
 def test_a_sound_in_three_is_near_to_the_words_or_none(family: MiniFamily, sounds: Sounds) -> None:
@@ -175,7 +197,8 @@ def test_a_first_clip_continues_the_sound(family: MiniFamily, sounds: Sounds, mo
     assert torch.equal(rendered(engine, techno, previous=before, opens=True, origin=origin), opened)
     clips = [engine.render(ClipRequest(ClipSpec(techno, techno, 0.0), previous=p)) for p in (None, before)]
     assert clips[0].opening is not None
-    assert torch.equal(clips[0].opening, sounds.latents(2))
+    assert torch.equal(clips[0].opening.latents, sounds.latents(2))
+    assert clips[0].opening.sounds == (2,)
     assert clips[1].opening is None
     # Between two keyframes the sounds are mixed.
     chosen = sounds.choose(direction(family, "slow calm piano"), 5, beats=8)
@@ -183,6 +206,44 @@ def test_a_first_clip_continues_the_sound(family: MiniFamily, sounds: Sounds, mo
     mixed = torch.lerp(sounds.latents(2), sounds.latents(chosen), 0.25)
     wanted = rendered(plain, techno, piano, 0.25, anew=True, recalled=mixed)
     torch.testing.assert_close(rendered(engine, techno, piano, 0.25), wanted)
+
+
+@pytest.mark.parametrize("beats", [8, 6])
+def test_another_sound_becomes_the_origin(
+    family: MiniFamily, sounds: Sounds, monkeypatch: pytest.MonkeyPatch, beats: int
+) -> None:
+    words, number, frames = ("driving techno", 2, None) if beats == 8 else ("vienna waltz", 3, 384)
+    plain, start = Engine(family, steps=4), Keyframe.of(words)
+    before, origin = torch.randn(2, *family.latent_shape(frames), generator=torch.Generator().manual_seed(5))
+    more: dict[str, Any] = {"previous": before, "origin": origin, "frames": frames}
+    stays = rendered(plain, start, **more)
+    with monkeypatch.context() as changed:
+        changed.setattr(slots, "NEAR_NOISE", slots.EVOLVING)
+        wanted = rendered(plain, start, **more | {"origin": sounds.latents(number)})
+    assert not torch.equal(stays, wanted)
+    assert not torch.equal(rendered(plain, start, **more | {"origin": sounds.latents(number)}), wanted), "three steps"
+    monkeypatch.setattr(family, "sounds", sounds)
+    engine = Engine(family, steps=4)
+    clip = engine.render(ClipRequest(ClipSpec(start, start, 0.0), evolves=Evolution(), **more))
+    assert torch.equal(clip.latents, wanted)
+    assert clip.opening is not None
+    assert (clip.opening.sounds, clip.opening.evolved) == ((number,), True)
+    # The sound is that of the first of two keyframes with the same words, whatever the seed of the other is.
+    second = Keyframe.of(words, seed=9)
+    clip = engine.render(ClipRequest(ClipSpec(start, second, 0.25), evolves=Evolution(), **more))
+    assert clip.opening is not None
+    assert clip.opening.sounds == (number,)
+    treble = treble_db(family.decode_mel(sounds.latents(number)[None])[0])
+    for limits, evolves in (((-1.0, 1.0), True), ((1.0, 2.0), False), ((-2.0, -1.0), False)):
+        limited = Evolution(treble_db=(treble + limits[0], treble + limits[1]))
+        assert torch.equal(rendered(engine, start, evolves=limited, **more), wanted if evolves else stays), limits
+    # It stays where there is no other sound, in noise alone, and where the clip does not go on from one before.
+    assert torch.equal(rendered(engine, start, evolves=Evolution((0, 1, 2, 3)), **more), stays)
+    silent = Keyframe.of(words, seed_image="none")
+    assert torch.equal(rendered(engine, silent, evolves=Evolution(), **more), stays)
+    for other in ({"seed_image": before}, {"anew": True, "recalled": before, "late": 0.8}):
+        told = rendered(plain, start, **{**more, **other})
+        assert torch.equal(rendered(engine, start, evolves=Evolution(), **{**more, **other}), told)
 
 
 def test_noise_alone_has_no_sound(family: MiniFamily, sounds: Sounds, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,11 +277,12 @@ def test_parts_that_rest_are_removed_from_the_sound(part: str) -> None:
     """A sound of a song without bass may have a low guitar, which the clip would make a bass of."""
     family = MiniFamily.load()
     assert family.sounds is not None
-    engine, words = Engine(family, steps=1), "shoegaze, picked bass, drums, distorted guitar"
+    engine, words = Engine(family, steps=1), "rock"
 
     def opening(**parts: float) -> Tensor | None:
         start = Keyframe.of(words, parts=parts or None)
-        return engine.render(ClipRequest(ClipSpec(start, start, 0.0))).opening
+        opened = engine.render(ClipRequest(ClipSpec(start, start, 0.0))).opening
+        return None if opened is None else opened.latents
 
     rests, plays = (
         family.sounds.choose(direction(family, words), 0, beats=8, asked=asked) for asked in (Levels({part: 0.0}), None)
@@ -230,3 +292,36 @@ def test_parts_that_rest_are_removed_from_the_sound(part: str) -> None:
     mel = family.decode_mel(family.sounds.latents(rests)[None])[0]
     torch.testing.assert_close(opening(**{part: 0.0}), without(family, mel, {part}))
     torch.testing.assert_close(opening(), family.sounds.latents(plays))
+    # So they are from a later origin.
+    start = Keyframe.of(words, parts={part: 0.0})
+    before = torch.zeros(family.latent_shape())
+    request = ClipRequest(ClipSpec(start, start, 0.0), previous=before, origin=before, evolves=Evolution((rests,)))
+    later = engine.render(request).opening
+    assert later is not None
+    assert later.sounds != (rests,)
+    mel = family.decode_mel(family.sounds.latents(later.sounds[0])[None])[0]
+    torch.testing.assert_close(later.latents, without(family, mel, {part}))
+
+
+def test_a_stream_of_the_released_model_evolves_within_its_style() -> None:
+    family = MiniFamily.load()
+    engine, styles = Engine(family, steps=2), load_file(MODEL_FOLDER / READER)["style"]
+    start = Keyframe.of("rock")
+
+    def play() -> tuple[list[Tensor], list[tuple[int, ...]]]:
+        past, clips, heard = None, [], []
+        for number in range(2 * EVOLVES + 1):
+            asked = ClipSpec(start, start, 0.0, index=number)
+            more = {} if past is None else past.continuation(asked, family)
+            clip = engine.render(ClipRequest(asked, **more))
+            past = Past.after(past, asked, clip.latents, clip.mel, family, opening=clip.opening)
+            clips.append(clip.latents)
+            heard += [] if clip.opening is None else [clip.opening.sounds]
+        return clips, heard
+
+    (clips, heard), (again, same) = play(), play()
+    assert len(heard) == 3, "the first sound, and another one each fourth clip"
+    assert all(before != after for before, after in pairwise(heard))
+    assert len({int(styles[number]) for numbers in heard for number in numbers}) == 1
+    assert heard == same
+    assert all(torch.equal(one, other) for one, other in zip(clips, again, strict=True)), "equal logs, equal samples"
