@@ -68,8 +68,8 @@ class Slot:
         above: the model's time above which steps are guided; None: all steps are.
         previous: [C, h, w], latents of the previous clip for the network; None: it sees none.
         late: time above which ``previous`` is hidden.
-        origin: [C, h, w], latents in place of ``previous`` at times above ``NEAR_NOISE``, except in the last
-            evaluation; None: nothing replaces it.
+        origin: [C, h, w], latents in place of ``previous`` at times above ``NEAR_NOISE`` (a new one: above
+            ``EVOLVING``), except in the last evaluation; None: nothing replaces it.
         opening: the opening sound with which the clip begins, or to which its origin evolves; None: neither.
         lead: [C, h, context], end of the previous clip, which is decoded with the clip; None: nothing is.
         conditions: [columns, conditions], for the conditional branch only.
