@@ -167,6 +167,9 @@ class OpeningSounds(Protocol):
     def latents(self, index: int) -> Tensor:
         """Latents of a sound, float32 [C, h, w]."""
 
+    def lean(self, text: TextEmbedding) -> TextEmbedding:
+        """A prompt [1, S, D], nearer to the captions of sounds that fit it."""
+
 
 class Family(ABC):
     """A loaded model: the base class of all families.
@@ -222,6 +225,11 @@ class Family(ABC):
             [1, S, D]; S = chunks * text_length for families without a mask.
         """
         return self.encode_text(["".join(run.text for run in prompt)])
+
+    def lean(self, text: TextEmbedding) -> TextEmbedding:
+        """The embedding of one prompt [1, S, D] for a clip that words alone lead: nearer to the wording of a caption,
+        where the family has one. By default unchanged."""
+        return text
 
     @abstractmethod
     def denoise(

@@ -260,6 +260,9 @@ class Preparer:
         )
         self._mask(slot, request, clean)
         self._continue(slot, request, clean)
+        if family.continues and clean is None and slot.previous is None:
+            lean = self.encoder.between(spec.start.prompts, spec.end.prompts, spec.alpha, negatives, lean=True)
+            slot.cond = lean.cond
         return slot
 
     def _seed_latents(self, request: ClipRequest, conditions: Tensor | None) -> Tensor | None:

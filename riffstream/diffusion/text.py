@@ -46,19 +46,20 @@ class PromptEncoder:
             raise ParameterError("cache", cache, "1 or more prompts")
         self.family = family
         self._limit = cache
-        self._cache: OrderedDict[tuple[str, int], TextEmbedding] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, int, bool], TextEmbedding] = OrderedDict()
 
     def chunks(self, *mixes: Mix) -> int:
         """Number of chunks for all prompts of all mixes. With equal padding any two of them can be interpolated."""
         texts = {part.text for mix in mixes for part in normalise_mix(mix)}
         return max((self.family.count_chunks(parse_weights(text)) for text in texts), default=1)
 
-    def encode(self, mix: Mix, *, chunks: int | None = None) -> TextEmbedding:
+    def encode(self, mix: Mix, *, chunks: int | None = None, lean: bool = False) -> TextEmbedding:
         """Encode one mix.
 
         Args:
             mix: a prompt, or parts with weights (see ``prompts.normalise_mix``).
             chunks: number of chunks after padding; by default as many as the mix needs.
+            lean: for music that the words alone lead (``Family.lean``).
 
         Returns:
             [1, S, D]. Without a mask (Stable Diffusion) S is ``chunks * text_length`` and a mix is the weighted mean of
@@ -69,7 +70,7 @@ class PromptEncoder:
         """
         parts = normalise_mix(mix)
         count = self.chunks(parts) if chunks is None else chunks
-        rows = [self._prompt(part.text, count) for part in parts]
+        rows = [self._prompt(part.text, count, lean) for part in parts]
         return mix_embeddings(rows, [part.weight for part in parts], length=self.family.text_length)
 
     def pair(self, mix: Mix, negative: Mix = "") -> Conditioning:
@@ -77,24 +78,31 @@ class PromptEncoder:
         count = self.chunks(mix, negative)
         return Conditioning(self.encode(mix, chunks=count), self.encode(negative, chunks=count))
 
-    def between(self, start: Mix, end: Mix, alpha: float, negatives: tuple[Mix, Mix] = ("", "")) -> Conditioning:
+    def between(
+        self, start: Mix, end: Mix, alpha: float, negatives: tuple[Mix, Mix] = ("", ""), *, lean: bool = False
+    ) -> Conditioning:
         """Embeddings at ``alpha`` in [0, 1] between two mixes.
 
         Args:
             start, end: the mixes.
             alpha: 0 (start) to 1 (end).
             negatives: negative prompts at start and end.
+            lean: see :meth:`encode`; negative prompts never lean.
         """
         count = self.chunks(start, end, *negatives)
         uncond = self.encode(blend_mixes(*negatives, alpha), chunks=count)
-        return Conditioning(self.encode(blend_mixes(start, end, alpha), chunks=count), uncond)
+        return Conditioning(self.encode(blend_mixes(start, end, alpha), chunks=count, lean=lean), uncond)
 
-    def _prompt(self, text: str, chunks: int) -> TextEmbedding:
-        key = (text, chunks)
+    def _prompt(self, text: str, chunks: int, lean: bool) -> TextEmbedding:
+        key = (text, chunks, lean)
         found = self._cache.get(key)
         if found is None:
-            with torch.no_grad():
-                found = self.family.encode_weighted(parse_weights(text), chunks)
+            if lean:
+                plain = self._prompt(text, chunks, False)
+                found = self.family.lean(plain) if text.strip() else plain  # no words have no style
+            else:
+                with torch.no_grad():
+                    found = self.family.encode_weighted(parse_weights(text), chunks)
             self._cache[key] = found
             if len(self._cache) > self._limit:
                 self._cache.popitem(last=False)

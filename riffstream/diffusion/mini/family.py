@@ -259,6 +259,9 @@ class MiniFamily(Family):
         mask = [1.0, *(max(weight, 0.0) for weight in weights[:room]), 1.0]
         return self.text_encoder.encode_ids([[start, *ids[:room], end]], [mask])
 
+    def lean(self, text: TextEmbedding) -> TextEmbedding:
+        return text if self.sounds is None else self.sounds.lean(text)
+
     @torch.no_grad()
     def denoise(
         self,

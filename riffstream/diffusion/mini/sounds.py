@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from riffstream.diffusion.family import TextEmbedding
 from riffstream.diffusion.mini.files import read_tensors, write_tensors
+from riffstream.diffusion.mini.leaning import APART, LEAN, lean
 from riffstream.diffusion.mini.reader import READER, LabelledSounds
 from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import PARTS, Levels
@@ -74,7 +77,7 @@ class Sounds:
         self._reader: LabelledSounds | None = None
         if os.path.lexists(path.with_name(READER)):
             self._reader = LabelledSounds(path.with_name(READER), len(self), vectors.shape[1], self.identity)
-            self.identity += self._reader.identity
+            self.identity += f"{self._reader.identity}{LEAN}{APART}"
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -126,6 +129,15 @@ class Sounds:
         row = self._levels[index].tolist()
         count = len(PARTS)
         return Levels({part: row[PARTS.index(part)] for part in ("drums", "bass")}, *row[count:])
+
+    def lean(self, text: TextEmbedding) -> TextEmbedding:
+        """A prompt [1, S, D], nearer to the captions of the sounds that fit it; unchanged without a reader, or for a
+        vector of another encoder."""
+        if self._reader is None or text.tokens.shape[-1] != self._vectors.shape[1]:
+            return text
+        vector = F.normalize(text.pooled()[0].float().cpu(), dim=0)
+        fit = torch.mv(self._vectors, vector) + torch.from_numpy(self._reader.likeness(vector))
+        return lean(text, self._vectors, fit)
 
     def latents(self, index: int) -> Tensor:
         """Latents of a sound, float32 [C, h, w]; w of a sound in 3/4 is three quarters."""
