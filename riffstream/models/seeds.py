@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property, lru_cache
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from riffstream.diffusion.family import Family
+    from riffstream.diffusion.mini.reader import ReadTexts
     from riffstream.diffusion.mini.text import MiniTextEncoder
 
 __all__ = ["RIFFUSION_NAMES", "SEEDS_FOLDER", "SeedEntry", "SeedLibrary", "mentions", "plays"]
 
 SEEDS_FOLDER = Path(__file__).parent / "mini" / "seeds"
+
+ASKED = 4.0  # weight of parts and levels with a reader of words, whose fits lie further apart
 
 # Riffusion's seed images, and loops of the library in their place, so that its clients and links find a beat.
 RIFFUSION_NAMES = {
@@ -147,6 +151,18 @@ class SeedLibrary:
         return read_all(self.folder, "vectors", len(self.entries))
 
     @cached_property
+    def _reader(self) -> ReadTexts | None:
+        """What the model's reader of words reads in the loops' words; None for a model without one."""
+        from riffstream.diffusion.mini.reader import READER, ReadTexts
+
+        path = self.folder.parent / READER
+        if not os.path.lexists(path):
+            return None
+        import torch
+
+        return ReadTexts(path, torch.from_numpy(self._vectors))
+
+    @cached_property
     def _levels(self) -> np.ndarray:
         return np.stack([entry.levels.row for entry in self.entries])
 
@@ -198,7 +214,8 @@ class SeedLibrary:
             asked: parts and levels (``journey.misfit``); None: words alone.
 
         Returns:
-            Pairs of a loop and its cosine similarity in [-1, 1], less what is not as asked.
+            Pairs of a loop and its fit: the cosine similarity of the words in [-1, 1], with what a reader of words adds
+            (-0.47 to 0.3), less what is not as asked.
         """
         if count < 1:
             raise ParameterError("count", count, f"1 to {len(self.entries)}")
@@ -218,9 +235,11 @@ class SeedLibrary:
         import torch
 
         # Not numpy's product: its threads spin on after it and slow down the network's evaluations.
-        fit = torch.mv(torch.from_numpy(self._vectors), vector.float().cpu()).numpy()
+        words = torch.mv(torch.from_numpy(self._vectors), vector.float().cpu())
+        reader = self._reader
+        fit = (words if reader is None else words + reader.likeness(vector)).numpy()
         if asked is not None:
-            fit = fit - misfit(asked, self._levels)
+            fit = fit - (1.0 if reader is None else ASKED) * misfit(asked, self._levels)
         return [(self.entries[place], float(fit[place])) for place in (-fit).argsort(kind="stable")]
 
     @staticmethod

@@ -20,7 +20,7 @@ from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.text import MiniTextEncoder
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.journey.conditions import Levels
-from riffstream.models.seeds import RIFFUSION_NAMES, SeedEntry, SeedLibrary
+from riffstream.models.seeds import RIFFUSION_NAMES, SEEDS_FOLDER, SeedEntry, SeedLibrary
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +287,33 @@ def test_shipped_library_finds_what_is_asked() -> None:
     }.items():
         names = " ".join(entry.name for entry, _ in library.nearest(prompt, encoder, 5))
         assert style in names, (prompt, names)
+
+
+def test_a_reader_of_words_finds_the_style_that_words_mean(tmp_path: Path) -> None:
+    """By captions alone "reggaeton" is near to reggae, and "smooth jazz for dinner" to mellow jazz."""
+    encoder = MiniTextEncoder.load(MODEL_FOLDER / "text_encoder", MODEL_FOLDER / "tokenizer")
+    (tmp_path / "seeds").symlink_to(SEEDS_FOLDER)
+    plain, library = SeedLibrary(tmp_path / "seeds"), SeedLibrary()
+    meant = {"reggaeton": "reggaeton", "smooth jazz for dinner": "smooth_jazz", "music box lullaby": "music_box"}
+    for prompt, style in meant.items():
+        assert library.nearest(prompt, encoder)[0][0].style == style
+    assert any(plain.nearest(prompt, encoder)[0][0].style != style for prompt, style in meant.items())
+    for level in (0.0, 1.0):
+        best = library.nearest("afrobeat party", encoder, asked=Levels({"drums": level}))[0][0]
+        assert (best.style, best.plays({"drums": level})) == ("afrobeat", True)
+
+
+def test_a_damaged_reader_is_named(tmp_path: Path) -> None:
+    encoder = MiniTextEncoder.load(MODEL_FOLDER / "text_encoder", MODEL_FOLDER / "tokenizer")
+    (tmp_path / "seeds").symlink_to(SEEDS_FOLDER)
+    tensors = load_file(MODEL_FOLDER / "reader.safetensors")
+    for change in ({"outer.weight": torch.zeros(3, 512)}, {"instruments": torch.zeros(2000, 400)}):
+        save_file(tensors | change, tmp_path / "reader.safetensors")
+        with pytest.raises(CheckpointError, match="reader"):
+            SeedLibrary(tmp_path / "seeds").nearest("techno", encoder)
+    (tmp_path / "reader.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(CheckpointError, match="reader"):
+        SeedLibrary(tmp_path / "seeds").nearest("techno", encoder)
 
 
 def test_a_models_own_library_goes_before_the_shipped_one(library: SeedLibrary, tmp_path: Path) -> None:

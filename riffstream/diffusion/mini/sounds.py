@@ -38,7 +38,9 @@ __all__ = ["FILE", "Sounds", "check_codec", "fingerprint", "write_sounds"]
 FILE: Final = "sounds.safetensors"
 NEAR, MOST = 0.05, 4  # candidates: at most so many, with a fit at most so much below the best
 WIDER_NEAR = 0.12  # NEAR for another sound than before, with a reader: it is of one style with the one before
-LIKE = 0.8  # in 3/4, least cosine of words and sound: few sounds are in 3/4, and another style is worse than noise
+# In 3/4, least cosine of words and sound, or least probability of the sound's style: few sounds are in 3/4, and another
+# style is worse than noise.
+LIKE, LIKELY = 0.8, 0.5
 # Weight of parts and levels relative to a seed loop's, because a sound is continued with its parts. A wrong part costs
 # more than another style, or "no pad" would lose against "jazz".
 ASKED = 32.0
@@ -92,8 +94,8 @@ class Sounds:
         besides: Collection[int] | None = None,
         like: int | None = None,
     ) -> int | None:
-        """Index of a sound for a prompt; None: there is none of this metre (in 3/4: none that is near to the words), or
-        the vector is of another encoder.
+        """Index of a sound for a prompt; None: there is none of this metre (in 3/4: none that is near to the words, or
+        of a style that they mean), or the vector is of another encoder.
 
         Args:
             vector: [D], sentence vector of length 1.
@@ -113,8 +115,13 @@ class Sounds:
             fit = fit - ASKED * misfit(asked, self._levels)
         if like is not None:
             fit = fit - misfit(self._rhythm(like), self._levels)
-        unfit = (self._beats != 6) | (words < LIKE) if beats == 6 else self._beats == 6
-        fit[unfit] = -np.inf
+        if beats == 6:
+            meant = words >= LIKE
+            if self._reader is not None:
+                meant |= self._reader.probability(vector) >= LIKELY
+            fit[(self._beats != 6) | ~meant] = -np.inf
+        else:
+            fit[self._beats == 6] = -np.inf
         if besides is not None and self._reader is not None:
             fit[~self._reader.alike(int(fit.argmax()) if like is None else like)] = -np.inf
         order = (-fit).argsort(kind="stable")[:MOST]

@@ -81,6 +81,19 @@ def test_parts_that_rest_come_before_the_style(folder: Path) -> None:
     assert {sounds.choose(WORDS[0], pick, beats=8, asked=Levels({"drums": 0.0})) for pick in range(8)} == {1}
 
 
+def test_in_three_four_a_sound_of_the_style_needs_no_near_caption(folder: Path) -> None:
+    latents, levels = torch.randn(4, *SHAPE), np.zeros((4, len(Levels().row)))
+    write_sounds(folder / FILE, latents, WORDS.sum(0).expand(4, -1), levels, torch.ones(4, dtype=torch.bool))
+    tensors = load_file(folder / READER)
+    (folder / READER).unlink()
+    identity = bytes.fromhex(Sounds(folder / FILE, SHAPE).identity)
+    write_tensors(folder / READER, {**tensors, "sounds": torch.tensor(list(identity), dtype=torch.uint8)})
+    sounds = Sounds(folder / FILE, SHAPE)
+    assert sounds.choose(WORDS[0], 0, beats=6) in (0, 3), "its caption is of three styles, with a cosine below 0.8"
+    (folder / READER).unlink()
+    assert Sounds(folder / FILE, SHAPE).choose(WORDS[0], 0, beats=6) is None
+
+
 def test_the_reader_belongs_to_the_identity(folder: Path) -> None:
     """A log replays with its own choice of sounds alone."""
     whole = Sounds(folder / FILE, SHAPE).identity
