@@ -59,7 +59,7 @@ class ClipRequest:
             step, and where the clip continues an opening sound.
         evolves: another opening sound for the words becomes the origin in place of ``origin``, where there is one that
             fits nearly as well; the clip continues it in one step more. None: the origin stays. Ignored with
-            ``late``, with a seed image, and where the clip begins with an opening sound.
+            ``late``, with a seed image, in another metre, and where the clip begins with an opening sound.
         late: time of a rectified flow (1: noise, 0: clean) above which ``recalled`` is hidden from the network. The
             steps near noise decide parts, levels and chords, so these can change while the instruments stay.
         seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a

@@ -412,7 +412,7 @@ class Preparer:
             slot.late = late
             # A seed image has the instruments and parts of the clip, and another metre has other beats.
             if clean is None and sound is not None and late == math.inf and slot.opening is None:
-                if request.evolves is not None:
+                if request.evolves is not None and sound.shape[2] == width:
                     slot.opening = self._opening(request, slot.conditions, next_of=request.evolves)
                     origin = origin if slot.opening is None else slot.opening.latents
                 if origin is not None and origin.shape[2] == width:

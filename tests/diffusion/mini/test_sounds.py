@@ -246,6 +246,20 @@ def test_another_sound_becomes_the_origin(
         assert torch.equal(rendered(engine, start, evolves=Evolution(), **{**more, **other}), told)
 
 
+def test_no_origin_evolves_where_the_metre_changes(
+    family: MiniFamily, sounds: Sounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clip becomes the origin of its metre (``Past``), so a sound in it would be forgotten with the next clip."""
+    plain, start = Engine(family, steps=4), Keyframe.of("vienna waltz")
+    before = torch.randn(family.latent_shape(), generator=torch.Generator().manual_seed(5))
+    more: dict[str, Any] = {"previous": before, "origin": before, "frames": 384}
+    stays = rendered(plain, start, **more)
+    monkeypatch.setattr(family, "sounds", sounds)
+    clip = Engine(family, steps=4).render(ClipRequest(ClipSpec(start, start, 0.0), evolves=Evolution(), **more))
+    assert clip.opening is None
+    assert torch.equal(clip.latents, stays)
+
+
 def test_noise_alone_has_no_sound(family: MiniFamily, sounds: Sounds, monkeypatch: pytest.MonkeyPatch) -> None:
     """``none`` counts where a keyframe has a share in the clip, and as the default of the configuration too."""
     plain, techno, silent = Engine(family, steps=2), Keyframe.of("driving techno"), Keyframe.of("b", seed_image="none")
