@@ -99,7 +99,8 @@ class PromptEncoder:
         if found is None:
             if lean:
                 plain = self._prompt(text, chunks, False)
-                found = self.family.lean(plain) if text.strip() else plain  # no words have no style
+                words = any(run.weight > 0 and run.text.strip() for run in parse_weights(text))
+                found = self.family.lean(plain) if words else plain  # no words have no style
             else:
                 with torch.no_grad():
                     found = self.family.encode_weighted(parse_weights(text), chunks)

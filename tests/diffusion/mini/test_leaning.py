@@ -100,14 +100,16 @@ class _Sounds:
 
 def test_prompts_lean_and_negative_and_empty_ones_do_not() -> None:
     family = MiniFamily.random()
-    plain = {text: PromptEncoder(family).encode(text).tokens for text in ("slow jazz", "drums", "")}
+    plain = {text: PromptEncoder(family).encode(text).tokens for text in ("slow jazz", "drums")}
     family.sounds = _Sounds(None)
     encoder = PromptEncoder(family)
     for alpha in (0.0, 0.5):
         pair = encoder.between("slow jazz", "slow jazz", alpha, ("drums", "drums"), lean=True)
         torch.testing.assert_close(pair.cond.tokens, plain["slow jazz"] + 1)
         torch.testing.assert_close(pair.uncond.tokens, plain["drums"])
-    torch.testing.assert_close(encoder.between("", "", 0, lean=True).cond.tokens, plain[""])
+    for text in ("", " ", "(techno:0)", "(techno:-1)", "()"):
+        told = encoder.encode(text)
+        assert encoder.between(text, text, 0, lean=True).cond is told, text
     torch.testing.assert_close(encoder.encode("slow jazz").tokens, plain["slow jazz"])
     torch.testing.assert_close(encoder.pair("slow jazz").cond.tokens, plain["slow jazz"])
 
