@@ -75,7 +75,8 @@ class _Sound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Choice:
-    """The sound that a clip continues, the parts to remove from it, and whether it is late."""
+    """The sound that a clip continues, the parts to remove from it, whether it is late, and whether the clip is one in
+    which resting parts are removed again (``RENEWAL``)."""
 
     sound: _Sound
     silent: frozenset[str] = frozenset()

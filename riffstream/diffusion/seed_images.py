@@ -56,7 +56,7 @@ class SeedSearch(SeedSource, Protocol):
 
         Returns:
             Names with their fit, best first; none if ``family`` has other sentence vectors. The fit is the cosine
-            similarity in [-1, 1], less what is not as ``asked``.
+            similarity in [-1, 1], with what a reader of words adds, less what is not as ``asked``.
         """
 
 

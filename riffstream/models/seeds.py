@@ -215,7 +215,7 @@ class SeedLibrary:
 
         Returns:
             Pairs of a loop and its fit: the cosine similarity of the words in [-1, 1], with what a reader of words adds
-            (-0.47 to 0.3), less what is not as asked.
+            (-0.46 to 0.3), less what is not as asked.
         """
         if count < 1:
             raise ParameterError("count", count, f"1 to {len(self.entries)}")

@@ -107,7 +107,7 @@ def filterbank(params: SpectrogramParams) -> Tensor:
 
 
 def treble_db(mel: Tensor) -> float:
-    """Level in dB of the upper half of the bins, at least 30 dB below that of the whole clip [A, M, T]."""
+    """Level in dB of the upper half of the bins of amplitudes [A, M, T]; at most 30 dB below that of all bins."""
     rows = mel.float().square().mean((0, 2))
     return 10 * math.log10(float(rows[len(rows) // 2 :].mean()) + 1e-3 * float(rows.mean()) + 1e-12)
 

@@ -41,8 +41,8 @@ WIDER_NEAR = 0.12  # NEAR for another sound than before, with a reader: it is of
 # In 3/4, least cosine of words and sound, or least probability of the sound's style: few sounds are in 3/4, and another
 # style is worse than noise.
 LIKE, LIKELY = 0.8, 0.5
-# Weight of parts and levels relative to a seed loop's, because a sound is continued with its parts. A wrong part costs
-# more than another style, or "no pad" would lose against "jazz".
+# Weight of parts and levels (a seed loop's is 4, or 1 without a reader), because a sound is continued with its parts. A
+# wrong part costs more than another style, or "no pad" would lose against "jazz".
 ASKED = 32.0
 LARGEST, CLIPPED = 7, 0.7  # largest number of 4 bits, and the share of the largest latent that it stands for
 
