@@ -30,7 +30,7 @@ from riffstream.diffusion.removal import REMOVABLE, without
 from riffstream.journey.keyframe import ClipSpec
 from riffstream.spectrogram.mel import treble_db
 
-__all__ = ["EVOLVES", "FULLER_DB", "LATE", "LATE_CHORDS", "PHRASE", "SOUNDS", "Past"]
+__all__ = ["EVOLVES", "FULLER_DB", "LATE", "LATE_CHORDS", "PHRASE", "RENEWAL", "SOUNDS", "Past"]
 
 SOUNDS: Final = 4  # combinations of resting parts whose last clip is kept
 LEVEL_STEP: Final = 0.14  # change of energy, density or brightness above which a sound is late: verse to chorus is 0.15
@@ -100,7 +100,7 @@ class _Choice:
         if own.treble > before.treble + FULLER_DB:
             # The sound, which had less, is no model for the parts of the next one.
             return replace(own, sounds=before.sounds, clips=clips)
-        if self.silent:
+        if self.silent and opening is None:
             return replace(own, sounds=before.sounds, like=before.like, clips=clips)
         return replace(before, clips=clips)
 

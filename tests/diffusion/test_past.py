@@ -9,7 +9,7 @@ import torch
 
 from riffstream.diffusion.clip import Opening
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.diffusion.past import EVOLVES, FULLER_DB, LATE, LATE_CHORDS, PHRASE, SOUNDS, Past
+from riffstream.diffusion.past import EVOLVES, FULLER_DB, LATE, LATE_CHORDS, PHRASE, RENEWAL, SOUNDS, Past
 from riffstream.diffusion.removal import without
 from riffstream.journey.conditions import SIZE
 from riffstream.journey.form import PlannedBar
@@ -391,6 +391,19 @@ def test_an_origin_with_much_less_treble_is_not_kept(with_sounds: MiniFamily) ->
         after = Past.after(past, asked, past.latents, mel, family, opening=new)
         assert after.continuation(asked, family)["origin"] is (origin if kept else new.latents)
         assert "evolves" not in after.continuation(asked, family), "the next attempt is later"
+
+
+def test_nor_is_it_kept_in_a_long_rest(with_sounds: MiniFamily) -> None:
+    """A clip from which parts are removed again is the origin otherwise."""
+    family, asked, thin = with_sounds, spec("jazz", drums=0.0), MEL.clone()
+    thin[:, 128:] *= 10 ** (-(FULLER_DB + 1) / 20)
+    past, _ = played(None, [asked] * (EVOLVES * RENEWAL), family)
+    assert "recalled" in past.continuation(asked, family), "the parts are removed again"
+    assert evolves(past, asked, family) is not None
+    origin = past.own.origin.latents
+    new = Opening(torch.ones(family.latent_shape()), (7,), evolved=True)
+    after = Past.after(past, asked, torch.zeros(family.latent_shape()), thin, family, opening=new)
+    assert after.continuation(asked, family)["origin"] is origin
 
 
 def test_the_parts_of_a_sound_are_no_model_after_a_change_of_levels(with_sounds: MiniFamily) -> None:
