@@ -307,9 +307,10 @@ def test_a_damaged_reader_is_named(tmp_path: Path) -> None:
     encoder = MiniTextEncoder.load(MODEL_FOLDER / "text_encoder", MODEL_FOLDER / "tokenizer")
     (tmp_path / "seeds").symlink_to(SEEDS_FOLDER)
     tensors = load_file(MODEL_FOLDER / "reader.safetensors")
-    for change in ({"outer.weight": torch.zeros(3, 512)}, {"instruments": torch.zeros(2000, 400)}):
+    wrong = {"outer.weight": torch.zeros(3, 512)}, {"instruments": torch.zeros(2000, 400)}
+    for change, told in zip(wrong, ("39 classes.* 1 to 2", "400 classes.* 1 to 271"), strict=True):
         save_file(tensors | change, tmp_path / "reader.safetensors")
-        with pytest.raises(CheckpointError, match="reader"):
+        with pytest.raises(CheckpointError, match=f"reader.*{told}"):
             SeedLibrary(tmp_path / "seeds").nearest("techno", encoder)
     (tmp_path / "reader.safetensors").write_bytes(b"no tensors")
     with pytest.raises(CheckpointError, match="reader"):

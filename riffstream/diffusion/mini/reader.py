@@ -164,9 +164,10 @@ def _network(tensors: dict[str, Tensor], name: str, width: int, instruments: int
     """The network of a file without its labels. Raises CheckpointError."""
     if "outer.weight" not in tensors or not tensors["outer.weight"].ndim:
         raise CheckpointError(f"{name} has no network")
-    styles = tensors["outer.weight"].shape[0] - instruments
-    if not 0 < styles < tensors["outer.weight"].shape[0]:
-        raise CheckpointError(f"{name}: instruments has {instruments} classes; the network has {styles + instruments}")
+    outputs = tensors["outer.weight"].shape[0]
+    styles = outputs - instruments
+    if not 0 < styles < outputs:
+        raise CheckpointError(f"{name}: instruments has {instruments} classes; this network needs 1 to {outputs - 1}")
     with torch.random.fork_rng(devices=[]):
         reader = Reader(width, styles, instruments)
     load_module(reader, tensors, name)
