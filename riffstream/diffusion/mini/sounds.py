@@ -94,23 +94,15 @@ class Sounds:
         besides: Collection[int] | None = None,
         like: int | None = None,
     ) -> int | None:
-        """Index of a sound for a prompt; None: there is none of this metre (in 3/4: none that is near to the words, or
-        of a style that they mean), or the vector is of another encoder.
+        """Choose as ``family.OpeningSounds`` says.
 
-        Args:
-            vector: [D], sentence vector of length 1.
-            pick: any number; another one may choose another sound among those that fit nearly as well.
-            beats: length of the clip; 6 is two bars of 3/4.
-            asked: parts and levels of the clip; None: words alone.
-            besides: sounds that are not chosen. With a reader the choice is wider, and of one style: that of ``like``,
-                or else of the best sound. None: the usual choice.
-            like: a sound with similar drums, bass and levels; None: any.
+        None: there is no sound of the metre (in 3/4, which is 6 beats: none that is near to the words, or of a style
+        that they mean), or the vector is of another encoder. With a reader and ``besides`` the choice is wider, and of
+        one style: that of ``like``, or else of the best sound.
         """
         if len(vector) != self._vectors.shape[1]:
             return None
-        # Not numpy's product: its threads spin on after it, and the network's first evaluations take twice the time.
-        words = torch.mv(self._vectors, vector.float().cpu()).numpy()
-        fit = words.copy() if self._reader is None else words + self._reader.likeness(vector)
+        words, fit = self._fits(vector)
         if asked is not None:
             fit = fit - ASKED * misfit(asked, self._levels)
         if like is not None:
@@ -131,6 +123,12 @@ class Sounds:
         # The smallest hash, not an index: where the candidates change a little, the choice mostly stays.
         return min(near, key=lambda place: hashlib.blake2b(f"{pick} {place}".encode()).digest(), default=None)
 
+    def _fits(self, vector: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines of words and sounds [N], and the fits of the sounds, with what the reader adds [N]."""
+        # Not numpy's product: its threads spin on after it, and the network's first evaluations take twice the time.
+        words = torch.mv(self._vectors, vector.float().cpu()).numpy()
+        return words, words.copy() if self._reader is None else words + self._reader.likeness(vector)
+
     def _rhythm(self, index: int) -> Levels:
         """Drums, bass and levels of a sound: with others a stream would seem to break off or to begin."""
         row = self._levels[index].tolist()
@@ -142,9 +140,8 @@ class Sounds:
         vector of another encoder."""
         if self._reader is None or text.tokens.shape[-1] != self._vectors.shape[1]:
             return text
-        vector = F.normalize(text.pooled()[0].float().cpu(), dim=0)
-        fit = torch.mv(self._vectors, vector) + torch.from_numpy(self._reader.likeness(vector))
-        return lean(text, self._vectors, fit)
+        _, fit = self._fits(F.normalize(text.pooled()[0].float(), dim=0))
+        return lean(text, self._vectors, torch.from_numpy(fit))
 
     def latents(self, index: int) -> Tensor:
         """Latents of a sound, float32 [C, h, w]; w of a sound in 3/4 is three quarters."""
