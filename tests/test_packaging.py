@@ -35,7 +35,7 @@ def test_wheel_carries_the_player_the_presets_and_the_model(wheel: Path) -> None
     assert "riffstream/presets/mini.toml" in names
     model = ROOT / "riffstream" / "models" / "mini"
     wanted = [path.relative_to(ROOT).as_posix() for path in model.rglob("*") if path.is_file()]
-    for file in ("sounds.safetensors", "reader.safetensors"):
+    for file in ("sounds.safetensors", "reader.safetensors", "ear.safetensors"):
         assert f"{model.relative_to(ROOT).as_posix()}/{file}" in wanted
     assert not set(wanted) - set(names)
     assert not [n for n in names if n.startswith(("tests/", "data/"))]

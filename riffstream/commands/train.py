@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   riffstream train distil --corpus runs/corpus --out runs/mini
   riffstream train refine --corpus runs/corpus --out runs/mini
   riffstream train sounds --corpus runs/corpus --out runs/mini
+  riffstream train ear --corpus runs/corpus --out runs/mini
   riffstream train export --out runs/mini --to my-model
   riffstream train evaluate --corpus runs/corpus --model my-model
 
@@ -28,6 +29,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "distil": ("riffstream.training.distil", "distil the denoiser to few steps without guidance"),
     "refine": ("riffstream.training.refine", "refine the distilled denoiser against a critic"),
     "sounds": ("riffstream.training.sounds", "choose the opening sounds of a model"),
+    "ear": ("riffstream.training.ear", "train the ear of a model"),
     "export": ("riffstream.training.export", "write a checkpoint folder"),
     "seeds": ("riffstream.training.seed_library", "make the seed library of a model"),
     "finetune": ("riffstream.training.finetune", "fine-tune a model with your own music"),

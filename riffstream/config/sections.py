@@ -259,7 +259,7 @@ class GeneratorSettings(Section, frozen=True, kw_only=True):
         sampler, steps, guidance, denoising: None: the model's own.
         seed_image: default for keyframes without one: auto (a similar loop of the library), none (noise alone) or a
             name; None: the model's own.
-        max_batch: rows in one evaluation of the network; a guided clip has two.
+        max_batch: rows in one evaluation of the network; a guided clip has two, a first step one for each try.
         threads: CPU threads; 0: all cores but one.
         vocoder: method of phase reconstruction.
         vocoder_iterations: Griffin-Lim iterations; None: the method's default.

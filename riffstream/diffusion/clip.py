@@ -72,6 +72,8 @@ class ClipRequest:
         conditions: [columns, conditions of the model], in place of the keyframes' (see ``conditions.py``).
         key: later transposition of the audio in semitones, needed for chords; None: the keyframes' key.
         deadline: time at which the clip is needed, in any clock common to all requests; inf: no deadline.
+        turn: the try to go on with, 0 to the model's ``tries`` - 1, if its first step tries several noises: that of a
+            draft (``Clip.turn``); None: the model's ear chooses.
         guided: False omits guidance, for models that can do without: the first clip of a change, and stations that fall
             behind.
         speculative: True for a clip that may not be needed; all other requests come first.
@@ -99,6 +101,7 @@ class ClipRequest:
     conditions: Tensor | np.ndarray | None = None
     key: float | None = None
     deadline: float = math.inf
+    turn: int | None = None
     guided: bool = True
     speculative: bool = False
     rev: int = 0
@@ -108,6 +111,8 @@ class ClipRequest:
         for name in ("steps", "frames", "key"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.turn is not None and self.turn < 0:
+            raise ParameterError("turn", self.turn, "0 or more")
         if self.span is not None and not 0 <= self.span[0] < self.span[1]:
             raise ParameterError("span", self.span, "first and last frame, 0 <= first < last")
 
@@ -137,8 +142,9 @@ class Clip:
         latents: [C, h, w] clean latents on the model's device, for ``previous`` of the next clip.
         seconds: engine time of this clip: its share of each of its batches.
         opening: the opening sound with which the clip began, or to which its origin evolved; None: neither.
+        turn: the chosen try; 0 is the noise of a clip that tries no other.
         prepare_s, decode_s: parts of ``seconds``: text and seed image, and decoding.
-        evaluations: number of denoiser rows used (a guided step takes two).
+        evaluations: number of denoiser rows: one for each step, one more for each guided step and further try.
         overlap_frames: leading frames of ``mel`` that repeat the end of ``request.previous``; the renderer drops or
             crossfades them. 0 for families with native continuation.
     """
@@ -152,3 +158,4 @@ class Clip:
     prepare_s: float = 0.0
     decode_s: float = 0.0
     opening: Opening | None = None
+    turn: int = 0

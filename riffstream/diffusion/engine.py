@@ -2,7 +2,7 @@
 
 Threading model
   One thread (the generator's, or the caller's) makes every call. Requests may be submitted or cancelled between two
-  ticks. A tick is one evaluation of a batch, the longest time that a call has to wait.
+  ticks. A tick is one evaluation of a batch, or the tries of a clip, the longest time that a call has to wait.
 """
 
 from __future__ import annotations
@@ -257,6 +257,7 @@ class Engine:
             slot.prepare_s,
             slot.decode_s,
             slot.opening,
+            slot.turn,
         )
         self.stats.clips += 1
         return ticket.clip

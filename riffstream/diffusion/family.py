@@ -24,7 +24,7 @@ from riffstream.journey.journey import DRIFT
 from riffstream.journey.prompts import WeightedText
 from riffstream.spectrogram.params import SpectrogramParams
 
-__all__ = ["Defaults", "Family", "Runtime", "TextEmbedding", "TrainingSchedule"]
+__all__ = ["Defaults", "Ear", "Family", "Runtime", "TextEmbedding", "TrainingSchedule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Defaults:
     # Guidance applies at times above this (a rectified flow's: 1 is noise). The model does without it where time is
     # short. None: at all times, and the model needs it.
     above: float | None = None
+    tries: int = 4  # noises that a clip tries in its first step where music begins or changes, for models with an ear
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,24 @@ class OpeningSounds(Protocol):
         """A prompt [1, S, D], nearer to the captions of sounds that fit it."""
 
 
+class Ear(Protocol):
+    """A judge of first estimates of a clip.
+
+    Attributes:
+        identity: fingerprint of the judge.
+    """
+
+    identity: str
+
+    def fit(self, clips: Tensor, vector: Tensor | None, conditions: Tensor | None) -> Tensor:
+        """How well each estimate [B, C, h, w] of one clip has what is asked, [B] on the CPU; larger is better.
+
+        Args:
+            vector: sentence vector [D] of the words, of length 1; None: no words.
+            conditions: of the clip, [columns, conditions]; None: none.
+        """
+
+
 class Family(ABC):
     """A loaded model: the base class of all families.
 
@@ -198,6 +217,7 @@ class Family(ABC):
     bars: int = 2  # in a clip
     text_chunks: int = 1  # maximum chunks of ``encode_weighted`` and ``denoise``
     sounds: OpeningSounds | None = None  # for families with native continuation
+    ear: Ear | None = None  # for rectified flows
 
     @abstractmethod
     def latent_shape(self, frames: int | None = None) -> tuple[int, int, int]:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from riffstream.diffusion.clip import NEAR_NOISE, Clip, ClipRequest, Evolution, Opening
+from riffstream.diffusion.clip import NEAR_NOISE, Clip, ClipRequest, Opening
 from riffstream.diffusion.family import Family, TextEmbedding
 from riffstream.diffusion.masks import latent_mask, overlap_mask
 from riffstream.diffusion.noise import NoiseStream
-from riffstream.diffusion.removal import REMOVABLE, without
+from riffstream.diffusion.openings import Openings, direction
 from riffstream.diffusion.samplers import Schedule, build
 from riffstream.diffusion.schedules import CLEAN, Level
 from riffstream.diffusion.seed_images import SeedImages
 from riffstream.diffusion.text import PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
-from riffstream.journey.conditions import QUIET, Levels, lay_out
+from riffstream.journey.conditions import CHORD, PARTS_GIVEN, Levels, lay_out
 from riffstream.journey.keyframe import AUTO, CONDITIONED, NONE, Keyframe
-from riffstream.spectrogram.mel import treble_db
 
 __all__ = ["Preparer", "Slot", "Ticket", "choose"]
 
 EVOLVING = 0.7  # time above which a new origin is continued in the clip that evolves to it: three of eight steps
-TRIED = 3  # sounds that are tried as the next origin of a stream, in a clip that follows
+JUDGED = [CHORD.stop - 1, *range(PARTS_GIVEN.start, PARTS_GIVEN.stop)]  # flags of the conditions that an ear judges
 HELD = 8  # number of consecutive noise seeds with the same library loop, so that the loop does not change every clip
 
 
@@ -75,6 +74,10 @@ class Slot:
         conditions: [columns, conditions], for the conditional branch only.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
         mask: [h, w] or [1, w], 1 for repainted cells.
+        others: the clip with other noise, and with another opening sound if it has one, which its first step tries as
+            well.
+        turn: which of these the clip is, 0 for its own noise and sound.
+        words: sentence vector [D] of the words, of length 1, for the choice among these; None: no words.
         position: index of the next row in the schedule.
         drawn: noise of the next step, kept if a batch fails after the draw.
     """
@@ -97,6 +100,9 @@ class Slot:
     conditions: Tensor | None = None
     kept: Tensor | None = None
     mask: Tensor | None = None
+    others: tuple[Slot, ...] = ()
+    turn: int = 0
+    words: Tensor | None = None
     overlap_frames: int = 0
     position: int = 0
     drawn: Tensor | None = None
@@ -152,13 +158,21 @@ class Slot:
     @property
     def rows(self) -> int:
         """Number of batch rows of the next evaluation."""
+        if self.others:
+            return 1 + len(self.others)
         return 2 if self.guided else 1
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """Key of slots that fit into one batch. Embeddings with a mask can be padded to a common length."""
+        """Key of slots that fit into one batch. Embeddings with a mask can be padded to a common length. A slot that
+        tries noises is alone: the rounding of a batch could change the choice."""
         length = self.cond.tokens.shape[1] if self.cond.mask is None else None
-        return (*self.x.shape, length)
+        return (*self.x.shape, length, self.ticket.number if self.others else None)
+
+    def take(self, other: Slot) -> None:
+        """Go on with one of ``others``."""
+        self.x, self.noise, self.opening, self.previous = other.x, other.noise, other.opening, other.previous
+        self.turn, self.others = other.turn, ()
 
     def keep(self, level: Level, last: bool) -> None:
         """Restore the seed image in the kept region at the current noise level of ``x``."""
@@ -219,6 +233,7 @@ class Preparer:
         self.sampler = sampler or family.defaults.sampler
         self.steps = steps or family.defaults.steps
         self.overlap = overlap
+        self._openings = Openings(family, encoder)
 
     def slot(self, ticket: Ticket) -> Slot:
         """Prepare a request.
@@ -263,7 +278,42 @@ class Preparer:
         if family.continues and clean is None and slot.previous is None:
             lean = self.encoder.between(spec.start.prompts, spec.end.prompts, spec.alpha, negatives, lean=True)
             slot.cond = lean.cond
+        if clean is None:
+            others = self._others(slot, text.cond)
+            if request.turn is None:
+                slot.others = others
+            elif 0 < request.turn <= len(others):
+                slot.take(others[request.turn - 1])
         return slot
+
+    def _others(self, slot: Slot, text: TextEmbedding) -> tuple[Slot, ...]:
+        """The clip with other noises and opening sounds, for models with an ear, where the first step decides: where
+        music begins, or its parts or levels change, or resting parts are removed again. Elsewhere the clip before has
+        decided."""
+        family, request = self.family, slot.ticket.request
+        begins = slot.previous is None or (slot.opening is not None and not slot.opening.evolved)
+        if family.ear is None or not (begins or request.anew):
+            return ()
+        shares = ((request.spec.start, 1 - request.spec.alpha), (request.spec.end, request.spec.alpha))
+        worded = any(part.text.strip() for keyframe, share in shares if share > 0 for part in keyframe.prompts)
+        if worded and slot.previous is None:  # elsewhere a sound has the style and the instruments of the words
+            slot.words = F.normalize(text.pooled()[0].float(), dim=-1)
+        asked = slot.conditions is not None and bool(slot.conditions[:, JUDGED].any())
+        if slot.words is None and not asked:
+            return ()
+        others: list[Slot] = []
+        openings = [] if slot.opening is None or not begins else [slot.opening]
+        for turn in range(1, family.defaults.tries):
+            noise = slot.stream.draw().to(slot.x.device)
+            other = replace(slot, x=noise, noise=noise, turn=turn)
+            if openings and request.turn in (None, turn):
+                beats = self._beats(request)
+                found = self._openings.find(request, beats, slot.conditions, turn=turn, known=openings)
+                opening = openings[0] if found is None else found
+                other.opening, other.previous = opening, _fitted(opening.latents, slot.x.shape[2])
+                openings.append(opening)
+            others.append(other)
+        return tuple(others)
 
     def _seed_latents(self, request: ClipRequest, conditions: Tensor | None) -> Tensor | None:
         """Seed image latents at alpha, [C, h, w]. Mixed latents sound like a crossfade of two loops at one tempo."""
@@ -284,49 +334,6 @@ class Preparer:
             return None
         return encode(names[-1] if spec.alpha == 1 else names[0])
 
-    def _opening(
-        self, request: ClipRequest, conditions: Tensor | None, *, next_of: Evolution | None = None
-    ) -> Opening | None:
-        """The opening sound that a first clip continues as if it had been heard, or with ``next_of`` the next origin of
-        a stream; None: nothing."""
-        spec, sounds = request.spec, self.family.sounds
-        shares = ((spec.start, 1 - spec.alpha), (spec.end, spec.alpha))
-        keyframes = [keyframe for keyframe, share in shares if share > 0]
-        usual = self.family.defaults.seed_image
-        if sounds is None or any((keyframe.seed_image or usual) == NONE for keyframe in keyframes):
-            return None
-        asked = None if conditions is None else Levels.of(conditions.cpu().numpy())
-        if next_of is not None:
-            keyframes = keyframes[:1]  # both have the same words then, and two seeds would choose two sounds
-        chosen = [self._sound(keyframe, self._beats(request), asked, next_of) for keyframe in keyframes]
-        numbers = tuple(number for number in chosen if number is not None)
-        if len(numbers) < len(keyframes):
-            return None
-        found = [sounds.latents(number) for number in numbers]
-        mixed = found[0] if len(found) == 1 else torch.lerp(found[0], found[1], spec.alpha)
-        mixed = mixed.to(self.family.device)
-        # Sounds without a bass may have other low notes, which a clip makes a bass of.
-        silent = REMOVABLE & {part for part, level in (asked.parts if asked else {}).items() if level < QUIET}
-        if silent:
-            mixed = without(self.family, self.family.decode_mel(mixed[None])[0], silent)
-        return Opening(mixed, numbers, next_of is not None)
-
-    def _sound(self, keyframe: Keyframe, beats: float, asked: Levels | None, next_of: Evolution | None) -> int | None:
-        """Number of the opening sound for a keyframe; with ``next_of`` another one, of at most ``TRIED``."""
-        sounds, vector = self.family.sounds, self._direction(keyframe)
-        if sounds is None or next_of is None:
-            return None if sounds is None else sounds.choose(vector, keyframe.seed, beats=beats, asked=asked)
-        besides = next_of.sounds
-        for _ in range(TRIED):
-            number = sounds.choose(vector, keyframe.seed, beats=beats, asked=asked, besides=besides, like=next_of.like)
-            if number is None:
-                return None
-            mel = self.family.decode_mel(sounds.latents(number)[None].to(self.family.device))[0]
-            if next_of.treble_db[0] <= treble_db(mel) <= next_of.treble_db[1]:
-                return number
-            besides = (*besides, number)
-        return None
-
     def _first_frame(self, request: ClipRequest) -> int:
         """Frames from the beginning of the music to the clip's first frame, for recordings as seed images.
 
@@ -345,12 +352,10 @@ class Preparer:
         """Name of a keyframe's seed image with ``auto`` resolved; None: noise only."""
         name = keyframe.seed_image or self.family.defaults.seed_image
         if name == AUTO:
-            return self.seeds.nearest(self._direction(keyframe), keyframe.seed // HELD, beats=beats, asked=asked)
+            return self.seeds.nearest(
+                direction(self.encoder, keyframe), keyframe.seed // HELD, beats=beats, asked=asked
+            )
         return None if name == NONE else name
-
-    def _direction(self, keyframe: Keyframe) -> Tensor:
-        """Sentence vector [D] of a keyframe's prompts, of length 1."""
-        return F.normalize(self.encoder.encode(keyframe.prompts).pooled()[0], dim=-1)
 
     def _mask(self, slot: Slot, request: ClipRequest, clean: Tensor | None) -> None:
         if request.mask is None:
@@ -406,14 +411,16 @@ class Preparer:
                 sound = _usable("recalled", request.recalled, slot.x)
             origin = _usable("origin", request.origin, slot.x)
             if clean is None and (request.opens or (sound is None and before is None)):
-                slot.opening = self._opening(request, slot.conditions)
+                slot.opening = self._openings.find(request, self._beats(request), slot.conditions)
                 if slot.opening is not None:
                     sound, late, origin = slot.opening.latents, math.inf, None
             slot.late = late
             # A seed image has the instruments and parts of the clip, and another metre has other beats.
             if clean is None and sound is not None and late == math.inf and slot.opening is None:
                 if request.evolves is not None and sound.shape[2] == width:
-                    slot.opening = self._opening(request, slot.conditions, next_of=request.evolves)
+                    slot.opening = self._openings.find(
+                        request, self._beats(request), slot.conditions, next_of=request.evolves
+                    )
                     origin = origin if slot.opening is None else slot.opening.latents
                 if origin is not None and origin.shape[2] == width:
                     slot.origin = origin

@@ -1,6 +1,7 @@
 """One evaluation of the network for a batch of slots, followed by each slot's own sampler step.
 
-A slot with guidance has two rows in the batch, with and without its text; other slots have one.
+A slot with guidance has two rows in the batch, with and without its text; other slots have one. The first step of a
+clip may try several noises, each in a row of its own; the clip goes on with the one that the model's ear chooses.
 
 Threading model
   One thread makes every call (the engine's). All state between steps is in the slots.
@@ -9,6 +10,7 @@ Threading model
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -64,6 +66,9 @@ class Stepper:
         Raises:
             Exception: one row does not fit into memory (see ``errors.out_of_memory``).
         """
+        if slots[0].others:
+            self._advance(slots, self._choose(slots[0]))
+            return
         rows = [slot.schedule.rows[slot.position] for slot in slots]
         times = torch.tensor([row.time for row in rows], dtype=torch.float32, device=self._family.device)
         guided = [k for k, slot in enumerate(slots) if slot.guided]
@@ -77,6 +82,33 @@ class Stepper:
             scale = torch.tensor([slots[k].guidance for k in guided], device=x.device).view(-1, 1, 1, 1)
             uncond = prediction[len(slots) :]
             merged = merged.index_copy(0, index, uncond + scale * (merged[index] - uncond))
+        for slot in slots:
+            slot.evaluations += slot.rows
+        self._advance(slots, merged)
+
+    def _choose(self, slot: Slot) -> Tensor:
+        """Go on with the try whose first estimate fits best; returns its prediction [1, C, h, w], guided if it is."""
+        ear, time, tried = self._family.ear, slot.schedule.rows[0].time, [slot, *slot.others]
+        assert ear is not None
+        x = torch.stack([each.x for each in tried])
+        times = torch.full((len(x),), time, dtype=torch.float32, device=x.device)
+        texts, order = [slot.cond] * len(x), range(len(x))
+        prediction = self._limit.fit(lambda size: self._predict(tried, x, times, texts, order, size))
+        best = int(ear.fit(x - time * prediction, slot.words, slot.conditions).argmax())
+        slot.take(tried[best])
+        slot.evaluations += len(tried)
+        prediction = prediction[best : best + 1]
+        if slot.guided and slot.uncond is not None:
+            bare, texts = [replace(slot, conditions=None)], [slot.uncond]
+            uncond = self._predict(bare, slot.x[None], times[:1], texts, [0], 1)
+            prediction = uncond + slot.guidance * (prediction - uncond)
+            slot.evaluations += 1
+        return prediction
+
+    def _advance(self, slots: Sequence[Slot], merged: Tensor) -> None:
+        """Sampler steps with predictions [len(slots), C, h, w]."""
+        rows = [slot.schedule.rows[slot.position] for slot in slots]
+        x = torch.stack([slot.x for slot in slots])
         noise = None
         if any(row.draws for row in rows):
             draws = [
@@ -88,7 +120,6 @@ class Stepper:
         x, memory = step(x, merged, rows, memory, noise)
         for k, (slot, row) in enumerate(zip(slots, rows, strict=True)):
             slot.x, slot.memory = x[k], memory[k, : slot.memory.shape[0]]
-            slot.evaluations += slot.rows
             slot.position += 1
             slot.drawn = None
             slot.keep(row.level, last=slot.finished)
@@ -104,7 +135,7 @@ class Stepper:
     ) -> Tensor:
         """Predictions [len(order), C, h, w]: row r is slot ``order[r]`` under ``texts[r]``, ``size`` rows at a time."""
         parts = []
-        if len(slots) == 1 and self._family.exact_alone:
+        if all(slot.ticket is slots[0].ticket for slot in slots) and self._family.exact_alone:
             size = 1
         for begin in range(0, len(order), size):
             rows = list(range(begin, min(begin + size, len(order))))

@@ -59,13 +59,15 @@ def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
 
 
 def _fingerprint(family: Family) -> str:
-    """Fingerprint of a model from a sample of every parameter, the emphasis of its conditions, its own guidance
-    and its opening sounds, because a log replays only with its own model."""
+    """Fingerprint of a model from a sample of every parameter, the emphasis of its conditions, its own guidance,
+    its opening sounds and its ear, because a log replays only with its own model."""
     digest = hashlib.blake2b(digest_size=8)
     if family.conditions:
         digest.update(f"{family.defaults.silence} {family.defaults.contrast}".encode())
     if family.sounds is not None:
         digest.update(family.sounds.identity.encode())
+    if family.ear is not None:
+        digest.update(f"{family.ear.identity} {family.defaults.tries}".encode())
     if family.defaults.above is not None:
         digest.update(f"{family.defaults.guidance} {family.defaults.above}".encode())
     for _, module in sorted(vars(family).items(), key=lambda item: item[0]):

@@ -191,6 +191,7 @@ class ModelRenderer:
                     spec,
                     seed_image=seed_image,
                     steps=job.steps,
+                    turn=work.turn,
                     guided=job.guided,
                     mask=job.mask,
                     deadline=work.urgency[1],

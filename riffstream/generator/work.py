@@ -58,6 +58,7 @@ class Work:
         drafting: True until the draft is sampled.
         mel: [A, M, T] of the clip.
         draft: [A, M, t] of the draft, from frame ``job.start_frame`` on.
+        turn: the try that the draft chose; None: there is no draft.
         received_s: time at which the job came, by the renderer's clock, seconds.
         stages: times of the stages so far.
         told: True once the stages were reported.
@@ -74,6 +75,7 @@ class Work:
     told: bool = False
     mel: Tensor | None = None
     draft: Tensor | None = None
+    turn: int | None = None
     frame: int = field(init=False)
     sent_s: float = 0.0
     evaluations: int = 0
@@ -126,7 +128,7 @@ class Work:
             decode_s=stages.decode_s + clip.decode_s,
         )
         if self.drafting:
-            self.draft, self.drafting = clip.mel, False
+            self.draft, self.turn, self.drafting = clip.mel, clip.turn, False
 
     def first_stages(self, now: float) -> Stages | None:
         """The stages of the first piece, which is ready at ``now``; None for the others."""

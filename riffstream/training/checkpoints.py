@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini.ear import EAR
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.reader import READER
 from riffstream.diffusion.mini.sounds import FILE
@@ -46,12 +47,12 @@ def resume_model(source: str, out: Path) -> MiniFamily:
 
 
 def copy_sounds(source: Path, target: Path) -> None:
-    """Replace the opening sounds of folder ``target``, and their reader of words, by those of ``source`` if it has
-    any. Each file is replaced atomically."""
-    if not (source / FILE).is_file():
-        return
-    (target / READER).unlink(missing_ok=True)  # it is of the old sounds
-    for name in (FILE, READER):
+    """Replace the opening sounds of folder ``target``, their reader of words and the ear by those of ``source``, if it
+    has sounds or an ear. Each file is replaced atomically."""
+    if (source / FILE).is_file():
+        for name in (READER, EAR):  # they are of the old sounds
+            (target / name).unlink(missing_ok=True)
+    for name in (FILE, READER, EAR) if (source / FILE).is_file() else (EAR,):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / f"{name}.new")
             (target / f"{name}.new").replace(target / name)

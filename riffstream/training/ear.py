@@ -1,59 +1,54 @@
-"""A listener of latents: style, instruments and conditions of a clip, from its sound alone.
+"""Train an ear: a listener of latents, which knows style, instruments and conditions of a clip from its sound alone.
 
-It tells a student in refinement (``refine.py``) how far its clip is from the words and conditions. It reads no words,
-and shares no weights with the student or with the judges of ``riffstream train evaluate``. Like the critic it hears
-clips with noise, so a student cannot please it with detail that noise hides.
+An ear tells a student in refinement (``refine.py``) how far its clip is from the words and conditions, and a smaller
+one chooses at play time which of several first steps a clip goes on with (``diffusion/mini/ear.py``). It reads no
+words, and shares no weights with a student or with the judges of ``riffstream train evaluate``. Like the critic it
+hears clips with noise, so a student cannot please it with detail that noise hides.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from riffstream.corpus.data import find_songs
 from riffstream.corpus.instrument_classes import INSTRUMENT_CLASSES, instrument_targets
-from riffstream.journey.conditions import BRIGHTNESS, CHORD, DENSITY, ENERGY, PARTS_GIVEN, PARTS_LEVEL
+from riffstream.diffusion.mini.denoiser import DenoiserConfig
+from riffstream.diffusion.mini.ear import EAR, FLAGS, VALUES, EarNetwork, EarSizes, Heard, write_ear
+from riffstream.diffusion.mini.sounds import FILE, Sounds, fingerprint
+from riffstream.errors import ParameterError
 from riffstream.training.latents import LatentSet
-from riffstream.training.loop import Log, autocast, load_state, save_state, step_size
+from riffstream.training.loop import Log, autocast, load_state, pick_device, save_state, step_size
 
-__all__ = ["Ear", "Heard", "Labels", "condition_error", "fit_ear", "load_ear", "noisy", "told_error"]
+__all__ = [
+    "Labels",
+    "add_arguments",
+    "build_ear",
+    "condition_error",
+    "fit_ear",
+    "load_ear",
+    "noisy",
+    "run",
+    "told_error",
+]
 
-WIDTH, REDUCED, EMBEDDING, BLOCKS = 160, 48, 256, 4
 BEAT = 4  # columns of latents
-# Condition values of a column that have a sound of their own, and the place of each one's "given" flag.
-VALUES = (
-    *range(CHORD.start, CHORD.stop - 1), *range(PARTS_LEVEL.start, PARTS_LEVEL.stop), DENSITY.start, ENERGY.start,
-    BRIGHTNESS.start,
-)  # fmt: skip
-FLAGS = (
-    *[CHORD.stop - 1] * (CHORD.stop - 1 - CHORD.start), *range(PARTS_GIVEN.start, PARTS_GIVEN.stop),
-    DENSITY.stop - 1, ENERGY.stop - 1, BRIGHTNESS.stop - 1,
-)  # fmt: skip
+# Sizes of the ears of a refinement, and of a model's own ear (0.6 MB).
+JUDGE = {"width": 160, "reduced": 48, "embedding": 256, "blocks": 4}
+OWN = {"width": 80, "reduced": 32, "embedding": 192, "blocks": 3}
 # Training times: logit of mean and spread; three in ten clips are nearly free of noise.
 PLACE, SPREAD, CLEAR, CLEAR_TIME = -0.7, 1.4, 0.3, 0.02
 # Weights of the instruments (a mean over 39 classes, most of them absent) and of the conditions, relative to style.
 INSTRUMENTS, CONDITIONS = 4.0, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """Output of an :class:`Ear`, logits.
-
-    Attributes:
-        style: [B, styles].
-        instruments: [B, classes].
-        values: [B, columns, values], in the order of ``VALUES``.
-    """
-
-    style: Tensor
-    instruments: Tensor
-    values: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,59 +70,6 @@ class Labels:
         places = [name.rpartition("/") for name in data.names]
         rows = [instrument_targets(songs[song][int(window)], list(INSTRUMENT_CLASSES)) for song, _, window in places]
         return cls(data.style, torch.from_numpy(np.stack(rows)))
-
-
-class _Residual(nn.Module):
-    """Two normalised 3x3 convolutions, added to their input [B, WIDTH, h, w]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(8, WIDTH), nn.GroupNorm(8, WIDTH)
-        self.conv1, self.conv2 = nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(F.silu(self.norm2(h)))  # type: ignore[no-any-return]
-
-
-class Ear(nn.Module):
-    """Convolutions over the grid of latents, with heads for the clip and for each column of tokens.
-
-    Args:
-        channels: channels of the latents.
-        rows: rows of the latents, an even number.
-        styles: number of styles.
-        narrow: columns of a clip in 3/4.
-    """
-
-    def __init__(self, channels: int, rows: int, styles: int, narrow: int) -> None:
-        super().__init__()
-        self.narrow = narrow
-        high = REDUCED * rows // 2
-        self.stem = nn.Conv2d(channels + 2, WIDTH, 2, stride=2)
-        self.row = nn.Parameter(torch.randn(1, WIDTH, rows // 2, 1) * 0.1)
-        self.blocks = nn.ModuleList(_Residual() for _ in range(BLOCKS))
-        self.reduce = nn.Conv2d(WIDTH, REDUCED, 1)
-        self.embed = nn.Sequential(nn.Dropout(0.2), nn.Linear(2 * high, EMBEDDING), nn.SiLU())
-        self.style = nn.Linear(EMBEDDING, styles)
-        self.instruments = nn.Linear(EMBEDDING, len(INSTRUMENT_CLASSES))
-        self.values = nn.Sequential(nn.Linear(high, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, len(VALUES)))
-
-    def forward(self, x: Tensor, t: Tensor, triple: Tensor) -> Heard:
-        """Listen to noisy latents x [B, C, h, w] at times t [B]; ``triple`` [B] marks clips in 3/4."""
-        cells = torch.arange(x.shape[-1], device=x.device)
-        inside = ((cells < self.narrow) | ~triple[:, None])[:, None, None].float().expand(-1, 1, x.shape[2], -1)
-        planes = torch.cat([x * inside, t[:, None, None, None] * torch.ones_like(inside), inside], 1)
-        h = self.stem(planes.contiguous(memory_format=torch.channels_last)) + self.row
-        for block in self.blocks:
-            h = block(h)
-        h = F.silu(self.reduce(h)).float()
-        own = inside[:, :, :1, ::2]
-        mean = (h * own).sum(-1) / own.sum(-1)
-        top = torch.where(own > 0, h, -1e4).amax(-1)
-        embedding = self.embed(torch.cat([mean, top], 1).flatten(1))
-        values = self.values(h.permute(0, 3, 1, 2).flatten(2))
-        return Heard(self.style(embedding).float(), self.instruments(embedding).float(), values.float())
 
 
 def noisy(clips: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -157,19 +99,25 @@ def condition_error(heard: Heard, conditions: Tensor) -> Tensor:
     return (error * given).sum() / given.sum().clamp_min(1)
 
 
-def new_ear(data: LatentSet, narrow: int, device: torch.device) -> Ear:
-    """An untrained ear for ``data``."""
-    ear = Ear(data.latents.shape[1], data.latents.shape[2], len(data.styles), narrow)
+def new_ear(data: LatentSet, narrow: int, device: torch.device, sizes: Mapping[str, int]) -> EarNetwork:
+    """An untrained ear for ``data``; ``sizes``: ``JUDGE`` or ``OWN``."""
+    channels, rows = data.latents.shape[1:3]
+    ear = EarNetwork(EarSizes(channels, rows, narrow, len(data.styles), len(INSTRUMENT_CLASSES), **sizes))
     return ear.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def fit_ear(
     data: LatentSet, labels: Labels, narrow: int, *, minutes: float, seed: int, device: torch.device, log: Log,
-    size: int = 64,
-) -> Ear:  # fmt: skip
-    """Train an ear on the training songs for ``minutes``; logs its loss and first answers on held-out songs."""
+    sizes: Mapping[str, int], size: int = 64,
+) -> EarNetwork:  # fmt: skip
+    """Train an ear on the training songs for ``minutes``; logs its loss and first answers on held-out songs.
+
+    Args:
+        sizes: ``JUDGE`` or ``OWN``.
+        size: clips of a batch.
+    """
     torch.manual_seed(seed)
-    ear = new_ear(data, narrow, device)
+    ear = new_ear(data, narrow, device, sizes)
     rows, held = data.rows(held_out=False), data.rows(held_out=True)
     optimiser = torch.optim.AdamW(ear.parameters(), 1e-3, weight_decay=0.05, fused=True)
     generator = torch.Generator().manual_seed(seed)
@@ -219,13 +167,68 @@ def load_ear(
     seed: int,
     device: torch.device,
     log: Log,
-) -> Ear:
+) -> EarNetwork:
     """The ear of a file; it is trained and saved if the file is missing or of another corpus."""
     state = load_state(path, device)
     if state is not None and state["styles"] == data.styles and state["clips"] == len(data):
-        ear = new_ear(data, narrow, device).eval().requires_grad_(False)
+        ear = new_ear(data, narrow, device, JUDGE).eval().requires_grad_(False)
         ear.load_state_dict(state["model"])
         return ear
-    ear = fit_ear(data, labels, narrow, minutes=minutes, seed=seed, device=device, log=log)
+    ear = fit_ear(data, labels, narrow, minutes=minutes, seed=seed, device=device, log=log, sizes=JUDGE)
     save_state(path, {"model": ear.state_dict(), "styles": data.styles, "clips": len(data)})
     return ear
+
+
+def build_ear(
+    data: LatentSet, labels: Labels, out: Path, *, minutes: float, seed: int, device: torch.device, log: Log
+) -> int:
+    """Train the ear of a model and write it to ``out/ear.safetensors``, for the reader of words there if any.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        ParameterError: ``minutes`` is not above 0: an untrained ear would choose by chance.
+        CheckpointError: the opening sounds in ``out`` are of another codec.
+    """
+    _check(minutes)
+    codec = fingerprint(data.codec)
+    channels, rows, columns = data.latents.shape[1:]
+    reader = Sounds(out / FILE, (channels, rows, columns), codec).reader if (out / FILE).is_file() else None
+    narrow = DenoiserConfig().columns_triple
+    ear = fit_ear(data, labels, narrow, minutes=minutes, seed=seed, device=device, log=log, sizes=OWN)
+    write_ear(out / EAR, ear.cpu(), codec, "" if reader is None else reader.identity)
+    return (out / EAR).stat().st_size
+
+
+def _check(minutes: float) -> None:
+    if not 0 < minutes <= 600:
+        raise ParameterError("minutes", minutes, "above 0, at most 600")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``riffstream train ear``."""
+    parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"), help="folder of the corpus")
+    parser.add_argument("--out", type=Path, default=Path("runs/mini"), help="run folder with codec.pt and the sounds")
+    parser.add_argument("--minutes", type=float, default=12.0, help="training time, above 0 to 600")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """``riffstream train ear``: it is exported with the next checkpoint."""
+    from riffstream.training.denoiser import prepare_data
+
+    _check(args.minutes)
+    device = pick_device(args.device)
+    log = Log(args.out, "ear", quiet=args.quiet or args.json)
+    data = prepare_data(args.corpus, args.out, device, log)
+    labels = Labels.of(data, args.corpus)
+    size = build_ear(data, labels, args.out, minutes=args.minutes, seed=args.seed, device=device, log=log)
+    if args.json:
+        print(json.dumps({"bytes": size, "file": str(args.out / EAR)}))
+    elif not args.quiet:
+        print(f"{args.out / EAR}: {size / 1e6:.1f} MB")
+    return 0

@@ -15,6 +15,7 @@ import torch
 
 from riffstream.diffusion.family import Defaults
 from riffstream.diffusion.mini.denoiser import Denoiser
+from riffstream.diffusion.mini.ear import EAR, check_ear
 from riffstream.diffusion.mini.family import MODEL_FOLDER, MiniFamily
 from riffstream.diffusion.mini.files import read_tensors
 from riffstream.diffusion.mini.sounds import FILE, check_codec, fingerprint
@@ -38,8 +39,8 @@ def export(
     defaults: Defaults | None = None,
     blend: Sequence[tuple[str, float]] = (),
 ) -> Defaults:
-    """Write the newest state of run folder ``out`` as a checkpoint to ``to``, with its opening sounds if any. Files
-    in ``to`` are replaced atomically.
+    """Write the newest state of run folder ``out`` as a checkpoint to ``to``, with its opening sounds and its ear
+    if any. Files in ``to`` are replaced atomically.
 
     Args:
         defaults: defaults of the checkpoint; by default they follow from the kind of training.
@@ -53,13 +54,15 @@ def export(
         The checkpoint's defaults; a distilled model needs no guidance.
 
     Raises:
-        CheckpointError: there is no denoiser, a blended one has other sizes, or the opening sounds in ``out`` are of
-            another codec. Nothing is written then.
+        CheckpointError: there is no denoiser, a blended one has other sizes, or the opening sounds or the ear in
+            ``out`` are of another codec. Nothing is written then.
     """
     cpu = torch.device("cpu")
     codec = load_codec(out / "codec.pt", cpu)
     if (out / FILE).is_file():
         check_codec(out / FILE, fingerprint(codec))
+    if (out / EAR).is_file():
+        check_ear(out / EAR, fingerprint(codec))
     chosen = newest_state(out)
     denoiser: Denoiser = load_denoiser(chosen, cpu)
     blend_into(denoiser, blend)

@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 
 from riffstream.diffusion.mini.denoiser import Denoiser
+from riffstream.diffusion.mini.ear import EarNetwork
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.training.checkpoints import load_denoiser, resume_model
 from riffstream.training.critic import Critic, critic_loss, judging_times, misled, student_loss
 from riffstream.training.denoiser import Batch, compile_blocks, prepare_data
 from riffstream.training.distil import Aim
-from riffstream.training.ear import Ear, Labels, condition_error, load_ear, noisy, told_error
+from riffstream.training.ear import Labels, condition_error, load_ear, noisy, told_error
 from riffstream.training.guard import StepGuard
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import (
@@ -106,8 +107,8 @@ class Refinement:
     """
 
     def __init__(
-        self, start: Denoiser, data: LatentSet, labels: Labels, near: Tensor, ears: Sequence[Ear], recipe: Recipe,
-        seed: int, device: torch.device,
+        self, start: Denoiser, data: LatentSet, labels: Labels, near: Tensor, ears: Sequence[EarNetwork],
+        recipe: Recipe, seed: int, device: torch.device,
     ) -> None:  # fmt: skip
         self.recipe, self.labels, self.ears, self._device = recipe, labels, ears, device
         self.first = start.to(device).eval().requires_grad_(False)

@@ -18,7 +18,7 @@ from riffstream.models.seeds import SeedLibrary
 from riffstream.training import codec, denoiser
 from riffstream.training.checkpoints import load_denoiser
 from riffstream.training.distil import Aim, distil
-from riffstream.training.ear import Labels
+from riffstream.training.ear import Labels, build_ear
 from riffstream.training.export import export
 from riffstream.training.loop import Log
 from riffstream.training.refine import Recipe, refine
@@ -59,12 +59,13 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
         data, out, toy, minutes=minutes, decay_minutes=minutes / 2, device=cpu, seed=seed, log=log, pictures=PROMPTS[:2]
     )
     distilled = distil(data, out, toy, minutes=minutes / 2, device=cpu, seed=seed, aim=Aim(steps=4))
-    recipe = Recipe(steps=4, size=4, lead=2)
+    recipe, labels = Recipe(steps=4, size=4, lead=2), Labels.of(data, out / "corpus")
     refined = refine(
-        data, Labels.of(data, out / "corpus"), out, load_denoiser(out / "distilled.pt", cpu), minutes=minutes / 2,
+        data, labels, out, load_denoiser(out / "distilled.pt", cpu), minutes=minutes / 2,
         device=cpu, recipe=recipe, ear_minutes=minutes / 8, seed=seed, max_steps=8,
     )  # fmt: skip
-    build_sounds(data, out / FILE, 8, Labels.of(data, out / "corpus"))
+    build_sounds(data, out / FILE, 8, labels)
+    ear_bytes = build_ear(data, labels, out, minutes=minutes / 8, seed=seed, device=cpu, log=log)
     export(out, out / "model", text_from=MODEL_FOLDER)
     seeds = build_seeds(out / "corpus", out / "model", count=4)
     family = MiniFamily.load(out / "model")
@@ -77,11 +78,14 @@ def smoke(out: Path, *, songs: int = 6, minutes: float = 0.4, seed: int = 0, qui
         raise RiffstreamError(f"the smoke model has not learned: held-out loss {trained['held_out']:.3f}")
     if family.sounds is None:
         raise RiffstreamError("the smoke model has no opening sounds")
+    if family.ear is None:
+        raise RiffstreamError("the smoke model has no ear")
     if SeedLibrary(out / "model" / "seeds").names != [entry.name for entry in seeds]:
         raise RiffstreamError("the saved seed library differs from the built one")
     return {
         "songs": manifest["songs"], "clips": manifest["clips"], "codec": coded, "denoiser": trained,
-        "distil": distilled, "refine": refined, "seconds": round(time.monotonic() - started, 1),
+        "distil": distilled, "refine": refined, "ear_bytes": ear_bytes,
+        "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
 
 

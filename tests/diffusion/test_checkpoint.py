@@ -309,6 +309,7 @@ def test_a_hub_id_is_fetched_at_its_revision(hub: Any, tiny_sd_folder: Path) -> 
         ("riffstream_spectrogram.json", True),
         ("sounds.safetensors", True),
         ("reader.safetensors", True),
+        ("ear.safetensors", True),
         ("unet/diffusion_pytorch_model.bin", False),
         ("unet/diffusion_pytorch_model.fp16.safetensors", False),
         ("riffusion-model-v1.ckpt", False),

@@ -100,6 +100,28 @@ def test_a_draft_is_heard_first_and_the_clip_follows(family: MiniFamily) -> None
     assert torch.equal(drafting._clips("s")[0][0], plain._clips("s")[0][0])  # the next clip continues the clip itself
 
 
+def test_a_draft_chooses_the_try_for_its_clip(family: MiniFamily, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clip is the one without a draft, and the ear is asked once."""
+
+    class Ear:
+        identity = "fake"
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def fit(self, clips: torch.Tensor, *_: object) -> torch.Tensor:
+            self.asked += 1
+            return torch.eye(len(clips))[2]
+
+    monkeypatch.setattr(family, "ear", ear := Ear())
+    engine = Engine(family, steps=8)
+    plain, drafting = (ModelRenderer(engine, Vocoder(family.params)) for _ in range(2))
+    assert (first_audio(plain, job(0)), first_audio(drafting, job(0, draft_steps=3, draft_end=192))) == (11, 6)
+    finish(drafting)
+    assert ear.asked == 2
+    assert torch.equal(drafting._clips("s")[0][0], plain._clips("s")[0][0])
+
+
 def test_the_audio_of_a_draft_ends_at_its_frame(family: MiniFamily) -> None:
     """Up to ``draft_end`` the audio is that of the clip with fewer steps, then that of the clip."""
     engine, vocoder = Engine(family, steps=8), Vocoder(family.params)

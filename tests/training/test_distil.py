@@ -11,6 +11,7 @@ import torch
 from riffstream.diffusion.family import TrainingSchedule
 from riffstream.diffusion.mini.codec import Codec, CodecConfig
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini.ear import EAR
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.mini.reader import READER
 from riffstream.diffusion.mini.sounds import FILE, Sounds
@@ -172,7 +173,7 @@ def test_sounds_are_exported_with_their_own_codec_alone(tmp_path: Path) -> None:
     assert len(sounds) == 4
     assert sounds.identity == Sounds(tmp_path / FILE, (20, 16, 32)).identity, "with its reader"
     assert resume_model(str(model), tmp_path / "next").sounds is not None
-    for file in (FILE, READER):
+    for file in (FILE, READER, EAR):
         assert (tmp_path / "next" / file).read_bytes() == (model / file).read_bytes(), "the next training has them too"
     build_sounds(data, tmp_path / FILE, 3)
     export(tmp_path, model)
@@ -189,6 +190,9 @@ def test_sounds_are_exported_with_their_own_codec_alone(tmp_path: Path) -> None:
         export(tmp_path, model)
     assert (model / "model_index.json").stat().st_mtime_ns == index, "nothing was written"
     (tmp_path / FILE).unlink()
+    with pytest.raises(CheckpointError, match=r"another codec.*riffstream train ear"):
+        export(tmp_path, model)
+    (tmp_path / EAR).unlink()
     export(tmp_path, model)
     with pytest.raises(CheckpointError, match=r"model/sounds\.safetensors: .*another codec"):
         MiniFamily.load(model)

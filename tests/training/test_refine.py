@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from riffstream.diffusion.mini.ear import EarNetwork
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.journey.conditions import PARTS, SIZE, BarPlan, lay_out
 from riffstream.training import critic as critics
@@ -18,7 +19,7 @@ from riffstream.training import ear as ears
 from riffstream.training import loop, refine
 from riffstream.training.critic import Critic, critic_loss, misled, student_loss
 from riffstream.training.denoiser import draw
-from riffstream.training.ear import Ear, Labels, condition_error, fit_ear, load_ear, told_error
+from riffstream.training.ear import Labels, condition_error, fit_ear, load_ear, told_error
 from riffstream.training.latents import LatentSet
 from riffstream.training.loop import Log
 from riffstream.training.playing import Examples, play
@@ -35,8 +36,7 @@ SMALL = Recipe(steps=3, places=2, size=4, lead=2, rate=1e-3, critic_rate=1e-3)
 @pytest.fixture(autouse=True)
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "preferred_dtype", lambda device: torch.float32)
-    monkeypatch.setattr(ears, "WIDTH", 16)
-    monkeypatch.setattr(ears, "BLOCKS", 1)
+    monkeypatch.setattr(ears, "JUDGE", {**ears.JUDGE, "width": 16, "blocks": 1})
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def labels(data: LatentSet, tmp_path: Path) -> Labels:
     return Labels.of(data, tmp_path / "corpus")
 
 
-def small_ear(data: LatentSet, seed: int = 0) -> Ear:
+def small_ear(data: LatentSet, seed: int = 0) -> EarNetwork:
     torch.manual_seed(seed)
-    return ears.new_ear(data, 24, CPU).eval().requires_grad_(False)
+    return ears.new_ear(data, 24, CPU, ears.JUDGE).eval().requires_grad_(False)
 
 
 def sounds_near(data: LatentSet) -> torch.Tensor:
@@ -72,7 +72,10 @@ def test_labels_name_the_style_and_the_instruments_of_each_clip(data: LatentSet,
 
 
 def test_an_ear_learns_to_tell_the_styles(data: LatentSet, labels: Labels, tmp_path: Path) -> None:
-    ear = fit_ear(data, labels, 24, minutes=0.15, seed=1, device=CPU, log=Log(tmp_path, "ear", quiet=True), size=8)
+    ear = fit_ear(
+        data, labels, 24, minutes=0.15, seed=1, device=CPU, log=Log(tmp_path, "ear", quiet=True), sizes=ears.JUDGE,
+        size=8,
+    )  # fmt: skip
     heard = ear(data.latents.float(), torch.full((len(data),), 0.02), data.triple)
     assert float((heard.style.argmax(1) == labels.style).float().mean()) > 0.9
     line = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
@@ -91,7 +94,7 @@ def test_an_ear_hears_nothing_beyond_a_clip_in_3_4(data: LatentSet) -> None:
 
 
 def test_a_saved_ear_is_read_and_one_of_another_corpus_is_not(data: LatentSet, labels: Labels, tmp_path: Path) -> None:
-    def load() -> Ear:
+    def load() -> EarNetwork:
         log = Log(tmp_path, "ear", quiet=True)
         return load_ear(tmp_path / "ear-0.pt", data, labels, 24, minutes=0.005, seed=0, device=CPU, log=log)
 
@@ -241,7 +244,10 @@ def test_the_critic_leads_and_the_student_follows(data: LatentSet, labels: Label
 
 
 def test_the_student_learns_what_the_ear_asks(data: LatentSet, labels: Labels, tmp_path: Path) -> None:
-    ear = fit_ear(data, labels, 24, minutes=0.15, seed=1, device=CPU, log=Log(tmp_path, "ear", quiet=True), size=8)
+    ear = fit_ear(
+        data, labels, 24, minutes=0.15, seed=1, device=CPU, log=Log(tmp_path, "ear", quiet=True), sizes=ears.JUDGE,
+        size=8,
+    )  # fmt: skip
     recipe = Recipe(steps=3, places=3, size=8, lead=0, rate=3e-3, critic_rate=1e-5, heard=10.0, anchor=0.0)
     near = sounds_near(data)
     work = Refinement(random_denoiser(), data, labels, near, [ear], recipe, 0, CPU)

@@ -20,6 +20,7 @@ from riffstream.diffusion.family import Defaults, Family, Runtime, TextEmbedding
 from riffstream.diffusion.mini import sounds
 from riffstream.diffusion.mini.codec import Codec, CodecConfig, features_to_mel, mel_to_features
 from riffstream.diffusion.mini.denoiser import Denoiser, DenoiserConfig
+from riffstream.diffusion.mini.ear import EAR, TrainedEar
 from riffstream.diffusion.mini.emphasis import emphasised
 from riffstream.diffusion.mini.files import (
     load_module,
@@ -63,15 +64,16 @@ def _read_shift(path: Path) -> float:
 
 
 def _read_defaults(index: dict[str, Any]) -> Defaults | None:
-    """Read ``defaults`` of ``model_index.json``; older models have no ``silence``, ``contrast`` or ``above``."""
+    """Read ``defaults`` of ``model_index.json``; older models lack some of them."""
     if not index.get("defaults"):
         return None
     defaults = Defaults(**index["defaults"])
-    for name, low, high in (("silence", 0.0, 10), ("contrast", 0.1, 10), ("above", 0.0, 1)):
+    for name, low, high in (("silence", 0.0, 10), ("contrast", 0.1, 10), ("above", 0.0, 1), ("tries", 1, 16)):
         value = getattr(defaults, name)
         if name == "above" and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        kind = int if name == "tries" else int | float
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
             raise CheckpointError(f"model_index.json: {name} is {value!r}; allowed: {low:g} to {high}")
     return defaults
 
@@ -143,7 +145,7 @@ class MiniFamily(Family):
 
         Args:
             folder: folder with ``model_index.json``, ``text_encoder/``, ``tokenizer/``, ``denoiser/`` and ``codec/``,
-                and with ``sounds.safetensors`` where the model has opening sounds.
+                and with ``sounds.safetensors`` and ``ear.safetensors`` where the model has opening sounds and an ear.
             device: torch device.
             dtype: compute dtype of denoiser and codec; None: bfloat16 on devices that compute it fast, else float32.
 
@@ -173,9 +175,12 @@ class MiniFamily(Family):
             device=device,
             dtype=dtype,
         )
+        made_by, shape, reader = sounds.fingerprint(codec), family.latent_shape(), None
         if os.path.lexists(folder / sounds.FILE):
-            made_by = sounds.fingerprint(codec)
-            family.sounds = sounds.Sounds(folder / sounds.FILE, family.latent_shape(), made_by)
+            family.sounds = opened = sounds.Sounds(folder / sounds.FILE, shape, made_by)
+            reader = opened.reader
+        if os.path.lexists(folder / EAR):
+            family.ear = TrainedEar(folder / EAR, shape, denoiser.config.columns_triple, made_by, reader)
         return family
 
     @classmethod

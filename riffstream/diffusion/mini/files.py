@@ -16,6 +16,7 @@ from riffstream.errors import CheckpointError, MediaError, out_of_memory
 from riffstream.text_files import parse_json, read_text
 
 __all__ = [
+    "dequantised",
     "load_module",
     "quantise",
     "read_config",
@@ -90,15 +91,20 @@ def row_scale(tensors: Mapping[str, Tensor], name: str, part: str) -> Tensor:
     return scale
 
 
+def dequantised(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Inverse of :func:`quantise`, up to rounding. Raises CheckpointError where a scale is missing."""
+    small = {name for name, value in tensors.items() if value.dtype == torch.int8}
+    scaled = {name: tensors[name].float() * row_scale(tensors, name, part)[:, None] for name in small}
+    return {**{name: tensors[name] for name in set(tensors) - {f"{name}.scale" for name in small}}, **scaled}
+
+
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:
     """Fill ``module`` with ``tensors`` (floats, or quantised by :func:`quantise`) in the module's own dtype.
 
     Raises:
         CheckpointError: names or shapes do not match exactly.
     """
-    small = {name for name, value in tensors.items() if value.dtype == torch.int8}
-    scaled = {name: tensors[name].float() * row_scale(tensors, name, part)[:, None] for name in small}
-    tensors = {**{name: tensors[name] for name in set(tensors) - {f"{name}.scale" for name in small}}, **scaled}
+    tensors = dequantised(tensors, part)
     own = module.state_dict()
     for name, value in own.items():
         if name not in tensors:

@@ -82,6 +82,7 @@ class LabelledSounds:
 
     Attributes:
         identity: fingerprint of the file.
+        sizes: number of styles and of classes of instruments.
     """
 
     def __init__(self, path: Path, count: int, width: int, sounds: str) -> None:
@@ -97,7 +98,8 @@ class LabelledSounds:
         if bytes(labels.get("sounds", torch.empty(0)).flatten().to(torch.uint8).tolist()).hex() != sounds:
             raise CheckpointError(f"{name} is of other opening sounds; 'riffstream train sounds' makes both files")
         self._reader = _network(tensors, name, width, instruments.shape[1])
-        styles = self._reader.sizes[0]
+        self.sizes = self._reader.sizes
+        styles = self.sizes[0]
         if count and not (int(style.min()) >= 0 and int(style.max()) < styles):
             raise CheckpointError(f"{name}: style has numbers outside 0 to {styles - 1}")
         self._style = style.long()
@@ -114,6 +116,13 @@ class LabelledSounds:
     def probability(self, vector: Tensor) -> np.ndarray:
         """Probability that words with sentence vector [D] of length 1 mean the style of each sound, float32 [N]."""
         return np.asarray(self._reader.read(vector[None])[0][0, self._style].numpy())
+
+    @torch.no_grad()
+    def expected(self, vector: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities of each style [styles] and of each class of instruments, for words with sentence vector [D] of
+        length 1."""
+        style, instruments = self._reader(vector[None].float().cpu())
+        return style[0].softmax(0), instruments[0].sigmoid()
 
     @torch.no_grad()
     def likeness(self, vector: Tensor) -> np.ndarray:

@@ -59,6 +59,7 @@ class Sounds:
         CheckpointError: a missing or damaged file, or one of another model; a damaged reader, or one of other sounds.
 
     Attributes:
+        reader: its reader of words; None: it has none.
         identity: fingerprint of the set, and of its reader if it has one.
     """
 
@@ -76,10 +77,10 @@ class Sounds:
         self._packed, self._scale, self._beats = kept["latents"], kept["latents.scale"], kept["beats"]
         self._levels, vectors = (np.asarray(kept[name], np.float32) for name in ("levels", "vectors"))
         self._vectors = torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-6))
-        self._reader: LabelledSounds | None = None
+        self.reader: LabelledSounds | None = None
         if os.path.lexists(path.with_name(READER)):
-            self._reader = LabelledSounds(path.with_name(READER), len(self), vectors.shape[1], self.identity)
-            self.identity += f"{self._reader.identity}{LEAN}{APART}"
+            self.reader = LabelledSounds(path.with_name(READER), len(self), vectors.shape[1], self.identity)
+            self.identity += f"{self.reader.identity}{LEAN}{APART}"
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -109,15 +110,15 @@ class Sounds:
             fit = fit - misfit(self._rhythm(like), self._levels)
         if beats == 6:
             meant = words >= LIKE
-            if self._reader is not None:
-                meant |= self._reader.probability(vector) >= LIKELY
+            if self.reader is not None:
+                meant |= self.reader.probability(vector) >= LIKELY
             fit[(self._beats != 6) | ~meant] = -np.inf
         else:
             fit[self._beats == 6] = -np.inf
-        if besides is not None and self._reader is not None:
-            fit[~self._reader.alike(int(fit.argmax()) if like is None else like)] = -np.inf
+        if besides is not None and self.reader is not None:
+            fit[~self.reader.alike(int(fit.argmax()) if like is None else like)] = -np.inf
         order = (-fit).argsort(kind="stable")[:MOST]
-        reach = NEAR if besides is None or self._reader is None else WIDER_NEAR
+        reach = NEAR if besides is None or self.reader is None else WIDER_NEAR
         near = [int(place) for place in order if np.isfinite(fit[place]) and fit[place] >= fit[order[0]] - reach]
         near = [place for place in near if place not in (besides or ())]
         # The smallest hash, not an index: where the candidates change a little, the choice mostly stays.
@@ -127,7 +128,7 @@ class Sounds:
         """Cosines of words and sounds [N], and the fits of the sounds, with what the reader adds [N]."""
         # Not numpy's product: its threads spin on after it, and the network's first evaluations take twice the time.
         words = torch.mv(self._vectors, vector.float().cpu()).numpy()
-        return words, words.copy() if self._reader is None else words + self._reader.likeness(vector)
+        return words, words.copy() if self.reader is None else words + self.reader.likeness(vector)
 
     def _rhythm(self, index: int) -> Levels:
         """Drums, bass and levels of a sound: with others a stream would seem to break off or to begin."""
@@ -138,7 +139,7 @@ class Sounds:
     def lean(self, text: TextEmbedding) -> TextEmbedding:
         """A prompt [1, S, D], nearer to the captions of the sounds that fit it; unchanged without a reader, or for a
         vector of another encoder."""
-        if self._reader is None or text.tokens.shape[-1] != self._vectors.shape[1]:
+        if self.reader is None or text.tokens.shape[-1] != self._vectors.shape[1]:
             return text
         _, fit = self._fits(F.normalize(text.pooled()[0].float(), dim=0))
         return lean(text, self._vectors, torch.from_numpy(fit))

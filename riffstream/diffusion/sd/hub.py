@@ -12,9 +12,9 @@ from riffstream.errors import CheckpointError
 __all__ = ["download", "is_hub_id"]
 
 # All files of a checkpoint folder without executable code. Weights at the top level are single-file copies of the same
-# model, except for the opening sounds of a mini model and their reader. ``fp16`` and ``non_ema`` files are second
-# copies of a part. A part with only ``fp16`` files is fetched in a second step.
-WANTED = ["*.json", "*/*.txt", "*/*.safetensors", "sounds.safetensors", "reader.safetensors"]
+# model, except for the opening sounds of a mini model, their reader and its ear. ``fp16`` and ``non_ema`` files are
+# second copies of a part. A part with only ``fp16`` files is fetched in a second step.
+WANTED = ["*.json", "*/*.txt", "*/*.safetensors", "sounds.safetensors", "reader.safetensors", "ear.safetensors"]
 HALF = "*.fp16.*"
 UNWANTED = [HALF, "*non_ema*", "safety_checker/*", "feature_extractor/*", "image_encoder/*", "*/*/*"]
 

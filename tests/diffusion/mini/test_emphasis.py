@@ -74,7 +74,18 @@ def test_a_family_applies_its_emphasis_and_keeps_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("silence", -1), ("silence", "1"), ("contrast", 0), ("contrast", True), ("above", 1.5), ("above", "0.5")],
+    [
+        ("silence", -1),
+        ("silence", "1"),
+        ("contrast", 0),
+        ("contrast", True),
+        ("above", 1.5),
+        ("above", "0.5"),
+        ("tries", 0),
+        ("tries", 2.5),
+        ("tries", True),
+        ("tries", 17),
+    ],
 )
 def test_a_default_out_of_range_is_refused(tmp_path: Path, name: str, value: object) -> None:
     from riffstream.diffusion.mini.family import MODEL_FOLDER
