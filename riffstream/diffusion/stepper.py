@@ -99,8 +99,8 @@ class Stepper:
         slot.evaluations += len(tried)
         prediction = prediction[best : best + 1]
         if slot.guided and slot.uncond is not None:
-            bare, texts = [replace(slot, conditions=None)], [slot.uncond]
-            uncond = self._predict(bare, slot.x[None], times[:1], texts, [0], 1)
+            plain = [replace(slot, conditions=None)]
+            uncond = self._predict(plain, slot.x[None], times[:1], [slot.uncond], [0], 1)
             prediction = uncond + slot.guidance * (prediction - uncond)
             slot.evaluations += 1
         return prediction

@@ -28,9 +28,7 @@ from riffstream.journey.conditions import BRIGHTNESS, CHORD, DENSITY, ENERGY, PA
 __all__ = ["EAR", "FLAGS", "VALUES", "EarNetwork", "EarSizes", "Heard", "TrainedEar", "check_ear", "write_ear"]
 
 EAR: Final = "ear.safetensors"
-LISTENED_AT: Final = (
-    0.3  # time at which first estimates are heard: they are about as unclear as a clip with so much noise
-)
+LISTENED_AT: Final = 0.3  # time at which estimates are judged: they are as unclear as clips with so much noise
 PART: Final = 3.0  # weight of a part relative to a pitch of a chord, of which there are 24
 # Condition values of a column that have a sound of their own, and the place of each one's "given" flag.
 VALUES: Final = (
