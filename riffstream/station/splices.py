@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import Final
 
 from riffstream.protocol import SAMPLE_RATE
 from riffstream.station.asked import bars_in_clip
@@ -17,6 +18,9 @@ from riffstream.station.score import Change
 from riffstream.station.take import Entry, Take
 
 __all__ = ["Opening", "Splice", "aim", "find", "opening"]
+
+LINES: Final = 64  # lines of the grid that may be past
+ROUNDING: Final = 2  # samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,7 @@ def find(playout: Playout, take: Take, at: str, fade_s: float, bar: int | None =
     pos = playout.mixer.earliest
     if at in ("beat", "bar", "clip"):
         soonest = max(playout.beat(pos + fade), take.beats.beat(take.lead_in + fade))
-        beat = playout.grid(at, soonest if bar is None else max(soonest, playout.line(bar)))
-        pos = round(playout.where(beat)) - fade
+        pos = _on_grid(playout, at, soonest if bar is None else max(soonest, playout.line(bar)))
     elif at == "end" and not playout.bridging:
         pos = max(pos, lead.tape.end - playout.offset - 2 * fade)
     desired = playout.beat(pos + fade)
@@ -158,6 +161,22 @@ def find(playout: Playout, take: Take, at: str, fade_s: float, bar: int | None =
     if line is None or line[0] < playout.mixer.earliest:
         return None
     return Splice(line[0], line[1], _long(playout, lead, line[0], fade_s, room=take.tape.end - line[1]), line[2])
+
+
+def _on_grid(playout: Playout, at: str, beat: float) -> int:
+    """Station sample of a crossfade that ends on the first line of the grid at or after ``beat`` which is not past.
+
+    A scheduled take may count from fewer beats than the one before it has played. Then a line comes twice, first in the
+    past.
+    """
+    earliest, fade = playout.mixer.earliest, playout.fade
+    for _ in range(LINES):
+        beat = playout.grid(at, beat)
+        pos = round(playout.where(beat)) - fade
+        if pos > earliest - ROUNDING:
+            return max(pos, earliest)
+        beat += 0.01
+    return earliest
 
 
 def _long(playout: Playout, lead: Take, pos: int, fade_s: float, room: int | None = None) -> int:

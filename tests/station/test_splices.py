@@ -101,3 +101,16 @@ def test_a_long_crossfade_is_no_longer_than_what_the_lead_has() -> None:
     assert endless is not None
     assert (usual.fade, long.fade) == (playout.fade, 72_000)
     assert endless.fade == 16 * BEAT - endless.pos - 2 * playout.fade
+
+
+@pytest.mark.parametrize("at", ["beat", "bar", "clip"])
+@pytest.mark.parametrize("past", [1, 5])
+def test_a_line_that_is_past_is_not_the_place_of_a_change(at: str, past: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines up to beat 16 seem to be some beats earlier, as where two takes count the same beats."""
+    playout, change = playing(), take(1, beat=9.0, samples=20 * BEAT, clip_beat=8.0)
+    where = Playout.where
+    monkeypatch.setattr(Playout, "where", lambda self, beat: where(self, beat) - (past * BEAT if beat < 16 else 0))
+    splice = find(playout, change, at, 0.0)
+    assert splice is not None
+    assert splice.pos >= playout.mixer.earliest
+    playout.cut_to(change, pos=splice.pos, local=splice.local, fade=splice.fade)
