@@ -20,7 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from riffstream.diffusion.mini.files import dequantised, load_module, quantise, read_tensors, write_tensors
+from riffstream.diffusion.mini.files import (
+    dequantised,
+    load_module,
+    pack_fingerprint,
+    quantise,
+    read_tensors,
+    unpack_fingerprint,
+    write_tensors,
+)
 from riffstream.diffusion.mini.reader import UNLIKELY, LabelledSounds
 from riffstream.errors import CheckpointError
 from riffstream.journey.conditions import BRIGHTNESS, CHORD, DENSITY, ENERGY, PARTS_GIVEN, PARTS_LEVEL
@@ -46,7 +54,7 @@ WEIGHTS: Final = tuple(1.0 if value < CHORD.stop else PART if value < PARTS_LEVE
 
 @dataclass(frozen=True, slots=True)
 class EarSizes:
-    """Sizes of an :class:`Ear`.
+    """Sizes of an :class:`EarNetwork`.
 
     Attributes:
         channels: channels of the latents.
@@ -73,7 +81,7 @@ class EarSizes:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Output of an :class:`Ear`, logits.
+    """Output of an :class:`EarNetwork`, logits.
 
     Attributes:
         style: [B, styles].
@@ -159,7 +167,7 @@ class TrainedEar:
         tensors = check_ear(path, codec)
         name = f"{path.parent.name}/{path.name}"
         del tensors["codec"]
-        known = _digits(tensors.pop("reader", torch.empty(0)))
+        known = unpack_fingerprint(tensors.pop("reader", None))
         self._ear = _network(tensors, name, shape, narrow)
         self._reader = reader if reader is not None and reader.identity == known else None
         self._width = shape[2]
@@ -201,16 +209,11 @@ def _misheard(heard: Heard, conditions: Tensor) -> Tensor:
 def check_ear(path: Path, codec: str) -> dict[str, Tensor]:
     """The tensors of a file. Raises CheckpointError unless it is of the codec with fingerprint ``codec``."""
     tensors = read_tensors(path)
-    if _digits(tensors.get("codec", torch.empty(0))) != codec:
+    if unpack_fingerprint(tensors.get("codec")) != codec:
         raise CheckpointError(
             f"{path.parent.name}/{path.name}: the ear is of another codec; 'riffstream train ear' makes a new one"
         )
     return tensors
-
-
-def _digits(fingerprint: Tensor) -> str:
-    """A stored fingerprint in hexadecimal digits."""
-    return bytes(fingerprint.flatten().to(torch.uint8).tolist()).hex()
 
 
 def _network(tensors: dict[str, Tensor], name: str, shape: tuple[int, int, int], narrow: int) -> EarNetwork:
@@ -249,8 +252,5 @@ def write_ear(path: Path, ear: EarNetwork, codec: str, reader: str) -> None:
         key: value.flatten(1) if value.ndim == 4 and key.endswith("weight") else value
         for key, value in ear.state_dict().items()
     }
-    marks = {
-        key: torch.tensor(list(bytes.fromhex(value)), dtype=torch.uint8)
-        for key, value in (("codec", codec), ("reader", reader))
-    }
+    marks = {"codec": pack_fingerprint(codec), "reader": pack_fingerprint(reader)}
     write_tensors(path, {**quantise(matrices), **marks})

@@ -18,11 +18,13 @@ from riffstream.text_files import parse_json, read_text
 __all__ = [
     "dequantised",
     "load_module",
+    "pack_fingerprint",
     "quantise",
     "read_config",
     "read_json",
     "read_tensors",
     "row_scale",
+    "unpack_fingerprint",
     "write_config",
     "write_tensors",
 ]
@@ -89,6 +91,16 @@ def row_scale(tensors: Mapping[str, Tensor], name: str, part: str) -> Tensor:
     if scale is None or scale.shape != (rows,):
         raise CheckpointError(f"{part}: tensor {name}.scale is missing or not [{rows}]")
     return scale
+
+
+def pack_fingerprint(digits: str) -> Tensor:
+    """A fingerprint in hexadecimal digits as a tensor of a file, uint8."""
+    return torch.tensor(list(bytes.fromhex(digits)), dtype=torch.uint8)
+
+
+def unpack_fingerprint(stored: Tensor | None) -> str:
+    """Inverse of :func:`pack_fingerprint`; "" where a file has none."""
+    return "" if stored is None else bytes(stored.flatten().to(torch.uint8).tolist()).hex()
 
 
 def dequantised(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -21,7 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from riffstream.diffusion.mini.files import load_module, quantise, read_tensors, write_tensors
+from riffstream.diffusion.mini.files import (
+    load_module,
+    pack_fingerprint,
+    quantise,
+    read_tensors,
+    unpack_fingerprint,
+    write_tensors,
+)
 from riffstream.errors import CheckpointError
 
 __all__ = ["READER", "LabelledSounds", "ReadTexts", "Reader", "write_reader"]
@@ -95,7 +102,7 @@ class LabelledSounds:
         labelled = labelled and style.dtype == torch.int16 and instruments.dtype == torch.uint8
         if not labelled:
             raise CheckpointError(f"{name} has no labels for {count} sounds")
-        if bytes(labels.get("sounds", torch.empty(0)).flatten().to(torch.uint8).tolist()).hex() != sounds:
+        if unpack_fingerprint(labels.get("sounds")) != sounds:
             raise CheckpointError(f"{name} is of other opening sounds; 'riffstream train sounds' makes both files")
         self._reader = _network(tensors, name, width, instruments.shape[1])
         self.sizes = self._reader.sizes
@@ -196,6 +203,6 @@ def write_reader(path: Path, reader: Reader, style: Tensor, instruments: Tensor,
     """
     labels = {
         "style": style.to(torch.int16), "instruments": instruments.to(torch.uint8),
-        "sounds": torch.tensor(list(bytes.fromhex(sounds)), dtype=torch.uint8),
+        "sounds": pack_fingerprint(sounds),
     }  # fmt: skip
     write_tensors(path, {**quantise(reader.state_dict()), **labels})

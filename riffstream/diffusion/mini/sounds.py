@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from riffstream.diffusion.family import TextEmbedding
-from riffstream.diffusion.mini.files import read_tensors, write_tensors
+from riffstream.diffusion.mini.files import pack_fingerprint, read_tensors, unpack_fingerprint, write_tensors
 from riffstream.diffusion.mini.leaning import APART, LEAN, lean
 from riffstream.diffusion.mini.reader import READER, LabelledSounds
 from riffstream.errors import CheckpointError
@@ -195,7 +195,7 @@ def check_codec(path: Path, codec: str) -> None:
         CheckpointError: another codec, or a missing or damaged file.
     """
     own = read_tensors(path).get("codec")
-    if own is not None and bytes(own.flatten().tolist()).hex() != codec:
+    if own is not None and unpack_fingerprint(own) != codec:
         raise CheckpointError(
             f"{path.parent.name}/{path.name}: the sounds are of another codec; 'riffstream train sounds' makes new ones"
         )
@@ -223,5 +223,5 @@ def write_sounds(
         "levels": torch.from_numpy(levels).half(), "beats": torch.where(triple, 6, 8).to(torch.uint8),
     }  # fmt: skip
     if codec is not None:
-        tensors["codec"] = torch.tensor(list(bytes.fromhex(codec)), dtype=torch.uint8)
+        tensors["codec"] = pack_fingerprint(codec)
     write_tensors(path, tensors)
