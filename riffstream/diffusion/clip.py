@@ -73,7 +73,7 @@ class ClipRequest:
         key: later transposition of the audio in semitones, needed for chords; None: the keyframes' key.
         deadline: time at which the clip is needed, in any clock common to all requests; inf: no deadline.
         turn: the try to go on with, 0 to the model's ``tries`` - 1, if its first step tries several noises: that of a
-            draft (``Clip.turn``); None: the model's ear chooses.
+            draft (``Clip.turn``); None: the model's ear chooses. No effect on clips that try no other noise.
         guided: False omits guidance, for models that can do without: the first clip of a change, and stations that fall
             behind.
         speculative: True for a clip that may not be needed; all other requests come first.

@@ -282,7 +282,9 @@ class Preparer:
             others = self._others(slot, text.cond)
             if request.turn is None:
                 slot.others = others
-            elif 0 < request.turn <= len(others):
+            elif others and request.turn > len(others):
+                raise ParameterError("turn", request.turn, f"0 to {len(others)} with this model")
+            elif others and request.turn > 0:
                 slot.take(others[request.turn - 1])
         return slot
 

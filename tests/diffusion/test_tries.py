@@ -117,6 +117,8 @@ def test_a_draft_tells_its_clip_the_try(family: MiniFamily) -> None:
     assert (again.evaluations, ear.heard) == (STEPS, [])
     with pytest.raises(ParameterError, match="turn"):
         request(turn=-1)
+    with pytest.raises(ParameterError, match="turn is 4; allowed: 0 to 3"):
+        Engine(family, steps=STEPS).submit(request(turn=TRIES))
 
 
 def test_clips_that_go_on_do_not_try(family: MiniFamily) -> None:
