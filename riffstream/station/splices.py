@@ -79,7 +79,7 @@ def aim(playout: Playout, at: str, wait_s: float, *, metre: int | None = None, b
         return soonest
     if at == "end":
         return max(soonest, lead.tape.end - playout.offset - playout.need)
-    return round(playout.where(playout.grid(at, beat))) - playout.fade
+    return _on_grid(playout, at, beat)
 
 
 def opening(playout: Playout, change: Change, pos: int) -> Opening:
