@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from riffstream.diffusion.seed_clip import SeedClip
+
 __all__ = ["NEAR_NOISE", "Clip", "ClipRequest", "Evolution", "Opening"]
 
 # Time of a rectified flow above which a step decides instruments, parts and levels: two of eight.
@@ -62,9 +64,9 @@ class ClipRequest:
             ``late``, with a seed image, in another metre, and where the clip begins with an opening sound.
         late: time of a rectified flow (1: noise, 0: clean) above which ``recalled`` is hidden from the network. The
             steps near noise decide parts, levels and chords, so these can change while the instruments stay.
-        seed_image: start of img2img in place of the keyframes' ``seed_image``: latents [C, h, w] (a tensor), a
-            spectrogram image (an array uint8 [H, W, 3]), the bytes or the path of an image or audio file, or a name in
-            the seed library.
+        seed_image: start of img2img in place of the keyframes' ``seed_image``: an encoded seed, latents [C, h, w] (a
+            tensor), a spectrogram image (an array uint8 [H, W, 3]), the bytes or the path of an image or audio file, or
+            a name in the seed library.
         mask: region to repaint: a name (see ``masks.py``), an array or tensor [H, W] of 0 to 1 or of uint8, or the
             bytes or the path of an image. 1 or white is repainted, 0 or black keeps the seed image.
         frames: T of the clip; None: the model's own.
@@ -94,7 +96,7 @@ class ClipRequest:
     origin: Tensor | None = None
     evolves: Evolution | None = None
     late: float = math.inf
-    seed_image: Tensor | np.ndarray | bytes | Path | str | None = None
+    seed_image: SeedClip | Tensor | np.ndarray | bytes | Path | str | None = None
     mask: Tensor | np.ndarray | bytes | Path | str | None = None
     frames: int | None = None
     span: tuple[int, int] | None = None

@@ -17,6 +17,7 @@ from torch import Tensor
 from riffstream.diffusion.batch_limit import BatchLimit, free_memory
 from riffstream.diffusion.clip import Clip, ClipRequest
 from riffstream.diffusion.family import Family
+from riffstream.diffusion.restoring import restored
 from riffstream.diffusion.samplers import find
 from riffstream.diffusion.seed_images import SeedImages, SeedSource
 from riffstream.diffusion.slots import Preparer, Slot, Ticket, choose
@@ -203,7 +204,8 @@ class Engine:
             begin = time.perf_counter()
             try:
                 joined = torch.stack([slot.joined[..., window[0] : window[1]] for slot in group])
-                mels = self.family.decode_mel(joined).float().cpu()
+                decoded = self.family.decode_mel(joined).float()
+                mels = [self._restored(slot, mel, window).cpu() for slot, mel in zip(group, decoded, strict=True)]
             except Exception as error:
                 if out_of_memory(error):
                     self.stats.out_of_memory += 1
@@ -225,6 +227,9 @@ class Engine:
                 if clip is not None:
                     clips.append(clip)
         return clips
+
+    def _restored(self, slot: Slot, mel: Tensor, window: tuple[int, int]) -> Tensor:
+        return mel if slot.seed is None else restored(self.family, mel, slot.seed, slot.x, slot.lead, window)
 
     def _window(self, slot: Slot) -> tuple[int, int]:
         """First and last column of the joined latents to decode: the request's span and what influences it."""

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from riffstream.diffusion.seed_clip import SeedClip
 from riffstream.journey.conditions import Levels
 from riffstream.journey.journey import DRIFT
 from riffstream.journey.prompts import WeightedText
@@ -288,6 +289,32 @@ class Family(ABC):
     @abstractmethod
     def decode_mel(self, latents: Tensor) -> Tensor:
         """Decode latents [B, C, h, w] to mel amplitudes [B, A, M, T], float32, >= 0."""
+
+    def seed_clip(self, mel: Tensor) -> SeedClip:
+        """Encode a seed image, mel amplitudes [A, M, T]. Families that restore also keep the sound."""
+        return SeedClip(self.encode_mel(mel[None])[0])
+
+    def picture_clip(self, image: np.ndarray) -> SeedClip:
+        """:meth:`seed_clip` of a spectrogram image, uint8 [H, W, 3]."""
+        return SeedClip(self.encode_image(image)[0])
+
+    def start_time(self, denoising: float) -> float:
+        """Part of the schedule, 0 to 1, for a distance of ``denoising`` from the seed image. By default equal."""
+        return denoising
+
+    def restore(self, mel: Tensor, decoded: Tensor, sound: Tensor, share: Tensor) -> Tensor:
+        """Give a decoded clip back what the codec lost of its seed image. Only for families with ``SeedClip.sound``.
+
+        Args:
+            mel: [A, M, T] amplitudes of the clip.
+            decoded: [A, M, T] amplitudes of the seed image's latents, decoded in the same way.
+            sound: [A, M, T] amplitudes of the seed image.
+            share: [M, T], 0 to 1: how much of the difference between the last two the clip gets.
+
+        Returns:
+            [A, M, T] amplitudes. Where ``mel`` is ``decoded`` and the share is 1, they are ``sound``.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def decode_image(self, latents: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Seed images of any source as latents, encoded once and cached."""
+"""Seed images of any source, encoded once and cached."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from riffstream.diffusion.family import Family
+from riffstream.diffusion.seed_clip import SeedClip
 from riffstream.errors import MediaError, ParameterError
 from riffstream.journey.conditions import Levels
 from riffstream.journey.keyframe import SONG
@@ -26,23 +27,23 @@ NEAR = 0.03  # loops whose fit is at most this much below the best are candidate
 COLUMNS = 32  # of a picture; every family encodes multiples of it
 MOST = 4  # maximum number of candidates
 
-Seed = Tensor | np.ndarray | bytes | Path | str
+Seed = SeedClip | Tensor | np.ndarray | bytes | Path | str
 
 
 @runtime_checkable
 class SeedParts(Protocol):
     """A recording longer than a clip."""
 
-    def part(self, first: int, frames: int) -> Tensor:
-        """Latents [C, h, w] of ``frames`` frames, ``first`` frames after its beginning."""
+    def part(self, first: int, frames: int) -> SeedClip:
+        """``frames`` frames of it, ``first`` frames after its beginning."""
 
 
 class SeedSource(Protocol):
     """A seed library as the engine sees it."""
 
-    def load(self, name: str, family: Family) -> Tensor | np.ndarray | bytes | Path | SeedParts | None:
-        """Load a seed image: latents [C, h, w] of this family, a picture uint8 [H, W, 3], a file, or the parts of a
-        recording; None: unknown."""
+    def load(self, name: str, family: Family) -> Tensor | np.ndarray | bytes | Path | SeedClip | SeedParts | None:
+        """Load a seed image: latents [C, h, w] of this family, a picture uint8 [H, W, 3], a file, an encoded clip, or
+        the parts of a recording; None: unknown."""
 
 
 @runtime_checkable
@@ -77,20 +78,20 @@ class SeedImages:
         self.source = source
         self.files = files
         self._limit = cache
-        self._cache: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
+        self._cache: OrderedDict[tuple[object, ...], SeedClip] = OrderedDict()
 
-    def latents(self, seed: Seed, *, frames: int | None = None, bpm: float | None = None, first: int = 0) -> Tensor:
-        """Latents of a seed image, float32 on the family's device.
+    def clip(self, seed: Seed, *, frames: int | None = None, bpm: float | None = None, first: int = 0) -> SeedClip:
+        """Encode a seed image, with latents in float32, all on the family's device.
 
         Args:
-            seed: latents [C, h, w]; a picture, uint8 [H, W, 3]; the bytes of an image or audio file, or its path; a
-                name in the library.
+            seed: an encoded clip; latents [C, h, w]; a picture, uint8 [H, W, 3]; the bytes of an image or audio file,
+                or its path; a name in the library.
             frames: T of the clip. A longer seed is cut, a shorter one is repeated, because seeds are loops.
             bpm: tempo of audio on the beat grid, for families with one.
             first: frames from the beginning of the music to the clip, for recordings in parts.
 
         Returns:
-            [C, h, w] of ``family.latent_shape(frames)``.
+            The clip, with latents of ``family.latent_shape(frames)``.
 
         Raises:
             ParameterError: an unknown name, or latents of another model.
@@ -102,12 +103,12 @@ class SeedImages:
             self._cache.move_to_end(key)
             return self._cache[key]
         encoded = self._encode(seed, bpm) if parts is None else parts.part(first, frames or self.family.frames)
-        latents = self._fit(encoded, frames).to(self.family.device, torch.float32)
+        clip = self._fit(encoded, frames)
         if key[0] is not None:
-            self._cache[key] = latents
+            self._cache[key] = clip
             if len(self._cache) > self._limit:
                 self._cache.popitem(last=False)
-        return latents
+        return clip
 
     def nearest(self, vector: Tensor, pick: int, *, beats: float, asked: Levels | None = None) -> str | None:
         """Find a loop for a prompt.
@@ -138,7 +139,7 @@ class SeedImages:
     @staticmethod
     def _identity(seed: Seed) -> object:
         """Cache key of a seed; None if it needs no encoding."""
-        if isinstance(seed, Tensor):
+        if isinstance(seed, SeedClip | Tensor):
             return None
         if isinstance(seed, np.ndarray):
             return seed.shape, hashlib.blake2b(seed.tobytes()).digest()
@@ -148,13 +149,15 @@ class SeedImages:
             return _stamp(seed)
         return ("name", seed)
 
-    def _encode(self, seed: Seed, bpm: float | None) -> Tensor:
-        """Encode a seed of any type to latents: a name or path, latents, a picture, or the bytes of a file."""
+    def _encode(self, seed: Seed, bpm: float | None) -> SeedClip:
+        """Encode a seed of any type: a name or path, latents, a picture, or the bytes of a file."""
         rescale = isinstance(seed, str)
-        if isinstance(seed, str):
-            seed = self._named(seed)
+        found = self._named(seed) if isinstance(seed, str) else seed
+        if isinstance(found, SeedClip):
+            return found
+        seed = found
         if isinstance(seed, Tensor):
-            return seed
+            return SeedClip(seed)
         if isinstance(seed, np.ndarray):
             if seed.dtype != np.uint8 or seed.ndim != 3 or seed.shape[2] != 3:
                 raise ParameterError("seed_image", f"{seed.dtype} {seed.shape}", "a picture, uint8 [H, W, 3]")
@@ -172,7 +175,7 @@ class SeedImages:
             reason = str(error).removeprefix("cannot read the audio: ").replace("the audio", "it")
             raise MediaError(f"seed image {name}: {reason}") from None
 
-    def _encode_picture(self, picture: np.ndarray, rescale: bool) -> Tensor:
+    def _encode_picture(self, picture: np.ndarray, rescale: bool) -> SeedClip:
         """Encode a picture; ``rescale`` adapts the height of a library picture made for another model.
 
         The rhythm of a rescaled picture is kept, and denoising adapts its sound to this model.
@@ -183,7 +186,7 @@ class SeedImages:
         if picture.shape[0] != rows:
             given = f"a picture of {picture.shape[1]} x {picture.shape[0]}"
             raise ParameterError("seed_image", given, f"pictures {rows} rows high with this model")
-        return self.family.encode_image(self._whole_latents(picture))[0]
+        return self.family.picture_clip(self._whole_latents(picture))
 
     def _whole_latents(self, picture: np.ndarray) -> np.ndarray:
         """Columns of a picture that fill whole latents; at most one clip for families with a beat."""
@@ -193,7 +196,7 @@ class SeedImages:
         width = max(step, width - width % step)
         return np.tile(picture, (1, -(-width // picture.shape[1]), 1))[:, :width]
 
-    def _named(self, name: str) -> Tensor | np.ndarray | bytes | Path:
+    def _named(self, name: str) -> Tensor | np.ndarray | bytes | Path | SeedClip:
         found = self.source.load(name, self.family) if self.source is not None else None
         assert not isinstance(found, SeedParts)
         if found is None and self.files and Path(name).is_file():
@@ -202,7 +205,7 @@ class SeedImages:
             raise ParameterError("seed_image", name, "a name in the seed library" + (" or a file" * self.files))
         return found
 
-    def _encode_audio(self, data: bytes, bpm: float | None) -> Tensor:
+    def _encode_audio(self, data: bytes, bpm: float | None) -> SeedClip:
         """Encode the beginning of a recording, at most one clip."""
         from riffstream.audio.files import read_audio
 
@@ -216,15 +219,15 @@ class SeedImages:
         )
         wave = torch.from_numpy(np.ascontiguousarray(audio.samples.T))
         wave = F.pad(wave, (0, max(0, round(frames * hop) - wave.shape[1])))
-        return self.family.encode_mel(analyse(wave, params, hop=hop, frames=frames).unsqueeze(0))[0]
+        return self.family.seed_clip(analyse(wave, params, hop=hop, frames=frames))
 
-    def _fit(self, latents: Tensor, frames: int | None) -> Tensor:
+    def _fit(self, clip: SeedClip, frames: int | None) -> SeedClip:
         channels, height, width = self.family.latent_shape(frames)
+        latents = clip.latents
         if latents.ndim != 3 or latents.shape[:2] != (channels, height) or latents.shape[2] == 0:
             shape = f"[{channels}, {height}, {width}]"
             raise ParameterError("seed_image", f"latents {list(latents.shape)}", f"latents {shape} with this model")
-        repeats = -(-width // latents.shape[2])
-        return latents.repeat(1, 1, repeats)[..., :width]
+        return clip.fitted(width).to(self.family.device)
 
 
 def _stamp(path: Path) -> object:

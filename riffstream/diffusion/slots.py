@@ -17,6 +17,7 @@ from riffstream.diffusion.noise import NoiseStream
 from riffstream.diffusion.openings import Openings, direction
 from riffstream.diffusion.samplers import Schedule, build
 from riffstream.diffusion.schedules import CLEAN, Level
+from riffstream.diffusion.seed_clip import SeedClip
 from riffstream.diffusion.seed_images import SeedImages
 from riffstream.diffusion.text import PromptEncoder
 from riffstream.errors import ParameterError, RiffstreamError
@@ -71,6 +72,7 @@ class Slot:
             ``EVOLVING``), except in the last evaluation; None: nothing replaces it.
         opening: the opening sound with which the clip begins, or to which its origin evolves; None: neither.
         lead: [C, h, context], end of the previous clip, which is decoded with the clip; None: nothing is.
+        seed: the seed image; None: there is none.
         conditions: [columns, conditions], for the conditional branch only.
         kept: [C, h, w] clean latents of the kept region, with ``mask``.
         mask: [h, w] or [1, w], 1 for repainted cells.
@@ -98,6 +100,7 @@ class Slot:
     opening: Opening | None = None
     lead: Tensor | None = None
     conditions: Tensor | None = None
+    seed: SeedClip | None = None
     kept: Tensor | None = None
     mask: Tensor | None = None
     others: tuple[Slot, ...] = ()
@@ -245,14 +248,15 @@ class Preparer:
         spec, device = request.spec, family.device
         shape = family.latent_shape(request.frames)
         conditions = self._conditions(request)
-        clean = self._seed_latents(request, conditions)
+        seed = self._seed_clip(request, conditions)
+        clean = None if seed is None else seed.latents
         default = family.defaults.denoising
         denoising = 1.0
         if clean is not None:
             usual = family.defaults.seed_image
             denoising = spec.denoising(default, seeded=request.seed_image is not None, seed_image=usual)
         sampler, steps = request.sampler or self.sampler, request.steps or self.steps
-        schedule = build(family.schedule, sampler, steps, denoising)
+        schedule = build(family.schedule, sampler, steps, family.start_time(denoising))
         stream = NoiseStream(spec.start.seed, spec.end.seed, spec.alpha, shape, limit=family.noise_limit)
         noise = stream.draw().to(device)
         alpha, sigma = schedule.start
@@ -272,6 +276,8 @@ class Preparer:
             guidance,
             family.defaults.above,
             conditions=conditions,
+            # At the full distance nothing is left of the seed image, except behind a mask.
+            seed=seed if denoising < 1 or request.mask is not None else None,
         )
         self._mask(slot, request, clean)
         self._continue(slot, request, clean)
@@ -317,21 +323,21 @@ class Preparer:
             others.append(other)
         return tuple(others)
 
-    def _seed_latents(self, request: ClipRequest, conditions: Tensor | None) -> Tensor | None:
-        """Seed image latents at alpha, [C, h, w]. Mixed latents sound like a crossfade of two loops at one tempo."""
+    def _seed_clip(self, request: ClipRequest, conditions: Tensor | None) -> SeedClip | None:
+        """Seed image at alpha. Mixed latents sound like a crossfade of two loops at one tempo."""
         spec = request.spec
         asked = None if conditions is None else Levels.of(conditions.cpu().numpy())
         first = self._first_frame(request)
 
-        def encode(seed: object) -> Tensor:
-            return self.seeds.latents(seed, frames=request.frames, bpm=spec.bpm, first=first)  # type: ignore[arg-type]
+        def encode(seed: object) -> SeedClip:
+            return self.seeds.clip(seed, frames=request.frames, bpm=spec.bpm, first=first)  # type: ignore[arg-type]
 
         if request.seed_image is not None:
             return encode(request.seed_image)
         named = [self._seed_name(keyframe, self._beats(request), asked) for keyframe in (spec.start, spec.end)]
         names = [name for name in named if name is not None]
         if len(names) == 2 and names[0] != names[1] and 0 < spec.alpha < 1:
-            return torch.lerp(encode(names[0]), encode(names[1]), spec.alpha)
+            return encode(names[0]).mixed(encode(names[1]), spec.alpha)
         if not names:
             return None
         return encode(names[-1] if spec.alpha == 1 else names[0])

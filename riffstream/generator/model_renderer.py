@@ -28,6 +28,7 @@ from riffstream.diffusion.family import Family
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.diffusion.mini.likeness import KnownStyles
 from riffstream.diffusion.past import Past
+from riffstream.diffusion.seed_clip import SeedClip
 from riffstream.errors import CheckpointError, MediaError, RiffstreamError, device_lost, out_of_memory
 from riffstream.generator.isolation import failure
 from riffstream.generator.messages import Cancelled, Done, Info, Job, Picture, Piece
@@ -224,8 +225,8 @@ class ModelRenderer:
         clips.move_to_end(clip)  # clips of superseded steers do not displace the sound of the next one
         return clips[clip][1]
 
-    def _heard(self, job: Job) -> tuple[ClipSpec, Tensor | None]:
-        """Parameters of a clip and the latents of its live input, turned to the clip's beats; None without input.
+    def _heard(self, job: Job) -> tuple[ClipSpec, SeedClip | None]:
+        """Parameters of a clip and its live input, turned to the clip's beats; None without input.
 
         Raises:
             MediaError: ``exact`` is set, and the input's image is missing or damaged.
@@ -234,18 +235,19 @@ class ModelRenderer:
         if image is None:
             return job.spec, None
         try:
-            latents = None if self._inputs is None else self._inputs.load(image.name, family)
+            heard = None if self._inputs is None else self._inputs.load(image.name, family)
         except MediaError:
-            latents = None
-        if latents is None:
+            heard = None
+        if heard is None:
             if self._exact:
                 raise MediaError(f"the live input's image {image.name} is missing; --state-dir is the server's folder")
             return job.spec, None
         width = family.latent_shape(job.frames)[2]
         beats = len(job.hops)
-        latents = torch.roll(latents[..., :width], -round(image.turn * min(width, latents.shape[-1]) / beats), -1)
+        width = min(width, heard.latents.shape[-1])
+        heard = heard.fitted(width).rolled(-round(image.turn * width / beats))
         start, end = (replace(each, denoising=1 - image.strength) for each in (job.spec.start, job.spec.end))
-        return replace(job.spec, start=start, end=end), latents
+        return replace(job.spec, start=start, end=end), heard
 
     def _tick(self, sampling: list[Work]) -> list[Report]:
         reports: list[Report] = []

@@ -23,9 +23,9 @@ from riffstream.ranges import check
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from riffstream.diffusion.family import Family
+    from riffstream.diffusion.seed_clip import SeedClip
 
 __all__ = ["LONGEST_S", "Song", "SongParts", "Songs", "read_song"]
 
@@ -161,8 +161,8 @@ class SongParts:
             return np.asarray(index * self._hop, np.float64)
         return np.asarray(self._at[index % self._turn] + index // self._turn * self._at[self._turn])
 
-    def part(self, first: int, frames: int) -> Tensor:
-        """Latents [C, h, w] of the frames from ``first`` on. The song repeats behind its last whole clip.
+    def part(self, first: int, frames: int) -> SeedClip:
+        """The frames from ``first`` on. The song repeats behind its last whole clip.
 
         Args:
             first: number of frames since the first bar; negative positions are before it.
@@ -185,7 +185,7 @@ class SongParts:
         audio, params = torch.from_numpy(np.ascontiguousarray(wave.T)), self.family.params
         at = None if self._at is None else torch.from_numpy(places[:-1] - places[0])
         mel = analyse(audio, params, hop=self._hop, frames=frames, at=at)
-        return self.family.encode_mel(mel.unsqueeze(0))[0]
+        return self.family.seed_clip(mel)
 
 
 class Songs:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from riffstream.diffusion.family import Family
+    from riffstream.diffusion.seed_clip import SeedClip
     from riffstream.journey.conditions import Levels
     from riffstream.spectrogram.params import SpectrogramParams
 
@@ -37,7 +38,7 @@ BEATS: Final = 8
 RATE: Final = 48_000
 PREVIEW, AUDIO, PICTURE, ABOUT = "preview.png", "loop.wav", "loop.png", "seed.json"
 LEVEL: Final = 5.6  # root mean square of the seed library's mel amplitudes (15 dB)
-KEPT: Final = 32  # encoded uploads in memory, about 100 kB each
+KEPT: Final = 32  # encoded uploads in memory, about 600 kB each
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,10 +89,10 @@ class UploadedSeeds:
     def __init__(self, folder: Path, pattern: re.Pattern[str] = NAME) -> None:
         self.folder = folder
         self._pattern = pattern
-        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._known: OrderedDict[str, SeedClip] = OrderedDict()
 
-    def load(self, name: str, family: Family) -> Tensor | None:
-        """Latents [C, h, w] of an upload on the family's beat grid, at any tempo of the loop; None for an unknown name.
+    def load(self, name: str, family: Family) -> SeedClip | None:
+        """An upload on the family's beat grid, at any tempo of the loop; None for an unknown name.
 
         Raises:
             MediaError: the upload's files are damaged.
@@ -104,10 +105,10 @@ class UploadedSeeds:
             return None
         make = _of_audio if entry.kind == "audio" else _of_picture
         path = self.folder / name / (AUDIO if entry.kind == "audio" else PICTURE)
-        latents = self._known[name] = family.encode_mel(make(path, family, entry).unsqueeze(0))[0]
+        clip = self._known[name] = family.seed_clip(make(path, family, entry))
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
-        return latents
+        return clip
 
 
 class _Source(Protocol):

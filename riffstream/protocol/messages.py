@@ -172,14 +172,15 @@ class Hello(Message, frozen=True, tag="hello"):
 class Steer(Message, frozen=True, tag="steer"):
     """Change the music. An absent field keeps its value; null restores the station's default. The default of ``bpm``
     and ``beats_per_bar`` is "auto": the words of the prompts choose. A change of the metre begins at a bar line.
-    ``denoising`` is the distance from the seed image. It has no effect on music from noise: while ``seed_image`` is
-    ``none``, or null and ``caps.seed_image`` is ``none`` or null. ``none`` is noise alone; with null the first clip
-    also continues a sound of the model that suits the words. ``chords``: one symbol a bar in the sounding key
-    ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats. ``form``, ``chords``,
-    ``parts`` and the levels need ``caps.conditions``; null leaves them to the planner. ``mix`` needs no new clip; null
-    makes the desk neutral. ``bar``: the change waits for the line of this bar (as ``now.bar``), up to 64 bars ahead;
-    ``at`` is ignored. A line that cannot be reached any more gives way to the next one. Other changes may come before
-    it, and it joins the state when it begins. A restarted server keeps it, without a further answer."""
+    ``denoising`` is the distance from the seed image: 0 keeps it, 1 replaces it. It has no effect on music from noise:
+    while ``seed_image`` is ``none``, or null and ``caps.seed_image`` is ``none`` or null. ``none`` is noise alone; with
+    null the first clip also continues a sound of the model that suits the words. ``chords``: one symbol a bar in the
+    sounding key ("Am F C G"), or two around a free-standing slash; the row begins with the change and repeats.
+    ``form``, ``chords``, ``parts`` and the levels need ``caps.conditions``; null leaves them to the planner. ``mix``
+    needs no new clip; null makes the desk neutral. ``bar``: the change waits for the line of this bar (as ``now.bar``),
+    up to 64 bars ahead; ``at`` is ignored. A line that cannot be reached any more gives way to the next one. Other
+    changes may come before it, and it joins the state when it begins. A restarted server keeps it, without a further
+    answer."""
 
     id: Id
     prompts: Prompts | UnsetType | None = UNSET

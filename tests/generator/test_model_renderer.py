@@ -465,7 +465,7 @@ def test_a_mask_keeps_a_part_of_a_single_clip(renderer: ModelRenderer) -> None:
         return renderer._clips("s")[clip][1].latents
 
     renderer._engine.seed_images.source = SeedLibrary()
-    kept = renderer._engine.seed_images.latents("hip_hop")
+    kept = renderer._engine.seed_images.clip("hip_hop").latents
     half = latents(1, "left_half")
     assert torch.allclose(half[..., 16:], kept[..., 16:], atol=1e-5)
     assert not torch.allclose(half[..., :16], kept[..., :16], atol=0.1)

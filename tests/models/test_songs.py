@@ -81,8 +81,10 @@ def test_the_parts_of_a_drifting_song_have_its_beats_on_the_grid(tmp_path: Path,
     late = 12 * family.frames  # the last clip
     assert onsets_on_beats(parts, late) > 0.9
     assert onsets_on_beats(even, late) < 0.6
-    assert torch.equal(parts.part(parts.frames // 512 * 512 + 512, 512), parts.part(0, 512)), "it begins again"
-    assert torch.isfinite(parts.part(late + 256, 512)).all()
+    assert torch.equal(parts.part(parts.frames // 512 * 512 + 512, 512).latents, parts.part(0, 512).latents), (
+        "it begins again"
+    )
+    assert torch.isfinite(parts.part(late + 256, 512).latents).all()
 
 
 def onsets_on_beats(parts: SongParts, first: int) -> float:
@@ -129,12 +131,14 @@ def test_parts_follow_the_songs_beats(tmp_path: Path, family: MiniFamily) -> Non
     wave[: 4 * RATE] *= 0.2
     parts = SongParts(measured(written(tmp_path, wave)), family)
     assert parts.frames == 4 * family.frames
-    quiet, one, two = (parts.part(n * family.frames, family.frames) for n in range(3))
+    quiet, one, two = (parts.part(n * family.frames, family.frames).latents for n in range(3))
     assert one.shape == family.latent_shape()
-    assert torch.nn.functional.mse_loss(quiet, one) > 4 * torch.nn.functional.mse_loss(one, parts.part(1536, 512))
-    assert torch.equal(parts.part(4 * family.frames, family.frames), quiet)  # it begins again
-    assert torch.equal(parts.part(-3 * family.frames, family.frames), one)
-    half = parts.part(family.frames // 2, family.frames)
+    assert torch.nn.functional.mse_loss(quiet, one) > 4 * torch.nn.functional.mse_loss(
+        one, parts.part(1536, 512).latents
+    )
+    assert torch.equal(parts.part(4 * family.frames, family.frames).latents, quiet)  # it begins again
+    assert torch.equal(parts.part(-3 * family.frames, family.frames).latents, one)
+    half = parts.part(family.frames // 2, family.frames).latents
     assert not torch.allclose(half, one, atol=1e-2)
     assert torch.isfinite(two).all()
 
@@ -144,7 +148,7 @@ def test_a_song_at_another_tempo_and_key_gives_the_same_parts(tmp_path: Path, fa
     slow = SongParts(measured(written(tmp_path, music(12, 80), "b.flac"), bpm=80.0), family)
     high = SongParts(measured(written(tmp_path, music(8, 120, semitones=3), "c.flac"), key=3.0), family)
     wrong = SongParts(measured(tmp_path / "c.flac"), family)
-    base, other, moved, unmoved = (parts.part(0, family.frames) for parts in (fast, slow, high, wrong))
+    base, other, moved, unmoved = (parts.part(0, family.frames).latents for parts in (fast, slow, high, wrong))
     spread = float(base.std())
     assert float((base - moved).abs().mean()) < 0.7 * float((base - unmoved).abs().mean())
     assert float((base - other).abs().mean()) < spread
@@ -152,11 +156,11 @@ def test_a_song_at_another_tempo_and_key_gives_the_same_parts(tmp_path: Path, fa
 
 def test_the_last_part_ends_in_silence_and_wraps_behind_it(tmp_path: Path, family: MiniFamily) -> None:
     parts = SongParts(measured(written(tmp_path, music(6, 120)), seconds=6.0), family)  # one and a half clips
-    last, silent = parts.part(family.frames, family.frames), parts.part(family.frames + 320, 32)
+    last, silent = parts.part(family.frames, family.frames).latents, parts.part(family.frames + 320, 32).latents
     assert torch.isfinite(last).all()
     assert torch.isfinite(silent).all()
-    assert torch.equal(parts.part(2 * family.frames, family.frames), parts.part(0, family.frames))
-    across = parts.part(2 * family.frames - 64, 128)
+    assert torch.equal(parts.part(2 * family.frames, family.frames).latents, parts.part(0, family.frames).latents)
+    across = parts.part(2 * family.frames - 64, 128).latents
     assert across.shape == family.latent_shape(128)
 
 
@@ -166,8 +170,8 @@ def test_the_engine_gets_a_part_by_name_and_place(tmp_path: Path, family: MiniFa
     parts = songs.load("song:x", family)
     assert parts is not None
     for first in (0, 512, 700):
-        assert torch.equal(seeds.latents("song:x", first=first), parts.part(first, 512).float())
+        assert torch.equal(seeds.clip("song:x", first=first).latents, parts.part(first, 512).latents)
     assert songs.load("song:y", family) is None
     assert songs.load("x", family) is None
     with pytest.raises(ParameterError, match="song:y"):
-        seeds.latents("song:y")
+        seeds.clip("song:y")

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from riffstream.diffusion.mini.family import MiniFamily
+from riffstream.diffusion.seed_clip import SeedClip
 from riffstream.errors import MediaWarning
 from riffstream.journey.journey import Journey
 from riffstream.models.seeds import SeedLibrary
@@ -68,8 +69,9 @@ def test_beats_fall_on_the_models_grid_whatever_the_tempo(
         save_image(audio_to_image(wave, params, hop=hop), tmp_path / "a.png")
         (tmp_path / "a.png").rename(tmp_path / "a")
     keep(tmp_path / "seeds", tmp_path / "a")
-    latents = UploadedSeeds(tmp_path / "seeds").load(NAME, family)
-    assert latents is not None
+    upload = UploadedSeeds(tmp_path / "seeds").load(NAME, family)
+    assert upload is not None
+    latents = upload.latents
     assert tuple(latents.shape) == family.latent_shape()
     assert torch.isfinite(latents).all()
     mel = family.decode_mel(latents[None])[0]
@@ -85,7 +87,7 @@ def test_an_upload_is_played_in_the_models_key(
 ) -> None:
     """The same melody, higher or lower: what the model encodes is the one in C major."""
     encoded: list[torch.Tensor] = []
-    monkeypatch.setattr(MiniFamily, "encode_mel", lambda self, mel: encoded.append(mel) or mel)
+    monkeypatch.setattr(MiniFamily, "seed_clip", lambda self, mel: encoded.append(mel[None]) or SeedClip(mel))
     for number, given in ((0, 0), (1, key)):
         wave, source = cadence(given), tmp_path / f"source{number}"
         if kind == "wav":

@@ -32,6 +32,7 @@ from riffstream.diffusion.mini.files import (
     write_tensors,
 )
 from riffstream.diffusion.mini.text import MiniTextEncoder
+from riffstream.diffusion.seed_clip import SeedClip
 from riffstream.diffusion.tokens import weigh_tokens
 from riffstream.errors import CheckpointError, ParameterError
 from riffstream.journey.conditions import SIZE
@@ -52,6 +53,12 @@ PREVIOUS_LIMIT = 1.0
 # Receptive field of the decoder on either side of a column, as far as it is audible. A continued clip is decoded
 # together with this many last columns of the previous clip.
 CONTEXT = 4
+LOUDEST = 6e4  # amplitude that half precision holds
+# Distance from a seed image, and the time t at which sampling starts. A flow decides most of a clip close to noise: up
+# to t = 0.7 it keeps what it started from, from t = 0.9 on nearly nothing. Here half the distance is half the change.
+# The default distance 0.875 starts at 0.875.
+DISTANCES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.875, 0.95, 1.0)
+TIMES = (0.0, 0.35, 0.55, 0.68, 0.74, 0.785, 0.815, 0.84, 0.86, 0.875, 0.93, 1.0)
 IMAGE_DB = 80.0  # dynamic range of a picture: black to white
 
 
@@ -311,15 +318,33 @@ class MiniFamily(Family):
     def decode_mel(self, latents: Tensor) -> Tensor:
         return features_to_mel(self.codec.decode(latents.to(self.device)), self.codec.config)
 
+    def seed_clip(self, mel: Tensor) -> SeedClip:
+        sides = mel.expand(self.params.channels, -1, -1).to(self.device)
+        return SeedClip(self.encode_mel(mel[None])[0], sides.clamp_max(LOUDEST).half())
+
+    def picture_clip(self, image: np.ndarray) -> SeedClip:
+        return self.seed_clip(self._shown(image))
+
+    def start_time(self, denoising: float) -> float:
+        return float(np.interp(denoising, DISTANCES, TIMES))
+
+    def restore(self, mel: Tensor, decoded: Tensor, sound: Tensor, share: Tensor) -> Tensor:
+        config = self.codec.config
+        made, known, given = (mel_to_features(each[None], config) for each in (mel, decoded, sound))
+        return features_to_mel(made + share * (given - known), config)[0]
+
     def encode_image(self, image: np.ndarray, *, noise: Tensor | None = None) -> Tensor:
         """Encode a picture in the form of :meth:`decode_image`: green is left, blue is right (grey: mono)."""
+        return self.encode_mel(self._shown(image)[None])
+
+    def _shown(self, image: np.ndarray) -> Tensor:
+        """Amplitudes [2, M, T] that a picture shows."""
         if image.ndim != 3 or image.shape[2] != 3 or image.shape[0] != self.codec.config.mels:
             raise ParameterError("image", tuple(image.shape), f"[{self.codec.config.mels}, width, 3]")
         sides = torch.from_numpy(np.ascontiguousarray(image[::-1, :, 1:].transpose(2, 0, 1))).float()
         top = self.codec.config.floor_db + IMAGE_DB
         decibels = top - sides / 255 * IMAGE_DB
-        mel = torch.exp(decibels * (np.log(10) / 20)) * (sides < 255)
-        return self.encode_mel(mel[None])
+        return torch.exp(decibels * (np.log(10) / 20)) * (sides < 255)
 
     def decode_image(self, latents: Tensor) -> np.ndarray:
         """Decode to pictures: low notes at the bottom, loud is dark; red is the mean level, green left, blue right."""

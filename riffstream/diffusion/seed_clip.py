@@ -1,0 +1,56 @@
+"""A seed image in a model's terms: its latents, and the sound that they were made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+__all__ = ["SeedClip"]
+
+QUIET: Final = 0.03  # amplitude: -30 dB, silence in mixes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeedClip:
+    """An encoded seed image.
+
+    Attributes:
+        latents: [C, h, w] clean latents.
+        sound: [A, M, T] mel amplitudes, float16, for ``Family.restore``; T is a multiple of w. None: unknown, or the
+            family does not restore.
+    """
+
+    latents: Tensor
+    sound: Tensor | None = None
+
+    def fitted(self, width: int) -> SeedClip:
+        """The first ``width`` columns. A shorter seed is repeated, because seeds are loops."""
+        own = self.latents.shape[-1]
+        turns = -(-width // own)
+        if self.sound is None:
+            return SeedClip(self.latents.repeat(1, 1, turns)[..., :width])
+        frames = self.sound.shape[-1] * width // own
+        return SeedClip(self.latents.repeat(1, 1, turns)[..., :width], self.sound.repeat(1, 1, turns)[..., :frames])
+
+    def rolled(self, columns: int) -> SeedClip:
+        """The loop from another place: the last ``columns`` columns come first."""
+        sound = self.sound
+        if sound is not None:
+            sound = sound.roll(columns * sound.shape[-1] // self.latents.shape[-1], -1)
+        return SeedClip(self.latents.roll(columns, -1), sound)
+
+    def mixed(self, other: SeedClip, alpha: float) -> SeedClip:
+        """A mix with another one of the same length, ``alpha`` of the other. Latents follow levels in dB, so levels are
+        mixed, too."""
+        sound = None
+        if self.sound is not None and other.sound is not None:
+            levels = [sound.float().clamp_min(QUIET).log() for sound in (self.sound, other.sound)]
+            sound = torch.lerp(levels[0], levels[1], alpha).exp().half()
+        return SeedClip(torch.lerp(self.latents, other.latents, alpha), sound)
+
+    def to(self, device: torch.device) -> SeedClip:
+        """On another device, with latents in float32."""
+        return SeedClip(self.latents.to(device, torch.float32), None if self.sound is None else self.sound.to(device))
