@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   riffstream render --prompt "lo-fi hip hop beat" --seconds 30 -o beat.flac
   riffstream render --prompt "bossa nova guitar" --prompt "deep house" --seconds 60 --bpm 118 -o journey.mp3
-  riffstream render --prompt "funk bass" --seed-image og_beat --denoising 0.6 --seconds 10 -o funk.wav
+  riffstream render --prompt "funk bass" --seed-image og_beat --denoising 0.4 --seconds 10 -o funk.wav
   riffstream render --prompt "viennese waltz" --bpm 160 --seconds 20 -o waltz.flac
   riffstream render --prompt "synth pop" --chords "Am F C G" --parts drums=0 --energy 0.3 --model my-model -o intro.flac
   riffstream render --prompt "deep house" --form dj --seconds 240 --model my-model -o set.flac

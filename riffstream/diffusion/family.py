@@ -302,8 +302,12 @@ class Family(ABC):
         """Part of the schedule, 0 to 1, for a distance of ``denoising`` from the seed image. By default equal."""
         return denoising
 
+    def distance(self, start: float) -> float:
+        """Inverse of :meth:`start_time`."""
+        return start
+
     def restore(self, mel: Tensor, decoded: Tensor, sound: Tensor, share: Tensor) -> Tensor:
-        """Give a decoded clip back what the codec lost of its seed image. Only for families with ``SeedClip.sound``.
+        """Give a decoded clip back what the codec lost of its seed image. By default nothing.
 
         Args:
             mel: [A, M, T] amplitudes of the clip.
@@ -314,7 +318,7 @@ class Family(ABC):
         Returns:
             [A, M, T] amplitudes. Where ``mel`` is ``decoded`` and the share is 1, they are ``sound``.
         """
-        raise NotImplementedError
+        return mel
 
     @abstractmethod
     def decode_image(self, latents: Tensor) -> np.ndarray:

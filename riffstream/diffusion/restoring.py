@@ -16,9 +16,10 @@ from torch import Tensor
 from riffstream.diffusion.family import Family
 from riffstream.diffusion.seed_clip import SeedClip
 
-__all__ = ["restored"]
+__all__ = ["mixed", "restored"]
 
 FAR: Final = 0.6  # change around a place (root mean square of latents) at which 37 % of the loss is given back
+QUIET: Final = 0.03  # amplitude: -30 dB, silence in mixes
 LEAST: Final = 0.01  # a smaller share is not worth another decoding
 
 
@@ -50,3 +51,19 @@ def restored(
     before, span = (columns * frames, 0), slice(window[0] * frames, window[1] * frames)
     sound, share = F.pad(seed.sound, before)[..., span].float(), F.pad(share, before)[..., span]
     return family.restore(mel, decoded, sound, share)
+
+
+def mixed(family: Family, one: SeedClip, other: SeedClip, alpha: float) -> SeedClip:
+    """A mix of two seed images of the same length, ``alpha`` of the other.
+
+    Latents follow levels in dB, so levels are mixed, too. Beside a recording, a loop of the library has the sound of
+    its latents.
+    """
+    latents = torch.lerp(one.latents, other.latents, alpha)
+    if one.sound is None and other.sound is None:
+        return SeedClip(latents)
+    sounds = [
+        family.decode_mel(clip.latents[None])[0] if clip.sound is None else clip.sound.float() for clip in (one, other)
+    ]
+    levels = [sound.clamp_min(QUIET).log() for sound in sounds]
+    return SeedClip(latents, torch.lerp(levels[0], levels[1], alpha).exp().half())

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
 
 __all__ = ["SeedClip"]
-
-QUIET: Final = 0.03  # amplitude: -30 dB, silence in mixes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +26,8 @@ class SeedClip:
     def fitted(self, width: int) -> SeedClip:
         """The first ``width`` columns. A shorter seed is repeated, because seeds are loops."""
         own = self.latents.shape[-1]
+        if own == width:
+            return self
         turns = -(-width // own)
         if self.sound is None:
             return SeedClip(self.latents.repeat(1, 1, turns)[..., :width])
@@ -41,15 +40,6 @@ class SeedClip:
         if sound is not None:
             sound = sound.roll(columns * sound.shape[-1] // self.latents.shape[-1], -1)
         return SeedClip(self.latents.roll(columns, -1), sound)
-
-    def mixed(self, other: SeedClip, alpha: float) -> SeedClip:
-        """A mix with another one of the same length, ``alpha`` of the other. Latents follow levels in dB, so levels are
-        mixed, too."""
-        sound = None
-        if self.sound is not None and other.sound is not None:
-            levels = [sound.float().clamp_min(QUIET).log() for sound in (self.sound, other.sound)]
-            sound = torch.lerp(levels[0], levels[1], alpha).exp().half()
-        return SeedClip(torch.lerp(self.latents, other.latents, alpha), sound)
 
     def to(self, device: torch.device) -> SeedClip:
         """On another device, with latents in float32."""

@@ -227,6 +227,11 @@ class SeedImages:
         if latents.ndim != 3 or latents.shape[:2] != (channels, height) or latents.shape[2] == 0:
             shape = f"[{channels}, {height}, {width}]"
             raise ParameterError("seed_image", f"latents {list(latents.shape)}", f"latents {shape} with this model")
+        if clip.sound is not None:
+            params, per_column = self.family.params, self.family.frames // self.family.latent_shape()[2]
+            size = (params.channels, params.num_frequencies, latents.shape[2] * per_column)
+            if tuple(clip.sound.shape) != size:
+                raise ParameterError("seed_image", f"sound {list(clip.sound.shape)}", f"sound {list(size)}")
         return clip.fitted(width).to(self.family.device)
 
 

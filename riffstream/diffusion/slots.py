@@ -15,6 +15,7 @@ from riffstream.diffusion.family import Family, TextEmbedding
 from riffstream.diffusion.masks import latent_mask, overlap_mask
 from riffstream.diffusion.noise import NoiseStream
 from riffstream.diffusion.openings import Openings, direction
+from riffstream.diffusion.restoring import mixed
 from riffstream.diffusion.samplers import Schedule, build
 from riffstream.diffusion.schedules import CLEAN, Level
 from riffstream.diffusion.seed_clip import SeedClip
@@ -337,7 +338,7 @@ class Preparer:
         named = [self._seed_name(keyframe, self._beats(request), asked) for keyframe in (spec.start, spec.end)]
         names = [name for name in named if name is not None]
         if len(names) == 2 and names[0] != names[1] and 0 < spec.alpha < 1:
-            return encode(names[0]).mixed(encode(names[1]), spec.alpha)
+            return mixed(self.family, encode(names[0]), encode(names[1]), spec.alpha)
         if not names:
             return None
         return encode(names[-1] if spec.alpha == 1 else names[0])

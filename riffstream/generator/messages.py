@@ -69,7 +69,7 @@ class InputImage(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: name of the image in the folder of live inputs (``models/inputs.py``).
-        strength: share of the image in the clip, 0 to 1; the clip's denoising is 1 minus it.
+        strength: share of the image in the clip, 0 to 1; sampling starts at time 1 minus it.
         turn: beats by which the image is turned to the left, so that its beats are those of the clip.
     """
 

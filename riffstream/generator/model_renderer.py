@@ -246,7 +246,9 @@ class ModelRenderer:
         beats = len(job.hops)
         width = min(width, heard.latents.shape[-1])
         heard = heard.fitted(width).rolled(-round(image.turn * width / beats))
-        start, end = (replace(each, denoising=1 - image.strength) for each in (job.spec.start, job.spec.end))
+        # Sampling starts at 1 - strength itself: at half of it rests, levels and notes of the performer stay.
+        distance = family.distance(1 - image.strength)
+        start, end = (replace(each, denoising=distance) for each in (job.spec.start, job.spec.end))
         return replace(job.spec, start=start, end=end), heard
 
     def _tick(self, sampling: list[Work]) -> list[Report]:

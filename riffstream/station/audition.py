@@ -41,7 +41,7 @@ class AuditionError(RiffstreamError):
 
 
 def seed_job(info: Info, name: str, *, bpm: float, key: float = 0.0, beats: int = 8, number: int = 0) -> Job:
-    """Job of a seed image without denoising: its own latents through codec and vocoder.
+    """Job of a seed image without denoising: a loop of the library sounds through codec and vocoder.
 
     Args:
         info: properties of the model.

@@ -77,7 +77,7 @@ export function mountSound(app, panel) {
   const faders = [
     { name: "bpm", label: "Tempo", help: "at once, without a new clip", min: 40, max: 240, step: 1, usual: 100, show: (v) => `${v} bpm` },
     { name: "key", label: "Key", help: "at once, without a new clip", min: -6, max: 6, step: 1, usual: 0, show: keyName },
-    { name: "denoising", label: "Denoising", help: "how far a clip may leave its seed image", min: 0, max: 1, step: 0.01, usual: 0.75, show: (v) => v.toFixed(2) },
+    { name: "denoising", label: "Denoising", help: "how far a clip may leave its seed image", min: 0, max: 1, step: 0.01, usual: 0.875, show: (v) => v.toFixed(2) },
     { name: "guidance", label: "Guidance", help: "how closely a clip follows its prompt", min: 0, max: 20, step: 0.5, usual: 3, show: (v) => v.toFixed(1) },
   ];
   for (const fader of faders) {

@@ -319,7 +319,7 @@ class MiniFamily(Family):
         return features_to_mel(self.codec.decode(latents.to(self.device)), self.codec.config)
 
     def seed_clip(self, mel: Tensor) -> SeedClip:
-        sides = mel.expand(self.params.channels, -1, -1).to(self.device)
+        sides = mel.expand(2, -1, -1).to(self.device)
         return SeedClip(self.encode_mel(mel[None])[0], sides.clamp_max(LOUDEST).half())
 
     def picture_clip(self, image: np.ndarray) -> SeedClip:
@@ -327,6 +327,9 @@ class MiniFamily(Family):
 
     def start_time(self, denoising: float) -> float:
         return float(np.interp(denoising, DISTANCES, TIMES))
+
+    def distance(self, start: float) -> float:
+        return float(np.interp(start, TIMES, DISTANCES))
 
     def restore(self, mel: Tensor, decoded: Tensor, sound: Tensor, share: Tensor) -> Tensor:
         config = self.codec.config

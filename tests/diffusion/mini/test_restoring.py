@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from riffstream.diffusion.clip import ClipRequest
 from riffstream.diffusion.engine import Engine
+from riffstream.diffusion.family import Family
 from riffstream.diffusion.mini.codec import mel_to_features
 from riffstream.diffusion.mini.family import MiniFamily
-from riffstream.diffusion.restoring import restored
+from riffstream.diffusion.restoring import mixed, restored
 from riffstream.diffusion.seed_clip import SeedClip
+from riffstream.errors import ParameterError
 from riffstream.journey.journey import Journey
 from riffstream.models.seeds import SeedLibrary
 from riffstream.spectrogram.analysis import analyse
@@ -99,12 +103,13 @@ def test_seed_clips_are_cut_repeated_turned_and_mixed_as_a_whole(family: MiniFam
     assert turned.sound is not None
     assert torch.equal(turned.latents[..., 0], seed.latents[..., 4])
     assert torch.equal(turned.sound[..., 0], seed.sound[..., 64])
-    mix = seed.mixed(turned, 0.25)
+    mix = mixed(family, seed, turned, 0.25)
     assert mix.sound is not None
     levels = [sound.float().clamp_min(0.03).log10() for sound in (seed.sound, turned.sound)]
     wanted = 10 ** (0.75 * levels[0] + 0.25 * levels[1])
     torch.testing.assert_close(mix.sound.float(), wanted, atol=1e-2, rtol=1e-2)
-    assert seed.mixed(SeedClip(seed.latents), 0.5).sound is None
+    bare = SeedClip(seed.latents)
+    assert mixed(family, bare, bare, 0.5).sound is None
     assert SeedClip(seed.latents).fitted(8).rolled(1).sound is None
 
 
@@ -154,3 +159,44 @@ def test_the_map_of_distances_is_even_and_keeps_its_ends(family: MiniFamily) -> 
     times = [family.start_time(place / 200) for place in range(201)]
     assert times == sorted(set(times))
     assert (times[0], family.start_time(0.875), times[-1]) == (0.0, 0.875, 1.0)
+
+
+def test_distances_and_times_are_inverse(family: MiniFamily) -> None:
+    for place in range(21):
+        assert family.start_time(family.distance(place / 20)) == pytest.approx(place / 20, abs=1e-12)
+
+
+def test_a_mix_of_a_recording_and_a_loop_begins_at_the_recording(family: MiniFamily, recording: torch.Tensor) -> None:
+    class Source:
+        def load(self, name: str, family: Family) -> SeedClip | torch.Tensor:
+            return family.seed_clip(recording) if name == "recording" else SeedLibrary().latents("hip_hop")
+
+    spec = Journey.single("jazz", guidance=1, denoising=0).clip(0)
+    ends = [replace(spec.start, seed_image=name) for name in ("recording", "loop")]
+    engine = Engine(family, seeds=Source())
+
+    def way(alpha: float) -> torch.Tensor:
+        return engine.render(ClipRequest(replace(spec, start=ends[0], end=ends[1], alpha=alpha))).mel
+
+    assert apart(family, way(0), recording) < 0.01
+    assert apart(family, way(0.001), recording) < 0.1
+    assert apart(family, way(0.5), recording) > 3
+
+
+@pytest.mark.parametrize("shape", [(1, 256, 512), (2, 255, 512), (2, 256, 500)])
+def test_a_sound_of_another_size_is_refused(family: MiniFamily, shape: tuple[int, ...]) -> None:
+    seed = SeedClip(torch.zeros(family.latent_shape()), torch.zeros(shape).half())
+    with pytest.raises(ParameterError, match="seed_image is 'sound"):
+        Engine(family).submit(ClipRequest(Journey.single("jazz").clip(0), seed_image=seed))
+
+
+def test_a_performer_keeps_rests_at_half_the_strength(family: MiniFamily, recording: torch.Tensor) -> None:
+    """Half a loop of music and half of silence: the clip of a live input has the same, at about the same level."""
+    half = recording.clone()
+    half[..., 256:] = 0
+    made = rendered(family, family.seed_clip(half), family.distance(0.5))
+    played, rest = slice(0, 240), slice(272, 512)
+    places = ((half, played), (made, played), (made, rest))
+    given, kept, silent = (10 * float((mel[..., span].square().mean() + 1e-9).log10()) for mel, span in places)
+    assert kept == pytest.approx(given, abs=3)
+    assert silent < kept - 25
