@@ -19,7 +19,7 @@ from riffstream.diffusion.mini.codec import Codec, CodecConfig
 from riffstream.errors import CheckpointError
 from riffstream.training.checkpoints import resume_model
 from riffstream.training.codec_critic import Sharpener
-from riffstream.training.codec_losses import PATCH, POOL, codec_loss, detail_loss, fold, local_rms, wavelet
+from riffstream.training.codec_losses import PATCH, POOL, band_loss, codec_loss, detail_loss, fold, local_rms, wavelet
 from riffstream.training.guard import StepGuard
 from riffstream.training.latents import song_features
 from riffstream.training.loop import (
@@ -51,7 +51,7 @@ AUDIBLE = 30.0  # dB above the floor: threshold of loud places in the table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecPreset:
-    """Model sizes and batch of a preset. ``crop``: frames of an example; ``detail``: weight of :func:`detail_loss`."""
+    """Model sizes and batch of a preset. ``crop``: frames of an example; ``detail``, ``bands``: weights of losses."""
 
     config: CodecConfig
     batch: int = 8
@@ -60,16 +60,20 @@ class CodecPreset:
     warm_up: int = 50
     fit_windows: int = 160
     detail: float = 1.5
+    bands: float = 1.0
     save_minutes: float = 3.0
 
 
 PRESETS = {
     "cpu": CodecPreset(
-        config=CodecConfig(decoder_blocks=3, fine_width=64, fine_blocks=3, detail_width=32, detail_blocks=2)
+        config=CodecConfig(
+            decoder_blocks=3, fine_width=64, fine_blocks=3, detail_width=32, detail_blocks=2, row_biases=True
+        )
     ),
     "gpu": CodecPreset(
         config=CodecConfig(
-            channels=24, width=256, encoder_blocks=2, decoder_blocks=4, fine_width=128, fine_blocks=2, detail_width=48
+            channels=24, width=256, encoder_blocks=2, decoder_blocks=4, fine_width=128, fine_blocks=2,
+            detail_width=48, row_biases=True,
         ),
         batch=64, crop=512, fit_windows=1024,
     ),
@@ -234,13 +238,14 @@ def train_codec(
                 latents = codec.encode(wanted)
                 noisy = latents + torch.randn_like(latents) * (0.1 * torch.rand(len(latents), 1, 1, 1, device=device))
                 made = codec.decode(noisy)
-            loss = codec_loss(made.float(), wanted) + preset.detail * detail_loss(made.float(), wanted)
+            errors = codec_loss(made.float(), wanted) + preset.bands * band_loss(made.float(), wanted)
+            loss = errors + preset.detail * detail_loss(made.float(), wanted)
             optimiser.zero_grad(set_to_none=True)
             if sharpener is None:
                 loss.backward()  # type: ignore[no-untyped-call]
             else:
-                (errors,) = torch.autograd.grad(loss, made)
-                made.backward(sharpener.gradient(made, wanted, errors))
+                (slope,) = torch.autograd.grad(loss, made)
+                made.backward(sharpener.gradient(made, wanted, slope))
             step += 1
             if not guard.passes(loss, torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)):
                 continue

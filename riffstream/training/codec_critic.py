@@ -74,23 +74,22 @@ class Sharpener:
         Returns:
             The gradient for ``made``, [B, 2, M, T].
         """
-        fake = made.detach()
+        fake = made.detach().requires_grad_()
         with autocast(self._device):
-            (real, _), (false, _) = self._critic(wanted), self._critic(fake)
+            (real, aim), (false, own) = self._critic(wanted), self._critic(fake)
         loss = F.relu(1 - real).mean() + F.relu(1 + false).mean()
         if not torch.isfinite(loss) or not torch.isfinite(errors).all():
             return errors  # the decoder's guard refuses the step; the critic would not recover from it
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        apart = torch.stack(
+            [(a.float() - b.detach().float()).abs().mean() for a, b in zip(own, aim, strict=True)]
+        ).sum()
+        # Both passes serve the decoder and the critic, which learns last: its step changes the weights of the passes.
+        (fooling,) = torch.autograd.grad(-false.mean(), fake, retain_graph=True)
+        (likeness,) = torch.autograd.grad(apart, fake, retain_graph=True)
+        weights = list(self._critic.parameters())
+        for weight, slope in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+            weight.grad = slope
         self._optimiser.step()
-        fake.requires_grad_()
-        with autocast(self._device):
-            score, own = self._critic(fake)
-            with torch.no_grad():
-                _, aim = self._critic(wanted)
-        apart = torch.stack([(a.float() - b.float()).abs().mean() for a, b in zip(own, aim, strict=True)]).sum()
-        (fooling,) = torch.autograd.grad(-score.mean(), fake, retain_graph=True)
-        (likeness,) = torch.autograd.grad(apart, fake)
         sizes = torch.stack([errors.norm(), fooling.norm(), likeness.norm()]).cpu()
         self._sizes = torch.lerp(sizes, self._sizes, SLOW) if self._step else sizes
         influence = min(1.0, max(0, self._step - ALONE) / RAMP)

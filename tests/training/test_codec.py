@@ -14,12 +14,13 @@ from torch import Tensor
 
 from riffstream.cli import main
 from riffstream.corpus.data import find_songs
+from riffstream.diffusion.mini.codec import Codec
 from riffstream.diffusion.mini.family import MiniFamily
 from riffstream.errors import CheckpointError, RiffstreamError
 from riffstream.training import codec
 from riffstream.training.codec import PRESETS, load_codec, split_songs, train_codec
 from riffstream.training.codec_critic import Sharpener
-from riffstream.training.codec_losses import codec_loss, detail_loss
+from riffstream.training.codec_losses import band_loss, codec_loss, detail_loss
 from riffstream.training.guard import all_finite
 from riffstream.training.latents import fingerprint, pick_captions
 from riffstream.training.loop import load_state
@@ -122,6 +123,39 @@ def test_errors_of_low_rows_count_most_and_their_flicker_least() -> None:
     low, high = slice(0, 12), slice(40, 52)
     assert error(codec_loss, low) == pytest.approx(2 * error(codec_loss, high), rel=0.05)
     assert error(detail_loss, low) < 0.75 * error(detail_loss, high)
+
+
+def test_bands_are_compared_by_their_energy() -> None:
+    wanted = 1 + torch.rand(1, 2, 64, 256, generator=torch.Generator().manual_seed(0))
+    assert float(band_loss(wanted, wanted)) == 0
+    swapped = wanted.unflatten(-2, (32, 2)).flip(-2).flatten(-3, -2)  # the same energy in each pair of rows
+    median = wanted.unflatten(-2, (16, 4)).median(-2, keepdim=True).values.expand(-1, -1, -1, 4, -1).flatten(-3, -2)
+    assert float(band_loss(swapped, wanted)) < 1e-4
+    assert float(codec_loss(swapped, wanted)) > float(codec_loss(median, wanted)), "single cells prefer the median"
+    assert float(band_loss(median, wanted)) > 0.05
+    assert all_finite({"loss": band_loss(torch.full_like(wanted, 1e4), wanted)})
+
+
+def test_a_decoder_may_know_its_rows() -> None:
+    """Row biases start at zero, change the rows near to them alone, and older codecs have none."""
+    small = PRESETS["smoke"].config
+    plain, known = Codec(small), Codec(replace(small, row_biases=True))
+    missing = known.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert sorted(missing) == ["detail.rows", "fine_rows", "rows"]
+    with torch.no_grad():
+        for layer in (known.fine_out, known.detail.outer if known.detail else known.fine_out):
+            torch.nn.init.normal_(layer.weight, std=0.1)
+        plain.load_state_dict({k: v for k, v in known.state_dict().items() if k not in missing})
+        latents = torch.randn(1, small.channels, 16, 16, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(known.decode(latents), plain.decode(latents))
+        for name in missing:
+            other = Codec(known.config)
+            other.load_state_dict(known.state_dict())
+            bias = dict(other.named_parameters())[name]
+            bias[:, -1] = 3.0
+            changed = (other.decode(latents) - plain.decode(latents)).abs().amax((0, 1, 3))
+            assert float(changed[-1]) > 1e-3, name
+            assert float(changed[: small.mels // 2].max()) == 0, name
 
 
 def test_a_critic_adds_what_tells_decoded_from_real() -> None:

@@ -28,6 +28,7 @@ class CodecConfig:
         span_db: dB per unit of a feature.
         balance: weight of the stereo balance relative to the level.
         detail_width: channels of the decoder's finest stage (4 x 4 mel frames a cell); 0 omits it.
+        row_biases: each stage of the decoder has a bias for each of its rows, so it knows low rows from high ones.
     """
 
     mels: int = 256
@@ -40,6 +41,7 @@ class CodecConfig:
     fine_blocks: int = 1
     detail_width: int = 0
     detail_blocks: int = 1
+    row_biases: bool = False
     floor_db: float = -30.0
     span_db: float = 20.0
     balance: float = 0.5
@@ -92,6 +94,15 @@ class _Residual(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x))))  # type: ignore[no-any-return]
 
 
+def _row_bias(width: int, rows: int, config: CodecConfig) -> nn.Parameter | None:
+    """A bias [width, rows, 1] for each row of a stage; starts at zero."""
+    return nn.Parameter(torch.zeros(width, rows, 1)) if config.row_biases else None
+
+
+def _biased(x: Tensor, bias: nn.Parameter | None) -> Tensor:
+    return x if bias is None else x + bias.to(x.dtype)
+
+
 class _Detail(nn.Module):
     """The decoder's finest stage: noise-like detail that the latents cannot represent (noise, hi-hats, room sound).
 
@@ -114,6 +125,7 @@ class _Detail(nn.Module):
         self.blocks = nn.Sequential(*(_Residual(width) for _ in range(config.detail_blocks)))
         self.outer = nn.Conv2d(width, 2 * side * side, 3, padding=1)
         self.side = side
+        self.rows = _row_bias(width, rows, config)
         nn.init.zeros_(self.outer.weight)
         assert self.outer.bias is not None
         nn.init.zeros_(self.outer.bias)
@@ -122,7 +134,8 @@ class _Detail(nn.Module):
         """Correction [B, 2, M, T] from the features of the previous stage [B, fine_width, h, w]."""
         x = F.pixel_shuffle(self.inner(fine), 2)
         noise = self.noise.repeat(1, 1, -(-x.shape[-1] // self.TILE))[..., : x.shape[-1]].to(x.dtype)
-        x = self.blocks(self.join(torch.cat([x, noise.expand(len(x), -1, -1, -1)], dim=1)))
+        x = _biased(self.join(torch.cat([x, noise.expand(len(x), -1, -1, -1)], dim=1)), self.rows)
+        x = self.blocks(x)
         return F.pixel_shuffle(self.outer(F.silu(x)), self.side)
 
 
@@ -155,6 +168,8 @@ class Codec(nn.Module):
         self.fine = nn.Sequential(*(_Residual(f) for _ in range(config.fine_blocks)))
         self.fine_out = nn.Conv2d(f, size // 4, 3, padding=1)
         self.detail = _Detail(config) if config.detail_width else None
+        self.rows = _row_bias(w, rows, config)
+        self.fine_rows = _row_bias(f, 2 * rows, config)
         for layer in (self.encoder_out, self.fine_out):
             nn.init.zeros_(layer.weight)
             assert layer.bias is not None
@@ -178,8 +193,8 @@ class Codec(nn.Module):
         linear = latents * self.latent_scale[:, None, None] + self.latent_mean[..., None]
         with torch.autocast(latents.device.type, enabled=False):
             patches = torch.einsum("cp,bchw->bphw", self.basis, linear)
-        coarse = self.decoder(self.decoder_in(latents.to(dtype)))
-        fine = self.fine(F.pixel_shuffle(self.fine_in(F.silu(coarse)), 2))
+        coarse = self.decoder(_biased(self.decoder_in(latents.to(dtype)), self.rows))
+        fine = self.fine(_biased(F.pixel_shuffle(self.fine_in(F.silu(coarse)), 2), self.fine_rows))
         refined = F.pixel_shuffle(self.fine_out(F.silu(fine)), self.config.patch // 2)
         if self.detail is not None:
             refined = refined + self.detail(F.silu(fine))

@@ -346,3 +346,10 @@ def test_a_span_must_hold_frames() -> None:
     keyframe = Keyframe.of("jazz", seed=1)
     with pytest.raises(ParameterError, match="span"):
         ClipRequest(ClipSpec(keyframe, keyframe, 0.0), span=(64, 64))
+
+
+def test_the_codec_decodes_in_bfloat16_as_in_float32() -> None:
+    fine, half = MiniFamily.load(dtype=torch.float32), MiniFamily.load(dtype=torch.bfloat16)
+    latents = torch.randn(2, *fine.latent_shape(), generator=torch.Generator().manual_seed(0))
+    one, other = (family.decode_mel(latents).clamp_min(0.03).log10() * 20 for family in (fine, half))
+    assert float((one - other).abs().mean()) < 0.3
