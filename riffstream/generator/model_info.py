@@ -60,7 +60,7 @@ def _meters(family: Family, frames: int) -> dict[int, tuple[int, int]]:
 
 def _fingerprint(family: Family) -> str:
     """Fingerprint of a model from a sample of every parameter, the emphasis of its conditions, its own guidance,
-    its opening sounds and its ear, because a log replays only with its own model."""
+    its opening sounds, its ear and its map of distances, because a log replays only with its own model."""
     digest = hashlib.blake2b(digest_size=8)
     if family.conditions:
         digest.update(f"{family.defaults.silence} {family.defaults.contrast}".encode())
@@ -70,6 +70,8 @@ def _fingerprint(family: Family) -> str:
         digest.update(f"{family.ear.identity} {family.defaults.tries}".encode())
     if family.defaults.above is not None:
         digest.update(f"{family.defaults.guidance} {family.defaults.above}".encode())
+    if family.start_time(0.5) != 0.5:
+        digest.update(f"{family.start_time(0.5)}".encode())
     for _, module in sorted(vars(family).items(), key=lambda item: item[0]):
         if isinstance(module, torch.nn.Module):
             for name, tensor in sorted(module.state_dict().items()):

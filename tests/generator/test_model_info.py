@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from riffstream.diffusion.mini.family import MiniFamily
@@ -30,4 +31,12 @@ def test_another_weight_is_another_model() -> None:
     assert describe(family, 512).weights == before
     with torch.no_grad():
         next(family.denoiser.parameters()).flatten()[0] += 1.0
+    assert describe(family, 512).weights != before
+
+
+def test_another_map_of_distances_is_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same steer of a recording gives other clips, so a log of the older version is not replayed as this one's."""
+    family = MiniFamily.random()
+    before = describe(family, 512).weights
+    monkeypatch.setattr(MiniFamily, "start_time", lambda self, denoising: denoising)
     assert describe(family, 512).weights != before
