@@ -132,7 +132,8 @@ export class Output {
       this.stands = false;
       this.contextWatch.restart();
       this.threadWatch.restart();
-      if (this.ran && context.state === "suspended") this.wake();
+      // The click may have come before anything here could hear it.
+      if (context.state === "suspended" && (this.ran || navigator.userActivation?.hasBeenActive)) this.wake();
       return;
     }
     const stood = this.contextWatch.look(context.currentTime, now);

@@ -105,6 +105,16 @@ def _held_back(chromium: str, flags: list[str], url: str) -> None:
         wall.mouse.click(300, 200)
         expect(wall.locator("#now-label")).to_have_text("Now playing")
         expect(wall.locator("#tap")).to_be_hidden()
+
+        # A click before the page says that the sound is held back: its clock stands, so it cannot know that yet.
+        early = browser.new_page()
+        early.clock.install(time=0)
+        early.clock.pause_at(1000)
+        early.goto(f"{url}/?kiosk")
+        early.wait_for_function("() => riffstream.player.wanted && riffstream.player.output.held")
+        early.mouse.click(300, 200)
+        early.clock.resume()
+        listening.wait_for_sound(early)
         browser.close()
 
 

@@ -399,8 +399,8 @@ if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("previoustrack", () => stations.step(-1));
   navigator.mediaSession.setActionHandler("nexttrack", () => stations.step(1));
 }
-// A browser that held the sound back lets it out after any click or key.
-for (const name of ["pointerdown", "keydown"]) addEventListener(name, ({ target }) => player.state === "blocked" && !playButton.contains(/** @type {Node} */ (target)) && player.play());
+// A browser that holds the sound back lets it out after any click or key, also one before it is known to do so.
+for (const name of ["pointerdown", "keydown"]) addEventListener(name, ({ target }) => player.wanted && player.output.held && !playButton.contains(/** @type {Node} */ (target)) && player.play());
 addEventListener("input", ({ target }) => target instanceof HTMLInputElement && target.type === "range" && slide(target));
 // The network comes or goes; the page comes to the front, out of the browser's cache, or is thawed.
 for (const name of ["online", "offline", "pageshow"]) addEventListener(name, () => player.nudge());
