@@ -81,8 +81,8 @@ class Far:
                     await asyncio.sleep(due - self._loop.time())
                     if not data:
                         return target.write_eof()
+                    self.received += count * len(data)  # first: the client may have read the rest the moment it is sent
                     target.write(data)
-                    self.received += count * len(data)
 
         async with asyncio.TaskGroup() as both:
             both.create_task(write())
