@@ -12,7 +12,7 @@
  *   bpm       tempo of a private station, beats per minute; a change steers it
  *   controls  show the play button and what is playing
  *   visual    show the moving spectrogram
- *   autoplay  start without a click, where the browser allows it
+ *   autoplay  start without a click, where the browser allows it, else at the first click or key on the page
  *   preload   "metadata" (default): connect when the element is visible; "auto": at once; "none": when it is played
  *   muted     silent; changes with the property
  *   volume    0 to 1; changes with the property
