@@ -97,9 +97,9 @@ class Served:
             self.process.wait()
 
 
-@pytest.fixture(scope="package")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    folder = tmp_path_factory.mktemp("servers")
+@contextlib.contextmanager
+def _servers(folder: Path) -> Iterator[Start]:
+    """``start(**settings)``: a server that lives until the end of the block."""
     started: list[Served] = []
 
     def start(**settings: Any) -> Served:
@@ -111,12 +111,27 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         served.stop()
 
 
+@pytest.fixture
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Servers of a test. Each costs a tenth of a core as long as it plays."""
+    with _servers(tmp_path_factory.mktemp("servers")) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_for_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Servers that the tests of a file share."""
+    with _servers(tmp_path_factory.mktemp("servers")) as start:
+        yield start
+
+
 @pytest.fixture(scope="package")
-def served(start_server: Start) -> Served:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The server that most tests share; it may be steered as often as one likes."""
-    return start_server(
-        limits_steer_interval_s=0, limits_steer_burst=1000, limits_connections_per_address=200, timeline_idle_s=0
-    )
+    with _servers(tmp_path_factory.mktemp("servers")) as start:
+        yield start(
+            limits_steer_interval_s=0, limits_steer_burst=1000, limits_connections_per_address=200, timeline_idle_s=0
+        )
 
 
 @pytest.fixture(scope="package")

@@ -20,8 +20,8 @@ PREFIX = "/api/ingress/Ab-3_x"
 
 
 @pytest.fixture(scope="module")
-def backend(start_server: Start) -> Served:
-    return start_server(limits_steer_interval_s=0, limits_steer_burst=1000, limits_connections_per_address=200)
+def backend(start_for_file: Start) -> Served:
+    return start_for_file(limits_steer_interval_s=0, limits_steer_burst=1000, limits_connections_per_address=200)
 
 
 @pytest.fixture

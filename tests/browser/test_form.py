@@ -24,7 +24,7 @@ MINI = ROOT / "riffstream" / "models" / "mini"
 
 
 @pytest.fixture(scope="module")
-def conducted(start_server: Start, tmp_path_factory: pytest.TempPathFactory) -> Served:
+def conducted(start_for_file: Start, tmp_path_factory: pytest.TempPathFactory) -> Served:
     """A server with the embedded model and conditions that have not been trained: they are accepted without effect."""
     if not list((MINI / "denoiser").glob("*.safetensors")):
         pytest.skip("this checkout has no weights of the embedded model")
@@ -33,7 +33,7 @@ def conducted(start_server: Start, tmp_path_factory: pytest.TempPathFactory) -> 
     folder: Path = tmp_path_factory.mktemp("models") / "conducted"
     shutil.copytree(MINI, folder)
     family.save(folder)
-    return start_server(model=str(folder), limits_steer_interval_s=0, limits_steer_burst=1000)
+    return start_for_file(model=str(folder), limits_steer_interval_s=0, limits_steer_burst=1000)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ _PLAYS = """window.played = [];
 
 
 @pytest.fixture(scope="module")
-def taking(start_server: Start) -> Served:
-    return start_server(limits_steer_interval_s=0, limits_steer_burst=1000, timeline_idle_s=0, limits_upload_burst=4)
+def taking(start_for_file: Start) -> Served:
+    return start_for_file(limits_steer_interval_s=0, limits_steer_burst=1000, timeline_idle_s=0, limits_upload_burst=4)
 
 
 def upload(page: Page, folder: Path, name: str, root_hz: float = 220.0) -> None:

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def guarded(start_server: Start) -> Served:
+def guarded(start_for_file: Start) -> Served:
     """A server with a place for one, and a token for whoever steers."""
-    return start_server(access_dj_token="secret", timeline_idle_s=0, limits_listeners_per_station=1)
+    return start_for_file(access_dj_token="secret", timeline_idle_s=0, limits_listeners_per_station=1)
 
 
 def test_a_listener_sees_it_all_and_moves_nothing(guarded: Served, open_page: Open) -> None:

@@ -28,9 +28,9 @@ _DROP = """([coded, name, type]) => {
 
 
 @pytest.fixture(scope="module")
-def taking(start_server: Start) -> Served:
+def taking(start_for_file: Start) -> Served:
     """A server that takes files of up to 3 MB, four of them in a row."""
-    return start_server(
+    return start_for_file(
         limits_steer_interval_s=0,
         limits_steer_burst=1000,
         timeline_idle_s=0,
