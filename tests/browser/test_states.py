@@ -76,8 +76,9 @@ def test_sound_that_the_browser_holds_back_waits_for_a_click(served: Served, nee
 
 # A kiosk says in the middle of the screen that it needs a tap.
 _TAPS = """addEventListener('DOMContentLoaded', () => { const tap = document.querySelector('#tap');
-  new MutationObserver(() => getComputedStyle(tap).display !== 'none' && console.log(tap.textContent))
-    .observe(tap, { attributes: true }); });"""
+  const tell = () => getComputedStyle(tap).display !== 'none' && console.log(tap.textContent);
+  tell();
+  new MutationObserver(tell).observe(tap, { attributes: true }); });"""
 
 
 # Somebody's page with an element that starts by itself.
@@ -99,8 +100,8 @@ def _held_back(chromium: str, flags: list[str], url: str) -> None:
         # The page tells: whatever playwright asks it counts as a user's gesture, which lets the sound out.
         page.add_init_script(
             "addEventListener('DOMContentLoaded', () => { const status = document.querySelector('#status');"
-            " new MutationObserver(() => console.log(status.textContent.trim()))"
-            ".observe(status, { childList: true, characterData: true, subtree: true }); });"
+            " const tell = () => console.log(status.textContent.trim()); tell();"
+            " new MutationObserver(tell).observe(status, { childList: true, characterData: true, subtree: true }); });"
         )
         with page.expect_console_message(
             lambda message: message.text == "click to start the sound", timeout=PATIENCE_MS
