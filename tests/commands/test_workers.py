@@ -44,21 +44,8 @@ def get(url: str) -> Any:
         return json.loads(body) if "json" in answer.headers["Content-Type"] else body
 
 
-def of_all(url: str, path: str, complete: Callable[[Any], bool]) -> Any:
-    """A complete answer. While another process is too busy for an answer within some seconds, it is missing there."""
-    for _ in range(20):
-        if complete(answer := get(url + path)):
-            return answer
-    raise AssertionError(f"{path} is never complete: {answer}")
-
-
-def workers_of(url: str) -> dict[str, Any]:
-    workers: dict[str, Any] = of_all(url, "/healthz", lambda answer: "workers" in answer)["workers"]
-    return workers
-
-
 def pids(url: str) -> dict[str, int]:
-    return {name: each["pid"] for name, each in workers_of(url).items()}
+    return {name: each["pid"] for name, each in get(f"{url}/healthz")["workers"].items()}
 
 
 def is_alive(pid: int) -> bool:
@@ -135,16 +122,15 @@ async def test_each_process_plays_the_same_and_steers_the_same(server: Process) 
         await radio.close()
 
 
-def built_by_all(metrics: str) -> bool:
-    version = riffstream.__version__
-    return all(f'riffstream_build_info{{version="{version}",worker="{n}"}} 1.0' in metrics for n in "012")
-
-
 async def test_metrics_health_and_the_api_are_those_of_all_at_each(server: Process) -> None:
     radios = await everywhere(server.url)
     for _ in range(8):  # the kernel chooses the process
-        assert set(await asyncio.to_thread(workers_of, server.url)) == {"1", "2"}
-        metrics = await asyncio.to_thread(of_all, server.url, "/metrics", built_by_all)
+        health = await asyncio.to_thread(get, f"{server.url}/healthz")
+        assert set(health["workers"]) == {"1", "2"}
+        metrics = await asyncio.to_thread(get, f"{server.url}/metrics")
+        assert all(
+            f'riffstream_build_info{{version="{riffstream.__version__}",worker="{n}"}} 1.0' in metrics for n in "012"
+        )
         listeners = [line for line in metrics.splitlines() if line.startswith("riffstream_listeners{")]
         assert sum(float(line.rsplit(" ", 1)[1]) for line in listeners) >= 3
         assert len((await asyncio.to_thread(get, f"{server.url}/api/seeds"))["seeds"]) > 10
@@ -178,7 +164,8 @@ async def test_a_killed_worker_is_replaced_and_its_listeners_lose_nothing(server
             assert two.sample_pos == one.sample_pos + len(one.samples)
 
     def replaced() -> bool:
-        return all(each["state"] == "running" and each["restarts"] == 1 for each in workers_of(server.url).values())
+        health = get(f"{server.url}/healthz")["workers"]
+        return all(each["state"] == "running" and each["restarts"] == 1 for each in health.values())
 
     async with asyncio.timeout(PATIENCE_S):
         while not await asyncio.to_thread(replaced):
