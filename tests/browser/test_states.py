@@ -125,6 +125,7 @@ def _held_back(chromium: str, flags: list[str], url: str) -> None:
         early.goto(f"{url}/?kiosk")
         early.wait_for_function("() => riffstream.player.wanted && riffstream.player.output.held")
         early.mouse.click(300, 200)
+        early.wait_for_function("() => !riffstream.player.output.held")  # nothing but the click can have done it
         early.clock.resume()
         listening.wait_for_sound(early)
 
